@@ -1,0 +1,39 @@
+# Every target builds .venv by itself when it is missing or older than what it is built from.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export DO_NOT_TRACK := 1
+export GX_ANALYTICS_ENABLED := false
+
+.PHONY: setup audit test test-all lint bench clean
+.DEFAULT_GOAL := audit
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip setuptools
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
+	@touch $(STAMP)
+
+setup: $(STAMP)  ## install everything into .venv
+
+audit: $(STAMP)  ## the default audit: from images to verdict and report
+	$(BIN)/kedro run
+
+lint: $(STAMP)  ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint  ## lint, then all tests that take seconds
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov=ptq_pipeline --cov-report=term:skip-covered
+
+test-all: lint  ## lint, then every test
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+bench: $(STAMP)  ## where the time of the audit goes
+	$(BIN)/python benchmarks/audit_time.py
+
+clean:  ## remove .venv
+	rm -rf $(VENV)

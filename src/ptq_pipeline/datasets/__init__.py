@@ -1,0 +1,29 @@
+"""Kedro datasets for what this package hands from stage to stage."""
+
+from ptq_pipeline.datasets.arrays import ArrayDataset, ArrayFolderDataset
+from ptq_pipeline.datasets.calibration_sets import CalibrationSetsDataset, ValidationCacheDataset
+from ptq_pipeline.datasets.directory import DirectoryDataset
+from ptq_pipeline.datasets.float_model import FloatModelDataset
+from ptq_pipeline.datasets.image_sources import (
+    IdxImageDataset,
+    ImageFolderDataset,
+    ImageManifestDataset,
+    ImageWindowsDataset,
+)
+from ptq_pipeline.datasets.safetensors import SafetensorsDataset
+from ptq_pipeline.datasets.trial_store import TrialStoreDataset
+
+__all__ = [
+    "ArrayDataset",
+    "ArrayFolderDataset",
+    "CalibrationSetsDataset",
+    "DirectoryDataset",
+    "FloatModelDataset",
+    "IdxImageDataset",
+    "ImageFolderDataset",
+    "ImageManifestDataset",
+    "ImageWindowsDataset",
+    "SafetensorsDataset",
+    "TrialStoreDataset",
+    "ValidationCacheDataset",
+]

@@ -1,0 +1,87 @@
+"""Arrays on disk that are read memory-mapped and written atomically."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kedro.io import AbstractDataset
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.files import replacing
+
+_ROWS_AT_A_TIME = 4096
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write ``array`` as ``.npy`` through a temporary sibling, some rows at a time."""
+    with replacing(path) as scratch:
+        target = np.lib.format.open_memmap(scratch, "w+", array.dtype, array.shape)
+        for start in range(0, len(array), _ROWS_AT_A_TIME):
+            target[start : start + _ROWS_AT_A_TIME] = array[start : start + _ROWS_AT_A_TIME]
+        target.flush()
+        del target
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Return the array of a ``.npy`` file, memory-mapped and read only.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"array file '{path}' is missing or damaged ({error}); run the stage that makes it"
+        ) from error
+
+
+class ArrayDataset(AbstractDataset[np.ndarray, np.ndarray]):
+    """One ``.npy`` file; loading maps it into memory."""
+
+    def __init__(self, filepath: str, metadata: Any = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> np.ndarray:
+        """Return a read-only memory map."""
+        return read_array(self._filepath)
+
+    def save(self, data: np.ndarray) -> None:
+        """Replace the file."""
+        write_array(self._filepath, data)
+
+    def _exists(self) -> bool:
+        return self._filepath.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class ArrayFolderDataset(AbstractDataset[Mapping[str, np.ndarray], dict[str, np.ndarray]]):
+    """A folder of ``.npy`` files as a mapping from name to memory map; saving replaces all."""
+
+    def __init__(self, filepath: str, metadata: Any = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> dict[str, np.ndarray]:
+        """Return read-only memory maps by name, in the order of the names."""
+        return {path.stem: read_array(path) for path in sorted(self._filepath.glob("*.npy"))}
+
+    def save(self, data: Mapping[str, np.ndarray]) -> None:
+        """Write all arrays, then remove those of earlier runs."""
+        self._filepath.mkdir(parents=True, exist_ok=True)
+        for name, array in data.items():
+            write_array(self._filepath / f"{name}.npy", array)
+        for path in self._filepath.iterdir():
+            if path.suffix != ".npy" or path.stem not in data:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _exists(self) -> bool:
+        return self._filepath.is_dir()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}

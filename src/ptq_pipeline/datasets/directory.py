@@ -1,0 +1,114 @@
+"""Folders of files that are replaced as a whole."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kedro.io import AbstractDataset
+
+from ptq_pipeline.errors import InputError
+
+INDEX = "candidate.json"
+
+
+class DirectoryDataset(AbstractDataset[Mapping[str, bytes], dict[str, Path]]):
+    """A folder as a mapping from relative name to content.
+
+    Saving writes a sibling folder and puts it in the place of the old one, so a killed run leaves
+    the old files or the new ones, never a mixture. Nothing but the given bytes is written.
+
+    Args:
+        filepath: the folder.
+        metadata: for Kedro plugins, not read.
+    """
+
+    def __init__(self, filepath: str, metadata: Any = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> dict[str, Path]:
+        """Return the path of every file by its name relative to the folder, sorted by name.
+
+        Raises:
+            InputError: if the folder does not exist.
+        """
+        if not self._filepath.is_dir():
+            raise InputError(
+                f"folder '{self._filepath}' does not exist; run the stage that makes it"
+            )
+        paths = [path for path in self._filepath.rglob("*") if path.is_file()]
+        return dict(sorted((path.relative_to(self._filepath).as_posix(), path) for path in paths))
+
+    def save(self, data: Mapping[str, bytes]) -> None:
+        """Replace the folder by these files.
+
+        Raises:
+            InputError: if a name is absolute or leaves the folder.
+        """
+        folder = self._filepath
+        for name in data:
+            parts = PurePosixPath(name).parts
+            if not parts or name.startswith("/") or ".." in parts:
+                raise InputError(f"file name '{name}' leaves the folder '{folder}'")
+        scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        retired = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+        try:
+            for leftover in (scratch, retired):
+                shutil.rmtree(leftover, ignore_errors=True)
+            scratch.mkdir(parents=True)
+            for name, content in data.items():
+                target = scratch / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+            if folder.exists():
+                folder.rename(retired)
+            scratch.rename(folder)
+        finally:
+            if retired.exists() and not folder.exists():
+                retired.rename(folder)
+            for leftover in (scratch, retired):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def _exists(self) -> bool:
+        return self._filepath.is_dir()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class CandidateDirectory(DirectoryDataset):
+    """The exported candidate; loading checks every file against the index ``candidate.json``."""
+
+    def load(self) -> dict[str, Path]:
+        """Return the path of every file by name, after checking them.
+
+        Raises:
+            InputError: if the index is missing or damaged, or a file is missing, added or changed.
+        """
+        paths = super().load()
+        try:
+            expected = json.loads(paths[INDEX].read_text(encoding="utf-8"))["files"]
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(
+                f"candidate '{self._filepath}' has no readable index '{INDEX}'; "
+                "export it anew with the promotion pipeline"
+            ) from error
+        found = {
+            name: sha256(path.read_bytes()).hexdigest()
+            for name, path in paths.items()
+            if name != INDEX
+        }
+        wrong = sorted(
+            name for name in {*expected, *found} if expected.get(name) != found.get(name)
+        )
+        if wrong:
+            raise InputError(
+                f"candidate '{self._filepath}': file '{wrong[0]}' is missing, added or changed "
+                f"since the export ({len(wrong)} such files); export it anew with the promotion "
+                "pipeline"
+            )
+        return paths

@@ -1,0 +1,83 @@
+"""What every image source offers, and decoding it once into one uint8 array."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from ptq_pipeline.errors import InputError
+
+
+class UnreadableImage(InputError):
+    """One image of a source cannot be decoded."""
+
+
+class ImageSource(Protocol):
+    """A table of samples whose pixels are decoded on demand.
+
+    Attributes:
+        table: one row per image: ``name`` (what an error message can point to), ``label`` (class
+            name or index; may be missing), ``part`` (index into ``splits``), optional ``split``
+            and ``cluster``, and any number of segment columns.
+        splits: per part, the weights by which rows without a split are divided.
+        shape: ``(C, H, W)`` of every decoded image.
+    """
+
+    table: pd.DataFrame
+    splits: Sequence[Mapping[str, float]]
+    shape: tuple[int, int, int]
+
+    def read(self, position: int) -> np.ndarray:
+        """Return image ``position`` as uint8 ``(C, H, W)``; raises UnreadableImage."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedImages:
+    """Images of a source in one array.
+
+    Attributes:
+        images: ``(N, C, H, W)`` uint8, backed by a temporary file.
+        table: rows of the source's table that could be decoded, index 0..N-1.
+        unreadable: names of the images that could not.
+    """
+
+    images: np.ndarray
+    table: pd.DataFrame
+    unreadable: tuple[str, ...]
+
+
+def decode_source(source: ImageSource, max_unreadable: int = 0) -> DecodedImages:
+    """Decode every image once into a memory-mapped array.
+
+    Args:
+        source: where the images come from.
+        max_unreadable: how many images may be unreadable before that is an error.
+
+    Raises:
+        InputError: if the source is empty or more images than that cannot be decoded.
+    """
+    count = len(source.table)
+    if not count:
+        raise InputError("the image source holds no image; check its paths in the catalog")
+    with tempfile.TemporaryFile(prefix="ptq-images-") as scratch:
+        images = np.memmap(scratch, np.uint8, "w+", shape=(count, *source.shape))
+        kept: list[int] = []
+        unreadable: list[str] = []
+        for position in range(count):
+            try:
+                images[len(kept)] = source.read(position)
+                kept.append(position)
+            except UnreadableImage as error:
+                unreadable.append(str(error))
+                if len(unreadable) > max_unreadable:
+                    raise InputError(
+                        f"{len(unreadable)} unreadable image(s), {max_unreadable} tolerated: "
+                        f"{'; '.join(unreadable[:3])}. Mend the files or raise "
+                        "'data_loading.max_unreadable'"
+                    ) from error
+    table = source.table.iloc[kept].reset_index(drop=True)
+    return DecodedImages(images[: len(kept)], table, tuple(unreadable))

@@ -1,0 +1,88 @@
+"""Dividing samples into splits so that nothing that belongs together is torn apart."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ptq_pipeline.errors import InputError
+
+REQUIRED_SPLITS = ("pool", "reference", "selection", "audit")
+
+
+def assign_splits(
+    table: pd.DataFrame, splits: Sequence[Mapping[str, float]], seed: int
+) -> pd.Series:
+    """Return a split for every row; rows that name one keep it.
+
+    The rest of each part is divided by the part's weights, class by class, in an order that only
+    depends on ``seed`` and the pixels. Rows of one cluster, and rows with equal pixels, stay
+    together.
+
+    Args:
+        table: columns ``label``, ``content_hash``, ``part``, optional ``split`` and ``cluster``.
+        splits: per part, a mapping from split to weight (counts or shares).
+        seed: seed of the division.
+
+    Raises:
+        InputError: if rows are left without a split and their part has no weights.
+    """
+    given = table.get("split", pd.Series(pd.NA, table.index, dtype="object"))
+    result = given.where(given.notna(), None).astype("object")
+    units = table["content_hash"]
+    if "cluster" in table:
+        units = table["cluster"].where(table["cluster"].notna(), units).astype(str)
+    for part, rows in table[result.isna()].groupby("part", sort=True):
+        weights = splits[int(part)]  # type: ignore[call-overload]
+        if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
+            raise InputError(
+                f"part {part} of the image source has {len(rows)} rows without a split and no "
+                "weights to divide them by; give 'splits' for it, like {pool: 0.5, reference: 0.2, "
+                "selection: 0.1, audit: 0.2}, or a 'split' column"
+            )
+        first = pd.DataFrame({"unit": units[rows.index], "label": rows["label"]})
+        first = first.drop_duplicates("unit")
+        order = [hashlib.sha256(f"{seed}:{unit}".encode()).digest() for unit in first["unit"]]
+        first = first.assign(order=order).sort_values("order")
+        chosen: dict[str, str] = {}
+        for _, members in first.groupby("label", sort=True):
+            chosen.update(zip(members["unit"], _divide(len(members), weights), strict=True))
+        result.loc[rows.index] = units[rows.index].map(chosen)
+    return result.astype(str)
+
+
+def _divide(count: int, weights: Mapping[str, float]) -> list[str]:
+    names = list(weights)
+    edges = np.cumsum([weights[name] for name in names]) / sum(weights.values())
+    bounds = np.rint(edges * count).astype(int)
+    sizes = np.diff(bounds, prepend=0)
+    return [name for name, size in zip(names, sizes, strict=True) for _ in range(size)]
+
+
+def check_splits(samples: pd.DataFrame, names: pd.Series) -> None:
+    """Raise InputError if a split is missing or the same pixels or cluster stand in two splits.
+
+    Args:
+        samples: columns ``split``, ``content_hash``, optional ``cluster``.
+        names: what to call each row in the error message.
+    """
+    missing = [split for split in REQUIRED_SPLITS if split not in set(samples["split"])]
+    if missing:
+        raise InputError(
+            f"no image is in split(s) {', '.join(missing)}; give them in the 'split' column or in "
+            "'splits' of the image source"
+        )
+    for column, what in [("content_hash", "the same pixels"), ("cluster", "the same cluster")]:
+        if column not in samples:
+            continue
+        known = samples[samples[column].notna()]
+        torn = known.groupby(column)["split"].transform("nunique") > 1
+        if torn.any():
+            first = known.loc[torn, column].iloc[0]
+            rows = known.index[known[column] == first][:2]
+            where = " and ".join(f"'{names[row]}' ({samples['split'][row]})" for row in rows)
+            raise InputError(
+                f"{what} in two splits: {where}; {known.loc[torn, column].nunique()} such case(s). "
+                "Put every copy into one split, or leave the split column empty for them"
+            )

@@ -1,0 +1,228 @@
+"""A float model as the audit sees it: network, preprocessing, classes and identity."""
+
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.models.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class FloatModel:
+    """A trained classifier in evaluation mode.
+
+    Attributes:
+        module: takes ``(N, C, H, W)`` float32, returns logits ``(N, len(classes))``.
+        preprocessing: turns stored uint8 pixels into what ``module`` takes.
+        classes: class names in the order of the logits.
+        fingerprint: SHA-256 over factory, its arguments, weights, preprocessing and classes.
+        training_keys: sorted uint64 array, the first 8 bytes of the SHA-256 of every training
+            image, or None when that is not recorded.
+    """
+
+    module: "nn.Module"
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    fingerprint: str
+    training_keys: np.ndarray | None = None
+
+
+def import_factory(dotted: str, allowed: Sequence[str] | None = None) -> Any:
+    """Import the callable at ``package.module.name``.
+
+    Importing runs that module's code: restrict a configuration that may come from
+    others with ``allowed``.
+
+    Args:
+        dotted: dotted path of the callable.
+        allowed: prefixes of dotted paths that may be imported; None allows every path.
+
+    Raises:
+        InputError: if the path is not allowed or does not lead to a callable.
+    """
+    if allowed is not None and not dotted.startswith(tuple(allowed)):
+        raise InputError(
+            f"model factory '{dotted}' is outside the allowed prefixes {list(allowed)}; "
+            "add its package to 'allowed_factories' of the model's catalog entry"
+        )
+    module_name, _, name = dotted.rpartition(".")
+    try:
+        factory = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"model factory '{dotted}' cannot be imported ({error}); "
+            "give the dotted path of a callable, like 'torchvision.models.resnet18'"
+        ) from error
+    if not callable(factory):
+        raise InputError(f"model factory '{dotted}' is not callable")
+    return factory
+
+
+def read_weights(path: Path) -> "dict[str, Tensor]":
+    """Read a state dict from ``.safetensors``, or from a torch file without unpickling objects.
+
+    Raises:
+        InputError: if the file is missing, damaged, or holds NaN or infinite values.
+    """
+    import torch
+
+    if not path.is_file():
+        raise InputError(
+            f"weights file '{path}' does not exist; check 'weights' of the model entry"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"weights file '{path}' cannot be read: {error}") from error
+    for name, value in state.items():
+        if value.dtype.is_floating_point and not torch.isfinite(value).all():
+            raise InputError(
+                f"weights file '{path}': tensor '{name}' holds NaN or infinite values; "
+                "export the weights of a healthy checkpoint"
+            )
+    return state
+
+
+def load_float_model(
+    factory: str,
+    weights: Path,
+    preprocessing: Preprocessing,
+    classes: Sequence[str],
+    arguments: Mapping[str, Any] | None = None,
+    allowed_factories: Sequence[str] | None = None,
+    training_hashes: Path | None = None,
+) -> FloatModel:
+    """Build the network and load its weights.
+
+    Args:
+        factory: dotted path of a callable that returns the network.
+        weights: ``.safetensors`` or ``weights_only`` torch file with a state dict.
+        preprocessing: mean and std per channel.
+        classes: class names in the order of the logits.
+        arguments: keyword arguments of the factory.
+        allowed_factories: prefixes of dotted paths that may be imported; None allows all.
+        training_hashes: ``.npy`` of the training images' content keys.
+
+    Raises:
+        InputError: if the factory, the weights or the classes do not fit each other.
+    """
+    import torch
+
+    arguments = dict(arguments or {})
+    state = read_weights(weights)
+    with torch.random.fork_rng(devices=[]):
+        module = import_factory(factory, allowed_factories)(**arguments)
+    missing, unexpected = _load_state(module, state, factory, weights)
+    if missing or unexpected:
+        raise InputError(
+            f"weights file '{weights}' does not fit factory '{factory}': "
+            f"missing {missing[:3]} ({len(missing)}), unexpected {unexpected[:3]} "
+            f"({len(unexpected)}); check factory, its arguments and the file"
+        )
+    description = json.dumps(
+        {
+            "factory": factory,
+            "arguments": arguments,
+            "mean": preprocessing.mean,
+            "std": preprocessing.std,
+            "classes": list(classes),
+        },
+        sort_keys=True,
+    )
+    keys = None if training_hashes is None else np.load(training_hashes, allow_pickle=False)
+    module.eval().requires_grad_(False)
+    return FloatModel(module, preprocessing, tuple(classes), _fingerprint(description, state), keys)
+
+
+def _load_state(
+    module: "nn.Module", state: "Mapping[str, Tensor]", factory: str, weights: Path
+) -> tuple[list[str], list[str]]:
+    try:
+        result = module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise InputError(
+            f"weights file '{weights}' does not fit factory '{factory}': "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    # The counter of batch norm plays no part in evaluation and is often left out.
+    missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
+    return missing, list(result.unexpected_keys)
+
+
+def _fingerprint(description: str, state: "Mapping[str, Tensor]") -> str:
+    import torch
+
+    digest = hashlib.sha256(description.encode())
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def run_in_batches(
+    model: FloatModel, images: np.ndarray, batch_size: int = 250
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run the float model and keep what its last layer saw.
+
+    Args:
+        model: the model.
+        images: ``(N, C, H, W)`` uint8, may be memory-mapped.
+        batch_size: images per forward pass.
+
+    Returns:
+        Logits ``(N, classes)`` and penultimate features ``(N, F)``, both float32. The features are
+        the input of the linear layer that runs last; for a network without one, the logits.
+
+    Raises:
+        InputError: if the logits are not finite or their number is not the number of classes.
+    """
+    import torch
+    from torch import nn
+
+    seen: list[Tensor] = []
+    linear = [layer for layer in model.module.modules() if isinstance(layer, nn.Linear)]
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        for layer in linear
+    ]
+    logits, features = [], []
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(images), batch_size):
+                seen.clear()
+                batch = model.preprocessing(np.asarray(images[start : start + batch_size]))
+                output = model.module(torch.from_numpy(batch))
+                if output.ndim != 2 or output.shape[1] != len(model.classes):
+                    raise InputError(
+                        f"the model returns an output of shape {tuple(output.shape)} but "
+                        f"{len(model.classes)} classes are declared; both must agree"
+                    )
+                logits.append(output.numpy())
+                last = seen[-1] if seen else output
+                features.append(last.flatten(1).numpy())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not all(np.isfinite(part).all() for part in logits):
+        raise InputError(
+            "the float model returns NaN or infinite logits; check weights and preprocessing"
+        )
+    width = len(model.classes)
+    empty = np.zeros((0, width), np.float32)
+    return np.concatenate(logits or [empty]), np.concatenate(features or [empty])

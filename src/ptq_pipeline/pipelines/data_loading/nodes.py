@@ -1,0 +1,216 @@
+"""Nodes of ``data_loading``."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.images import ImageSource
+from ptq_pipeline.models import FloatModel
+from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
+
+log = logging.getLogger(__name__)
+
+# Columns of a source's table that are not segments.
+_PLAIN_COLUMNS = ("name", "label", "part", "split", "cluster")
+
+
+def decode_images(
+    source: ImageSource, model: FloatModel, parameters: DataLoadingParameters
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Decode the source once, check labels and splits, and hash the pixels.
+
+    Returns:
+        The uint8 images ``(N, C, H, W)`` and one row per image: ``sample_id``, ``name``,
+        ``content_hash``, ``split``, ``label``, optional ``cluster``, the source's segment columns.
+    """
+    from ptq_pipeline.images import assign_splits, check_splits, content_hashes, decode_source
+
+    _check_channels(source, model)
+    labels = encode_labels(source.table, model.classes)
+    decoded = decode_source(source, parameters.max_unreadable)
+    if decoded.unreadable:
+        log.warning(
+            "%d unreadable image(s) left out: %s",
+            len(decoded.unreadable),
+            "; ".join(decoded.unreadable[:5]),
+        )
+        labels = labels[~source.table["name"].isin(_without(source.table, decoded.table))]
+    table = decoded.table.assign(
+        sample_id=np.arange(len(decoded.table)),
+        content_hash=content_hashes(decoded.images),
+        label=labels.to_numpy(),
+    )
+    table["split"] = assign_splits(table, source.splits, parameters.seed)
+    check_splits(table, table["name"])
+    _check_training_images(table, model)
+    segments = [column for column in source.table if column not in _PLAIN_COLUMNS]
+    for column in segments:
+        table[column] = table[column].astype("object").where(table[column].notna(), "missing")
+        table[column] = table[column].astype(str)
+    plain = ["sample_id", "name", "content_hash", "split", "label"]
+    plain += ["cluster"] if "cluster" in table else []
+    return decoded.images, table[[*plain, *segments]]
+
+
+def _without(table: pd.DataFrame, kept: pd.DataFrame) -> set[str]:
+    return set(table["name"]) - set(kept["name"])
+
+
+def _check_channels(source: ImageSource, model: FloatModel) -> None:
+    if source.shape[0] != model.preprocessing.channels:
+        raise InputError(
+            f"the images have {source.shape[0]} channel(s) but the model's preprocessing has "
+            f"{model.preprocessing.channels}; make 'shape' and 'preprocessing' agree"
+        )
+
+
+def encode_labels(table: pd.DataFrame, classes: tuple[str, ...]) -> pd.Series:
+    """Return labels as class indices; labels may be indices or class names.
+
+    Raises:
+        InputError: if a label is missing or outside the model's classes.
+    """
+    labels = table["label"]
+    if not pd.api.types.is_integer_dtype(labels):
+        index = {name: number for number, name in enumerate(classes)}
+        labels = labels.map(lambda value: index.get(str(value), -1))
+    outside = (labels < 0) | (labels >= len(classes))
+    if outside.any():
+        row = outside.idxmax()
+        raise InputError(
+            f"label '{table['label'][row]}' of '{table['name'][row]}' is outside the model's "
+            f"{len(classes)} classes ({int(outside.sum())} such labels); mend the labels or "
+            "'classes' of the model"
+        )
+    return labels.astype(np.int64)
+
+
+def _check_training_images(table: pd.DataFrame, model: FloatModel) -> None:
+    from ptq_pipeline.images import content_keys
+
+    if model.training_keys is None:
+        log.warning("the model records no training images: whether any is audited is unknown")
+        return
+    known = np.isin(content_keys(table["content_hash"]), model.training_keys)
+    judged = known & table["split"].isin(["selection", "audit"]).to_numpy()
+    if judged.any():
+        row = int(np.flatnonzero(judged)[0])
+        raise InputError(
+            f"{int(judged.sum())} image(s) of selection or audit trained the model, first "
+            f"'{table['name'][row]}'; judge on images the model has never seen"
+        )
+    if known.any():
+        log.warning("%d image(s) of pool or reference trained the model", int(known.sum()))
+
+
+def profile_samples(
+    table: pd.DataFrame, images: np.ndarray, model: FloatModel
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Compute every sample's profile; the projection is fitted on the reference."""
+    from ptq_pipeline.models import run_in_batches
+    from ptq_pipeline.profiling import fit_projection, image_features, model_features
+
+    logits, features = run_in_batches(model, images)
+    projection = fit_projection(features[(table["split"] == "reference").to_numpy()])
+    profiles = pd.concat(
+        [
+            table[["sample_id", "split", "label"]],
+            image_features(images),
+            model_features(logits, features, projection),
+        ],
+        axis=1,
+    )
+    _warn_if_preprocessing_looks_wrong(profiles, len(model.classes))
+    return profiles, projection.to_json()
+
+
+def _warn_if_preprocessing_looks_wrong(profiles: pd.DataFrame, classes: int) -> None:
+    accuracy = float((profiles["predicted"] == profiles["label"]).mean())
+    log.info("float model: %.2f %% of all samples right", 100 * accuracy)
+    if accuracy < 2 / classes:
+        log.warning(
+            "the float model is right on %.1f %% of the samples, near chance: check the "
+            "preprocessing and the order of the classes",
+            100 * accuracy,
+        )
+
+
+def define_segments(
+    table: pd.DataFrame,
+    profiles: pd.DataFrame,
+    model: FloatModel,
+    parameters: DataLoadingParameters,
+) -> dict[str, Any]:
+    """Freeze the thresholds of every segment on the pool and name all groups."""
+    from ptq_pipeline.profiling import SegmentRule, freeze
+
+    plain = {"sample_id", "name", "content_hash", "split", "label", "cluster"}
+    segments: dict[str, Any] = {
+        column: {"names": sorted(table[column].unique())} for column in table if column not in plain
+    }
+    pool = profiles[profiles["split"] == "pool"]
+    for column, chosen in parameters.segments.items():
+        if column in segments:
+            raise InputError(
+                f"segment '{column}' is a column of the image source and is also defined in "
+                "'data_loading.segments'; rename one of them"
+            )
+        rule = SegmentRule(chosen.feature, chosen.quantiles, chosen.names)
+        segments[column] = freeze(rule, column, pool[chosen.feature]).to_json()
+    return {"classes": list(model.classes), "segments": segments}
+
+
+def _cut_columns(profiles: pd.DataFrame, definitions: Mapping[str, Any]) -> dict[str, pd.Series]:
+    from ptq_pipeline.profiling import SegmentDefinition, cut_segment
+
+    return {
+        column: cut_segment(
+            SegmentDefinition(entry["feature"], tuple(entry["thresholds"]), tuple(entry["names"])),
+            profiles[entry["feature"]],
+        )
+        for column, entry in definitions["segments"].items()
+        if "thresholds" in entry
+    }
+
+
+def build_samples(
+    table: pd.DataFrame, profiles: pd.DataFrame, definitions: dict[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Add the segment columns to samples and profiles, and check that groups can be judged."""
+    cut = _cut_columns(profiles, definitions)
+    samples = table.drop(columns="name").assign(**cut)
+    given = [column for column in definitions["segments"] if column not in cut]
+    return samples, profiles.assign(**{column: table[column] for column in given}, **cut)
+
+
+def profile_windows(
+    windows: dict[str, ImageSource],
+    model: FloatModel,
+    projection: dict[str, Any],
+    definitions: dict[str, Any],
+    parameters: DataLoadingParameters,
+) -> pd.DataFrame:
+    """Profile the production windows with the segments and the projection of the audit."""
+    from ptq_pipeline.images import decode_source
+    from ptq_pipeline.profiling import Projection, profile
+
+    frames = []
+    for name, source in windows.items():
+        if not len(source.table):
+            raise InputError(
+                f"production window '{name}' holds no image; remove its folder or wait for data"
+            )
+        _check_channels(source, model)
+        decoded = decode_source(source, parameters.max_unreadable)
+        frame = profile(decoded.images, model, Projection.from_json(projection))
+        frame.insert(0, "window", name)
+        if decoded.table["label"].notna().all():
+            frame.insert(1, "label", encode_labels(decoded.table, model.classes))
+        frames.append(frame.assign(**_cut_columns(frame, definitions)))
+    if not frames:
+        return pd.DataFrame({"window": pd.Series(dtype=str)})
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,55 @@
+"""The ``data_loading`` pipeline."""
+
+from kedro.pipeline import Node, Pipeline
+
+from ptq_pipeline.pipelines.data_loading.nodes import (
+    build_samples,
+    decode_images,
+    define_segments,
+    profile_samples,
+    profile_windows,
+)
+
+
+def create_pipeline(**kwargs: object) -> Pipeline:
+    """Build the pipeline."""
+    return Pipeline(
+        [
+            Node(
+                decode_images,
+                ["image_source", "float_model", "params:data_loading"],
+                ["images", "image_table"],
+                name="decode_images",
+            ),
+            Node(
+                profile_samples,
+                ["image_table", "images", "float_model"],
+                ["unsegmented_profiles", "feature_projection"],
+                name="profile_samples",
+            ),
+            Node(
+                define_segments,
+                ["image_table", "unsegmented_profiles", "float_model", "params:data_loading"],
+                "group_definitions",
+                name="define_segments",
+            ),
+            Node(
+                build_samples,
+                ["image_table", "unsegmented_profiles", "group_definitions"],
+                ["samples", "profiles"],
+                name="build_samples",
+            ),
+            Node(
+                profile_windows,
+                [
+                    "production_windows",
+                    "float_model",
+                    "feature_projection",
+                    "group_definitions",
+                    "params:data_loading",
+                ],
+                "production_profiles",
+                name="profile_windows",
+            ),
+        ]
+    )

@@ -1,0 +1,175 @@
+"""Nodes of ``quantization``."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ptq_pipeline.calibration.sets import CalibrationSet
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.models import FloatModel
+from ptq_pipeline.pipelines.quantization.parameters import (
+    QuantizationParameters,
+    RuntimeParameters,
+    StressParameters,
+)
+from ptq_pipeline.trials.evaluation import CLEAN, build_evaluation, evaluated_samples
+from ptq_pipeline.trials.execution import TrialOutcome, TrialRunner
+from ptq_pipeline.trials.store import TrialStore
+
+log = logging.getLogger(__name__)
+
+
+def stress_images(
+    samples: pd.DataFrame, images: np.ndarray, shifts: StressParameters
+) -> dict[str, np.ndarray]:
+    """Make the shifted images of all evaluated samples once; every model sees the same pixels."""
+    from ptq_pipeline.images import content_keys
+    from ptq_pipeline.stress import build_shift
+
+    chosen = evaluated_samples(samples)
+    keys = content_keys(chosen["content_hash"])
+    clean = images[chosen["sample_id"].to_numpy()]
+    return {
+        name: build_shift(name, options)(clean, keys)
+        for name, options in shifts.root.items()
+        if name != CLEAN
+    }
+
+
+def run_trials(
+    samples: pd.DataFrame,
+    images: np.ndarray,
+    stressed: dict[str, np.ndarray],
+    model: FloatModel,
+    sets: dict[str, CalibrationSet],
+    index: pd.DataFrame,
+    store: TrialStore,
+    shifts: StressParameters,
+    parameters: QuantizationParameters,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Quantize once per calibration set and predict under every shift.
+
+    Valid sets of the recipe are evaluated on selection and audit; comparison sets on selection
+    only, and whether valid or not. Invalid sets of the recipe are not quantized.
+
+    Returns:
+        ``trials``, ``predictions`` and ``float_predictions``.
+    """
+    from ptq_pipeline.reporting.progress import track
+
+    evaluation = build_evaluation(samples, images, stressed, list(shifts.root))
+    selection = evaluation.only((evaluation.samples["split"] == "selection").to_numpy())
+    shape = images.shape[1:]
+    runner = _runner(model, parameters.method, parameters.runtime, store, shifts.root, shape)
+    reference = runner.run(None, None, evaluation)
+    wanted = index[index["valid"] | (index["role"] != "evidence")]
+    rows, tables = [], []
+    progress = track(wanted.itertuples(index=False), len(wanted), "trials")
+    for entry in progress:
+        chosen = evaluation if entry.role == "evidence" else selection
+        outcome = runner.run(entry.set_id, sets[entry.set_id].images, chosen)
+        rows.append(_trial_row(entry, outcome, runner.runtime.name))
+        if outcome.predictions is not None:
+            tables.append(_long(outcome, chosen.samples["sample_id"]))
+    if not tables:
+        raise InputError(f"every trial failed, the first one because: {rows[0]['error']}")
+    predictions = pd.concat(tables, ignore_index=True)
+    predictions["trial_id"] = predictions["trial_id"].astype("category")
+    predictions["shift"] = predictions["shift"].astype("category")
+    return (
+        pd.DataFrame(rows),
+        predictions,
+        _long(reference, evaluation.samples["sample_id"]).drop(columns="trial_id"),
+    )
+
+
+def _runner(
+    model: FloatModel,
+    method: dict[str, Any],
+    runtime: RuntimeParameters,
+    store: TrialStore,
+    shifts: dict[str, dict[str, Any]],
+    image_shape: tuple[int, int, int],
+) -> TrialRunner:
+    from ptq_pipeline.runtimes import build_runtime
+
+    built = build_runtime(runtime.name, threads=runtime.threads, device=runtime.device)
+    return TrialRunner(model, method, built, store, shifts, image_shape, runtime.batch_size)
+
+
+def _trial_row(entry: Any, outcome: TrialOutcome, runtime: str) -> dict[str, Any]:
+    return {
+        "trial_id": outcome.spec.trial_id,
+        "set_id": entry.set_id,
+        "strategy": entry.strategy,
+        "role": entry.role,
+        "draw": entry.draw,
+        "status": "failed" if outcome.predictions is None else "done",
+        "error": outcome.error,
+        "runtime": runtime,
+    }
+
+
+def _long(outcome: TrialOutcome, sample_ids: pd.Series) -> pd.DataFrame:
+    predictions = outcome.predictions or {}
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "trial_id": outcome.spec.trial_id,
+                    "shift": shift,
+                    "sample_id": sample_ids.to_numpy(),
+                    "predicted": predicted,
+                }
+            )
+            for shift, predicted in predictions.items()
+        ],
+        ignore_index=True,
+    )
+
+
+def measure_parity(
+    samples: pd.DataFrame,
+    images: np.ndarray,
+    model: FloatModel,
+    sets: dict[str, CalibrationSet],
+    trials: pd.DataFrame,
+    predictions: pd.DataFrame,
+    store: TrialStore,
+    parameters: QuantizationParameters,
+) -> pd.DataFrame:
+    """Compare the serving runtime with the simulation, per class, on the clean selection images."""
+    from ptq_pipeline.reporting.progress import track
+    from ptq_pipeline.runtimes import parity
+
+    evaluation = build_evaluation(samples, images, {}, [CLEAN])
+    selection = evaluation.only((evaluation.samples["split"] == "selection").to_numpy())
+    simulated = RuntimeParameters(
+        name="simulated",
+        threads=parameters.runtime.threads,
+        device=parameters.runtime.device,
+        batch_size=parameters.runtime.batch_size,
+    )
+    shape = images.shape[1:]
+    runner = _runner(model, parameters.method, simulated, store, {CLEAN: {}}, shape)
+    done = trials[(trials["role"] == "evidence") & (trials["status"] == "done")]
+    tables = []
+    for trial in track(
+        list(done.head(parameters.parity_draws).itertuples(index=False)), description="parity"
+    ):
+        expected = runner.run(trial.set_id, sets[trial.set_id].images, selection)
+        if expected.predictions is None:
+            raise InputError(f"the simulation of trial {trial.trial_id} failed: {expected.error}")
+        own = predictions[
+            (predictions["trial_id"] == trial.trial_id) & (predictions["shift"] == CLEAN)
+        ].set_index("sample_id")["predicted"]
+        table = parity(
+            expected.predictions[CLEAN],
+            own.loc[selection.samples["sample_id"]].to_numpy(),
+            selection.samples["label"].to_numpy(),
+            list(model.classes),
+        )
+        tables.append(table.assign(trial_id=trial.trial_id, runtime=parameters.runtime.name))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"trial_id": []})

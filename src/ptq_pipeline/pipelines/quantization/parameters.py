@@ -1,0 +1,47 @@
+"""Parameters of ``quantization`` and of the shifts it evaluates under."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
+
+from ptq_pipeline.stress import build_shift
+
+
+class StressParameters(RootModel[dict[str, dict[str, Any]]]):
+    """Shifts by name; ``clean`` must be among them, because every drop is read beside it."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if "clean" not in self.root:
+            raise ValueError("stress: the shift 'clean' is missing; add 'clean: {}'")
+        for name, options in self.root.items():
+            build_shift(name, options)
+        return self
+
+
+class RuntimeParameters(BaseModel):
+    """Where quantized models run: ``openvino`` (integer kernels, CPU) or ``simulated`` (torch)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["openvino", "simulated"]
+    threads: int = Field(default=2, ge=1)
+    device: str = "cpu"
+    batch_size: int = Field(default=250, ge=1)
+
+
+class QuantizationParameters(BaseModel):
+    """The method under audit and how its models are executed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: dict[str, Any]
+    runtime: RuntimeParameters
+    parity_draws: int = Field(default=1, ge=0)
+
+    @field_validator("method")
+    @classmethod
+    def _complete(cls, method: dict[str, Any]) -> dict[str, Any]:
+        from ptq_pipeline.ptq import MethodSpec
+
+        return MethodSpec.from_json(method).to_json()

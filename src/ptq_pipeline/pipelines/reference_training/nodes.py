@@ -1,0 +1,75 @@
+"""Nodes of ``reference_training``."""
+
+from typing import Any
+
+import numpy as np
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.images import ImageSource
+from ptq_pipeline.pipelines.reference_training.parameters import ReferenceModelParameters
+
+
+def train_reference_model(
+    complete: ImageSource,
+    embedded: ImageSource,
+    training_hashes: np.ndarray,
+    parameters: ReferenceModelParameters,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train on the images that stand in no split, then look at the test images once.
+
+    Args:
+        complete: the 60,000 training images of the original distribution.
+        embedded: the embedded images; its first part are the test images.
+        training_hashes: sorted uint64 content keys of the images to train on.
+        parameters: factory, preprocessing, epochs and seed.
+
+    Returns:
+        The weights, and a record of how they came about.
+    """
+    import torch
+
+    from ptq_pipeline.models import Preprocessing
+    from ptq_pipeline.models.float_model import import_factory
+    from ptq_pipeline.models.training import TrainingRecipe, accuracy, train
+
+    torch.set_num_threads(parameters.threads)
+    preprocessing = Preprocessing(parameters.mean, parameters.std)
+    images, labels, keys = _read(complete)
+    rows = np.isin(keys, training_hashes)
+    if int(rows.sum()) != len(training_hashes):
+        raise InputError(
+            f"{len(training_hashes) - int(rows.sum())} training image(s) are missing from "
+            "'complete_images'; put the original Fashion-MNIST files there (see docs)"
+        )
+    model = import_factory(parameters.factory)()
+    trained = train(
+        model,
+        torch.from_numpy(preprocessing(images[rows])),
+        torch.from_numpy(labels[rows]),
+        TrainingRecipe(
+            parameters.epochs,
+            peak_learning_rate=parameters.peak_learning_rate,
+            weight_decay=parameters.weight_decay,
+            seed=parameters.seed,
+        ),
+    )
+    model.load_state_dict(trained.state_dict, strict=False)
+    test = embedded.table.index[embedded.table["part"] == 0]
+    test_images = np.stack([embedded.read(row) for row in test])
+    test_labels = embedded.table["label"].to_numpy()[test]
+    score = accuracy(
+        model, torch.from_numpy(preprocessing(test_images)), torch.from_numpy(test_labels)
+    )
+    return trained.state_dict, {
+        "factory": parameters.factory,
+        **trained.record,
+        "threads": parameters.threads,
+        "test_accuracy": score,
+    }
+
+
+def _read(source: ImageSource) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from ptq_pipeline.images import content_hashes, content_keys
+
+    images = np.stack([source.read(row) for row in range(len(source.table))])
+    return images, source.table["label"].to_numpy(), content_keys(content_hashes(images))

@@ -1,0 +1,51 @@
+"""What decides the outcome of a trial, and nothing else."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ptq_pipeline.canonical import canonical_hash
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """A small JSON-ready description of one trial.
+
+    Attributes:
+        model: fingerprint of the float model, its preprocessing and its classes.
+        method: JSON form of the quantization method; None evaluates the float model itself.
+        calibration_set: id of the calibration set; None for the float model.
+        evaluation: hash of the evaluated samples in their order, see :func:`evaluation_hash`.
+        shifts: name and options of every shift, in the order of evaluation.
+        runtime: name, version, threads and CPU flags of what executes the model.
+        engine: version of the quantization engine.
+    """
+
+    model: str
+    method: Mapping[str, Any] | None
+    calibration_set: str | None
+    evaluation: str
+    shifts: Mapping[str, Mapping[str, Any]]
+    runtime: Mapping[str, Any]
+    engine: str
+
+    @cached_property
+    def trial_id(self) -> str:
+        """First 16 hexadecimal digits of the hash of the canonical JSON form."""
+        return canonical_hash(self.to_json())[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain dictionaries."""
+        return asdict(self)
+
+
+def evaluation_hash(sample_ids: np.ndarray, content_hashes: Iterable[str]) -> str:
+    """Return the hash of which samples are evaluated, with which pixels, in which order."""
+    digest = hashlib.sha256(np.ascontiguousarray(sample_ids, np.int64).tobytes())
+    for value in content_hashes:
+        digest.update(bytes.fromhex(value))
+    return digest.hexdigest()

@@ -1,0 +1,82 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.images import assign_splits, check_splits, content_hashes, content_keys
+
+WEIGHTS = {"pool": 5, "reference": 2, "selection": 1, "audit": 2}
+
+
+def table(count, seed=0):
+    generator = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "label": generator.integers(0, 3, count),
+            "content_hash": [f"{value:064x}" for value in generator.integers(0, 2**60, count)],
+            "part": 0,
+        }
+    )
+
+
+def test_classes_are_divided_by_the_weights():
+    samples = table(3000)
+    splits = assign_splits(samples, [WEIGHTS], seed=1)
+    shares = pd.crosstab(samples["label"], splits, normalize="index")
+    assert shares["pool"].to_numpy() == pytest.approx(0.5, abs=0.002)
+    assert shares["audit"].to_numpy() == pytest.approx(0.2, abs=0.002)
+
+
+@given(st.integers(0, 2**32), st.randoms(use_true_random=False))
+def test_the_order_of_rows_plays_no_part(seed, random):
+    samples = table(60)
+    shuffled = samples.sample(frac=1, random_state=random.randint(0, 2**32 - 1))
+    expected = assign_splits(samples, [WEIGHTS], seed)
+    pd.testing.assert_series_equal(
+        assign_splits(shuffled, [WEIGHTS], seed).sort_index(), expected, check_names=False
+    )
+
+
+def test_clusters_and_equal_pixels_stay_together():
+    samples = table(400)
+    samples.loc[200:, "content_hash"] = samples.loc[:199, "content_hash"].to_numpy()
+    splits = assign_splits(samples, [WEIGHTS], 0)
+    assert (splits[:200].to_numpy() == splits[200:].to_numpy()).all()
+    samples = table(400).assign(cluster=[row // 7 for row in range(400)])
+    samples["split"] = assign_splits(samples, [WEIGHTS], 0)
+    assert (samples.groupby("cluster")["split"].nunique() == 1).all()
+    check_splits(samples, pd.Series(range(400)))
+
+
+def test_a_given_split_is_kept():
+    samples = table(50).assign(split=["audit"] * 10 + [None] * 40)
+    splits = assign_splits(samples, [{"pool": 1}], 0)
+    assert list(splits) == ["audit"] * 10 + ["pool"] * 40
+
+
+def test_rows_without_split_and_weights_are_refused():
+    with pytest.raises(InputError, match="10 rows without a split"):
+        assign_splits(table(10), [{}], 0)
+
+
+def test_a_missing_split_is_named():
+    with pytest.raises(InputError, match="split\\(s\\) reference, selection"):
+        check_splits(table(4).assign(split=["pool", "audit"] * 2), pd.Series(list("abcd")))
+
+
+@pytest.mark.parametrize("column", ["content_hash", "cluster"])
+def test_leakage_between_splits_names_both_images(column):
+    samples = table(8).assign(split=["pool", "reference", "selection", "audit"] * 2)
+    samples["cluster"] = [f"user {row}" for row in range(8)]
+    samples.loc[7, column] = samples.loc[0, column]
+    with pytest.raises(InputError, match="'a' \\(pool\\) and 'h' \\(audit\\)"):
+        check_splits(samples, pd.Series(list("abcdefgh")))
+
+
+def test_content_keys_are_the_first_bytes_of_the_hash():
+    images = np.arange(24, dtype=np.uint8).reshape(2, 1, 3, 4)
+    hashes = content_hashes(images)
+    assert [f"{int(key):016x}" for key in content_keys(hashes)] == [h[:16] for h in hashes]
+    assert content_hashes(images[:, :, ::-1][:, :, ::-1]) == hashes

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.models import Preprocessing, load_float_model, resnet20, run_in_batches
+from ptq_pipeline.models.float_model import import_factory
+
+CLASSES = tuple("abcdefghij")
+FACTORY = "ptq_pipeline.models.resnet20"
+GREY = Preprocessing((0.286,), (0.353,))
+
+
+@pytest.fixture
+def weights(tmp_path):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = resnet20().state_dict()
+    path = tmp_path / "weights.safetensors"
+    save_file(state, path)
+    return path
+
+
+def test_loads_and_identifies_the_model(weights):
+    model = load_float_model(FACTORY, weights, GREY, CLASSES)
+    assert not model.module.training
+    again = load_float_model(FACTORY, weights, GREY, CLASSES)
+    other = load_float_model(FACTORY, weights, Preprocessing((0.3,), (0.353,)), CLASSES)
+    assert model.fingerprint == again.fingerprint != other.fingerprint
+
+
+def test_loading_leaves_the_global_generator_alone(weights):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    load_float_model(FACTORY, weights, GREY, CLASSES)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_runs_in_batches_and_keeps_penultimate_features(weights):
+    model = load_float_model(FACTORY, weights, GREY, CLASSES)
+    images = np.random.default_rng(0).integers(0, 256, (11, 1, 28, 28), dtype=np.uint8)
+    logits, features = run_in_batches(model, images, batch_size=4)
+    assert logits.shape == (11, 10)
+    assert features.shape == (11, 64)
+    linear = model.module.classifier
+    np.testing.assert_allclose(
+        features @ linear.weight.numpy().T + linear.bias.numpy(), logits, rtol=1e-4, atol=1e-5
+    )
+    assert run_in_batches(model, images[:0])[0].shape == (0, 10)
+
+
+def test_weights_of_another_network_are_refused(weights):
+    with pytest.raises(InputError, match="does not fit factory"):
+        load_float_model("ptq_pipeline.models.mobilenet_v2_small", weights, GREY, CLASSES)
+
+
+def test_weights_of_other_shapes_are_refused(weights):
+    with pytest.raises(InputError, match="does not fit factory"):
+        load_float_model(FACTORY, weights, GREY, CLASSES, {"classes": 7})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_name_the_tensor(weights, value):
+    state = resnet20().state_dict()
+    state["classifier.bias"][3] = value
+    save_file(state, weights)
+    with pytest.raises(InputError, match=r"classifier\.bias.*NaN or infinite"):
+        load_float_model(FACTORY, weights, GREY, CLASSES)
+
+
+def test_a_truncated_weights_file_is_named(weights):
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"weights\.safetensors"):
+        load_float_model(FACTORY, weights, GREY, CLASSES)
+
+
+def test_a_pickle_is_not_executed(tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save(resnet20(), path)
+    with pytest.raises(InputError, match="cannot be read"):
+        load_float_model(FACTORY, path, GREY, CLASSES)
+
+
+def test_infinite_activations_are_an_error(weights):
+    state = resnet20().state_dict()
+    state["conv1.weight"] *= 1e38
+    state["bn1.weight"] *= 1e30
+    save_file(state, weights)
+    model = load_float_model(FACTORY, weights, GREY, CLASSES)
+    with pytest.raises(InputError, match="NaN or infinite logits"):
+        run_in_batches(model, np.full((2, 1, 28, 28), 255, np.uint8))
+
+
+def test_number_of_classes_must_agree(weights):
+    model = load_float_model(FACTORY, weights, GREY, CLASSES[:9])
+    with pytest.raises(InputError, match="9 classes are declared"):
+        run_in_batches(model, np.zeros((1, 1, 28, 28), np.uint8))
+
+
+def test_factories_can_be_restricted():
+    with pytest.raises(InputError, match="outside the allowed prefixes"):
+        import_factory("os.system", ["ptq_pipeline."])
+    with pytest.raises(InputError, match="cannot be imported"):
+        import_factory("ptq_pipeline.models.nothing")
+    assert import_factory(FACTORY, ["ptq_pipeline."]) is resnet20
+
+
+def test_preprocessing_normalises_per_channel():
+    both = Preprocessing((0.0, 0.5), (1.0, 0.25))
+    batch = both(np.full((1, 2, 1, 1), 255, np.uint8))
+    assert batch.dtype == np.float32
+    assert batch.ravel().tolist() == [1.0, 2.0]
+    with pytest.raises(ValueError, match="std must be positive"):
+        Preprocessing((0.0,), (0.0,))

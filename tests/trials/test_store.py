@@ -1,0 +1,74 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ptq_pipeline.trials import TrialSpec, TrialStore, evaluation_hash
+
+SPEC = TrialSpec(
+    model="m",
+    method={"weight_bits": 8},
+    calibration_set="c",
+    evaluation="e",
+    shifts={"clean": {}, "noise": {"sigma": 0.1}},
+    runtime={"name": "openvino"},
+    engine="1",
+)
+PREDICTIONS = {"clean": np.arange(5, dtype=np.int16), "noise": np.zeros(5, np.int16)}
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(TrialSpec)])
+def test_every_field_is_part_of_the_identity(field):
+    value = {"clean": {}} if field == "shifts" else {"other": 1}
+    if field in {"model", "calibration_set", "evaluation", "engine"}:
+        value = "other"
+    assert dataclasses.replace(SPEC, **{field: value}).trial_id != SPEC.trial_id
+
+
+def test_results_come_back(tmp_path):
+    store = TrialStore(tmp_path / "trials")
+    assert store.get(SPEC) is None
+    store.put(SPEC, PREDICTIONS)
+    stored = store.get(SPEC)
+    assert stored is not None
+    assert stored.keys() == PREDICTIONS.keys()
+    for name, values in PREDICTIONS.items():
+        np.testing.assert_array_equal(stored[name], values)
+    assert [path.suffix for path in store.root.rglob("*") if path.is_file()] == [".safetensors"]
+
+
+def test_same_result_same_bytes(tmp_path):
+    contents = []
+    for name in "ab":
+        store = TrialStore(tmp_path / name)
+        store.put(SPEC, PREDICTIONS)
+        contents.append(store.path(SPEC).read_bytes())
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("position", [3, 60, 300, -1])
+def test_a_damaged_result_is_reported_and_counts_as_absent(tmp_path, caplog, position):
+    store = TrialStore(tmp_path)
+    store.put(SPEC, PREDICTIONS)
+    content = bytearray(store.path(SPEC).read_bytes())
+    content[position] ^= 1
+    store.path(SPEC).write_bytes(content)
+    assert store.get(SPEC) is None
+    assert str(store.path(SPEC)) in caplog.text
+
+
+def test_a_truncated_result_counts_as_absent(tmp_path):
+    store = TrialStore(tmp_path)
+    store.put(SPEC, PREDICTIONS)
+    content = store.path(SPEC).read_bytes()
+    for length in range(0, len(content), 37):
+        store.path(SPEC).write_bytes(content[:length])
+        assert store.get(SPEC) is None
+
+
+def test_evaluation_hash_depends_on_samples_order_and_pixels():
+    hashes = ["00" * 32, "11" * 32]
+    first = evaluation_hash(np.array([1, 2]), hashes)
+    assert first == evaluation_hash(np.array([1, 2], np.int32), hashes)
+    assert first != evaluation_hash(np.array([2, 1]), hashes)
+    assert first != evaluation_hash(np.array([1, 2]), hashes[::-1])
