@@ -1,14 +1,14 @@
 """Cut the embedded default data out of the complete Fashion-MNIST distribution.
 
-Usage: ``python scripts/embed_fashion_mnist.py SOURCE [TARGET]`` where SOURCE holds the four original
-``*-ubyte.gz`` files (Debian package ``dataset-fashion-mnist``, or the ``raw`` folder that
+Usage: ``python scripts/embed_fashion_mnist.py SOURCE [TARGET]`` where SOURCE holds the four
+original ``*-ubyte.gz`` files (Debian package ``dataset-fashion-mnist``, or the ``raw`` folder that
 ``torchvision.datasets.FashionMNIST`` downloads). It writes, byte for byte the same each time:
 
 * ``fashion_mnist/test``: the 10,000 test images (later split into selection and audit),
 * ``fashion_mnist/heldout``: 11,000 of the 60,000 training images, for pool and reference,
 * ``production/calm`` and ``production/drifted``: 2,000 further held-out images each,
-* ``fashion_mnist/training_hashes.npy``: the first 8 bytes of the SHA-256 of every image that is left
-  for training, so that "no training image stands in any split" can be checked without those images.
+* ``fashion_mnist/training_hashes.npy``: the first 8 bytes of the SHA-256 of every image that is
+  left for training, so that "no training image stands in any split" can be checked without those images.
 
 An image whose pixels occur more than once in the whole distribution is kept once, in the place that
 comes first in the order test, held-out, production, training.
@@ -52,9 +52,9 @@ def content_keys(images: np.ndarray) -> np.ndarray:
 
 
 def photograph_differently(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Imitate another camera: underexposed (gamma 1.35), flatter contrast and sensor noise."""
-    scaled = (images / 255.0) ** 1.35 * 0.8 + 0.06
-    noisy = scaled + generator.normal(0.0, 0.04, images.shape)
+    """Imitate another camera: underexposed (gamma 1.35), flatter (x 0.8), with sensor noise."""
+    scaled = (images / 255.0) ** 1.35 * 0.8
+    noisy = scaled + generator.normal(0.0, 0.02, images.shape)
     return np.clip(np.rint(noisy * 255.0), 0, 255).astype(np.uint8)
 
 
@@ -93,8 +93,8 @@ def main(source: Path, target: Path) -> None:
     training = np.sort(np.concatenate([r[n:] for r, n in zip(by_class, counts, strict=True)]))
 
     write_pair(target / "fashion_mnist/test", test_images, test_labels)
-    for folder, rows in [("fashion_mnist/heldout", heldout), ("production/calm", calm)]:
-        rows = generator.permutation(rows)
+    for folder, members in [("fashion_mnist/heldout", heldout), ("production/calm", calm)]:
+        rows = generator.permutation(members)
         write_pair(target / folder, images[rows], labels[rows])
     rows = generator.permutation(drifted)
     write_pair(

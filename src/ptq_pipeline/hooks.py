@@ -8,7 +8,7 @@ from typing import Any
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.errors import InputError
 
@@ -46,18 +46,30 @@ class ParameterGroupHooks:
 
 
 class ProvenanceHooks:
-    """What must not stand in reproducible outputs: versions, CPU, git revision and run time.
+    """What must not stand in reproducible outputs: versions, CPU, git revision and run times.
 
     It is saved to the catalog entry ``provenance`` after every successful run, where there is one.
     """
 
     def __init__(self) -> None:
-        self._started = time.monotonic()
+        self._run_started = self._node_started = time.monotonic()
+        self._node_seconds: dict[str, float] = {}
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Start the clock."""
-        self._started = time.monotonic()
+    def before_pipeline_run(self) -> None:
+        """Start the clock of the run."""
+        self._run_started = time.monotonic()
+        self._node_seconds = {}
+
+    @hook_impl
+    def before_node_run(self) -> None:
+        """Start the clock of the node."""
+        self._node_started = time.monotonic()
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Stop the clock of the node; loading and saving its datasets is not counted."""
+        self._node_seconds[node.name] = round(time.monotonic() - self._node_started, 2)
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
@@ -72,7 +84,8 @@ class ProvenanceHooks:
                 **describe_machine(Path(run_params["project_path"])),
                 "environment": run_params.get("env") or "base",
                 "pipelines": run_params.get("pipeline_names") or ["__default__"],
-                "seconds": round(time.monotonic() - self._started, 1),
+                "seconds": round(time.monotonic() - self._run_started, 1),
+                "node_seconds": self._node_seconds,
             },
         )
 

@@ -2,7 +2,7 @@
 
 from ptq_pipeline.datasets.arrays import ArrayDataset, ArrayFolderDataset
 from ptq_pipeline.datasets.calibration_sets import CalibrationSetsDataset, ValidationCacheDataset
-from ptq_pipeline.datasets.directory import DirectoryDataset
+from ptq_pipeline.datasets.directory import CandidateDirectory, DirectoryDataset
 from ptq_pipeline.datasets.float_model import FloatModelDataset
 from ptq_pipeline.datasets.image_sources import (
     IdxImageDataset,
@@ -17,6 +17,7 @@ __all__ = [
     "ArrayDataset",
     "ArrayFolderDataset",
     "CalibrationSetsDataset",
+    "CandidateDirectory",
     "DirectoryDataset",
     "FloatModelDataset",
     "IdxImageDataset",

@@ -1,5 +1,6 @@
 """Nodes of ``quantization``."""
 
+import json
 import logging
 from typing import Any
 
@@ -12,6 +13,7 @@ from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.quantization.parameters import (
     QuantizationParameters,
     RuntimeParameters,
+    SimulatedParameters,
     StressParameters,
 )
 from ptq_pipeline.trials.evaluation import CLEAN, build_evaluation, evaluated_samples
@@ -95,7 +97,7 @@ def _runner(
 ) -> TrialRunner:
     from ptq_pipeline.runtimes import build_runtime
 
-    built = build_runtime(runtime.name, threads=runtime.threads, device=runtime.device)
+    built = build_runtime(runtime.name, **runtime.options)
     return TrialRunner(model, method, built, store, shifts, image_shape, runtime.batch_size)
 
 
@@ -109,6 +111,7 @@ def _trial_row(entry: Any, outcome: TrialOutcome, runtime: str) -> dict[str, Any
         "status": "failed" if outcome.predictions is None else "done",
         "error": outcome.error,
         "runtime": runtime,
+        "spec": json.dumps(outcome.spec.to_json(), sort_keys=True),
     }
 
 
@@ -146,12 +149,7 @@ def measure_parity(
 
     evaluation = build_evaluation(samples, images, {}, [CLEAN])
     selection = evaluation.only((evaluation.samples["split"] == "selection").to_numpy())
-    simulated = RuntimeParameters(
-        name="simulated",
-        threads=parameters.runtime.threads,
-        device=parameters.runtime.device,
-        batch_size=parameters.runtime.batch_size,
-    )
+    simulated = SimulatedParameters(name="simulated", batch_size=parameters.runtime.batch_size)
     shape = images.shape[1:]
     runner = _runner(model, parameters.method, simulated, store, {CLEAN: {}}, shape)
     done = trials[(trials["role"] == "evidence") & (trials["status"] == "done")]

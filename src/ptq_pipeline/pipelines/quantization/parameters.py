@@ -19,15 +19,37 @@ class StressParameters(RootModel[dict[str, dict[str, Any]]]):
         return self
 
 
-class RuntimeParameters(BaseModel):
-    """Where quantized models run: ``openvino`` (integer kernels, CPU) or ``simulated`` (torch)."""
+class OpenvinoParameters(BaseModel):
+    """Integer kernels on the CPU."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Literal["openvino", "simulated"]
+    name: Literal["openvino"]
     threads: int = Field(default=2, ge=1)
+    batch_size: int = Field(default=250, ge=1)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the runtime is built with."""
+        return {"threads": self.threads}
+
+
+class SimulatedParameters(BaseModel):
+    """Fake quantization in torch on any of its devices."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["simulated"]
     device: str = "cpu"
     batch_size: int = Field(default=250, ge=1)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the runtime is built with."""
+        return {"device": self.device}
+
+
+RuntimeParameters = OpenvinoParameters | SimulatedParameters
 
 
 class QuantizationParameters(BaseModel):
@@ -36,7 +58,7 @@ class QuantizationParameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: dict[str, Any]
-    runtime: RuntimeParameters
+    runtime: RuntimeParameters = Field(discriminator="name")
     parity_draws: int = Field(default=1, ge=0)
 
     @field_validator("method")

@@ -1,0 +1,66 @@
+"""Results of earlier validations, kept beside the data and never an output of a stage."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ptq_pipeline.files import replacing
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+# About 2 kB each; the oldest go first.
+MAX_ENTRIES = 4_000
+
+
+def cache_key(set_id: str, table_fingerprint: str, suite_fingerprint: str) -> str:
+    """Return the key of one validation: the set, what was seen of it, and what was expected."""
+    text = "\n".join([set_id, table_fingerprint, suite_fingerprint])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class ValidationCache:
+    """Validation results by key.
+
+    Args:
+        path: JSON file; kept in memory only when left out.
+        docs_directory: where GX Data Docs of the latest validation go; none when left out.
+    """
+
+    def __init__(self, path: Path | None = None, docs_directory: Path | None = None) -> None:
+        self.path = path
+        self.docs_directory = docs_directory
+        self._entries: dict[str, list[dict[str, Any]]] = self._read()
+
+    def _read(self) -> dict[str, list[dict[str, Any]]]:
+        if self.path is None or not self.path.exists():
+            return {}
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            if content["schema_version"] == SCHEMA_VERSION:
+                return dict(content["results"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            # Nothing is lost: every set is validated again.
+            log.warning("validation cache '%s' is unreadable and ignored (%s)", self.path, error)
+        return {}
+
+    def get(self, key: str) -> list[dict[str, Any]] | None:
+        """Return the rows of an earlier validation, or None."""
+        return self._entries.get(key)
+
+    def update(self, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Add results and write the file, atomically, with what others wrote meanwhile."""
+        if not results:
+            return
+        self._entries.update(self._read())
+        self._entries.update({key: [dict(row) for row in rows] for key, rows in results.items()})
+        for key in list(self._entries)[:-MAX_ENTRIES]:
+            del self._entries[key]
+        if self.path is None:
+            return
+        content = {"schema_version": SCHEMA_VERSION, "results": self._entries}
+        with replacing(self.path) as scratch:
+            scratch.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")

@@ -1,0 +1,213 @@
+"""Drawing the evidence: sets in a fixed order until enough of them are valid."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ptq_pipeline.calibration.sets import CalibrationSet
+from ptq_pipeline.calibration.strategies import Pool, StrategyOptions, check_size, draw_set
+from ptq_pipeline.calibration.validation import Rows, SetValidator
+from ptq_pipeline.errors import InputError
+
+log = logging.getLogger(__name__)
+
+EVIDENCE = "evidence"
+COMPARISON = "comparison"
+INDEX_COLUMNS = {
+    "set_id": "str",
+    "strategy": "str",
+    "role": "str",
+    "draw": "int64",
+    "seed": "int64",
+    "size": "int64",
+    "array_sha256": "str",
+    "valid": "bool",
+    "failed_expectations": "str",
+}
+VALIDATION_COLUMNS = {
+    "set_id": "str",
+    "strategy": "str",
+    "role": "str",
+    "expectation": "str",
+    "column": "str",
+    "metric": "str",
+    "observed": "float64",
+    "threshold": "float64",
+    "success": "bool",
+    "error": "str",
+}
+
+
+@dataclass(frozen=True)
+class DrawPlan:
+    """What to draw.
+
+    Attributes:
+        strategy: the recipe's strategy; only its sets are evidence.
+        options: options of every strategy that is drawn.
+        size: images per set.
+        draws: valid sets of the recipe's strategy wanted.
+        max_draws: sets of the recipe's strategy drawn at most.
+        comparison_strategies: strategies drawn for comparison.
+        comparison_draws: sets of each of them.
+        seed: master seed.
+    """
+
+    strategy: str
+    options: Mapping[str, StrategyOptions]
+    size: int
+    draws: int
+    max_draws: int
+    comparison_strategies: Sequence[str]
+    comparison_draws: int
+    seed: int
+
+
+@dataclass
+class DrawnSets:
+    """All sets that were drawn, valid or not, and what the validation said of each."""
+
+    sets: dict[str, CalibrationSet] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    results: dict[str, Rows] = field(default_factory=dict)
+
+    def add(self, calibration_set: CalibrationSet, role: str, rows: Rows) -> bool:
+        """Add a set; return whether it is valid."""
+        set_id = calibration_set.set_id
+        self.sets[set_id] = calibration_set
+        self.roles[set_id] = role
+        self.results[set_id] = rows
+        return self.is_valid(set_id)
+
+    def is_valid(self, set_id: str) -> bool:
+        """Return whether every expectation was met."""
+        return all(row["success"] for row in self.results[set_id])
+
+    def failed(self, set_id: str) -> list[str]:
+        """Return the names of the expectations that were not met, or raised."""
+        return [row["expectation"] for row in self.results[set_id] if not row["success"]]
+
+    def _ordered(self) -> list[str]:
+        return sorted(self.sets, key=lambda set_id: self.roles[set_id] != EVIDENCE)
+
+    def index(self) -> pd.DataFrame:
+        """Return the ``calibration_set_index`` table: evidence first, in the order of drawing."""
+        rows = []
+        for set_id in self._ordered():
+            manifest = self.sets[set_id].manifest
+            rows.append(
+                {
+                    "set_id": set_id,
+                    "strategy": manifest.strategy,
+                    "role": self.roles[set_id],
+                    "draw": manifest.draw,
+                    "seed": manifest.seed,
+                    "size": manifest.size,
+                    "array_sha256": manifest.array_sha256,
+                    "valid": self.is_valid(set_id),
+                    "failed_expectations": ",".join(self.failed(set_id)),
+                }
+            )
+        return pd.DataFrame(rows, columns=list(INDEX_COLUMNS)).astype(INDEX_COLUMNS)
+
+    def validation(self) -> pd.DataFrame:
+        """Return the ``calibration_validation`` table, one row per set and expectation.
+
+        Sets stand in the order of :meth:`index`.
+        """
+        rows = [
+            {
+                "set_id": set_id,
+                "strategy": self.sets[set_id].manifest.strategy,
+                "role": self.roles[set_id],
+                **row,
+            }
+            for set_id in self._ordered()
+            for row in self.results[set_id]
+        ]
+        return pd.DataFrame(rows, columns=list(VALIDATION_COLUMNS)).astype(VALIDATION_COLUMNS)
+
+
+def draw_valid_sets(
+    pool: Pool, images: np.ndarray, plan: DrawPlan, validator: SetValidator
+) -> DrawnSets:
+    """Draw and validate the sets of the recipe and of the comparison strategies.
+
+    The recipe's sets are drawn in order until ``plan.draws`` of them are valid or
+    ``plan.max_draws`` are drawn. Rejected sets are kept and marked. Comparison sets are never
+    evidence.
+
+    Args:
+        pool: what may be drawn.
+        images: ``(N, C, H, W)`` uint8, row = sample id.
+        plan: what to draw.
+        validator: judges each set.
+
+    Raises:
+        InputError: if the pool cannot supply a set, or no evidence set is valid.
+    """
+    check_size(pool, plan.size)
+    drawn = DrawnSets()
+
+    def draw(strategy: str, number: int, role: str) -> bool:
+        calibration_set = draw_set(
+            pool,
+            images,
+            strategy,
+            plan.options[strategy],
+            size=plan.size,
+            seed=plan.seed,
+            draw=number,
+        )
+        return drawn.add(calibration_set, role, validator.validate(calibration_set))
+
+    # Comparison strategies that the pool cannot supply are found before the long loop.
+    for strategy in plan.comparison_strategies:
+        for number in range(plan.comparison_draws):
+            draw(strategy, number, COMPARISON)
+    valid = number = 0
+    while valid < plan.draws and number < plan.max_draws:
+        valid += draw(plan.strategy, number, EVIDENCE)
+        number += 1
+    _report(drawn, plan, valid, number)
+    return drawn
+
+
+def _report(drawn: DrawnSets, plan: DrawPlan, valid: int, number: int) -> None:
+    evidence = [set_id for set_id, role in drawn.roles.items() if role == EVIDENCE]
+    failures = Counter(name for set_id in evidence for name in drawn.failed(set_id))
+    most = ", ".join(f"{name} ({count})" for name, count in failures.most_common(3))
+    if not valid:
+        worst = failures.most_common(1)[0][0]
+        raise InputError(
+            f"all {number} calibration sets of strategy '{plan.strategy}' are invalid: "
+            f"expectation '{worst}' failed most, in {failures[worst]} of them"
+            f"{_first_error(drawn, worst)}; draw from a pool that resembles the reference, or "
+            "choose another 'calibration.strategy'"
+        )
+    if number > valid:
+        log.info("rejected %d of %d calibration sets: %s", number - valid, number, most)
+    if valid < plan.draws:
+        log.warning(
+            "only %d of the %d wanted calibration sets are valid after %d draws ('max_draws'); "
+            "expectations that failed most: %s",
+            valid,
+            plan.draws,
+            number,
+            most,
+        )
+
+
+def _first_error(drawn: DrawnSets, expectation: str) -> str:
+    errors: list[Any] = [
+        row["error"]
+        for rows in drawn.results.values()
+        for row in rows
+        if row["expectation"] == expectation and row["error"]
+    ]
+    return f" (it raised: {errors[0]})" if errors else ""

@@ -1,0 +1,236 @@
+"""A calibration set: a manifest that says what it is, and one packed array of its pixels.
+
+On disk a set is ``<set_id>.npy`` (uint8, ``(n, C, H, W)``) beside ``<set_id>.json``. The identity
+of a set is the hash of its manifest, which holds the hash of the pixels.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.files import replacing
+
+SCHEMA_VERSION = 1
+REBUILD = "run the pipeline 'calibration' again, or restore the folder with 'dvc checkout'"
+
+
+@dataclass(frozen=True)
+class CalibrationManifest:
+    """All that defines a calibration set.
+
+    Attributes:
+        strategy: name of the sampling strategy.
+        options: the strategy's options, complete.
+        seed: seed of this draw, derived from strategy, options, master seed and draw.
+        draw: number of the draw, from 0.
+        size: number of images n.
+        pool_size: number of different images that could have been drawn.
+        augmentation: how the pixels differ from those of the samples; empty where they do not.
+        sample_ids: ``(n,)`` rows of ``images``, in the order of the set.
+        content_hashes: ``(n,)`` SHA-256 (hex) of the *samples'* pixels, before any augmentation:
+            an image that leaks from the audit must be found under noise too.
+        array_sha256: SHA-256 (hex) of the set's own pixels in C order.
+        shape: ``(n, C, H, W)``.
+        schema_version: version of this layout.
+    """
+
+    strategy: str
+    options: Mapping[str, Any]
+    seed: int
+    draw: int
+    size: int
+    pool_size: int
+    augmentation: Mapping[str, Any]
+    sample_ids: tuple[int, ...]
+    content_hashes: tuple[str, ...]
+    array_sha256: str
+    shape: tuple[int, ...]
+    schema_version: int = SCHEMA_VERSION
+
+    @cached_property
+    def set_id(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of the canonical manifest."""
+        return canonical_hash(self.to_json())[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        content = asdict(self)
+        for name in ("sample_ids", "content_hashes", "shape"):
+            content[name] = list(content[name])
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "CalibrationManifest":
+        """Rebuild a manifest from :meth:`to_json`.
+
+        Raises:
+            InputError: if keys are missing or unknown, or the schema version is another one.
+        """
+        version = content.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise InputError(
+                f"calibration manifest has schema version {version}, this release reads "
+                f"{SCHEMA_VERSION}; {REBUILD}"
+            )
+        wrong = {field.name for field in fields(cls)} ^ set(content)
+        if wrong:
+            raise InputError(
+                f"calibration manifest has missing or unknown keys {sorted(wrong)}; {REBUILD}"
+            )
+        lists = {name: tuple(content[name]) for name in ("sample_ids", "content_hashes", "shape")}
+        return cls(**{**content, **lists})
+
+
+class DeferredImages:
+    """Pixels of a drawn set that are made when they are looked at and not kept.
+
+    Fifty sets of 256 images of 224 x 224 pixels would otherwise fill 2 GB until they are written.
+
+    Args:
+        make: returns the ``(n, C, H, W)`` uint8 array, the same one each time.
+        shape: its shape.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, make: Callable[[], np.ndarray], shape: tuple[int, ...]) -> None:
+        self._make = make
+        self.shape = shape
+
+    def __len__(self) -> int:
+        """Return n."""
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Return some of the images."""
+        return self._make()[rows]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return all of the images."""
+        return np.asarray(self._make(), dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationSet:
+    """A manifest and its pixels.
+
+    Attributes:
+        manifest: what the set is.
+        images: ``(n, C, H, W)`` uint8, in memory, mapped from disk, or made on demand;
+            ``numpy.asarray`` reads them.
+    """
+
+    manifest: CalibrationManifest
+    images: np.ndarray | DeferredImages
+
+    @property
+    def set_id(self) -> str:
+        """Identity of the set."""
+        return self.manifest.set_id
+
+    def verify(self) -> None:
+        """Compare the pixels with the manifest; this reads them all.
+
+        Raises:
+            InputError: if they are not the pixels that the manifest was written for.
+        """
+        if array_sha256(self.images) != self.manifest.array_sha256:
+            raise InputError(
+                f"the pixels of calibration set {self.set_id} are not those of its manifest; "
+                f"{REBUILD}"
+            )
+
+
+def array_sha256(images: np.ndarray | DeferredImages) -> str:
+    """Return the SHA-256 (hex) of an array's bytes in C order."""
+    return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
+
+
+def save_set(calibration_set: CalibrationSet, directory: Path) -> None:
+    """Write a set into ``directory``, each file atomically, the manifest last."""
+    stem = calibration_set.set_id
+    array = np.ascontiguousarray(calibration_set.images)
+    with replacing(directory / f"{stem}.npy") as scratch, scratch.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+    text = json.dumps(calibration_set.manifest.to_json(), indent=2, sort_keys=True)
+    with replacing(directory / f"{stem}.json") as scratch:
+        scratch.write_text(text + "\n", encoding="utf-8")
+
+
+def load_set(directory: Path, set_id: str) -> CalibrationSet:
+    """Read a manifest and map its pixels.
+
+    Raises:
+        InputError: if a file is missing, truncated, or does not belong to the other one.
+    """
+    path = directory / f"{set_id}.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"calibration manifest '{path}' is missing or damaged ({error}); {REBUILD}"
+        ) from error
+    try:
+        manifest = CalibrationManifest.from_json(content)
+    except (InputError, AttributeError, TypeError) as error:
+        raise InputError(f"'{path}' is no calibration manifest: {error}") from error
+    if manifest.set_id != set_id:
+        raise InputError(
+            f"calibration manifest '{path}' was changed: its hash is {manifest.set_id}; {REBUILD}"
+        )
+    return CalibrationSet(manifest, _map_pixels(directory / f"{set_id}.npy", manifest))
+
+
+def _map_pixels(path: Path, manifest: CalibrationManifest) -> np.ndarray:
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"calibration array '{path}' is missing or truncated ({error}); {REBUILD}"
+        ) from error
+    if images.shape != manifest.shape or images.dtype != np.uint8:
+        raise InputError(
+            f"calibration array '{path}' holds {images.dtype} {images.shape}, its manifest says "
+            f"uint8 {manifest.shape}; {REBUILD}"
+        )
+    return images
+
+
+def save_sets(sets: Mapping[str, CalibrationSet], directory: Path) -> None:
+    """Replace the contents of ``directory`` by ``sets``.
+
+    Everything is written into a new folder that then takes the place of the old one, so a crash
+    leaves the old sets or the new ones. Sets that are mapped from the old folder stay readable.
+    """
+    new, old = (directory.with_name(f".{directory.name}.{part}") for part in ("new", "old"))
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new.mkdir(parents=True)
+    for calibration_set in sets.values():
+        save_set(calibration_set, new)
+    if directory.exists():
+        os.replace(directory, old)
+    os.replace(new, directory)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_sets(directory: Path) -> dict[str, CalibrationSet]:
+    """Map every set of ``directory``, in the order of their identities.
+
+    Raises:
+        InputError: if the folder is missing, or an array or a manifest stands alone or is damaged.
+    """
+    if not directory.is_dir():
+        raise InputError(f"calibration sets '{directory}' are missing; {REBUILD}")
+    names = {path.stem for path in directory.iterdir() if path.suffix in (".npy", ".json")}
+    return {name: load_set(directory, name) for name in sorted(names)}

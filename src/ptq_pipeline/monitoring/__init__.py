@@ -1,0 +1,21 @@
+"""Does the data of today look like the data the model was audited on?"""
+
+from ptq_pipeline.monitoring.distances import METHODS, distance
+from ptq_pipeline.monitoring.drift import DriftResult, drift_report
+from ptq_pipeline.monitoring.thresholds import (
+    DriftColumn,
+    DriftSettings,
+    effective_size,
+    sampling_thresholds,
+)
+
+__all__ = [
+    "METHODS",
+    "DriftColumn",
+    "DriftResult",
+    "DriftSettings",
+    "distance",
+    "drift_report",
+    "effective_size",
+    "sampling_thresholds",
+]

@@ -1,0 +1,90 @@
+"""Nodes of ``calibration``."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ptq_pipeline.calibration import (
+    CalibrationSet,
+    Pool,
+    SetValidator,
+    Thresholds,
+    ValidationCache,
+    draw_valid_sets,
+    freeze_thresholds,
+    judged_hashes,
+    stored_profile,
+)
+from ptq_pipeline.models import FloatModel
+from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
+from ptq_pipeline.profiling import Projection, SegmentDefinition, cut_segment, profile
+
+# Kedro resolves the annotations of nodes to validate parameters, so every name in them is imported.
+# None of these modules imports torch or Great Expectations before it needs them.
+
+
+def freeze_calibration_thresholds(
+    profiles: pd.DataFrame, definitions: dict[str, Any], parameters: CalibrationParameters
+) -> dict[str, Any]:
+    """Simulate random sets of the reference and freeze the thresholds of the validation."""
+    thresholds = freeze_thresholds(
+        profiles[profiles["split"] == "reference"],
+        definitions,
+        parameters.validation.features,
+        [parameters.set_size],
+        family_wise_level=parameters.validation.family_wise_level,
+        simulated_draws=parameters.validation.simulated_draws,
+        seed=parameters.seed,
+    )
+    return thresholds.to_json()
+
+
+def draw_calibration_sets(
+    samples: pd.DataFrame,
+    images: np.ndarray,
+    profiles: pd.DataFrame,
+    definitions: dict[str, Any],
+    model: FloatModel,
+    projection: dict[str, Any],
+    thresholds: dict[str, Any],
+    cache: ValidationCache,
+    parameters: CalibrationParameters,
+) -> tuple[dict[str, CalibrationSet], pd.DataFrame, pd.DataFrame]:
+    """Draw the recipe's and the comparison sets and validate each against the reference.
+
+    Returns:
+        The sets by id, ``calibration_set_index`` and ``calibration_validation``.
+    """
+
+    def profile_pixels(pixels: np.ndarray) -> pd.DataFrame:
+        return _with_segments(profile(pixels, model, Projection.from_json(projection)), definitions)
+
+    validator = SetValidator(
+        Thresholds.from_json(thresholds),
+        parameters.set_size,
+        definitions,
+        judged_hashes(samples),
+        stored_profile(profiles, profile_pixels),
+        cache,
+    )
+    pool = Pool.from_samples(samples, definitions)
+    drawn = draw_valid_sets(pool, images, parameters.plan(), validator)
+    validator.finish(parameters.data_docs)
+    return drawn.sets, drawn.index(), drawn.validation()
+
+
+def _with_segments(profiles: pd.DataFrame, definitions: dict[str, Any]) -> pd.DataFrame:
+    """Add the segments that are cut from features, so that changed pixels may change segment."""
+    return profiles.assign(
+        **{
+            column: cut_segment(
+                SegmentDefinition(
+                    entry["feature"], tuple(entry["thresholds"]), tuple(entry["names"])
+                ),
+                profiles[entry["feature"]],
+            )
+            for column, entry in definitions["segments"].items()
+            if "thresholds" in entry
+        }
+    )

@@ -1,0 +1,174 @@
+"""Nodes of ``drift``: gather what is compared, then let Evidently compare it."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ptq_pipeline.calibration.sets import CalibrationSet
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.models import FloatModel
+from ptq_pipeline.pipelines.drift.parameters import DriftParameters
+
+if TYPE_CHECKING:
+    from ptq_pipeline.monitoring import DriftResult, DriftSettings
+
+log = logging.getLogger(__name__)
+
+COMPARISON = "comparison"
+RECIPE = "calibration_recipe"
+CANDIDATE = "calibration_candidate"
+WINDOW_PREFIX = "production_"
+SUMMARY_SCHEMA_VERSION = 1
+
+
+def gather_calibration_profiles(
+    calibration_sets: Mapping[str, CalibrationSet],
+    index: pd.DataFrame,
+    verdict: Mapping[str, Any],
+    profiles: pd.DataFrame,
+    model: FloatModel,
+    projection: dict[str, Any],
+) -> pd.DataFrame:
+    """Return the profiles of the recipe's valid sets together, and of the candidate's set.
+
+    Column ``comparison`` says which. An image in several sets stands there as often, under the same
+    ``sample_id``. A verdict without a candidate gives no rows for it.
+
+    Raises:
+        InputError: if no calibration set of the recipe is valid, or the candidate's set is unknown.
+    """
+    evidence = index[(index["role"] == "evidence") & index["valid"]]
+    if evidence.empty:
+        raise InputError(
+            "drift: no calibration set of the recipe is valid; see calibration_validation for the "
+            "expectations that failed"
+        )
+    compared = {RECIPE: list(evidence["set_id"])}
+    candidate = verdict["candidate"]["set_id"]
+    if candidate is not None:
+        if candidate not in calibration_sets:
+            raise InputError(
+                f"drift: the verdict's candidate was calibrated on set '{candidate}', which is not "
+                "among the calibration sets; run worst_case_check anew"
+            )
+        compared[CANDIDATE] = [candidate]
+    by_id = profiles.set_index("sample_id").drop(columns="split")
+    tables = [
+        _set_profiles(calibration_sets[set_id], by_id, model, projection).assign(comparison=name)
+        for name, ids in compared.items()
+        for set_id in ids
+    ]
+    return pd.concat(tables).rename_axis("sample_id").reset_index()
+
+
+def _set_profiles(
+    calibration_set: CalibrationSet,
+    profiles: pd.DataFrame,
+    model: FloatModel,
+    projection: dict[str, Any],
+) -> pd.DataFrame:
+    manifest = calibration_set.manifest
+    rows = profiles.loc[list(manifest.sample_ids)]
+    if not manifest.augmentation:
+        return rows
+    from ptq_pipeline.profiling import Projection, profile
+
+    # Perturbed pixels have profiles of their own; label and segments stay those of the image.
+    perturbed = profile(calibration_set.images, model, Projection.from_json(projection))
+    perturbed.index = rows.index
+    return rows.assign(**{column: perturbed[column] for column in perturbed})
+
+
+def gather_window_profiles(
+    production_profiles: pd.DataFrame, parameters: DriftParameters
+) -> pd.DataFrame:
+    """Return the profiles of every configured production window, named in ``comparison``.
+
+    Raises:
+        InputError: if a window has no rows.
+    """
+    tables = []
+    for window in parameters.windows:
+        rows = production_profiles[production_profiles["window"] == window]
+        if rows.empty:
+            known = sorted(production_profiles["window"].unique())
+            raise InputError(
+                f"drift: production window '{window}' has no rows (there is data for {known}); "
+                "fill data/01_raw/production or mend 'drift.windows'"
+            )
+        tables.append(rows.drop(columns="window").assign(comparison=f"{WINDOW_PREFIX}{window}"))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({COMPARISON: []})
+
+
+def compare_with_reference(
+    calibration_profiles: pd.DataFrame,
+    window_profiles: pd.DataFrame,
+    profiles: pd.DataFrame,
+    parameters: DriftParameters,
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, bytes]]:
+    """Compare calibration sets and windows with the reference.
+
+    Returns:
+        ``drift_table`` (one row per comparison and column), ``drift_summary``, and Evidently's
+        HTML and JSON of every comparison by file name.
+    """
+    from ptq_pipeline.monitoring import drift_report
+
+    settings = _settings(parameters)
+    reference = profiles[profiles["split"] == "reference"]
+    tables, summary, reports = [], {}, {}
+    by_id = calibration_profiles.set_index("sample_id")
+    groups = [
+        *by_id.groupby(COMPARISON, sort=False),
+        *window_profiles.groupby(COMPARISON, sort=False),
+    ]
+    for name, rows in groups:
+        # Where some windows have labels and others have not, a column may be there but void.
+        current = rows.dropna(axis="columns", how="all")
+        result = drift_report(current, reference, settings, name)
+        log.info(
+            "%s: %d of %d columns drifted", name, len(result.drifted_columns), len(result.table)
+        )
+        tables.append(result.table.assign(comparison=name))
+        summary[name] = _summarise(result)
+        reports[f"{name}.html"] = result.html.encode()
+        reports[f"{name}.json"] = json.dumps(result.content, indent=2, sort_keys=True).encode()
+    table = pd.concat(tables, ignore_index=True)
+    table.insert(0, "comparison", table.pop("comparison"))
+    content = {
+        "schema_version": SUMMARY_SCHEMA_VERSION,
+        "alpha": parameters.alpha,
+        "comparisons": summary,
+    }
+    return table, content, reports
+
+
+def _settings(parameters: DriftParameters) -> "DriftSettings":
+    from ptq_pipeline.monitoring import DriftColumn, DriftSettings
+
+    columns = tuple(
+        DriftColumn(name, column.method, column.threshold, column.optional)
+        for name, column in parameters.columns.items()
+    )
+    return DriftSettings(columns, parameters.alpha, parameters.resamples, parameters.seed)
+
+
+def _summarise(result: "DriftResult") -> dict[str, Any]:
+    table = result.table
+    furthest = table.loc[(table["value"] / table["threshold"]).idxmax()]
+    return {
+        "drifted": result.drifted,
+        "drifted_columns": result.drifted_columns,
+        "columns": len(table),
+        "skipped_columns": list(result.skipped),
+        "n": int(furthest["n"]),
+        "effective_n": float(furthest["effective_n"]),
+        "n_reference": int(furthest["n_reference"]),
+        "furthest": {
+            key: str(furthest[key]) if key in ("column", "method") else float(furthest[key])
+            for key in ("column", "method", "value", "threshold")
+        },
+    }

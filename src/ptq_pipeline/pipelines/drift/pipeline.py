@@ -1,0 +1,47 @@
+"""The ``drift`` pipeline."""
+
+from kedro.pipeline import Node, Pipeline
+
+from ptq_pipeline.pipelines.drift.nodes import (
+    compare_with_reference,
+    gather_calibration_profiles,
+    gather_window_profiles,
+)
+
+
+def create_pipeline(**kwargs: object) -> Pipeline:
+    """Build the pipeline."""
+    return Pipeline(
+        [
+            Node(
+                gather_calibration_profiles,
+                [
+                    "calibration_sets",
+                    "calibration_set_index",
+                    "verdict",
+                    "profiles",
+                    "float_model",
+                    "feature_projection",
+                ],
+                "drift_calibration_profiles",
+                name="gather_calibration_profiles",
+            ),
+            Node(
+                gather_window_profiles,
+                ["production_profiles", "params:drift"],
+                "drift_window_profiles",
+                name="gather_window_profiles",
+            ),
+            Node(
+                compare_with_reference,
+                [
+                    "drift_calibration_profiles",
+                    "drift_window_profiles",
+                    "profiles",
+                    "params:drift",
+                ],
+                ["drift_table", "drift_summary", "drift_reports"],
+                name="compare_with_reference",
+            ),
+        ]
+    )

@@ -1,0 +1,77 @@
+"""The candidate's model files, built by the same calls as its trial."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptq_pipeline.errors import PtqPipelineError
+
+if TYPE_CHECKING:
+    from ptq_pipeline.models.float_model import FloatModel
+    from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
+
+PARAMETERS = "quantization.safetensors"
+GRAPH = "model.xml"
+WEIGHTS = "model.bin"
+CHECKED_IMAGES = 64
+
+
+def build_artifact(
+    model: "FloatModel", method: Mapping[str, Any], images: np.ndarray
+) -> dict[str, bytes]:
+    """Quantize ``model`` and return its files by name; equal inputs give equal bytes.
+
+    Args:
+        model: the float model.
+        method: JSON form of the quantization method.
+        images: uint8 calibration images ``(n, C, H, W)``.
+
+    Returns:
+        ``quantization.safetensors``: codes, scales and zero points of every layer, as
+        ``QuantizationParameters.to_arrays`` names them. ``model.xml`` and ``model.bin``: OpenVINO
+        IR with float32 constants and FakeQuantize operations; its input is what the preprocessing
+        gives.
+
+    Raises:
+        PtqPipelineError: if the written model answers differently from the one in memory.
+    """
+    import torch
+    from safetensors.numpy import save
+
+    from ptq_pipeline.ptq import MethodSpec, as_tensor_batches, calibrate, prepare
+
+    inputs = model.preprocessing(np.asarray(images))
+    prepared = prepare(model.module, torch.from_numpy(inputs[:2]))
+    parameters = calibrate(prepared, as_tensor_batches(inputs), MethodSpec.from_json(method))
+    # No metadata: safetensors writes several entries in random order, so bytes would differ.
+    return {
+        PARAMETERS: save(parameters.to_arrays()),
+        **_openvino_files(prepared, parameters, inputs[:CHECKED_IMAGES]),
+    }
+
+
+def _openvino_files(
+    prepared: "PreparedModel", parameters: "QuantizationParameters", inputs: np.ndarray
+) -> dict[str, bytes]:
+    from ptq_pipeline.runtimes import OpenvinoRuntime
+    from ptq_pipeline.runtimes.openvino import save
+
+    runtime = OpenvinoRuntime()
+    audited = runtime.compile(prepared, parameters)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / GRAPH
+        # By default a graph is named by a counter of the process.
+        audited.model.set_friendly_name("candidate")
+        save(audited, path)
+        served = runtime.load(path)
+        if not np.array_equal(audited(inputs).argmax(1), served(inputs).argmax(1)):
+            raise PtqPipelineError(
+                "the exported OpenVINO model answers differently from the audited one on its own "
+                "calibration images; report the versions in provenance.json as a bug"
+            )
+        # Windows does not delete files that a mapped model still holds.
+        del served
+        return {name: path.with_name(name).read_bytes() for name in (GRAPH, WEIGHTS)}

@@ -1,0 +1,127 @@
+"""Nodes of ``promotion``."""
+
+import json
+import logging
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+import pandas as pd
+
+from ptq_pipeline.calibration.sets import CalibrationSet
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.models import FloatModel
+from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
+
+log = logging.getLogger(__name__)
+
+INDEX = "candidate.json"
+INDEX_SCHEMA_VERSION = 1
+
+
+def export_candidate(
+    verdict: Mapping[str, Any],
+    trials: pd.DataFrame,
+    calibration_sets: Mapping[str, CalibrationSet],
+    model: FloatModel,
+) -> dict[str, bytes]:
+    """Quantize the candidate once more, from its trial's spec, and return its files by name.
+
+    A verdict without a candidate (no trial was done) gives nothing but a copy of the verdict.
+
+    Raises:
+        InputError: if trial, calibration set, float model or engine are not those of the verdict.
+    """
+    files = {"verdict.json": _json_bytes(verdict)}
+    trial_id, set_id = (verdict["candidate"][key] for key in ("trial_id", "set_id"))
+    if trial_id is None:
+        return files
+    from ptq_pipeline.pipelines.promotion.artifact import build_artifact
+
+    spec = _candidate_spec(trial_id, trials)
+    _check_spec(trial_id, set_id, spec, calibration_sets, model)
+    chosen = calibration_sets[set_id]
+    chosen.verify()
+    files["trial.json"] = _json_bytes({"trial_id": trial_id, "spec": spec})
+    files["calibration.json"] = _json_bytes({"set_id": set_id, **chosen.manifest.to_json()})
+    return files | build_artifact(model, spec["method"], chosen.images)
+
+
+def _candidate_spec(trial_id: str, trials: pd.DataFrame) -> dict[str, Any]:
+    from ptq_pipeline.canonical import canonical_hash
+
+    if "spec" not in trials:
+        raise InputError(
+            "the table 'trials' has no column 'spec', so the candidate cannot be rebuilt; run the "
+            "pipeline 'quantization' anew"
+        )
+    rows = trials[trials["trial_id"] == trial_id]
+    if len(rows) != 1:
+        raise InputError(
+            f"the verdict's candidate {trial_id} is not among the trials; run worst_case_check anew"
+        )
+    spec: dict[str, Any] = json.loads(rows["spec"].iloc[0])
+    if not canonical_hash(spec).startswith(trial_id):
+        raise InputError(
+            f"the spec of trial {trial_id} does not match its id; run the pipeline 'quantization' "
+            "anew"
+        )
+    return spec
+
+
+def _check_spec(
+    trial_id: str,
+    set_id: str,
+    spec: Mapping[str, Any],
+    calibration_sets: Mapping[str, CalibrationSet],
+    model: FloatModel,
+) -> None:
+    from ptq_pipeline.ptq import ENGINE_VERSION
+
+    if set_id not in calibration_sets:
+        raise InputError(
+            f"calibration set {set_id} of the candidate is missing; restore "
+            "data/05_model_input/calibration_sets or run the pipeline 'calibration' anew"
+        )
+    for what, then, now in (
+        ("calibration set", spec["calibration_set"], set_id),
+        ("float model", spec["model"], model.fingerprint),
+        ("engine version", spec["engine"], ENGINE_VERSION),
+    ):
+        if then != now:
+            raise InputError(
+                f"trial {trial_id} was run with {what} {then}, but now it is {now}; run the "
+                "pipelines from 'quantization' on anew"
+            )
+
+
+def decide(
+    verdict: Mapping[str, Any], files: Mapping[str, bytes], parameters: PromotionParameters
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Decide by the verdict alone; a refusal is a result like any other.
+
+    Returns:
+        ``decision`` and the candidate's folder: all files and ``candidate.json``, the index that
+        holds their hashes and says what was decided about them.
+    """
+    from ptq_pipeline.registry import Decision
+
+    hashes = {name: sha256(content).hexdigest() for name, content in sorted(files.items())}
+    decision = Decision.from_verdict(verdict, hashes, parameters.environment)
+    log.info("decision: %s (verdict %s)", decision.outcome, decision.verdict)
+    content = decision.to_json()
+    index = {
+        "schema_version": INDEX_SCHEMA_VERSION,
+        "decision": content["decision"],
+        "decision_hash": content["decision_hash"],
+        "verdict": content["verdict"],
+        "trial_id": decision.candidate.trial_id,
+        "set_id": decision.candidate.set_id,
+        "files": hashes,
+    }
+    return content, {**files, INDEX: _json_bytes(index)}
+
+
+def _json_bytes(content: Any) -> bytes:
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()

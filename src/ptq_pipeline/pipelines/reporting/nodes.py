@@ -1,0 +1,129 @@
+"""Nodes of ``reporting``: thin, since everything is written in ``ptq_pipeline.reporting``."""
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
+from ptq_pipeline.pipelines.quantization.parameters import (
+    QuantizationParameters,
+    StressParameters,
+)
+from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
+
+if TYPE_CHECKING:
+    from ptq_pipeline.reporting.page import ReportOptions
+
+
+def plot_worst_groups(
+    worst_case_table: pd.DataFrame,
+    scores: pd.DataFrame,
+    group_definitions: dict[str, Any],
+    parameters: ReportingParameters,
+) -> Any:
+    """Draw the candidate's worst groups with their intervals, and the average."""
+    from ptq_pipeline.reporting import gallery
+
+    return gallery.worst_groups(
+        worst_case_table, scores, group_definitions, _options(parameters)
+    ).figure
+
+
+def plot_drop_distribution(
+    worst_case_table: pd.DataFrame,
+    scores: pd.DataFrame,
+    group_definitions: dict[str, Any],
+    parameters: ReportingParameters,
+) -> Any:
+    """Draw the drop of every class over the calibration draws."""
+    from ptq_pipeline.reporting import gallery
+
+    return gallery.drop_distribution(
+        worst_case_table, scores, group_definitions, _options(parameters)
+    ).figure
+
+
+def plot_group_shift_heat_map(
+    worst_case_table: pd.DataFrame,
+    scores: pd.DataFrame,
+    group_definitions: dict[str, Any],
+    parameters: ReportingParameters,
+) -> Any:
+    """Draw the mean drop of every class and segment under every shift."""
+    from ptq_pipeline.reporting import gallery
+
+    return gallery.group_shift_heat_map(
+        worst_case_table, scores, group_definitions, _options(parameters)
+    ).figure
+
+
+def plot_strategy_comparison(
+    worst_case_table: pd.DataFrame,
+    scores: pd.DataFrame,
+    group_definitions: dict[str, Any],
+    parameters: ReportingParameters,
+) -> Any:
+    """Draw the drops of every calibration strategy on the selection split."""
+    from ptq_pipeline.reporting import gallery
+
+    return gallery.strategy_comparison(
+        worst_case_table, scores, group_definitions, _options(parameters)
+    ).figure
+
+
+def write_report(
+    verdict: dict[str, Any],
+    decision: dict[str, Any],
+    worst_case_table: pd.DataFrame,
+    scores: pd.DataFrame,
+    calibration_set_index: pd.DataFrame,
+    calibration_validation: pd.DataFrame,
+    parity: pd.DataFrame,
+    drift_table: pd.DataFrame,
+    group_definitions: dict[str, Any],
+    trials: pd.DataFrame,
+    quantization: QuantizationParameters,
+    calibration: CalibrationParameters,
+    stress: StressParameters,
+    parameters: ReportingParameters,
+) -> str:
+    """Write the report; the parameters of earlier pipelines are shown to the reviewer.
+
+    Returns:
+        One HTML document that needs no other file and no network.
+    """
+    from ptq_pipeline.reporting.page import ReportInputs, render_report
+
+    inputs = ReportInputs(
+        verdict=verdict,
+        decision=decision,
+        worst_case_table=worst_case_table,
+        scores=scores,
+        calibration_set_index=calibration_set_index,
+        calibration_validation=calibration_validation,
+        parity=parity,
+        drift_table=drift_table,
+        group_definitions=group_definitions,
+        trials=trials,
+        parameters={
+            "quantization": quantization.model_dump(mode="json"),
+            "calibration": calibration.model_dump(mode="json"),
+            "stress": stress.model_dump(mode="json"),
+        },
+    )
+    return render_report(inputs, _options(parameters))
+
+
+def write_summary(
+    verdict: dict[str, Any], decision: dict[str, Any], parameters: ReportingParameters
+) -> dict[str, list[str]]:
+    """Give the three ``lines`` that end a run: decision, worst group, where the report is."""
+    from ptq_pipeline.reporting.summary import three_lines
+
+    return {"lines": three_lines(verdict, decision, parameters.report_path, parameters.language)}
+
+
+def _options(parameters: ReportingParameters) -> "ReportOptions":
+    from ptq_pipeline.reporting.page import ReportOptions
+
+    return ReportOptions(**parameters.model_dump(exclude={"report_path"}))

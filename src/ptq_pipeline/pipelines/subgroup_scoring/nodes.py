@@ -1,0 +1,52 @@
+"""Nodes of ``subgroup_scoring``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
+from ptq_pipeline.reliability import Groups, build_groups, score
+
+
+def define_groups(
+    samples: pd.DataFrame,
+    group_definitions: Mapping[str, Any],
+    parameters: SubgroupScoringParameters,
+) -> Groups:
+    """Find each evaluated sample's groups.
+
+    It needs no prediction, so bad groups are an error before any model is quantized.
+
+    Raises:
+        InputError: For an unknown segment, or groups that cannot be scored.
+    """
+    segments = {name: each["names"] for name, each in group_definitions["segments"].items()}
+    chosen = segments if parameters.segments is None else parameters.segments
+    if unknown := sorted(set(chosen) - set(segments)):
+        raise InputError(
+            f"subgroup_scoring: segment '{unknown[0]}' does not exist; the segments are "
+            f"{', '.join(map(repr, segments)) or 'none'}."
+        )
+    return build_groups(
+        samples,
+        group_definitions["classes"],
+        {name: segments[name] for name in chosen},
+        intersections=parameters.intersections,
+        intersection_min_size=parameters.intersection_min_size,
+    )
+
+
+def score_groups(
+    predictions: pd.DataFrame,
+    float_predictions: pd.DataFrame,
+    groups: Groups,
+    trials: pd.DataFrame,
+) -> pd.DataFrame:
+    """Score every trial under every shift for every group.
+
+    Returns:
+        The ``scores`` table.
+    """
+    return score(predictions, float_predictions, groups, trials)

@@ -1,0 +1,7 @@
+"""Parameters of ``worst_case_check``: the policy itself."""
+
+from ptq_pipeline.reliability.policy import Policy
+
+
+class WorstCaseCheckParameters(Policy):
+    """The policy, as the group ``worst_case_check`` of the configuration."""

@@ -1,0 +1,271 @@
+"""Calibration: from a prepared model and images to the integers and steps of every layer.
+
+Weights need no images and are quantized once per model and method; the input of each layer needs
+statistics of the float model on the calibration images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.ptq.preparation import PreparedModel
+from ptq_pipeline.ptq.quantizer import IntegerScheme, choose_qparams, quantize
+from ptq_pipeline.ptq.spec import MethodSpec, PerTensor
+from ptq_pipeline.ptq.statistics import Batches, InputStatistics, collect_statistics
+
+
+@dataclass(frozen=True, eq=False)
+class WeightParameters:
+    """Integers and steps of one layer's weight: ``w = scale * (codes - zero_point)`` per channel.
+
+    Attributes:
+        codes: int8 ``(C_out, ...)``.
+        scale: float32 ``(C_out,)``.
+        zero_point: int32 ``(C_out,)``.
+        scheme: the integers used.
+    """
+
+    codes: np.ndarray
+    scale: np.ndarray
+    zero_point: np.ndarray
+    scheme: IntegerScheme
+
+    def dequantized(self) -> np.ndarray:
+        """Return the weight as float32 ``(C_out, ...)``."""
+        shape = (-1,) + (1,) * (self.codes.ndim - 1)
+        shifted = self.codes.astype(np.float32) - self.zero_point.reshape(shape).astype(np.float32)
+        return shifted * self.scale.reshape(shape)
+
+
+@dataclass(frozen=True)
+class ActivationParameters:
+    """Step and zero point of one layer's input.
+
+    Attributes:
+        scale: the float32 step, as a Python float.
+        zero_point: code of zero.
+        scheme: the integers used.
+        all_zero: every calibration value was zero, so nothing is known of the range; the step is 1.
+    """
+
+    scale: float
+    zero_point: int
+    scheme: IntegerScheme
+    all_zero: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LayerParameters:
+    """Everything that quantization decided about one layer."""
+
+    weight: WeightParameters
+    activation: ActivationParameters
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizationParameters:
+    """The result of calibration: what a runtime needs beside the prepared model.
+
+    Attributes:
+        layers: by layer name, in call order.
+    """
+
+    layers: Mapping[str, LayerParameters]
+
+    @property
+    def all_zero_inputs(self) -> tuple[str, ...]:
+        """Layers whose input was zero on every calibration image; a trial should record them."""
+        return tuple(name for name, layer in self.layers.items() if layer.activation.all_zero)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return flat named arrays, as safetensors takes them; `from_arrays` is the inverse.
+
+        Per layer: ``<name>:codes`` int8, ``<name>:scale`` float32 ``(C_out,)``,
+        ``<name>:zero_point`` int32 ``(C_out,)``, ``<name>:activation_scale`` float32 ``(1,)``,
+        ``<name>:facts`` int32 ``(7,)``: position in call order, weight bits, weight symmetric,
+        activation bits, activation symmetric, activation zero point, all zero.
+        """
+        arrays: dict[str, np.ndarray] = {}
+        for index, (name, layer) in enumerate(self.layers.items()):
+            weight, activation = layer.weight, layer.activation
+            arrays[f"{name}:codes"] = weight.codes
+            arrays[f"{name}:scale"] = weight.scale
+            arrays[f"{name}:zero_point"] = weight.zero_point
+            arrays[f"{name}:activation_scale"] = np.array([activation.scale], np.float32)
+            facts = [index, weight.scheme.bits, weight.scheme.symmetric]
+            facts += [activation.scheme.bits, activation.scheme.symmetric]
+            facts += [activation.zero_point, activation.all_zero]
+            arrays[f"{name}:facts"] = np.array(facts, np.int32)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> QuantizationParameters:
+        """Build parameters from the arrays of `to_arrays`, in any order.
+
+        Raises:
+            InputError: an array is missing; the message names it.
+        """
+        suffix = ":facts"
+        names = [key.removesuffix(suffix) for key in arrays if key.endswith(suffix)]
+        names.sort(key=lambda name: int(arrays[name + suffix][0]))
+        layers = {}
+        for name in names:
+            try:
+                layers[name] = _layer_from(name, arrays)
+            except KeyError as error:
+                raise InputError(f"quantization parameters: array {error} is missing") from None
+        return cls(layers)
+
+
+def quantize_weights(prepared: PreparedModel, method: MethodSpec) -> dict[str, WeightParameters]:
+    """Quantize every layer's weight; needs no images, so one result serves all draws.
+
+    Args:
+        prepared: the model.
+        method: bits, range estimator and granularity of the weights.
+
+    Returns:
+        One entry per layer, in call order.
+    """
+    scheme = method.weight_scheme
+    quantized = {}
+    for layer in prepared.layers:
+        weight = torch.from_numpy(prepared.weight(layer.name))
+        rows = weight.reshape(1 if _per_tensor(method) else len(weight), -1)
+        low, high = method.weight_range.weight_range(rows, scheme)
+        channels = (len(weight),)
+        qparams = choose_qparams(low.expand(channels), high.expand(channels), scheme)
+        quantized[layer.name] = WeightParameters(
+            quantize(weight, qparams).numpy(),
+            qparams.scale.numpy(),
+            qparams.zero_point.numpy(),
+            scheme,
+        )
+    return quantized
+
+
+def calibrate_activations(
+    prepared: PreparedModel, batches: Batches, method: MethodSpec
+) -> dict[str, ActivationParameters]:
+    """Choose step and zero point of every layer's input from images.
+
+    Args:
+        prepared: the model; not safe to use from several threads at once.
+        batches: float32 ``(n, C, H, W)`` tensors, or a function that returns a new pass over them.
+            ``minmax`` makes one pass, the others two.
+        method: bits and range estimator of the activations.
+
+    Returns:
+        One entry per layer, in call order.
+
+    Raises:
+        InputError: there are no images, a batch is not float32, or a layer's input is not finite.
+    """
+    needed = method.activation_range.needs_histogram
+    return activations_from(collect_statistics(prepared, batches, needed), method)
+
+
+def activations_from(
+    statistics: Mapping[str, InputStatistics], method: MethodSpec
+) -> dict[str, ActivationParameters]:
+    """Choose step and zero point of every layer's input from its statistics alone.
+
+    Args:
+        statistics: by layer name; with histograms if the range estimator needs them.
+        method: bits and range estimator of the activations.
+    """
+    scheme = method.activation_scheme
+    chosen = {}
+    for name, known in statistics.items():
+        low, high = method.activation_range.input_range(known, scheme)
+        qparams = choose_qparams(torch.tensor(low), torch.tensor(high), scheme)
+        chosen[name] = ActivationParameters(
+            float(qparams.scale),
+            int(qparams.zero_point),
+            scheme,
+            all_zero=known.ranges.minimum == 0.0 == known.ranges.maximum,
+        )
+    return chosen
+
+
+def calibrate(
+    prepared: PreparedModel,
+    batches: Batches,
+    method: MethodSpec,
+    weights: Mapping[str, WeightParameters] | None = None,
+) -> QuantizationParameters:
+    """Quantize weights and calibrate activations.
+
+    Args:
+        prepared: the model.
+        batches: calibration images, as `calibrate_activations` takes them.
+        method: what to do.
+        weights: result of `quantize_weights` for the same model and method, when it is at hand.
+
+    Returns:
+        Parameters of every layer.
+
+    Raises:
+        InputError: as `calibrate_activations`.
+    """
+    weights = quantize_weights(prepared, method) if weights is None else weights
+    activations = calibrate_activations(prepared, batches, method)
+    return combine(weights, activations)
+
+
+def combine(
+    weights: Mapping[str, WeightParameters], activations: Mapping[str, ActivationParameters]
+) -> QuantizationParameters:
+    """Put weights and activations of the same layers together.
+
+    Raises:
+        InputError: the layers differ.
+    """
+    if set(weights) != set(activations):
+        odd = sorted(set(weights) ^ set(activations))
+        raise InputError(f"weights and activations are of different layers: {odd[0]!r}")
+    return QuantizationParameters(
+        {name: LayerParameters(weights[name], activations[name]) for name in activations}
+    )
+
+
+def _per_tensor(method: MethodSpec) -> bool:
+    return isinstance(method.weight_granularity, PerTensor)
+
+
+def _layer_from(name: str, arrays: Mapping[str, np.ndarray]) -> LayerParameters:
+    _, bits, symmetric, input_bits, input_symmetric, zero_point, all_zero = (
+        int(fact) for fact in arrays[f"{name}:facts"]
+    )
+    weight = WeightParameters(
+        arrays[f"{name}:codes"],
+        arrays[f"{name}:scale"],
+        arrays[f"{name}:zero_point"],
+        IntegerScheme(bits, bool(symmetric)),
+    )
+    activation = ActivationParameters(
+        float(arrays[f"{name}:activation_scale"][0]),
+        zero_point,
+        IntegerScheme(input_bits, bool(input_symmetric)),
+        bool(all_zero),
+    )
+    return LayerParameters(weight, activation)
+
+
+def as_tensor_batches(images: np.ndarray, batch_size: int = 32) -> list[Tensor]:
+    """Split float32 images ``(n, C, H, W)`` into tensors that share their memory.
+
+    Args:
+        images: preprocessed images.
+        batch_size: images per tensor, the last one may be smaller. Small batches stay in the
+            CPU's caches and are the fastest.
+    """
+    images = np.ascontiguousarray(images, np.float32)
+    starts = range(0, len(images), batch_size)
+    return [torch.from_numpy(images[start : start + batch_size]) for start in starts]

@@ -1,0 +1,190 @@
+"""From a trained float model to one that can be quantized: copied, folded, every layer named.
+
+Nothing is passed over in silence: a multiplication outside a Conv or Linear module, a layer that
+never runs, a parameter that is not float32 or not finite are errors that name the place.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ptq_pipeline.ptq.folding import fold, foldable_pairs
+from ptq_pipeline.ptq.tracing import LAYER_TYPES, PreparationError, Trace, trace
+
+# Float32 rounding of a folded network stays far below this; a wrong fold is far above.
+FOLDING_TOLERANCE = 1e-3
+
+__all__ = ["Layer", "PreparationError", "PreparedModel", "prepare"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One Conv or Linear module of a prepared model.
+
+    Attributes:
+        name: dotted name in the module tree, for example ``blocks.0.conv1``.
+        kind: class of the module in lower case, for example ``conv2d``.
+        weight_shape: ``(C_out, ...)``.
+        groups: groups of a convolution, 1 for Linear.
+        calls: how often one forward pass calls it; all calls share one input quantizer.
+        same_input_as: first layer that reads the same tensor, or None: their statistics are equal.
+    """
+
+    name: str
+    kind: str
+    weight_shape: tuple[int, ...]
+    groups: int
+    calls: int
+    same_input_as: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedModel:
+    """A float model ready for quantization; equal to the original within float rounding.
+
+    Attributes:
+        module: folded copy in evaluation mode without gradients; do not change it.
+        layers: every Conv and Linear, in call order.
+        input_shape: ``(C, H, W)`` of the example input.
+        folded_batch_norms: names of batch norms that are now part of a layer.
+        float_batch_norms: names of batch norms that do not follow a layer directly; they stay as
+            float operations.
+    """
+
+    module: nn.Module
+    layers: tuple[Layer, ...]
+    input_shape: tuple[int, ...]
+    folded_batch_norms: tuple[str, ...]
+    float_batch_norms: tuple[str, ...]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module's parameters are."""
+        return next(self.module.parameters()).device
+
+    def layer_module(self, name: str) -> nn.Module:
+        """Return the module of a layer by its dotted name."""
+        return self.module.get_submodule(name)
+
+    def weight(self, name: str) -> np.ndarray:
+        """Return the folded float32 weight ``(C_out, ...)`` of a layer."""
+        weight = self.layer_module(name).weight
+        assert isinstance(weight, Tensor)
+        return weight.detach().cpu().numpy()
+
+
+def prepare(module: nn.Module, example_input: Tensor) -> PreparedModel:
+    """Copy a model, fold its batch norms and find every layer that has to be quantized.
+
+    Args:
+        module: trained model with float32 parameters; it is not changed.
+        example_input: float32 ``(n, C, H, W)``; a few real images, preprocessed. Two or more make
+            the check of the folded model sharper.
+
+    Returns:
+        The prepared model, on the device of ``module``.
+
+    Raises:
+        PreparationError: a parameter or buffer is not float32 or not finite; something multiplies
+            outside a Conv or Linear module; a layer never runs or computes its own weight; the
+            output is not one ``(n, classes)`` tensor; folding changed the output.
+    """
+    copied = copy.deepcopy(module).eval().requires_grad_(False)
+    _check_values(copied)
+    layers = [name for name, child in copied.named_modules() if isinstance(child, LAYER_TYPES)]
+    if not layers:
+        raise PreparationError("the model has no Conv or Linear module, so nothing to quantize")
+    device = next(copied.parameters()).device
+    example = example_input.to(device=device, dtype=torch.float32)
+    before = trace(copied, example)
+    _check_trace(before, layers, len(example))
+    pairs = foldable_pairs(copied, before)
+    fold(copied, pairs)
+    after = trace(copied, example)
+    _check_folding(before.output, after.output)
+    norms = dict.fromkeys(call.name for call in after.batch_norms)
+    return PreparedModel(
+        copied, _layers_of(copied, after), tuple(example.shape[1:]), tuple(pairs), tuple(norms)
+    )
+
+
+def _check_values(module: nn.Module) -> None:
+    for kind, named in (
+        ("parameter", module.named_parameters()),
+        ("buffer", module.named_buffers()),
+    ):
+        for name, value in named:
+            if not value.is_floating_point():
+                continue
+            if value.dtype != torch.float32:
+                raise PreparationError(
+                    f"{kind} {name!r} is {value.dtype}; only float32 models can be prepared: "
+                    "convert it with model.float()"
+                )
+            if not bool(torch.isfinite(value).all()):
+                raise PreparationError(f"{kind} {name!r} holds NaN or infinite values")
+    for name, child in module.named_modules():
+        if isinstance(child, LAYER_TYPES) and "weight" not in child._parameters:
+            raise PreparationError(
+                f"layer {name!r} computes its weight from other tensors; make it a plain "
+                "parameter first, for example by torch.nn.utils.parametrize.remove_parametrizations"
+            )
+
+
+def _check_trace(found: Trace, layers: list[str], images: int) -> None:
+    called = {call.name for call in found.layers}
+    idle = [name for name in layers if name not in called]
+    if idle:
+        raise PreparationError(
+            f"layers that never run in forward: {idle}; remove them from the model, or they would "
+            "be counted as quantized"
+        )
+    output = found.output
+    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != images:
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise PreparationError(
+            f"the model must return logits of shape ({images}, classes) for {images} images, "
+            f"got {got}"
+        )
+    if not bool(torch.isfinite(output).all()):
+        raise PreparationError("the float model returns NaN or infinite logits on the example")
+
+
+def _check_folding(before: Tensor, after: Tensor) -> None:
+    allowed = FOLDING_TOLERANCE * max(float(before.abs().max()), 1.0)
+    worst = float((before - after).abs().max())
+    if not worst <= allowed:
+        raise PreparationError(
+            f"folding the batch norms changed the logits by up to {worst:.3g} (allowed "
+            f"{allowed:.3g}); some output of a layer is used in a way that cannot be seen"
+        )
+
+
+def _layers_of(module: nn.Module, found: Trace) -> tuple[Layer, ...]:
+    calls = Counter(call.name for call in found.layers)
+    first_reader: dict[tuple[int, int], str] = {}
+    layers: dict[str, Layer] = {}
+    for call in found.layers:
+        if call.name in layers:
+            continue
+        reader = None
+        if calls[call.name] == 1:
+            reader = first_reader.setdefault((id(call.input), call.input_version), call.name)
+        child = module.get_submodule(call.name)
+        weight = child.weight
+        assert isinstance(weight, Tensor)
+        layers[call.name] = Layer(
+            name=call.name,
+            kind=type(child).__name__.lower(),
+            weight_shape=tuple(weight.shape),
+            groups=int(getattr(child, "groups", 1)),
+            calls=calls[call.name],
+            same_input_as=None if reader == call.name else reader,
+        )
+    return tuple(layers.values())

@@ -1,0 +1,179 @@
+"""One instrumented forward pass: which layers run, on what, and what escapes them.
+
+Hooks see modules, `torch.overrides.TorchFunctionMode` sees every call of a torch function. Together
+they need no symbolic trace, so any Python in ``forward`` is fine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ptq_pipeline.errors import InputError
+
+LAYER_TYPES = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+BATCH_NORM_TYPES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+# Names of torch functions that multiply and add: what has to be quantized wherever it happens.
+MULTIPLYING = frozenset(
+    {
+        *(f"conv{d}d" for d in (1, 2, 3)),
+        *(f"conv_transpose{d}d" for d in (1, 2, 3)),
+        "convolution",
+        "linear",
+        "bilinear",
+        *("matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "dot", "inner", "vdot"),
+        *("addmm", "addmm_", "addbmm", "addbmm_", "baddbmm", "baddbmm_", "addmv", "chain_matmul"),
+        *("einsum", "tensordot", "scaled_dot_product_attention", "multi_head_attention_forward"),
+        *("_native_multi_head_attention", "_transformer_encoder_layer_fwd"),
+        *("lstm", "gru", "rnn_tanh", "rnn_relu"),
+        *("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
+    }
+)
+
+
+class PreparationError(InputError):
+    """A model that cannot be quantized as it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleCall:
+    """One call of a layer or a batch norm.
+
+    Attributes:
+        name: dotted name of the module.
+        input: first argument; kept alive, so that its identity stays its own.
+        input_version: torch's count of in-place changes of the input at the time of the call.
+        output: result; kept alive for the same reason.
+        output_version: the same count of the result.
+    """
+
+    name: str
+    input: Tensor
+    input_version: int
+    output: Tensor
+    output_version: int
+
+
+@dataclass
+class Trace:
+    """What one forward pass did.
+
+    Attributes:
+        layers: calls of Conv and Linear modules, in order.
+        batch_norms: calls of batch norms, in order.
+        consumers: how many torch calls took the output of a layer call, by ``id`` of that output.
+        output: what the model returned.
+    """
+
+    layers: list[ModuleCall] = field(default_factory=list)
+    batch_norms: list[ModuleCall] = field(default_factory=list)
+    consumers: dict[int, int] = field(default_factory=dict)
+    output: Any = None
+
+
+def trace(module: nn.Module, example_input: Tensor) -> Trace:
+    """Run ``module`` once and record every layer call.
+
+    Args:
+        module: model in evaluation mode; hooks are set for the time of the call.
+        example_input: float32 ``(n, C, H, W)``.
+
+    Returns:
+        The record.
+
+    Raises:
+        PreparationError: something multiplies outside a Conv or Linear module, or a layer is not
+            called with a tensor as its first argument.
+    """
+    recorder = _Recorder()
+    names = {child: name for name, child in module.named_modules()}
+    handles = []
+    for child, name in names.items():
+        handles.append(child.register_forward_pre_hook(recorder.entering(name, child)))
+        handles.append(child.register_forward_hook(recorder.leaving(name, child)))
+    try:
+        # Not inference mode: its tensors do not count in-place changes.
+        with torch.no_grad(), recorder:
+            recorder.trace.output = module(example_input)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return recorder.trace
+
+
+class _Recorder(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.trace = Trace()
+        self._inside: list[tuple[str, bool]] = []
+
+    def entering(self, name: str, module: nn.Module) -> Any:
+        is_layer = isinstance(module, LAYER_TYPES)
+
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            if is_layer and not (args and isinstance(args[0], Tensor)):
+                raise PreparationError(
+                    f"layer {name!r} is not called with a tensor as its first positional "
+                    "argument; call it as layer(x)"
+                )
+            self._inside.append((name, is_layer))
+
+        return hook
+
+    def leaving(self, name: str, module: nn.Module) -> Any:
+        is_layer = isinstance(module, LAYER_TYPES)
+        is_batch_norm = isinstance(module, BATCH_NORM_TYPES)
+
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            self._inside.pop()
+            if not (is_layer or is_batch_norm):
+                return
+            given = args[0]
+            call = ModuleCall(name, given, given._version, output, output._version)
+            if is_layer:
+                self.trace.layers.append(call)
+                self.trace.consumers[id(output)] = 0
+            else:
+                self.trace.batch_norms.append(call)
+
+        return hook
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in MULTIPLYING and not any(is_layer for _, is_layer in self._inside):
+            raise PreparationError(_escaped(name, self._inside[-1][0] if self._inside else ""))
+        result = func(*args, **kwargs)
+        # Reading a shape or a size is not using the values.
+        if any(True for _ in _tensors(result)):
+            for given in _tensors((args, kwargs)):
+                if id(given) in self.trace.consumers:
+                    self.trace.consumers[id(given)] += 1
+        return result
+
+
+def _escaped(function: str, module: str) -> str:
+    where = f"module {module!r}" if module else "the model's own forward"
+    return (
+        f"{where} calls {function}() outside a Conv or Linear module, so it would stay in float "
+        "unnoticed; put the operation into an nn.Conv or nn.Linear module, or leave this model out"
+    )
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)

@@ -1,0 +1,194 @@
+"""The decision on one candidate: a pure function of the verdict, sealed by its own hash."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.errors import InputError
+
+DECISION_SCHEMA_VERSION = 1
+_VERDICT_SCHEMA_VERSIONS = (1,)
+
+
+class Outcome(StrEnum):
+    """What happens with the candidate."""
+
+    PROMOTE = "promote"
+    REFUSE = "refuse"
+    INCONCLUSIVE = "inconclusive"
+
+
+_OUTCOME_BY_RESULT = {
+    "PASS": Outcome.PROMOTE,
+    "FAIL": Outcome.REFUSE,
+    "INCONCLUSIVE": Outcome.INCONCLUSIVE,
+}
+
+
+def outcome_of(result: str) -> Outcome:
+    """Return the outcome of a verdict's result.
+
+    Raises:
+        InputError: for a result that is not PASS, FAIL or INCONCLUSIVE.
+    """
+    try:
+        return _OUTCOME_BY_RESULT[result]
+    except KeyError:
+        raise InputError(
+            f"the verdict's result is '{result}' and must be one of "
+            f"{', '.join(_OUTCOME_BY_RESULT)}: write it anew with worst_case_check"
+        ) from None
+
+
+@dataclass(frozen=True)
+class DecisionCandidate:
+    """The artifact that the decision is about.
+
+    Attributes:
+        trial_id: trial that was judged, None when no trial could be chosen.
+        set_id: calibration set of that trial.
+        files: SHA-256 (hex) of every exported file, by its path inside the candidate's folder.
+    """
+
+    trial_id: str | None
+    set_id: str | None
+    files: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"trial_id": self.trial_id, "set_id": self.set_id, "files": dict(self.files)}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is decided about a candidate and why.
+
+    Attributes:
+        outcome: promote, refuse or inconclusive.
+        verdict: the verdict's result it follows from.
+        reasons: the verdict's reasons, rule by rule.
+        candidate: the artifact with its hashes.
+        verdict_hash: canonical hash of the whole verdict.
+        policy_hash: hash of the policy that the verdict was reached under.
+        environment: configuration environment of the run; ``release`` accepts ``base`` by default.
+        champion: the version that serves today, None when there is none.
+    """
+
+    outcome: Outcome
+    verdict: str
+    reasons: tuple[Mapping[str, Any], ...]
+    candidate: DecisionCandidate
+    verdict_hash: str
+    policy_hash: str
+    environment: str
+    champion: Mapping[str, Any] | None = field(default=None)
+
+    @classmethod
+    def from_verdict(
+        cls,
+        verdict: Mapping[str, Any],
+        files: Mapping[str, str],
+        environment: str,
+        champion: Mapping[str, Any] | None = None,
+    ) -> "Decision":
+        """Decide by the verdict alone.
+
+        Args:
+            verdict: content of ``verdict.json``.
+            files: SHA-256 of every exported file, by name.
+            environment: configuration environment of the run.
+            champion: what serves today, None for nothing.
+
+        Raises:
+            InputError: if the verdict has another schema version or lacks a field.
+        """
+        version = verdict.get("schema_version")
+        if version not in _VERDICT_SCHEMA_VERSIONS:
+            raise InputError(
+                f"the verdict has schema version {version}; this version reads "
+                f"{list(_VERDICT_SCHEMA_VERSIONS)}: write it anew with worst_case_check"
+            )
+        try:
+            return cls(
+                outcome=outcome_of(verdict["result"]),
+                verdict=verdict["result"],
+                reasons=tuple(verdict["reasons"]),
+                candidate=DecisionCandidate(
+                    verdict["candidate"]["trial_id"], verdict["candidate"]["set_id"], dict(files)
+                ),
+                verdict_hash=canonical_hash(dict(verdict)),
+                policy_hash=verdict["policy_hash"],
+                environment=environment,
+                champion=champion,
+            )
+        except KeyError as error:
+            raise InputError(
+                f"the verdict has no field {error}; write it anew with worst_case_check"
+            ) from error
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "schema_version": DECISION_SCHEMA_VERSION,
+            "decision": str(self.outcome),
+            "verdict": self.verdict,
+            "reasons": [dict(reason) for reason in self.reasons],
+            "candidate": self.candidate.to_json(),
+            "verdict_hash": self.verdict_hash,
+            "policy_hash": self.policy_hash,
+            "champion": None if self.champion is None else dict(self.champion),
+            "environment": self.environment,
+        }
+
+    @property
+    def hash(self) -> str:
+        """Canonical hash of everything else: the name by which a release knows this decision."""
+        return canonical_hash(self._content())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of ``decision.json``."""
+        return {**self._content(), "decision_hash": self.hash}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Decision":
+        """Read a decision and check its seal.
+
+        Raises:
+            InputError: if the schema version is unknown, a field is missing or unknown, or the
+                content does not match ``decision_hash``.
+        """
+        version = content.get("schema_version")
+        if version != DECISION_SCHEMA_VERSION:
+            raise InputError(
+                f"the decision has schema version {version}; this version reads "
+                f"{DECISION_SCHEMA_VERSION}: decide anew with the promotion pipeline"
+            )
+        try:
+            decision = cls(
+                outcome=Outcome(content["decision"]),
+                verdict=content["verdict"],
+                reasons=tuple(content["reasons"]),
+                candidate=DecisionCandidate(**content["candidate"]),
+                verdict_hash=content["verdict_hash"],
+                policy_hash=content["policy_hash"],
+                environment=content["environment"],
+                champion=content["champion"],
+            )
+            seal = content["decision_hash"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"the decision is incomplete or damaged ({error}); decide anew with the "
+                "promotion pipeline"
+            ) from error
+        if decision.to_json() != dict(content) or decision.hash != seal:
+            raise InputError(
+                f"the decision does not match its hash {seal}: it was edited after it was "
+                "written; decide anew with the promotion pipeline"
+            )
+        if outcome_of(decision.verdict) is not decision.outcome:
+            raise InputError(
+                f"the decision says '{decision.outcome}' but its verdict is {decision.verdict}; "
+                "decide anew with the promotion pipeline"
+            )
+        return decision

@@ -1,0 +1,87 @@
+"""Worst-case reliability: groups, paired outcomes, exact tests, error budgets and the verdict.
+
+Numbers in, numbers out: nothing here knows of Kedro or torch. Drops and limits are fractions; only
+the policy, which people write, is in points.
+"""
+
+from ptq_pipeline.reliability.anytime import FailBudget, fail_budget, failing_draw
+from ptq_pipeline.reliability.candidate import CandidateOutcome, choose_candidate, judge_candidate
+from ptq_pipeline.reliability.cells import (
+    Cells,
+    Counts,
+    UnjudgedGroup,
+    build_cells,
+    collect_counts,
+    needed_samples,
+)
+from ptq_pipeline.reliability.draws import (
+    DrawSplit,
+    false_pass_bound,
+    share_of_good_draws,
+    split_budget,
+)
+from ptq_pipeline.reliability.groups import (
+    Groups,
+    Partition,
+    build_groups,
+    check_single_samples,
+    clustered_groups,
+)
+from ptq_pipeline.reliability.interval import drop_interval, simultaneous_intervals
+from ptq_pipeline.reliability.outcomes import SCORE_COLUMNS, score
+from ptq_pipeline.reliability.paired import (
+    RejectionRegion,
+    rejection_region,
+    shown_above,
+    shown_below,
+)
+from ptq_pipeline.reliability.policy import CriticalGroup, LevelLimit, Limits, Policy, check_policy
+from ptq_pipeline.reliability.reasons import Reason
+from ptq_pipeline.reliability.recipe import Draws, RecipeOutcome, collect_draws, judge_recipe
+from ptq_pipeline.reliability.tango import tango_score
+from ptq_pipeline.reliability.verdict import Verdict, build_verdict
+
+__all__ = [
+    "SCORE_COLUMNS",
+    "CandidateOutcome",
+    "Cells",
+    "Counts",
+    "CriticalGroup",
+    "DrawSplit",
+    "Draws",
+    "FailBudget",
+    "Groups",
+    "LevelLimit",
+    "Limits",
+    "Partition",
+    "Policy",
+    "Reason",
+    "RecipeOutcome",
+    "RejectionRegion",
+    "UnjudgedGroup",
+    "Verdict",
+    "build_cells",
+    "build_groups",
+    "build_verdict",
+    "check_policy",
+    "check_single_samples",
+    "choose_candidate",
+    "clustered_groups",
+    "collect_counts",
+    "collect_draws",
+    "drop_interval",
+    "fail_budget",
+    "failing_draw",
+    "false_pass_bound",
+    "judge_candidate",
+    "judge_recipe",
+    "needed_samples",
+    "rejection_region",
+    "score",
+    "share_of_good_draws",
+    "shown_above",
+    "shown_below",
+    "simultaneous_intervals",
+    "split_budget",
+    "tango_score",
+]

@@ -1,0 +1,189 @@
+"""The policy of the worst-case check: what may be lost where, and at which error.
+
+Limits are written in *points* (percentage points of accuracy) because people set them; everything
+that computes reads them as fractions through :meth:`Policy.limit`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ptq_pipeline.errors import InputError
+
+Level = Literal["average", "class", "segment", "intersection"]
+LEVELS: tuple[Level, ...] = ("average", "class", "segment", "intersection")
+Points = Annotated[float, Field(gt=0, lt=100)]
+GroupKey = tuple[str, str]
+
+
+class LevelLimit(BaseModel):
+    """Limit of every group of one level.
+
+    Attributes:
+        points: Largest acceptable drop in points, under every shift without its own.
+        shifts: Limits in points of single shifts.
+        min_size: Groups with fewer audit samples are displayed but not judged, also where zero
+            losses could pass; it is a rule on counts, fixed before any outcome.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    points: Points
+    shifts: dict[str, Points] = Field(default_factory=dict)
+    min_size: Annotated[int, Field(ge=0)] = 0
+
+
+class CriticalGroup(BaseModel):
+    """A group that must be judged: if it cannot be, PASS is impossible.
+
+    Attributes:
+        level: Level of the group.
+        group: Its name, e.g. ``Sandal``, ``tone=dark`` or ``Sandal & tone=dark``.
+        points: Own limit in points; the level's limits apply when it is left out.
+        shifts: Own limits in points of single shifts.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    level: Level
+    group: str
+    points: Points | None = None
+    shifts: dict[str, Points] = Field(default_factory=dict)
+
+
+class Limits(BaseModel):
+    """Limits of all levels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    average: LevelLimit
+    class_: LevelLimit = Field(alias="class")
+    segment: LevelLimit
+    intersection: LevelLimit
+
+    def of(self, level: str) -> LevelLimit:
+        """Limit of one level by its name."""
+        limits: dict[str, LevelLimit] = {
+            "average": self.average,
+            "class": self.class_,
+            "segment": self.segment,
+            "intersection": self.intersection,
+        }
+        return limits[level]
+
+
+class Policy(BaseModel):
+    """What counts as good enough, and how sure one must be.
+
+    Attributes:
+        alpha: Error of PASS, for the recipe and for the candidate each.
+        alpha_fail: Error of FAIL, for the recipe and for the candidate each.
+        p0: Largest acceptable share of bad draws.
+        draws: Preset number of draws K at which the recipe may PASS.
+        limits: Limits of all levels.
+        critical: Groups that must be judged.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    alpha_fail: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    p0: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    draws: Annotated[int, Field(ge=1)] = 50
+    limits: Limits
+    critical: tuple[CriticalGroup, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_critical(self) -> Self:
+        seen: set[GroupKey] = set()
+        for group in self.critical:
+            key = (group.level, group.group)
+            if key in seen:
+                raise ValueError(f"Critical group {group.level} '{group.group}' is named twice.")
+            seen.add(key)
+            level = self.limits.of(group.level)
+            for shift in (None, *group.shifts, *level.shifts):
+                own, common = _own_limit(group, shift), _level_limit(level, shift)
+                if own is not None and own > common:
+                    where = f" under {shift}" if shift else ""
+                    raise ValueError(
+                        f"Critical group {group.level} '{group.group}' has a limit of {own} points"
+                        f"{where}, looser than the {common} points of its level: lower it or leave "
+                        "it out."
+                    )
+        return self
+
+    def limit(self, level: str, group: str, shift: str) -> float:
+        """Limit of one group under one shift, as a fraction."""
+        points = _level_limit(self.limits.of(level), shift)
+        for critical in self.critical:
+            if (critical.level, critical.group) == (level, group):
+                own = _own_limit(critical, shift)
+                points = points if own is None else own
+        return points / 100
+
+    def strictest_limit(self, level: str, group: str, shifts: Iterable[str]) -> float:
+        """Smallest limit of a group over the shifts, as a fraction."""
+        return min(self.limit(level, group, shift) for shift in shifts)
+
+    def is_critical(self, level: str, group: str) -> bool:
+        """Whether policy names the group critical."""
+        return any((c.level, c.group) == (level, group) for c in self.critical)
+
+    def to_json(self) -> dict[str, object]:
+        """The policy as JSON types; ``Policy.model_validate`` reads it back."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON form (sorted keys, no spaces)."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def check_policy(
+    policy: Policy, groups: Mapping[str, Iterable[str]], shifts: Iterable[str]
+) -> None:
+    """Check that every group and shift named by the policy exists.
+
+    Args:
+        policy: The policy.
+        groups: Existing groups by level.
+        shifts: Existing shifts.
+
+    Raises:
+        InputError: Naming what does not exist, and what does.
+    """
+    shifts = list(shifts)
+    named = {shift for level in LEVELS for shift in policy.limits.of(level).shifts}
+    named |= {shift for critical in policy.critical for shift in critical.shifts}
+    if unknown := sorted(named - set(shifts)):
+        raise InputError(
+            f"worst_case_check: limits name unknown shift {_listed(unknown)}; "
+            f"the shifts are {_listed(shifts)}."
+        )
+    for critical in policy.critical:
+        existing = list(groups.get(critical.level, ()))
+        if critical.group not in existing:
+            raise InputError(
+                f"worst_case_check: critical group '{critical.group}' does not exist at level "
+                f"{critical.level}; its groups are {_listed(existing) or 'none'}."
+            )
+
+
+def _level_limit(level: LevelLimit, shift: str | None) -> float:
+    return level.points if shift is None else level.shifts.get(shift, level.points)
+
+
+def _own_limit(critical: CriticalGroup, shift: str | None) -> float | None:
+    return critical.points if shift is None else critical.shifts.get(shift, critical.points)
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = [f"'{name}'" for name in names]
+    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")

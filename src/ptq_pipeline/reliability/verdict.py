@@ -1,0 +1,311 @@
+"""The verdict: recipe and candidate, with reasons and with what would settle an open question."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ptq_pipeline.reliability.candidate import Candidate, find_candidate
+from ptq_pipeline.reliability.cells import (
+    Cells,
+    Counts,
+    UnjudgedGroup,
+    build_cells,
+    collect_counts,
+    unjudged_groups,
+)
+from ptq_pipeline.reliability.draws import DrawSplit, split_budget
+from ptq_pipeline.reliability.explanation import Case, explain_candidate, explain_recipe, settle
+from ptq_pipeline.reliability.policy import GroupKey, Policy
+from ptq_pipeline.reliability.reasons import Reason, Result, combine
+from ptq_pipeline.reliability.recipe import Draws, RecipeOutcome, collect_draws, judge_recipe
+from ptq_pipeline.reliability.summary import (
+    WORST_LEVELS,
+    CellSummary,
+    DrawSpread,
+    DrawSummary,
+    worst_draws,
+)
+from ptq_pipeline.reliability.wording import cell_name, plural, points
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RecipeVerdict:
+    """The recipe's part of ``verdict.json``; its fields are the keys of the file."""
+
+    result: Result
+    strategy: str
+    draws: int
+    drawn: int
+    rejected_sets: int
+    identical_sets: int
+    failed_trials: int
+    distinct_draws: int
+    shown_good: int
+    shown_bad: int
+    not_shown_good: int
+    allowed_not_shown_good: int
+    failed_after_draws: int | None
+    p0: float
+    alpha: float
+    alpha_image: float
+    alpha_draw: float
+    total_error_bound: float
+    alpha_fail: float
+    set_size: int | None
+    pool_size: int | None
+    pool_ratio: float | None
+    statement: str
+    worst_draws: list[dict[str, object]]
+
+
+@dataclass(frozen=True)
+class CandidateVerdict:
+    """The candidate's part of ``verdict.json``; its fields are the keys of the file."""
+
+    result: Result
+    trial_id: str | None
+    set_id: str | None
+    selection_score: float | None
+    cells: list[dict[str, object]]
+    chosen_on: str = "selection"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Everything that the worst-case check found.
+
+    Attributes:
+        result: PASS, FAIL or INCONCLUSIVE.
+        headline: One plain sentence.
+        reasons: Why it is not PASS; empty when it is.
+        settle: What would settle it; empty when it is settled.
+        recipe: The recipe's part.
+        candidate: The candidate's part.
+        worst: Worst judged class, segment or intersection by mean drop over the draws.
+        worst_by_level: The same for each level.
+        average: The average on clean images.
+        draw_spread: Spread of drops over the draws, per class and segment.
+        groups_not_judged: Groups too small to be judged.
+        policy: The policy it was held against.
+        table: Candidate's cells beside the drops over all draws, for people and for plots.
+    """
+
+    result: Result
+    headline: str
+    reasons: tuple[Reason, ...]
+    settle: tuple[str, ...]
+    recipe: RecipeVerdict
+    candidate: CandidateVerdict
+    worst: CellSummary | None
+    worst_by_level: dict[str, CellSummary | None]
+    average: CellSummary | None
+    draw_spread: tuple[DrawSpread, ...]
+    groups_not_judged: tuple[UnjudgedGroup, ...]
+    policy: Policy
+    table: pd.DataFrame = field(compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``verdict.json``: JSON types, no NaN, no time and no path."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "result": self.result,
+            "headline": self.headline,
+            "reasons": [reason.to_json() for reason in self.reasons],
+            "settle": list(self.settle),
+            "recipe": asdict(self.recipe),
+            "candidate": asdict(self.candidate),
+            "worst": _optional(self.worst),
+            "worst_by_level": {k: _optional(v) for k, v in self.worst_by_level.items()},
+            "average": _optional(self.average),
+            "draw_spread": [asdict(spread) for spread in self.draw_spread],
+            "groups_not_judged": [asdict(group) for group in self.groups_not_judged],
+            "policy_hash": self.policy.hash,
+            "policy": self.policy.to_json(),
+        }
+
+
+def build_verdict(
+    scores: pd.DataFrame,
+    trials: pd.DataFrame,
+    index: pd.DataFrame,
+    policy: Policy,
+    *,
+    pool_size: int | None = None,
+    clustered: Collection[GroupKey] = (),
+) -> Verdict:
+    """Judge the recipe and the candidate.
+
+    Args:
+        scores: Scores of all trials.
+        trials: All trials, failed ones included.
+        index: ``calibration_set_index``.
+        policy: The policy; :func:`.check_policy` has passed it.
+        pool_size: Images in the pool, for the ratio of set size to pool size.
+        clustered: Groups in which some cluster has several audit samples; their cells stay open,
+            because the tests need independent samples.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        InputError: For tables that contradict each other.
+    """
+    draws = collect_draws(index, trials, policy)
+    done = draws.done
+    split = split_budget(max(draws.distinct, 1), policy.p0, policy.alpha)
+    evidence = scores[scores["trial_id"].isin(done)]
+    cells = build_cells(evidence, policy, split.alpha_image, clustered)
+    unjudged = unjudged_groups(cells, policy, split.alpha_image)
+    blocked = any(group.critical for group in unjudged)
+    audit = collect_counts(evidence, cells, done, "audit")
+    recipe = judge_recipe(draws, audit, cells, split, policy, blocked)
+    selection = collect_counts(evidence, cells, done, "selection")
+    candidate = find_candidate(selection, audit, cells, policy, blocked)
+    case = Case(policy, draws, split, cells, audit, unjudged, recipe, candidate)
+    result = combine([recipe.result, candidate.outcome.result if candidate else "INCONCLUSIVE"])
+    summary = DrawSummary(cells, audit.drop, candidate) if candidate else None
+    worst, average = (summary.overall_worst(), summary.average()) if summary else (None, None)
+    return Verdict(
+        result=result,
+        headline=_headline(result, worst, average, len(done)),
+        reasons=() if result == "PASS" else (*explain_recipe(case), *explain_candidate(case)),
+        settle=() if result == "PASS" else settle(case),
+        recipe=_recipe_verdict(policy, draws, split, cells, audit, recipe, index, pool_size),
+        candidate=_candidate_verdict(draws, cells, audit, candidate),
+        worst=worst,
+        worst_by_level={level: summary.worst(level) if summary else None for level in WORST_LEVELS},
+        average=average,
+        draw_spread=summary.spread() if summary else (),
+        groups_not_judged=unjudged,
+        policy=policy,
+        table=_table(cells, audit, candidate),
+    )
+
+
+def _recipe_verdict(
+    policy: Policy,
+    draws: Draws,
+    split: DrawSplit,
+    cells: Cells,
+    audit: Counts,
+    outcome: RecipeOutcome,
+    index: pd.DataFrame,
+    pool_size: int | None,
+) -> RecipeVerdict:
+    sizes = index.loc[index["role"] == "evidence", "size"].unique() if "size" in index else []
+    set_size = int(sizes[0]) if len(sizes) == 1 else None
+    preset = draws.table["preset"].to_numpy(dtype=np.bool_)
+    return RecipeVerdict(
+        result=outcome.result,
+        strategy=draws.strategy,
+        draws=policy.draws,
+        drawn=draws.drawn,
+        rejected_sets=draws.rejected,
+        identical_sets=draws.identical,
+        failed_trials=int((draws.table["status"] == "failed").sum()),
+        distinct_draws=draws.distinct,
+        shown_good=int((outcome.shown_good & preset).sum()),
+        shown_bad=int(outcome.shown_bad.sum()),
+        not_shown_good=outcome.not_shown_good,
+        allowed_not_shown_good=max(split.allowed, 0),
+        failed_after_draws=outcome.failed_at,
+        p0=policy.p0,
+        alpha=policy.alpha,
+        alpha_image=split.alpha_image,
+        alpha_draw=split.alpha_draw,
+        total_error_bound=split.total_error,
+        alpha_fail=policy.alpha_fail,
+        set_size=set_size,
+        pool_size=pool_size,
+        pool_ratio=set_size / pool_size if set_size and pool_size else None,
+        statement=outcome.statement(draws.distinct, policy.alpha),
+        worst_draws=worst_draws(cells, audit, draws.table),
+    )
+
+
+def _candidate_verdict(
+    draws: Draws, cells: Cells, audit: Counts, candidate: Candidate | None
+) -> CandidateVerdict:
+    if candidate is None:
+        return CandidateVerdict("INCONCLUSIVE", None, None, None, [])
+    score = candidate.choice.score
+    return CandidateVerdict(
+        result=candidate.outcome.result,
+        trial_id=candidate.trial_id,
+        set_id=str(draws.table.set_index("trial_id").loc[candidate.trial_id, "set_id"]),
+        selection_score=None if np.isnan(score) else score,
+        cells=[_cell_record(cells, audit, candidate, i) for i in range(len(cells))],
+    )
+
+
+def _cell_record(cells: Cells, audit: Counts, candidate: Candidate, i: int) -> dict[str, object]:
+    row = candidate.row
+    drop, accuracy = float(audit.drop[row, i]), float(audit.float_accuracy[i])
+    return {
+        "level": cells.level[i],
+        "group": cells.group[i],
+        "shift": cells.shift[i],
+        "n": int(cells.n[i]),
+        "float_accuracy": accuracy,
+        "quantized_accuracy": accuracy - drop,
+        "drop": drop,
+        "interval": list(candidate.interval(i)),
+        "lost": int(audit.lost[row, i]),
+        "gained": int(audit.gained[row, i]),
+        "flips": int(audit.flips[row, i]),
+        "limit": float(cells.limit[i]),
+        "judged": bool(cells.judged[i]),
+        "status": candidate.outcome.status[i],
+        "critical": bool(cells.critical[i]),
+    }
+
+
+TABLE_COLUMNS = (
+    *("level", "group", "shift", "n", "limit", "judged", "critical", "status"),
+    *("float_accuracy", "quantized_accuracy", "drop", "interval_low", "interval_high"),
+    *("lost", "gained", "flips", "drop_mean", "drop_min", "drop_max", "draws"),
+)
+
+
+def _table(cells: Cells, audit: Counts, candidate: Candidate | None) -> pd.DataFrame:
+    """Candidate's cells beside the drops over all draws, worst mean drop first."""
+    if candidate is None or len(cells) == 0:
+        return pd.DataFrame(columns=list(TABLE_COLUMNS))
+    records = [_cell_record(cells, audit, candidate, i) for i in range(len(cells))]
+    table = pd.DataFrame(records).drop(columns="interval")
+    table["interval_low"], table["interval_high"] = candidate.intervals.T
+    table["drop_mean"] = audit.drop.mean(axis=0)
+    table["drop_min"] = audit.drop.min(axis=0)
+    table["drop_max"] = audit.drop.max(axis=0)
+    table["draws"] = len(audit.trial_ids)
+    table = table.sort_values("drop_mean", ascending=False, kind="stable", ignore_index=True)
+    return table[list(TABLE_COLUMNS)]
+
+
+def _headline(
+    result: Result, worst: CellSummary | None, average: CellSummary | None, draws: int
+) -> str:
+    if worst is None:
+        return f"{result}: no class, segment or intersection could be judged."
+    text = (
+        f"{result}: {cell_name(worst.level, worst.group, worst.shift)} loses "
+        f"{points(worst.drop_mean_over_draws)} on average over {plural(draws, 'draw')} and "
+        f"{points(worst.drop_worst_draw)} in the worst one (limit {points(worst.limit)})"
+    )
+    if average is not None:
+        text += f", where the average on {average.shift} images loses "
+        text += points(average.drop_mean_over_draws)
+    return text + "."
+
+
+def _optional(cell: CellSummary | None) -> dict[str, Any] | None:
+    if cell is None:
+        return None
+    return {**asdict(cell), "interval": list(cell.interval)}

@@ -1,0 +1,103 @@
+"""One look for all figures, and files whose bytes depend on the numbers only.
+
+Colours are those of Okabe and Ito (2008), which stay apart for colour-blind readers; every meaning
+that a colour carries is also carried by a marker, a hatch or a word.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from matplotlib import style as mpl_style
+from matplotlib.figure import Figure
+
+# Each of these stands for a role. The report replaces them by CSS variables, so that an inline
+# figure follows the reader's light or dark theme; files keep the values given here.
+INK = "#16202c"
+MUTED = "#566273"
+LINE = "#d5dbe3"
+PAPER = "#fefefe"
+SERIES = "#0072b2"
+HARM = "#c44e00"
+LIMIT = "#7a4b94"
+
+STYLE: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],  # ships with matplotlib, so every machine measures the same
+    "font.size": 10.0,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10.0,
+    "xtick.labelsize": 10.0,
+    "ytick.labelsize": 10.0,
+    "legend.fontsize": 9.0,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": "auto",
+    "savefig.dpi": 150,
+    "grid.color": LINE,
+    "axes.grid.axis": "x",
+    "boxplot.boxprops.color": INK,
+    "boxplot.whiskerprops.color": INK,
+    "boxplot.medianprops.color": INK,
+    "hatch.color": MUTED,
+    "hatch.linewidth": 0.6,
+    "text.parse_math": False,  # a group may be called "$5 - $10"
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ptq_pipeline",
+    "axes.unicode_minus": True,
+}
+
+_METADATA: dict[str, dict[str, None]] = {
+    "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def styled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Run ``function`` under the report's style, whatever the user's matplotlibrc says."""
+
+    @wraps(function)
+    def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with mpl_style.context(["default", STYLE]):
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+class ReportFigure(Figure):
+    """A figure that brings its style along when somebody else, such as the catalog, saves it."""
+
+    @styled
+    def savefig(self, fname: Any, **kwargs: Any) -> None:
+        """Save like ``Figure.savefig``, without dates and versions in the file."""
+        suffix = str(fname).rpartition(".")[2] if isinstance(fname, str) else ""
+        file_format = str(kwargs.setdefault("format", suffix or "png"))
+        kwargs["metadata"] = {
+            **_METADATA.get(file_format, {}),
+            **(kwargs.get("metadata") or {}),
+        }
+        super().savefig(fname, **kwargs)
+
+
+def new_figure(width: float, height: float) -> ReportFigure:
+    """Give an empty figure of ``width`` x ``height`` inches that lays itself out.
+
+    Figures are made under 5 inches wide: on a phone of 390 px a point of text is then about a
+    pixel, so 10 point text can still be read without zooming.
+    """
+    return ReportFigure(figsize=(width, height), layout="constrained")

@@ -1,0 +1,197 @@
+"""Put the report together: tables and figures into one HTML file that needs nothing else."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ptq_pipeline.reporting import formatting, frames, sections, tables
+from ptq_pipeline.reporting.checks import check_same_audit
+from ptq_pipeline.reporting.first_screen import first_screen
+from ptq_pipeline.reporting.texts import Texts, load_texts
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATE = "report.html.j2"
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """How the report looks; none of this changes a number.
+
+    Attributes:
+        title: Title of the page.
+        language: Language of the texts.
+        worst_cells: Rows of the first worst-case table, and reasons shown before the rest.
+        max_classes: Classes drawn in figures; with more, those that lose most are drawn.
+        max_rows: Largest number of rows of any table.
+        name_length: Longest group name shown in full; longer ones are cut, with the full name as a
+            tooltip.
+    """
+
+    title: str
+    language: str = "en"
+    worst_cells: int = 12
+    max_classes: int = 30
+    max_rows: int = 400
+    name_length: int = 40
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Everything the report shows: documents as dictionaries, tables as in the data contract.
+
+    ``parameters`` holds the settings of the audit by group (``quantization``, ``calibration``,
+    ``stress``) as plain JSON values; they are shown and not interpreted, but for the bit-widths.
+    """
+
+    verdict: Mapping[str, Any]
+    decision: Mapping[str, Any]
+    worst_case_table: pd.DataFrame
+    scores: pd.DataFrame
+    calibration_set_index: pd.DataFrame
+    calibration_validation: pd.DataFrame
+    parity: pd.DataFrame
+    drift_table: pd.DataFrame
+    group_definitions: Mapping[str, Any]
+    trials: pd.DataFrame
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EmbeddedFigure:
+    """A figure with the words that stand for it: ``alt`` for those who do not see it."""
+
+    name: str
+    svg: str
+    alt: str
+    caption: str
+
+
+def render_report(inputs: ReportInputs, options: ReportOptions) -> str:
+    """Write the report.
+
+    Args:
+        inputs: Documents and tables of one audit.
+        options: How it looks.
+
+    Returns:
+        A complete HTML document (also well-formed XML) that refers to no other file or host. The
+        same inputs give the same bytes.
+
+    Raises:
+        InputError: If the inputs come from different audits or lack what a section needs.
+    """
+    check_same_audit(inputs.verdict, inputs.decision, inputs.worst_case_table, inputs.scores)
+    texts = load_texts(options.language)
+    environment = _environment(texts, options)
+    return environment.get_template(TEMPLATE).render(_context(inputs, options, texts))
+
+
+def _environment(texts: Texts, options: ReportOptions) -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("ptq_pipeline.reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals["t"] = texts
+    environment.filters.update(
+        points=partial(formatting.points, digits=2),
+        percent=partial(formatting.percent, digits=2),
+        interval=partial(formatting.interval, digits=2),
+        number=formatting.number,
+        count=formatting.count,
+        clean=formatting.clean_text,
+        short=partial(formatting.shorten, length=options.name_length),
+    )
+    return environment
+
+
+def _context(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    verdict, decision = inputs.verdict, inputs.decision
+    cells = frames.group_cells(inputs.worst_case_table)
+    shifts = frames.shift_order(inputs.scores["shift"].unique())
+    ordered = frames.in_group_order(cells, inputs.group_definitions, shifts)
+    worst = frames.worst_first(cell for cell in ordered if cell.level != "average")
+    judged = [cell for cell in worst if cell.judged][: options.worst_cells]
+    average = [cell for cell in ordered if cell.level == "average"]
+    candidate = verdict.get("candidate") or {}
+    reasons = verdict.get("reasons") or []
+    expectations, expectations_clean = sections.expectation_table(
+        texts, inputs.calibration_validation
+    )
+    classes = [str(name) for name in inputs.group_definitions["classes"]]
+    drops = frames.strategy_drops(inputs.scores)
+    make = partial(tables.cell_table, texts, max_rows=options.max_rows)
+    return {
+        "options": options,
+        "css": Markup(_read("report.css")),
+        "first": first_screen(texts, verdict, decision, inputs.parameters),
+        "verdict": verdict,
+        "decision": decision,
+        "recipe": verdict.get("recipe") or {},
+        "candidate": candidate,
+        "figures": report_figures(inputs, options, texts),
+        "reasons": tables.reasons_table(texts, "reasons.caption", reasons[: options.worst_cells]),
+        "other_reasons": tables.reasons_table(
+            texts, "reasons.caption_others", reasons[options.worst_cells :], options.max_rows
+        ),
+        "worst_table": make(texts("worst.caption"), [*judged, *average]),
+        "all_cells": make(texts("worst.caption_all"), ordered),
+        "not_judged": tables.not_judged_table(
+            texts, verdict.get("groups_not_judged") or (), options.max_rows
+        ),
+        "strategies": sections.strategy_table(texts, drops),
+        "sets": sections.set_table(texts, inputs.calibration_set_index),
+        "expectations": expectations,
+        "expectations_clean": expectations_clean,
+        "trials": sections.trial_table(texts, inputs.trials),
+        "parity": sections.parity_table(texts, inputs.parity, candidate.get("trial_id"), classes),
+        "drift": sections.drift_blocks(texts, inputs.drift_table),
+        "policy": _as_json(verdict.get("policy") or {}),
+        "parameters": [(name, _as_json(inputs.parameters[name])) for name in inputs.parameters],
+        "candidate_files": sorted(((decision.get("candidate") or {}).get("files") or {}).items()),
+    }
+
+
+def report_figures(
+    inputs: ReportInputs, options: ReportOptions, texts: Texts
+) -> dict[str, EmbeddedFigure]:
+    """Draw the report's figures as inline SVG, by name."""
+    from markupsafe import Markup
+
+    from ptq_pipeline.reporting import gallery
+    from ptq_pipeline.reporting.embedding import inline_svg
+
+    embedded = {}
+    for name, draw in gallery.FIGURES.items():
+        drawing = draw(inputs.worst_case_table, inputs.scores, inputs.group_definitions, options)
+        embedded[name] = EmbeddedFigure(
+            name,
+            Markup(inline_svg(drawing.figure, name)),
+            texts(f"alt.{name}", **drawing.words),
+            texts(f"caption.{name}", **drawing.words),
+        )
+    return embedded
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+
+
+def _read(name: str) -> str:
+    from importlib import resources
+
+    folder = resources.files("ptq_pipeline.reporting").joinpath("templates")
+    return folder.joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,194 @@
+"""Tables of the report as data: columns with a kind, rows with values, no markup."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ptq_pipeline.reporting.frames import GroupCell
+from ptq_pipeline.reporting.texts import Texts
+from ptq_pipeline.reporting.wording import shift_name
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: ``key`` into a row's values, and how values are shown.
+
+    ``kind`` is one of text, name, points, percent, count, number, interval, or reading: a pair of
+    another kind and a value.
+    """
+
+    key: str
+    label: str
+    kind: str = "text"
+
+    @property
+    def numeric(self) -> bool:
+        """Whether values are aligned to the right."""
+        return self.kind not in ("text", "name")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Values of one row by column key; ``mark`` is a style: plain, bad, hatched, strong."""
+
+    values: Mapping[str, Any]
+    mark: str = "plain"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a caption; ``left_out`` says how many rows a limit cut off."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...] = field(default=())
+    left_out: int = 0
+
+
+def make_table(
+    texts: Texts,
+    caption: str,
+    columns: Sequence[tuple[str, str]],
+    rows: Sequence[Row],
+    max_rows: int | None = None,
+) -> Table:
+    """Build a table whose headings are the texts ``column.<key>``.
+
+    Args:
+        texts: Texts of one language.
+        caption: Shown above the table, says n or what a row is.
+        columns: Pairs ``(key, kind)``.
+        rows: All rows; those beyond ``max_rows`` are counted, not shown.
+        max_rows: Largest number of rows to show; all when ``None``.
+    """
+    shown = rows if max_rows is None else rows[:max_rows]
+    return Table(
+        caption,
+        tuple(Column(key, texts(f"column.{key}"), kind) for key, kind in columns),
+        tuple(shown),
+        len(rows) - len(shown),
+    )
+
+
+CELL_COLUMNS = (
+    ("group", "name"),
+    ("shift", "text"),
+    ("n", "count"),
+    ("drop_mean", "points"),
+    ("drop_worst", "points"),
+    ("limit", "points"),
+    ("drop", "points"),
+    ("interval", "interval"),
+    ("status", "text"),
+    ("float_accuracy", "percent"),
+    ("quantized_accuracy", "percent"),
+    ("lost", "count"),
+    ("gained", "count"),
+    ("flips", "count"),
+)
+
+
+def cell_row(texts: Texts, cell: GroupCell) -> Row:
+    """Give the row of one cell; not judged is hatched, over the limit is bad."""
+    status = texts(f"status.{cell.status}")
+    if cell.critical:
+        status = texts("status.with_critical", status=status)
+    values = {
+        "group": texts("group.all_images") if cell.level == "average" else cell.group,
+        "shift": shift_name(texts, cell.shift),
+        "n": cell.n,
+        "drop_mean": cell.mean_drop,
+        "drop_worst": cell.worst_drop,
+        "drop": cell.drop,
+        "interval": cell.interval,
+        "limit": cell.limit,
+        "float_accuracy": cell.float_accuracy,
+        "quantized_accuracy": cell.quantized_accuracy,
+        "lost": cell.lost,
+        "gained": cell.gained,
+        "flips": cell.flips,
+        "status": status,
+    }
+    if not cell.judged:
+        return Row(values, "hatched")
+    return Row(values, "bad" if cell.over_limit or cell.status == "shown_bad" else "plain")
+
+
+def cell_table(
+    texts: Texts, caption: str, cells: Sequence[GroupCell], max_rows: int | None = None
+) -> Table:
+    """Build the worst-case table for ``cells`` in their order."""
+    rows = [cell_row(texts, cell) for cell in cells]
+    return make_table(texts, caption, CELL_COLUMNS, rows, max_rows)
+
+
+def reasons_table(
+    texts: Texts,
+    caption: str,
+    reasons: Sequence[Mapping[str, Any]],
+    max_rows: int | None = None,
+) -> Table:
+    """Build a table of reasons of the verdict; ``caption`` is the key of its text."""
+    rows = [
+        Row(
+            {
+                "text": reason["text"],
+                "rule": reason["rule"],
+                "group": reason.get("group"),
+                "shift": shift_name(texts, reason["shift"]) if reason.get("shift") else None,
+                "observed": _reading(reason, "observed"),
+                "interval": reason.get("interval"),
+                "limit": _reading(reason, "limit"),
+                "n": reason.get("n"),
+            }
+        )
+        for reason in reasons
+    ]
+    columns = (
+        ("text", "text"),
+        ("rule", "name"),
+        ("group", "name"),
+        ("shift", "text"),
+        ("observed", "reading"),
+        ("interval", "interval"),
+        ("limit", "reading"),
+        ("n", "count"),
+    )
+    return make_table(texts, texts(caption), columns, rows, max_rows)
+
+
+def _reading(reason: Mapping[str, Any], key: str) -> tuple[str, float | None]:
+    """Give a value with its kind: rules of the recipe count draws, all others measure drops."""
+    value = reason.get(key)
+    if not str(reason["rule"]).startswith("recipe."):
+        return "points", value
+    # The largest acceptable share of bad draws is the one fraction among the counts.
+    is_share = key == "limit" and value is not None and 0 < value < 1
+    return ("percent" if is_share else "number"), value
+
+
+def not_judged_table(texts: Texts, groups: Sequence[Mapping[str, Any]], max_rows: int) -> Table:
+    """Build the table of groups with too few images to judge."""
+    rows = [
+        Row(
+            {
+                "group": group["group"],
+                "level": texts(f"level.{group['level']}"),
+                "n": group["n"],
+                "needed_n": group.get("needed_n"),
+                "limit": group.get("limit"),
+                "critical": texts("word.yes" if group.get("critical") else "word.no"),
+            },
+            "hatched",
+        )
+        for group in groups
+    ]
+    columns = (
+        ("group", "name"),
+        ("level", "text"),
+        ("n", "count"),
+        ("needed_n", "count"),
+        ("limit", "points"),
+        ("critical", "text"),
+    )
+    return make_table(texts, texts("not_judged.caption"), columns, rows, max_rows)

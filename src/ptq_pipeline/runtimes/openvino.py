@@ -1,0 +1,207 @@
+"""OpenVINO on the CPU: integer kernels for every width from 2 to 8 bits, from one conversion."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
+from ptq_pipeline.runtimes.cpu import cpu_flags
+from ptq_pipeline.runtimes.openvino_graph import (
+    BIAS_SUFFIX,
+    MULTIPLYING_OPS,
+    call_names,
+    convert,
+    import_openvino,
+    quantized,
+)
+from ptq_pipeline.runtimes.simulated import require_same_layers, set_torch_threads
+
+INTEGER_PRECISIONS = frozenset({"u8", "i8"})
+EXECUTED_LAYERS = frozenset({"Convolution", "GroupConvolution", "FullyConnected", "MatMul"})
+
+
+@dataclass(frozen=True, eq=False)
+class OpenvinoPredictor:
+    """A compiled OpenVINO model.
+
+    Attributes:
+        model: the graph that was compiled, with an open batch size; what `save` writes.
+        compiled: ``openvino.CompiledModel``.
+        layers: names of the layer calls.
+    """
+
+    model: Any
+    compiled: Any
+    layers: tuple[str, ...]
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """Return logits, float32 ``(n, classes)``, for a float32 ``(n, C, H, W)`` batch."""
+        batch = np.ascontiguousarray(batch, np.float32)
+        return self.compiled(batch, share_inputs=True)[0]
+
+
+class OpenvinoRuntime:
+    """OpenVINO's CPU plugin, in float32 outside the integer layers.
+
+    A prepared model is converted the first time it is seen; every later trial copies that graph,
+    inserts its own quantizers and compiles. Not safe to share between threads.
+
+    Args:
+        device: only ``cpu``; there so that all runtimes take the same options.
+        threads: threads of one inference, and of torch, which calibrates, for the whole process;
+            None leaves both.
+
+    Raises:
+        InputError: another device, or the number of threads is not positive.
+    """
+
+    name = "openvino"
+
+    def __init__(self, device: str = "cpu", threads: int | None = None) -> None:
+        if device.lower() != "cpu":
+            raise InputError(f"runtime openvino: runs on the cpu only, got device {device!r}")
+        set_torch_threads(threads)
+        self.threads = threads
+        self._converted: WeakKeyDictionary[PreparedModel, Any] = WeakKeyDictionary()
+
+    @property
+    def version(self) -> str:
+        """Version of OpenVINO."""
+        return str(import_openvino().__version__)
+
+    def description(self) -> dict[str, Any]:
+        """Return versions, threads, CPU flags and what OpenVINO says the CPU can do."""
+        capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return {
+            "name": self.name,
+            "version": self.version,
+            "threads": self.threads,
+            # Calibration runs in torch and rounds as this version with these threads does.
+            "torch": str(torch.__version__),
+            "torch_threads": torch.get_num_threads(),
+            "capabilities": sorted(capabilities),
+            "cpu_flags": cpu_flags(),
+        }
+
+    def compile(
+        self, prepared: PreparedModel, parameters: QuantizationParameters | None
+    ) -> OpenvinoPredictor:
+        """Return a predictor of the quantized model, or of the float model without parameters.
+
+        Args:
+            prepared: the model; not changed.
+            parameters: integers and steps of every layer.
+
+        Raises:
+            InputError: the parameters are of other layers, or a layer has no counterpart in the
+                converted graph.
+        """
+        if parameters is not None:
+            require_same_layers(prepared, parameters)
+        if prepared not in self._converted:
+            self._converted[prepared] = convert(prepared)
+        model = self._converted[prepared]
+        if parameters is not None:
+            model = quantized(model, prepared, parameters)
+        return self._compiled(model, tuple(call_names(prepared)))
+
+    def load(self, path: Path) -> OpenvinoPredictor:
+        """Return a predictor of a saved model.
+
+        Args:
+            path: the ``.xml`` file that `save` wrote; the ``.bin`` file stands beside it.
+
+        Raises:
+            InputError: a file is missing or is not an OpenVINO model.
+        """
+        path = Path(path)
+        for part in (path, path.with_suffix(".bin")):
+            if not part.is_file():
+                raise InputError(f"openvino model: file {part} is missing")
+        try:
+            model = _core().read_model(path)
+        except RuntimeError as error:
+            raise InputError(f"openvino model: {path} cannot be read: {error}") from None
+        layers = [
+            operation.get_friendly_name()
+            for operation in model.get_ordered_ops()
+            if operation.get_type_name() in MULTIPLYING_OPS
+        ]
+        return self._compiled(model, tuple(layers))
+
+    def _compiled(self, model: Any, layers: tuple[str, ...]) -> OpenvinoPredictor:
+        config: dict[str, Any] = {
+            # bf16, the default where the CPU has it, changes answers: never audit with it.
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if self.threads is not None:
+            config["INFERENCE_NUM_THREADS"] = self.threads
+        return OpenvinoPredictor(model, _core().compile_model(model, "CPU", config), layers)
+
+
+def executed_precisions(predictor: OpenvinoPredictor) -> dict[str, str]:
+    """Return in which precision the CPU really executes each layer call.
+
+    Args:
+        predictor: compiled model.
+
+    Returns:
+        Layer call to precision, for example ``u8`` or ``i8`` for integer kernels and ``f32``.
+
+    Raises:
+        InputError: a layer is not found in the executed graph.
+    """
+    executed = {}
+    for operation in predictor.compiled.get_runtime_model().get_ordered_ops():
+        facts = operation.get_rt_info()
+        if facts["layerType"].astype(str) in EXECUTED_LAYERS:
+            precision = facts["runtimePrecision"].astype(str)
+            for name in facts["originalLayersNames"].astype(str).split(","):
+                # What OpenVINO derives from an operation it names "<operation>/<what>".
+                executed[name.split("/")[0]] = precision
+    missing = [name for name in predictor.layers if name not in executed]
+    if missing:
+        raise InputError(f"openvino: layers not found in the executed graph: {missing}")
+    return {name: executed[name] for name in predictor.layers}
+
+
+def save(predictor: OpenvinoPredictor, path: Path) -> tuple[Path, Path]:
+    """Write a model as OpenVINO IR with full precision; equal models give equal bytes.
+
+    Args:
+        predictor: the model.
+        path: name of the ``.xml`` file; the weights go to ``.bin`` beside it. The directory must
+            exist.
+
+    Returns:
+        The two files.
+
+    Raises:
+        InputError: the name does not end in ``.xml``.
+    """
+    path = Path(path)
+    if path.suffix != ".xml":
+        raise InputError(f"openvino model: the file name must end in .xml, got {path.name!r}")
+    model = predictor.model.clone()
+    # Generated names carry a counter of the process, which would make the bytes depend on history.
+    model.set_friendly_name(path.stem)
+    kept = {name + suffix for name in predictor.layers for suffix in ("", BIAS_SUFFIX)}
+    for index, operation in enumerate(model.get_ordered_ops()):
+        if operation.get_friendly_name() not in kept:
+            operation.set_friendly_name(f"{operation.get_type_name()}_{index}")
+    import_openvino().save_model(model, path, compress_to_fp16=False)
+    return path, path.with_suffix(".bin")
+
+
+@functools.cache
+def _core() -> Any:
+    return import_openvino().Core()

@@ -1,0 +1,208 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptq_pipeline.calibration.strategies import (
+    STRATEGIES,
+    Pool,
+    derive_seed,
+    draw_set,
+    parse_options,
+)
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.images.content import content_hashes
+
+PER_CLASS, CLASSES = 60, ("cat", "dog", "eel")
+TONES = ("dark", "light")
+
+
+def make_pool(labels: np.ndarray | None = None) -> tuple[Pool, np.ndarray]:
+    labels = np.arange(3).repeat(PER_CLASS) if labels is None else labels
+    images = np.random.default_rng(5).integers(0, 256, (len(labels) + 10, 1, 6, 6), np.uint8)
+    ids = np.arange(10, len(labels) + 10)
+    samples = pd.DataFrame(
+        {
+            "sample_id": ids,
+            "content_hash": content_hashes(images[10:]),
+            "split": "pool",
+            "label": labels,
+            "tone": np.where(ids % 2, *TONES),
+        }
+    )
+    others = samples.assign(split="audit").head(3)
+    definitions = {"classes": list(CLASSES), "segments": {"tone": {"names": list(TONES)}}}
+    return Pool.from_samples(pd.concat([others, samples]), definitions), images
+
+
+POOL, IMAGES = make_pool()
+
+
+def draw(strategy: str, size: int = 30, seed: int = 0, number: int = 0, **options):
+    parsed = parse_options(strategy, options)
+    return draw_set(POOL, IMAGES, strategy, parsed, size=size, seed=seed, draw=number)
+
+
+def labels_of(calibration_set) -> np.ndarray:
+    rows = np.searchsorted(POOL.sample_ids, calibration_set.manifest.sample_ids)
+    return POOL.labels[rows]
+
+
+@pytest.mark.parametrize("strategy", list(STRATEGIES))
+@given(size=st.integers(1, 60), seed=st.integers(0, 2**40), number=st.integers(0, 200))
+def test_every_draw_is_seeded_complete_and_without_replacement(strategy, size, seed, number):
+    first = draw(strategy, size, seed, number)
+    again = draw(strategy, size, seed, number)
+    assert first.manifest == again.manifest
+    np.testing.assert_array_equal(np.asarray(first.images), np.asarray(again.images))
+    manifest = first.manifest
+    assert len(set(manifest.sample_ids)) == size == len(first.images) == manifest.size
+    assert set(manifest.sample_ids) <= set(POOL.sample_ids.tolist())
+    assert manifest.pool_size == len(POOL)
+    assert manifest.shape == (size, 1, 6, 6)
+    first.verify()
+
+
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "noisy"])
+def test_pixels_are_those_of_the_samples(strategy):
+    drawn = draw(strategy)
+    assert drawn.manifest.augmentation == {}
+    np.testing.assert_array_equal(np.asarray(drawn.images), IMAGES[list(drawn.manifest.sample_ids)])
+    assert list(drawn.manifest.content_hashes) == content_hashes(np.asarray(drawn.images))
+
+
+@pytest.mark.parametrize("strategy", list(STRATEGIES))
+def test_draws_and_seeds_differ(strategy):
+    drawn = [draw(strategy, seed=seed, number=n) for seed in range(3) for n in range(10)]
+    assert len({calibration_set.manifest.sample_ids for calibration_set in drawn}) == 30
+
+
+def test_seed_depends_on_strategy_options_master_seed_and_draw():
+    weak, strong = (parse_options("class_biased", {"strength": s}) for s in (0.2, 0.9))
+    seeds = {
+        derive_seed("class_biased", weak, 1, 0),
+        derive_seed("class_biased", strong, 1, 0),
+        derive_seed("class_biased", weak, 2, 0),
+        derive_seed("class_biased", weak, 1, 1),
+        derive_seed("random", parse_options("random"), 1, 0),
+    }
+    assert len(seeds) == 5
+    assert max(seeds) < 2**53
+
+
+def test_drawing_does_not_touch_the_global_generator():
+    np.random.seed(3)
+    expected = np.random.random()
+    np.random.seed(3)
+    draw("noisy")
+    assert np.random.random() == expected
+
+
+def test_smaller_random_set_begins_the_larger_one():
+    assert draw("random", 20).manifest.sample_ids == draw("random", 40).manifest.sample_ids[:20]
+
+
+def test_random_draws_reach_every_image_equally():
+    drawn = [draw("random", 90, number=n).manifest.sample_ids for n in range(200)]
+    counts = np.bincount(np.concatenate(drawn), minlength=190)[10:]
+    assert counts.min() > 65 and counts.max() < 135
+
+
+@given(size=st.integers(3, 150), number=st.integers(0, 20))
+def test_balanced_sets_differ_by_at_most_one_image_per_class(size, number):
+    counts = np.bincount(labels_of(draw("class_balanced", size, number=number)), minlength=3)
+    assert counts.sum() == size
+    assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_class_bias_reaches_its_strength(strength):
+    shares = [
+        np.bincount(labels_of(draw("class_biased", 60, number=n, strength=strength, classes=1)))
+        for n in range(20)
+    ]
+    largest = np.array([counts.max() / 60 for counts in shares])
+    assert np.all(largest >= strength)
+    assert largest.mean() == pytest.approx(strength + (1 - strength) / 3, abs=0.1)
+
+
+def test_favoured_classes_vary_between_draws():
+    drawn = [draw("class_biased", 60, number=n, strength=0.9, classes=1) for n in range(20)]
+    assert {int(np.bincount(labels_of(one)).argmax()) for one in drawn} == {0, 1, 2}
+
+
+def test_segment_bias_reaches_the_named_value():
+    drawn = draw("segment_biased", 60, strength=0.9, segment="tone", value="dark")
+    rows = np.searchsorted(POOL.sample_ids, drawn.manifest.sample_ids)
+    assert (POOL.segments["tone"][rows] == "dark").sum() >= 54
+
+
+def test_noise_is_per_image_and_does_not_depend_on_the_rest_of_the_set():
+    small, large = draw("noisy", 10), draw("noisy", 30)
+    assert small.manifest.augmentation == large.manifest.augmentation
+    assert small.manifest.augmentation["kind"] == "gaussian_noise"
+    np.testing.assert_array_equal(np.asarray(small.images), np.asarray(large.images)[:10])
+    clean = IMAGES[list(small.manifest.sample_ids)]
+    assert np.all((np.asarray(small.images) != clean).mean((1, 2, 3)) > 0.5)
+    assert list(small.manifest.content_hashes) == content_hashes(clean)
+
+
+def test_repeated_image_counts_once_in_the_pool():
+    images = np.zeros((4, 1, 6, 6), np.uint8)
+    images[3] = 1
+    samples = pd.DataFrame(
+        {
+            "sample_id": range(4),
+            "content_hash": content_hashes(images),
+            "split": "pool",
+            "label": 0,
+        }
+    )
+    pool = Pool.from_samples(samples, {"classes": ["cat"], "segments": {}})
+    assert pool.sample_ids.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("size", [0, 181])
+def test_impossible_size_is_refused(size):
+    with pytest.raises(InputError, match=f"{size} images cannot be drawn from a pool of 180"):
+        draw("random", size)
+
+
+def test_unknown_strategy_is_refused():
+    with pytest.raises(InputError, match="'stratified' is unknown"):
+        parse_options("stratified")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "message"),
+    [
+        ("class_biased", {"strength": 1.5}, "option 'strength'"),
+        ("noisy", {"sigma": 0}, "option 'sigma'"),
+        ("random", {"strength": 0.5}, "option 'strength' of calibration strategy 'random'"),
+    ],
+)
+def test_bad_option_is_named(strategy, options, message):
+    with pytest.raises(InputError, match=message):
+        parse_options(strategy, options)
+
+
+def test_class_missing_in_the_pool_is_named():
+    pool, images = make_pool(np.arange(2).repeat(PER_CLASS))
+    options = parse_options("class_balanced")
+    with pytest.raises(InputError, match="0 image.s. of class 'eel'"):
+        draw_set(pool, images, "class_balanced", options, size=9, seed=0, draw=0)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "message"),
+    [
+        ("class_biased", {"classes": 4}, "4 favoured classes"),
+        ("class_biased", {"classes": 1, "strength": 1.0}, "60 image.s. of class"),
+        ("segment_biased", {"segment": "weather"}, "segment 'weather' is not defined"),
+        ("segment_biased", {"value": "purple"}, "0 image.s. of segment tone=purple"),
+    ],
+)
+def test_pool_that_cannot_supply_the_set_is_an_error(strategy, options, message):
+    with pytest.raises(InputError, match=message):
+        draw(strategy, 90, **options)

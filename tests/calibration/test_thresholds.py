@@ -1,0 +1,125 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ptq_pipeline.calibration.reference import batch_table, summarise_reference
+from ptq_pipeline.calibration.thresholds import (
+    Thresholds,
+    freeze_thresholds,
+    joint_thresholds,
+    simulate,
+)
+from ptq_pipeline.errors import InputError
+
+DEFINITIONS = {
+    "classes": ["cat", "dog"],
+    "segments": {"tone": {"names": ["dark", "light"], "thresholds": [0.5], "feature": "x"}},
+}
+
+
+def make_profiles(rows: int = 400, seed: int = 0) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    x = generator.random(rows)
+    return pd.DataFrame(
+        {
+            "label": generator.integers(2, size=rows),
+            "tone": np.where(x > 0.5, "light", "dark"),
+            "x": x,
+            "y": x + generator.normal(0, 0.1, rows),
+            "constant": 1.0,
+        }
+    )
+
+
+def freeze(profiles: pd.DataFrame, features=("x", "y", "constant"), sizes=(50,), **changes):
+    settings = {"family_wise_level": 0.1, "simulated_draws": 500, "seed": 3, **changes}
+    return freeze_thresholds(profiles, DEFINITIONS, features, sizes, **settings)
+
+
+def test_freezing_is_deterministic_and_follows_the_seed():
+    assert freeze(make_profiles()).to_json() == freeze(make_profiles()).to_json()
+    assert freeze(make_profiles(), seed=4).by_size != freeze(make_profiles()).by_size
+
+
+def test_thresholds_survive_json():
+    thresholds = freeze(make_profiles(), sizes=(20, 50))
+    again = Thresholds.from_json(json.loads(json.dumps(thresholds.to_json())))
+    assert again == thresholds
+    assert again.fingerprint == thresholds.fingerprint
+    assert again.features == ("x", "y", "constant")
+
+
+def test_larger_sets_have_smaller_thresholds():
+    thresholds = freeze(make_profiles(), sizes=(20, 200))
+    for name, value in thresholds.of_size(20).items():
+        assert thresholds.of_size(200)[name] < value or name == "constant_distance"
+
+
+def test_constant_feature_gets_threshold_zero():
+    assert freeze(make_profiles()).of_size(50)["constant_distance"] == 0.0
+
+
+def test_unknown_size_and_schema_are_refused():
+    thresholds = freeze(make_profiles())
+    with pytest.raises(InputError, match=r"\[50\], not for 51"):
+        thresholds.of_size(51)
+    with pytest.raises(InputError, match="schema version 7"):
+        Thresholds.from_json({**thresholds.to_json(), "schema_version": 7})
+
+
+def test_simulated_distances_have_the_spread_of_real_random_sets():
+    """The bootstrap must match fresh pairs of a set and a reference from one population."""
+    names = []
+    bootstrap, real = [], []
+    for seed in range(30):
+        reference = make_profiles(400, seed)
+        table = batch_table(reference, DEFINITIONS, ["x", "y"])
+        summary = summarise_reference(table, DEFINITIONS, ["x", "y"])
+        names, distances = simulate(table, summary, 100, 200, seed)
+        bootstrap.append(distances)
+        levels = np.asarray(summary.edges["x"])
+        for number in range(10):
+            values = make_profiles(100, 1000 + 10 * seed + number)["x"].to_numpy()
+            cdf = (values[:, None] <= levels).mean(0)
+            real.append(np.abs(cdf - np.asarray(summary.cdf["x"])).max())
+    simulated = np.concatenate(bootstrap)[:, names.index("x_distance")]
+    for level in (0.5, 0.9):
+        assert np.quantile(simulated, level) == pytest.approx(np.quantile(real, level), rel=0.1)
+
+
+@pytest.mark.parametrize("correlated", [False, True])
+def test_joint_level_holds_for_independent_and_for_identical_expectations(correlated):
+    generator = np.random.default_rng(0)
+    draws = generator.normal(size=(20_000, 1 if correlated else 10)).repeat(
+        10 if correlated else 1, axis=1
+    )
+    thresholds, level = joint_thresholds(draws[:10_000], 0.05)
+    assert (draws[:10_000] > thresholds).any(1).mean() <= 0.05
+    assert (draws[10_000:] > thresholds).any(1).mean() == pytest.approx(0.05, abs=0.01)
+    assert level == pytest.approx(0.05 if correlated else 1 - 0.95**0.1, abs=0.002)
+
+
+def test_ties_never_raise_the_joint_level():
+    draws = np.random.default_rng(0).integers(0, 4, (1000, 5)).astype(float)
+    thresholds, _ = joint_thresholds(draws, 0.05)
+    assert (draws > thresholds).any(1).mean() <= 0.05
+
+
+def test_empty_reference_is_an_error():
+    with pytest.raises(InputError, match="'reference' is empty"):
+        freeze(make_profiles().head(0))
+
+
+def test_unknown_feature_is_named_with_the_known_ones():
+    with pytest.raises(InputError, match=r"\['glare'\].*'constant'"):
+        freeze(make_profiles(), features=("x", "glare"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_value_that_is_not_finite_is_an_error(value):
+    profiles = make_profiles()
+    profiles.loc[5, "x"] = value
+    with pytest.raises(InputError, match="feature 'x' has missing or infinite"):
+        freeze(profiles)

@@ -1,0 +1,60 @@
+import gzip
+
+import numpy as np
+import pytest
+from kedro.io import DatasetError
+from PIL import Image
+
+from ptq_pipeline.datasets import (
+    IdxImageDataset,
+    ImageFolderDataset,
+    ImageManifestDataset,
+    ImageWindowsDataset,
+)
+from ptq_pipeline.images import decode_source
+
+
+def write_window(folder, count):
+    folder.mkdir(parents=True)
+    header = bytes([0, 0, 8, 3]) + np.array([count, 4, 4], ">u4").tobytes()
+    (folder / "images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(16 * count)))
+
+
+def test_windows_are_read_in_the_order_of_their_names(tmp_path):
+    write_window(tmp_path / "week_2", 3)
+    write_window(tmp_path / "week_1", 2)
+    for name in ("cat", "dog"):
+        (tmp_path / "week_3" / name).mkdir(parents=True)
+        Image.fromarray(np.full((9, 9), 5, np.uint8)).save(tmp_path / "week_3" / name / "1.png")
+    windows = ImageWindowsDataset(str(tmp_path), [1, 4, 4]).load()
+    assert list(windows) == ["week_1", "week_2", "week_3"]
+    assert [len(window.table) for window in windows.values()] == [2, 3, 2]
+    assert decode_source(windows["week_3"]).images.shape == (2, 1, 4, 4)
+
+
+def test_no_folder_is_no_window(tmp_path):
+    assert ImageWindowsDataset(str(tmp_path / "none"), [1, 4, 4]).load() == {}
+
+
+def test_folder_and_manifest(tmp_path):
+    (tmp_path / "cat").mkdir()
+    Image.fromarray(np.full((9, 9), 5, np.uint8)).save(tmp_path / "cat/1.png")
+    (tmp_path / "list.csv").write_text("path,label,split\ncat/1.png,cat,audit\n")
+    source = ImageFolderDataset(str(tmp_path), [1, 4, 4], {"pool": 1}).load()
+    assert source.splits == [{"pool": 1}]
+    listed = ImageManifestDataset(str(tmp_path / "list.csv"), [3, 4, 4]).load()
+    assert listed.read(0).shape == (3, 4, 4)
+    assert listed.table["split"].tolist() == ["audit"]
+
+
+@pytest.mark.parametrize("shape", [[28, 28], [0, 4, 4], [4, 4, 4]])
+def test_a_bad_shape_is_explained(tmp_path, shape):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.png").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"shape: \[channels|1 or 3 channels"):
+        ImageFolderDataset(str(tmp_path), shape).load()
+
+
+def test_sources_are_read_only():
+    with pytest.raises(DatasetError, match="read only"):
+        IdxImageDataset([]).save(1)

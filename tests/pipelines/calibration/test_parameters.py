@@ -1,0 +1,54 @@
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from ptq_pipeline.calibration import STRATEGIES
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
+
+GIVEN = {"seed": 1, "validation": {"features": ["brightness"]}}
+
+
+def validate(**changes):
+    return CalibrationParameters.model_validate({**GIVEN, **changes})
+
+
+def test_shipped_parameters_are_valid_and_draw_every_strategy(project):
+    text = (project / "conf/base/parameters_calibration.yml").read_text()
+    parameters = CalibrationParameters.model_validate(yaml.safe_load(text)["calibration"])
+    drawn = {parameters.strategy, *parameters.comparison_strategies}
+    assert drawn == set(STRATEGIES)
+    assert (parameters.set_size, parameters.draws, parameters.plan().max_draws) == (256, 50, 100)
+
+
+def test_options_reach_the_plan():
+    plan = validate(options={"noisy": {"sigma": 0.3}}, max_draws=70).plan()
+    assert plan.options["noisy"].sigma == 0.3
+    assert set(plan.options) == set(STRATEGIES)
+    assert plan.max_draws == 70
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sett_size": 3}, "sett_size"),
+        ({"set_size": 0}, "set_size"),
+        ({"draws": 0}, "draws"),
+        ({"draws": 10, "max_draws": 9}, "max_draws .9. is less than draws .10."),
+        ({"strategy": "noisy", "comparison_strategies": ["noisy"]}, "cannot also be"),
+        ({"comparison_strategies": ["noisy", "noisy"]}, "named twice"),
+        ({"strategy": "lucky"}, "strategy 'lucky' is unknown"),
+        ({"options": {"lucky": {}}}, "strategy 'lucky' is unknown"),
+        ({"options": {"noisy": {"sigma": 3}}}, "option 'sigma'"),
+        ({"options": {"noisy": {"sigmas": 3}}}, "option 'sigmas'"),
+        ({"validation": {"features": []}}, "features"),
+        ({"validation": {"features": ["a", "a"]}}, "named twice"),
+        (
+            {"validation": {"features": ["a"], "family_wise_level": 0.01, "simulated_draws": 500}},
+            "cannot be resolved",
+        ),
+    ],
+)
+def test_bad_parameter_is_named(changes, message):
+    with pytest.raises((ValidationError, InputError), match=message):
+        validate(**changes)

@@ -1,0 +1,179 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.pipelines.drift.nodes import (
+    CANDIDATE,
+    RECIPE,
+    compare_with_reference,
+    gather_calibration_profiles,
+    gather_window_profiles,
+)
+from ptq_pipeline.pipelines.drift.parameters import DriftParameters
+
+PARAMETERS = DriftParameters.model_validate(
+    {
+        "seed": 1,
+        "alpha": 0.05,
+        "resamples": 200,
+        "windows": ["calm", "drifted"],
+        "columns": {
+            "label": {"method": "jensenshannon", "threshold": 0.1, "optional": True},
+            "brightness": {"method": "wasserstein", "threshold": 0.1},
+        },
+    }
+)
+
+
+def make_profiles(rows: int, seed: int, brightness: float = 0.0) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "sample_id": np.arange(rows) * 2 + 5,
+            "split": np.where(np.arange(rows) % 2, "reference", "pool"),
+            "label": generator.integers(0, 3, rows),
+            "brightness": generator.normal(brightness, 1, rows),
+        }
+    )
+
+
+def make_set(sample_ids: list[int], draw: int) -> CalibrationSet:
+    manifest = CalibrationManifest(
+        strategy="random",
+        options={},
+        seed=draw,
+        draw=draw,
+        size=len(sample_ids),
+        pool_size=100,
+        augmentation={},
+        sample_ids=tuple(sample_ids),
+        content_hashes=tuple("ab" for _ in sample_ids),
+        array_sha256="cd",
+        shape=(len(sample_ids), 1, 3, 3),
+    )
+    return CalibrationSet(manifest, np.zeros(manifest.shape, np.uint8))
+
+
+def make_index(sets: list[CalibrationSet], **columns: list) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "set_id": [one.set_id for one in sets],
+            "role": ["evidence"] * len(sets),
+            "valid": [True] * len(sets),
+        }
+    ).assign(**columns)
+
+
+def test_the_union_holds_valid_evidence_with_repetition_and_the_candidate_its_own_set() -> None:
+    profiles = make_profiles(40, 0)
+    sets = [make_set([5, 9], 0), make_set([9, 13], 1), make_set([21], 2), make_set([25], 3)]
+    index = make_index(
+        sets,
+        valid=[True, True, False, True],
+        role=["evidence", "evidence", "evidence", "comparison"],
+    )
+    verdict = {"candidate": {"set_id": sets[1].set_id}}
+    table = gather_calibration_profiles(
+        {one.set_id: one for one in sets}, index, verdict, profiles, None, {}
+    )
+    by_comparison = {name: rows for name, rows in table.groupby("comparison")}
+    assert sorted(by_comparison[RECIPE]["sample_id"]) == [5, 9, 9, 13]
+    assert list(by_comparison[CANDIDATE]["sample_id"]) == [9, 13]
+    expected = profiles.set_index("sample_id").loc[table["sample_id"], "brightness"]
+    assert table["brightness"].tolist() == expected.tolist()
+
+
+def test_without_a_candidate_only_the_recipe_is_compared() -> None:
+    sets = [make_set([5], 0)]
+    table = gather_calibration_profiles(
+        {sets[0].set_id: sets[0]},
+        make_index(sets),
+        {"candidate": {"set_id": None}},
+        make_profiles(10, 0),
+        None,
+        {},
+    )
+    assert set(table["comparison"]) == {RECIPE}
+
+
+def test_perturbed_sets_are_profiled_by_their_own_pixels() -> None:
+    import torch
+
+    from ptq_pipeline.models.float_model import FloatModel
+    from ptq_pipeline.models.preprocessing import Preprocessing
+
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(9, 3))
+    model = FloatModel(module, Preprocessing((0.0,), (1.0,)), ("a", "b", "c"), "f")
+    plain = make_set([5, 9], 0)
+    images = np.full((2, 1, 3, 3), 255, np.uint8)
+    perturbed = CalibrationSet(replace(plain.manifest, augmentation={"kind": "noise"}), images)
+    projection = {"mean": [0.0] * 9, "components": [[0.0] * 9] * 8}
+    profiles = make_profiles(10, 0)
+    table = gather_calibration_profiles(
+        {perturbed.set_id: perturbed},
+        make_index([perturbed]),
+        {"candidate": {"set_id": None}},
+        profiles,
+        model,
+        projection,
+    )
+    assert table["brightness"].tolist() == pytest.approx([1.0, 1.0])
+    by_id = profiles.set_index("sample_id")
+    assert table["label"].tolist() == by_id.loc[[5, 9], "label"].tolist()
+
+
+def test_no_valid_set_and_an_unknown_candidate_are_errors() -> None:
+    sets = [make_set([5], 0)]
+    by_id = {sets[0].set_id: sets[0]}
+    verdict = {"candidate": {"set_id": "gone"}}
+    with pytest.raises(InputError, match="no calibration set of the recipe is valid"):
+        gather_calibration_profiles(
+            by_id, make_index(sets, valid=[False]), verdict, make_profiles(9, 0), None, {}
+        )
+    with pytest.raises(InputError, match="set 'gone'"):
+        gather_calibration_profiles(by_id, make_index(sets), verdict, make_profiles(9, 0), None, {})
+
+
+def test_an_empty_window_is_named() -> None:
+    windows = make_profiles(10, 0).assign(window="calm")
+    with pytest.raises(InputError, match=r"window 'drifted' has no rows .*\['calm'\]"):
+        gather_window_profiles(windows, PARAMETERS)
+
+
+def test_comparisons_end_in_table_summary_and_reports() -> None:
+    profiles = make_profiles(2_000, 1)
+    windows = pd.concat(
+        [
+            make_profiles(800, 2).assign(window="calm"),
+            make_profiles(800, 3, brightness=0.5).assign(window="drifted", label=np.nan),
+        ],
+        ignore_index=True,
+    )
+    sets = [make_set(list(range(5, 505, 4)), 0)]
+    verdict = {"candidate": {"set_id": sets[0].set_id}}
+    gathered = gather_calibration_profiles(
+        {sets[0].set_id: sets[0]}, make_index(sets), verdict, profiles, None, {}
+    )
+    table, summary, reports = compare_with_reference(
+        gathered, gather_window_profiles(windows, PARAMETERS), profiles, PARAMETERS
+    )
+    names = [RECIPE, CANDIDATE, "production_calm", "production_drifted"]
+    assert list(table["comparison"].unique()) == names
+    assert list(table.columns[:2]) == ["comparison", "column"]
+    assert {"method", "threshold", "value", "drifted", "n"} <= set(table.columns)
+    comparisons = summary["comparisons"]
+    assert not comparisons["production_calm"]["drifted"]
+    assert comparisons["production_drifted"]["drifted_columns"] == ["brightness"]
+    assert comparisons["production_drifted"]["skipped_columns"] == ["label"]
+    assert comparisons["production_drifted"]["furthest"]["column"] == "brightness"
+    assert comparisons[CANDIDATE]["n"] == 125
+    assert set(reports) == {f"{name}.{kind}" for name in names for kind in ("html", "json")}
+    again = compare_with_reference(
+        gathered, gather_window_profiles(windows, PARAMETERS), profiles, PARAMETERS
+    )
+    pd.testing.assert_frame_equal(table, again[0])
+    assert summary == again[1]

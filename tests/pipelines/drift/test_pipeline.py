@@ -1,0 +1,16 @@
+from ptq_pipeline.pipelines.drift import create_pipeline
+
+
+def test_inputs_and_outputs() -> None:
+    pipeline = create_pipeline()
+    assert pipeline.inputs() == {
+        "calibration_sets",
+        "calibration_set_index",
+        "verdict",
+        "profiles",
+        "production_profiles",
+        "float_model",
+        "feature_projection",
+        "params:drift",
+    }
+    assert pipeline.outputs() == {"drift_table", "drift_summary", "drift_reports"}

@@ -1,0 +1,221 @@
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.numpy import load
+
+from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
+from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.datasets.directory import CandidateDirectory
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.models import FloatModel, resnet20
+from ptq_pipeline.models.preprocessing import Preprocessing
+from ptq_pipeline.pipelines.promotion import create_pipeline
+from ptq_pipeline.pipelines.promotion.nodes import decide, export_candidate
+from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
+from ptq_pipeline.ptq import ENGINE_VERSION, MethodSpec, QuantizationParameters, prepare
+from ptq_pipeline.registry import Decision
+from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime
+from ptq_pipeline.trials import TrialSpec, TrialStore
+from ptq_pipeline.trials.execution import TrialRunner
+
+METHOD = MethodSpec(weight_bits=8, activation_bits=4).to_json()
+PARAMETERS = PromotionParameters(environment="base")
+NAMES = {
+    "calibration.json",
+    "model.bin",
+    "model.xml",
+    "quantization.safetensors",
+    "trial.json",
+    "verdict.json",
+}
+
+
+@pytest.fixture(scope="module")
+def model() -> FloatModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = resnet20().eval().requires_grad_(False)
+    return FloatModel(module, Preprocessing((0.286,), (0.353,)), tuple("abcdefghij"), "float")
+
+
+@pytest.fixture(scope="module")
+def calibration_set() -> CalibrationSet:
+    images = np.random.default_rng(0).integers(0, 256, (24, 1, 28, 28)).astype(np.uint8)
+    manifest = CalibrationManifest(
+        strategy="random",
+        options={},
+        seed=0,
+        draw=0,
+        size=24,
+        pool_size=100,
+        augmentation={},
+        sample_ids=tuple(range(24)),
+        content_hashes=("ab",) * 24,
+        array_sha256=array_sha256(images),
+        shape=images.shape,
+    )
+    return CalibrationSet(manifest, images)
+
+
+@pytest.fixture(scope="module")
+def spec(model: FloatModel, calibration_set: CalibrationSet) -> TrialSpec:
+    return TrialSpec(
+        model=model.fingerprint,
+        method=METHOD,
+        calibration_set=calibration_set.set_id,
+        evaluation="e",
+        shifts={"clean": {}},
+        runtime={"name": "openvino", "cpu_flags": ["of another machine"]},
+        engine=ENGINE_VERSION,
+    )
+
+
+def make_trials(*specs: TrialSpec) -> pd.DataFrame:
+    rows = [{"trial_id": s.trial_id, "spec": json.dumps(s.to_json())} for s in specs]
+    return pd.DataFrame(rows)
+
+
+def make_verdict(spec: TrialSpec | None, result: str = "PASS") -> dict:
+    return {
+        "schema_version": 1,
+        "result": result,
+        "reasons": [{"rule": "candidate.limit", "group": "größer"}],
+        "candidate": {
+            "trial_id": None if spec is None else spec.trial_id,
+            "set_id": None if spec is None else spec.calibration_set,
+        },
+        "policy_hash": "ab" * 32,
+    }
+
+
+@pytest.fixture(scope="module")
+def files(model: FloatModel, calibration_set: CalibrationSet, spec: TrialSpec) -> dict[str, bytes]:
+    sets = {calibration_set.set_id: calibration_set}
+    return export_candidate(make_verdict(spec), make_trials(spec), sets, model)
+
+
+def test_the_candidate_is_the_quantization_of_its_trial(
+    files: dict[str, bytes],
+    model: FloatModel,
+    calibration_set: CalibrationSet,
+    tmp_path: Path,
+) -> None:
+    runner = TrialRunner(
+        model, METHOD, SimulatedRuntime(), TrialStore(tmp_path), {"clean": {}}, (1, 28, 28)
+    )
+    expected = runner.quantize(calibration_set.images).to_arrays()
+    exported = load(files["quantization.safetensors"])
+    assert set(exported) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(exported[name], array)
+    codes = [name for name in exported if name.endswith(":codes")]
+    assert codes
+    assert all(exported[name].dtype == np.int8 for name in codes)
+
+
+def test_the_exported_graph_answers_like_the_audited_model(
+    files: dict[str, bytes],
+    model: FloatModel,
+    calibration_set: CalibrationSet,
+    tmp_path: Path,
+) -> None:
+    for name in ("model.xml", "model.bin"):
+        (tmp_path / name).write_bytes(files[name])
+    inputs = model.preprocessing(calibration_set.images)
+    parameters = QuantizationParameters.from_arrays(load(files["quantization.safetensors"]))
+    runtime = OpenvinoRuntime(threads=1)
+    audited = runtime.compile(prepare(model.module, torch.from_numpy(inputs[:2])), parameters)
+    served = runtime.load(tmp_path / "model.xml")
+    np.testing.assert_allclose(served(inputs), audited(inputs), rtol=1e-5, atol=1e-5)
+    assert b'element_type="f16"' not in files["model.xml"]
+    assert b"FakeQuantize" in files["model.xml"]
+
+
+def test_equal_inputs_give_equal_bytes(
+    files: dict[str, bytes], model: FloatModel, calibration_set: CalibrationSet, spec: TrialSpec
+) -> None:
+    assert set(files) == NAMES
+    sets = {calibration_set.set_id: calibration_set}
+    assert export_candidate(make_verdict(spec), make_trials(spec), sets, model) == files
+
+
+def test_lineage_stands_beside_the_model(
+    files: dict[str, bytes], calibration_set: CalibrationSet, spec: TrialSpec
+) -> None:
+    calibration = json.loads(files["calibration.json"])
+    assert calibration.pop("set_id") == calibration_set.set_id
+    assert CalibrationManifest.from_json(calibration) == calibration_set.manifest
+    trial = json.loads(files["trial.json"])
+    assert canonical_hash(trial["spec"])[:16] == trial["trial_id"] == spec.trial_id
+    assert json.loads(files["verdict.json"]) == make_verdict(spec)
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome"),
+    [("PASS", "promote"), ("FAIL", "refuse"), ("INCONCLUSIVE", "inconclusive")],
+)
+def test_every_outcome_is_written_with_its_files(
+    files: dict[str, bytes], spec: TrialSpec, result: str, outcome: str, tmp_path: Path
+) -> None:
+    content, folder = decide(make_verdict(spec, result), files, PARAMETERS)
+    decision = Decision.from_json(content)
+    assert decision.outcome == outcome
+    assert decision.environment == "base"
+    assert decision.candidate.files == {
+        name: sha256(data).hexdigest() for name, data in files.items()
+    }
+    index = json.loads(folder["candidate.json"])
+    assert index["decision"] == outcome
+    assert index["decision_hash"] == decision.hash
+    assert index["files"] == decision.candidate.files
+    dataset = CandidateDirectory(str(tmp_path / "candidate"))
+    dataset.save(folder)
+    assert set(dataset.load()) == NAMES | {"candidate.json"}
+
+
+def test_without_a_candidate_the_refusal_is_still_written(model: FloatModel) -> None:
+    verdict = make_verdict(None, "FAIL")
+    files = export_candidate(verdict, make_trials(), {}, model)
+    content, folder = decide(verdict, files, PARAMETERS)
+    assert set(folder) == {"verdict.json", "candidate.json"}
+    assert content["decision"] == "refuse"
+    assert content["candidate"]["trial_id"] is None
+
+
+def test_what_does_not_belong_together_is_refused(
+    model: FloatModel, calibration_set: CalibrationSet, spec: TrialSpec
+) -> None:
+    sets = {calibration_set.set_id: calibration_set}
+    verdict, trials = make_verdict(spec), make_trials(spec)
+    with pytest.raises(InputError, match="no column 'spec'"):
+        export_candidate(verdict, trials.drop(columns="spec"), sets, model)
+    with pytest.raises(InputError, match="not among the trials"):
+        export_candidate(verdict, trials.assign(trial_id="other"), sets, model)
+    with pytest.raises(InputError, match="does not match its id"):
+        edited = trials.assign(spec=trials["spec"].str.replace('"activation_bits": 4', '"x": 8'))
+        export_candidate(verdict, edited, sets, model)
+    with pytest.raises(InputError, match="calibration set .* is missing"):
+        export_candidate(verdict, trials, {}, model)
+    changed = CalibrationSet(calibration_set.manifest, calibration_set.images + np.uint8(1))
+    with pytest.raises(InputError, match="pixels of calibration set"):
+        export_candidate(verdict, trials, {calibration_set.set_id: changed}, model)
+    other = FloatModel(model.module, model.preprocessing, model.classes, "retrained")
+    with pytest.raises(InputError, match="float model float, but now it is retrained"):
+        export_candidate(verdict, trials, sets, other)
+
+
+def test_inputs_and_outputs() -> None:
+    pipeline = create_pipeline()
+    assert pipeline.inputs() == {
+        "verdict",
+        "trials",
+        "calibration_sets",
+        "float_model",
+        "params:promotion",
+    }
+    assert pipeline.outputs() == {"decision", "candidate_model"}

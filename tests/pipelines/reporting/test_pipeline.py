@@ -1,0 +1,99 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+from kedro_datasets.json import JSONDataset
+from kedro_datasets.matplotlib import MatplotlibDataset
+from kedro_datasets.text import TextDataset
+from pydantic import ValidationError
+
+from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
+from ptq_pipeline.pipelines.quantization.parameters import (
+    QuantizationParameters,
+    StressParameters,
+)
+from ptq_pipeline.pipelines.reporting import create_pipeline
+from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
+
+ROOT = Path(__file__).parents[3]
+CONF = ROOT / "conf" / "base"
+UTF8 = {"open_args_save": {"encoding": "utf-8"}}
+FIGURES = (
+    "worst_groups_figure",
+    "drop_distribution_figure",
+    "group_shift_heatmap_figure",
+    "strategy_comparison_figure",
+)
+
+
+def group(name):
+    return yaml.safe_load((CONF / f"parameters_{name}.yml").read_text(encoding="utf-8"))[name]
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    path = ROOT / "tests" / "reporting" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("made_up_audit", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.build_inputs(module.MadeUpAudit(draws=6, comparison_draws=2))
+
+
+def run(inputs, folder):
+    catalog = DataCatalog(
+        {
+            "verdict": MemoryDataset(inputs.verdict),
+            "decision": MemoryDataset(inputs.decision),
+            "worst_case_table": MemoryDataset(inputs.worst_case_table),
+            "scores": MemoryDataset(inputs.scores),
+            "calibration_set_index": MemoryDataset(inputs.calibration_set_index),
+            "calibration_validation": MemoryDataset(inputs.calibration_validation),
+            "parity": MemoryDataset(inputs.parity),
+            "drift_table": MemoryDataset(inputs.drift_table),
+            "group_definitions": MemoryDataset(inputs.group_definitions),
+            "trials": MemoryDataset(inputs.trials),
+            "params:reporting": MemoryDataset(ReportingParameters(**group("reporting"))),
+            "params:quantization": MemoryDataset(QuantizationParameters(**group("quantization"))),
+            "params:calibration": MemoryDataset(CalibrationParameters(**group("calibration"))),
+            "params:stress": MemoryDataset(StressParameters(group("stress"))),
+            "report": TextDataset(filepath=(folder / "report.html").as_posix(), fs_args=UTF8),
+            "summary": JSONDataset(filepath=(folder / "summary.json").as_posix()),
+            **{
+                name: MatplotlibDataset(
+                    filepath=(folder / f"{name}.{kind}").as_posix(), save_args={"format": kind}
+                )
+                for name, kind in zip(FIGURES, ("svg", "png", "png", "svg"), strict=True)
+            },
+        }
+    )
+    SequentialRunner().run(create_pipeline(), catalog)
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_pipeline_writes_report_summary_and_figures_with_the_same_bytes_twice(inputs, tmp_path):
+    first = run(inputs, tmp_path / "first")
+    second = run(inputs, tmp_path / "second")
+    assert len(first) == len(FIGURES) + 2
+    assert first == second
+    assert first["report.html"].startswith(b"<!DOCTYPE html>")
+    lines = json.loads(first["summary.json"])["lines"]
+    assert len(lines) == 3
+    assert lines[2].endswith("/08_reporting/report.html")
+    for name, content in first.items():
+        assert str(tmp_path).encode() not in content, name
+
+
+def test_shipped_parameters_are_valid_and_complete():
+    assert set(group("reporting")) == set(ReportingParameters.model_fields)
+
+
+@pytest.mark.parametrize(
+    "change", [{"colour": "red"}, {"language": "xx"}, {"title": ""}, {"max_rows": 0}]
+)
+def test_wrong_parameters_are_refused(change):
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        ReportingParameters(**(group("reporting") | change))

@@ -1,0 +1,107 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.pipelines.quantization.parameters import StressParameters
+from ptq_pipeline.pipelines.worst_case_check import create_pipeline
+from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, judge
+from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
+from ptq_pipeline.reliability import build_groups, needed_samples, score, split_budget
+
+CONFIGURATION = Path(__file__).parents[3] / "conf" / "base"
+DEFINITIONS = {"classes": ["boot", "bag"], "segments": {"tone": {"names": ["dark", "light"]}}}
+STRESS = StressParameters({"clean": {}})
+
+
+def read_group(name):
+    return yaml.safe_load((CONFIGURATION / f"parameters_{name}.yml").read_text())[name]
+
+
+def parameters(**changes):
+    limits = {level: {"points": 5.0} for level in ("average", "class", "segment", "intersection")}
+    return WorstCaseCheckParameters.model_validate({"limits": limits, **changes})
+
+
+@pytest.fixture
+def samples():
+    position = np.arange(2000)
+    return pd.DataFrame(
+        {
+            "sample_id": position,
+            "split": np.repeat(["pool", "selection", "audit"], [800, 200, 1000]),
+            "label": position % 2,
+            "tone": np.where(position % 4 < 2, "dark", "light"),
+        }
+    )
+
+
+@pytest.fixture
+def tables(samples):
+    """Three draws; the last one calls every bag a boot."""
+    evaluated = samples[samples["split"] != "pool"]
+    answers = evaluated[["sample_id"]].assign(shift="clean", predicted=evaluated["label"])
+    predictions = pd.concat([answers.assign(trial_id=f"t{i}") for i in range(3)])
+    predictions.loc[predictions["trial_id"] == "t2", "predicted"] = 0
+    index = pd.DataFrame(
+        {"set_id": list("abc"), "strategy": "random", "role": "evidence", "draw": range(3)}
+    ).assign(valid=True, size=80)
+    trials = index[["set_id", "strategy", "role", "draw"]].assign(
+        trial_id=["t0", "t1", "t2"], status="done"
+    )
+    groups = build_groups(samples, DEFINITIONS["classes"], {"tone": ("dark", "light")})
+    return score(predictions, answers, groups, trials), trials, index
+
+
+def test_verdict_and_table_agree(samples, tables):
+    policy = check_names(samples, DEFINITIONS, parameters(), STRESS)
+    verdict, table = judge(*tables, samples, DEFINITIONS, policy)
+    assert (verdict["result"], verdict["candidate"]["trial_id"]) == ("INCONCLUSIVE", "t0")
+    assert verdict["recipe"]["pool_ratio"] == pytest.approx(80 / 800)
+    assert verdict["recipe"]["shown_bad"] == 1
+    assert verdict["worst"]["group"] == "bag"
+    assert verdict["worst"]["drop_worst_draw"] == 1.0
+    bag = table.set_index(["level", "group"]).loc[("class", "bag")]
+    assert bag["drop_mean"] == pytest.approx(verdict["worst"]["drop_mean_over_draws"])
+
+
+def test_clusters_in_samples_block_pass(samples, tables):
+    clustered = samples.assign(cluster=samples["sample_id"] // 2)
+    verdict, _ = judge(*tables, clustered, DEFINITIONS, parameters())
+    assert any(reason["rule"] == "clustered_data" for reason in verdict["reasons"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"critical": [{"level": "class", "group": "hat"}]}, "critical group 'hat'"),
+        (
+            {"critical": [{"level": "class", "group": "bag", "shifts": {"fog": 1.0}}]},
+            "unknown shift 'fog'",
+        ),
+    ],
+)
+def test_names_that_do_not_exist_are_refused_before_any_score(samples, changes, message):
+    with pytest.raises(InputError, match=message):
+        check_names(samples, DEFINITIONS, parameters(**changes), STRESS)
+    nodes = {node.name: node for node in create_pipeline().nodes}
+    assert not {"scores", "predictions", "trials"} & set(nodes["check_policy"].inputs)
+
+
+def test_shipped_limits_can_be_shown_with_zero_losses():
+    policy = WorstCaseCheckParameters.model_validate(read_group("worst_case_check"))
+    shifts = list(read_group("stress"))
+    alpha = split_budget(policy.draws, policy.p0, policy.alpha).alpha_image
+    for level, smallest in (("average", 8000), ("class", 800), ("segment", 2000)):
+        assert needed_samples(policy.strictest_limit(level, "", shifts), alpha) <= smallest
+    assert set(policy.limits.class_.shifts) == set(shifts) - {"clean"}
+
+
+def test_policy_survives_its_own_json(samples, tables):
+    policy = parameters(critical=[{"level": "class", "group": "bag", "points": 4.0}])
+    verdict, _ = judge(*tables, samples, DEFINITIONS, policy)
+    assert WorstCaseCheckParameters.model_validate(verdict["policy"]) == policy
+    assert verdict["policy_hash"] == policy.hash

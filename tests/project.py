@@ -1,0 +1,126 @@
+"""A small Kedro project around the installed package, for end-to-end tests."""
+
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+# Replaces what opens connections and resolves names; every attempt is written down and refused.
+NETWORK_BLOCK = """
+import os, socket
+
+def refuse(what):
+    def attempt(*arguments, **options):
+        with open(os.environ["NETWORK_LOG"], "a") as log:
+            log.write(f"{what} {arguments[1:] or arguments}\\n")
+        raise OSError("the network is blocked")
+    return attempt
+
+socket.getaddrinfo = refuse("getaddrinfo")
+for name in ("connect", "connect_ex", "sendto"):
+    original = getattr(socket.socket, name)
+    def guarded(self, *arguments, _original=original, _name=name):
+        if self.family == socket.AF_UNIX:
+            return _original(self, *arguments)
+        return refuse(_name)(self, *arguments)
+    setattr(socket.socket, name, guarded)
+"""
+
+
+def read_idx(path):
+    content = gzip.decompress(path.read_bytes())
+    shape = np.frombuffer(content[4 : 4 + 4 * content[3]], ">u4")
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape)
+
+
+def write_idx(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    path.write_bytes(gzip.compress(header + np.ascontiguousarray(array).tobytes(), mtime=0))
+
+
+def cut(source, target, rows):
+    """Copy a slice of a pair of idx files."""
+    for name in ("images-idx3-ubyte.gz", "labels-idx1-ubyte.gz"):
+        write_idx(target / name, read_idx(source / name)[rows])
+
+
+class SmallProject:
+    """A copy of the default configuration with little data and few draws."""
+
+    def __init__(self, checkout: Path, root: Path) -> None:
+        self.root = root
+        raw = checkout / "data/01_raw"
+        (root / "src").mkdir(parents=True)
+        shutil.copytree(checkout / "conf", root / "conf")
+        (root / "conf/local").mkdir(exist_ok=True)
+        (root / "pyproject.toml").write_text(
+            '[tool.kedro]\npackage_name = "ptq_pipeline"\nproject_name = "small"\n'
+            'kedro_init_version = "1.7.0"\nsource_dir = "src"\n'
+        )
+        (root / ".telemetry").write_text("consent: false\n")
+        cut(raw / "fashion_mnist/test", root / "data/01_raw/fashion_mnist/test", slice(1500))
+        cut(raw / "fashion_mnist/heldout", root / "data/01_raw/fashion_mnist/heldout", slice(2200))
+        for window in ("calm", "drifted"):
+            cut(raw / "production" / window, root / f"data/01_raw/production/{window}", slice(300))
+        shutil.copy(raw / "fashion_mnist/training_hashes.npy", root / "data/01_raw/fashion_mnist")
+        shutil.copytree(checkout / "data/06_models/reference", root / "data/06_models/reference")
+        self.change("calibration", set_size=64, draws=4, comparison_draws=1)
+        self.change("calibration", validation={"simulated_draws": 1500}, data_docs=False)
+
+    def change(self, group, **values):
+        """Change parameters of one group."""
+        path = self.root / f"conf/base/parameters_{group}.yml"
+        content = yaml.safe_load(path.read_text())
+        for key, value in values.items():
+            if isinstance(value, dict) and isinstance(content[group].get(key), dict):
+                content[group][key].update(value)
+            else:
+                content[group][key] = value
+        path.write_text(yaml.safe_dump(content))
+
+    @property
+    def network_log(self) -> Path:
+        return self.root / "network.log"
+
+    def environment(self):
+        blocker = self.root / "blocker"
+        blocker.mkdir(exist_ok=True)
+        (blocker / "sitecustomize.py").write_text(NETWORK_BLOCK)
+        kept = {k: v for k, v in os.environ.items() if k not in {"DO_NOT_TRACK", "CI"}}
+        return kept | {"PYTHONPATH": str(blocker), "NETWORK_LOG": str(self.network_log)}
+
+    def start(self, *arguments, **options):
+        """Start ``kedro run`` with these arguments."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "kedro", "run", *arguments],
+            cwd=self.root,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **options,
+        )
+
+    def run(self, *arguments):
+        """Run ``kedro run`` and return its exit code and output."""
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=600)
+        return process.returncode, output
+
+    def reproducible_files(self):
+        """Return the content of everything that must be the same for the same input."""
+        apart = {"data/07_model_output/trials", "data/08_reporting/drift", "data/01_raw"}
+        single = {"provenance.json", "calibration_validation_cache.json"}
+        files = {}
+        for path in sorted((self.root / "data").rglob("*")):
+            name = path.relative_to(self.root).as_posix()
+            if path.is_file() and path.name not in single:
+                if not any(name.startswith(folder) for folder in apart):
+                    files[name] = path.read_bytes()
+        return files

@@ -1,0 +1,278 @@
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ptq_pipeline.models import mobilenet_v2_small
+from ptq_pipeline.ptq import PreparationError, PreparedModel, prepare
+
+COVERED = (nn.Conv2d, nn.Linear)
+
+
+class Net(nn.Module):
+    """Two layers; tests override `forward` to do something odd in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 10)
+        with torch.no_grad():
+            self.norm.running_mean.copy_(torch.arange(4.0))
+            self.norm.running_var.copy_(torch.arange(4.0) + 0.5)
+            self.norm.weight.copy_(torch.tensor([1.0, -2.0, 0.5, 3.0]))
+            self.norm.bias.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]))
+
+    def middle(self, x: Tensor) -> Tensor:
+        return functional.relu(self.norm(self.conv(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.middle(x).mean((2, 3)))
+
+
+def _outputs(original: nn.Module, prepared: PreparedModel, images: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        return original.eval()(images), prepared.module(images)
+
+
+def test_folded_resnet_equals_the_original(
+    resnet: nn.Module, prepared: PreparedModel, images: Tensor
+) -> None:
+    expected, got = _outputs(resnet, prepared, images[:64])
+    assert torch.allclose(got, expected, atol=1e-5, rtol=1e-4)
+    assert len(prepared.folded_batch_norms) == 21
+    assert prepared.float_batch_norms == ()
+    kinds = {type(child) for child in prepared.module.modules()}
+    assert nn.BatchNorm2d not in kinds
+
+
+def test_every_layer_is_found_in_call_order(resnet: nn.Module, prepared: PreparedModel) -> None:
+    names = [layer.name for layer in prepared.layers]
+    assert set(names) == {n for n, child in resnet.named_modules() if isinstance(child, COVERED)}
+    assert names[0] == "conv1" and names[-1] == "classifier"
+    shared = {layer.name: layer.same_input_as for layer in prepared.layers if layer.same_input_as}
+    assert shared == {
+        "blocks.3.shortcut.0": "blocks.3.conv1",
+        "blocks.6.shortcut.0": "blocks.6.conv1",
+    }
+
+
+def test_mobilenet_with_depthwise_layers(images: Tensor) -> None:
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(1)
+        model = mobilenet_v2_small().train()
+        for _ in range(3):
+            model(images[:64])
+    model.eval()
+    prepared = prepare(model, images[:4])
+    expected, got = _outputs(model, prepared, images[:32])
+    assert torch.allclose(got, expected, atol=1e-4, rtol=1e-3)
+    assert len(prepared.layers) == sum(isinstance(child, COVERED) for child in model.modules())
+    assert any(layer.groups == layer.weight_shape[0] > 1 for layer in prepared.layers)
+
+
+def test_the_original_is_left_alone(images: Tensor) -> None:
+    model = Net().train()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    prepare(model, images[:2])
+    assert model.training
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert not any(child._forward_hooks for child in model.modules())
+
+
+class NormFeedsOnSum(Net):
+    def middle(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x) + 1.0)
+
+
+class ConvOutputUsedTwice(Net):
+    def middle(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return self.norm(y) + y
+
+
+class ReluBeforeNormInPlace(Net):
+    def middle(self, x: Tensor) -> Tensor:
+        return self.norm(functional.relu(self.conv(x), inplace=True))
+
+
+class NormRunsTwice(Net):
+    def middle(self, x: Tensor) -> Tensor:
+        return self.norm(self.norm(self.conv(x)))
+
+
+@pytest.mark.parametrize(
+    "kind", [NormFeedsOnSum, ConvOutputUsedTwice, ReluBeforeNormInPlace, NormRunsTwice]
+)
+def test_a_batch_norm_that_cannot_be_folded_stays(kind: type[Net], images: Tensor) -> None:
+    model = kind()
+    prepared = prepare(model, images[:2])
+    assert prepared.folded_batch_norms == ()
+    assert prepared.float_batch_norms == ("norm",)
+    expected, got = _outputs(model, prepared, images[:8])
+    assert torch.equal(expected, got)
+
+
+def test_looking_at_a_shape_does_not_prevent_folding(images: Tensor) -> None:
+    class LooksAtShape(Net):
+        def middle(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            assert y.shape[1] == 4 and y.size(0) > 0
+            return self.norm(y)
+
+    assert prepare(LooksAtShape(), images[:2]).folded_batch_norms == ("norm",)
+
+
+def test_a_layer_called_twice_is_one_layer_with_two_calls(images: Tensor) -> None:
+    class Recurrent(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix = nn.Conv2d(4, 4, 1)
+
+        def middle(self, x: Tensor) -> Tensor:
+            return self.mix(functional.relu(self.mix(self.norm(self.conv(x)))))
+
+    calls = {layer.name: layer.calls for layer in prepare(Recurrent(), images[:2]).layers}
+    assert calls == {"conv": 1, "mix": 2, "head": 1}
+
+
+def _escape(operation: str) -> type[Net]:
+    operations = {
+        "conv2d": lambda self, y: functional.conv2d(y, torch.ones(4, 4, 1, 1)),
+        "linear": lambda self, y: functional.linear(y, torch.ones(28, 28)),
+        "matmul": lambda self, y: torch.matmul(y, y),
+        "__matmul__": lambda self, y: y @ y,
+        "bmm": lambda self, y: torch.bmm(y.flatten(0, 1), y.flatten(0, 1)).reshape(y.shape),
+        "einsum": lambda self, y: torch.einsum("nchw,nchv->nchv", y, y),
+        "scaled_dot_product_attention": lambda self, y: functional.scaled_dot_product_attention(
+            y, y, y
+        ),
+        "addmm": lambda self, y: (
+            y + torch.addmm(torch.ones(2), torch.ones(2, 2), torch.ones(2, 2)).sum()
+        ),
+    }
+
+    class Odd(nn.Module):
+        forward = operations[operation]
+
+    class Escapes(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.odd = Odd()
+
+        def middle(self, x: Tensor) -> Tensor:
+            return self.odd(self.conv(x))
+
+    return Escapes
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        "conv2d",
+        "linear",
+        "matmul",
+        "__matmul__",
+        "bmm",
+        "einsum",
+        "scaled_dot_product_attention",
+        "addmm",
+    ],
+)
+def test_multiplying_outside_a_layer_is_an_error_that_names_the_module(
+    operation: str, images: Tensor
+) -> None:
+    with pytest.raises(PreparationError, match=rf"module 'odd' calls .*{operation.strip('_')}"):
+        prepare(_escape(operation)(), images[:2])
+
+
+def test_multiplying_in_the_models_own_forward(images: Tensor) -> None:
+    class Own(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.matmul(x.flatten(1), torch.ones(784, 10))
+
+    with pytest.raises(PreparationError, match="the model's own forward calls matmul"):
+        prepare(Own(), images[:2])
+
+
+def test_attention_and_recurrent_modules_are_errors(images: Tensor) -> None:
+    class Attends(Net):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def middle(self, x: Tensor) -> Tensor:
+            rows = x[:, 0]
+            attention = isinstance(self.inner, nn.MultiheadAttention)
+            rows = (self.inner(rows, rows, rows) if attention else self.inner(rows))[0]
+            return self.conv(rows[:, None])
+
+    for inner in (
+        nn.MultiheadAttention(28, 4, batch_first=True),
+        nn.GRU(28, 28, batch_first=True),
+        nn.LSTM(28, 28, batch_first=True),
+    ):
+        with pytest.raises(PreparationError, match="module 'inner' calls"):
+            prepare(Attends(inner), images[:2])
+
+
+def test_a_layer_that_never_runs_is_named(images: Tensor) -> None:
+    model = Net()
+    model.spare = nn.Linear(3, 3)
+    with pytest.raises(PreparationError, match=r"never run in forward: \['spare'\]"):
+        prepare(model, images[:2])
+
+
+def test_a_forward_that_bypasses_the_module_call(images: Tensor) -> None:
+    class Bypasses(Net):
+        def middle(self, x: Tensor) -> Tensor:
+            return self.conv.forward(x)
+
+    with pytest.raises(PreparationError, match="own forward calls conv2d"):
+        prepare(Bypasses(), images[:2])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_named(bad: float, images: Tensor) -> None:
+    model = Net()
+    with torch.no_grad():
+        model.head.weight[1, 1] = bad
+    with pytest.raises(PreparationError, match=r"parameter 'head.weight' holds NaN or infinite"):
+        prepare(model, images[:2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_float_types_are_refused(dtype: torch.dtype, images: Tensor) -> None:
+    with pytest.raises(PreparationError, match="only float32 models"):
+        prepare(Net().to(dtype), images[:2])
+
+
+def test_a_computed_weight_is_refused(images: Tensor) -> None:
+    model = Net()
+    nn.utils.parametrizations.weight_norm(model.conv)
+    with pytest.raises(PreparationError, match="layer 'conv' computes its weight"):
+        prepare(model, images[:2])
+
+
+def test_the_output_must_be_logits(images: Tensor) -> None:
+    class TwoHeads(Net):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            y = super().forward(x)
+            return y, y
+
+    with pytest.raises(PreparationError, match="must return logits"):
+        prepare(TwoHeads(), images[:2])
+    with pytest.raises(PreparationError, match="no Conv or Linear"):
+        prepare(nn.Flatten(), images[:2])
+
+
+def test_a_use_that_cannot_be_seen_fails_the_check_of_the_folded_model(images: Tensor) -> None:
+    class Hidden(Net):
+        def middle(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            with torch._C.DisableTorchFunction():
+                hidden = y.sum()
+            return self.norm(y) + hidden
+
+    with pytest.raises(PreparationError, match="folding the batch norms changed the logits"):
+        prepare(Hidden(), images[:2])

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.ptq import (
+    HistogramGrid,
+    HistogramStatistics,
+    InputStatistics,
+    IntegerScheme,
+    MinMax,
+    Mse,
+    Percentile,
+    RangeStatistics,
+    choose_qparams,
+    fake_quantize,
+)
+
+
+def _statistics(values: np.ndarray) -> InputStatistics:
+    ranges = RangeStatistics(float(values.min()), float(values.max()), values.size)
+    grid = HistogramGrid.covering(ranges)
+    edges = grid.low + np.arange(grid.bins + 1) * grid.width
+    return InputStatistics(ranges, HistogramStatistics(grid, np.histogram(values, edges)[0]))
+
+
+def _error(values: np.ndarray, low: float, high: float, scheme: IntegerScheme, p: float) -> float:
+    x = torch.from_numpy(values.astype(np.float32))
+    qparams = choose_qparams(torch.tensor(low), torch.tensor(high), scheme)
+    return float((fake_quantize(x, qparams) - x).abs().pow(p).mean())
+
+
+@pytest.fixture(params=["two-sided", "relu", "skewed"])
+def values(request: pytest.FixtureRequest) -> np.ndarray:
+    generator = np.random.default_rng(5)
+    heavy = generator.standard_t(3, 50_000)
+    if request.param == "relu":
+        return np.maximum(heavy, 0.0)
+    return heavy if request.param == "two-sided" else np.exp(heavy.clip(-4, 4)) - 0.5
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("p", [2.0, 2.4])
+def test_mse_of_inputs_is_close_to_a_search_on_the_values(
+    values: np.ndarray, bits: int, p: float
+) -> None:
+    scheme = IntegerScheme(bits, symmetric=False)
+    low, high = Mse(p).input_range(_statistics(values), scheme)
+    found = _error(values, low, high, scheme, p)
+    shares = np.linspace(0.05, 1.0, 96)
+    both = [_error(values, values.min() * s, values.max() * s, scheme, p) for s in shares]
+    assert found <= 1.01 * min(both)
+    assert found < _error(values, values.min(), values.max(), scheme, p) or bits == 8
+
+
+def test_refining_each_end_helps_a_skewed_input() -> None:
+    values = np.concatenate([np.linspace(-1, 8, 10_000), np.full(1, -9.0)])
+    scheme = IntegerScheme(4, symmetric=False)
+    low, high = Mse(2.0).input_range(_statistics(values), scheme)
+    together = [_error(values, -9.0 * s, 8.0 * s, scheme, 2.0) for s in np.linspace(0.05, 1, 96)]
+    assert _error(values, low, high, scheme, 2.0) < 0.6 * min(together)
+
+
+@pytest.mark.parametrize("percentile", [90.0, 99.9, 100.0])
+def test_percentile_of_inputs_is_exact_to_one_bin(values: np.ndarray, percentile: float) -> None:
+    statistics = _statistics(values)
+    found = Percentile(percentile).input_range(statistics, IntegerScheme(8, symmetric=False))
+    assert statistics.histogram is not None
+    width = statistics.histogram.grid.width
+    ranked = np.sort(values)
+    for bound, share in zip(found, (1 - percentile / 100, percentile / 100), strict=True):
+        # In a thin tail neighbours lie far apart, and definitions differ by up to one rank.
+        rank = share * (len(ranked) - 1)
+        below, above = max(int(rank) - 1, 0), min(int(rank) + 2, len(ranked) - 1)
+        assert ranked[below] - width <= bound <= ranked[above] + width
+
+
+def test_minmax_is_the_range(values: np.ndarray) -> None:
+    scheme = IntegerScheme(8, symmetric=False)
+    expected = (float(values.min()), float(values.max()))
+    assert MinMax().input_range(_statistics(values), scheme) == expected
+
+
+def test_estimators_that_need_histograms_say_so() -> None:
+    ranges_only = InputStatistics(RangeStatistics(0.0, 1.0, 5))
+    for estimator in (Percentile(), Mse()):
+        with pytest.raises(InputError, match="needs histograms"):
+            estimator.input_range(ranges_only, IntegerScheme(8, symmetric=False))
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_weight_ranges_per_row(bits: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    weights = torch.randn(6, 90, generator=generator) * torch.arange(1, 7)[:, None]
+    scheme = IntegerScheme(bits, symmetric=True)
+    losses = {}
+    for estimator in (MinMax(), Percentile(99.0), Mse(2.0)):
+        low, high = estimator.weight_range(weights, scheme)
+        assert low.shape == high.shape == (6,)
+        qparams = choose_qparams(low, high, scheme)
+        losses[estimator.name] = (fake_quantize(weights, qparams) - weights).square().sum(1)
+    assert bool((losses["mse"] <= losses["minmax"]).all())
+    low, high = Percentile(99.0).weight_range(weights, scheme)
+    assert np.allclose(high, np.percentile(weights.abs().numpy(), 99.0, axis=1))
+    low, high = Percentile(99.0).weight_range(weights, IntegerScheme(bits, symmetric=False))
+    assert np.allclose(low, np.percentile(weights.numpy(), 1.0, axis=1))

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.ptq import (
+    HistogramGrid,
+    HistogramStatistics,
+    InputStatistics,
+    PreparedModel,
+    RangeStatistics,
+    as_tensor_batches,
+    collect_histograms,
+    collect_ranges,
+    collect_statistics,
+    prepare,
+)
+
+
+def _inputs(prepared: PreparedModel, images: Tensor) -> dict[str, Tensor]:
+    """Record what goes into each layer without the code under test."""
+    seen: dict[str, Tensor] = {}
+    handles = [
+        prepared.layer_module(layer.name).register_forward_hook(
+            lambda module, args, output, name=layer.name: seen.__setitem__(name, args[0])
+        )
+        for layer in prepared.layers
+    ]
+    with torch.no_grad():
+        prepared.module(images)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+def test_ranges_are_those_of_each_layers_input(prepared: PreparedModel, images: Tensor) -> None:
+    ranges = collect_ranges(prepared, [images[:40]])
+    for name, values in _inputs(prepared, images[:40]).items():
+        assert ranges[name] == RangeStatistics(
+            float(values.min()), float(values.max()), values.numel()
+        )
+
+
+def test_histograms_count_every_value_once(prepared: PreparedModel, images: Tensor) -> None:
+    statistics = collect_statistics(prepared, [images[:40]], histograms=True)
+    assert list(statistics) == [layer.name for layer in prepared.layers]
+    for name, values in _inputs(prepared, images[:40]).items():
+        histogram = statistics[name].histogram
+        assert histogram is not None
+        assert histogram.counts.sum() == values.numel()
+        zeros = int((values == 0).sum())
+        at_zero = np.flatnonzero(histogram.grid.centers == 0.0)
+        assert len(at_zero) == 1
+        assert histogram.counts[at_zero[0]] >= zeros
+
+
+def test_batches_can_be_split_and_merged(prepared: PreparedModel, images: Tensor) -> None:
+    whole = collect_ranges(prepared, as_tensor_batches(images[:60].numpy(), 20))
+    first, second = (collect_ranges(prepared, [part]) for part in (images[:20], images[20:60]))
+    grids = {name: HistogramGrid.covering(ranges) for name, ranges in whole.items()}
+    counted = collect_histograms(prepared, lambda: iter(images[:60].split(20)), grids)
+    parts = [collect_histograms(prepared, [part], grids) for part in images[:60].split(20)]
+    for name, ranges in whole.items():
+        merged = first[name].merge(second[name])
+        assert (merged.minimum, merged.maximum) == pytest.approx((ranges.minimum, ranges.maximum))
+        assert merged.count == ranges.count
+        sums = parts[0][name].merge(parts[1][name]).merge(parts[2][name])
+        assert np.array_equal(sums.counts, counted[name].counts)
+
+
+@pytest.mark.parametrize("ends", [(-3.0, 5.0), (0.0, 7.0), (-2.0, 0.0), (4.0, 9.0), (-9.0, -1e-3)])
+def test_grid_covers_the_range_and_centers_zero(ends: tuple[float, float]) -> None:
+    grid = HistogramGrid.covering(RangeStatistics(*ends, count=1), bins=64)
+    assert grid.low <= ends[0]
+    assert grid.low + grid.width * grid.bins >= ends[1]
+    assert np.abs(grid.centers).min() == 0.0
+    expected = grid.low + (np.arange(64) + 0.5) * grid.width
+    assert np.allclose(grid.centers, expected, atol=1e-9)
+
+
+def test_values_outside_a_foreign_grid_count_in_the_outermost_bins(
+    prepared: PreparedModel, images: Tensor
+) -> None:
+    narrow = HistogramGrid(-0.05, 0.1, bins=3)
+    grids = {layer.name: narrow for layer in prepared.layers}
+    counts = collect_histograms(prepared, [images[:8]], grids)["conv1"].counts
+    expected = np.array([(images[:8] < 0.05).sum(), 0, (images[:8] >= 0.15).sum()])
+    expected[1] = images[:8].numel() - expected.sum()
+    assert counts.tolist() == expected.tolist()
+
+
+def test_different_grids_do_not_merge() -> None:
+    one, other = (
+        HistogramStatistics(HistogramGrid(-0.5, width, 2), np.ones(2, np.int64)) for width in (1, 2)
+    )
+    with pytest.raises(InputError, match="different grids"):
+        one.merge(other)
+    ranges = RangeStatistics(0.0, 1.0, 2)
+    with pytest.raises(InputError, match="without one"):
+        InputStatistics(ranges, one).merge(InputStatistics(ranges))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_activations_that_are_not_finite_name_the_layer(images: Tensor, bad: float) -> None:
+    class Overflows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(1, 2, 3)
+            self.second = nn.Conv2d(2, 10, 26)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x)
+            return self.second(torch.where(x.amax() > 50, bad, 1.0) * y).flatten(1)
+
+    model = prepare(Overflows(), images[:2])
+    with pytest.raises(InputError, match="layer 'second': its input holds NaN or infinite"):
+        collect_ranges(model, [images[:2], images[:2] + 100])
+
+
+def test_hooks_are_gone_after_an_error(prepared: PreparedModel, images: Tensor) -> None:
+    with pytest.raises(InputError, match="float32 tensors, got torch.float64"):
+        collect_ranges(prepared, [images[:2].double()])
+    with pytest.raises(InputError, match="no calibration images"):
+        collect_ranges(prepared, [])
+    assert not any(child._forward_pre_hooks for child in prepared.module.modules())

@@ -1,0 +1,107 @@
+import copy
+import json
+
+import pytest
+
+from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.registry import Decision, Outcome, outcome_of
+
+VERDICT = {
+    "schema_version": 1,
+    "result": "FAIL",
+    "reasons": [{"rule": "candidate.shown_bad", "group": "Sandal", "observed": 0.0812}],
+    "candidate": {"trial_id": "t1", "set_id": "s1", "cells": []},
+    "policy_hash": "ab" * 32,
+}
+FILES = {"model.xml": "12" * 32, "model.bin": "34" * 32}
+
+
+def decide(result: str) -> Decision:
+    return Decision.from_verdict({**VERDICT, "result": result}, FILES, "base")
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome"),
+    [("PASS", "promote"), ("FAIL", "refuse"), ("INCONCLUSIVE", "inconclusive")],
+)
+def test_the_outcome_follows_from_the_verdict(result: str, outcome: str) -> None:
+    content = decide(result).to_json()
+    assert (content["decision"], content["verdict"]) == (outcome, result)
+    assert outcome_of(result) is Outcome(outcome)
+
+
+def test_every_field_of_the_contract_is_there_and_the_seal_covers_the_rest() -> None:
+    content = decide("FAIL").to_json()
+    assert set(content) == {
+        "schema_version",
+        "decision",
+        "verdict",
+        "reasons",
+        "candidate",
+        "verdict_hash",
+        "policy_hash",
+        "champion",
+        "environment",
+        "decision_hash",
+    }
+    assert content["candidate"] == {"trial_id": "t1", "set_id": "s1", "files": FILES}
+    assert content["verdict_hash"] == canonical_hash(VERDICT)
+    rest = {key: value for key, value in content.items() if key != "decision_hash"}
+    assert content["decision_hash"] == canonical_hash(rest)
+
+
+def test_a_decision_survives_its_file() -> None:
+    decision = decide("PASS")
+    assert Decision.from_json(json.loads(json.dumps(decision.to_json(), indent=2))) == decision
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("decision",), "promote"),
+        (("environment",), "passing"),
+        (("reasons", 0, "observed"), 0.01),
+        (("candidate", "files", "model.bin"), "56" * 32),
+        (("champion",), {"version": 1}),
+        (("decision_hash",), "0" * 64),
+        (("note",), "looks fine"),
+    ],
+)
+def test_an_edited_decision_is_refused(path: tuple, value: object) -> None:
+    content = copy.deepcopy(decide("FAIL").to_json())
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(InputError, match="does not match its hash"):
+        Decision.from_json(content)
+
+
+def test_a_resealed_contradiction_is_refused() -> None:
+    content = decide("FAIL").to_json()
+    content["decision"] = "promote"
+    del content["decision_hash"]
+    content["decision_hash"] = canonical_hash(content)
+    with pytest.raises(InputError, match="says 'promote' but its verdict is FAIL"):
+        Decision.from_json(content)
+
+
+def test_damaged_content_is_refused() -> None:
+    content = decide("FAIL").to_json()
+    with pytest.raises(InputError, match="schema version 9"):
+        Decision.from_json({**content, "schema_version": 9})
+    for key in set(content) - {"schema_version"}:
+        with pytest.raises(InputError, match="incomplete or damaged"):
+            Decision.from_json({name: value for name, value in content.items() if name != key})
+
+
+def test_a_verdict_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(InputError, match="result is 'pass'"):
+        decide("pass")
+    with pytest.raises(InputError, match="schema version None"):
+        Decision.from_verdict({}, FILES, "base")
+    for key in set(VERDICT) - {"schema_version"}:
+        partial = {name: value for name, value in VERDICT.items() if name != key}
+        with pytest.raises(InputError, match=f"no field '{key}'"):
+            Decision.from_verdict(partial, FILES, "base")

@@ -1,0 +1,72 @@
+import pytest
+from pydantic import ValidationError
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability import Policy, check_policy
+
+LIMITS = {
+    "average": {"points": 1.0},
+    "class": {"points": 4.0, "shifts": {"noise": 6.0}},
+    "segment": {"points": 2.5},
+    "intersection": {"points": 10.0, "min_size": 130},
+}
+GROUPS = {"average": ["all"], "class": ["Sandal", "Bag"], "segment": ["tone=dark"]}
+
+
+def build(**changes):
+    return Policy.model_validate({"limits": LIMITS, **changes})
+
+
+def test_limits_are_fractions_by_level_and_shift():
+    policy = build()
+    assert policy.limit("class", "Bag", "clean") == pytest.approx(0.04)
+    assert policy.limit("class", "Bag", "noise") == pytest.approx(0.06)
+    assert policy.strictest_limit("class", "Bag", ["clean", "noise"]) == pytest.approx(0.04)
+
+
+def test_critical_group_has_its_own_limits():
+    policy = build(
+        critical=[{"level": "class", "group": "Sandal", "points": 3, "shifts": {"noise": 5}}]
+    )
+    assert policy.limit("class", "Sandal", "clean") == pytest.approx(0.03)
+    assert policy.limit("class", "Sandal", "noise") == pytest.approx(0.05)
+    assert policy.limit("class", "Bag", "noise") == pytest.approx(0.06)
+    assert policy.is_critical("class", "Sandal") and not policy.is_critical("class", "Bag")
+
+
+def test_json_round_trip_keeps_policy_and_hash():
+    policy = build(critical=[{"level": "class", "group": "Sandal"}])
+    again = Policy.model_validate(policy.to_json())
+    assert again == policy
+    assert again.hash == policy.hash
+    assert build(alpha=0.04).hash != policy.hash
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"alhpa": 0.05}, "alhpa"),
+        ({"alpha": 0.0}, "alpha"),
+        ({"draws": 0}, "draws"),
+        ({"limits": {**LIMITS, "class": {"points": 0}}}, "points"),
+        ({"critical": [{"level": "kind", "group": "x"}]}, "level"),
+        ({"critical": [{"level": "class", "group": "Sandal"}] * 2}, "named twice"),
+        ({"critical": [{"level": "class", "group": "Sandal", "points": 5}]}, "looser than the 4"),
+        (
+            {"critical": [{"level": "class", "group": "Bag", "shifts": {"noise": 7}}]},
+            "looser than the 6",
+        ),
+    ],
+)
+def test_contradictions_are_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        build(**changes)
+
+
+def test_unknown_shift_and_group_are_named():
+    policy = build(critical=[{"level": "class", "group": "Sandals"}])
+    with pytest.raises(InputError, match="unknown shift 'noise'.*'clean'"):
+        check_policy(policy, GROUPS, ["clean"])
+    with pytest.raises(InputError, match="'Sandals' does not exist at level class.*'Sandal'"):
+        check_policy(policy, GROUPS, ["clean", "noise"])
+    check_policy(build(), GROUPS, ["clean", "noise"])

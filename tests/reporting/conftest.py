@@ -1,0 +1,239 @@
+"""A made-up audit for tests of the report. None of these numbers was ever measured.
+
+Scores are drawn from a seeded generator; verdict and decision follow from them by the real rules.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ptq_pipeline.registry import Decision
+from ptq_pipeline.reliability import Policy, build_verdict
+from ptq_pipeline.reporting.page import ReportInputs, ReportOptions
+
+CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+SEGMENTS = {"tone": ("dark", "mid", "light"), "size": ("small", "medium", "large")}
+SHIFTS = ("clean", "gaussian_noise", "image_size")
+COMPARISONS = ("class_balanced", "class_biased", "segment_biased", "noisy")
+POLICY = Policy.model_validate(
+    {
+        "limits": {
+            "average": {"points": 1.0},
+            "class": {"points": 3.0},
+            "segment": {"points": 2.0},
+            "intersection": {"points": 6.0, "min_size": 80},
+        },
+        "critical": [{"level": "segment", "group": "tone=dark"}],
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class MadeUpAudit:
+    """Sizes and severity of a made-up audit."""
+
+    classes: tuple[str, ...] = CLASSES
+    draws: int = 50
+    comparison_draws: int = 5
+    severity: float = 1.0
+    seed: int = 7
+
+
+def build_inputs(audit: MadeUpAudit) -> ReportInputs:
+    """Build tables and documents that agree with each other."""
+    rng = np.random.default_rng(audit.seed)
+    sets = _sets(audit, rng)
+    scores = _scores(audit, sets[sets["valid"]], rng)
+    trials = _trials(sets)
+    judged = build_verdict(scores, trials, sets, POLICY, pool_size=7000)
+    verdict = judged.to_json()
+    files = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("m.bin", "m.xml")}
+    return ReportInputs(
+        verdict=verdict,
+        decision=Decision.from_verdict(verdict, files, "base").to_json(),
+        worst_case_table=judged.table,
+        scores=scores,
+        calibration_set_index=sets,
+        calibration_validation=_validation(sets, rng),
+        parity=_parity(audit, verdict, rng),
+        drift_table=_drift(rng),
+        group_definitions={
+            "classes": list(audit.classes),
+            "segments": {
+                name: {"names": list(names), "feature": "brightness", "thresholds": [0.2, 0.4]}
+                for name, names in SEGMENTS.items()
+            },
+        },
+        trials=trials,
+        parameters={
+            "quantization": {
+                "method": {"weight_bits": 8, "activation_bits": 4},
+                "runtime": {"name": "openvino"},
+            },
+            "stress": {"clean": {}},
+        },
+    )
+
+
+def _sets(audit: MadeUpAudit, rng) -> pd.DataFrame:
+    plan = [("random", "evidence", draw) for draw in range(audit.draws + 1)]
+    plan += [
+        (name, "comparison", draw) for name in COMPARISONS for draw in range(audit.comparison_draws)
+    ]
+    rows = []
+    for number, (strategy, role, draw) in enumerate(plan):
+        bad = {"noisy": "noise", "class_biased": "class_shares"}.get(strategy, "")
+        if (strategy, draw) == ("random", audit.draws):
+            bad = "contrast"
+        rows.append(
+            {
+                "set_id": f"set{number:03d}",
+                "strategy": strategy,
+                "role": role,
+                "draw": draw,
+                "seed": int(rng.integers(2**31)),
+                "size": 256,
+                "valid": not bad or role == "comparison" and draw == 0,
+                "failed_expectations": bad,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _trials(sets: pd.DataFrame) -> pd.DataFrame:
+    trials = sets.loc[sets["valid"], ["set_id", "strategy", "role", "draw"]].copy()
+    trials.insert(0, "trial_id", "trial" + trials["set_id"])
+    return trials.assign(status="done", error="", runtime="openvino").reset_index(drop=True)
+
+
+def _scores(audit: MadeUpAudit, sets: pd.DataFrame, rng) -> pd.DataFrame:
+    groups = list(itertools.product(audit.classes, *SEGMENTS.values()))
+    tone_share = {"dark": 0.3, "mid": 0.45, "light": 0.25}
+    size_share = {"small": 0.25, "medium": 0.5, "large": 0.25}
+    shares = np.array([tone_share[tone] * size_share[size] for _, tone, size in groups])
+    shares *= np.array([0.02 if c == "Trouser" and s == "large" else 1.0 for c, _, s in groups])
+    hurt = {"Sandal": 4.0, "Shirt": 1.8, "Coat": 1.3}
+    harm = np.array([hurt.get(c, 0.7) * (1.6 if t == "dark" else 0.8) for c, t, _ in groups])
+    factor = {"clean": 1.0, "gaussian_noise": 1.9, "image_size": 1.4}
+    rows = []
+    for record in sets.to_dict("records"):
+        draw_effect = np.exp(rng.normal(0, 0.35))
+        splits = ["selection", "audit"] if record["role"] == "evidence" else ["selection"]
+        for split, shift in itertools.product(splits, SHIFTS):
+            total = 8000 if split == "audit" else 2000
+            n = np.maximum(1, np.round(total / len(audit.classes) * shares)).astype(int)
+            right = np.random.default_rng(3).binomial(n, 0.93 if shift == "clean" else 0.85)
+            rate = np.clip(0.016 * audit.severity * harm * factor[shift] * draw_effect, 0, 0.6)
+            lost = rng.binomial(right, rate)
+            gained = rng.binomial(n - right, np.clip(rate, 0, 0.2))
+            other = rng.binomial(n - right - gained, 0.1)
+            cells = pd.DataFrame(groups, columns=["class", "tone", "size"]).assign(
+                n=n, right=right, lost=lost, gained=gained, flips=lost + gained + other
+            )
+            base = {key: record[key] for key in ("set_id", "strategy", "role", "draw")}
+            base |= {"trial_id": f"trial{record['set_id']}", "split": split, "shift": shift}
+            rows += [{**base, **row} for row in _levels(cells)]
+    frame = pd.DataFrame(rows)
+    frame["float_accuracy"] = frame["right"] / frame["n"]
+    frame["drop"] = (frame["lost"] - frame["gained"]) / frame["n"]
+    frame["quantized_accuracy"] = frame["float_accuracy"] - frame["drop"]
+    return frame.drop(columns="right")
+
+
+def _levels(cells: pd.DataFrame):
+    counts = ["n", "right", "lost", "gained", "flips"]
+    yield {"level": "average", "group": "all", **cells[counts].sum().to_dict()}
+    for name, row in cells.groupby("class", sort=False)[counts].sum().iterrows():
+        yield {"level": "class", "group": name, **row.to_dict()}
+    for segment in SEGMENTS:
+        for name, row in cells.groupby(segment, sort=False)[counts].sum().iterrows():
+            yield {"level": "segment", "group": f"{segment}={name}", **row.to_dict()}
+        for (label, name), row in (
+            cells.groupby(["class", segment], sort=False)[counts].sum().iterrows()
+        ):
+            yield {"level": "intersection", "group": f"{label} & {segment}={name}", **row.to_dict()}
+
+
+def _validation(sets: pd.DataFrame, rng) -> pd.DataFrame:
+    checks = [
+        ("class_shares", "label", "jensen_shannon"), ("tone_shares", "tone", "jensen_shannon"),
+        ("noise", "noise", "ks"), ("contrast", "contrast", "ks"), ("size", "", "count"),
+    ]  # fmt: skip
+    rows = []
+    for record in sets.to_dict("records"):
+        failed = set(record["failed_expectations"].split(","))
+        for expectation, column, metric in checks:
+            success = expectation not in failed
+            rows.append(
+                {
+                    **{key: record[key] for key in ("set_id", "strategy", "role")},
+                    "expectation": expectation,
+                    "column": column,
+                    "metric": metric,
+                    "observed": float(rng.uniform(0.01, 0.05) + (0 if success else 0.2)),
+                    "threshold": 0.08,
+                    "success": success,
+                    "error": "",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _parity(audit: MadeUpAudit, verdict: dict, rng) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "trial_id": verdict["candidate"]["trial_id"],
+            "class": list(audit.classes),
+            "n": 800,
+            "agreement": 1 - rng.integers(0, 4, len(audit.classes)) / 800,
+            "difference": rng.integers(-2, 3, len(audit.classes)) / 800,
+        }
+    )
+
+
+def _drift(rng) -> pd.DataFrame:
+    columns = ["brightness", "contrast", "sharpness", "noise", "entropy", "label", "tone", "size"]
+    rows = []
+    for comparison, shift in (("calibration", 0.0), ("calm", 0.0), ("drifted", 0.3)):
+        for column in columns:
+            moved = shift if column in ("brightness", "contrast", "tone") else 0.0
+            value = float(rng.uniform(0.01, 0.06) + moved)
+            rows.append(
+                {
+                    "comparison": comparison, "column": column, "method": "wasserstein",
+                    "threshold": 0.1, "value": value, "drifted": value > 0.1, "n": 1000,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def restate(inputs: ReportInputs, decision: str | None = None, **changes) -> ReportInputs:
+    """Change the verdict and let the decision follow, or be another one."""
+    verdict = inputs.verdict | changes
+    files = inputs.decision["candidate"]["files"]
+    decided = Decision.from_verdict(verdict, files, "base").to_json()
+    if decision is not None:
+        decided |= {"decision": decision}
+    return dataclasses.replace(inputs, verdict=verdict, decision=decided)
+
+
+@pytest.fixture(scope="session")
+def restated():
+    return restate
+
+
+@pytest.fixture(scope="session")
+def inputs() -> ReportInputs:
+    return build_inputs(MadeUpAudit())
+
+
+@pytest.fixture(scope="session")
+def options() -> ReportOptions:
+    return ReportOptions(title="Worst-case audit of a quantized model")

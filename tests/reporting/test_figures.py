@@ -1,0 +1,132 @@
+import dataclasses
+import io
+import subprocess
+import sys
+
+import matplotlib
+import pytest
+
+from ptq_pipeline.reporting import gallery
+from ptq_pipeline.reporting.embedding import inline_svg
+
+
+def draw(name, inputs, options):
+    return gallery.FIGURES[name](
+        inputs.worst_case_table, inputs.scores, inputs.group_definitions, options
+    )
+
+
+def saved(figure, file_format):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=file_format)
+    return buffer.getvalue()
+
+
+def texts_of(figure):
+    found = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+    return [text for text in found if text]
+
+
+@pytest.mark.parametrize("name", list(gallery.FIGURES))
+@pytest.mark.parametrize("file_format", ["svg", "png"])
+def test_the_same_numbers_give_the_same_bytes(name, file_format, inputs, options):
+    first = saved(draw(name, inputs, options).figure, file_format)
+    with matplotlib.rc_context({"font.size": 31, "svg.hashsalt": "other", "axes.grid": True}):
+        second = saved(draw(name, inputs, options).figure, file_format)
+    assert first == second
+    assert b"matplotlib.org" not in first
+
+
+def test_drawing_leaves_the_global_settings_alone(inputs, options):
+    before = dict(matplotlib.rcParams)
+    saved(draw("drop_distribution", inputs, options).figure, "svg")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_drop_distribution_has_a_panel_for_clean_and_worst_shift(inputs, options):
+    drawing = draw("drop_distribution", inputs, options)
+    figure = drawing.figure
+    figure.canvas.draw()
+    assert [axis.get_title(loc="left").split(":")[0] for axis in figure.axes] == [
+        "clean",
+        "gaussian noise",
+    ]
+    for axis in figure.axes:
+        labels = [label.get_text() for label in axis.get_yticklabels()]
+        assert [label.split(", n=")[0] for label in labels] == inputs.group_definitions["classes"]
+    assert drawing.words["n"] == 50
+    shown = inputs.scores.query("role == 'evidence' and split == 'audit' and level == 'class'")
+    most = 100 * shown["drop"].max()
+    dots = [points for axis in figure.axes for points in axis.collections]
+    assert max(dot.get_offsets()[:, 0].max() for dot in dots if len(dot.get_offsets())) == most
+
+
+def test_heat_map_prints_every_mean_and_marks_what_is_over(inputs, options):
+    figure = draw("group_shift_heatmap", inputs, options).figure
+    table = inputs.worst_case_table
+    shown = table[table["level"].isin(["average", "class", "segment"])]
+    axis = figure.axes[0]
+    values = [text.get_text() for text in axis.texts]
+    assert len(values) == len(shown)
+    over = shown[shown["judged"] & (shown["drop_mean"] > shown["limit"])]
+    assert sum(value.endswith("!") for value in values) == len(over) > 0
+    sandal = shown[(shown["group"] == "Sandal") & (shown["shift"] == "gaussian_noise")].iloc[0]
+    assert f"{100 * sandal['drop_mean']:.1f} !" in values
+
+
+def test_groups_that_are_not_judged_are_hatched_and_named(inputs, options):
+    table = inputs.worst_case_table.copy()
+    table.loc[table["group"] == "Trouser", ["judged", "status"]] = [False, "not_judged"]
+    changed = dataclasses.replace(inputs, worst_case_table=table)
+    heat_map = draw("group_shift_heatmap", changed, options).figure.axes[0]
+    assert sum(patch.get_hatch() is not None for patch in heat_map.patches) == 3
+    drops = draw("drop_distribution", changed, options).figure
+    for axis in drops.axes:
+        labels = [label.get_text() for label in axis.get_yticklabels()]
+        assert [label for label in labels if "not judged" in label] == [
+            "Trouser, n=604\nnot judged"
+        ]
+
+
+def test_worst_groups_show_the_interval_and_the_average(inputs, options):
+    figure = draw("worst_groups", inputs, options).figure
+    axis = figure.axes[0]
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert labels[-1].startswith("All images")
+    table = inputs.worst_case_table
+    worst = table[table["judged"] & (table["level"] != "average")].sort_values("drop").iloc[-1]
+    ends = {tuple(line.get_xdata()) for line in axis.lines}
+    assert (100 * worst["interval_low"], 100 * worst["interval_high"]) in ends
+
+
+def test_strategy_figure_labels_what_is_no_evidence(inputs, options):
+    labels = texts_of(draw("strategy_comparison", inputs, options).figure)
+    assert "random\nrecipe, 50 draws" in labels
+    assert "class balanced\ncomparison, 5 draws" in labels
+
+
+def test_inline_svg_stands_alone_and_follows_the_theme(inputs, options):
+    svg = inline_svg(draw("worst_groups", inputs, options).figure, "worst")
+    assert svg.startswith("<svg")
+    assert "viewBox=" in svg[:200]
+    assert "<style" not in svg
+    assert "<metadata" not in svg
+    assert "xlink" not in svg
+    assert "var(--ink)" in svg
+    assert svg.count('id="') == svg.count('id="worst-')
+
+
+def test_group_names_are_text_and_not_mathematics(inputs, options):
+    name = "$5 <b>& $10"
+    frame = inputs.worst_case_table.replace({"group": {"Sandal": name}})
+    changed = dataclasses.replace(inputs, worst_case_table=frame)
+    svg = inline_svg(draw("worst_groups", changed, options).figure, "worst")
+    assert "$5 &lt;b&gt;&amp; $10" in svg
+
+
+def test_importing_the_pipeline_does_not_import_matplotlib():
+    code = (
+        "import sys, ptq_pipeline.pipelines.reporting as p; p.create_pipeline();"
+        "heavy = {'matplotlib', 'jinja2', 'torch'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

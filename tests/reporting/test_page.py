@@ -1,0 +1,337 @@
+import dataclasses
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.reporting.formatting import interval, points
+from ptq_pipeline.reporting.page import render_report
+
+NAMESPACE = "{http://www.w3.org/1999/xhtml}"
+SECTIONS = [
+    "reasons", "worst", "distribution", "heat_map", "strategies", "sets", "parity", "drift",
+    "reviewer",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def html(inputs, options):
+    return render_report(inputs, options)
+
+
+@pytest.fixture(scope="module")
+def tree(html):
+    return ElementTree.fromstring(html.strip())
+
+
+def words(element):
+    return re.sub(r"\s+", " ", "".join(element.itertext())).strip()
+
+
+def by_id(tree, name):
+    return next(element for element in tree.iter() if element.get("id") == name)
+
+
+def table_rows(section, caption):
+    for table in section.iter(f"{NAMESPACE}table"):
+        if caption in words(table.find(f"{NAMESPACE}caption")):
+            heads = [words(cell) for cell in table.find(f"{NAMESPACE}thead/{NAMESPACE}tr")]
+            body = table.find(f"{NAMESPACE}tbody")
+            return [
+                (row.get("class"), dict(zip(heads, map(words, row), strict=True))) for row in body
+            ]
+    raise AssertionError(f"no table {caption!r}")
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [
+            value for name, value in attrs if name.rpartition(":")[2] in ("src", "href", "srcset")
+        ]
+
+
+def test_report_is_well_formed_and_small(html, tree):
+    assert html.startswith("<!DOCTYPE html>")
+    assert tree.tag == f"{NAMESPACE}html"
+    assert len(html.encode()) < 3_000_000
+
+
+def test_nothing_is_fetched(html):
+    links = Links()
+    links.feed(html)
+    assert links.found
+    assert all(link.startswith("#") for link in links.found)
+    assert "default-src 'none'" in html
+    for pattern in (r"@import", r"url\((?!#)", r"<script", r"<link", r"<iframe", r"@font-face"):
+        assert not re.search(pattern, html), pattern
+
+
+def test_every_link_has_its_target_and_ids_are_unique(html, tree):
+    ids = [element.get("id") for element in tree.iter() if element.get("id")]
+    assert len(ids) == len(set(ids))
+    links = Links()
+    links.feed(html)
+    assert {link[1:] for link in links.found} <= set(ids)
+
+
+def test_the_same_audit_gives_the_same_bytes(html, inputs, options):
+    assert render_report(inputs, options) == html
+
+
+def test_all_sections_stand_in_order_under_one_main_heading(tree):
+    headings = [element for element in tree.iter() if re.search(r"}h\d$", element.tag)]
+    assert sum(element.tag.endswith("h1") for element in headings) == 1
+    sections = [element.get("id") for element in tree.iter(f"{NAMESPACE}section")]
+    assert sections == SECTIONS
+
+
+def test_first_screen_answers_the_manager(tree, inputs):
+    screen = words(by_id(tree, "decision"))
+    assert "✕ FAIL Do not ship this quantized model." in screen
+    assert inputs.verdict["headline"].removeprefix("FAIL: i") in screen
+    assert "8-bit weights, 4-bit activations, run by openvino" in screen
+    for cell in [*inputs.verdict["worst_by_level"].values(), inputs.verdict["average"]]:
+        assert f"loses {points(cell['drop_mean_over_draws'])} points" in screen
+        assert f"worst draw {points(cell['drop_worst_draw'])}" in screen
+        assert (
+            f"The candidate itself: {points(cell['candidate_drop'])} points "
+            f"(interval {interval(cell['interval'])})"
+        ) in screen
+        assert f"over the limit of {points(cell['limit'])}" in screen
+    statuses = [cell["status"] for cell in inputs.verdict["candidate"]["cells"]]
+    assert "open" in statuses
+    assert ", not shown to be within the limit." in screen
+    assert inputs.verdict["recipe"]["statement"] in screen
+    assert "What to do next" in screen
+
+
+def test_what_would_settle_it_is_on_the_first_screen(inputs, options, restated):
+    changed = restated(inputs, result="INCONCLUSIVE", settle=["Draw 40 more sets."])
+    screen = words(by_id(ElementTree.fromstring(render_report(changed, options)), "decision"))
+    assert "? INCONCLUSIVE Not decided yet" in screen
+    assert "Draw 40 more sets." in screen
+
+
+def test_a_refusal_asks_for_remedies_and_lists_open_questions_below(tree, inputs):
+    assert inputs.verdict["settle"]
+    screen = words(by_id(tree, "decision"))
+    assert "Audit the new setting" in screen
+    for sentence in inputs.verdict["settle"]:
+        assert sentence not in screen
+        assert sentence in words(by_id(tree, "reasons"))
+
+
+def test_a_pass_may_ship(inputs, options, restated):
+    changed = restated(inputs, result="PASS", reasons=[], settle=[])
+    screen = words(by_id(ElementTree.fromstring(render_report(changed, options)), "decision"))
+    assert "✓ PASS This quantized model may ship." in screen
+
+
+def test_a_model_that_fails_only_against_the_champion_is_not_called_ready(
+    inputs, options, restated
+):
+    changed = restated(inputs, decision="refuse", result="PASS")
+    screen = words(by_id(ElementTree.fromstring(render_report(changed, options)), "decision"))
+    assert "not against the model in production" in screen
+    assert "may ship" not in screen
+
+
+def test_reasons_show_rule_group_and_numbers(tree, inputs, options):
+    section = by_id(tree, "reasons")
+    rows = table_rows(section, "Reasons of the verdict")
+    rows += table_rows(section, "Further reasons of the verdict")
+    reasons = inputs.verdict["reasons"]
+    assert len(rows) == len(reasons) > options.worst_cells
+    for (_, row), reason in zip(rows, reasons, strict=True):
+        assert row["Rule"] == reason["rule"]
+        assert row["Reason"] == reason["text"]
+        assert row["Interval"] == interval(reason["interval"], 2)
+        if reason["rule"].startswith("candidate."):
+            assert row["Observed"] == points(reason["observed"], 2)
+            assert row["Limit"] == points(reason["limit"], 2)
+    bad = rows[0][1]
+    assert bad["Rule"] == "recipe.bad_draws"
+    assert bad["Observed"] == str(inputs.verdict["recipe"]["shown_bad"])
+    assert bad["Limit"] == "10.00 %"
+
+
+def test_all_cells_of_the_verdict_are_in_the_table_with_their_numbers(tree, inputs):
+    rows = table_rows(by_id(tree, "worst"), "All groups and shifts")
+    shown = {(row["Group"], row["Shift"]): (mark, row) for mark, row in rows}
+    cells = inputs.verdict["candidate"]["cells"]
+    assert len(shown) == len(rows) == len(cells)
+    for cell in cells:
+        group = "all images" if cell["level"] == "average" else cell["group"]
+        mark, row = shown[group, cell["shift"].replace("_", " ")]
+        assert row["n"] == f"{cell['n']:,}"
+        assert row["Drop, candidate"] == points(cell["drop"], 2)
+        assert row["Interval"] == interval(cell["interval"], 2)
+        assert row["Limit"] == points(cell["limit"], 2)
+        assert row["Lost"] == str(cell["lost"])
+        assert (mark == "hatched") == (not cell["judged"])
+        assert ("NOT JUDGED" in row["Candidate"]) == (not cell["judged"])
+
+
+def test_groups_that_are_not_judged_are_listed_and_hatched(tree, inputs):
+    rows = table_rows(by_id(tree, "worst"), "Groups with too few images")
+    listed = inputs.verdict["groups_not_judged"]
+    assert [row["Group"] for _, row in rows] == [group["group"] for group in listed]
+    assert {mark for mark, _ in rows} == {"hatched"}
+    assert rows[0][1]["n needed"] == str(listed[0]["needed_n"])
+
+
+def test_calibration_sets_are_counted_by_strategy(tree, inputs):
+    section = by_id(tree, "sets")
+    rows = {row["Strategy"]: row for _, row in table_rows(section, "drawn and rejected")}
+    assert rows["random"]["Drawn"] == "51"
+    assert rows["random"]["Rejected"] == "1"
+    failed = table_rows(section, "Expectations that failed")
+    noisy = next(row for _, row in failed if row["Strategy"] == "noisy")
+    assert (noisy["Expectation"], noisy["Sets checked"], noisy["Failed"]) == ("noise", "5", "5")
+
+
+def test_an_expectation_that_raised_is_no_failed_check(inputs, options):
+    validation = inputs.calibration_validation.copy()
+    validation.loc[0, ["success", "error", "observed"]] = [False, "division by zero", None]
+    changed = dataclasses.replace(inputs, calibration_validation=validation)
+    section = by_id(ElementTree.fromstring(render_report(changed, options)), "sets")
+    row = next(
+        row
+        for _, row in table_rows(section, "Expectations that failed")
+        if row["Strategy"] == "random" and row["Expectation"] == "class shares"
+    )
+    assert (row["Failed"], row["Raised an error"]) == ("0", "1")
+
+
+def test_strategies_are_labelled_as_evidence_or_not(tree):
+    rows = table_rows(by_id(tree, "strategies"), "Drops by strategy")
+    roles = {row["Strategy"]: row["Role"] for _, row in rows}
+    assert roles.pop("random") == "recipe (evidence)"
+    assert set(roles.values()) == {"comparison (no evidence)"}
+
+
+def test_parity_and_drift_are_shown(tree, inputs):
+    parity = table_rows(by_id(tree, "parity"), "Agreement of the two runtimes")
+    assert [row["Class"] for _, row in parity] == inputs.group_definitions["classes"]
+    drifted = table_rows(by_id(tree, "drift"), "drifted: columns that drifted")
+    assert {row["Column"] for _, row in drifted} == {"brightness", "contrast", "tone"}
+    assert {row["Result"] for _, row in drifted} == {"DRIFTED"}
+
+
+def test_reviewer_finds_hashes_policy_and_commands(tree, inputs):
+    section = words(by_id(tree, "reviewer"))
+    for value in (
+        inputs.verdict["policy_hash"],
+        inputs.decision["decision_hash"],
+        inputs.decision["verdict_hash"],
+        inputs.verdict["candidate"]["trial_id"],
+        '"p0": 0.1',
+        '"activation_bits": 4',
+        "make audit",
+        "dvc repro",
+    ):
+        assert value in section
+
+
+def test_figures_have_words_for_those_who_do_not_see_them(tree):
+    figures = list(tree.iter(f"{NAMESPACE}figure"))
+    assert len(figures) == 4
+    for figure in figures:
+        image = figure.find(f"{NAMESPACE}div")
+        assert image.get("role") == "img"
+        assert len(image.get("aria-label")) > 60
+        assert words(figure.find(f"{NAMESPACE}figcaption"))
+
+
+def test_hostile_names_are_escaped_and_shortened(inputs, options, restated):
+    evil = '<script>alert("x")</script>' + "y" * 200
+    definitions = inputs.group_definitions | {
+        "classes": [evil if n == "Sandal" else n for n in inputs.group_definitions["classes"]]
+    }
+    cells = [
+        cell | {"group": evil} if cell["group"] == "Sandal" else cell
+        for cell in inputs.verdict["candidate"]["cells"]
+    ]
+    changed = dataclasses.replace(
+        restated(
+            inputs,
+            headline=evil,
+            worst_by_level={"class": inputs.verdict["worst"] | {"group": evil, "level": "class"}},
+            settle=[evil],
+            candidate=inputs.verdict["candidate"] | {"cells": cells},
+        ),
+        worst_case_table=inputs.worst_case_table.replace({"group": {"Sandal": evil}}),
+        group_definitions=definitions,
+    )
+    html = render_report(changed, dataclasses.replace(options, title="<b>&</b>"))
+    tree = ElementTree.fromstring(html)
+    assert "<script" not in html
+    assert not list(tree.iter(f"{NAMESPACE}b"))
+    titles = [element for element in tree.iter() if element.get("title") == evil]
+    assert titles
+    assert all(len(words(element)) <= options.name_length for element in titles)
+
+
+def test_long_tables_are_cut_and_say_so(inputs, options):
+    html = render_report(inputs, dataclasses.replace(options, max_rows=10))
+    cells = len(inputs.worst_case_table)
+    assert f"{cells - 10} more rows are left out here" in html
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("decision", {"verdict_hash": "0" * 64}, "was not made from this verdict"),
+        ("verdict", {"headline": "another"}, "was not made from this verdict"),
+        ("verdict", {"schema_version": 99}, "schema version 99"),
+        ("decision", {"schema_version": None}, "schema version None"),
+    ],
+)
+def test_parts_of_two_audits_are_refused(inputs, options, part, change, message):
+    changed = dataclasses.replace(inputs, **{part: getattr(inputs, part) | change})
+    with pytest.raises(InputError, match=message):
+        render_report(changed, options)
+
+
+def test_tables_of_another_audit_are_refused(inputs, options):
+    scores = inputs.scores[inputs.scores["trial_id"] != inputs.verdict["candidate"]["trial_id"]]
+    with pytest.raises(InputError, match="no rows in the scores"):
+        render_report(dataclasses.replace(inputs, scores=scores), options)
+    table = inputs.worst_case_table.assign(drop=0.5)
+    with pytest.raises(InputError, match="worst_case_table does not hold"):
+        render_report(dataclasses.replace(inputs, worst_case_table=table), options)
+
+
+def test_an_audit_without_any_finished_trial_still_has_a_report(inputs, options, restated):
+    candidate = {"trial_id": None, "set_id": None, "selection_score": None, "cells": []}
+    changed = dataclasses.replace(
+        restated(
+            inputs,
+            result="INCONCLUSIVE",
+            headline="INCONCLUSIVE: no class, segment or intersection could be judged.",
+            candidate=inputs.verdict["candidate"] | candidate,
+            worst=None,
+            worst_by_level={"class": None, "segment": None, "intersection": None},
+            average=None,
+            draw_spread=[],
+            groups_not_judged=[],
+        ),
+        worst_case_table=inputs.worst_case_table.iloc[:0],
+        scores=inputs.scores.iloc[:0],
+        parity=inputs.parity.iloc[:0],
+        drift_table=inputs.drift_table.iloc[:0],
+        trials=inputs.trials.assign(status="failed", error="out of memory"),
+    )
+    tree = ElementTree.fromstring(render_report(changed, options))
+    assert "No class, segment or intersection could be judged." in words(by_id(tree, "decision"))
+    assert "Not measured in this audit." in words(by_id(tree, "parity"))
+    assert "Not measured in this audit." in words(by_id(tree, "drift"))
+    failed = table_rows(by_id(tree, "strategies"), "Quantization trials")
+    assert failed[0][1]["Failed"] == "50"
+    assert failed[0][1]["Error"] == "out of memory"

@@ -1,0 +1,123 @@
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from project import SmallProject  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def finished(project, tmp_path_factory):
+    small = SmallProject(project, tmp_path_factory.mktemp("finished"))
+    code, output = small.run()
+    assert code == 0, output
+    return small, output, small.reproducible_files()
+
+
+def reporting(small):
+    return small.root / "data/08_reporting"
+
+
+def load(small, name):
+    return json.loads((reporting(small) / name).read_text())
+
+
+def test_the_run_ends_in_a_verdict_a_decision_and_a_report(finished):
+    small, output, _ = finished
+    verdict, decision = load(small, "verdict.json"), load(small, "decision.json")
+    assert verdict["result"] in {"PASS", "FAIL", "INCONCLUSIVE"}
+    assert decision["verdict"] == verdict["result"]
+    assert decision["candidate"]["trial_id"] == verdict["candidate"]["trial_id"]
+    report = (reporting(small) / "report.html").read_text()
+    assert verdict["policy_hash"] in report
+    assert decision["decision_hash"] in report
+    last = output.strip().splitlines()[-3:]
+    assert "report" in last[-1].lower()
+
+
+def test_four_draws_can_never_pass(finished):
+    assert load(finished[0], "verdict.json")["result"] in {"FAIL", "INCONCLUSIVE"}
+
+
+def test_no_library_phones_home(finished):
+    small, *_ = finished
+    assert not small.network_log.exists(), small.network_log.read_text()
+    assert "telemetry" not in (small.root / "pyproject.toml").read_text()
+
+
+def test_scores_follow_from_predictions(finished):
+    small, *_ = finished
+    data = small.root / "data"
+    samples = pd.read_parquet(data / "03_primary/samples.parquet").set_index("sample_id")
+    predictions = pd.read_parquet(data / "07_model_output/predictions.parquet")
+    float_predictions = pd.read_parquet(data / "07_model_output/float_predictions.parquet")
+    scores = pd.read_parquet(data / "07_model_output/scores.parquet")
+    assert set(scores["split"]) == {"selection", "audit"}
+    joined = predictions.merge(float_predictions, on=["shift", "sample_id"], suffixes=("", "_f"))
+    joined = joined.join(samples[["label", "split", "tone"]], on="sample_id")
+    joined["lost"] = (joined["predicted"] != joined["label"]) & (
+        joined["predicted_f"] == joined["label"]
+    )
+    joined["gained"] = (joined["predicted"] == joined["label"]) & (
+        joined["predicted_f"] != joined["label"]
+    )
+    joined["group"] = "tone=" + joined["tone"]
+    keys = ["trial_id", "split", "shift", "group"]
+    expected = joined.groupby(keys, observed=True)[["lost", "gained"]].sum()
+    expected["n"] = joined.groupby(keys, observed=True).size()
+    got = scores[scores["group"].str.startswith("tone=") & (scores["level"] == "segment")]
+    got = got.set_index(keys)
+    assert len(got) == len(expected)
+    pd.testing.assert_frame_equal(
+        got[["lost", "gained", "n"]].loc[expected.index].astype("int64"),
+        expected.astype("int64"),
+        check_index_type=False,
+    )
+
+
+def test_every_hand_off_stands_on_disk(finished):
+    small, *_ = finished
+    code, output = small.run("--pipelines", "reporting")
+    assert code == 0, output
+
+
+def test_a_second_run_reuses_all_trials_and_changes_nothing(finished):
+    small, _, files = finished
+    trials = {path: path.stat().st_mtime_ns for path in trial_files(small)}
+    code, output = small.run()
+    assert code == 0, output
+    assert {path: path.stat().st_mtime_ns for path in trial_files(small)} == trials
+    assert_same(small.reproducible_files(), files)
+
+
+def trial_files(small):
+    return sorted((small.root / "data/07_model_output/trials").rglob("*.safetensors"))
+
+
+def assert_same(files, expected):
+    assert files.keys() == expected.keys()
+    assert [name for name in files if files[name] != expected[name]] == []
+
+
+def test_killed_in_the_middle_it_resumes_to_the_same_bytes(project, tmp_path, finished):
+    small = SmallProject(project, tmp_path / "killed")
+    process = small.start()
+    deadline = time.monotonic() + 300
+    while len(trial_files(small)) < 4:
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    survivors = {path: path.stat().st_mtime_ns for path in trial_files(small)}
+    code, output = small.run()
+    assert code == 0, output
+    for path, written in survivors.items():
+        assert path.stat().st_mtime_ns == written
+    assert_same(small.reproducible_files(), finished[2])

@@ -1,0 +1,75 @@
+"""What must hold for every node of every pipeline."""
+
+from typing import get_type_hints
+
+import pytest
+from kedro.config import OmegaConfigLoader
+from kedro.framework.project import configure_project, pipelines
+
+from ptq_pipeline.hooks import PARAMETER_GROUPS, ParameterGroupHooks
+from ptq_pipeline.pipeline_registry import DEFAULT
+
+configure_project("ptq_pipeline")
+NODES = {node.name: node for pipeline in pipelines.values() for node in pipeline.nodes}
+
+
+def conf(project, env):
+    return OmegaConfigLoader(
+        str(project / "conf"), base_env="base", default_run_env="local", env=env
+    )
+
+
+def test_the_default_run_is_the_whole_chain():
+    names = {node.name for stage in DEFAULT for node in pipelines[stage].nodes}
+    assert {node.name for node in pipelines["__default__"].nodes} == names
+    assert set(pipelines) == {*DEFAULT, "reference_training", "__default__"}
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_type_hints_resolve(name):
+    # Kedro validates parameters by them, and does nothing when one of them cannot be resolved.
+    get_type_hints(NODES[name].func)
+
+
+@pytest.mark.parametrize("env", ["base", "passing", "bench"])
+def test_every_parameter_group_is_known_and_valid(project, env):
+    loader = conf(project, env)
+    parameters = loader["parameters"]
+    assert set(parameters) == PARAMETER_GROUPS
+    for node in NODES.values():
+        hints = list(get_type_hints(node.func).values())
+        for position, name in enumerate(node.inputs):
+            if name.startswith("params:"):
+                value = parameters
+                for key in name.removeprefix("params:").split("."):
+                    value = value[key]
+                hints[position].model_validate(value)
+
+
+@pytest.mark.parametrize("env", ["passing", "bench"])
+def test_other_environments_write_elsewhere(project, env):
+    base, other = conf(project, "base")["catalog"], conf(project, env)["catalog"]
+    written = {name for pipeline in pipelines.values() for name in pipeline.all_outputs()}
+    for name in written & set(base):
+        if not name.endswith("_record") and "{" not in name:
+            assert base[name]["filepath"] != other[name]["filepath"], name
+            assert other[name]["filepath"].startswith(f"data/{env}/")
+
+
+def test_every_dataset_between_pipelines_is_in_the_catalog(project):
+    entries = conf(project, "base")["catalog"]
+    for name, pipeline in pipelines.items():
+        if name in DEFAULT:
+            free = {x for x in pipeline.inputs() if not x.startswith("params:")}
+            assert free <= set(entries), name
+
+
+class Context:
+    def __init__(self, params):
+        self.params = params
+
+
+def test_an_unknown_parameter_group_is_refused():
+    ParameterGroupHooks().after_context_created(Context({"stress": {}}))
+    with pytest.raises(ValueError, match="unknown parameter group\\(s\\) strss"):
+        ParameterGroupHooks().after_context_created(Context({"strss": {}}))

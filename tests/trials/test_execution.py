@@ -1,0 +1,121 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ptq_pipeline.images import content_hashes
+from ptq_pipeline.models import Preprocessing, load_float_model, resnet20
+from ptq_pipeline.runtimes import build_runtime
+from ptq_pipeline.trials import TrialStore
+from ptq_pipeline.trials.evaluation import build_evaluation, evaluated_samples
+from ptq_pipeline.trials.execution import TrialRunner
+
+SHAPE = (1, 12, 12)
+SHIFTS = {"clean": {}, "dark": {"kind": "made up"}}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "weights.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(resnet20(classes=3).state_dict(), path)
+    return load_float_model(
+        "ptq_pipeline.models.resnet20",
+        path,
+        Preprocessing((0.5,), (0.3,)),
+        ["a", "b", "c"],
+        {"classes": 3},
+    )
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (40, *SHAPE), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def samples(images):
+    return pd.DataFrame(
+        {
+            "sample_id": range(40),
+            "content_hash": content_hashes(images),
+            "label": np.arange(40) % 3,
+            "split": ["audit", "pool", "selection", "reference"] * 10,
+        }
+    ).sample(frac=1, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def evaluation(samples, images):
+    chosen = evaluated_samples(samples)
+    dark = images[chosen["sample_id"].to_numpy()] // 2
+    return build_evaluation(samples, images, {"dark": dark}, list(SHIFTS))
+
+
+@pytest.fixture
+def runner(model, tmp_path):
+    return TrialRunner(
+        model,
+        {"weight_bits": 4, "activation_bits": 4},
+        build_runtime("simulated"),
+        TrialStore(tmp_path / "trials"),
+        SHIFTS,
+        SHAPE,
+        batch_size=7,
+    )
+
+
+def direct(model, images):
+    with torch.inference_mode():
+        return model.module(torch.from_numpy(model.preprocessing(images))).argmax(1).numpy()
+
+
+def test_evaluation_holds_the_judged_samples_in_order(evaluation, images):
+    assert evaluation.samples["sample_id"].tolist() == list(range(0, 40, 2))
+    np.testing.assert_array_equal(evaluation.arrays["clean"][evaluation.rows["clean"]], images[::2])
+    np.testing.assert_array_equal(
+        evaluation.arrays["dark"][evaluation.rows["dark"]], images[::2] // 2
+    )
+    audit = evaluation.only((evaluation.samples["split"] == "audit").to_numpy())
+    assert audit.samples["sample_id"].tolist() == list(range(0, 40, 4))
+    assert audit.fingerprint != evaluation.fingerprint
+
+
+def test_the_float_model_is_a_trial_too(runner, model, images, evaluation):
+    outcome = runner.run(None, None, evaluation)
+    np.testing.assert_array_equal(outcome.predictions["clean"], direct(model, images[::2]))
+    np.testing.assert_array_equal(outcome.predictions["dark"], direct(model, images[::2] // 2))
+
+
+def test_results_are_kept_and_used_again(runner, model, images, evaluation, monkeypatch):
+    first = runner.run("set", images[1::2], evaluation)
+    again = TrialRunner(
+        model, runner.method, runner.runtime, runner.store, SHIFTS, SHAPE, batch_size=7
+    )
+    monkeypatch.setattr(again, "_predict", None)
+    second = again.run("set", images[1::2], evaluation)
+    assert first.spec == second.spec
+    for name, values in first.predictions.items():
+        np.testing.assert_array_equal(values, second.predictions[name])
+
+
+def test_batches_and_selection_do_not_change_predictions(runner, images, evaluation):
+    whole = runner.run("set", images[1::2], evaluation)
+    keep = (evaluation.samples["split"] == "selection").to_numpy()
+    part = runner.run("set", images[1::2], evaluation.only(keep, ["dark"]))
+    assert list(part.predictions) == ["dark"]
+    np.testing.assert_array_equal(part.predictions["dark"], whole.predictions["dark"][keep])
+
+
+def test_a_refused_quantization_is_a_failed_trial_and_is_not_kept(runner, images, evaluation):
+    outcome = runner.run("empty", images[:0], evaluation)
+    assert outcome.predictions is None
+    assert outcome.error
+    assert runner.store.get(outcome.spec) is None
+
+
+def test_other_errors_are_not_swallowed(runner, images, evaluation):
+    with pytest.raises((TypeError, ValueError, RuntimeError)):
+        runner.run("wrong", images[:, :, :, :0], evaluation)
