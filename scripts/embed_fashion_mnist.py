@@ -8,7 +8,8 @@ original ``*-ubyte.gz`` files (Debian package ``dataset-fashion-mnist``, or the 
 * ``fashion_mnist/heldout``: 11,000 of the 60,000 training images, for pool and reference,
 * ``production/calm`` and ``production/drifted``: 2,000 further held-out images each,
 * ``fashion_mnist/training_hashes.npy``: the first 8 bytes of the SHA-256 of every image that is
-  left for training, so that "no training image stands in any split" can be checked without those images.
+  left for training, so that "no training image stands in any split" can be checked without
+  those images.
 
 An image whose pixels occur more than once in the whole distribution is kept once, in the place that
 comes first in the order test, held-out, production, training.

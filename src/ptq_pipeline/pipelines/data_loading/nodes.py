@@ -28,6 +28,7 @@ def decode_images(
         ``content_hash``, ``split``, ``label``, optional ``cluster``, the source's segment columns.
     """
     from ptq_pipeline.images import assign_splits, check_splits, content_hashes, decode_source
+    from ptq_pipeline.reliability.groups import build_groups
 
     _check_channels(source, model)
     labels = encode_labels(source.table, model.classes)
@@ -51,6 +52,13 @@ def decode_images(
     for column in segments:
         table[column] = table[column].astype("object").where(table[column].notna(), "missing")
         table[column] = table[column].astype(str)
+    # Raises when a class or segment has a single sample, now rather than after quantization.
+    build_groups(
+        table,
+        model.classes,
+        {column: sorted(table[column].unique()) for column in segments},
+        intersections=False,
+    )
     plain = ["sample_id", "name", "content_hash", "split", "label"]
     plain += ["cluster"] if "cluster" in table else []
     return decoded.images, table[[*plain, *segments]]
