@@ -243,7 +243,7 @@ def _settle_draws(case: Case) -> list[str]:
     if blocker is not None and not case.cells.clustered[blocker]:
         lost, gained = case.audit.lost[:, blocker].mean(), case.audit.gained[:, blocker].mean()
         sentences.append(
-            _more_samples(case, blocker, float(lost), float(gained), split.alpha_image)
+            _more_samples(case, "recipe", blocker, float(lost), float(gained), split.alpha_image)
         )
     return sentences
 
@@ -255,6 +255,7 @@ def _settle_cells(case: Case, candidate: Candidate) -> list[str]:
     sentences = [
         _more_samples(
             case,
+            "candidate",
             i,
             float(case.audit.lost[row, i]),
             float(case.audit.gained[row, i]),
@@ -267,14 +268,17 @@ def _settle_cells(case: Case, candidate: Candidate) -> list[str]:
     return sentences
 
 
-def _more_samples(case: Case, i: int, lost: float, gained: float, alpha: float) -> str:
+def _more_samples(
+    case: Case, subject: str, i: int, lost: float, gained: float, alpha: float
+) -> str:
     cells, n, limit = case.cells, int(case.cells.n[i]), float(case.cells.limit[i])
     over = (lost - gained) / n >= limit
     alpha_bad = case.policy.alpha_fail / max(int(cells.judged.sum()), 1)
     level = alpha_bad if over else alpha
     more = samples_to_decide(lost, gained, n, limit, level) - n
-    shown = "show it to exceed" if over else "show it to keep"
+    shown = "exceeds" if over else "keeps"
     name = cell_name(cells.level[i], cells.group[i], cells.shift[i])
     return (
-        f"About {more:,} more audit samples of {name} would {shown} its limit, at the rates seen."
+        f"About {more:,} more audit samples of {name} would show that the {subject} {shown} the "
+        "limit there, at the rates seen."
     )
