@@ -176,14 +176,14 @@ def _fingerprint(description: str, state: "Mapping[str, Tensor]") -> str:
 
 
 def run_in_batches(
-    model: FloatModel, images: np.ndarray, batch_size: int = 250
+    model: FloatModel, images: np.ndarray, batch_size: int = 32
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run the float model and keep what its last layer saw.
 
     Args:
         model: the model.
         images: ``(N, C, H, W)`` uint8, may be memory-mapped.
-        batch_size: images per forward pass.
+        batch_size: images per forward pass; small batches stay in the processor's cache.
 
     Returns:
         Logits ``(N, classes)`` and penultimate features ``(N, F)``, both float32. The features are
