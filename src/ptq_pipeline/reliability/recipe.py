@@ -90,6 +90,11 @@ class RecipeOutcome:
 
     def statement(self, draws: int, alpha: float) -> str:
         """What the draws do show, in a sentence."""
+        if self.result == "FAIL":
+            return (
+                f"{int(self.shown_bad.sum())} of {plural(len(self.shown_bad), 'distinct draw')} "
+                "shown to lose more than a limit."
+            )
         good = draws - self.not_shown_good
         seen = f"{good} of {plural(draws, 'distinct draw')} shown good"
         if self.good_share <= 0:

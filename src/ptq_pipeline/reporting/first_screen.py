@@ -123,7 +123,7 @@ def _candidate_status(
 def _carded_levels(verdict: Mapping[str, Any]) -> tuple[str, ...]:
     # An intersection gets a card of its own only when it is what the headline is about.
     if (verdict.get("worst") or {}).get("level") == "intersection":
-        return ("intersection", "class", "segment")
+        return ("class", "segment", "intersection")
     return ("class", "segment")
 
 

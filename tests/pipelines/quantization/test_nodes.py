@@ -1,0 +1,193 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+
+from ptq_pipeline.calibration import Pool, draw_set, parse_options
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.images import content_hashes
+from ptq_pipeline.models import Preprocessing, load_float_model, resnet20
+from ptq_pipeline.pipelines.quantization import nodes
+from ptq_pipeline.pipelines.quantization.parameters import (
+    QuantizationParameters,
+    StressParameters,
+)
+from ptq_pipeline.trials import TrialStore
+
+CLASSES = ["a", "b", "c"]
+SHIFTS = StressParameters({"clean": {}, "noise": {"kind": "gaussian_noise", "sigma": 0.1}})
+PARAMETERS = QuantizationParameters(
+    method={"weight_bits": 8, "activation_bits": 8}, runtime={"name": "openvino", "threads": 1}
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "weights.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(resnet20(classes=3).state_dict(), path)
+    factory = "ptq_pipeline.models.resnet20"
+    return load_float_model(factory, path, Preprocessing((0.5,), (0.3,)), CLASSES, {"classes": 3})
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (80, 1, 12, 12), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def samples(images):
+    return pd.DataFrame(
+        {
+            "sample_id": range(80),
+            "content_hash": content_hashes(images),
+            "label": np.arange(80) % 3,
+            "split": ["audit", "pool", "selection", "reference"] * 20,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def sets(samples, images):
+    pool = Pool.from_samples(samples, {"classes": CLASSES, "segments": {}})
+    options = parse_options("random")
+    drawn = [
+        draw_set(pool, images, "random", options, size=8, seed=0, draw=draw) for draw in range(4)
+    ]
+    return {calibration_set.set_id: calibration_set for calibration_set in drawn}
+
+
+@pytest.fixture(scope="module")
+def index(sets):
+    return pd.DataFrame(
+        {
+            "set_id": list(sets),
+            "strategy": ["random", "random", "noisy", "random"],
+            "role": ["evidence", "evidence", "comparison", "evidence"],
+            "draw": [0, 1, 0, 2],
+            "valid": [True, False, False, True],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def results(samples, images, model, sets, index, tmp_path_factory):
+    store = TrialStore(tmp_path_factory.mktemp("trials"))
+    stressed = nodes.stress_images(samples, images, SHIFTS)
+    tables = nodes.run_trials(
+        samples, images, stressed, model, sets, index, store, SHIFTS, PARAMETERS
+    )
+    return store, stressed, *tables
+
+
+def test_stressed_images_are_those_of_the_evaluated_samples(samples, images, results):
+    stressed = results[1]
+    assert list(stressed) == ["noise"]
+    assert stressed["noise"].shape == (40, 1, 12, 12)
+    clean = images[::2].astype(int)
+    assert 15 < (stressed["noise"] - clean).std() < 30
+
+
+def test_invalid_sets_of_the_recipe_are_not_quantized_and_comparisons_are(results, index):
+    trials = results[2]
+    assert trials["set_id"].tolist() == index["set_id"][[0, 2, 3]].tolist()
+    assert set(trials["status"]) == {"done"}
+    spec = json.loads(trials["spec"][0])
+    assert spec["method"]["weight_bits"] == 8
+    assert list(spec["shifts"]) == ["clean", "noise"]
+
+
+def test_comparisons_never_see_the_audit_images(results, samples):
+    _, _, trials, predictions, float_predictions = results
+    split = samples.set_index("sample_id")["split"]
+    seen = predictions.assign(split=predictions["sample_id"].map(split))
+    by_trial = seen.groupby("trial_id", observed=True)["split"].agg(set)
+    roles = trials.set_index("trial_id")["role"]
+    assert all(by_trial[roles.index[roles == "comparison"]] == {"selection"})
+    assert all(by_trial[roles.index[roles == "evidence"]] == {"selection", "audit"})
+    assert set(float_predictions["sample_id"]) == set(
+        split.index[split.isin(["selection", "audit"])]
+    )
+
+
+def test_float_predictions_are_those_of_the_float_model(results, model, images):
+    clean = results[4].query("shift == 'clean'").sort_values("sample_id")
+    with torch.inference_mode():
+        logits = model.module(torch.from_numpy(model.preprocessing(images[::2])))
+    assert clean["predicted"].tolist() == logits.argmax(1).tolist()
+
+
+def test_parity_compares_the_first_draw_per_class(results, samples, images, model, sets):
+    store, _, trials, predictions, _ = results
+    table = nodes.measure_parity(
+        samples, images, model, sets, trials, predictions, store, PARAMETERS
+    )
+    assert table["class"].tolist() == CLASSES
+    assert table["n"].sum() == 20
+    assert set(table["trial_id"]) == {trials["trial_id"][0]}
+    assert (table["agreement"] * table["n"]).sum() >= 18
+
+
+def test_no_parity_draw_gives_an_empty_table(results, samples, images, model, sets):
+    none = PARAMETERS.model_copy(update={"parity_draws": 0})
+    store, _, trials, predictions, _ = results
+    assert nodes.measure_parity(
+        samples, images, model, sets, trials, predictions, store, none
+    ).empty
+
+
+def test_when_every_trial_fails_the_first_reason_is_given(
+    samples, images, model, index, results, tmp_path
+):
+    class Empty:
+        images = np.zeros((0, 1, 12, 12), np.uint8)
+
+    broken = dict.fromkeys(index["set_id"], Empty())
+    with pytest.raises(InputError, match="every trial failed, the first one because"):
+        nodes.run_trials(
+            samples,
+            images,
+            results[1],
+            model,
+            broken,
+            index,
+            TrialStore(tmp_path),
+            SHIFTS,
+            PARAMETERS,
+        )
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"weight_bits": 1}, "weight_bits"),
+        ({"activation_range": "largest"}, "unknown name 'largest'"),
+        ({"bits": 8}, "unknown key 'bits'"),
+    ],
+)
+def test_a_bad_method_is_refused_with_the_parameters(method, message):
+    with pytest.raises(ValidationError, match=message):
+        QuantizationParameters(method=method, runtime={"name": "openvino"})
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    [{"name": "onnx"}, {"name": "openvino", "device": "gpu"}, {"name": "simulated", "threads": 2}],
+)
+def test_a_bad_runtime_is_refused(runtime):
+    with pytest.raises(ValidationError):
+        QuantizationParameters(method={}, runtime=runtime)
+
+
+@pytest.mark.parametrize(
+    ("shifts", "message"),
+    [({"gaussian_noise": {"sigma": 0.1}}, "'clean' is missing"), ({"clean": {}, "fog": {}}, "fog")],
+)
+def test_bad_shifts_are_refused(shifts, message):
+    with pytest.raises(ValidationError, match=message):
+        StressParameters(shifts)
