@@ -36,6 +36,11 @@ class FloatModel:
     fingerprint: str
     training_keys: np.ndarray | None = None
 
+    def example_input(self, image_shape: tuple[int, int, int]) -> np.ndarray:
+        """Return two preprocessed images of noise, ``(2, C, H, W)`` float32, always the same."""
+        pixels = np.random.default_rng(0).integers(0, 256, (2, *image_shape), np.uint8)
+        return self.preprocessing(pixels)
+
 
 def import_factory(dotted: str, allowed: Sequence[str] | None = None) -> Any:
     """Import the callable at ``package.module.name``.

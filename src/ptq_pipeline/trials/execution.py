@@ -79,8 +79,8 @@ class TrialRunner:
 
         from ptq_pipeline.ptq import prepare
 
-        example = self.model.preprocessing(np.zeros((2, *self.image_shape), np.uint8))
-        return prepare(self.model.module, torch.from_numpy(example))
+        example = torch.from_numpy(self.model.example_input(self.image_shape))
+        return prepare(self.model.module, example)
 
     @cached_property
     def weights(self) -> "Mapping[str, WeightParameters]":

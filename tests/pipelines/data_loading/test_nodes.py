@@ -217,3 +217,23 @@ def test_corrupt_images_are_left_out_with_their_labels(tmp_path, model):
     tolerant = PARAMETERS.model_copy(update={"max_unreadable": 1})
     _, table = nodes.decode_images(source, model, tolerant)
     assert table["label"].tolist() == [row % 3 for row in range(40) if row != 5]
+
+
+def test_a_layer_that_cannot_be_quantized_is_named_before_decoding(source, model):
+    import torch
+
+    class Hidden(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return (
+                torch.nn.functional.conv2d(x, torch.ones(1, 1, 1, 1)) * 0
+                + self.inner(x)[..., None, None]
+            )
+
+    hidden = FloatModel(Hidden(model.module), model.preprocessing, CLASSES, "f")
+    source.read = None
+    with pytest.raises(InputError, match="conv2d"):
+        nodes.decode_images(source, hidden, PARAMETERS)

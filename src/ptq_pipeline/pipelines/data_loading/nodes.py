@@ -21,7 +21,7 @@ _PLAIN_COLUMNS = ("name", "label", "part", "split", "cluster")
 def decode_images(
     source: ImageSource, model: FloatModel, parameters: DataLoadingParameters
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """Decode the source once, check labels and splits, and hash the pixels.
+    """Decode the source once, check model, labels and splits, and hash the pixels.
 
     Returns:
         The uint8 images ``(N, C, H, W)`` and one row per image: ``sample_id``, ``name``,
@@ -31,6 +31,7 @@ def decode_images(
     from ptq_pipeline.reliability.groups import build_groups
 
     _check_channels(source, model)
+    _check_model(model, source.shape)
     labels = encode_labels(source.table, model.classes)
     decoded = decode_source(source, parameters.max_unreadable)
     if decoded.unreadable:
@@ -74,6 +75,15 @@ def _check_channels(source: ImageSource, model: FloatModel) -> None:
             f"the images have {source.shape[0]} channel(s) but the model's preprocessing has "
             f"{model.preprocessing.channels}; make 'shape' and 'preprocessing' agree"
         )
+
+
+def _check_model(model: FloatModel, image_shape: tuple[int, int, int]) -> None:
+    """Fail now, not after hours, when a layer of the model cannot be quantized."""
+    import torch
+
+    from ptq_pipeline.ptq import prepare
+
+    prepare(model.module, torch.from_numpy(model.example_input(image_shape)))
 
 
 def encode_labels(table: pd.DataFrame, classes: tuple[str, ...]) -> pd.Series:

@@ -32,8 +32,8 @@ def build_artifact(
     Returns:
         ``quantization.safetensors``: codes, scales and zero points of every layer, as
         ``QuantizationParameters.to_arrays`` names them. ``model.xml`` and ``model.bin``: OpenVINO
-        IR with float32 constants and FakeQuantize operations; its input is what the preprocessing
-        gives.
+        IR with int8 weights and a FakeQuantize operation in front of each layer; its input is what
+        the preprocessing gives.
 
     Raises:
         PtqPipelineError: if the written model answers differently from the one in memory.
