@@ -1,6 +1,7 @@
-"""Writing files so that a process killed at any time leaves the old content or the new."""
+"""Writing so that a process killed at any time leaves the old content or the new."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,3 +21,28 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty temporary sibling of ``folder`` to fill; at the end it takes its place.
+
+    When the block raises, ``folder`` keeps its old content. A process killed between the two
+    renames at the end leaves the old content beside it, under a hidden name; what was mapped from
+    the old folder stays readable.
+    """
+    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    retired = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        for leftover in (scratch, retired):
+            shutil.rmtree(leftover, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        yield scratch
+        if folder.exists():
+            folder.rename(retired)
+        scratch.rename(folder)
+    finally:
+        if retired.exists() and not folder.exists():
+            retired.rename(folder)
+        for leftover in (scratch, retired):
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -19,17 +19,30 @@ PACKAGES = (
     "evidently",
     "dvc",
 )
-# The instructions that decide how integer kernels round and saturate.
-_CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimddp")
+# Instruction sets that decide which integer kernels run. Without VNNI, 8-bit products of unsigned
+# by signed values are added in 16 bits and may saturate.
+RELEVANT_FLAGS = (
+    *("sse4_1", "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx_vnni_int8"),
+    *("avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16", "sve", "sve2"),
+)
 
 
-def cpu_flags() -> list[str]:
-    """Return the processor's flags that matter to integer kernels; empty where unknown."""
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """Return the relevant CPU flags, sorted; only the architecture where they cannot be read.
+
+    Args:
+        cpuinfo: the kernel's description of the processors.
+    """
     try:
-        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+        text = cpuinfo.read_text(encoding="utf-8")
     except OSError:
-        return []
-    return [flag for flag in _CPU_FLAGS if flag in words]
+        return [platform.machine()]
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in {"flags", "Features"}:
+            return sorted(set(value.split()) & set(RELEVANT_FLAGS))
+    return [platform.machine()]
 
 
 def git_state(root: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import Preprocessing
+from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.ptq import (
     MethodSpec,
     Mse,
@@ -20,7 +21,6 @@ from ptq_pipeline.ptq import (
     prepare,
 )
 from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime, predict_top1
-from ptq_pipeline.runtimes.cpu import cpu_flags
 from ptq_pipeline.runtimes.openvino import INTEGER_PRECISIONS, executed_precisions, save
 
 Calibrated = Callable[[MethodSpec], QuantizationParameters]

@@ -6,8 +6,6 @@ of a set is the hash of its manifest, which holds the hash of the pixels.
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -18,7 +16,7 @@ import numpy as np
 
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import replacing
+from ptq_pipeline.files import replacing, replacing_folder
 
 SCHEMA_VERSION = 1
 REBUILD = "run the pipeline 'calibration' again, or restore the folder with 'dvc checkout'"
@@ -212,16 +210,9 @@ def save_sets(sets: Mapping[str, CalibrationSet], directory: Path) -> None:
     Everything is written into a new folder that then takes the place of the old one, so a crash
     leaves the old sets or the new ones. Sets that are mapped from the old folder stay readable.
     """
-    new, old = (directory.with_name(f".{directory.name}.{part}") for part in ("new", "old"))
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    new.mkdir(parents=True)
-    for calibration_set in sets.values():
-        save_set(calibration_set, new)
-    if directory.exists():
-        os.replace(directory, old)
-    os.replace(new, directory)
-    shutil.rmtree(old, ignore_errors=True)
+    with replacing_folder(directory) as scratch:
+        for calibration_set in sets.values():
+            save_set(calibration_set, scratch)
 
 
 def load_sets(directory: Path) -> dict[str, CalibrationSet]:

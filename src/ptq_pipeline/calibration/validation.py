@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ptq_pipeline.calibration.suite import (
 from ptq_pipeline.calibration.thresholds import Thresholds
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.files import replacing_folder
 
 log = logging.getLogger(__name__)
 
@@ -105,23 +105,20 @@ class GxSuite:
         The pages load styles from the network when opened: they are a convenience, the tables of
         this package are the record.
         """
-        scratch = directory.with_name(f".{directory.name}.new")
-        shutil.rmtree(scratch, ignore_errors=True)
-        backend = {
-            "class_name": "TupleFilesystemStoreBackend",
-            "base_directory": str(scratch.absolute()),
-        }
-        self._context.add_data_docs_site(
-            site_name="calibration",
-            site_config={
-                "class_name": "SiteBuilder",
-                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-                "store_backend": backend,
-            },
-        )
-        self._context.build_data_docs(site_names=["calibration"])
-        shutil.rmtree(directory, ignore_errors=True)
-        os.replace(scratch, directory)
+        with replacing_folder(directory) as scratch:
+            backend = {
+                "class_name": "TupleFilesystemStoreBackend",
+                "base_directory": str(scratch.absolute()),
+            }
+            self._context.add_data_docs_site(
+                site_name="calibration",
+                site_config={
+                    "class_name": "SiteBuilder",
+                    "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+                    "store_backend": backend,
+                },
+            )
+            self._context.build_data_docs(site_names=["calibration"])
 
 
 def _to_gx(spec: ExpectationSpec) -> Any:

@@ -1,8 +1,6 @@
 """Folders of files that are replaced as a whole."""
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -11,6 +9,7 @@ from typing import Any
 from kedro.io import AbstractDataset
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.files import replacing_folder
 
 INDEX = "candidate.json"
 
@@ -54,24 +53,11 @@ class DirectoryDataset(AbstractDataset[Mapping[str, bytes], dict[str, Path]]):
             parts = PurePosixPath(name).parts
             if not parts or name.startswith("/") or ".." in parts:
                 raise InputError(f"file name '{name}' leaves the folder '{folder}'")
-        scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-        retired = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-        try:
-            for leftover in (scratch, retired):
-                shutil.rmtree(leftover, ignore_errors=True)
-            scratch.mkdir(parents=True)
+        with replacing_folder(folder) as scratch:
             for name, content in data.items():
                 target = scratch / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-            if folder.exists():
-                folder.rename(retired)
-            scratch.rename(folder)
-        finally:
-            if retired.exists() and not folder.exists():
-                retired.rename(folder)
-            for leftover in (scratch, retired):
-                shutil.rmtree(leftover, ignore_errors=True)
 
     def _exists(self) -> bool:
         return self._filepath.is_dir()

@@ -8,7 +8,13 @@ from ptq_pipeline.profiling.features import (
     model_features,
     profile,
 )
-from ptq_pipeline.profiling.segments import SegmentDefinition, SegmentRule, cut_segment, freeze
+from ptq_pipeline.profiling.segments import (
+    SegmentDefinition,
+    SegmentRule,
+    cut_segment,
+    freeze,
+    with_segments,
+)
 
 __all__ = [
     "IMAGE_FEATURES",
@@ -21,4 +27,5 @@ __all__ = [
     "image_features",
     "model_features",
     "profile",
+    "with_segments",
 ]

@@ -1,7 +1,8 @@
 """Segments cut from a numeric feature, at thresholds frozen on the pool."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,3 +65,25 @@ def cut_segment(definition: SegmentDefinition, values: pd.Series) -> pd.Series:
     codes = np.searchsorted(definition.thresholds, values.to_numpy(), side="left")
     codes = np.where(values.isna(), len(definition.names), codes)
     return pd.Series(np.asarray(names, object)[codes], index=values.index)
+
+
+def with_segments(
+    table: pd.DataFrame, profiles: pd.DataFrame, definitions: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return ``table`` with every segment column that is cut from a feature.
+
+    Args:
+        table: what to add the columns to.
+        profiles: image features, row by row those of ``table``.
+        definitions: content of ``group_definitions``; segments that the images' source gave have no
+            thresholds and are left alone.
+    """
+    columns = {
+        column: cut_segment(
+            SegmentDefinition(entry["feature"], tuple(entry["thresholds"]), tuple(entry["names"])),
+            profiles[entry["feature"]],
+        )
+        for column, entry in definitions["segments"].items()
+        if "thresholds" in entry
+    }
+    return table.assign(**columns)

@@ -6,13 +6,12 @@ that computes reads them as fractions through :meth:`Policy.limit`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
 
 Level = Literal["average", "class", "segment", "intersection"]
@@ -142,8 +141,7 @@ class Policy(BaseModel):
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON form (sorted keys, no spaces)."""
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode("utf-8")).hexdigest()
+        return canonical_hash(self.to_json())
 
 
 def check_policy(

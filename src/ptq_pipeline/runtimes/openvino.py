@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
-from ptq_pipeline.runtimes.cpu import cpu_flags
 from ptq_pipeline.runtimes.openvino_graph import (
     BIAS_SUFFIX,
     MULTIPLYING_OPS,

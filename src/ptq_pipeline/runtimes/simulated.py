@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.ptq import (
     ActivationParameters,
     PreparedModel,
@@ -18,7 +19,6 @@ from ptq_pipeline.ptq import (
     QuantizationParameters,
     fake_quantize,
 )
-from ptq_pipeline.runtimes.cpu import cpu_flags
 
 
 @dataclass(frozen=True, eq=False)

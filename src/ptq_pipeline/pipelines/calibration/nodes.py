@@ -18,7 +18,7 @@ from ptq_pipeline.calibration import (
 )
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
-from ptq_pipeline.profiling import Projection, SegmentDefinition, cut_segment, profile
+from ptq_pipeline.profiling import Projection, profile, with_segments
 
 # Kedro resolves the annotations of nodes to validate parameters, so every name in them is imported.
 # None of these modules imports torch or Great Expectations before it needs them.
@@ -58,7 +58,8 @@ def draw_calibration_sets(
     """
 
     def profile_pixels(pixels: np.ndarray) -> pd.DataFrame:
-        return _with_segments(profile(pixels, model, Projection.from_json(projection)), definitions)
+        features = profile(pixels, model, Projection.from_json(projection))
+        return with_segments(features, features, definitions)
 
     validator = SetValidator(
         Thresholds.from_json(thresholds),
@@ -72,19 +73,3 @@ def draw_calibration_sets(
     drawn = draw_valid_sets(pool, images, parameters.plan(), validator)
     validator.finish(parameters.data_docs)
     return drawn.sets, drawn.index(), drawn.validation()
-
-
-def _with_segments(profiles: pd.DataFrame, definitions: dict[str, Any]) -> pd.DataFrame:
-    """Add the segments that are cut from features, so that changed pixels may change segment."""
-    return profiles.assign(
-        **{
-            column: cut_segment(
-                SegmentDefinition(
-                    entry["feature"], tuple(entry["thresholds"]), tuple(entry["names"])
-                ),
-                profiles[entry["feature"]],
-            )
-            for column, entry in definitions["segments"].items()
-            if "thresholds" in entry
-        }
-    )

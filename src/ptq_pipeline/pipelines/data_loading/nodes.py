@@ -1,7 +1,6 @@
 """Nodes of ``data_loading``."""
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -182,27 +181,14 @@ def define_segments(
     return {"classes": list(model.classes), "segments": segments}
 
 
-def _cut_columns(profiles: pd.DataFrame, definitions: Mapping[str, Any]) -> dict[str, pd.Series]:
-    from ptq_pipeline.profiling import SegmentDefinition, cut_segment
-
-    return {
-        column: cut_segment(
-            SegmentDefinition(entry["feature"], tuple(entry["thresholds"]), tuple(entry["names"])),
-            profiles[entry["feature"]],
-        )
-        for column, entry in definitions["segments"].items()
-        if "thresholds" in entry
-    }
-
-
 def build_samples(
     table: pd.DataFrame, profiles: pd.DataFrame, definitions: dict[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Add the segment columns to samples and profiles, and check that groups can be judged."""
-    cut = _cut_columns(profiles, definitions)
-    samples = table.drop(columns="name").assign(**cut)
-    given = [column for column in definitions["segments"] if column not in cut]
-    return samples, profiles.assign(**{column: table[column] for column in given}, **cut)
+    from ptq_pipeline.profiling import with_segments
+
+    samples = with_segments(table.drop(columns="name"), profiles, definitions)
+    return samples, profiles.assign(**{name: samples[name] for name in definitions["segments"]})
 
 
 def profile_windows(
@@ -214,7 +200,7 @@ def profile_windows(
 ) -> pd.DataFrame:
     """Profile the production windows with the segments and the projection of the audit."""
     from ptq_pipeline.images import decode_source
-    from ptq_pipeline.profiling import Projection, profile
+    from ptq_pipeline.profiling import Projection, profile, with_segments
 
     frames = []
     for name, source in windows.items():
@@ -228,7 +214,7 @@ def profile_windows(
         frame.insert(0, "window", name)
         if decoded.table["label"].notna().all():
             frame.insert(1, "label", encode_labels(decoded.table, model.classes))
-        frames.append(frame.assign(**_cut_columns(frame, definitions)))
+        frames.append(with_segments(frame, frame, definitions))
     if not frames:
         return pd.DataFrame({"window": pd.Series(dtype=str)})
     return pd.concat(frames, ignore_index=True)

@@ -1,7 +1,7 @@
 import platform
 from pathlib import Path
 
-from ptq_pipeline.runtimes.cpu import cpu_flags
+from ptq_pipeline.provenance import cpu_flags
 
 
 def test_relevant_flags_of_the_first_processor_sorted(tmp_path: Path) -> None:
