@@ -13,7 +13,7 @@ import pytest
 
 from ptq_pipeline.registry import Decision
 from ptq_pipeline.reliability import Policy, build_verdict
-from ptq_pipeline.reporting.page import ReportInputs, ReportOptions
+from ptq_pipeline.reporting.inputs import ReportInputs, ReportOptions
 
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",

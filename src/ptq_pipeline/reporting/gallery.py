@@ -17,7 +17,7 @@ from ptq_pipeline.reporting.texts import load_texts
 from ptq_pipeline.reporting.wording import shift_name
 
 if TYPE_CHECKING:
-    from ptq_pipeline.reporting.page import ReportOptions
+    from ptq_pipeline.reporting.inputs import ReportOptions
 
 
 @dataclass(frozen=True)

@@ -1,65 +1,20 @@
 """Put the report together: tables and figures into one HTML file that needs nothing else."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import pandas as pd
 
 from ptq_pipeline.reporting import formatting, frames, sections, tables
 from ptq_pipeline.reporting.checks import check_same_audit
 from ptq_pipeline.reporting.first_screen import first_screen
+from ptq_pipeline.reporting.inputs import ReportInputs, ReportOptions
 from ptq_pipeline.reporting.texts import Texts, load_texts
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATE = "report.html.j2"
-
-
-@dataclass(frozen=True)
-class ReportOptions:
-    """How the report looks; none of this changes a number.
-
-    Attributes:
-        title: Title of the page.
-        language: Language of the texts.
-        worst_cells: Rows of the first worst-case table, and reasons shown before the rest.
-        max_classes: Classes drawn in figures; with more, those that lose most are drawn.
-        max_rows: Largest number of rows of any table.
-        name_length: Longest group name shown in full; longer ones are cut, with the full name as a
-            tooltip.
-    """
-
-    title: str
-    language: str = "en"
-    worst_cells: int = 12
-    max_classes: int = 30
-    max_rows: int = 400
-    name_length: int = 40
-
-
-@dataclass(frozen=True)
-class ReportInputs:
-    """Everything the report shows: documents as dictionaries, tables as in the data contract.
-
-    ``parameters`` holds the settings of the audit by group (``quantization``, ``calibration``,
-    ``stress``) as plain JSON values; they are shown and not interpreted, but for the bit-widths.
-    """
-
-    verdict: Mapping[str, Any]
-    decision: Mapping[str, Any]
-    worst_case_table: pd.DataFrame
-    scores: pd.DataFrame
-    calibration_set_index: pd.DataFrame
-    calibration_validation: pd.DataFrame
-    parity: pd.DataFrame
-    drift_table: pd.DataFrame
-    group_definitions: Mapping[str, Any]
-    trials: pd.DataFrame
-    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ptq_pipeline.pipelines.quantization.parameters import (
 from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
 
 if TYPE_CHECKING:
-    from ptq_pipeline.reporting.page import ReportOptions
+    from ptq_pipeline.reporting.inputs import ReportOptions
 
 
 def plot_worst_groups(
@@ -92,7 +92,8 @@ def write_report(
     Returns:
         One HTML document that needs no other file and no network.
     """
-    from ptq_pipeline.reporting.page import ReportInputs, render_report
+    from ptq_pipeline.reporting.inputs import ReportInputs
+    from ptq_pipeline.reporting.page import render_report
 
     inputs = ReportInputs(
         verdict=verdict,
@@ -124,6 +125,6 @@ def write_summary(
 
 
 def _options(parameters: ReportingParameters) -> "ReportOptions":
-    from ptq_pipeline.reporting.page import ReportOptions
+    from ptq_pipeline.reporting.inputs import ReportOptions
 
     return ReportOptions(**parameters.model_dump(exclude={"report_path"}))

@@ -6,7 +6,7 @@ from ptq_pipeline.reporting.texts import available_languages
 
 
 class ReportingParameters(BaseModel):
-    """How the report looks; see ``reporting.page.ReportOptions``.
+    """How the report looks; see ``reporting.inputs.ReportOptions``.
 
     ``report_path`` is what the last line of a run names; the catalog says where the report goes.
     """

@@ -1,0 +1,50 @@
+"""What goes into a report: the results it shows, and how it shall look."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """How the report looks; none of this changes a number.
+
+    Attributes:
+        title: Title of the page.
+        language: Language of the texts.
+        worst_cells: Rows of the first worst-case table, and reasons shown before the rest.
+        max_classes: Classes drawn in figures; with more, those that lose most are drawn.
+        max_rows: Largest number of rows of any table.
+        name_length: Longest group name shown in full; longer ones are cut, with the full name as a
+            tooltip.
+    """
+
+    title: str
+    language: str = "en"
+    worst_cells: int = 12
+    max_classes: int = 30
+    max_rows: int = 400
+    name_length: int = 40
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Everything the report shows: documents as dictionaries, tables as in the data contract.
+
+    ``parameters`` holds the settings of the audit by group (``quantization``, ``calibration``,
+    ``stress``) as plain JSON values; they are shown and not interpreted, but for the bit-widths.
+    """
+
+    verdict: Mapping[str, Any]
+    decision: Mapping[str, Any]
+    worst_case_table: pd.DataFrame
+    scores: pd.DataFrame
+    calibration_set_index: pd.DataFrame
+    calibration_validation: pd.DataFrame
+    parity: pd.DataFrame
+    drift_table: pd.DataFrame
+    group_definitions: Mapping[str, Any]
+    trials: pd.DataFrame
+    parameters: Mapping[str, Any] = field(default_factory=dict)
