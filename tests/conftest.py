@@ -21,3 +21,19 @@ def project() -> Path:
 def raw_data() -> Path:
     """The embedded default data."""
     return PROJECT / "data/01_raw"
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory):
+    """A ResNet-20 of three classes with seeded random weights, as a float model."""
+    import torch
+    from safetensors.torch import save_file
+
+    from ptq_pipeline.models import Preprocessing, load_float_model, resnet20
+
+    path = tmp_path_factory.mktemp("model") / "weights.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(resnet20(classes=3).state_dict(), path)
+    factory = "ptq_pipeline.models.resnet20"
+    return load_float_model(factory, path, Preprocessing((0.5,), (0.3,)), "abc", {"classes": 3})

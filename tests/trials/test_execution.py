@@ -2,10 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from ptq_pipeline.images import content_hashes
-from ptq_pipeline.models import Preprocessing, load_float_model, resnet20
 from ptq_pipeline.runtimes import build_runtime
 from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.evaluation import build_evaluation, evaluated_samples
@@ -13,21 +11,6 @@ from ptq_pipeline.trials.execution import TrialRunner
 
 SHAPE = (1, 12, 12)
 SHIFTS = {"clean": {}, "dark": {"kind": "made up"}}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "weights.safetensors"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_file(resnet20(classes=3).state_dict(), path)
-    return load_float_model(
-        "ptq_pipeline.models.resnet20",
-        path,
-        Preprocessing((0.5,), (0.3,)),
-        ["a", "b", "c"],
-        {"classes": 3},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +38,9 @@ def evaluation(samples, images):
 
 
 @pytest.fixture
-def runner(model, tmp_path):
+def runner(random_model, tmp_path):
     return TrialRunner(
-        model,
+        random_model,
         {"weight_bits": 4, "activation_bits": 4},
         build_runtime("simulated"),
         TrialStore(tmp_path / "trials"),
@@ -67,9 +50,13 @@ def runner(model, tmp_path):
     )
 
 
-def direct(model, images):
+def direct(random_model, images):
     with torch.inference_mode():
-        return model.module(torch.from_numpy(model.preprocessing(images))).argmax(1).numpy()
+        return (
+            random_model.module(torch.from_numpy(random_model.preprocessing(images)))
+            .argmax(1)
+            .numpy()
+        )
 
 
 def test_evaluation_holds_the_judged_samples_in_order(evaluation, images):
@@ -83,16 +70,18 @@ def test_evaluation_holds_the_judged_samples_in_order(evaluation, images):
     assert audit.fingerprint != evaluation.fingerprint
 
 
-def test_the_float_model_is_a_trial_too(runner, model, images, evaluation):
+def test_the_float_model_is_a_trial_too(runner, random_model, images, evaluation):
     outcome = runner.run(None, None, evaluation)
-    np.testing.assert_array_equal(outcome.predictions["clean"], direct(model, images[::2]))
-    np.testing.assert_array_equal(outcome.predictions["dark"], direct(model, images[::2] // 2))
+    np.testing.assert_array_equal(outcome.predictions["clean"], direct(random_model, images[::2]))
+    np.testing.assert_array_equal(
+        outcome.predictions["dark"], direct(random_model, images[::2] // 2)
+    )
 
 
-def test_results_are_kept_and_used_again(runner, model, images, evaluation, monkeypatch):
+def test_results_are_kept_and_used_again(runner, random_model, images, evaluation, monkeypatch):
     first = runner.run("set", images[1::2], evaluation)
     again = TrialRunner(
-        model, runner.method, runner.runtime, runner.store, SHIFTS, SHAPE, batch_size=7
+        random_model, runner.method, runner.runtime, runner.store, SHIFTS, SHAPE, batch_size=7
     )
     monkeypatch.setattr(again, "_predict", None)
     second = again.run("set", images[1::2], evaluation)

@@ -5,12 +5,10 @@ import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
-from safetensors.torch import save_file
 
 from ptq_pipeline.calibration import Pool, draw_set, parse_options
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import content_hashes
-from ptq_pipeline.models import Preprocessing, load_float_model, resnet20
 from ptq_pipeline.pipelines.quantization import nodes
 from ptq_pipeline.pipelines.quantization.parameters import (
     QuantizationParameters,
@@ -23,16 +21,6 @@ SHIFTS = StressParameters({"clean": {}, "noise": {"kind": "gaussian_noise", "sig
 PARAMETERS = QuantizationParameters(
     method={"weight_bits": 8, "activation_bits": 8}, runtime={"name": "openvino", "threads": 1}
 )
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "weights.safetensors"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_file(resnet20(classes=3).state_dict(), path)
-    factory = "ptq_pipeline.models.resnet20"
-    return load_float_model(factory, path, Preprocessing((0.5,), (0.3,)), CLASSES, {"classes": 3})
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +64,11 @@ def index(sets):
 
 
 @pytest.fixture(scope="module")
-def results(samples, images, model, sets, index, tmp_path_factory):
+def results(samples, images, random_model, sets, index, tmp_path_factory):
     store = TrialStore(tmp_path_factory.mktemp("trials"))
     stressed = nodes.stress_images(samples, images, SHIFTS)
     tables = nodes.run_trials(
-        samples, images, stressed, model, sets, index, store, SHIFTS, PARAMETERS
+        samples, images, stressed, random_model, sets, index, store, SHIFTS, PARAMETERS
     )
     return store, stressed, *tables
 
@@ -115,17 +103,17 @@ def test_comparisons_never_see_the_audit_images(results, samples):
     )
 
 
-def test_float_predictions_are_those_of_the_float_model(results, model, images):
+def test_float_predictions_are_those_of_the_float_model(results, random_model, images):
     clean = results[4].query("shift == 'clean'").sort_values("sample_id")
     with torch.inference_mode():
-        logits = model.module(torch.from_numpy(model.preprocessing(images[::2])))
+        logits = random_model.module(torch.from_numpy(random_model.preprocessing(images[::2])))
     assert clean["predicted"].tolist() == logits.argmax(1).tolist()
 
 
-def test_parity_compares_the_first_draw_per_class(results, samples, images, model, sets):
+def test_parity_compares_the_first_draw_per_class(results, samples, images, random_model, sets):
     store, _, trials, predictions, _ = results
     table = nodes.measure_parity(
-        samples, images, model, sets, trials, predictions, store, PARAMETERS
+        samples, images, random_model, sets, trials, predictions, store, PARAMETERS
     )
     assert table["class"].tolist() == CLASSES
     assert table["n"].sum() == 20
@@ -133,16 +121,16 @@ def test_parity_compares_the_first_draw_per_class(results, samples, images, mode
     assert (table["agreement"] * table["n"]).sum() >= 18
 
 
-def test_no_parity_draw_gives_an_empty_table(results, samples, images, model, sets):
+def test_no_parity_draw_gives_an_empty_table(results, samples, images, random_model, sets):
     none = PARAMETERS.model_copy(update={"parity_draws": 0})
     store, _, trials, predictions, _ = results
     assert nodes.measure_parity(
-        samples, images, model, sets, trials, predictions, store, none
+        samples, images, random_model, sets, trials, predictions, store, none
     ).empty
 
 
 def test_when_every_trial_fails_the_first_reason_is_given(
-    samples, images, model, index, results, tmp_path
+    samples, images, random_model, index, results, tmp_path
 ):
     class Empty:
         images = np.zeros((0, 1, 12, 12), np.uint8)
@@ -153,7 +141,7 @@ def test_when_every_trial_fails_the_first_reason_is_given(
             samples,
             images,
             results[1],
-            model,
+            random_model,
             broken,
             index,
             TrialStore(tmp_path),
