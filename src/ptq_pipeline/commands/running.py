@@ -1,0 +1,81 @@
+"""What all commands share: errors as one paragraph, exit codes, JSON, and the Kedro project."""
+
+import functools
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ptq_pipeline.commands.exit_codes import ExitCode
+from ptq_pipeline.errors import PtqPipelineError
+
+
+def command(name: str, **attributes: Any) -> Callable[[Callable[..., int | None]], click.Command]:
+    """Declare a command: like `click.command`, with ``--verbose``, error texts and exit codes.
+
+    The function returns its exit code, or None for 0. An error that this package raises on purpose
+    is printed as one paragraph on stderr and exits with 1; ``--verbose`` adds the traceback. Ctrl-C
+    exits with 130.
+    """
+
+    def declare(function: Callable[..., int | None]) -> click.Command:
+        @functools.wraps(function)
+        def run(*args: Any, verbose: bool, **kwargs: Any) -> None:
+            sys.exit(_guarded(functools.partial(function, *args, **kwargs), verbose))
+
+        option = click.option("--verbose", is_flag=True, help="Show the traceback of an error.")
+        return click.command(name, **attributes)(option(run))
+
+    return declare
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--json``, given to the function as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(
+        function
+    )
+
+
+def env_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--env``, the configuration environment."""
+    return click.option("--env", "-e", default=None, help="Configuration environment.")(function)
+
+
+def print_json(value: Any) -> None:
+    """Print ``value`` as indented JSON with sorted keys."""
+    click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
+
+
+def project_path() -> Path:
+    """Return the root of the Kedro project around the current directory.
+
+    Raises:
+        InputError: there is none.
+    """
+    from kedro.utils import find_kedro_project
+
+    from ptq_pipeline.errors import InputError
+
+    found = find_kedro_project(Path.cwd())
+    if found is None:
+        raise InputError(
+            f"'{Path.cwd()}' is not inside a Kedro project; call this where pyproject.toml stands"
+        )
+    return found
+
+
+def _guarded(function: Callable[[], int | None], verbose: bool) -> int:
+    try:
+        return int(function() or ExitCode.DONE)
+    except KeyboardInterrupt:
+        click.echo("interrupted; what was finished is kept", err=True)
+        return ExitCode.INTERRUPTED
+    except PtqPipelineError as error:
+        if verbose:
+            traceback.print_exc()
+        click.echo(f"error: {error}", err=True)
+        return ExitCode.ERROR
