@@ -11,7 +11,8 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 
-from ptq_pipeline.ptq.tracing import Trace
+from ptq_pipeline.ptq.modules import replace_module
+from ptq_pipeline.ptq.tracing import BATCH_NORM_TYPES, Trace
 
 CHANNEL_AXIS = 1
 
@@ -39,10 +40,11 @@ def foldable_pairs(module: nn.Module, trace: Trace) -> dict[str, str]:
             continue
         batch_norm = module.get_submodule(call.name)
         layer = module.get_submodule(source.name)
+        plain = _rest(batch_norm) is not None
         channels_agree = not isinstance(layer, nn.Linear) or source.output.ndim == 2
         alone = trace.consumers[id(call.input)] == 1 and call.input is not trace.output
         once = layer_runs[source.name] == 1 and norm_runs[call.name] == 1
-        if channels_agree and alone and once and batch_norm.running_mean is not None:
+        if plain and channels_agree and alone and once and batch_norm.running_mean is not None:
             pairs[call.name] = source.name
     return pairs
 
@@ -61,7 +63,7 @@ def fold(module: nn.Module, pairs: dict[str, str]) -> None:
         weight, bias = folded(layer, norm)
         layer.weight = nn.Parameter(weight, requires_grad=False)
         layer.bias = nn.Parameter(bias, requires_grad=False)
-        _replace(module, norm, nn.Identity())
+        replace_module(module, norm, _rest(norm) or nn.Identity())
 
 
 def folded(layer: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
@@ -82,14 +84,18 @@ def folded(layer: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
     return (weight * column).float(), ((bias - mean) * gain + shift).float()
 
 
+def _rest(norm: nn.Module) -> nn.Module | None:
+    """Return what a batch norm does beside normalising; None if that is not known.
+
+    timm's ``BatchNormAct2d`` drops out and activates behind it.
+    """
+    if type(norm) in BATCH_NORM_TYPES:
+        return nn.Identity()
+    parts = dict(norm.named_children())
+    return nn.Sequential(norm.drop, norm.act) if set(parts) == {"drop", "act"} else None  # type: ignore[arg-type]
+
+
 def _double(value: Tensor | nn.Module) -> Tensor:
     """Narrow an attribute of a module, which may be anything to a type checker."""
     assert isinstance(value, Tensor)
     return value.double()
-
-
-def _replace(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    for parent in root.modules():
-        for name, child in parent.named_children():
-            if child is old:
-                setattr(parent, name, new)

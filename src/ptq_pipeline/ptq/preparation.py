@@ -1,7 +1,8 @@
 """From a trained float model to one that can be quantized: copied, folded, every layer named.
 
-Nothing is passed over in silence: a multiplication outside a Conv or Linear module, a layer that
-never runs, a parameter that is not float32 or not finite are errors that name the place.
+Products by functions become modules first (`routing`), attention becomes matrix products
+(`modules`). Nothing is passed over in silence: what multiplies and cannot be covered, a parameter
+that is not float32 or not finite are errors that name the place.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ptq_pipeline.ptq.errors import PreparationError
 from ptq_pipeline.ptq.folding import fold, foldable_pairs
-from ptq_pipeline.ptq.tracing import LAYER_TYPES, PreparationError, Trace, trace
+from ptq_pipeline.ptq.modules import Unused, replace_attention, replace_module
+from ptq_pipeline.ptq.routing import route
+from ptq_pipeline.ptq.tracing import LAYER_TYPES, Trace, computes_its_weight, trace
 
 # Float32 rounding of a folded network stays far below this; a wrong fold is far above.
-FOLDING_TOLERANCE = 1e-3
+TOLERANCE = 1e-3
 
 __all__ = ["Layer", "PreparationError", "PreparedModel", "prepare"]
 
@@ -51,10 +56,14 @@ class PreparedModel:
     Attributes:
         module: folded copy in evaluation mode without gradients; do not change it.
         layers: every Conv and Linear, in call order.
+        operands: dotted names of the operands of every product of two activations, in call order:
+            modules through which the operand goes, so that it can be seen and quantized there.
         input_shape: ``(C, H, W)`` of the example input.
         folded_batch_norms: names of batch norms that are now part of a layer.
         float_batch_norms: names of batch norms that do not follow a layer directly; they stay as
             float operations.
+        unused_layers: names of layers that did not run, such as heads for training only; they are
+            replaced by modules that refuse to run.
     """
 
     module: nn.Module
@@ -62,6 +71,14 @@ class PreparedModel:
     input_shape: tuple[int, ...]
     folded_batch_norms: tuple[str, ...]
     float_batch_norms: tuple[str, ...]
+    operands: tuple[str, ...] = ()
+    unused_layers: tuple[str, ...] = ()
+
+    @property
+    def first_readers(self) -> dict[str, str]:
+        """Every place whose input is quantized, layers then operands, and who reads it first."""
+        first = {layer.name: layer.same_input_as or layer.name for layer in self.layers}
+        return first | {name: name for name in self.operands}
 
     @property
     def device(self) -> torch.device:
@@ -92,25 +109,35 @@ def prepare(module: nn.Module, example_input: Tensor) -> PreparedModel:
 
     Raises:
         PreparationError: a parameter or buffer is not float32 or not finite; something multiplies
-            outside a Conv or Linear module; a layer never runs or computes its own weight; the
-            output is not one ``(n, classes)`` tensor; folding changed the output.
+            that cannot be covered; a layer computes its own weight; the output is not one
+            ``(n, classes)`` tensor; the prepared model gives another output.
     """
     copied = copy.deepcopy(module).eval().requires_grad_(False)
     _check_values(copied)
-    layers = [name for name, child in copied.named_modules() if isinstance(child, LAYER_TYPES)]
-    if not layers:
+    if not _layer_names(copied):
         raise PreparationError("the model has no Conv or Linear module, so nothing to quantize")
     device = next(copied.parameters()).device
     example = example_input.to(device=device, dtype=torch.float32)
-    before = trace(copied, example)
-    _check_trace(before, layers, len(example))
-    pairs = foldable_pairs(copied, before)
+    with torch.no_grad():
+        expected = copied(example)
+    _check_output(expected, len(example))
+    copied = replace_attention(copied)
+    seen = trace(copied, example)
+    kept = route(copied, seen.functions, (call.name for call in seen.layers))
+    unfolded = trace(copied, example)
+    unused = _refuse_unused(copied, unfolded, kept)
+    pairs = foldable_pairs(copied, unfolded)
     fold(copied, pairs)
     after = trace(copied, example)
-    _check_folding(before.output, after.output)
-    norms = dict.fromkeys(call.name for call in after.batch_norms)
+    _check_equal(expected, after.output)
     return PreparedModel(
-        copied, _layers_of(copied, after), tuple(example.shape[1:]), tuple(pairs), tuple(norms)
+        module=copied,
+        layers=_layers_of(copied, after),
+        input_shape=tuple(example.shape[1:]),
+        folded_batch_norms=tuple(pairs),
+        float_batch_norms=tuple(dict.fromkeys(call.name for call in after.batch_norms)),
+        operands=tuple(dict.fromkeys(call.name for call in after.operands)),
+        unused_layers=unused,
     )
 
 
@@ -131,21 +158,24 @@ def _check_values(module: nn.Module) -> None:
                 raise PreparationError(f"{kind} {name!r} holds NaN or infinite values")
     for name, child in module.named_modules():
         if isinstance(child, LAYER_TYPES) and "weight" not in child._parameters:
-            raise PreparationError(
-                f"layer {name!r} computes its weight from other tensors; make it a plain "
-                "parameter first, for example by torch.nn.utils.parametrize.remove_parametrizations"
-            )
+            raise PreparationError(computes_its_weight(name))
 
 
-def _check_trace(found: Trace, layers: list[str], images: int) -> None:
-    called = {call.name for call in found.layers}
-    idle = [name for name in layers if name not in called]
-    if idle:
-        raise PreparationError(
-            f"layers that never run in forward: {idle}; remove them from the model, or they would "
-            "be counted as quantized"
-        )
-    output = found.output
+def _layer_names(module: nn.Module) -> list[str]:
+    return [name for name, child in module.named_modules() if isinstance(child, LAYER_TYPES)]
+
+
+def _refuse_unused(module: nn.Module, found: Trace, kept: set[str]) -> tuple[str, ...]:
+    ran = {call.name for call in found.layers}
+    unused = tuple(name for name in _layer_names(module) if name not in ran | kept)
+    if not ran:
+        raise PreparationError(f"layers that never run in forward: {list(unused)}; none runs")
+    for name in unused:
+        replace_module(module, module.get_submodule(name), Unused(name))
+    return unused
+
+
+def _check_output(output: Any, images: int) -> None:
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != images:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise PreparationError(
@@ -156,13 +186,14 @@ def _check_trace(found: Trace, layers: list[str], images: int) -> None:
         raise PreparationError("the float model returns NaN or infinite logits on the example")
 
 
-def _check_folding(before: Tensor, after: Tensor) -> None:
-    allowed = FOLDING_TOLERANCE * max(float(before.abs().max()), 1.0)
-    worst = float((before - after).abs().max())
+def _check_equal(expected: Tensor, got: Tensor) -> None:
+    allowed = TOLERANCE * max(float(expected.abs().max()), 1.0)
+    worst = float((expected - got).abs().max())
     if not worst <= allowed:
         raise PreparationError(
-            f"folding the batch norms changed the logits by up to {worst:.3g} (allowed "
-            f"{allowed:.3g}); some output of a layer is used in a way that cannot be seen"
+            f"preparing the model (folding batch norms, spelling out attention) changed the logits "
+            f"by up to {worst:.3g} (allowed {allowed:.3g}); some output of a layer is used in a "
+            "way that cannot be seen"
         )
 
 

@@ -230,7 +230,7 @@ def _iterate(batches: Batches) -> Iterator[Tensor]:
 def _observe_inputs(
     prepared: PreparedModel, batches: Batches, observe: Callable[[str, Tensor], None]
 ) -> None:
-    """Call ``observe(layer, input)`` for each layer that does not share another's input."""
+    """Call ``observe(name, input)`` for each layer or operand that shares no other's input."""
 
     def hook_for(name: str) -> Callable[..., None]:
         def hook(module: Any, args: tuple[Tensor, ...]) -> None:
@@ -239,9 +239,9 @@ def _observe_inputs(
         return hook
 
     handles = [
-        prepared.layer_module(layer.name).register_forward_pre_hook(hook_for(layer.name))
-        for layer in prepared.layers
-        if layer.same_input_as is None
+        prepared.layer_module(name).register_forward_pre_hook(hook_for(name))
+        for name, reader in prepared.first_readers.items()
+        if name == reader
     ]
     seen = 0
     try:
@@ -261,4 +261,4 @@ def _observe_inputs(
 
 def _spread(prepared: PreparedModel, found: Mapping[str, Any]) -> dict[str, Any]:
     """Give layers that read the same tensor the statistics of the first of them."""
-    return {layer.name: found[layer.same_input_as or layer.name] for layer in prepared.layers}
+    return {name: found[reader] for name, reader in prepared.first_readers.items()}

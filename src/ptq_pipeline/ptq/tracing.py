@@ -6,6 +6,7 @@ they need no symbolic trace, so any Python in ``forward`` is fine.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.ptq.errors import PreparationError
+from ptq_pipeline.ptq.modules import Operand
+from ptq_pipeline.ptq.routing import ROUTABLE, FunctionCall, where
 
 LAYER_TYPES = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 BATCH_NORM_TYPES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -35,10 +38,6 @@ MULTIPLYING = frozenset(
         *("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
     }
 )
-
-
-class PreparationError(InputError):
-    """A model that cannot be quantized as it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +65,17 @@ class Trace:
 
     Attributes:
         layers: calls of Conv and Linear modules, in order.
+        operands: calls of operands of matrix products, in order.
         batch_norms: calls of batch norms, in order.
+        functions: calls of multiplying functions outside all of them, in order.
         consumers: how many torch calls took the output of a layer call, by ``id`` of that output.
         output: what the model returned.
     """
 
     layers: list[ModuleCall] = field(default_factory=list)
+    operands: list[ModuleCall] = field(default_factory=list)
     batch_norms: list[ModuleCall] = field(default_factory=list)
+    functions: list[FunctionCall] = field(default_factory=list)
     consumers: dict[int, int] = field(default_factory=dict)
     output: Any = None
 
@@ -88,8 +91,8 @@ def trace(module: nn.Module, example_input: Tensor) -> Trace:
         The record.
 
     Raises:
-        PreparationError: something multiplies outside a Conv or Linear module, or a layer is not
-            called with a tensor as its first argument.
+        PreparationError: a function multiplies that cannot be made into a layer, a layer is not
+            called with a tensor as its first argument, or it computes its own weight.
     """
     recorder = _Recorder()
     names = {child: name for name, child in module.named_modules()}
@@ -107,11 +110,21 @@ def trace(module: nn.Module, example_input: Tensor) -> Trace:
     return recorder.trace
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """A module that is running."""
+
+    name: str
+    module: nn.Module
+    visit: int
+
+
 class _Recorder(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.trace = Trace()
-        self._inside: list[tuple[str, bool]] = []
+        self._inside: list[_Frame] = []
+        self._visits: Counter[str] = Counter()
 
     def entering(self, name: str, module: nn.Module) -> Any:
         is_layer = isinstance(module, LAYER_TYPES)
@@ -122,35 +135,44 @@ class _Recorder(TorchFunctionMode):
                     f"layer {name!r} is not called with a tensor as its first positional "
                     "argument; call it as layer(x)"
                 )
-            self._inside.append((name, is_layer))
+            self._inside.append(_Frame(name, module, self._visits[name]))
+            self._visits[name] += 1
 
         return hook
 
     def leaving(self, name: str, module: nn.Module) -> Any:
-        is_layer = isinstance(module, LAYER_TYPES)
-        is_batch_norm = isinstance(module, BATCH_NORM_TYPES)
+        calls = self._calls_of(module)
 
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             self._inside.pop()
-            if not (is_layer or is_batch_norm):
+            if calls is None:
                 return
             given = args[0]
-            call = ModuleCall(name, given, given._version, output, output._version)
-            if is_layer:
-                self.trace.layers.append(call)
+            calls.append(ModuleCall(name, given, given._version, output, output._version))
+            if calls is self.trace.layers:
                 self.trace.consumers[id(output)] = 0
-            else:
-                self.trace.batch_norms.append(call)
+            elif calls is self.trace.operands and id(given) in self.trace.consumers:
+                self.trace.consumers[id(given)] += 1
 
         return hook
+
+    def _calls_of(self, module: nn.Module) -> list[ModuleCall] | None:
+        for kinds, calls in (
+            (LAYER_TYPES, self.trace.layers),
+            (Operand, self.trace.operands),
+            (BATCH_NORM_TYPES, self.trace.batch_norms),
+        ):
+            if isinstance(module, kinds):
+                return calls
+        return None
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in MULTIPLYING and not any(is_layer for _, is_layer in self._inside):
-            raise PreparationError(_escaped(name, self._inside[-1][0] if self._inside else ""))
+        if name in MULTIPLYING:
+            self._multiplies(name, args, kwargs)
         result = func(*args, **kwargs)
         # Reading a shape or a size is not using the values.
         if any(True for _ in _tensors(result)):
@@ -159,12 +181,28 @@ class _Recorder(TorchFunctionMode):
                     self.trace.consumers[id(given)] += 1
         return result
 
+    def _multiplies(self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        frame = self._inside[-1] if self._inside else _Frame("", nn.Identity(), 0)
+        layer = next((f for f in self._inside if isinstance(f.module, LAYER_TYPES)), None)
+        call = FunctionCall(frame.name, frame.visit, function, args, kwargs)
+        if layer is not None:
+            if frame is layer and call.weight is not layer.module.weight:
+                raise PreparationError(computes_its_weight(layer.name))
+            return
+        if function not in ROUTABLE:
+            raise PreparationError(
+                f"{where(frame.name)} calls {function}() outside a Conv or Linear module, so it "
+                "would stay in float unnoticed; put the operation into an nn.Conv or nn.Linear "
+                "module, or leave this model out"
+            )
+        self.trace.functions.append(call)
 
-def _escaped(function: str, module: str) -> str:
-    where = f"module {module!r}" if module else "the model's own forward"
+
+def computes_its_weight(layer: str) -> str:
+    """Return the text of the error that a layer's weight is no plain parameter."""
     return (
-        f"{where} calls {function}() outside a Conv or Linear module, so it would stay in float "
-        "unnoticed; put the operation into an nn.Conv or nn.Linear module, or leave this model out"
+        f"layer {layer!r} computes its weight from other tensors; make it a plain parameter "
+        "first, for example by torch.nn.utils.parametrize.remove_parametrizations"
     )
 
 

@@ -1,0 +1,7 @@
+"""Errors of the engine."""
+
+from ptq_pipeline.errors import InputError
+
+
+class PreparationError(InputError):
+    """A model that cannot be quantized as it is."""

@@ -1,0 +1,282 @@
+"""Functional products made into modules: ``F.linear``, ``F.conv2d``, ``@`` and attention functions.
+
+A module whose own ``forward`` multiplies by functions is *routed*: while it runs, a
+`TorchFunctionMode` sends each of these calls to a child module, where quantizers can sit. Its class
+becomes a subclass of its class, as `torch.nn.utils.parametrize` does it, so ``forward`` stays the
+author's code, and copies, `torch.jit.trace` and `torch.export` see ordinary modules.
+
+- ``F.linear`` and ``F.conv*d`` with a parameter as weight: to the layer that owns the parameter if
+  it never runs itself (torchvision's Swin), else to a new layer. They are recognised by the
+  parameter's identity.
+- ``matmul``, ``bmm``, ``mm``, ``@``: to a new `MatMul` by position in ``forward``.
+- ``scaled_dot_product_attention``: to a new `ScaledDotProductAttention` by position.
+
+A forward pass that makes another number of such calls than the traced one is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ptq_pipeline.ptq.errors import PreparationError
+from ptq_pipeline.ptq.modules import MatMul, ScaledDotProductAttention, frozen, linear
+
+PRODUCTS = frozenset({"matmul", "__matmul__", "__rmatmul__", "mm", "bmm"})
+ATTENTION = "scaled_dot_product_attention"
+CONVOLUTIONS: dict[str, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
+    "conv1d": nn.Conv1d,
+    "conv2d": nn.Conv2d,
+    "conv3d": nn.Conv3d,
+}
+ROUTABLE = PRODUCTS | {ATTENTION, "linear", *CONVOLUTIONS}
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionCall:
+    """One call of a multiplying function outside a layer.
+
+    Attributes:
+        module: dotted name of the innermost module that runs, "" for the model itself.
+        visit: which run of the module this is, from 0; a shared module runs several times.
+        function: name of the torch function.
+        args: its positional arguments; kept alive, so that identities stay their own.
+        kwargs: its keyword arguments.
+    """
+
+    module: str
+    visit: int
+    function: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def weight(self) -> Any:
+        """Second argument: the weight of a linear or a convolution."""
+        return self.args[1] if len(self.args) > 1 else self.kwargs.get("weight")
+
+    @property
+    def bias(self) -> Any:
+        """Third argument of a linear or a convolution."""
+        return self.args[2] if len(self.args) > 2 else self.kwargs.get("bias")
+
+
+def route(root: nn.Module, calls: Iterable[FunctionCall], running: Iterable[str]) -> set[str]:
+    """Give every function call of one forward pass a child module to go to.
+
+    Args:
+        root: the model; changed in place.
+        calls: the calls, in order.
+        running: names of layers that run as modules.
+
+    Returns:
+        Names of layers that do not run and yet have to stay, because a routed module hands their
+        weight to a function.
+
+    Raises:
+        PreparationError: a call cannot be covered; the message names the module.
+    """
+    by_module: dict[str, dict[int, list[FunctionCall]]] = {}
+    for call in calls:
+        by_module.setdefault(call.module, {}).setdefault(call.visit, []).append(call)
+    ran = set(running)
+    kept: set[str] = set()
+    for name, visits in by_module.items():
+        first, *others = visits.values()
+        if any([c.function for c in other] != [c.function for c in first] for other in others):
+            raise PreparationError(
+                f"{where(name)} runs several times and multiplies by other functions each time; "
+                "give each use a module of its own"
+            )
+        kept |= _route_one(root, name, first, ran)
+    return kept
+
+
+class Routed:
+    """Mixin of a module whose function calls go to children; see the module's docstring."""
+
+    _ptq_layers: dict[str, tuple[str, bool]]
+    _ptq_products: tuple[str, ...]
+    _ptq_calls: int
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the original ``forward`` and send its products to the children."""
+        with _Router(self) as router:
+            output = super().forward(*args, **kwargs)  # type: ignore[misc]
+        if router.seen != self._ptq_calls:
+            raise PreparationError(
+                f"{type(self).__name__} made {router.seen} products by functions where "
+                f"{self._ptq_calls} were prepared; its forward depends on its input"
+            )
+        return output
+
+
+class _Router(TorchFunctionMode):
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self.module = module
+        self.position = 0
+        self.seen = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in PRODUCTS or name == ATTENTION:
+            return self._product(name, args, kwargs)
+        if name in ROUTABLE:
+            for path, (target, adds_bias) in self.module._ptq_layers.items():
+                call = FunctionCall("", 0, name, args, kwargs)
+                if _attribute(self.module, path) is call.weight:
+                    self.seen += 1
+                    output = self.module.get_submodule(target)(_first(args, kwargs))
+                    return _add_bias(output, call.bias, name) if adds_bias else output
+        return func(*args, **kwargs)
+
+    def _product(self, name: str, args: tuple[Any, ...], kwargs: Any) -> Any:
+        if self.position == len(self.module._ptq_products):
+            raise PreparationError(
+                f"{type(self.module).__name__} makes more products by functions than when it was "
+                "prepared; its forward depends on its input"
+            )
+        target = self.module.get_submodule(self.module._ptq_products[self.position])
+        self.position += 1
+        self.seen += 1
+        if name == "__rmatmul__":
+            args = args[::-1]
+        if name in PRODUCTS:
+            return target(*args, *kwargs.values())
+        return target(*args, **kwargs)
+
+
+def _route_one(
+    root: nn.Module, name: str, calls: list[FunctionCall], running: set[str]
+) -> set[str]:
+    module = root.get_submodule(name)
+    layers: dict[str, tuple[str, bool]] = {}
+    products: list[str] = []
+    kept: set[str] = set()
+    for call in calls:
+        if call.function in PRODUCTS or call.function == ATTENTION:
+            attends = call.function == ATTENTION
+            child = ScaledDotProductAttention() if attends else MatMul()
+            stem = "attention" if attends else "matmul"
+            products.append(_add_child(module, stem, child.eval()))
+            continue
+        path = _owner(module, call)
+        if path in layers:
+            continue
+        layers[path] = _layer_for(module, name, path, call, running)
+        owner = path.rpartition(".")[0]
+        if owner and layers[path][0] != owner:
+            kept.add(f"{name}.{owner}" if name else owner)
+    kind = type(module)
+    module.__class__ = type(f"Routed{kind.__name__}", (Routed, kind), {"__module__": __name__})
+    module._ptq_layers = layers  # type: ignore[assignment]
+    module._ptq_products = tuple(products)  # type: ignore[assignment]
+    module._ptq_calls = len(calls)  # type: ignore[assignment]
+    return kept
+
+
+def _owner(module: nn.Module, call: FunctionCall) -> str:
+    """Return the path of the parameter that a call takes as weight, from its module."""
+    for path, value in (*module.named_parameters(), *module.named_buffers()):
+        if value is call.weight:
+            return path
+    raise PreparationError(
+        f"{where(call.module)} calls {call.function}() with a weight that is no parameter of it, "
+        "so there is no layer to quantize; make it an nn.Conv or nn.Linear module, or leave this "
+        "model out"
+    )
+
+
+def _layer_for(
+    module: nn.Module, name: str, path: str, call: FunctionCall, running: set[str]
+) -> tuple[str, bool]:
+    owner_path, _, attribute = path.rpartition(".")
+    owner = module.get_submodule(owner_path)
+    full = ".".join(part for part in (name, owner_path) if part)
+    is_layer = isinstance(owner, (nn.Linear, *CONVOLUTIONS.values())) and attribute == "weight"
+    if is_layer and full in running:
+        raise PreparationError(
+            f"{where(call.module)} calls {call.function}() with the weight of layer {full!r}, "
+            "which also runs as a module; give the call a layer of its own"
+        )
+    bias = call.bias
+    if is_layer and bias is owner.bias and _options(call) == _options_of(owner):
+        return owner_path, False
+    own_bias = any(bias is value for value in module.parameters())
+    kept = bias if own_bias else None
+    if call.function == "linear":
+        return _add_child(module, "linear", linear(call.weight, kept)), bias is not kept
+    return _add_child(module, "conv", _convolution(call, kept)), bias is not kept
+
+
+def _convolution(call: FunctionCall, bias: Tensor | None) -> nn.Module:
+    weight, options = call.weight, _options(call)
+    layer = CONVOLUTIONS[call.function](
+        weight.shape[1] * options["groups"],
+        weight.shape[0],
+        tuple(weight.shape[2:]),
+        bias=False,
+        device="meta",
+        **options,
+    )
+    layer.weight = frozen(weight)
+    if bias is not None:
+        layer.bias = frozen(bias)
+    return layer.eval()
+
+
+def _options(call: FunctionCall) -> dict[str, Any]:
+    """Return what a convolution is called with beside tensors, spelled out; {} for a linear."""
+    if call.function == "linear":
+        return {}
+    names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+    given = dict(zip(names, call.args, strict=False)) | call.kwargs
+    axes = int(call.function[4])
+    spelled: dict[str, Any] = {"groups": int(given.get("groups", 1))}
+    for key, default in (("stride", 1), ("padding", 0), ("dilation", 1)):
+        value = given.get(key, default)
+        spelled[key] = (value,) * axes if isinstance(value, int) else value
+        if isinstance(value, list | tuple):
+            spelled[key] = tuple(value) * (axes if len(value) == 1 else 1)
+    return spelled
+
+
+def _options_of(layer: nn.Module) -> dict[str, Any]:
+    """Return the same of a layer as it is."""
+    if isinstance(layer, nn.Linear):
+        return {}
+    return {key: getattr(layer, key) for key in ("groups", "stride", "padding", "dilation")}
+
+
+def _add_child(module: nn.Module, stem: str, child: nn.Module) -> str:
+    number = 0
+    while hasattr(module, f"{stem}_{number}"):
+        number += 1
+    module.add_module(f"{stem}_{number}", child)
+    return f"{stem}_{number}"
+
+
+def _add_bias(output: Tensor, bias: Tensor, function: str) -> Tensor:
+    return output + (bias if function == "linear" else bias.reshape(-1, *[1] * int(function[4])))
+
+
+def _attribute(module: nn.Module, path: str) -> Any:
+    owner, _, name = path.rpartition(".")
+    return getattr(module.get_submodule(owner), name)
+
+
+def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    return args[0] if args else kwargs["input"]
+
+
+def where(module: str) -> str:
+    """Return how error texts name the module at a dotted path."""
+    return f"module {module!r}" if module else "the model's own forward"
