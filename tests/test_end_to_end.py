@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import sys
 import time
@@ -119,4 +120,24 @@ def test_killed_in_the_middle_it_resumes_to_the_same_bytes(project, tmp_path, fi
     assert code == 0, output
     for path, written in survivors.items():
         assert path.stat().st_mtime_ns == written
+    assert_same(small.reproducible_files(), finished[2])
+
+
+@pytest.mark.parametrize("kind", ["serial", "process", "dask"])
+def test_interrupted_it_exits_130_and_resumes_to_the_same_bytes(project, tmp_path, finished, kind):
+    small = SmallProject(project, tmp_path / kind)
+    small.change("quantization", executor={"kind": kind})
+    process = small.start(start_new_session=True)
+    deadline = time.monotonic() + 300
+    while len(trial_files(small)) < 3:
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    # A terminal sends Ctrl-C to the whole group, workers included.
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "the same command goes on from there" in output
+    code, output = small.run()
+    assert code == 0, output
     assert_same(small.reproducible_files(), finished[2])

@@ -1,9 +1,11 @@
-"""Hooks: refuse unknown parameter groups, write provenance, end a run with three plain lines."""
+"""Hooks: refuse unknown parameter groups, stop cleanly, write provenance, end with three lines."""
 
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
@@ -88,6 +90,46 @@ class ProvenanceHooks:
                 "node_seconds": self._node_seconds,
             },
         )
+
+
+class InterruptHooks:
+    """Ctrl-C during ``kedro run`` ends it with one sentence and exit code 130.
+
+    Kedro's command would say "Aborted!" and exit with 1, like any failure. Nothing changes for a
+    host that runs a session itself: there Ctrl-C stays a ``KeyboardInterrupt``.
+    """
+
+    def __init__(self) -> None:
+        self._before: Any = None
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Take Ctrl-C over when a command runs in the main thread."""
+        import click
+
+        by_command = click.get_current_context(silent=True) is not None
+        if by_command and threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, _stop)
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Give Ctrl-C back."""
+        self._give_back()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Give Ctrl-C back."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+
+def _stop(number: int, frame: Any) -> NoReturn:
+    sys.stderr.write("interrupted; finished trials are kept, the same command goes on from there\n")
+    sys.exit(130)
 
 
 class SummaryHooks:

@@ -28,6 +28,8 @@ class FloatModel:
         fingerprint: SHA-256 over factory, its arguments, weights, preprocessing and classes.
         training_keys: sorted uint64 array, the first 8 bytes of the SHA-256 of every training
             image, or None when that is not recorded.
+        source: arguments with which `load_float_model` builds the same model in another process,
+            as JSON types with ``weights`` a path; None for a model that was put together by hand.
     """
 
     module: "nn.Module"
@@ -35,6 +37,7 @@ class FloatModel:
     classes: tuple[str, ...]
     fingerprint: str
     training_keys: np.ndarray | None = None
+    source: Mapping[str, Any] | None = None
 
     def example_input(self, image_shape: tuple[int, int, int]) -> np.ndarray:
         """Return two preprocessed images of noise, ``(2, C, H, W)`` float32, always the same."""
@@ -151,7 +154,13 @@ def load_float_model(
     )
     keys = None if training_hashes is None else np.load(training_hashes, allow_pickle=False)
     module.eval().requires_grad_(False)
-    return FloatModel(module, preprocessing, tuple(classes), _fingerprint(description, state), keys)
+    source = {
+        **{"factory": factory, "weights": str(weights), "arguments": arguments},
+        **{"mean": list(preprocessing.mean), "std": list(preprocessing.std)},
+        **{"classes": list(classes), "allowed_factories": allowed_factories},
+    }
+    fingerprint = _fingerprint(description, state)
+    return FloatModel(module, preprocessing, tuple(classes), fingerprint, keys, source)
 
 
 def _load_state(

@@ -36,6 +36,11 @@ class Runtime(Protocol):
         """Version of the library that executes, part of trial ids."""
         ...
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of `build_runtime` for an equal runtime in another process."""
+        ...
+
     def description(self) -> dict[str, Any]:
         """Return plain values that tell where results came from: CPU flags, threads, versions."""
         ...

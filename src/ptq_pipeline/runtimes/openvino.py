@@ -77,6 +77,11 @@ class OpenvinoRuntime:
         """Version of OpenVINO."""
         return str(import_openvino().__version__)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `build_runtime` makes an equal runtime from."""
+        return {"threads": self.threads}
+
     def description(self) -> dict[str, Any]:
         """Return versions, threads, CPU flags and what OpenVINO says the CPU can do."""
         capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -55,6 +55,7 @@ class SimulatedRuntime:
 
     def __init__(self, device: str = "cpu", threads: int | None = None) -> None:
         set_torch_threads(threads)
+        self.threads = threads
         try:
             self.device = torch.device(device)
             torch.empty(0, device=self.device)
@@ -66,6 +67,11 @@ class SimulatedRuntime:
     def version(self) -> str:
         """Version of torch."""
         return str(torch.__version__)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `build_runtime` makes an equal runtime from."""
+        return {"device": str(self.device), "threads": self.threads}
 
     def description(self) -> dict[str, Any]:
         """Return device, threads, CPU flags and torch version."""

@@ -1,18 +1,20 @@
-"""Running trials: quantize with one calibration set, predict under every shift, keep the result."""
+"""Running trials: what the store has is taken from it, an executor does the rest."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptq_pipeline.errors import PtqPipelineError
+from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.trials.evaluation import Evaluation
+from ptq_pipeline.trials.executors import Executor, SerialExecutor
 from ptq_pipeline.trials.spec import TrialSpec
 from ptq_pipeline.trials.store import TrialStore
+from ptq_pipeline.trials.workload import Predictions, TrialOutcome, Workload
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import PreparedModel, QuantizationParameters, WeightParameters
@@ -20,22 +22,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Predictions = Mapping[str, np.ndarray]
+__all__ = ["Predictions", "TrialOutcome", "TrialRequest", "TrialRunner"]
 
 
-@dataclass(frozen=True)
-class TrialOutcome:
-    """What came of one trial.
+@dataclass(frozen=True, eq=False)
+class TrialRequest:
+    """One trial that is wanted.
 
     Attributes:
-        spec: what was asked.
-        predictions: top-1 classes ``(N,)`` int16 per shift; None when the trial failed.
-        error: why it failed, or "".
+        set_id: id of the calibration set; None for the float model.
+        images: its uint8 images ``(n, C, H, W)``; None for the float model.
+        evaluation: the samples to predict.
     """
 
-    spec: TrialSpec
-    predictions: Predictions | None
-    error: str = ""
+    set_id: str | None
+    images: np.ndarray | None
+    evaluation: Evaluation
 
 
 class TrialRunner:
@@ -52,6 +54,7 @@ class TrialRunner:
         shifts: name and options of every shift.
         image_shape: ``(C, H, W)`` of the stored images.
         batch_size: images per inference.
+        executor: where trials run; in this process when left out.
     """
 
     def __init__(
@@ -63,31 +66,33 @@ class TrialRunner:
         shifts: Mapping[str, Mapping[str, Any]],
         image_shape: tuple[int, int, int],
         batch_size: int = 250,
+        executor: Executor | None = None,
     ) -> None:
-        self.model = model
         self.method = method
-        self.runtime = runtime
         self.store = store
         self.shifts = shifts
-        self.image_shape = image_shape
-        self.batch_size = batch_size
+        self.executor = executor or SerialExecutor()
+        self.workload = Workload(model, runtime, image_shape, batch_size=batch_size)
 
-    @cached_property
+    @property
+    def model(self) -> FloatModel:
+        """The float model."""
+        return self.workload.model
+
+    @property
+    def runtime(self) -> "Runtime":
+        """What executes the models."""
+        return self.workload.runtime
+
+    @property
     def prepared(self) -> "PreparedModel":
         """The folded model, with every layer that will be quantized."""
-        import torch
+        return self.workload.prepared
 
-        from ptq_pipeline.ptq import prepare
-
-        example = torch.from_numpy(self.model.example_input(self.image_shape))
-        return prepare(self.model.module, example)
-
-    @cached_property
+    @property
     def weights(self) -> "Mapping[str, WeightParameters]":
         """Quantized weights; they depend on no calibration set."""
-        from ptq_pipeline.ptq import MethodSpec, quantize_weights
-
-        return quantize_weights(self.prepared, MethodSpec.from_json(self.method))
+        return self.workload.weights(self.method)
 
     def spec(self, calibration_set: str | None, evaluation: Evaluation) -> TrialSpec:
         """Return the spec of a trial; without a calibration set, of the float model."""
@@ -105,50 +110,83 @@ class TrialRunner:
 
     def quantize(self, images: np.ndarray) -> "QuantizationParameters":
         """Quantize with uint8 calibration images ``(n, C, H, W)``."""
-        from ptq_pipeline.ptq import MethodSpec, calibrate
-        from ptq_pipeline.ptq.calibration import as_tensor_batches
-
-        batches = as_tensor_batches(self.model.preprocessing(np.asarray(images)))
-        return calibrate(self.prepared, batches, MethodSpec.from_json(self.method), self.weights)
+        return self.workload.quantize(self.method, images)
 
     def run(
         self, set_id: str | None, images: np.ndarray | None, evaluation: Evaluation
     ) -> TrialOutcome:
-        """Run one trial, or take its result from the store.
-
-        A trial whose quantization is refused by the engine is a failed trial, not a failed run.
+        """Run one trial in this process, or take its result from the store.
 
         Args:
             set_id: id of the calibration set; None for the float model.
             images: its uint8 images; None for the float model.
             evaluation: the samples to predict.
+
+        Raises:
+            InputError: the float model itself cannot be evaluated.
         """
-        spec = self.spec(set_id, evaluation)
-        stored = self.store.get(spec)
-        if stored is not None:
-            return TrialOutcome(spec, stored)
-        try:
-            predictions = self._predict(images, evaluation)
-        except PtqPipelineError as error:
-            if set_id is None:
-                raise
-            log.warning("trial %s with calibration set %s failed: %s", spec.trial_id, set_id, error)
-            return TrialOutcome(spec, None, str(error))
-        self.store.put(spec, predictions)
-        return TrialOutcome(spec, predictions)
+        (outcome,) = self._stream([TrialRequest(set_id, images, evaluation)], SerialExecutor())
+        return outcome
 
-    def _predict(self, images: np.ndarray | None, evaluation: Evaluation) -> Predictions:
-        from ptq_pipeline.runtimes import predict_top1
+    def run_all(
+        self,
+        requests: Iterable[TrialRequest],
+        watch: Callable[[Iterator[TrialOutcome], int], Iterable[TrialOutcome]] | None = None,
+    ) -> list[TrialOutcome]:
+        """Run trials where the executor says and return their outcomes in the order asked.
 
-        parameters = None if images is None else self.quantize(images)
-        predictor = self.runtime.compile(self.prepared, parameters)
-        return {
-            name: predict_top1(
-                predictor,
-                array,
-                self.model.preprocessing,
-                batch_size=self.batch_size,
-                rows=evaluation.rows[name],
+        Every result is kept as soon as it is there, so an interrupted study goes on where it was.
+
+        Args:
+            requests: the trials.
+            watch: passes on the outcomes, which come as trials finish, and their number; for
+                example to show progress.
+
+        Raises:
+            InputError: the float model itself cannot be evaluated, or the executor has no worker.
+        """
+        requests = list(requests)
+        ids = [self.spec(each.set_id, each.evaluation).trial_id for each in requests]
+        outcomes: Iterable[TrialOutcome] = self._stream(requests, self.executor)
+        if watch is not None:
+            outcomes = watch(iter(outcomes), len(set(ids)))
+        by_id = {outcome.spec.trial_id: outcome for outcome in outcomes}
+        return [by_id[trial_id] for trial_id in ids]
+
+    def _stream(
+        self, requests: Iterable[TrialRequest], executor: Executor
+    ) -> Iterator[TrialOutcome]:
+        """Yield each distinct trial's outcome once: those in the store, then as they finish."""
+        missing: dict[str, TrialSpec] = {}
+        seen: set[str] = set()
+        for request in requests:
+            spec = self.spec(request.set_id, request.evaluation)
+            if spec.trial_id in seen:
+                continue
+            seen.add(spec.trial_id)
+            stored = self.store.get(spec)
+            if stored is not None:
+                yield TrialOutcome(spec, stored)
+                continue
+            missing[spec.trial_id] = spec
+            self.workload.evaluations[spec.evaluation] = request.evaluation
+            if request.set_id is not None:
+                self.workload.sets[request.set_id] = request.images
+        if not missing:
+            return
+        with closing(executor.map(self.workload, list(missing.values()))) as outcomes:
+            for outcome in outcomes:
+                self._keep(outcome)
+                yield outcome
+
+    def _keep(self, outcome: TrialOutcome) -> None:
+        spec = outcome.spec
+        if outcome.predictions is not None:
+            self.store.put(spec, outcome.predictions)
+        elif spec.method is None:
+            raise InputError(outcome.error)
+        else:
+            log.warning(
+                "trial %s with calibration set %s failed: %s",
+                *(spec.trial_id, spec.calibration_set, outcome.error),
             )
-            for name, array in evaluation.arrays.items()
-        }

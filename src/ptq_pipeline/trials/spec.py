@@ -42,6 +42,11 @@ class TrialSpec:
         """Return plain dictionaries."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "TrialSpec":
+        """Rebuild a spec from :meth:`to_json`."""
+        return cls(**content)
+
 
 def evaluation_hash(sample_ids: np.ndarray, content_hashes: Iterable[str]) -> str:
     """Return the hash of which samples are evaluated, with which pixels, in which order."""

@@ -17,7 +17,8 @@ from ptq_pipeline.pipelines.quantization.parameters import (
     StressParameters,
 )
 from ptq_pipeline.trials.evaluation import CLEAN, build_evaluation, evaluated_samples
-from ptq_pipeline.trials.execution import TrialOutcome, TrialRunner
+from ptq_pipeline.trials.execution import TrialOutcome, TrialRequest, TrialRunner
+from ptq_pipeline.trials.executors import build_executor
 from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)
@@ -65,16 +66,23 @@ def run_trials(
     selection = evaluation.only((evaluation.samples["split"] == "selection").to_numpy())
     shape = images.shape[1:]
     runner = _runner(model, parameters.method, parameters.runtime, store, shifts.root, shape)
+    runner.executor = build_executor(**parameters.executor.model_dump())
     reference = runner.run(None, None, evaluation)
-    wanted = index[index["valid"] | (index["role"] != "evidence")]
+    wanted = list(index[index["valid"] | (index["role"] != "evidence")].itertuples(index=False))
+    requests = [
+        TrialRequest(
+            entry.set_id,
+            sets[entry.set_id].images,
+            evaluation if entry.role == "evidence" else selection,
+        )
+        for entry in wanted
+    ]
+    outcomes = runner.run_all(requests, lambda found, total: track(found, total, "trials"))
     rows, tables = [], []
-    progress = track(wanted.itertuples(index=False), len(wanted), "trials")
-    for entry in progress:
-        chosen = evaluation if entry.role == "evidence" else selection
-        outcome = runner.run(entry.set_id, sets[entry.set_id].images, chosen)
+    for entry, request, outcome in zip(wanted, requests, outcomes, strict=True):
         rows.append(_trial_row(entry, outcome, runner.runtime.name))
         if outcome.predictions is not None:
-            tables.append(_long(outcome, chosen.samples["sample_id"]))
+            tables.append(_long(outcome, request.evaluation.samples["sample_id"]))
     if not tables:
         raise InputError(f"every trial failed, the first one because: {rows[0]['error']}")
     predictions = pd.concat(tables, ignore_index=True)

@@ -52,6 +52,34 @@ class SimulatedParameters(BaseModel):
 RuntimeParameters = OpenvinoParameters | SimulatedParameters
 
 
+class ExecutorParameters(BaseModel):
+    """Where trials run; results are the same wherever they do.
+
+    Attributes:
+        kind: ``serial`` in this process, ``process`` in worker processes of this machine, ``dask``
+            on a cluster.
+        workers: worker processes of this machine; 2 when left out.
+        address: of a running Dask scheduler, which then brings its own workers; left out, a
+            cluster is started on this machine.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["serial", "process", "dask"] = "serial"
+    workers: int | None = Field(default=None, ge=1)
+    address: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.address is not None and self.kind != "dask":
+            raise ValueError(f"executor: an address is for kind 'dask', not '{self.kind}'")
+        if self.workers is not None and (self.kind == "serial" or self.address is not None):
+            raise ValueError(
+                "executor: 'workers' is for kind 'process', and for kind 'dask' without an address"
+            )
+        return self
+
+
 class QuantizationParameters(BaseModel):
     """The method under audit and how its models are executed."""
 
@@ -60,6 +88,7 @@ class QuantizationParameters(BaseModel):
     method: dict[str, Any]
     runtime: RuntimeParameters = Field(discriminator="name")
     parity_draws: int = Field(default=1, ge=0)
+    executor: ExecutorParameters = ExecutorParameters()
 
     @field_validator("method")
     @classmethod

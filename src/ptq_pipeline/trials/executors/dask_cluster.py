@@ -1,0 +1,264 @@
+"""Trials on a Dask cluster: of this machine, or wherever a scheduler has workers."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptq_pipeline.errors import InputError, PtqPipelineError
+from ptq_pipeline.trials.description import describe, open_workload
+from ptq_pipeline.trials.executors.base import Losses
+from ptq_pipeline.trials.executors.worker import answer, differences, environment, outcome_of
+from ptq_pipeline.trials.spec import TrialSpec
+from ptq_pipeline.trials.workload import TrialOutcome, Workload
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 6.0
+# How long to wait for a worker that may take trials before giving up.
+PATIENCE_SECONDS = 60.0
+_POLL_SECONDS = 0.5
+# Trials in flight per worker: one runs, one waits, so that no worker is idle.
+_PER_WORKER = 2
+
+
+class DaskExecutor:
+    """Submits trials to admitted workers and takes their results as they come.
+
+    A worker is admitted when it runs the same code, versions and CPU flags as this process, with
+    one thread, and has opened the study's data and found it equal. Workers may join and leave at
+    any time.
+
+    Args:
+        address: of the scheduler, like ``tcp://10.0.0.1:8786``; None starts a cluster of processes
+            on this machine.
+        workers: processes of that local cluster; a given scheduler's workers are all used.
+        patience: seconds to wait for a worker that may take trials.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        workers: int = 2,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self.address = address
+        self.workers = workers
+        self.patience = patience
+
+    def map(
+        self, workload: Workload, specs: Sequence[TrialSpec]
+    ) -> Generator[TrialOutcome, None, None]:
+        """Yield one outcome per spec, as they finish."""
+        with tempfile.TemporaryDirectory(prefix="ptq-trials-") as scratch:
+            description = describe(workload, Path(scratch))
+            with self._connected() as client:
+                yield from _Study(client, description, self.patience).run(specs)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Client]:
+        try:
+            from distributed import Client, LocalCluster
+        except ImportError:
+            raise InputError(
+                "executor: kind 'dask' needs the extra: pip install 'ptq-pipeline[dask]'"
+            ) from None
+        if self.address is None:
+            with (
+                LocalCluster(
+                    n_workers=self.workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,
+                ) as cluster,
+                Client(cluster, set_as_default=False) as client,
+            ):
+                yield client
+            return
+        try:
+            client = Client(self.address, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"executor: no Dask scheduler answers at '{self.address}' ({reason}); start one "
+                "with 'dask scheduler', or check 'quantization.executor.address'"
+            ) from None
+        with client:
+            yield client
+
+
+class _Study:
+    """The trials of one call of ``map``."""
+
+    def __init__(self, client: Client, description: Mapping[str, Any], patience: float) -> None:
+        self.client = client
+        self.address = client.scheduler.address
+        self.crew = _Crew(client, description)
+        self.key = description["key"]
+        self.patience = patience
+        # Each trial in flight, and the workers that it may run on.
+        self.running: dict[Future, tuple[TrialSpec, frozenset[str]]] = {}
+        self.losses = Losses()
+        self.last_sign_of_life = time.monotonic()
+
+    def run(self, specs: Sequence[TrialSpec]) -> Generator[TrialOutcome, None, None]:
+        waiting = deque(specs)
+        try:
+            while waiting or self.running:
+                if self.client.status != "running":
+                    raise InputError(
+                        f"executor: the Dask scheduler at '{self.address}' is gone; results so far "
+                        "are kept, start it and run the same command again"
+                    )
+                self._look_after_workers(waiting)
+                while waiting and len(self.running) < _PER_WORKER * len(self.crew.admitted):
+                    self._submit(waiting.popleft())
+                for future in self._finished():
+                    spec, _ = self.running.pop(future)
+                    outcome = self._outcome(spec, future)
+                    if outcome is None:
+                        waiting.appendleft(spec)
+                    else:
+                        yield outcome
+        finally:
+            # What others run on the same scheduler is not touched.
+            self.client.cancel([*self.running, *self.crew.opening.values()])
+
+    def _submit(self, spec: TrialSpec) -> None:
+        allowed = frozenset(self.crew.admitted)
+        future = self.client.submit(
+            _run_on_worker, self.key, spec.to_json(), workers=sorted(allowed), pure=False
+        )
+        self.running[future] = (spec, allowed)
+
+    def _look_after_workers(self, waiting: deque[TrialSpec]) -> None:
+        known = self.crew.update()
+        if self.crew.admitted or self.crew.opening:
+            self.last_sign_of_life = time.monotonic()
+        for future, (spec, allowed) in list(self.running.items()):
+            # A task runs only where it was allowed to run when it was submitted.
+            if not future.done() and not allowed & known:
+                del self.running[future]
+                self.client.cancel([future])
+                waiting.appendleft(spec)
+        if self.crew.admitted:
+            return
+        hopeless = known and known <= set(self.crew.refused)
+        if hopeless or time.monotonic() - self.last_sign_of_life > self.patience:
+            raise InputError(self._no_worker())
+        time.sleep(_POLL_SECONDS)
+
+    def _no_worker(self) -> str:
+        address = self.address
+        refused = "".join(f"\n  {each}: {why}" for each, why in self.crew.refused.items())
+        return (
+            f"executor: the Dask scheduler at '{address}' has no worker that may take trials; "
+            f"results so far are kept. Start workers with 'dask worker {address} --nthreads 1' in "
+            f"the project's folder.{' Refused:' if refused else ''}{refused}"
+        )
+
+    def _finished(self) -> list[Future]:
+        from distributed import wait
+
+        if not self.running:
+            return []
+        try:
+            with self.client.as_current():
+                found = wait(list(self.running), _POLL_SECONDS, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            return []
+        return list(found.done)
+
+    def _outcome(self, spec: TrialSpec, future: Future) -> TrialOutcome | None:
+        from distributed.scheduler import KilledWorker
+
+        if future.status == "finished":
+            kind, content = future.result()
+            if kind != "unopened":
+                return outcome_of(spec, kind, content)
+            return self.losses.record(spec, "the worker was restarted")
+        reason = future.exception() if future.status == "error" else future.status
+        if isinstance(reason, KilledWorker):
+            # Dask itself has tried it on several workers.
+            return TrialOutcome(spec, None, f"lost with the workers that ran it ({reason})")
+        return self.losses.record(spec, f"{reason}")
+
+
+class _Crew:
+    """Which workers of the scheduler may take trials."""
+
+    def __init__(self, client: Client, description: Mapping[str, Any]) -> None:
+        self.client = client
+        self.description = dict(description)
+        self.admitted: set[str] = set()
+        self.refused: dict[str, str] = {}
+        self.opening: dict[str, Future] = {}
+
+    def update(self) -> set[str]:
+        """Look who is there, ask the new ones, and return the addresses of all."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        known = set(workers)
+        for address in sorted(self.admitted - known):
+            log.warning("dask worker %s is gone", address)
+        self.admitted &= known
+        self.opening = {k: v for k, v in self.opening.items() if k in known}
+        for address in sorted(known - self.admitted - set(self.refused) - set(self.opening)):
+            if workers[address]["nthreads"] != 1:
+                self._refuse(address, "it runs several tasks at a time; start it with --nthreads 1")
+                continue
+            self.opening[address] = self.client.submit(
+                _open_on_worker, self.description, workers=[address], pure=False
+            )
+        for address, future in list(self.opening.items()):
+            if future.done():
+                del self.opening[address]
+                self._judge(address, future)
+        return known
+
+    def _judge(self, address: str, future: Future) -> None:
+        if future.status != "finished":
+            problem = future.exception() if future.status == "error" else future.status
+            self._refuse(address, f"it could not be asked ({type(problem).__name__}: {problem})")
+            return
+        found, error = future.result()
+        reason = differences(environment(), found) or error
+        if reason:
+            self._refuse(address, reason)
+        else:
+            self.admitted.add(address)
+
+    def _refuse(self, address: str, reason: str) -> None:
+        self.refused[address] = reason
+        log.warning("dask worker %s is refused: %s", address, reason)
+
+
+# The workload that this worker process has open; studies come one after the other.
+_OPENED: dict[str, Workload] = {}
+
+
+def _open_on_worker(description: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Open a study's data and return this worker's environment, and why it cannot take part."""
+    if description["key"] not in _OPENED:
+        _OPENED.clear()
+        try:
+            _OPENED[description["key"]] = open_workload(description)
+        except PtqPipelineError as error:
+            return environment(), str(error)
+    return environment(), ""
+
+
+def _run_on_worker(key: str, spec: dict[str, Any]) -> tuple[str, Any]:
+    if key not in _OPENED:
+        return "unopened", None
+    return answer(_OPENED[key], spec)

@@ -1,0 +1,138 @@
+"""What the trials of one study share, and the pure function from a trial's spec to its result."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.errors import InputError, PtqPipelineError
+from ptq_pipeline.models import FloatModel
+from ptq_pipeline.trials.evaluation import Evaluation
+from ptq_pipeline.trials.spec import TrialSpec
+
+if TYPE_CHECKING:
+    from ptq_pipeline.ptq import PreparedModel, QuantizationParameters, WeightParameters
+    from ptq_pipeline.runtimes import Runtime
+
+log = logging.getLogger(__name__)
+
+Predictions = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """What came of one trial.
+
+    Attributes:
+        spec: what was asked.
+        predictions: top-1 classes ``(N,)`` int16 per shift; None when the trial failed.
+        error: why it failed, or "".
+    """
+
+    spec: TrialSpec
+    predictions: Predictions | None
+    error: str = ""
+
+
+@dataclass(eq=False)
+class Workload:
+    """Everything that trials read, by the hashes that stand in their specs.
+
+    One object serves all trials of a process: the folded model, its quantized weights and the
+    converted graph are made once. Not safe to share between threads.
+
+    Attributes:
+        model: the float model.
+        runtime: what executes the models.
+        image_shape: ``(C, H, W)`` of the stored images.
+        evaluations: by fingerprint.
+        sets: uint8 calibration images ``(n, C, H, W)`` by id of the set.
+        batch_size: images per inference.
+    """
+
+    model: FloatModel
+    runtime: "Runtime"
+    image_shape: tuple[int, int, int]
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)
+    sets: dict[str, np.ndarray] = field(default_factory=dict)
+    batch_size: int = 250
+    _weights: dict[str, "Mapping[str, WeightParameters]"] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def prepared(self) -> "PreparedModel":
+        """The folded model, with every layer that will be quantized."""
+        import torch
+
+        from ptq_pipeline.ptq import prepare
+
+        example = torch.from_numpy(self.model.example_input(self.image_shape))
+        return prepare(self.model.module, example)
+
+    def weights(self, method: Mapping[str, Any]) -> "Mapping[str, WeightParameters]":
+        """Return quantized weights; they depend on no calibration set and are made once."""
+        from ptq_pipeline.ptq import MethodSpec, quantize_weights
+
+        key = canonical_hash(dict(method))
+        if key not in self._weights:
+            self._weights[key] = quantize_weights(self.prepared, MethodSpec.from_json(method))
+        return self._weights[key]
+
+    def quantize(self, method: Mapping[str, Any], images: np.ndarray) -> "QuantizationParameters":
+        """Quantize with uint8 calibration images ``(n, C, H, W)``."""
+        from ptq_pipeline.ptq import MethodSpec, calibrate
+        from ptq_pipeline.ptq.calibration import as_tensor_batches
+
+        batches = as_tensor_batches(self.model.preprocessing(np.asarray(images)))
+        return calibrate(self.prepared, batches, MethodSpec.from_json(method), self.weights(method))
+
+    def run(self, spec: TrialSpec) -> TrialOutcome:
+        """Run one trial; a quantization that the engine refuses is a failed trial, not an error.
+
+        Raises:
+            InputError: the spec asks for what is not here, or for another machine.
+        """
+        self._require(spec)
+        try:
+            return TrialOutcome(spec, self._predict(spec))
+        except PtqPipelineError as error:
+            return TrialOutcome(spec, None, str(error))
+
+    def _predict(self, spec: TrialSpec) -> Predictions:
+        from ptq_pipeline.runtimes import predict_top1
+
+        parameters = None
+        if spec.method is not None:
+            parameters = self.quantize(spec.method, self.sets[str(spec.calibration_set)])
+        predictor = self.runtime.compile(self.prepared, parameters)
+        evaluation = self.evaluations[spec.evaluation]
+        return {
+            name: predict_top1(
+                predictor,
+                evaluation.arrays[name],
+                self.model.preprocessing,
+                batch_size=self.batch_size,
+                rows=evaluation.rows[name],
+            )
+            for name in spec.shifts
+        }
+
+    def _require(self, spec: TrialSpec) -> None:
+        from ptq_pipeline.ptq import ENGINE_VERSION
+
+        here = {
+            "float model": (spec.model, [self.model.fingerprint]),
+            "evaluation": (spec.evaluation, self.evaluations),
+            "calibration set": (spec.calibration_set, [None, *self.sets]),
+            "engine": (spec.engine, [ENGINE_VERSION]),
+            "runtime": (spec.runtime, [self.runtime.description()]),
+        }
+        for what, (asked, known) in here.items():
+            if asked not in known:
+                raise InputError(
+                    f"trial {spec.trial_id} cannot run here: its {what} is {asked!r}, and here is "
+                    f"{list(known)!r}"
+                )

@@ -1,0 +1,62 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from ptq_pipeline.images import content_hashes
+from ptq_pipeline.runtimes import build_runtime
+from ptq_pipeline.trials import TrialStore
+from ptq_pipeline.trials.evaluation import build_evaluation
+from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
+
+SHAPE = (1, 12, 12)
+
+
+class Study:
+    """Five trials of a small random model, and how to run them."""
+
+    def __init__(self, model, folder):
+        self.model = model
+        self.folder = folder
+        images = np.random.default_rng(0).integers(0, 256, (60, *SHAPE), dtype=np.uint8)
+        np.save(folder / "images.npy", images)
+        self.images = np.load(folder / "images.npy", mmap_mode="r")
+        samples = pd.DataFrame(
+            {
+                "sample_id": range(60),
+                "content_hash": content_hashes(images),
+                "label": np.arange(60) % 3,
+                "split": ["audit", "pool", "selection"] * 20,
+            }
+        )
+        self.evaluation = build_evaluation(samples, self.images, {}, ["clean"])
+        self.requests = [
+            TrialRequest(f"set{number}", images[1 + number :: 12], self.evaluation)
+            for number in range(5)
+        ]
+
+    def runner(self, name, executor=None, runtime="simulated"):
+        return TrialRunner(
+            self.model,
+            {"weight_bits": 4, "activation_bits": 4},
+            build_runtime(runtime, threads=1),
+            TrialStore(self.folder / name),
+            {"clean": {}},
+            SHAPE,
+            batch_size=7,
+            executor=executor,
+        )
+
+    def predictions(self, name, executor=None):
+        outcomes = self.runner(name, executor).run_all(self.requests)
+        return [outcome.predictions["clean"] for outcome in outcomes]
+
+
+@pytest.fixture(scope="session")
+def study(random_model, tmp_path_factory):
+    return Study(random_model, tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="session")
+def expected(study):
+    """What the serial executor answers."""
+    return study.predictions("serial")
