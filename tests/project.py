@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-# Replaces what opens connections and resolves names; every attempt is written down and refused.
+# Replaces what opens connections and resolves names; every attempt to reach another machine is
+# written down and refused. Worker processes talk over the loopback.
 NETWORK_BLOCK = """
 import os, socket
+
+LOOPBACK = {None, "127.0.0.1", "::1", "localhost"}
 
 def refuse(what):
     def attempt(*arguments, **options):
@@ -21,11 +24,16 @@ def refuse(what):
         raise OSError("the network is blocked")
     return attempt
 
-socket.getaddrinfo = refuse("getaddrinfo")
+resolve, refuse_name = socket.getaddrinfo, refuse("getaddrinfo")
+
+def guarded_name(host, *arguments, **options):
+    return (resolve if host in LOOPBACK else refuse_name)(host, *arguments, **options)
+
+socket.getaddrinfo = guarded_name
 for name in ("connect", "connect_ex", "sendto"):
     original = getattr(socket.socket, name)
     def guarded(self, *arguments, _original=original, _name=name):
-        if self.family == socket.AF_UNIX:
+        if self.family == socket.AF_UNIX or arguments[-1][0] in LOOPBACK:
             return _original(self, *arguments)
         return refuse(_name)(self, *arguments)
     setattr(socket.socket, name, guarded)
@@ -93,7 +101,8 @@ class SmallProject:
         blocker.mkdir(exist_ok=True)
         (blocker / "sitecustomize.py").write_text(NETWORK_BLOCK)
         kept = {k: v for k, v in os.environ.items() if k not in {"DO_NOT_TRACK", "CI"}}
-        return kept | {"PYTHONPATH": str(blocker), "NETWORK_LOG": str(self.network_log)}
+        path = os.pathsep.join([str(blocker), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return kept | {"PYTHONPATH": path, "NETWORK_LOG": str(self.network_log)}
 
     def start(self, *arguments, **options):
         """Start ``kedro run`` with these arguments."""
