@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: setup audit test test-all lint bench clean
+.PHONY: setup audit test test-all lint bench docs clean
 .DEFAULT_GOAL := audit
 
 $(STAMP): pyproject.toml constraints.txt
@@ -37,3 +37,6 @@ bench: $(STAMP)  ## where the time of the audit goes
 
 clean:  ## remove .venv
 	rm -rf $(VENV)
+
+docs: $(STAMP)  ## the documentation as a site in build/docs
+	$(BIN)/mkdocs build --quiet
