@@ -126,6 +126,6 @@ def test_weights_and_activations_of_different_models(
 ) -> None:
     weights = quantize_weights(prepared, MethodSpec())
     activations = calibrate_activations(prepared, [images[:4]], MethodSpec())
-    del weights["conv1"]
+    del activations["conv1"]
     with pytest.raises(InputError, match="different layers: 'conv1'"):
         combine(weights, activations)

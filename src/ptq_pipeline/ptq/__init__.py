@@ -20,7 +20,13 @@ from ptq_pipeline.ptq.calibration import (
     combine,
     quantize_weights,
 )
-from ptq_pipeline.ptq.preparation import Layer, PreparationError, PreparedModel, prepare
+from ptq_pipeline.ptq.preparation import (
+    Layer,
+    PreparationError,
+    PreparedModel,
+    overridden,
+    prepare,
+)
 from ptq_pipeline.ptq.quantizer import (
     IntegerScheme,
     QParams,
@@ -81,6 +87,7 @@ __all__ = [
     "combine",
     "dequantize",
     "fake_quantize",
+    "overridden",
     "prepare",
     "quantize",
     "quantize_weights",

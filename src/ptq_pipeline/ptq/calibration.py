@@ -6,8 +6,8 @@ statistics of the float model on the calibration images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -42,6 +42,19 @@ class WeightParameters:
         shifted = self.codes.astype(np.float32) - self.zero_point.reshape(shape).astype(np.float32)
         return shifted * self.scale.reshape(shape)
 
+    def centered(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return codes of the same weight as integer kernels take them.
+
+        Returns:
+            int8 codes with zero point 0, and None, if ``codes - zero_point`` fits int8: always
+            below 8 bits. Otherwise the uint8 codes, and their zero point uint8 ``(C_out,)``.
+        """
+        shape = (-1,) + (1,) * (self.codes.ndim - 1)
+        shifted = self.codes.astype(np.int32) - self.zero_point.reshape(shape)
+        if shifted.size == 0 or (shifted.min() >= -128 and shifted.max() <= 127):
+            return shifted.astype(np.int8), None
+        return self.codes.astype(np.uint8), self.zero_point.astype(np.uint8)
+
 
 @dataclass(frozen=True)
 class ActivationParameters:
@@ -62,10 +75,16 @@ class ActivationParameters:
 
 @dataclass(frozen=True, eq=False)
 class LayerParameters:
-    """Everything that quantization decided about one layer."""
+    """Everything that quantization decided about one layer.
+
+    Attributes:
+        weight: integers and steps.
+        activation: quantizer of the layer's input; None when it reads a tensor that is quantized
+            already, where it was made.
+    """
 
     weight: WeightParameters
-    activation: ActivationParameters
+    activation: ActivationParameters | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +93,26 @@ class QuantizationParameters:
 
     Attributes:
         layers: by layer name, in call order.
+        overrides: float parameters and buffers of the prepared module that the method replaced, by
+            dotted name.
+        outputs: quantizers on what a module returns, by dotted name of the module: operands of
+            products of activations, and outputs of blocks.
+        notes: fallbacks, one sentence each; they belong into the record of the trial.
     """
 
     layers: Mapping[str, LayerParameters]
+    overrides: Mapping[str, np.ndarray] = field(default_factory=dict)
+    outputs: Mapping[str, ActivationParameters] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def all_zero_inputs(self) -> tuple[str, ...]:
         """Layers whose input was zero on every calibration image; a trial should record them."""
-        return tuple(name for name, layer in self.layers.items() if layer.activation.all_zero)
+        return tuple(
+            name
+            for name, layer in self.layers.items()
+            if layer.activation and layer.activation.all_zero
+        )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return flat named arrays, as safetensors takes them; `from_arrays` is the inverse.
@@ -168,21 +199,29 @@ def calibrate_activations(
         InputError: there are no images, a batch is not float32, or a layer's input is not finite.
     """
     needed = method.activation_range.needs_histogram
-    return activations_from(collect_statistics(prepared, batches, needed), method)
+    statistics = collect_statistics(prepared, batches, needed)
+    return activations_from(statistics, method, prepared.operands)
 
 
 def activations_from(
-    statistics: Mapping[str, InputStatistics], method: MethodSpec
+    statistics: Mapping[str, InputStatistics],
+    method: MethodSpec,
+    operands: Collection[str] = (),
 ) -> dict[str, ActivationParameters]:
     """Choose step and zero point of every layer's input from its statistics alone.
 
+    Integer kernels multiply two activations only without zero points, so an operand of such a
+    product is signed and symmetric, or unsigned from zero when it was never negative.
+
     Args:
-        statistics: by layer name; with histograms if the range estimator needs them.
+        statistics: by layer or operand name; with histograms if the range estimator needs them.
         method: bits and range estimator of the activations.
+        operands: names of `statistics` that are operands, see `PreparedModel.operands`.
     """
-    scheme = method.activation_scheme
     chosen = {}
     for name, known in statistics.items():
+        signed = name in operands and known.ranges.minimum < 0.0
+        scheme = replace(method.activation_scheme, symmetric=signed)
         low, high = method.activation_range.input_range(known, scheme)
         qparams = choose_qparams(torch.tensor(low), torch.tensor(high), scheme)
         chosen[name] = ActivationParameters(
@@ -222,16 +261,17 @@ def calibrate(
 def combine(
     weights: Mapping[str, WeightParameters], activations: Mapping[str, ActivationParameters]
 ) -> QuantizationParameters:
-    """Put weights and activations of the same layers together.
+    """Put weights and activations together; what has no weight quantizes an output.
 
     Raises:
-        InputError: the layers differ.
+        InputError: a layer has no activation.
     """
-    if set(weights) != set(activations):
-        odd = sorted(set(weights) ^ set(activations))
-        raise InputError(f"weights and activations are of different layers: {odd[0]!r}")
+    missing = sorted(set(weights) - set(activations))
+    if missing:
+        raise InputError(f"weights and activations are of different layers: {missing[0]!r}")
     return QuantizationParameters(
-        {name: LayerParameters(weights[name], activations[name]) for name in activations}
+        {name: LayerParameters(weights[name], activations[name]) for name in weights},
+        outputs={name: activations[name] for name in activations if name not in weights},
     )
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ptq_pipeline.errors import InputError
 from ptq_pipeline.ptq.errors import PreparationError
 from ptq_pipeline.ptq.folding import fold, foldable_pairs
 from ptq_pipeline.ptq.modules import Unused, replace_attention, replace_module
@@ -139,6 +141,46 @@ def prepare(module: nn.Module, example_input: Tensor) -> PreparedModel:
         operands=tuple(dict.fromkeys(call.name for call in after.operands)),
         unused_layers=unused,
     )
+
+
+def overridden(prepared: PreparedModel, overrides: Mapping[str, np.ndarray]) -> PreparedModel:
+    """Return a prepared model with some of its parameters and buffers replaced.
+
+    Args:
+        prepared: the model; not changed, and returned itself when there is nothing to replace.
+        overrides: arrays by dotted name; a layer without bias can be given one.
+
+    Raises:
+        InputError: the model has no such parameter, or it has another shape.
+    """
+    if not overrides:
+        return prepared
+    module = copy.deepcopy(prepared.module)
+    for name, value in overrides.items():
+        _override(module, name, torch.from_numpy(np.array(value)).to(prepared.device))
+    return replace(prepared, module=module)
+
+
+def _override(module: nn.Module, name: str, value: Tensor) -> None:
+    path, _, attribute = name.rpartition(".")
+    try:
+        owner = module.get_submodule(path)
+        old = getattr(owner, attribute)
+    except AttributeError:
+        raise InputError(
+            f"quantization parameters do not fit the model: it has no parameter {name!r}"
+        ) from None
+    # A layer without bias has room for one.
+    wanted = old.shape if isinstance(old, Tensor) else owner.weight.shape[:1]
+    if value.shape != wanted:
+        raise InputError(
+            f"quantization parameters do not fit the model: {name!r} has shape {tuple(wanted)} in "
+            f"the model and {tuple(value.shape)} in the parameters"
+        )
+    if attribute in owner._buffers:
+        owner.register_buffer(attribute, value)
+    else:
+        setattr(owner, attribute, nn.Parameter(value, requires_grad=False))
 
 
 def _check_values(module: nn.Module) -> None:

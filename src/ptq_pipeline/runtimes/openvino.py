@@ -6,7 +6,6 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -16,16 +15,19 @@ from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
 from ptq_pipeline.runtimes.openvino_graph import (
     BIAS_SUFFIX,
+    MODULE_PREFIX,
     MULTIPLYING_OPS,
+    Converted,
     call_names,
-    convert,
     import_openvino,
-    quantized,
+    product_names,
 )
 from ptq_pipeline.runtimes.simulated import require_same_layers, set_torch_threads
 
 INTEGER_PRECISIONS = frozenset({"u8", "i8"})
 EXECUTED_LAYERS = frozenset({"Convolution", "GroupConvolution", "FullyConnected", "MatMul"})
+# Attention becomes one compiled piece of code, whose precision is that of its first operand.
+COMPILED = "Subgraph"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +72,7 @@ class OpenvinoRuntime:
             raise InputError(f"runtime openvino: runs on the cpu only, got device {device!r}")
         set_torch_threads(threads)
         self.threads = threads
-        self._converted: WeakKeyDictionary[PreparedModel, Any] = WeakKeyDictionary()
+        self._converted = Converted()
 
     @property
     def version(self) -> str:
@@ -111,12 +113,10 @@ class OpenvinoRuntime:
         """
         if parameters is not None:
             require_same_layers(prepared, parameters)
-        if prepared not in self._converted:
-            self._converted[prepared] = convert(prepared)
-        model = self._converted[prepared]
-        if parameters is not None:
-            model = quantized(model, prepared, parameters)
-        return self._compiled(model, tuple(call_names(prepared)))
+        model = self._converted.graph(prepared, parameters)
+        # A float product may be fused into attention and leaves no trace of its own.
+        products = () if parameters is None else product_names(prepared)
+        return self._compiled(model, (*call_names(prepared), *products))
 
     def load(self, path: Path) -> OpenvinoPredictor:
         """Return a predictor of a saved model.
@@ -147,6 +147,8 @@ class OpenvinoRuntime:
             # bf16, the default where the CPU has it, changes answers: never audit with it.
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
+            # By default layers with integer weights and float input choose steps of their own.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         }
         if self.threads is not None:
             config["INFERENCE_NUM_THREADS"] = self.threads
@@ -168,11 +170,14 @@ def executed_precisions(predictor: OpenvinoPredictor) -> dict[str, str]:
     executed = {}
     for operation in predictor.compiled.get_runtime_model().get_ordered_ops():
         facts = operation.get_rt_info()
-        if facts["layerType"].astype(str) in EXECUTED_LAYERS:
+        kind = facts["layerType"].astype(str)
+        if kind in EXECUTED_LAYERS or kind == COMPILED:
             precision = facts["runtimePrecision"].astype(str)
             for name in facts["originalLayersNames"].astype(str).split(","):
                 # What OpenVINO derives from an operation it names "<operation>/<what>".
-                executed[name.split("/")[0]] = precision
+                found = name.removeprefix(MODULE_PREFIX).split("/")[0]
+                if kind != COMPILED or found not in executed:
+                    executed[found] = precision
     missing = [name for name in predictor.layers if name not in executed]
     if missing:
         raise InputError(f"openvino: layers not found in the executed graph: {missing}")

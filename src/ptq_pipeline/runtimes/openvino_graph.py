@@ -6,14 +6,22 @@ weight from int8 constants with a step per channel. Both hold for every width fr
 - *input*: ``Clamp`` to the reals that the few codes stand for, then a FakeQuantize of 256 levels
   with the same step and zero point. Inside the clamped range the two grids are the same, and a
   FakeQuantize of, say, 64 levels would drop the layer to float. 8 bits need no clamp.
-- *weight*: the engine's own codes as an int8 constant, converted and multiplied by the steps.
+- *weight*: the engine's own codes as an int8 constant, converted and multiplied by the steps. Codes
+  of an asymmetric grid are shifted by their zero point first, which fits int8 below 8 bits; at 8
+  bits the shift stays in the graph.
+
+Operands of products of activations, and outputs that a method quantizes where they are made, are
+found by marks (`marking`), which their quantizers replace.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -24,12 +32,15 @@ from ptq_pipeline.ptq import (
     LayerParameters,
     PreparedModel,
     QuantizationParameters,
+    overridden,
 )
+from ptq_pipeline.runtimes.marking import marked
 
 LEVELS = 256
 MULTIPLYING_OPS = frozenset({"Convolution", "GroupConvolution", "MatMul"})
 MODULE_PREFIX = "__module."
 BIAS_SUFFIX = "/bias"
+MARK_PREFIX = "mark:"
 
 
 def import_openvino() -> Any:
@@ -45,11 +56,43 @@ def import_openvino() -> Any:
     return openvino
 
 
-def convert(prepared: PreparedModel) -> Any:
+class Converted:
+    """Float graphs of prepared models, converted once for each set of marks.
+
+    A trial whose method replaced float parameters converts its own.
+    """
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[PreparedModel, dict[tuple[str, ...], Any]]
+        self._known = WeakKeyDictionary()
+
+    def graph(self, prepared: PreparedModel, parameters: QuantizationParameters | None) -> Any:
+        """Return the graph of the quantized model, or of the float model without parameters.
+
+        Raises:
+            InputError: as `convert` and `quantized`.
+        """
+        if parameters is None:
+            return self._float(prepared, ())
+        outputs = tuple(parameters.outputs)
+        if parameters.overrides:
+            prepared = overridden(prepared, parameters.overrides)
+            return quantized(convert(prepared, outputs), prepared, parameters)
+        return quantized(self._float(prepared, outputs), prepared, parameters)
+
+    def _float(self, prepared: PreparedModel, outputs: tuple[str, ...]) -> Any:
+        known = self._known.setdefault(prepared, {})
+        if outputs not in known:
+            known[outputs] = convert(prepared, outputs)
+        return known[outputs]
+
+
+def convert(prepared: PreparedModel, outputs: Sequence[str] = ()) -> Any:
     """Convert the float model; batch size is left open, layers get their torch names.
 
     Args:
         prepared: the model.
+        outputs: dotted names of modules whose output gets a mark.
 
     Returns:
         An ``openvino.Model`` whose convolutions and matrix products are named like the layers
@@ -61,15 +104,17 @@ def convert(prepared: PreparedModel) -> Any:
     """
     openvino = import_openvino()
     example = torch.zeros(2, *prepared.input_shape, device=prepared.device)
+    module, marks = marked(prepared, outputs)
     with warnings.catch_warnings():
         # torch.jit.trace announces its retirement on every call.
         warnings.simplefilter("ignore")
         model = openvino.convert_model(
-            prepared.module,
+            module,
             example_input=example,
             input=[openvino.PartialShape([-1, *prepared.input_shape])],
         )
     _name_layers(model, prepared)
+    _name_marks(model, marks)
     return model
 
 
@@ -81,24 +126,29 @@ def quantized(model: Any, prepared: PreparedModel, parameters: QuantizationParam
         prepared: the model it was made from.
         parameters: integers and steps of every layer.
 
-    Raises:
-        InputError: parameters with asymmetric weights, which this runtime does not execute.
     """
     copied = model.clone()
     calls = call_names(prepared)
     inputs: dict[Any, Any] = {}
     for operation in copied.get_ordered_ops():
-        layer = calls.get(operation.get_friendly_name())
+        name = operation.get_friendly_name()
+        if name.startswith(MARK_PREFIX):
+            activation = parameters.outputs[name.removeprefix(MARK_PREFIX).split("@")[0]]
+            quantizer = _input_quantizer(operation.input_value(0), activation)
+            operation.output(0).replace(quantizer)
+            continue
+        layer = calls.get(name)
         if layer is None or operation.get_type_name() not in MULTIPLYING_OPS:
             continue
         chosen = parameters.layers[layer]
-        source = operation.input_value(0)
-        # Two layers that read one tensor on the same grid share one quantizer.
-        key = (source.get_node().get_name(), source.get_index(), chosen.activation)
-        if key not in inputs:
-            inputs[key] = _input_quantizer(source, chosen.activation)
-        operation.input(0).replace_source_output(inputs[key])
-        operation.input(1).replace_source_output(_weight(layer, operation, chosen))
+        if chosen.activation is not None:
+            source = operation.input_value(0)
+            # Two layers that read one tensor on the same grid share one quantizer.
+            key = (source.get_node().get_name(), source.get_index(), chosen.activation)
+            if key not in inputs:
+                inputs[key] = _input_quantizer(source, chosen.activation)
+            operation.input(0).replace_source_output(inputs[key])
+        operation.input(1).replace_source_output(_weight(operation, chosen))
     copied.validate_nodes_and_infer_types()
     return copied
 
@@ -112,14 +162,45 @@ def call_names(prepared: PreparedModel) -> dict[str, str]:
     }
 
 
+def product_names(prepared: PreparedModel) -> tuple[str, ...]:
+    """Return the dotted names of all products of two activations, in call order."""
+    return tuple(dict.fromkeys(operand.rpartition(".")[0] for operand in prepared.operands))
+
+
+def _name_marks(model: Any, marks: Mapping[str, str]) -> None:
+    found: Counter[str] = Counter()
+    for operation in model.get_ordered_ops():
+        name = _module_of(operation)
+        if operation.get_type_name() == "Clamp" and name in marks:
+            output = marks[name]
+            found[output] += 1
+            again = f"@{found[output]}" if found[output] > 1 else ""
+            operation.set_friendly_name(f"{MARK_PREFIX}{output}{again}")
+    missing = set(marks.values()) - set(found)
+    if missing:
+        raise InputError(
+            f"openvino: the output of module {min(missing)!r} is not found in the converted graph"
+        )
+
+
+def _module_of(operation: Any) -> str:
+    """Return the dotted name of the module that an operation of a converted graph comes from."""
+    return operation.get_friendly_name().removeprefix(MODULE_PREFIX).split("/")[0]
+
+
 def _name_layers(model: Any, prepared: PreparedModel) -> None:
     expected = {layer.name: layer.calls for layer in prepared.layers}
+    products = product_names(prepared)
     found: dict[str, int] = dict.fromkeys(expected, 0)
     for operation in model.get_ordered_ops():
         if operation.get_type_name() not in MULTIPLYING_OPS:
             continue
         friendly = operation.get_friendly_name()
-        name = friendly.removeprefix(MODULE_PREFIX).split("/")[0]
+        name = _module_of(operation)
+        if name in products:
+            # Its operands come from marks; as a float product it stays what it is.
+            operation.set_friendly_name(name)
+            continue
         if not friendly.startswith(MODULE_PREFIX) or name not in found:
             raise InputError(
                 f"openvino: operation {friendly!r} belongs to no layer of the prepared model, so "
@@ -168,30 +249,32 @@ def _input_quantizer(source: Any, activation: ActivationParameters) -> Any:
     ops = openvino.opset13
     scale = np.float32(activation.scale)
     scheme = activation.scheme
-    # Codes of the 256-level grid run from `qmin`, so `zero_point` means the same on both.
-    low = (scheme.qmin - activation.zero_point) * scale
-    high = (scheme.qmin + LEVELS - 1 - activation.zero_point) * scale
+    # On the 256-level grid the codes and the zero point stand for the same reals.
+    first = -LEVELS // 2 if scheme.symmetric else 0
+    low = (first - activation.zero_point) * scale
+    high = (first + LEVELS - 1 - activation.zero_point) * scale
     if scheme.qmax - scheme.qmin + 1 < LEVELS:
+        bottom = (scheme.qmin - activation.zero_point) * scale
         top = (scheme.qmax - activation.zero_point) * scale
-        source = ops.clamp(source, float(low), float(top)).output(0)
+        source = ops.clamp(source, float(bottom), float(top)).output(0)
     low, high = ops.constant(np.float32(low)), ops.constant(np.float32(high))
     return ops.fake_quantize(source, low, high, low, high, LEVELS).output(0)
 
 
-def _weight(name: str, operation: Any, layer: LayerParameters) -> Any:
+def _weight(operation: Any, layer: LayerParameters) -> Any:
     openvino = import_openvino()
     ops = openvino.opset13
-    weight = layer.weight
-    if not weight.scheme.symmetric:
-        raise InputError(f"openvino: layer {name!r} has asymmetric weights; use symmetric ones")
+    codes, zero_point = layer.weight.centered()
     shape = tuple(operation.input_value(1).get_shape())
-    codes, scale = weight.codes, weight.scale
-    if _is_transposed(operation):
-        codes, steps = codes.T, scale.reshape(1, -1)
-    elif operation.get_type_name() == "GroupConvolution":
-        steps = scale.reshape(*shape[:2], *[1] * (len(shape) - 2))
-    else:
-        steps = scale.reshape(-1, *[1] * (len(shape) - 1))
-    constant = ops.constant(np.ascontiguousarray(codes.reshape(shape)))
-    real = ops.convert(constant, np.float32)
-    return ops.multiply(real, ops.constant(np.ascontiguousarray(steps))).output(0)
+
+    def per_channel(values: np.ndarray) -> Any:
+        if _is_transposed(operation):
+            return ops.constant(np.ascontiguousarray(values.reshape(1, -1)))
+        channels = shape[:2] if operation.get_type_name() == "GroupConvolution" else shape[:1]
+        return ops.constant(values.reshape(*channels, *[1] * (len(shape) - len(channels))))
+
+    codes = codes.T if _is_transposed(operation) else codes
+    real = ops.convert(ops.constant(np.ascontiguousarray(codes.reshape(shape))), np.float32)
+    if zero_point is not None:
+        real = ops.subtract(real, per_channel(zero_point.astype(np.float32)))
+    return ops.multiply(real, per_channel(layer.weight.scale)).output(0)

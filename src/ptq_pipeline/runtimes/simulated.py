@@ -18,6 +18,7 @@ from ptq_pipeline.ptq import (
     QParams,
     QuantizationParameters,
     fake_quantize,
+    overridden,
 )
 
 
@@ -95,14 +96,19 @@ class SimulatedRuntime:
         Raises:
             InputError: the parameters are of other layers than the model.
         """
-        module = copy.deepcopy(prepared.module).to(self.device)
         if parameters is not None:
             require_same_layers(prepared, parameters)
+            prepared = overridden(prepared, parameters.overrides)
+        module = copy.deepcopy(prepared.module).to(self.device)
+        if parameters is not None:
             for name, layer in parameters.layers.items():
                 child = module.get_submodule(name)
                 weight = torch.from_numpy(layer.weight.dequantized()).to(self.device)
                 child.weight = nn.Parameter(weight, requires_grad=False)
-                child.register_forward_pre_hook(_input_quantizer(layer.activation))
+                if layer.activation is not None:
+                    child.register_forward_pre_hook(_input_quantizer(layer.activation))
+            for name, activation in parameters.outputs.items():
+                module.get_submodule(name).register_forward_hook(_output_quantizer(activation))
         return SimulatedPredictor(module, self.device)
 
 
@@ -123,7 +129,7 @@ def require_same_layers(prepared: PreparedModel, parameters: QuantizationParamet
     """Check that the parameters are of this model.
 
     Raises:
-        InputError: a layer is missing, unknown, or has a weight of another shape.
+        InputError: a layer or operand is missing or unknown, or has a weight of another shape.
     """
     wanted = {layer.name: layer.weight_shape for layer in prepared.layers}
     given = {name: layer.weight.codes.shape for name, layer in parameters.layers.items()}
@@ -133,17 +139,37 @@ def require_same_layers(prepared: PreparedModel, parameters: QuantizationParamet
                 f"quantization parameters do not fit the model: layer {name!r} has weight shape "
                 f"{wanted.get(name)} in the model and {given.get(name)} in the parameters"
             )
+    modules = dict(prepared.module.named_modules())
+    for name in (*prepared.operands, *parameters.outputs):
+        if name not in modules or name not in parameters.outputs:
+            raise InputError(
+                f"quantization parameters do not fit the model: the output of module {name!r} is "
+                f"quantized in one of them only"
+            )
 
 
 def _input_quantizer(activation: ActivationParameters) -> Any:
-    # Kept on the CPU: torch's kernel takes step and zero point as plain numbers.
-    qparams = QParams(
-        torch.tensor(activation.scale, dtype=torch.float32),
-        torch.tensor(activation.zero_point, dtype=torch.int32),
-        activation.scheme,
-    )
+    qparams = _qparams(activation)
 
     def hook(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return fake_quantize(args[0], qparams), *args[1:]
 
     return hook
+
+
+def _output_quantizer(activation: ActivationParameters) -> Any:
+    qparams = _qparams(activation)
+
+    def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return fake_quantize(output, qparams)
+
+    return hook
+
+
+def _qparams(activation: ActivationParameters) -> QParams:
+    # Kept on the CPU: torch's kernel takes step and zero point as plain numbers.
+    return QParams(
+        torch.tensor(activation.scale, dtype=torch.float32),
+        torch.tensor(activation.zero_point, dtype=torch.int32),
+        activation.scheme,
+    )
