@@ -1,0 +1,125 @@
+"""The report in a real browser: nothing fetched, no error, no text that overflows.
+
+Needs Chromium (Debian: ``apt-get install chromium``). Continuous integration sets
+``REQUIRE_BROWSER=1``, which turns a missing browser from a skipped test into a failure.
+"""
+
+import os
+import shutil
+
+import pytest
+
+from ptq_pipeline.reporting.page import render_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SWITCHES = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+]  # fmt: skip
+WIDTHS = [390, 1440]
+
+# Elements that stick out of the page, or whose text is cut, without a scrolling ancestor.
+OVERFLOWING = """() => {
+  const scrolls = e => { for (let n = e.parentElement; n; n = n.parentElement)
+    { if (['auto', 'scroll'].includes(getComputedStyle(n).overflowX)) return true; } return false; };
+  const found = [];
+  if (document.documentElement.scrollWidth > window.innerWidth + 1) found.push('the page itself');
+  for (const e of document.querySelectorAll('body *')) {
+    const box = e.getBoundingClientRect();
+    if (box.width && !scrolls(e) && box.right > window.innerWidth + 1)
+      found.push(e.tagName + '#' + e.id + '.' + e.className + ': ' + e.textContent.slice(0, 40));
+  }
+  return found.slice(0, 5);
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        if os.environ.get("REQUIRE_BROWSER") == "1":
+            pytest.fail("REQUIRE_BROWSER=1 but there is no chromium: apt-get install chromium")
+        pytest.skip("no chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def report(inputs, options, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(render_report(inputs, options), encoding="utf-8")
+    return path
+
+
+def opened(browser, report, width, **options):
+    """Return the page, every address it asked for and every message on its console."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+    page = context.new_page()
+    asked, said = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(report.as_uri())
+    return page, asked, said
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_fetched_nothing_complains_nothing_overflows(browser, report, width):
+    page, asked, said = opened(browser, report, width)
+    try:
+        assert [a for a in asked if not a.startswith("data:")] == [report.as_uri()]
+        assert said == []
+        assert page.evaluate(OVERFLOWING) == []
+    finally:
+        page.context.close()
+
+
+def test_the_check_of_overflow_can_fail(browser, report):
+    page, _, _ = opened(browser, report, 390)
+    try:
+        page.evaluate("document.body.insertAdjacentHTML('beforeend', '<p><nobr>x</nobr></p>')")
+        page.evaluate("document.querySelector('nobr').textContent = 'x'.repeat(200)")
+        assert page.evaluate(OVERFLOWING) != []
+    finally:
+        page.context.close()
+
+
+def test_without_javascript_the_tables_are_still_there(browser, report):
+    page, _, _ = opened(browser, report, 1440, java_script_enabled=False)
+    try:
+        assert page.locator("table").count() > 3
+        assert page.locator("table tbody tr").first.is_visible()
+    finally:
+        page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_keep_their_contrast(browser, report, scheme):
+    page, _, _ = opened(browser, report, 1440, color_scheme=scheme)
+    try:
+        ratio = page.evaluate(CONTRAST)
+        assert ratio >= 4.5, f"{scheme}: contrast of body text {ratio:.1f}, WCAG AA asks for 4.5"
+    finally:
+        page.context.close()
+
+
+# Relative luminance and contrast by WCAG 2.1, smallest over paragraphs and table cells.
+CONTRAST = """() => {
+  const rgb = text => text.match(/[\\d.]+/g).map(Number);
+  const light = c => { const [r, g, b] = c.slice(0, 3).map(v => { v /= 255;
+    return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const ground = e => { for (let n = e; n; n = n.parentElement) {
+    const c = rgb(getComputedStyle(n).backgroundColor);
+    if (c.length < 4 || c[3] > 0.99) return c; } return [255, 255, 255]; };
+  let least = 21;
+  for (const e of document.querySelectorAll('p, td, th, li, h1, h2, h3, figcaption')) {
+    if (!e.textContent.trim() || !e.getBoundingClientRect().width) continue;
+    const [a, b] = [light(rgb(getComputedStyle(e).color)), light(ground(e))];
+    least = Math.min(least, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05));
+  }
+  return least;
+}"""
