@@ -21,7 +21,8 @@ WIDTHS = [390, 1440]
 # Elements that stick out of the page, or whose text is cut, without a scrolling ancestor.
 OVERFLOWING = """() => {
   const scrolls = e => { for (let n = e.parentElement; n; n = n.parentElement)
-    { if (['auto', 'scroll'].includes(getComputedStyle(n).overflowX)) return true; } return false; };
+    { if (['auto', 'scroll'].includes(getComputedStyle(n).overflowX)) return true; }
+    return false; };
   const found = [];
   if (document.documentElement.scrollWidth > window.innerWidth + 1) found.push('the page itself');
   for (const e of document.querySelectorAll('body *')) {

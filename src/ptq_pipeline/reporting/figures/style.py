@@ -18,7 +18,7 @@ MUTED = "#566273"
 LINE = "#d5dbe3"
 PAPER = "#fefefe"
 SERIES = "#0072b2"
-HARM = "#c44e00"
+HARM = "#b84900"
 LIMIT = "#7a4b94"
 
 STYLE: dict[str, Any] = {
