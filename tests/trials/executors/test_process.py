@@ -34,7 +34,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_run_again(study, expected, mo
         give(worker, spec)
 
     monkeypatch.setattr(module._Worker, "give", give_and_kill)
-    got = study.predictions("killed", ProcessExecutor(2))
+    got = study.predictions("killed-process", ProcessExecutor(2))
     assert len(killed) == 1
     assert "died (exit code -9)" in caplog.text
     for one, other in zip(got, expected, strict=True):
