@@ -138,6 +138,8 @@ def test_interrupted_it_exits_130_and_resumes_to_the_same_bytes(project, tmp_pat
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "the same command goes on from there" in output
+    # The report shows the parameters, and where trials run is one of them.
+    small.change("quantization", executor={"kind": "serial"})
     code, output = small.run()
     assert code == 0, output
     assert_same(small.reproducible_files(), finished[2])

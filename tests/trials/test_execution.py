@@ -106,5 +106,5 @@ def test_a_refused_quantization_is_a_failed_trial_and_is_not_kept(runner, images
 
 
 def test_other_errors_are_not_swallowed(runner, images, evaluation):
-    with pytest.raises((TypeError, ValueError, RuntimeError)):
+    with pytest.raises((TypeError, ValueError, RuntimeError, IndexError)):
         runner.run("wrong", images[:, :, :, :0], evaluation)

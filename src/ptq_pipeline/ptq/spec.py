@@ -78,6 +78,14 @@ class MethodSpec:
                 raise InputError(f"method: {key}: {error}") from None
 
     @property
+    def reducible(self) -> bool:
+        """Whether activations follow from the float model's statistics of single images alone.
+
+        Then no draw needs a forward pass of its own, see `ptq_pipeline.ptq.image_statistics`.
+        """
+        return True
+
+    @property
     def weight_scheme(self) -> IntegerScheme:
         """Signed integers of the weights."""
         return IntegerScheme(self.weight_bits, symmetric=True)

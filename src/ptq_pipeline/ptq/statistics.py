@@ -142,7 +142,7 @@ def collect_ranges(prepared: PreparedModel, batches: Batches) -> dict[str, Range
         low, high = torch.aminmax(values)
         partial.setdefault(name, []).append((low, high, values.numel()))
 
-    _observe_inputs(prepared, batches, observe)
+    observe_inputs(prepared, batches, observe)
     found: dict[str, RangeStatistics] = {}
     for name, parts in partial.items():
         low = float(torch.stack([part[0] for part in parts]).min())
@@ -176,10 +176,10 @@ def collect_histograms(
 
     def observe(name: str, values: Tensor) -> None:
         grid = grids[name]
-        hits = _count(values, grid)
+        hits = count_values(values, grid)
         counts[name] = counts[name] + hits if name in counts else hits
 
-    _observe_inputs(prepared, batches, observe)
+    observe_inputs(prepared, batches, observe)
     found = {
         name: HistogramStatistics(grids[name], hits.cpu().numpy()) for name, hits in counts.items()
     }
@@ -211,7 +211,7 @@ def collect_statistics(
     return {name: replace(s, histogram=counted[name]) for name, s in statistics.items()}
 
 
-def _count(values: Tensor, grid: HistogramGrid) -> Tensor:
+def count_values(values: Tensor, grid: HistogramGrid) -> Tensor:
     """Return int64 ``(bins,)``; what lies outside the grid counts in the outermost bins."""
     end = grid.low + grid.width * grid.bins
     counts = torch.zeros(grid.bins, dtype=torch.int64, device=values.device)
@@ -227,7 +227,7 @@ def _iterate(batches: Batches) -> Iterator[Tensor]:
     yield from batches() if callable(batches) else batches
 
 
-def _observe_inputs(
+def observe_inputs(
     prepared: PreparedModel, batches: Batches, observe: Callable[[str, Tensor], None]
 ) -> None:
     """Call ``observe(name, input)`` for each layer or operand that shares no other's input."""

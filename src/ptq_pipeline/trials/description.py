@@ -57,6 +57,7 @@ def describe(workload: Workload, scratch: Path) -> dict[str, Any]:
             for key, evaluation in workload.evaluations.items()
         },
         "sets": _reference_all(workload.sets, scratch, root),
+        "statistics": _statistics(workload, root),
     }
     return {"key": canonical_hash(content), **content}
 
@@ -98,7 +99,22 @@ def open_workload(description: Mapping[str, Any], root: Path | None = None) -> W
         },
         {name: _open_array(ref, root, opened) for name, ref in description["sets"].items()},
         description["batch_size"],
+        *_open_statistics(description["statistics"], root),
     )
+
+
+def _statistics(workload: Workload, root: Path) -> dict[str, Any] | None:
+    """Return where statistics of single images are, and their grids when trials read histograms.
+
+    A worker that does not have these files computes what it needs; it comes to the same numbers.
+    """
+    if workload.statistics_folder is None or workload.statistics is None:
+        return None
+    grids = workload.statistics.fixed_grids
+    return {
+        "folder": _portable(workload.statistics_folder, root),
+        "grids": None if grids is None else [[g.low, g.width, g.bins] for g in grids],
+    }
 
 
 def _reference_all(
@@ -140,6 +156,19 @@ def array_hash(array: np.ndarray) -> str:
     for start in range(0, len(array), rows):
         digest.update(np.ascontiguousarray(array[start : start + rows]).data)
     return digest.hexdigest()
+
+
+def _open_statistics(statistics: Mapping[str, Any] | None, root: Path) -> tuple[Any, ...]:
+    """Return folder, pool and grids of a workload."""
+    from ptq_pipeline.ptq.statistics import HistogramGrid
+
+    if statistics is None:
+        return None, None, None
+    grids = statistics["grids"]
+    return (
+        *(root / statistics["folder"], None),
+        None if grids is None else [HistogramGrid(*grid) for grid in grids],
+    )
 
 
 def _portable(path: Path, root: Path) -> str:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +19,12 @@ from ptq_pipeline.trials.workload import Predictions, TrialOutcome, Workload
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import PreparedModel, QuantizationParameters, WeightParameters
+    from ptq_pipeline.ptq.image_statistics import ImageRows
     from ptq_pipeline.runtimes import Runtime
 
 log = logging.getLogger(__name__)
+
+STATISTICS = "statistics"
 
 __all__ = ["Predictions", "TrialOutcome", "TrialRequest", "TrialRunner"]
 
@@ -55,6 +59,10 @@ class TrialRunner:
         image_shape: ``(C, H, W)`` of the stored images.
         batch_size: images per inference.
         executor: where trials run; in this process when left out.
+        statistics: whether draws are calibrated from statistics of single images, which are kept
+            beside the results; forward passes for each draw when False.
+        pool: uint8 images that the histograms of these statistics cover; without them, methods
+            that read histograms make forward passes.
     """
 
     def __init__(
@@ -67,12 +75,19 @@ class TrialRunner:
         image_shape: tuple[int, int, int],
         batch_size: int = 250,
         executor: Executor | None = None,
+        statistics: bool = True,
+        pool: "np.ndarray | ImageRows | None" = None,
     ) -> None:
         self.method = method
         self.store = store
         self.shifts = shifts
         self.executor = executor or SerialExecutor()
-        self.workload = Workload(model, runtime, image_shape, batch_size=batch_size)
+        self.workload = Workload(
+            *(model, runtime, image_shape),
+            batch_size=batch_size,
+            statistics_folder=store.root / STATISTICS if statistics else None,
+            pool=pool,
+        )
 
     @property
     def model(self) -> FloatModel:
@@ -106,7 +121,12 @@ class TrialRunner:
             shifts={name: self.shifts[name] for name in evaluation.arrays},
             runtime=self.runtime.description(),
             engine=ENGINE_VERSION,
+            statistics=None if calibration_set is None else self._grid_id,
         )
+
+    @cached_property
+    def _grid_id(self) -> str | None:
+        return self.workload.grid_id(self.method)
 
     def quantize(self, images: np.ndarray) -> "QuantizationParameters":
         """Quantize with uint8 calibration images ``(n, C, H, W)``."""
@@ -174,6 +194,7 @@ class TrialRunner:
                 self.workload.sets[request.set_id] = request.images
         if not missing:
             return
+        self.workload.collect(missing.values())
         with closing(executor.map(self.workload, list(missing.values()))) as outcomes:
             for outcome in outcomes:
                 self._keep(outcome)

@@ -23,6 +23,8 @@ class TrialSpec:
         shifts: name and options of every shift, in the order of evaluation.
         runtime: name, version, threads and CPU flags of what executes the model.
         engine: version of the quantization engine.
+        statistics: hash of the grid that activations were counted on, where it is shared by all
+            draws and so decides about their ranges; left out of the JSON form when there is none.
     """
 
     model: str
@@ -32,6 +34,7 @@ class TrialSpec:
     shifts: Mapping[str, Mapping[str, Any]]
     runtime: Mapping[str, Any]
     engine: str
+    statistics: str | None = None
 
     @cached_property
     def trial_id(self) -> str:
@@ -40,7 +43,10 @@ class TrialSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain dictionaries."""
-        return asdict(self)
+        content = asdict(self)
+        if self.statistics is None:
+            del content["statistics"]
+        return content
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "TrialSpec":

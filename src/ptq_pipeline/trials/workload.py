@@ -1,9 +1,10 @@
 """What the trials of one study share, and the pure function from a trial's spec to its result."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,14 @@ from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.spec import TrialSpec
 
 if TYPE_CHECKING:
-    from ptq_pipeline.ptq import PreparedModel, QuantizationParameters, WeightParameters
+    from ptq_pipeline.ptq import (
+        MethodSpec,
+        PreparedModel,
+        QuantizationParameters,
+        WeightParameters,
+    )
+    from ptq_pipeline.ptq.image_statistics import ImageRows, ImageStatistics
+    from ptq_pipeline.ptq.statistics import HistogramGrid
     from ptq_pipeline.runtimes import Runtime
 
 log = logging.getLogger(__name__)
@@ -52,6 +60,10 @@ class Workload:
         evaluations: by fingerprint.
         sets: uint8 calibration images ``(n, C, H, W)`` by id of the set.
         batch_size: images per inference.
+        statistics_folder: where statistics of single images are kept; None calibrates every draw by
+            forward passes of its own.
+        pool: uint8 images that fix the grids of the histograms.
+        grids: these grids, where another process has fixed them.
     """
 
     model: FloatModel
@@ -60,6 +72,9 @@ class Workload:
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
     sets: dict[str, np.ndarray] = field(default_factory=dict)
     batch_size: int = 250
+    statistics_folder: Path | None = None
+    pool: "np.ndarray | ImageRows | None" = None
+    grids: "Sequence[HistogramGrid] | None" = None
     _weights: dict[str, "Mapping[str, WeightParameters]"] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -81,13 +96,79 @@ class Workload:
             self._weights[key] = quantize_weights(self.prepared, MethodSpec.from_json(method))
         return self._weights[key]
 
+    @cached_property
+    def statistics(self) -> "ImageStatistics | None":
+        """Statistics of single images, or None when calibration makes its own passes."""
+        from ptq_pipeline.ptq.image_statistics import ImageStatistics
+
+        if self.statistics_folder is None:
+            return None
+        found = ImageStatistics(
+            *(self.statistics_folder, self.model.fingerprint, self.prepared),
+            *(self.model.preprocessing, self.pool, self.grids),
+        )
+        if found.separable():
+            return found
+        log.warning(
+            "the model mixes the images of a batch, so statistics of single images cannot be used; "
+            "every draw is calibrated by forward passes of its own"
+        )
+        return None
+
+    def reduces(self, method: "MethodSpec") -> bool:
+        """Whether draws of this method are calibrated from statistics of single images."""
+        return (
+            method.reducible
+            and self.statistics is not None
+            and not (method.activation_range.needs_histogram and self.pool is self.grids is None)
+        )
+
+    def grid_id(self, method: Mapping[str, Any]) -> str | None:
+        """Return what the shared grid adds to a trial's identity, or None."""
+        from ptq_pipeline.ptq import MethodSpec
+
+        parsed = MethodSpec.from_json(method)
+        if not parsed.activation_range.needs_histogram or not self.reduces(parsed):
+            return None
+        assert self.statistics is not None
+        return self.statistics.grid_id
+
+    def collect(self, specs: Iterable[TrialSpec]) -> None:
+        """Compute the statistics of all images that these trials will need, each one once."""
+        from ptq_pipeline.ptq import MethodSpec
+        from ptq_pipeline.ptq.image_statistics import StatisticsError
+
+        ranges: dict[str, np.ndarray] = {}
+        histograms: dict[str, np.ndarray] = {}
+        for spec in specs:
+            if spec.method is None or spec.calibration_set is None:
+                continue
+            method = MethodSpec.from_json(spec.method)
+            if self.reduces(method):
+                kind = histograms if method.activation_range.needs_histogram else ranges
+                kind[spec.calibration_set] = np.asarray(self.sets[spec.calibration_set])
+        if self.statistics is None:
+            return
+        try:
+            self.statistics.add(list(ranges.values()))
+            self.statistics.add(list(histograms.values()), histograms=bool(histograms))
+        except StatisticsError as error:
+            # The trials whose images are at fault will say so, each for itself.
+            log.warning("statistics of the calibration images are incomplete: %s", error)
+
     def quantize(self, method: Mapping[str, Any], images: np.ndarray) -> "QuantizationParameters":
         """Quantize with uint8 calibration images ``(n, C, H, W)``."""
-        from ptq_pipeline.ptq import MethodSpec, calibrate
+        from ptq_pipeline.ptq import MethodSpec, activations_from, calibrate, combine
         from ptq_pipeline.ptq.calibration import as_tensor_batches
 
-        batches = as_tensor_batches(self.model.preprocessing(np.asarray(images)))
-        return calibrate(self.prepared, batches, MethodSpec.from_json(method), self.weights(method))
+        parsed, images = MethodSpec.from_json(method), np.asarray(images)
+        weights = self.weights(method)
+        if len(images) and self.reduces(parsed):
+            assert self.statistics is not None
+            found = self.statistics.reduce(images, parsed.activation_range.needs_histogram)
+            return combine(weights, activations_from(found, parsed, self.prepared.operands))
+        batches = as_tensor_batches(self.model.preprocessing(images))
+        return calibrate(self.prepared, batches, parsed, weights)
 
     def run(self, spec: TrialSpec) -> TrialOutcome:
         """Run one trial; a quantization that the engine refuses is a failed trial, not an error.

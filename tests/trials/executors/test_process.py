@@ -81,8 +81,10 @@ def test_a_model_without_a_file_cannot_go_to_another_process(study):
 
 def test_an_unexpected_error_in_a_worker_comes_with_its_traceback(study):
     wrong = replace(study.requests[0], set_id="wrong", images=study.images[:, :, :, :0])
+    runner = study.runner("crash", ProcessExecutor(1))
+    runner.workload.statistics_folder = None
     with pytest.raises(InputError, match=r"could not run trial[\s\S]*Traceback"):
-        study.runner("crash", ProcessExecutor(1)).run_all([wrong])
+        runner.run_all([wrong])
 
 
 def test_stopping_early_leaves_no_process_and_keeps_what_is_done(study):

@@ -65,8 +65,12 @@ def run_trials(
     evaluation = build_evaluation(samples, images, stressed, list(shifts.root))
     selection = evaluation.only((evaluation.samples["split"] == "selection").to_numpy())
     shape = images.shape[1:]
-    runner = _runner(model, parameters.method, parameters.runtime, store, shifts.root, shape)
-    runner.executor = build_executor(**parameters.executor.model_dump())
+    runner = _runner(
+        *(model, parameters.method, parameters.runtime, store, shifts.root, shape),
+        executor=build_executor(**parameters.executor.model_dump()),
+        statistics=parameters.statistics == "shared",
+        pool=_pool(samples, images),
+    )
     reference = runner.run(None, None, evaluation)
     wanted = list(index[index["valid"] | (index["role"] != "evidence")].itertuples(index=False))
     requests = [
@@ -95,6 +99,13 @@ def run_trials(
     )
 
 
+def _pool(samples: pd.DataFrame, images: np.ndarray) -> Any:
+    from ptq_pipeline.ptq.image_statistics import ImageRows
+
+    rows = samples.loc[samples["split"] == "pool", "sample_id"].sort_values()
+    return ImageRows(images, rows.to_numpy())
+
+
 def _runner(
     model: FloatModel,
     method: dict[str, Any],
@@ -102,11 +113,14 @@ def _runner(
     store: TrialStore,
     shifts: dict[str, dict[str, Any]],
     image_shape: tuple[int, int, int],
+    **options: Any,
 ) -> TrialRunner:
     from ptq_pipeline.runtimes import build_runtime
 
     built = build_runtime(runtime.name, **runtime.options)
-    return TrialRunner(model, method, built, store, shifts, image_shape, runtime.batch_size)
+    return TrialRunner(
+        model, method, built, store, shifts, image_shape, runtime.batch_size, **options
+    )
 
 
 def _trial_row(entry: Any, outcome: TrialOutcome, runtime: str) -> dict[str, Any]:

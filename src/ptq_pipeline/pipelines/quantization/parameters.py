@@ -89,6 +89,7 @@ class QuantizationParameters(BaseModel):
     runtime: RuntimeParameters = Field(discriminator="name")
     parity_draws: int = Field(default=1, ge=0)
     executor: ExecutorParameters = ExecutorParameters()
+    statistics: Literal["shared", "direct"] = "shared"
 
     @field_validator("method")
     @classmethod

@@ -1,0 +1,395 @@
+"""Statistics of single images, computed once and reduced for any calibration set.
+
+A draw's ranges are the smallest and largest of its images' ranges, and its histogram is the sum of
+theirs, so one pass over the pool serves every draw, strategy, bit-width and range estimator. Images
+are known by their pixels: augmented ones are further rows, and an image in many draws is one row.
+
+Ranges are exact: they equal those of a pass over the set bit for bit. Histograms need one grid for
+all sets; it covers the pool instead of the set, so it is coarser by the ratio of the two ranges.
+What is no reduction of single images (methods behind a quantized prefix, moving averages, learned
+rounding) keeps its forward passes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.files import replacing
+from ptq_pipeline.provenance import cpu_flags
+from ptq_pipeline.ptq.preparation import PreparedModel
+from ptq_pipeline.ptq.spec import ENGINE_VERSION
+from ptq_pipeline.ptq.statistics import (
+    DEFAULT_BINS,
+    HistogramGrid,
+    HistogramStatistics,
+    InputStatistics,
+    RangeStatistics,
+    count_values,
+    observe_inputs,
+)
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+# Kernels choose their order of summation by the size of the batch, above all for single images:
+# every batch has this one, the last is filled up.
+BATCH = 32
+KEY_BYTES, DIGEST_BYTES = 16, 32
+# Images per file: what a killed run may lose.
+SEGMENT = 4096
+Preprocess = Callable[[np.ndarray], np.ndarray]
+
+
+class StatisticsError(InputError):
+    """The model's values on an image cannot be used."""
+
+
+class ImageStatistics:
+    """Rows of statistics by image, in memory-mapped files that only grow.
+
+    Each `add` writes one segment: the keys of its images beside their rows. Segments are written
+    atomically and never changed, so a killed run loses the segment at hand.
+
+    Args:
+        folder: where the files of all models stand.
+        model: fingerprint of the float model and its preprocessing.
+        prepared: the folded model.
+        preprocess: from uint8 to float32 images.
+        grid_images: uint8 images whose ranges fix the grids of the histograms, normally the pool;
+            range estimators that read histograms need them or ``grids``.
+        grids: the grid of each place, where another process has fixed them.
+        bins: bins of each histogram.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: str,
+        prepared: PreparedModel,
+        preprocess: Preprocess,
+        grid_images: np.ndarray | ImageRows | None = None,
+        grids: Sequence[HistogramGrid] | None = None,
+        bins: int = DEFAULT_BINS,
+    ) -> None:
+        self.prepared = prepared
+        self.preprocess = preprocess
+        self.grid_images = grid_images
+        self.bins = bins
+        self.places = [n for n, reader in prepared.first_readers.items() if n == reader]
+        self.identity = {
+            "schema_version": SCHEMA_VERSION,
+            "model": model,
+            "engine": ENGINE_VERSION,
+            "torch": str(torch.__version__),
+            "threads": torch.get_num_threads(),
+            "cpu_flags": cpu_flags(),
+            "places": self.places,
+        }
+        self.folder = folder / canonical_hash(self.identity)[:16]
+        self._ranges = _Table(self.folder, "ranges", (len(self.places), 2), np.float32)
+        self._counts: np.ndarray | None = None
+        self._histograms: _Table | None = None
+        self._grids = None if grids is None else list(grids)
+
+    @property
+    def grids(self) -> list[HistogramGrid]:
+        """The grid of each place, over the ranges of `grid_images`.
+
+        Raises:
+            InputError: there are no `grid_images`.
+        """
+        if self._grids is None:
+            if self.grid_images is None:
+                raise InputError("histograms of single images need a pool that fixes their grid")
+            self._add_ranges([self.grid_images])
+            low, high = self._extremes(image_keys(self.grid_images))
+            self._grids = [
+                HistogramGrid.covering(RangeStatistics(float(a), float(b), 0), self.bins)
+                for a, b in zip(low, high, strict=True)
+            ]
+        return self._grids
+
+    @property
+    def fixed_grids(self) -> list[HistogramGrid] | None:
+        """The grids when something has asked for them, or else None."""
+        return self._grids
+
+    @property
+    def grid_id(self) -> str:
+        """Hash of the grids: results that read histograms depend on it."""
+        return canonical_hash([[g.low, g.width, g.bins] for g in self.grids])[:16]
+
+    @property
+    def values_per_image(self) -> np.ndarray:
+        """How many values each place has per image, int64 ``(places,)``."""
+        if self._counts is None:
+            found = dict.fromkeys(self.places, 0)
+
+            def observe(name: str, values: Tensor) -> None:
+                found[name] += values.numel() // 2
+
+            example = torch.zeros(2, *self.prepared.input_shape)
+            observe_inputs(self.prepared, [example], observe)
+            self._counts = np.array([found[name] for name in self.places], np.int64)
+        return self._counts
+
+    def separable(self) -> bool:
+        """Whether each image's inputs can be told apart in a batch, and do not depend on it.
+
+        Layers that see the batch elsewhere than in the first dimension, or mix images, cannot be
+        reduced; a permuted batch of noise shows it.
+        """
+        noise = np.random.default_rng(0).integers(0, 256, (BATCH, *self.prepared.input_shape))
+        images = noise.astype(np.uint8)
+        order = np.random.default_rng(1).permutation(BATCH)
+        try:
+            first, second = self._range_rows(images), self._range_rows(images[order])
+        except RuntimeError:
+            return False
+        return bool(np.array_equal(first[order], second))
+
+    def add(self, sets: Sequence[np.ndarray | ImageRows], histograms: bool = False) -> None:
+        """Compute the rows of those images that have none yet.
+
+        Args:
+            sets: uint8 arrays ``(n, C, H, W)``.
+            histograms: whether their histograms are needed as well.
+
+        Raises:
+            StatisticsError: a layer's input is not finite.
+            InputError: the file does not fit on the disk.
+        """
+        self._add_ranges(sets)
+        if histograms:
+            self._table_of_histograms().extend(sets, self._histogram_rows)
+
+    def reduce(self, images: np.ndarray, histograms: bool = False) -> dict[str, InputStatistics]:
+        """Return the statistics of a calibration set from the rows of its images.
+
+        Args:
+            images: uint8 ``(n, C, H, W)``; rows that are missing are computed.
+            histograms: whether to return histograms as well.
+        """
+        self.add([images], histograms)
+        keys = image_keys(images)
+        low, high = self._extremes(keys)
+        counts = self.values_per_image * len(images)
+        found = {
+            name: InputStatistics(RangeStatistics(float(low[i]), float(high[i]), int(counts[i])))
+            for i, name in enumerate(self.places)
+        }
+        if histograms:
+            summed = np.zeros((len(self.places), self.bins), np.int64)
+            for row in self._table_of_histograms().rows(keys):
+                summed += row
+            found = {
+                name: InputStatistics(found[name].ranges, HistogramStatistics(grid, summed[i]))
+                for i, (name, grid) in enumerate(zip(self.places, self.grids, strict=True))
+            }
+        return {name: found[reader] for name, reader in self.prepared.first_readers.items()}
+
+    def _extremes(self, keys: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.stack(list(self._ranges.rows(keys)))
+        return rows[:, :, 0].min(0), rows[:, :, 1].max(0)
+
+    def _add_ranges(self, sets: Sequence[np.ndarray | ImageRows]) -> None:
+        if not (self.folder / "identity.json").exists():
+            with replacing(self.folder / "identity.json") as scratch:
+                scratch.write_text(json.dumps(self.identity, indent=2, sort_keys=True))
+        self._ranges.extend(sets, self._range_rows)
+
+    def _table_of_histograms(self) -> _Table:
+        if self._histograms is None:
+            # An image has fewer values than 16 bits hold, or 32 bits are taken.
+            kind = np.uint16 if self.values_per_image.max() < 2**16 else np.uint32
+            name = f"histograms-{self.grid_id}"
+            self._histograms = _Table(self.folder, name, (len(self.places), self.bins), kind)
+        return self._histograms
+
+    def _observed(self, batch: np.ndarray, observe: Callable[[str, Tensor], None]) -> None:
+        observe_inputs(self.prepared, [torch.from_numpy(self.preprocess(batch))], observe)
+
+    def _range_rows(self, batch: np.ndarray) -> np.ndarray:
+        """Return float32 ``(n, places, 2)``."""
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+
+        def observe(name: str, values: Tensor) -> None:
+            low, high = torch.aminmax(values.reshape(len(batch), -1), dim=1)
+            if name in found:
+                low = torch.minimum(low, found[name][0])
+                high = torch.maximum(high, found[name][1])
+            found[name] = (low, high)
+
+        self._observed(batch, observe)
+        rows = np.stack([torch.stack(found[n], 1).cpu().numpy() for n in self.places], 1)
+        if not np.isfinite(rows).all():
+            place = self.places[int(np.argwhere(~np.isfinite(rows))[0][1])]
+            raise StatisticsError(
+                f"layer {place!r}: its input holds NaN or infinite values on the calibration "
+                "images; check the weights before this layer and the preprocessing"
+            )
+        return rows
+
+    def _histogram_rows(self, batch: np.ndarray) -> np.ndarray:
+        """Return counts ``(n, places, bins)``."""
+        found = np.zeros((len(batch), len(self.places), self.bins), np.int64)
+        position = {name: i for i, name in enumerate(self.places)}
+
+        def observe(name: str, values: Tensor) -> None:
+            place = position[name]
+            for image, row in enumerate(values.reshape(len(batch), -1)):
+                found[image, place] += count_values(row, self.grids[place]).cpu().numpy()
+
+        self._observed(batch, observe)
+        return found
+
+
+class ImageRows:
+    """Some rows of an array of images that are read when they are looked at.
+
+    Args:
+        images: ``(N, C, H, W)``, may be memory-mapped.
+        rows: int ``(n,)``.
+    """
+
+    def __init__(self, images: np.ndarray, rows: np.ndarray) -> None:
+        self.images, self.rows = images, rows
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.rows)
+
+    def __getitem__(self, position: int | slice) -> np.ndarray:
+        """Return one image, or the images of a slice."""
+        return self.images[self.rows[position]]
+
+
+class _Table:
+    """Rows of one kind by image key, over all segments of a folder.
+
+    A segment is ``<name>.<hash>.rows`` beside ``.keys``, which starts with the SHA-256 of the rows.
+    """
+
+    def __init__(self, folder: Path, name: str, shape: tuple[int, ...], dtype: Any) -> None:
+        self.folder, self.name, self.shape, self.dtype = folder, name, shape, np.dtype(dtype)
+        self._where: dict[bytes, tuple[int, int]] = {}
+        self._segments: list[np.ndarray] = []
+        for path in sorted(folder.glob(f"{name}.*.keys")):
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
+        content = path.read_bytes()
+        digest, keys = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        count, rows = len(keys) // KEY_BYTES, path.with_suffix(".rows")
+        try:
+            mapped = np.memmap(rows, self.dtype, "r", shape=(count, *self.shape))
+            damaged = _digest(mapped) != digest
+        except (OSError, ValueError):
+            damaged = True
+        if damaged:
+            log.warning("statistics '%s' are damaged and are computed again", rows)
+            path.unlink()
+            return
+        for row in range(count):
+            key = keys[row * KEY_BYTES : (row + 1) * KEY_BYTES]
+            self._where[key] = (len(self._segments), row)
+        self._segments.append(mapped)
+
+    def rows(self, keys: Iterable[bytes]) -> Iterator[np.ndarray]:
+        """Yield the row of each image."""
+        for key in keys:
+            segment, row = self._where[key]
+            yield self._segments[segment][row]
+
+    def extend(
+        self, sets: Sequence[np.ndarray | ImageRows], compute: Callable[[np.ndarray], np.ndarray]
+    ) -> None:
+        """Compute and write the rows of the images that have none, a segment at a time."""
+        missing = {
+            key: (images, row)
+            for images in sets
+            for row, key in enumerate(image_keys(images))
+            if key not in self._where
+        }
+        keys = list(missing)
+        per_image = int(np.prod(self.shape)) * self.dtype.itemsize
+        with _enough_space(self.folder / f"{self.name}.rows", len(keys) * per_image):
+            for start in range(0, len(keys), SEGMENT):
+                part = {key: missing[key] for key in keys[start : start + SEGMENT]}
+                self._write(b"".join(part), map(compute, _batches(list(part.values()))))
+
+    def _write(self, keys: bytes, parts: Iterable[np.ndarray]) -> None:
+        left = len(keys) // KEY_BYTES
+        path = self.folder / f"{self.name}.{hashlib.sha256(keys).hexdigest()[:16]}.keys"
+        digest = hashlib.sha256()
+        with (
+            replacing(path.with_suffix(".rows")) as scratch,
+            scratch.open("wb") as stream,
+        ):
+            for part in parts:
+                kept = np.ascontiguousarray(part[:left], self.dtype)
+                stream.write(kept.data)
+                digest.update(kept.data)
+                left -= len(kept)
+        # The keys come last: rows without keys count as absent.
+        with replacing(path) as scratch:
+            scratch.write_bytes(digest.digest() + keys)
+        self._open(path)
+
+
+def _batches(images: list[tuple[np.ndarray | ImageRows, int]]) -> Iterator[np.ndarray]:
+    """Yield uint8 batches of one size; the last one is filled up with its own first image."""
+    for start in range(0, len(images), BATCH):
+        chosen = images[start : start + BATCH]
+        chosen += chosen[:1] * (BATCH - len(chosen))
+        yield np.stack([array[row] for array, row in chosen])
+
+
+def _digest(rows: np.ndarray) -> bytes:
+    digest = hashlib.sha256()
+    for start in range(0, len(rows), SEGMENT // 16):
+        digest.update(np.ascontiguousarray(rows[start : start + SEGMENT // 16]).data)
+    return digest.digest()
+
+
+def image_keys(images: np.ndarray | ImageRows) -> list[bytes]:
+    """Return what each image is known by: the start of the SHA-256 of its pixels."""
+    keys = []
+    for start in range(0, len(images), 1024):
+        part = np.ascontiguousarray(images[start : start + 1024])
+        keys += [hashlib.sha256(image.data).digest()[:KEY_BYTES] for image in part]
+    return keys
+
+
+@contextmanager
+def _enough_space(path: Path, size: int) -> Iterator[None]:
+    """Turn a full disk into an error that names the file and what it needs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    message = (
+        f"no space for the statistics file '{path}': it needs {size / 1e6:.0f} MB and "
+        f"{free / 1e6:.0f} MB are free; make room, or set 'quantization.statistics: direct', which "
+        "keeps none"
+    )
+    if size > free:
+        raise InputError(message)
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(message) from error
+        raise
