@@ -42,6 +42,7 @@ def test_every_field_of_the_contract_is_there_and_the_seal_covers_the_rest() -> 
         "verdict_hash",
         "policy_hash",
         "champion",
+        "obligations",
         "environment",
         "decision_hash",
     }

@@ -1,5 +1,6 @@
-"""Decisions about a model: what was decided, on which evidence, sealed by hashes."""
+"""Decisions about a model, and the versions that were promoted by them, sealed by hashes."""
 
+from ptq_pipeline.registry.baseline import BASELINE_FILE, ChampionBaseline, no_champion
 from ptq_pipeline.registry.decisions import (
     DECISION_SCHEMA_VERSION,
     Decision,
@@ -7,11 +8,42 @@ from ptq_pipeline.registry.decisions import (
     Outcome,
     outcome_of,
 )
+from ptq_pipeline.registry.errors import (
+    ChampionChangedError,
+    RegistryError,
+    ReleaseRefusedError,
+    VerificationError,
+)
+from ptq_pipeline.registry.records import Kind, Record
+from ptq_pipeline.registry.release import ReleaseTerms, excused, note, release, rollback, waive
+from ptq_pipeline.registry.store import Champion, Registry
+from ptq_pipeline.registry.verification import check_version, verify
+from ptq_pipeline.registry.waivers import Waiver
 
 __all__ = [
+    "BASELINE_FILE",
     "DECISION_SCHEMA_VERSION",
+    "Champion",
+    "ChampionBaseline",
+    "ChampionChangedError",
     "Decision",
     "DecisionCandidate",
+    "Kind",
     "Outcome",
+    "Record",
+    "Registry",
+    "RegistryError",
+    "ReleaseRefusedError",
+    "ReleaseTerms",
+    "VerificationError",
+    "Waiver",
+    "check_version",
+    "excused",
+    "no_champion",
+    "note",
     "outcome_of",
+    "release",
+    "rollback",
+    "verify",
+    "waive",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
 
-DECISION_SCHEMA_VERSION = 1
+DECISION_SCHEMA_VERSION = 2
 _VERDICT_SCHEMA_VERSIONS = (1,)
 
 
@@ -74,6 +74,8 @@ class Decision:
         policy_hash: hash of the policy that the verdict was reached under.
         environment: configuration environment of the run; ``release`` accepts ``base`` by default.
         champion: the version that serves today, None when there is none.
+        obligations: what was promised about groups; each has a ``name`` and says whether it is
+            ``touched``.
     """
 
     outcome: Outcome
@@ -84,6 +86,7 @@ class Decision:
     policy_hash: str
     environment: str
     champion: Mapping[str, Any] | None = field(default=None)
+    obligations: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def from_verdict(
@@ -92,6 +95,7 @@ class Decision:
         files: Mapping[str, str],
         environment: str,
         champion: Mapping[str, Any] | None = None,
+        obligations: tuple[Mapping[str, Any], ...] = (),
     ) -> "Decision":
         """Decide by the verdict alone.
 
@@ -100,6 +104,7 @@ class Decision:
             files: SHA-256 of every exported file, by name.
             environment: configuration environment of the run.
             champion: what serves today, None for nothing.
+            obligations: what was promised about groups.
 
         Raises:
             InputError: if the verdict has another schema version or lacks a field.
@@ -122,6 +127,7 @@ class Decision:
                 policy_hash=verdict["policy_hash"],
                 environment=environment,
                 champion=champion,
+                obligations=tuple(obligations),
             )
         except KeyError as error:
             raise InputError(
@@ -138,6 +144,7 @@ class Decision:
             "verdict_hash": self.verdict_hash,
             "policy_hash": self.policy_hash,
             "champion": None if self.champion is None else dict(self.champion),
+            "obligations": [dict(obligation) for obligation in self.obligations],
             "environment": self.environment,
         }
 
@@ -174,6 +181,7 @@ class Decision:
                 policy_hash=content["policy_hash"],
                 environment=content["environment"],
                 champion=content["champion"],
+                obligations=tuple(content["obligations"]),
             )
             seal = content["decision_hash"]
         except (KeyError, TypeError, ValueError) as error:

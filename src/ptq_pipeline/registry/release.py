@@ -1,0 +1,314 @@
+"""The only writers of the registry: release a decision, roll back, grant a waiver."""
+
+import json
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from ptq_pipeline.registry.decisions import Decision, Outcome
+from ptq_pipeline.registry.durable import write_folder
+from ptq_pipeline.registry.errors import (
+    ChampionChangedError,
+    RegistryError,
+    ReleaseRefusedError,
+    VerificationError,
+)
+from ptq_pipeline.registry.records import Kind, Record
+from ptq_pipeline.registry.store import Registry
+from ptq_pipeline.registry.waivers import Waiver, uncovered
+
+DECISION_FILE = "decision.json"
+RECORD_FILE = "record.json"
+
+
+@dataclass(frozen=True)
+class ReleaseTerms:
+    """What a release may do, and what it records about itself.
+
+    Attributes:
+        environments: environments whose decisions are accepted.
+        acknowledged: obligations that somebody took note of, by name (``class: Sandal``).
+        by: who releases.
+        trigger: what caused it, for example ``manual`` or ``drift``.
+        machine: versions, processor and git state.
+        now: the clock; UTC.
+    """
+
+    environments: Collection[str] = ("base",)
+    acknowledged: Collection[str] = ()
+    by: str = ""
+    trigger: str = "manual"
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def release(
+    registry: Registry,
+    decision: Decision,
+    files: Mapping[str, bytes],
+    terms: ReleaseTerms,
+) -> Record:
+    """Make the candidate of a decision the champion.
+
+    The same decision released again changes nothing and returns its record.
+
+    Args:
+        registry: the registry.
+        decision: what was decided; its seal has been checked.
+        files: the candidate's files by name, without its index.
+        terms: what is allowed.
+
+    Returns:
+        The promotion's record.
+
+    Raises:
+        ReleaseRefusedError: the decision is no promotion and no waiver covers it, its environment
+            is not accepted, an obligation is not acknowledged, or it was released earlier and
+            another version serves now.
+        ChampionChangedError: another version became the champion since the decision.
+        VerificationError: the files are not those of the decision, or the log does not hold.
+        RegistryError: the registry is locked or cannot be written.
+    """
+    _check_environment(decision, terms)
+    _check_files(decision, files)
+    with registry.locked() as records:
+        earlier = _released(registry, records, decision)
+        if earlier is not None:
+            return earlier
+        waivers = _check_outcome(decision, registry.waivers(records), _today(records, terms.now))
+        _check_obligations(decision, terms)
+        _check_champion(registry, records, decision)
+        version = f"v{len(registry.promotions(records)) + 1:04d}"
+        content = _promotion(decision, files, terms, version, waivers, registry)
+        record = _next_record(records, Kind.PROMOTION, content, terms.now)
+        folder = registry.folder(version)
+        # No record names it: a process was killed before it wrote one.
+        shutil.rmtree(folder, ignore_errors=True)
+        write_folder(
+            folder,
+            {
+                **files,
+                DECISION_FILE: _json_bytes(decision.to_json()),
+                RECORD_FILE: _json_bytes(record.to_json()),
+            },
+        )
+        _commit(registry, records, record)
+        return record
+
+
+def rollback(
+    registry: Registry, version: str | None, terms: ReleaseTerms, reason: str = ""
+) -> Record:
+    """Make an earlier version the champion again.
+
+    Args:
+        registry: the registry.
+        version: which; None for the one that served before the champion.
+        terms: who and when.
+        reason: why, for the record.
+
+    Returns:
+        The rollback's record.
+
+    Raises:
+        RegistryError: there is no such version, it serves already, or there is none before it.
+        VerificationError: its files do not hold.
+    """
+    from ptq_pipeline.registry.verification import check_version
+
+    with registry.locked() as records:
+        promotions = registry.promotions(records)
+        served = [record.champion for record in records if record.champion is not None]
+        if version is None:
+            before = [each for each in served[:-1] if each != served[-1]]
+            if not before:
+                raise RegistryError("there is no version to roll back to: nothing served before")
+            version = str(before[-1])
+        if version not in promotions:
+            known = ", ".join(promotions) or "none"
+            raise RegistryError(f"version '{version}' does not exist; the versions are {known}")
+        if served[-1] == version:
+            raise RegistryError(f"version {version} is the champion already")
+        check_version(registry, promotions[version])
+        content = {"version": version, "replaces": served[-1], "by": terms.by, "reason": reason}
+        record = _next_record(records, Kind.ROLLBACK, content, terms.now)
+        _commit(registry, records, record)
+        return record
+
+
+def waive(registry: Registry, waiver: Waiver, now: datetime) -> Record:
+    """Record a waiver.
+
+    Raises:
+        RegistryError: it has expired already.
+    """
+    with registry.locked() as records:
+        if waiver.expires < _today(records, now).isoformat():
+            raise RegistryError(
+                f"the waiver expired on {waiver.expires}, before today; it would count for nothing"
+            )
+        record = _next_record(records, Kind.WAIVER, waiver.to_json(), now)
+        registry.log.append(record)
+        return record
+
+
+def note(registry: Registry, content: Mapping[str, Any], now: datetime) -> Record:
+    """Record what moves no champion, such as ``retraining needed``, with its evidence."""
+    with registry.locked() as records:
+        record = _next_record(records, Kind.OUTCOME, content, now)
+        registry.log.append(record)
+        return record
+
+
+def excused(registry: Registry, decision: Decision, now: datetime) -> tuple[bool, list[Waiver]]:
+    """Return whether a decision may be released today, and the waivers that this rests on."""
+    records = registry.log.read()
+    try:
+        return True, _check_outcome(decision, registry.waivers(records), _today(records, now))
+    except ReleaseRefusedError:
+        return False, []
+
+
+def _commit(registry: Registry, records: tuple[Record, ...], record: Record) -> None:
+    registry.log.append(record)
+    registry.switch(record)
+    registry.write_baseline(str(record.champion), (*records, record))
+
+
+def _released(registry: Registry, records: tuple[Record, ...], decision: Decision) -> Record | None:
+    for version, record in registry.promotions(records).items():
+        if record.content["decision_hash"] == decision.hash:
+            champion = registry.champion()
+            if champion is not None and champion.version == version:
+                return record
+            serving = champion.version if champion else "none"
+            raise ReleaseRefusedError(
+                f"this decision was released on {record.time} as {version}, and {serving} serves "
+                f"now; `kedro ptq rollback --to {version}` makes it the champion again"
+            )
+    return None
+
+
+def _check_environment(decision: Decision, terms: ReleaseTerms) -> None:
+    if decision.environment not in terms.environments:
+        raise ReleaseRefusedError(
+            f"the decision was made in environment '{decision.environment}', and only those of "
+            f"{', '.join(sorted(terms.environments))} may be released "
+            "(release.allowed_environments)"
+        )
+
+
+def _check_files(decision: Decision, files: Mapping[str, bytes]) -> None:
+    expected = decision.candidate.files
+    for name in sorted({*expected, *files}):
+        found = sha256(files[name]).hexdigest() if name in files else "missing"
+        if expected.get(name) != found:
+            raise VerificationError(
+                f"candidate file '{name}' is not the one of the decision ({found}); export it "
+                "anew with the promotion pipeline"
+            )
+
+
+def _check_outcome(decision: Decision, waivers: list[Waiver], today: Any) -> list[Waiver]:
+    if decision.outcome is Outcome.PROMOTE:
+        return []
+    left, used = uncovered(decision.reasons, waivers, today)
+    if not left and decision.reasons and decision.candidate.trial_id is not None:
+        return used
+    text = left[0]["text"] if left else "there is nothing to release"
+    raise ReleaseRefusedError(
+        f"the decision is '{decision.outcome}' and {len(left)} of its reasons stand: {text}"
+    )
+
+
+def _check_obligations(decision: Decision, terms: ReleaseTerms) -> None:
+    touched = [str(each["name"]) for each in decision.obligations if each["touched"]]
+    missing = [name for name in touched if name not in terms.acknowledged]
+    if missing:
+        raise ReleaseRefusedError(
+            f"an obligation towards '{missing[0]}' is touched ({len(missing)} such); tell those "
+            "concerned and release with --acknowledge "
+            f"'{missing[0]}' for each"
+        )
+
+
+def _check_champion(registry: Registry, records: tuple[Record, ...], decision: Decision) -> None:
+    champion = registry.champion()
+    serving = None
+    if champion is not None:
+        promotion = registry.promotions(records)[champion.version]
+        serving = promotion.content["decision_hash"]
+    judged_against = (decision.champion or {}).get("decision_hash")
+    if serving != judged_against:
+        name = (decision.champion or {}).get("version") or "no champion"
+        now = champion.version if champion else "none"
+        raise ChampionChangedError(
+            f"the decision compares with {name}, but the champion is now {now}; run "
+            "worst_case_check and promotion again, which read champion_baseline.json"
+        )
+
+
+def _promotion(
+    decision: Decision,
+    files: Mapping[str, bytes],
+    terms: ReleaseTerms,
+    version: str,
+    waivers: list[Waiver],
+    registry: Registry,
+) -> dict[str, Any]:
+    from ptq_pipeline.canonical import canonical_hash
+
+    spec = json.loads(files["trial.json"])["spec"]
+    champion = registry.champion()
+    artifact = {k: v for k, v in decision.candidate.files.items() if k.startswith("model.")}
+    return {
+        "version": version,
+        "replaces": champion.version if champion else None,
+        "decision": str(decision.outcome),
+        "decision_hash": decision.hash,
+        "reasons": [dict(reason) for reason in decision.reasons],
+        "verdict_hash": decision.verdict_hash,
+        "champion_compared_with": None if decision.champion is None else dict(decision.champion),
+        "environment": decision.environment,
+        "trial_id": decision.candidate.trial_id,
+        "files": dict(decision.candidate.files),
+        "hashes": {
+            "float_model": spec["model"],
+            "artifact": canonical_hash(artifact),
+            "recipe": canonical_hash(spec["method"]),
+            "policy": decision.policy_hash,
+            "evaluation": spec["evaluation"],
+            "calibration_set": decision.candidate.set_id,
+        },
+        "runtime": spec["runtime"],
+        "machine": dict(terms.machine),
+        "obligations": [dict(each) for each in decision.obligations],
+        "acknowledged": sorted(terms.acknowledged),
+        "waivers": [waiver.to_json() for waiver in waivers],
+        "by": terms.by,
+        "trigger": terms.trigger,
+    }
+
+
+def _next_record(
+    records: tuple[Record, ...], kind: Kind, content: Mapping[str, Any], now: datetime
+) -> Record:
+    time = now.astimezone(UTC).isoformat(timespec="seconds")
+    last = records[-1] if records else None
+    if last is not None and time < last.time:
+        content = {**content, "clock_went_backwards_from": last.time}
+    return Record(len(records) + 1, kind, time, last.hash if last else None, content)
+
+
+def _today(records: tuple[Record, ...], now: datetime) -> Any:
+    """Return the date; a clock that went backwards cannot revive an expired waiver."""
+    times = [now, *(datetime.fromisoformat(record.time) for record in records)]
+    return max(times).date()
+
+
+def _json_bytes(content: Any) -> bytes:
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()

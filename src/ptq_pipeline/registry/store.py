@@ -1,0 +1,202 @@
+"""The registry on disk: versions, the log, the champion pointer, and repair after a crash.
+
+What serves reads the pointer and the version's folder, nothing else. A change writes, in this
+order: the version's folder, the record, the pointer, the baseline. A process killed in between
+leaves the old champion serving and complete; the next change first finishes what the log says.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ptq_pipeline.registry import durable
+from ptq_pipeline.registry.baseline import BASELINE_FILE, ChampionBaseline, no_champion
+from ptq_pipeline.registry.errors import RegistryError, VerificationError
+from ptq_pipeline.registry.records import Kind, Log, Record
+from ptq_pipeline.registry.waivers import Waiver
+
+POINTER_SCHEMA_VERSION = 1
+LOCK_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What serves now.
+
+    Attributes:
+        version: its name.
+        record_hash: the record that made it the champion.
+        folder: where its files stand.
+    """
+
+    version: str
+    record_hash: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry.
+
+    Attributes:
+        root: its folder.
+        baseline: `champion_baseline.json`, which stands in git, outside the registry.
+    """
+
+    root: Path
+    baseline: Path
+
+    @property
+    def log(self) -> Log:
+        """The append-only log."""
+        return Log(self.root / "log")
+
+    @property
+    def pointer(self) -> Path:
+        """The file that names the champion."""
+        return self.root / "champion.json"
+
+    def folder(self, version: str) -> Path:
+        """Return where a version's files stand."""
+        return self.root / "versions" / version
+
+    def champion(self) -> Champion | None:
+        """Return what serves now, from the pointer alone; None before the first promotion.
+
+        Raises:
+            VerificationError: the pointer is damaged or names a version that is not there.
+        """
+        try:
+            content = json.loads(self.pointer.read_text(encoding="utf-8"))
+            version, record_hash = content["version"], content["record_hash"]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise VerificationError(
+                f"the champion pointer '{self.pointer}' is damaged ({error}); "
+                "`kedro ptq rollback --to VERSION` writes it anew"
+            ) from error
+        folder = self.folder(version)
+        if not folder.is_dir():
+            raise VerificationError(
+                f"the champion pointer '{self.pointer}' names version {version}, but '{folder}' "
+                "does not exist; restore the folder, or `kedro ptq rollback --to VERSION` of one "
+                "that does"
+            )
+        return Champion(version, record_hash, folder)
+
+    def promotions(self, records: tuple[Record, ...]) -> dict[str, Record]:
+        """Return the record of each version's promotion, by version, oldest first."""
+        return {str(r.content["version"]): r for r in records if r.kind is Kind.PROMOTION}
+
+    def waivers(self, records: tuple[Record, ...]) -> list[Waiver]:
+        """Return every waiver that was ever granted, oldest first."""
+        return [Waiver(**record.content) for record in records if record.kind is Kind.WAIVER]
+
+    def interrupted(self, records: tuple[Record, ...]) -> Record | None:
+        """Return the record of a change that was killed before it moved the pointer."""
+        moves = [record for record in records if record.champion is not None]
+        if not moves:
+            return None
+        champion = self._pointed()
+        return None if champion == moves[-1].hash else moves[-1]
+
+    def finish_interrupted(self, records: tuple[Record, ...]) -> None:
+        """Move pointer and baseline to where the log says they should be.
+
+        Raises:
+            VerificationError: the version that the log names is not there.
+        """
+        record = self.interrupted(records)
+        if record is not None:
+            self.switch(record)
+        moves = [each for each in records if each.champion is not None]
+        if moves:
+            self.write_baseline(moves[-1].champion or "", records)
+
+    def switch(self, record: Record) -> None:
+        """Make the version of a record the champion, atomically.
+
+        Raises:
+            VerificationError: that version's folder is not there.
+        """
+        version = str(record.champion)
+        if not self.folder(version).is_dir():
+            raise VerificationError(
+                f"version {version} is in the log but '{self.folder(version)}' does not exist; "
+                "restore it from a backup before anything else is promoted"
+            )
+        durable.replace(
+            self.pointer,
+            _json_bytes(
+                {
+                    "schema_version": POINTER_SCHEMA_VERSION,
+                    "version": version,
+                    "record_hash": record.hash,
+                }
+            ),
+        )
+
+    def write_baseline(self, version: str, records: tuple[Record, ...]) -> None:
+        """Write what the champion answers to where git keeps it, if it is not there already."""
+        content = self.baseline_of(version, records)
+        if not self.baseline.is_file() or self.baseline.read_bytes() != content:
+            durable.replace(self.baseline, content)
+
+    def baseline_of(self, version: str, records: tuple[Record, ...]) -> bytes:
+        """Return the baseline of one version.
+
+        Raises:
+            VerificationError: the version holds no readable baseline.
+        """
+        path = self.folder(version) / BASELINE_FILE
+        try:
+            known = ChampionBaseline.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise VerificationError(f"version {version}: '{path}' is missing or damaged") from error
+        if known is None:
+            return no_champion()
+        promotion = self.promotions(records)[version]
+        decision_hash = promotion.content["decision_hash"]
+        return replace(known, version=version, decision_hash=decision_hash).to_bytes()
+
+    @contextmanager
+    def locked(self) -> Iterator[tuple[Record, ...]]:
+        """Hold the registry's lock, finish an interrupted change, and give the checked log.
+
+        Raises:
+            RegistryError: another process holds the lock for too long, or the disk refuses.
+            VerificationError: the log does not hold.
+        """
+        from filelock import FileLock, Timeout
+
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.root / "lock", timeout=LOCK_SECONDS)
+        try:
+            with lock:
+                records = self.log.read()
+                self.finish_interrupted(records)
+                yield records
+        except Timeout:
+            raise RegistryError(
+                f"another process has been changing the registry '{self.root}' for "
+                f"{LOCK_SECONDS:.0f} s; try again when it is done"
+            ) from None
+        except OSError as error:
+            raise RegistryError(
+                f"the registry could not be written ({error}); the champion keeps serving: free "
+                "space or mend the permission, and run the command again"
+            ) from error
+
+    def _pointed(self) -> str | None:
+        try:
+            return json.loads(self.pointer.read_text(encoding="utf-8"))["record_hash"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def _json_bytes(content: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(content, indent=2, sort_keys=True)}\n".encode()

@@ -1,0 +1,80 @@
+"""Recompute every hash of a registry and name the first that does not hold."""
+
+import json
+from hashlib import sha256
+
+from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.registry.decisions import Decision
+from ptq_pipeline.registry.errors import RegistryError, VerificationError
+from ptq_pipeline.registry.records import Record
+from ptq_pipeline.registry.release import DECISION_FILE, RECORD_FILE
+from ptq_pipeline.registry.store import Registry
+
+
+def verify(registry: Registry, version: str | None = None) -> list[str]:
+    """Check the log, the pointer and the files of one version, or of all.
+
+    Args:
+        registry: the registry.
+        version: only this one; None for every version.
+
+    Returns:
+        The versions whose files were checked, oldest first.
+
+    Raises:
+        VerificationError: naming the first file that does not hold.
+        RegistryError: there is no such version.
+    """
+    records = registry.log.read()
+    promotions = registry.promotions(records)
+    if version is not None and version not in promotions:
+        known = ", ".join(promotions) or "none"
+        raise RegistryError(f"version '{version}' does not exist; the versions are {known}")
+    champion = registry.champion()
+    if champion is not None and champion.record_hash not in {record.hash for record in records}:
+        raise VerificationError(
+            f"the champion pointer '{registry.pointer}' names a record that is not in the log: the "
+            "pointer or the last record was edited; restore them from a backup"
+        )
+    checked = [version] if version is not None else list(promotions)
+    for each in checked:
+        check_version(registry, promotions[each])
+    return checked
+
+
+def check_version(registry: Registry, promotion: Record) -> None:
+    """Check every file of one version against its record.
+
+    Raises:
+        VerificationError: naming the first file that is missing, added or changed.
+    """
+    version = str(promotion.content["version"])
+    folder = registry.folder(version)
+    expected = dict(promotion.content["files"])
+    found = {
+        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
+    }
+    for name in sorted({*expected, *found} - {DECISION_FILE, RECORD_FILE}):
+        digest = sha256(found[name].read_bytes()).hexdigest() if name in found else "missing"
+        if expected.get(name) != digest:
+            raise VerificationError(
+                f"version {version}: file '{folder / name}' is not the one that was promoted "
+                f"({digest}); restore it from a backup, or roll back to another version"
+            )
+    try:
+        decision = Decision.from_json(json.loads((folder / DECISION_FILE).read_text("utf-8")))
+        copy = json.loads((folder / RECORD_FILE).read_text("utf-8"))
+        verdict = json.loads((folder / "verdict.json").read_text("utf-8"))
+    except (OSError, ValueError, InputError) as error:
+        raise VerificationError(f"version {version}: {error}") from error
+    for name, what, then in (
+        (DECISION_FILE, decision.hash, promotion.content["decision_hash"]),
+        (RECORD_FILE, copy, promotion.to_json()),
+        ("verdict.json", canonical_hash(verdict), decision.verdict_hash),
+    ):
+        if what != then:
+            raise VerificationError(
+                f"version {version}: file '{folder / name}' does not belong to its record; restore "
+                "it from a backup"
+            )

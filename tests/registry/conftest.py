@@ -1,0 +1,59 @@
+"""Candidates as the promotion pipeline hands them over, with small made-up files."""
+
+import json
+from datetime import UTC, datetime
+from hashlib import sha256
+
+import numpy as np
+import pytest
+
+from ptq_pipeline.registry import (
+    BASELINE_FILE,
+    ChampionBaseline,
+    Decision,
+    Registry,
+    ReleaseTerms,
+    no_champion,
+)
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+REASON = {"rule": "candidate.limit", "group": "Sandal", "shift": "clean", "text": "Sandal is open."}
+
+
+def candidate(name, result="PASS", champion=None, reasons=(), obligations=(), environment="base"):
+    """Return a decision and its files."""
+    verdict = {
+        "schema_version": 1,
+        "result": result,
+        "reasons": list(reasons),
+        "candidate": {"trial_id": name, "set_id": f"set-{name}", "cells": []},
+        "policy_hash": "ab" * 32,
+    }
+    spec = {"model": "m", "method": {"weight_bits": 8}, "evaluation": "e", "runtime": {"name": "x"}}
+    answers = {"clean": np.array([0, 1, 2, 2], np.int16)}
+    files = {
+        "verdict.json": json.dumps(verdict).encode(),
+        "trial.json": json.dumps({"trial_id": name, "spec": spec}).encode(),
+        "calibration.json": json.dumps({"set_id": f"set-{name}"}).encode(),
+        "model.bin": name.encode() * 100,
+        BASELINE_FILE: ChampionBaseline("e", answers).to_bytes(),
+    }
+    hashes = {key: sha256(content).hexdigest() for key, content in files.items()}
+    decision = Decision.from_verdict(verdict, hashes, environment, champion, obligations)
+    return decision, files
+
+
+def terms(**changes):
+    return ReleaseTerms(**{"by": "Kim", "now": NOW, "machine": {"python": "3.11"}, **changes})
+
+
+def against(decision):
+    """Return what a decision says of the champion that `decision` made."""
+    return {"version": "?", "decision_hash": decision.hash}
+
+
+@pytest.fixture
+def registry(tmp_path):
+    baseline = tmp_path / "champion_baseline.json"
+    baseline.write_bytes(no_champion())
+    return Registry(tmp_path / "registry", baseline)

@@ -1,0 +1,110 @@
+"""Killed at any instant, or out of disk at any write, the registry is at the old or new champion."""
+
+import errno
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from ptq_pipeline.registry import RegistryError, release, rollback, verify
+from tests.registry.conftest import against, candidate, terms
+
+KILLS = 40  # in each of eight registries, so that their logs stay short
+
+
+def check(registry, allowed):
+    """What serves is one of `allowed`, complete, and everything that is recorded holds."""
+    champion = registry.champion()
+    version = champion.version if champion else None
+    assert version in allowed
+    verify(registry)
+    if champion:
+        assert (champion.folder / "model.bin").is_file()
+        assert (champion.folder / "decision.json").is_file()
+    return version
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_hundreds_of_random_kills_leave_the_old_champion_or_the_new(registry, seed):
+    current, _ = first = candidate("0")
+    release(registry, *first, terms())
+    rng = random.Random(seed)
+    started = time.monotonic()
+    release(registry, *candidate("probe", champion=against(current)), terms())
+    usual = time.monotonic() - started
+    rollback(registry, "v0001", terms())
+    landed = {True: 0, False: 0}
+    for attempt in range(KILLS):
+        before = registry.champion().version
+        decision, files = candidate(f"k{attempt}", champion=against(current))
+        child = os.fork()
+        if child == 0:
+            try:
+                release(registry, decision, files, terms())
+            finally:
+                os._exit(0)
+        time.sleep(rng.uniform(0, 1.3 * usual))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        newest = f"v{len(registry.promotions(registry.log.read())):04d}"
+        version = check(registry, {before, newest})
+        landed[version != before] += 1
+        # The next change finishes what the log says, whatever was left behind.
+        with registry.locked() as records:
+            after = [record.champion for record in records if record.champion][-1]
+        assert check(registry, {after}) == after
+        if after != before:
+            current = decision
+    assert min(landed.values()) > 2, f"kills must fall before and after the switch: {landed}"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_refuses_at_any_write_changes_no_champion(registry, monkeypatch, code):
+    first = candidate("a")
+    release(registry, *first, terms())
+    second = candidate("b", champion=against(first[0]))
+    calls = {"left": 0}
+
+    def failing(name):
+        original = getattr(os, name)
+
+        def call(*arguments, **options):
+            calls["left"] -= 1
+            if calls["left"] == 0:
+                raise OSError(code, os.strerror(code), "x")
+            return original(*arguments, **options)
+
+        return call
+
+    for failing_call in range(1, 200):
+        calls["left"] = failing_call
+        with monkeypatch.context() as patch:
+            for name in ("fsync", "replace", "link", "rename"):
+                patch.setattr(os, name, failing(name))
+            try:
+                release(registry, *second, terms())
+                break
+            except RegistryError as error:
+                assert "champion keeps serving" in str(error)
+        assert check(registry, {"v0001", "v0002"})
+    assert failing_call > 10
+    assert check(registry, {"v0002"})
+
+
+def test_the_same_promotion_finishes_what_a_kill_interrupted(registry, monkeypatch):
+    given = candidate("a")
+    with monkeypatch.context() as patch:
+        patch.setattr("ptq_pipeline.registry.durable.replace", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            release(registry, *given, terms())
+    assert registry.champion() is None
+    assert registry.interrupted(registry.log.read()).champion == "v0001"
+    assert release(registry, *given, terms()).champion == "v0001"
+    assert registry.champion().version == "v0001"
+    assert len(registry.log.read()) == 1
+
+
+def _killed(*arguments):
+    raise KeyboardInterrupt

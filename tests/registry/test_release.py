@@ -1,0 +1,195 @@
+import json
+import threading
+from datetime import timedelta
+
+import pytest
+
+from ptq_pipeline.registry import (
+    ChampionBaseline,
+    ChampionChangedError,
+    Kind,
+    RegistryError,
+    ReleaseRefusedError,
+    VerificationError,
+    Waiver,
+    excused,
+    note,
+    release,
+    rollback,
+    verify,
+    waive,
+)
+from tests.registry.conftest import NOW, REASON, against, candidate, terms
+
+
+def baseline_of(registry):
+    return ChampionBaseline.from_json(json.loads(registry.baseline.read_text()))
+
+
+def test_nothing_serves_before_the_first_promotion(registry):
+    assert registry.champion() is None
+    assert baseline_of(registry) is None
+    assert verify(registry) == []
+
+
+def test_a_promoted_candidate_serves_with_all_its_files(registry):
+    decision, files = candidate("a")
+    record = release(registry, decision, files, terms())
+    champion = registry.champion()
+    assert (champion.version, champion.record_hash) == ("v0001", record.hash)
+    for name, content in files.items():
+        assert (champion.folder / name).read_bytes() == content
+    assert baseline_of(registry).version == "v0001"
+    assert baseline_of(registry).decision_hash == decision.hash
+    assert list(baseline_of(registry).answers["clean"]) == [0, 1, 2, 2]
+    assert verify(registry) == ["v0001"]
+
+
+def test_a_record_holds_what_a_reviewer_needs(registry):
+    decision, files = candidate("a")
+    content = release(registry, decision, files, terms(trigger="drift")).content
+    assert set(content["hashes"]) == {
+        "float_model", "artifact", "recipe", "policy", "evaluation", "calibration_set",
+    }  # fmt: skip
+    assert content["trigger"] == "drift"
+    assert content["runtime"] == {"name": "x"}
+    assert content["machine"] == {"python": "3.11"}
+    assert content["waivers"] == []
+    assert content["files"] == dict(decision.candidate.files)
+
+
+def test_the_same_decision_again_changes_nothing(registry):
+    decision, files = candidate("a")
+    first = release(registry, decision, files, terms())
+    assert release(registry, decision, files, terms(now=NOW + timedelta(days=1))) == first
+    assert len(registry.log.read()) == 1
+
+
+def test_a_decision_against_another_champion_is_refused(registry):
+    first = candidate("a")
+    release(registry, *first, terms())
+    with pytest.raises(ChampionChangedError, match="compares with no champion.*now v0001"):
+        release(registry, *candidate("b"), terms())
+    release(registry, *candidate("b", champion=against(first[0])), terms())
+    assert registry.champion().version == "v0002"
+    with pytest.raises(ReleaseRefusedError, match="was released on .* rollback --to v0001"):
+        release(registry, *first, terms())
+
+
+@pytest.mark.parametrize("result", ["FAIL", "INCONCLUSIVE"])
+def test_what_did_not_pass_is_refused(registry, result):
+    with pytest.raises(ReleaseRefusedError, match="Sandal is open"):
+        release(registry, *candidate("a", result, reasons=[REASON]), terms())
+    assert registry.champion() is None
+
+
+def test_files_that_are_not_those_of_the_decision_are_refused(registry):
+    decision, files = candidate("a")
+    for changed in ({**files, "model.bin": b"x"}, {**files, "extra": b""}, {"verdict.json": b"{}"}):
+        with pytest.raises(VerificationError, match="candidate file"):
+            release(registry, decision, changed, terms())
+
+
+def test_other_environments_need_permission(registry):
+    decision, files = candidate("a", environment="passing")
+    with pytest.raises(ReleaseRefusedError, match="environment 'passing'.*allowed_environments"):
+        release(registry, decision, files, terms())
+    release(registry, decision, files, terms(environments=["passing"]))
+
+
+def test_a_touched_obligation_must_be_acknowledged(registry):
+    obligation = {"name": "class: Sandal", "touched": True}
+    given = candidate("a", obligations=[obligation, {"name": "class: Bag", "touched": False}])
+    with pytest.raises(ReleaseRefusedError, match="--acknowledge 'class: Sandal'"):
+        release(registry, *given, terms())
+    record = release(registry, *given, terms(acknowledged=["class: Sandal"]))
+    assert record.content["acknowledged"] == ["class: Sandal"]
+
+
+def waiver(**changes):
+    return Waiver(
+        **{
+            "rule": "candidate.limit",
+            "reason": "one customer agreed",
+            "expires": "2026-12-31",
+            "by": "Kim",
+            **changes,
+        }
+    )
+
+
+def test_a_waiver_lets_its_rule_pass_until_it_expires(registry):
+    given = candidate("a", "INCONCLUSIVE", reasons=[REASON])
+    waive(registry, waiver(), NOW)
+    assert excused(registry, given[0], NOW) == (True, [waiver()])
+    assert excused(registry, given[0], NOW + timedelta(days=60)) == (False, [])
+    with pytest.raises(ReleaseRefusedError):
+        release(registry, *given, terms(now=NOW + timedelta(days=60)))
+    record = release(registry, *given, terms())
+    assert record.content["waivers"] == [waiver().to_json()]
+
+
+@pytest.mark.parametrize("change", [{"rule": "recipe.bad_draws"}, {"group": "Bag"}, {"shift": "x"}])
+def test_a_waiver_of_something_else_does_not_help(registry, change):
+    waive(registry, waiver(**change), NOW)
+    with pytest.raises(ReleaseRefusedError):
+        release(registry, *candidate("a", "FAIL", reasons=[REASON]), terms())
+
+
+def test_an_expired_waiver_is_not_even_recorded(registry):
+    with pytest.raises(RegistryError, match="expired on 2026-01-01"):
+        waive(registry, waiver(expires="2026-01-01"), NOW)
+
+
+def test_a_clock_that_goes_backwards_is_recorded_and_revives_no_waiver(registry):
+    waive(registry, waiver(), NOW)
+    note(registry, {"outcome": "retraining needed"}, NOW + timedelta(days=90))
+    given = candidate("a", "FAIL", reasons=[REASON])
+    with pytest.raises(ReleaseRefusedError):
+        release(registry, *given, terms())
+    record = release(registry, *candidate("b"), terms())
+    assert record.content["clock_went_backwards_from"].startswith("2027-02-24")
+    assert verify(registry) == ["v0001"]
+
+
+def test_rollback_brings_back_what_served_before(registry):
+    first = candidate("a")
+    release(registry, *first, terms())
+    release(registry, *candidate("b", champion=against(first[0])), terms())
+    record = rollback(registry, None, terms(), "complaints")
+    assert (record.kind, record.champion) == (Kind.ROLLBACK, "v0001")
+    assert registry.champion().version == "v0001"
+    assert baseline_of(registry).version == "v0001"
+    assert rollback(registry, None, terms()).champion == "v0002"
+    assert verify(registry) == ["v0001", "v0002"]
+
+
+def test_rollback_errors(registry):
+    with pytest.raises(RegistryError, match="nothing served before"):
+        rollback(registry, None, terms())
+    release(registry, *candidate("a"), terms())
+    with pytest.raises(RegistryError, match="nothing served before"):
+        rollback(registry, None, terms())
+    with pytest.raises(RegistryError, match="'v9' does not exist; the versions are v0001"):
+        rollback(registry, "v9", terms())
+    with pytest.raises(RegistryError, match="is the champion already"):
+        rollback(registry, "v0001", terms())
+
+
+def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(registry):
+    outcomes = []
+
+    def run(name):
+        try:
+            outcomes.append(release(registry, *candidate(name), terms()).champion)
+        except ChampionChangedError as error:
+            outcomes.append(str(error))
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes)[1] == "v0001"
+    assert "the champion is now v0001" in sorted(outcomes)[0]
+    assert verify(registry) == ["v0001"]
