@@ -1,4 +1,4 @@
-"""Killed at any instant, or out of disk at any write, the registry is at the old or new champion."""
+"""Killed at any instant, or out of disk at any write: the champion is the old or the new one."""
 
 import errno
 import os
@@ -7,9 +7,9 @@ import signal
 import time
 
 import pytest
+from tests.registry.conftest import against, candidate, terms
 
 from ptq_pipeline.registry import RegistryError, release, rollback, verify
-from tests.registry.conftest import against, candidate, terms
 
 KILLS = 40  # in each of eight registries, so that their logs stay short
 

@@ -3,6 +3,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from tests.registry.conftest import NOW, REASON, against, candidate, terms
 
 from ptq_pipeline.registry import (
     ChampionBaseline,
@@ -19,7 +20,6 @@ from ptq_pipeline.registry import (
     verify,
     waive,
 )
-from tests.registry.conftest import NOW, REASON, against, candidate, terms
 
 
 def baseline_of(registry):

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from tests.registry.conftest import against, candidate, terms
 
 from ptq_pipeline.registry import (
     RegistryError,
@@ -10,7 +11,6 @@ from ptq_pipeline.registry import (
     rollback,
     verify,
 )
-from tests.registry.conftest import against, candidate, terms
 
 
 @pytest.fixture

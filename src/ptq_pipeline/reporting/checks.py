@@ -8,7 +8,8 @@ import pandas as pd
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
 
-SCHEMA_VERSION = 1
+# Documents written by other rooms, which this one reads but must not import.
+SCHEMA_VERSIONS = {"verdict": 1, "decision": 2}
 
 
 def check_same_audit(
@@ -23,10 +24,10 @@ def check_same_audit(
         InputError: If a schema version is unknown, or two of the parts contradict each other.
     """
     for name, document in (("verdict", verdict), ("decision", decision)):
-        if document.get("schema_version") != SCHEMA_VERSION:
+        if document.get("schema_version") != SCHEMA_VERSIONS[name]:
             raise InputError(
                 f"{name}.json has schema version {document.get('schema_version')!r}, this report "
-                f"reads version {SCHEMA_VERSION}; run the audit again with this version."
+                f"reads version {SCHEMA_VERSIONS[name]}; run the audit again with this version."
             )
     if decision.get("verdict_hash") != canonical_hash(dict(verdict)):
         raise InputError(
