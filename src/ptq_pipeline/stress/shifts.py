@@ -1,103 +1,47 @@
 """Distribution shifts under which the audit evaluates: functions of pixels and seed alone."""
 
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.stress.base import Clean, Shift
+from ptq_pipeline.stress.blur import DefocusBlur, MotionBlur
+from ptq_pipeline.stress.digital import ImageSize, Jpeg, Pixelate
+from ptq_pipeline.stress.noise import GaussianNoise, ImpulseNoise, ShotNoise
+from ptq_pipeline.stress.photometric import Brightness, Contrast
 
-
-class Shift(Protocol):
-    """A change of the images that keeps their labels."""
-
-    def __call__(self, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """Return shifted images.
-
-        Args:
-            images: ``(N, C, H, W)`` uint8.
-            keys: ``(N,)`` uint64, one per image, from its content hash. All randomness of an image
-                comes from its key and the shift's seed, so that order and batches play no part.
-
-        Returns:
-            ``(N, C, H, W)`` uint8.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Clean:
-    """The images as they are."""
-
-    def __call__(self, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """Return the images unchanged."""
-        return np.asarray(images)
-
-
-@dataclass(frozen=True)
-class GaussianNoise:
-    """Additive Gaussian noise, rounded and clipped to bytes.
-
-    Attributes:
-        sigma: standard deviation on the scale [0, 1].
-        seed: seed of the shift.
-    """
-
-    sigma: float
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.sigma <= 1:
-            raise InputError(f"gaussian_noise: sigma must be in (0, 1], got {self.sigma}")
-
-    def __call__(self, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """Return noisy images."""
-        noisy = np.empty(images.shape, np.uint8)
-        for row, key in enumerate(keys):
-            noise = np.random.default_rng([self.seed, int(key)]).standard_normal(
-                images.shape[1:], dtype=np.float32
-            )
-            changed = np.asarray(images[row], np.float32) + np.float32(255 * self.sigma) * noise
-            noisy[row] = np.clip(np.rint(changed), 0, 255)
-        return noisy
-
-
-@dataclass(frozen=True)
-class ImageSize:
-    """Shrink the image and enlarge it again, both bilinear with antialiasing.
-
-    Attributes:
-        scale: side of the small image relative to the original, in (0, 1).
-    """
-
-    scale: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.scale < 1:
-            raise InputError(f"image_size: scale must be in (0, 1), got {self.scale}")
-
-    def __call__(self, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """Return images that have lost their fine detail."""
-        import torch
-        from torch.nn.functional import interpolate
-
-        height, width = images.shape[2:]
-        small = (max(1, round(height * self.scale)), max(1, round(width * self.scale)))
-        resized = np.empty(images.shape, np.uint8)
-        for start in range(0, len(images), 500):
-            batch = torch.from_numpy(np.asarray(images[start : start + 500], np.float32))
-            shrunk = interpolate(batch, small, mode="bilinear", antialias=True)
-            enlarged = interpolate(shrunk, (height, width), mode="bilinear", antialias=True)
-            resized[start : start + 500] = enlarged.round().clamp(0, 255).numpy()
-        return resized
-
+ENTRY_POINTS = "ptq_pipeline.shifts"
+# So many images are shifted first; all but one of them again, backwards, to see whether order plays
+# a part.
+PROBE = 4
 
 SHIFTS: dict[str, Callable[..., Shift]] = {
     "clean": Clean,
     "gaussian_noise": GaussianNoise,
+    "shot_noise": ShotNoise,
+    "impulse_noise": ImpulseNoise,
+    "defocus_blur": DefocusBlur,
+    "motion_blur": MotionBlur,
+    "brightness": Brightness,
+    "contrast": Contrast,
+    "jpeg": Jpeg,
+    "pixelate": Pixelate,
     "image_size": ImageSize,
 }
+
+
+@functools.cache
+def _installed() -> Mapping[str, object]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def known_shifts() -> list[str]:
+    """Return the names of all kinds: built in, and of installed packages."""
+    return [*SHIFTS, *sorted(set(_installed()) - set(SHIFTS))]
 
 
 def build_shift(name: str, options: Mapping[str, object]) -> Shift:
@@ -112,9 +56,66 @@ def build_shift(name: str, options: Mapping[str, object]) -> Shift:
     """
     settings = dict(options)
     kind = str(settings.pop("kind", name))
-    if kind not in SHIFTS:
-        raise InputError(f"shift '{name}': kind '{kind}' is unknown; choose one of {list(SHIFTS)}")
     try:
-        return SHIFTS[kind](**settings)
+        return _factory(name, kind)(**settings)
     except TypeError as error:
         raise InputError(f"shift '{name}': {error}") from error
+
+
+def _factory(name: str, kind: str) -> Callable[..., Shift]:
+    if kind in SHIFTS:
+        return SHIFTS[kind]
+    if kind not in _installed():
+        raise InputError(
+            f"shift '{name}': kind '{kind}' is unknown; choose one of {known_shifts()}"
+        )
+    try:
+        return _installed()[kind].load()  # type: ignore[attr-defined]
+    except Exception as error:
+        raise InputError(
+            f"shift '{name}': kind '{kind}' of the entry points '{ENTRY_POINTS}' cannot be imported"
+            f" ({error}); mend or remove the package that brings it"
+        ) from error
+
+
+def apply_shift(name: str, shift: Shift, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Shift images and refuse what is no shift of the same images in the same order.
+
+    Args:
+        name: of the shift, for errors.
+        shift: what to apply.
+        images: ``(N, C, H, W)`` uint8.
+        keys: ``(N,)`` uint64.
+
+    Raises:
+        InputError: the result has another shape or type, comes with labels, or an image's result
+            depends on order or on the other images, so that labels could not be relied on.
+    """
+    # The probe comes first: it is cheap, and the whole may take long.
+    probe = _checked(name, shift, images[:PROBE], keys[:PROBE])
+    fewer = _checked(name, shift, images[:PROBE][:0:-1], keys[:PROBE][:0:-1])
+    if not np.array_equal(probe[:0:-1], fewer):
+        raise InputError(
+            f"shift '{name}' gives an image other pixels in another order or beside other images, "
+            "so labels cannot be relied on; draw an image's randomness from its key alone"
+        )
+    return _checked(name, shift, images, keys)
+
+
+def _checked(name: str, shift: Shift, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    given = np.array(images[:PROBE])
+    shifted = shift(images, keys)
+    if isinstance(shifted, tuple | list | dict):
+        raise InputError(
+            f"shift '{name}' returned a {type(shifted).__name__} instead of images; a shift may "
+            "not change labels, it returns the images only"
+        )
+    found = np.asarray(shifted)
+    if found.shape != images.shape or found.dtype != np.uint8:
+        raise InputError(
+            f"shift '{name}' must keep shape and type, uint8 {tuple(images.shape)}; it returned "
+            f"{found.dtype} {tuple(found.shape)}"
+        )
+    if not np.array_equal(given, images[:PROBE]):
+        raise InputError(f"shift '{name}' changed its input in place; it must return new images")
+    return found

@@ -29,13 +29,13 @@ def stress_images(
 ) -> dict[str, np.ndarray]:
     """Make the shifted images of all evaluated samples once; every model sees the same pixels."""
     from ptq_pipeline.images import content_keys
-    from ptq_pipeline.stress import build_shift
+    from ptq_pipeline.stress import apply_shift, build_shift
 
     chosen = evaluated_samples(samples)
     keys = content_keys(chosen["content_hash"])
     clean = images[chosen["sample_id"].to_numpy()]
     return {
-        name: build_shift(name, options)(clean, keys)
+        name: apply_shift(name, build_shift(name, options), clean, keys)
         for name, options in shifts.root.items()
         if name != CLEAN
     }
