@@ -22,7 +22,7 @@ def conf(project, env):
 def test_the_default_run_is_the_whole_chain():
     names = {node.name for stage in DEFAULT for node in pipelines[stage].nodes}
     assert {node.name for node in pipelines["__default__"].nodes} == names
-    assert set(pipelines) == {*DEFAULT, "reference_training", "__default__"}
+    assert set(pipelines) == {*DEFAULT, "reference_training", "release", "__default__"}
 
 
 @pytest.mark.parametrize("name", NODES)

@@ -24,6 +24,7 @@ PARAMETER_GROUPS = frozenset(
         "drift",
         "worst_case_check",
         "promotion",
+        "release",
         "reporting",
         "reference_training",
     }

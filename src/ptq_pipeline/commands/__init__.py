@@ -5,7 +5,16 @@ import click
 from ptq_pipeline.commands.lazy import LazyGroup
 
 # Name of a command -> where it stands, and its line in `kedro ptq --help`.
-COMMANDS: dict[str, tuple[str, str]] = {}
+_REGISTRY = "ptq_pipeline.commands.registry"
+COMMANDS: dict[str, tuple[str, str]] = {
+    "gate": (f"{_REGISTRY}:gate", "Say by exit code whether the candidate may ship."),
+    "promote": (f"{_REGISTRY}:promote", "Make the candidate the champion."),
+    "rollback": (f"{_REGISTRY}:rollback", "Make an earlier version the champion again."),
+    "history": (f"{_REGISTRY}:history", "List every record of the registry."),
+    "status": (f"{_REGISTRY}:status", "Say what serves and what waits for somebody."),
+    "verify": (f"{_REGISTRY}:verify", "Recompute every hash of the registry."),
+    "waive": (f"{_REGISTRY}:waive", "Record that a rule may be broken until a day."),
+}
 
 
 @click.group(name="ptq_pipeline")

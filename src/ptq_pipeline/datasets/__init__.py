@@ -10,6 +10,7 @@ from ptq_pipeline.datasets.image_sources import (
     ImageManifestDataset,
     ImageWindowsDataset,
 )
+from ptq_pipeline.datasets.registry import ChampionDataset, RegistryDataset
 from ptq_pipeline.datasets.safetensors import SafetensorsDataset
 from ptq_pipeline.datasets.trial_store import TrialStoreDataset
 
@@ -18,12 +19,14 @@ __all__ = [
     "ArrayFolderDataset",
     "CalibrationSetsDataset",
     "CandidateDirectory",
+    "ChampionDataset",
     "DirectoryDataset",
     "FloatModelDataset",
     "IdxImageDataset",
     "ImageFolderDataset",
     "ImageManifestDataset",
     "ImageWindowsDataset",
+    "RegistryDataset",
     "SafetensorsDataset",
     "TrialStoreDataset",
     "ValidationCacheDataset",

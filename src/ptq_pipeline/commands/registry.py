@@ -1,0 +1,306 @@
+"""The registry's commands: gate, promote, rollback, history, status, verify, waive."""
+
+import getpass
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from ptq_pipeline.commands.exit_codes import ExitCode
+from ptq_pipeline.commands.project import Mount, mount_option, opened
+from ptq_pipeline.commands.running import command, env_option, json_option, print_json
+from ptq_pipeline.errors import PtqPipelineError
+
+by_option = click.option("--by", default=None, help="Who does it; the login name by default.")
+
+
+@command(
+    "gate",
+    epilog="Exits with 0 to promote, 3 when refused, 4 when inconclusive. "
+    "Example: kedro ptq gate --json",
+)
+@env_option
+@mount_option
+@json_option
+def gate(env: str | None, mount: str | None, as_json: bool) -> int:
+    """Say by exit code whether the last decision lets the candidate ship.
+
+    Waivers that cover every reason open the gate; the output names them.
+    """
+    from ptq_pipeline.registry import Decision, Outcome, excused
+
+    with opened(env, mount) as project:
+        decision = Decision.from_json(project.load("decision"))
+        ok, waivers = excused(project.load("registry"), decision, _now())
+    code = ExitCode.DONE
+    if not ok:
+        refused = decision.outcome is Outcome.REFUSE
+        code = ExitCode.REFUSED if refused else ExitCode.INCONCLUSIVE
+    if as_json:
+        print_json(
+            {
+                "decision": str(decision.outcome),
+                "decision_hash": decision.hash,
+                "exit_code": int(code),
+                "reasons": [dict(reason) for reason in decision.reasons],
+                "waivers": [waiver.to_json() for waiver in waivers],
+            }
+        )
+        return code
+    click.echo(f"{decision.outcome}: {decision.candidate.trial_id}")
+    for reason in decision.reasons[:5]:
+        click.echo(f"  {reason['text']}")
+    if len(decision.reasons) > 5:
+        click.echo(f"  and {len(decision.reasons) - 5} more in decision.json")
+    for waiver in waivers:
+        click.echo(f"  waived until {waiver.expires} by {waiver.by}: {waiver.rule}")
+    return code
+
+
+@command("promote", epilog="Example: kedro ptq promote --by 'Jo Doe' --acknowledge 'class: Sandal'")
+@env_option
+@mount_option
+@by_option
+@click.option(
+    "--acknowledge", multiple=True, help="A touched obligation that those concerned know of."
+)
+@click.option("--trigger", default=None, help="What caused it; 'manual' by default.")
+@json_option
+def promote(
+    env: str | None,
+    mount: str | None,
+    by: str | None,
+    acknowledge: tuple[str, ...],
+    trigger: str | None,
+    as_json: bool,
+) -> int:
+    """Make the candidate of the last decision the champion.
+
+    The same decision again changes nothing. Exits with 3 when the release is refused.
+    """
+    from ptq_pipeline.pipelines.release.nodes import release_candidate
+    from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
+    from ptq_pipeline.registry import ChampionChangedError, ReleaseRefusedError
+
+    with opened(env, mount) as project:
+        configured = ReleaseParameters.model_validate(project.group("release"))
+        parameters = configured.model_copy(
+            update={
+                "by": by or configured.by or getpass.getuser(),
+                "acknowledged": (*configured.acknowledged, *acknowledge),
+                "trigger": trigger or configured.trigger,
+            }
+        )
+        try:
+            record = release_candidate(
+                project.load("decision"),
+                project.load("candidate_model"),
+                project.load("registry"),
+                parameters,
+            )
+        except (ReleaseRefusedError, ChampionChangedError) as error:
+            return _refused(error, as_json)
+    return _moved(record, as_json)
+
+
+@command(
+    "rollback", epilog="Example: kedro ptq rollback --to v0003 --reason 'complaints from Oslo'"
+)
+@env_option
+@mount_option
+@click.option("--to", "version", default=None, help="Which version; the one before by default.")
+@click.option("--reason", default="", help="Why, for the record.")
+@by_option
+@json_option
+def rollback(
+    env: str | None,
+    mount: str | None,
+    version: str | None,
+    reason: str,
+    by: str | None,
+    as_json: bool,
+) -> int:
+    """Make an earlier version the champion again, after checking its files."""
+    from ptq_pipeline.registry import ReleaseTerms
+    from ptq_pipeline.registry import rollback as roll_back
+
+    with opened(env, mount) as project:
+        terms = ReleaseTerms(by=by or getpass.getuser(), now=_now())
+        record = roll_back(project.load("registry"), version, terms, reason)
+    return _moved(record.to_json(), as_json)
+
+
+@command("history", epilog="Example: kedro ptq history --json | jq '.[].content.version'")
+@env_option
+@mount_option
+@json_option
+def history(env: str | None, mount: str | None, as_json: bool) -> None:
+    """List every record of the registry, oldest first, after checking the chain."""
+    with opened(env, mount) as project:
+        records = project.load("registry").log.read()
+    if as_json:
+        print_json([record.to_json() for record in records])
+        return
+    for record in records:
+        content = record.content
+        what = content.get("version") or content.get("rule") or content.get("outcome") or ""
+        by = content.get("by") or content.get("trigger") or ""
+        click.echo(f"{record.sequence:4d}  {record.time}  {record.kind:9s}  {what}  {by}")
+    if not records:
+        click.echo("nothing was promoted yet")
+
+
+@command("status", epilog="Example: kedro ptq status --json")
+@env_option
+@mount_option
+@json_option
+def status(env: str | None, mount: str | None, as_json: bool) -> None:
+    """Say what serves, what is waived, and what waits for somebody."""
+    with opened(env, mount) as project:
+        found = _status(project)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"champion: {found['champion'] or 'none yet'}")
+    if found["since"]:
+        click.echo(f"  since {found['since']}")
+    if found["interrupted"]:
+        click.echo(
+            f"  a change to {found['interrupted']} was interrupted; the next `kedro ptq promote` "
+            "or `rollback` finishes it"
+        )
+    if not found["baseline_matches"]:
+        click.echo("  champion_baseline.json is not the champion's; promote or rollback rewrite it")
+    for waiver in found["waivers"]:
+        click.echo(f"waiver until {waiver['expires']}: {waiver['rule']} ({waiver['reason']})")
+    for path in found["uncommitted_dvc_files"]:
+        click.echo(f"waits for a git commit: {path}")
+
+
+@command("verify", epilog="Exits with 5 when a hash does not hold. Example: kedro ptq verify v0002")
+@click.argument("version", required=False)
+@env_option
+@mount_option
+@json_option
+def verify(version: str | None, env: str | None, mount: str | None, as_json: bool) -> int:
+    """Recompute every hash of a VERSION, or of all, and name the first that does not hold."""
+    from ptq_pipeline.registry import VerificationError
+    from ptq_pipeline.registry import verify as check
+
+    with opened(env, mount) as project:
+        try:
+            checked = check(project.load("registry"), version)
+        except VerificationError as error:
+            if as_json:
+                print_json({"ok": False, "error": str(error)})
+            else:
+                click.echo(f"error: {error}", err=True)
+            return ExitCode.VERIFICATION_FAILED
+    if as_json:
+        print_json({"ok": True, "versions": checked})
+    else:
+        click.echo(f"every hash holds: {', '.join(checked) or 'no versions yet'}")
+    return ExitCode.DONE
+
+
+@command(
+    "waive",
+    epilog="Example: kedro ptq waive candidate.limit --group Sandal --reason 'the shop agreed' "
+    "--expires 2027-03-31",
+)
+@click.argument("rule")
+@click.option("--reason", required=True, help="Why the rule may be broken.")
+@click.option("--expires", required=True, help="Last day on which the waiver counts: YYYY-MM-DD.")
+@click.option("--group", default=None, help="Only for this group.")
+@click.option("--shift", default=None, help="Only under this shift.")
+@by_option
+@env_option
+@mount_option
+@json_option
+def waive(
+    rule: str,
+    reason: str,
+    expires: str,
+    group: str | None,
+    shift: str | None,
+    by: str | None,
+    env: str | None,
+    mount: str | None,
+    as_json: bool,
+) -> None:
+    """Record that RULE may be broken until a day, and why.
+
+    It counts at the gate and at the release; verdicts and decisions do not change.
+    """
+    from ptq_pipeline.registry import Waiver
+    from ptq_pipeline.registry import waive as grant
+
+    waiver = Waiver(rule, reason, expires, by or getpass.getuser(), group, shift)
+    with opened(env, mount) as project:
+        record = grant(project.load("registry"), waiver, _now())
+    if as_json:
+        print_json(record.to_json())
+    else:
+        click.echo(f"{rule} is waived until {expires} (record {record.sequence})")
+
+
+def _status(project: Mount) -> dict[str, Any]:
+    import json
+
+    from ptq_pipeline.registry import Registry
+
+    registry: Registry = project.load("registry")
+    champion, records = registry.champion(), registry.log.read()
+    since = next((r.time for r in records if champion and r.hash == champion.record_hash), None)
+    interrupted = registry.interrupted(records)
+    try:
+        known = json.loads(registry.baseline.read_text(encoding="utf-8")).get("version")
+    except (OSError, ValueError, AttributeError):
+        known = "unreadable"
+    today = _now().date().isoformat()
+    return {
+        "champion": champion.version if champion else None,
+        "folder": str(champion.folder) if champion else None,
+        "since": since,
+        "interrupted": interrupted.champion if interrupted else None,
+        "baseline_matches": known == (champion.version if champion else None),
+        "waivers": [w.to_json() for w in registry.waivers(records) if w.expires >= today],
+        "uncommitted_dvc_files": _uncommitted_dvc_files(project),
+    }
+
+
+def _uncommitted_dvc_files(project: Mount) -> list[str]:
+    import subprocess
+
+    try:
+        lines = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=all", "--", "*.dvc"],
+            cwd=project.root,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return sorted(line[3:] for line in lines)
+
+
+def _moved(record: dict[str, Any], as_json: bool) -> int:
+    if as_json:
+        print_json(record)
+    else:
+        content = record["content"]
+        click.echo(f"champion: {content['version']} (before: {content['replaces'] or 'none'})")
+    return ExitCode.DONE
+
+
+def _refused(error: PtqPipelineError, as_json: bool) -> int:
+    if as_json:
+        print_json({"refused": str(error)})
+    else:
+        click.echo(f"refused: {error}", err=True)
+    return ExitCode.REFUSED
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

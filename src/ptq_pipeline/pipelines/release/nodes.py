@@ -1,0 +1,43 @@
+"""Nodes of ``release``."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
+from ptq_pipeline.registry import Decision, Registry, ReleaseTerms, release
+
+log = logging.getLogger(__name__)
+
+INDEX = "candidate.json"
+
+
+def release_candidate(
+    decision: Mapping[str, Any],
+    candidate_model: Mapping[str, Path],
+    registry: Registry,
+    parameters: ReleaseParameters,
+) -> dict[str, Any]:
+    """Make the candidate of a decision the champion; the same decision again changes nothing.
+
+    Returns:
+        The promotion's record.
+
+    Raises:
+        RegistryError: the release is refused, or the registry cannot be changed; the message says
+            why and the champion keeps serving.
+    """
+    from ptq_pipeline.provenance import describe_machine
+
+    terms = ReleaseTerms(
+        environments=parameters.allowed_environments,
+        acknowledged=parameters.acknowledged,
+        by=parameters.by,
+        trigger=parameters.trigger,
+        machine=describe_machine(Path.cwd()),
+    )
+    files = {name: path.read_bytes() for name, path in candidate_model.items() if name != INDEX}
+    record = release(registry, Decision.from_json(decision), files, terms)
+    log.info("champion: %s", record.champion)
+    return record.to_json()

@@ -1,0 +1,21 @@
+"""Parameters of ``release``."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ReleaseParameters(BaseModel):
+    """Which decisions may be released, and what the record says about it.
+
+    Attributes:
+        allowed_environments: environments whose decisions are accepted.
+        acknowledged: touched obligations that somebody took note of, by name.
+        by: who releases.
+        trigger: what caused the release.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    allowed_environments: tuple[str, ...] = Field(default=("base",), min_length=1)
+    acknowledged: tuple[str, ...] = ()
+    by: str = ""
+    trigger: str = Field(default="manual", min_length=1)

@@ -1,0 +1,176 @@
+"""The registry's commands in a small Kedro project whose decision was made by hand."""
+
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from click.testing import CliRunner
+from tests.registry.conftest import REASON, against, candidate
+
+from ptq_pipeline.commands import ptq
+from ptq_pipeline.registry import no_champion
+
+TOMORROW = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+
+
+@pytest.fixture
+def small(tmp_path, project, monkeypatch):
+    """A project with the shipped configuration; the current directory."""
+    shutil.copytree(project / "conf", tmp_path / "conf")
+    (tmp_path / "conf/local").mkdir(exist_ok=True)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.kedro]\npackage_name = "ptq_pipeline"\nproject_name = "small"\n'
+        'kedro_init_version = "1.7.0"\nsource_dir = "src"\n'
+    )
+    (tmp_path / "data/06_models").mkdir(parents=True)
+    (tmp_path / "data/06_models/champion_baseline.json").write_bytes(no_champion())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def decided(root, decision, files, data="data"):
+    """Write a decision and its candidate where the promotion pipeline would."""
+    folder = root / data / "06_models/candidate"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    index = {"files": dict(decision.candidate.files)}
+    (folder / "candidate.json").write_text(json.dumps(index))
+    (root / data / "08_reporting").mkdir(parents=True, exist_ok=True)
+    path = root / data / "08_reporting/decision.json"
+    path.write_text(json.dumps(decision.to_json()))
+    return decision
+
+
+def run(*arguments):
+    return CliRunner().invoke(ptq, list(arguments))
+
+
+def run_json(*arguments):
+    result = run(*arguments, "--json")
+    return result.exit_code, json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(("result", "code"), [("PASS", 0), ("FAIL", 3), ("INCONCLUSIVE", 4)])
+def test_the_gate_answers_by_its_exit_code(small, result, code):
+    decision = decided(small, *candidate("a", result, reasons=[REASON] if code else []))
+    assert run("gate").exit_code == code
+    found, content = run_json("gate")
+    assert (found, content["exit_code"], content["decision_hash"]) == (code, code, decision.hash)
+
+
+def test_the_gate_before_an_audit_says_what_is_missing(small):
+    result = run("gate")
+    assert result.exit_code == 1
+    assert "'decision' does not exist yet" in result.stderr
+
+
+def test_an_edited_decision_is_an_error(small):
+    decided(small, *candidate("a"))
+    path = small / "data/08_reporting/decision.json"
+    path.write_text(path.read_text().replace('"promote"', '"refuse"'))
+    assert run("gate").exit_code == 1
+    assert run("promote").exit_code == 1
+    assert run_json("status")[1]["champion"] is None
+
+
+def test_promote_rollback_history_status_and_verify(small):
+    first = decided(small, *candidate("a"))
+    assert run_json("status")[1]["champion"] is None
+    assert run("promote", "--by", "Kim").stdout == "champion: v0001 (before: none)\n"
+    assert run("promote").exit_code == 0
+    decided(small, *candidate("b", champion=against(first)))
+    code, record = run_json("promote", "--by", "Kim", "--trigger", "drift")
+    assert (code, record["content"]["version"], record["content"]["trigger"]) == (
+        0,
+        "v0002",
+        "drift",
+    )
+    assert {"python", "cpu_flags", "versions", "git"} <= set(record["content"]["machine"])
+    assert run("rollback", "--reason", "complaints").stdout == "champion: v0001 (before: v0002)\n"
+    code, status = run_json("status")
+    assert (code, status["champion"], status["baseline_matches"]) == (0, "v0001", True)
+    kinds = [record["kind"] for record in run_json("history")[1]]
+    assert kinds == ["promotion", "promotion", "rollback"]
+    assert run("verify").stdout == "every hash holds: v0001, v0002\n"
+    assert json.loads((small / "data/06_models/champion_baseline.json").read_text())["version"] == (
+        "v0001"
+    )
+
+
+def test_a_stale_decision_is_refused(small):
+    decided(small, *candidate("a"))
+    assert run("promote").exit_code == 0
+    decided(small, *candidate("b"))
+    result = run("promote")
+    assert result.exit_code == 3
+    assert "the champion is now v0001" in result.stderr
+    assert run_json("promote")[0] == 3
+
+
+def test_verify_exits_with_5_and_names_the_file(small):
+    decided(small, *candidate("a"))
+    run("promote")
+    path = small / "data/06_models/registry/versions/v0001/model.bin"
+    path.write_bytes(b"x")
+    assert run("verify", "v0001").exit_code == 5
+    code, content = run_json("verify")
+    assert code == 5 and "model.bin" in content["error"]
+    assert run("rollback", "--to", "v0001").exit_code == 1
+    assert run_json("status")[1]["champion"] == "v0001"
+
+
+def test_a_waiver_opens_the_gate_and_stands_in_the_record(small):
+    decided(small, *candidate("a", "FAIL", reasons=[REASON]))
+    arguments = ["candidate.limit", "--reason", "agreed", "--expires", TOMORROW, "--by", "Kim"]
+    assert run("gate").exit_code == 3
+    assert run("promote").exit_code == 3
+    assert run("waive", *arguments).exit_code == 0
+    code, content = run_json("gate")
+    assert code == 0 and content["waivers"][0]["by"] == "Kim"
+    assert run_json("promote")[1]["content"]["waivers"][0]["rule"] == "candidate.limit"
+    assert run("waive", "x", "--reason", "r").exit_code == 2
+    assert run("waive", "x", "--reason", "r", "--expires", "soon").exit_code == 1
+
+
+def test_decisions_of_other_environments_are_refused_unless_allowed(small):
+    decided(small, *candidate("a", environment="passing"), data="data/passing")
+    result = run("promote", "--env", "passing")
+    assert result.exit_code == 3 and "environment 'passing'" in result.stderr
+    (small / "conf/local/parameters.yml").write_text("{}")
+    path = small / "conf/base/parameters_release.yml"
+    path.write_text(path.read_text().replace("[base]", "[base, passing]"))
+    assert run("promote", "--env", "passing").exit_code == 0
+
+
+def test_an_obligation_needs_an_acknowledgement(small):
+    decided(small, *candidate("a", obligations=[{"name": "class: Sandal", "touched": True}]))
+    assert run("promote").exit_code == 3
+    code, record = run_json("promote", "--acknowledge", "class: Sandal")
+    assert (code, record["content"]["acknowledged"]) == (0, ["class: Sandal"])
+
+
+def test_a_mount_has_entries_of_its_own(small):
+    catalog = small / "conf/base/catalog_shop.yml"
+    catalog.write_text(
+        "shop.decision: {type: json.JSONDataset, filepath: data/shop/decision.json}\n"
+        "shop.registry:\n  type: ptq_pipeline.datasets.RegistryDataset\n"
+        "  filepath: data/shop/registry\n  baseline: data/shop/champion_baseline.json\n"
+    )
+    (small / "data/shop").mkdir()
+    decision, _ = candidate("a")
+    (small / "data/shop/decision.json").write_text(json.dumps(decision.to_json()))
+    assert run("gate", "--mount", "shop").exit_code == 0
+    assert run("gate").exit_code == 1
+    result = run("gate", "--mount", "other")
+    assert result.exit_code == 1 and "no entry 'other.decision'" in result.stderr
+
+
+def test_outside_a_project_there_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("status")
+    assert result.exit_code == 1
+    assert "is not inside a Kedro project" in result.stderr
