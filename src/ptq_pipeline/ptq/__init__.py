@@ -3,22 +3,33 @@
 Usable as a library; knows nothing of Kedro. The usual way through it::
 
     prepared = prepare(module, example_input)
-    method = MethodSpec(weight_bits=8, activation_bits=4)
-    weights = quantize_weights(prepared, method)            # once for all draws
-    parameters = calibrate(prepared, batches, method, weights)
+    method = method_from_json({"weight_bits": 8, "activation_bits": 4})   # or {"name": "qdrop", ..}
+    parameters = quantize_model(prepared, batches, method, seed=0)
 """
 
 from ptq_pipeline.ptq.calibration import (
-    ActivationParameters,
-    LayerParameters,
-    QuantizationParameters,
-    WeightParameters,
     activations_from,
     as_tensor_batches,
     calibrate,
     calibrate_activations,
     combine,
     quantize_weights,
+)
+from ptq_pipeline.ptq.methods import (
+    Method,
+    MethodConfig,
+    RegisteredMethod,
+    find_method,
+    method_from_json,
+    method_names,
+    quantize_model,
+    register,
+)
+from ptq_pipeline.ptq.parameters import (
+    ActivationParameters,
+    LayerParameters,
+    QuantizationParameters,
+    WeightParameters,
 )
 from ptq_pipeline.ptq.preparation import (
     Layer,
@@ -35,7 +46,15 @@ from ptq_pipeline.ptq.quantizer import (
     fake_quantize,
     quantize,
 )
-from ptq_pipeline.ptq.ranges import MinMax, Mse, Percentile, RangeEstimator
+from ptq_pipeline.ptq.ranges import (
+    Cosine,
+    Entropy,
+    MinMax,
+    MovingAverageMinMax,
+    Mse,
+    Percentile,
+    RangeEstimator,
+)
 from ptq_pipeline.ptq.spec import (
     ENGINE_VERSION,
     MethodSpec,
@@ -56,14 +75,19 @@ from ptq_pipeline.ptq.statistics import (
 __all__ = [
     "ENGINE_VERSION",
     "ActivationParameters",
+    "Cosine",
+    "Entropy",
     "HistogramGrid",
     "HistogramStatistics",
     "InputStatistics",
     "IntegerScheme",
     "Layer",
     "LayerParameters",
+    "Method",
+    "MethodConfig",
     "MethodSpec",
     "MinMax",
+    "MovingAverageMinMax",
     "Mse",
     "NearestRounding",
     "PerChannel",
@@ -75,6 +99,7 @@ __all__ = [
     "QuantizationParameters",
     "RangeEstimator",
     "RangeStatistics",
+    "RegisteredMethod",
     "WeightParameters",
     "activations_from",
     "as_tensor_batches",
@@ -87,8 +112,13 @@ __all__ = [
     "combine",
     "dequantize",
     "fake_quantize",
+    "find_method",
+    "method_from_json",
+    "method_names",
     "overridden",
     "prepare",
     "quantize",
+    "quantize_model",
     "quantize_weights",
+    "register",
 ]

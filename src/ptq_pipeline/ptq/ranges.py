@@ -7,8 +7,9 @@ layer's input through its statistics. The range it returns always holds zero aft
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -16,11 +17,17 @@ from torch import Tensor
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.ptq.quantizer import IntegerScheme, choose_qparams, dequantize, quantize
-from ptq_pipeline.ptq.statistics import HistogramStatistics, InputStatistics
+from ptq_pipeline.ptq.statistics import (
+    HistogramGrid,
+    HistogramStatistics,
+    InputStatistics,
+    RangeStatistics,
+)
 
 # Shares of the observed range that `mse` tries, as in the code of BRECQ but down to a twentieth:
 # at 2 bits the best share of a long-tailed input lies below its 0.2.
 SHARES = torch.arange(100, 4, -1, dtype=torch.float64) / 100
+TINY = float(np.finfo(np.float64).tiny)
 
 
 class RangeEstimator(Protocol):
@@ -56,6 +63,49 @@ class MinMax:
     ) -> tuple[float, float]:
         """Return minimum and maximum for a layer's input."""
         return statistics.ranges.minimum, statistics.ranges.maximum
+
+
+@dataclass(frozen=True)
+class MovingAverageMinMax:
+    """Exponential moving average of each batch's minimum and maximum: ``r <- r + c (r_b - r)``.
+
+    As TensorFlow and torch observe activations (Jacob et al., CVPR 2018, section 3.1). It depends
+    on the order of the batches. Weights are seen once, so for them it is `MinMax`.
+
+    Attributes:
+        constant: c, above 0 and at most 1; 1 keeps the last batch only.
+
+    Raises:
+        InputError: c is out of range.
+    """
+
+    name: ClassVar[str] = "moving_average_minmax"
+    needs_histogram: ClassVar[bool] = False
+    constant: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.constant <= 1.0:
+            raise InputError(
+                f"moving_average_minmax: the constant must be above 0 and at most 1, got "
+                f"{self.constant}"
+            )
+
+    def weight_range(self, weights: Tensor, scheme: IntegerScheme) -> tuple[Tensor, Tensor]:
+        """Return minimum and maximum, float ``(G,)``, for each row of ``(G, n)`` weights."""
+        return weights.amin(1), weights.amax(1)
+
+    def input_range(
+        self, statistics: InputStatistics, scheme: IntegerScheme
+    ) -> tuple[float, float]:
+        """Return minimum and maximum for a layer's input."""
+        batches = statistics.ranges.per_batch
+        if not batches:
+            raise InputError(f"the range estimator {self.name!r} needs the range of each batch")
+        low, high = batches[0]
+        for batch_low, batch_high in batches[1:]:
+            low += self.constant * (batch_low - low)
+            high += self.constant * (batch_high - high)
+        return low, high
 
 
 @dataclass(frozen=True)
@@ -128,58 +178,182 @@ class Mse:
 
     def weight_range(self, weights: Tensor, scheme: IntegerScheme) -> tuple[Tensor, Tensor]:
         """Return minimum and maximum, float ``(G,)``, for each row of ``(G, n)`` weights."""
-        low, high = weights.amin(1), weights.amax(1)
-        best = torch.full_like(low, float("inf"))
-        best_low, best_high = low.clone(), high.clone()
-        for share in SHARES.tolist():
-            qparams = choose_qparams(low * share, high * share, scheme)
-            error = dequantize(quantize(weights, qparams), qparams).sub_(weights)
-            loss = error.abs_().pow_(self.p).sum(1)
-            better = loss < best
-            best = torch.where(better, loss, best)
-            best_low = torch.where(better, low * share, best_low)
-            best_high = torch.where(better, high * share, best_high)
-        return best_low, best_high
+
+        def loss(rounded: Tensor) -> Tensor:
+            return rounded.sub_(weights).abs_().pow_(self.p).sum(1)
+
+        return _search_rows(weights, scheme, loss)
 
     def input_range(
         self, statistics: InputStatistics, scheme: IntegerScheme
     ) -> tuple[float, float]:
         """Return minimum and maximum for a layer's input."""
-        histogram = _histogram_of(statistics, self.name)
-        hit = histogram.counts > 0
-        values = torch.from_numpy(histogram.grid.centers[hit])
-        counts = torch.from_numpy(histogram.counts[hit]).double()
-        low = min(statistics.ranges.minimum, 0.0)
-        high = max(statistics.ranges.maximum, 0.0)
-        best_low, best_high = self._best(low * SHARES, high * SHARES, values, counts, scheme)
-        if low < 0.0 < high and not scheme.symmetric:
-            highs = high * SHARES
-            best_low, best_high = self._best(
-                torch.full_like(highs, best_low), highs, values, counts, scheme
-            )
-            lows = low * SHARES
-            best_low, best_high = self._best(
-                lows, torch.full_like(lows, best_high), values, counts, scheme
-            )
-        return best_low, best_high
+        return _search(statistics, scheme, self.name, self._loss)
 
-    def _best(
-        self, lows: Tensor, highs: Tensor, values: Tensor, counts: Tensor, scheme: IntegerScheme
+    def _loss(
+        self, rounded: Tensor, codes: Tensor, values: Tensor, counts: Tensor, scheme: IntegerScheme
+    ) -> Tensor:
+        return rounded.sub(values[None, :]).abs_().pow_(self.p) @ counts
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """The range with the largest cosine ``<x, x_hat> / (|x| |x_hat|)``, by the search of `Mse`.
+
+    As in EasyQuant (Wu et al., arXiv 2006.16669) and many toolkits. It does not see a common factor
+    of all values, so it clips more readily than `Mse`.
+    """
+
+    name: ClassVar[str] = "cosine"
+    needs_histogram: ClassVar[bool] = True
+
+    def weight_range(self, weights: Tensor, scheme: IntegerScheme) -> tuple[Tensor, Tensor]:
+        """Return minimum and maximum, float ``(G,)``, for each row of ``(G, n)`` weights."""
+
+        def loss(rounded: Tensor) -> Tensor:
+            return -torch.nn.functional.cosine_similarity(rounded, weights, dim=1)
+
+        return _search_rows(weights, scheme, loss)
+
+    def input_range(
+        self, statistics: InputStatistics, scheme: IntegerScheme
     ) -> tuple[float, float]:
-        """Return the candidate with the smallest weighted error; the widest one on ties."""
+        """Return minimum and maximum for a layer's input."""
+        return _search(statistics, scheme, self.name, self._loss)
+
+    def _loss(
+        self, rounded: Tensor, codes: Tensor, values: Tensor, counts: Tensor, scheme: IntegerScheme
+    ) -> Tensor:
+        product = rounded @ (values * counts)
+        length = (rounded.square() @ counts).sqrt()
+        return -product / length.clamp(min=1e-300)
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """The range with the smallest Kullback-Leibler divergence ``KL(P || Q)`` of histograms.
+
+    Migacz, 8-bit Inference with TensorRT, GTC 2017. P: the histogram with what lies outside the
+    range counted at the range's ends. Q: the histogram inside the range, with the counts of the
+    bins of one code spread evenly over those of them that were hit. Ranges as in `Mse`; a range
+    that leaves a hit bin of P without mass in Q counts the smallest positive float there. Weights
+    are few per channel, so their histograms have 256 bins.
+    """
+
+    name: ClassVar[str] = "entropy"
+    needs_histogram: ClassVar[bool] = True
+
+    def weight_range(self, weights: Tensor, scheme: IntegerScheme) -> tuple[Tensor, Tensor]:
+        """Return minimum and maximum, float ``(G,)``, for each row of ``(G, n)`` weights."""
+        found = [self.input_range(_statistics_of(row), scheme) for row in weights]
+        low, high = torch.tensor(found, dtype=torch.float64).T
+        return low, high
+
+    def input_range(
+        self, statistics: InputStatistics, scheme: IntegerScheme
+    ) -> tuple[float, float]:
+        """Return minimum and maximum for a layer's input."""
+        return _search(statistics, scheme, self.name, self._loss)
+
+    def _loss(
+        self, rounded: Tensor, codes: Tensor, values: Tensor, counts: Tensor, scheme: IntegerScheme
+    ) -> Tensor:
+        losses = [
+            _divergence(row.long() - scheme.qmin, inside, counts, scheme)
+            for row, inside in zip(codes, _inside(rounded, codes, values, scheme), strict=True)
+        ]
+        return torch.stack(losses)
+
+
+ESTIMATORS: dict[str, type] = {
+    estimator.name: estimator
+    for estimator in (MinMax, MovingAverageMinMax, Percentile, Mse, Entropy, Cosine)
+}
+
+# From rounded values, their codes (both ``(candidates, bins)``), the bins' values and counts.
+Loss: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, IntegerScheme], Tensor]
+
+
+def _search(
+    statistics: InputStatistics, scheme: IntegerScheme, name: str, loss: Loss
+) -> tuple[float, float]:
+    """Return the range with the smallest loss: both ends together, then each end alone."""
+    histogram = _histogram_of(statistics, name)
+    hit = histogram.counts > 0
+    values = torch.from_numpy(histogram.grid.centers[hit])
+    counts = torch.from_numpy(histogram.counts[hit]).double()
+    low = min(statistics.ranges.minimum, 0.0)
+    high = max(statistics.ranges.maximum, 0.0)
+
+    def best(lows: Tensor, highs: Tensor) -> tuple[float, float]:
+        """Return the best of the candidates; the widest one on ties."""
         qparams = choose_qparams(lows, highs, scheme)
         scale = qparams.scale.double()[:, None]
         zero_point = qparams.zero_point.double()[:, None]
         codes = torch.round(values[None, :] / scale).add_(zero_point)
         codes = codes.clamp_(scheme.qmin, scheme.qmax)
-        error = codes.sub_(zero_point).mul_(scale).sub_(values[None, :]).abs_()
-        index = int((error.pow_(self.p) @ counts).argmin())
+        rounded = (codes - zero_point).mul_(scale)
+        index = int(loss(rounded, codes, values, counts, scheme).argmin())
         return float(lows[index]), float(highs[index])
 
+    best_low, best_high = best(low * SHARES, high * SHARES)
+    if low < 0.0 < high and not scheme.symmetric:
+        highs = high * SHARES
+        best_low, best_high = best(torch.full_like(highs, best_low), highs)
+        lows = low * SHARES
+        best_low, best_high = best(lows, torch.full_like(lows, best_high))
+    return best_low, best_high
 
-ESTIMATORS: dict[str, type[MinMax] | type[Percentile] | type[Mse]] = {
-    estimator.name: estimator for estimator in (MinMax, Percentile, Mse)
-}
+
+def _search_rows(
+    weights: Tensor, scheme: IntegerScheme, loss: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return for each row the share of its min-max range with the smallest loss."""
+    low, high = weights.amin(1), weights.amax(1)
+    best = torch.full_like(low, float("inf"))
+    best_low, best_high = low.clone(), high.clone()
+    for share in SHARES.tolist():
+        qparams = choose_qparams(low * share, high * share, scheme)
+        found = loss(dequantize(quantize(weights, qparams), qparams))
+        better = found < best
+        best = torch.where(better, found, best)
+        best_low = torch.where(better, low * share, best_low)
+        best_high = torch.where(better, high * share, best_high)
+    return best_low, best_high
+
+
+def _inside(rounded: Tensor, codes: Tensor, values: Tensor, scheme: IntegerScheme) -> Tensor:
+    """Return which values no end of the range cuts: rounding moves them by half a step at most."""
+    at_end = (codes == scheme.qmin) | (codes == scheme.qmax)
+    used = codes.amax(1) - codes.amin(1)
+    step = (rounded.amax(1) - rounded.amin(1)) / used.clamp(min=1.0)
+    return ~at_end | ((rounded - values[None, :]).abs() <= 0.5 * step[:, None] * (1 + 1e-9))
+
+
+def _divergence(codes: Tensor, inside: Tensor, counts: Tensor, scheme: IntegerScheme) -> Tensor:
+    """Return ``KL(P || Q)`` of one candidate; see `Entropy`."""
+    bins = torch.arange(len(codes))[inside]
+    if not len(bins):
+        return torch.tensor(float("inf"), dtype=torch.float64)
+    kept = counts[inside]
+    reference = kept.clone()
+    # What is cut lies beyond the first or the last bin inside, as values are in rising order.
+    reference[0] += counts[: int(bins[0])].sum()
+    reference[-1] += counts[int(bins[-1]) + 1 :].sum()
+    levels = scheme.qmax - scheme.qmin + 1
+    total = torch.zeros(levels, dtype=torch.float64).index_add_(0, codes[inside], kept)
+    width = torch.bincount(codes[inside], minlength=levels).double()
+    spread = (total / width.clamp(min=1.0))[codes[inside]]
+    p, q = reference / reference.sum(), spread / spread.sum()
+    return (p * (p / q.clamp(min=TINY)).log()).sum()
+
+
+def _statistics_of(row: Tensor) -> InputStatistics:
+    ranges = RangeStatistics(float(row.min()), float(row.max()), row.numel())
+    grid = HistogramGrid.covering(ranges, 256)
+    first = np.floor((row.double().numpy() - grid.low) / grid.width).astype(int)
+    counts = np.bincount(first.clip(0, grid.bins - 1), minlength=grid.bins)
+    return InputStatistics(ranges, HistogramStatistics(grid, counts.astype(np.int64)))
 
 
 def _histogram_of(statistics: InputStatistics, name: str) -> HistogramStatistics:

@@ -7,7 +7,7 @@ set can be streamed in batches of any size, or be put together from parts comput
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,18 +33,22 @@ class RangeStatistics:
         minimum: smallest value seen.
         maximum: largest value seen.
         count: number of values seen.
+        per_batch: minimum and maximum of each batch in the order seen, for moving averages; empty
+            when they were not kept.
     """
 
     minimum: float
     maximum: float
     count: int
+    per_batch: tuple[tuple[float, float], ...] = field(default=(), compare=False, repr=False)
 
     def merge(self, other: RangeStatistics) -> RangeStatistics:
-        """Return the statistics of both parts together; exact and in any order."""
+        """Return the statistics of both parts together; but for `per_batch` in any order."""
         return RangeStatistics(
             min(self.minimum, other.minimum),
             max(self.maximum, other.maximum),
             self.count + other.count,
+            self.per_batch + other.per_batch,
         )
 
 
@@ -145,14 +149,17 @@ def collect_ranges(prepared: PreparedModel, batches: Batches) -> dict[str, Range
     observe_inputs(prepared, batches, observe)
     found: dict[str, RangeStatistics] = {}
     for name, parts in partial.items():
-        low = float(torch.stack([part[0] for part in parts]).min())
-        high = float(torch.stack([part[1] for part in parts]).max())
+        lows = torch.stack([part[0] for part in parts]).tolist()
+        highs = torch.stack([part[1] for part in parts]).tolist()
+        # A NaN anywhere must not get lost in Python's min.
+        low, high = float(np.min(lows)), float(np.max(highs))
         if not (np.isfinite(low) and np.isfinite(high)):
             raise InputError(
                 f"layer {name!r}: its input holds NaN or infinite values on the calibration "
                 "images; check the weights before this layer and the preprocessing"
             )
-        found[name] = RangeStatistics(low, high, sum(part[2] for part in parts))
+        count = sum(part[2] for part in parts)
+        found[name] = RangeStatistics(low, high, count, tuple(zip(lows, highs, strict=True)))
     return _spread(prepared, found)
 
 

@@ -13,7 +13,7 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.executors import Executor, SerialExecutor
-from ptq_pipeline.trials.spec import TrialSpec
+from ptq_pipeline.trials.spec import TrialSpec, method_seed
 from ptq_pipeline.trials.store import TrialStore
 from ptq_pipeline.trials.workload import Predictions, TrialOutcome, Workload
 
@@ -128,9 +128,10 @@ class TrialRunner:
     def _grid_id(self) -> str | None:
         return self.workload.grid_id(self.method)
 
-    def quantize(self, images: np.ndarray) -> "QuantizationParameters":
-        """Quantize with uint8 calibration images ``(n, C, H, W)``."""
-        return self.workload.quantize(self.method, images)
+    def quantize(self, set_id: str, images: np.ndarray) -> "QuantizationParameters":
+        """Quantize with the uint8 images ``(n, C, H, W)`` of a calibration set, as its trials."""
+        seed = method_seed(self.model.fingerprint, self.method, set_id)
+        return self.workload.quantize(self.method, images, seed)
 
     def run(
         self, set_id: str | None, images: np.ndarray | None, evaluation: Evaluation

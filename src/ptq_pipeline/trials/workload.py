@@ -17,7 +17,7 @@ from ptq_pipeline.trials.spec import TrialSpec
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import (
-        MethodSpec,
+        Method,
         PreparedModel,
         QuantizationParameters,
         WeightParameters,
@@ -89,11 +89,11 @@ class Workload:
 
     def weights(self, method: Mapping[str, Any]) -> "Mapping[str, WeightParameters]":
         """Return quantized weights; they depend on no calibration set and are made once."""
-        from ptq_pipeline.ptq import MethodSpec, quantize_weights
+        from ptq_pipeline.ptq import method_from_json, quantize_weights
 
         key = canonical_hash(dict(method))
         if key not in self._weights:
-            self._weights[key] = quantize_weights(self.prepared, MethodSpec.from_json(method))
+            self._weights[key] = quantize_weights(self.prepared, method_from_json(method))
         return self._weights[key]
 
     @cached_property
@@ -115,7 +115,7 @@ class Workload:
         )
         return None
 
-    def reduces(self, method: "MethodSpec") -> bool:
+    def reduces(self, method: "Method") -> bool:
         """Whether draws of this method are calibrated from statistics of single images."""
         return (
             method.reducible
@@ -125,17 +125,17 @@ class Workload:
 
     def grid_id(self, method: Mapping[str, Any]) -> str | None:
         """Return what the shared grid adds to a trial's identity, or None."""
-        from ptq_pipeline.ptq import MethodSpec
+        from ptq_pipeline.ptq import method_from_json
 
-        parsed = MethodSpec.from_json(method)
-        if not parsed.activation_range.needs_histogram or not self.reduces(parsed):
+        parsed = method_from_json(method)
+        if not self.reduces(parsed) or not parsed.activation_range.needs_histogram:
             return None
         assert self.statistics is not None
         return self.statistics.grid_id
 
     def collect(self, specs: Iterable[TrialSpec]) -> None:
         """Compute the statistics of all images that these trials will need, each one once."""
-        from ptq_pipeline.ptq import MethodSpec
+        from ptq_pipeline.ptq import method_from_json
         from ptq_pipeline.ptq.image_statistics import StatisticsError
 
         ranges: dict[str, np.ndarray] = {}
@@ -143,7 +143,7 @@ class Workload:
         for spec in specs:
             if spec.method is None or spec.calibration_set is None:
                 continue
-            method = MethodSpec.from_json(spec.method)
+            method = method_from_json(spec.method)
             if self.reduces(method):
                 kind = histograms if method.activation_range.needs_histogram else ranges
                 kind[spec.calibration_set] = np.asarray(self.sets[spec.calibration_set])
@@ -156,19 +156,32 @@ class Workload:
             # The trials whose images are at fault will say so, each for itself.
             log.warning("statistics of the calibration images are incomplete: %s", error)
 
-    def quantize(self, method: Mapping[str, Any], images: np.ndarray) -> "QuantizationParameters":
-        """Quantize with uint8 calibration images ``(n, C, H, W)``."""
-        from ptq_pipeline.ptq import MethodSpec, activations_from, calibrate, combine
-        from ptq_pipeline.ptq.calibration import as_tensor_batches
+    def quantize(
+        self, method: Mapping[str, Any], images: np.ndarray, seed: int
+    ) -> "QuantizationParameters":
+        """Quantize with uint8 calibration images ``(n, C, H, W)``.
 
-        parsed, images = MethodSpec.from_json(method), np.asarray(images)
-        weights = self.weights(method)
-        if len(images) and self.reduces(parsed):
+        Args:
+            method: JSON form of the method.
+            images: the images.
+            seed: of everything random in the method, see `method_seed`.
+        """
+        from ptq_pipeline.ptq import (
+            activations_from,
+            as_tensor_batches,
+            combine,
+            method_from_json,
+            quantize_model,
+        )
+
+        parsed, images = method_from_json(method), np.asarray(images)
+        weights = self.weights(method) if parsed.reducible else None
+        if weights is not None and len(images) and self.reduces(parsed):
             assert self.statistics is not None
             found = self.statistics.reduce(images, parsed.activation_range.needs_histogram)
             return combine(weights, activations_from(found, parsed, self.prepared.operands))
         batches = as_tensor_batches(self.model.preprocessing(images))
-        return calibrate(self.prepared, batches, parsed, weights)
+        return quantize_model(self.prepared, batches, parsed, seed=seed, weights=weights)
 
     def run(self, spec: TrialSpec) -> TrialOutcome:
         """Run one trial; a quantization that the engine refuses is a failed trial, not an error.
@@ -187,7 +200,8 @@ class Workload:
 
         parameters = None
         if spec.method is not None:
-            parameters = self.quantize(spec.method, self.sets[str(spec.calibration_set)])
+            images = self.sets[str(spec.calibration_set)]
+            parameters = self.quantize(spec.method, images, spec.method_seed)
         predictor = self.runtime.compile(self.prepared, parameters)
         evaluation = self.evaluations[spec.evaluation]
         return {

@@ -108,7 +108,7 @@ def test_the_candidate_is_the_quantization_of_its_trial(
     runner = TrialRunner(
         model, METHOD, SimulatedRuntime(), TrialStore(tmp_path), {"clean": {}}, (1, 28, 28)
     )
-    expected = runner.quantize(calibration_set.images).to_arrays()
+    expected = runner.quantize(calibration_set.set_id, calibration_set.images).to_arrays()
     exported = load(files["quantization.safetensors"])
     assert set(exported) == set(expected)
     for name, array in expected.items():

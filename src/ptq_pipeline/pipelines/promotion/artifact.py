@@ -20,13 +20,14 @@ CHECKED_IMAGES = 64
 
 
 def build_artifact(
-    model: "FloatModel", method: Mapping[str, Any], images: np.ndarray
+    model: "FloatModel", method: Mapping[str, Any], set_id: str, images: np.ndarray
 ) -> dict[str, bytes]:
     """Quantize ``model`` and return its files by name; equal inputs give equal bytes.
 
     Args:
         model: the float model.
         method: JSON form of the quantization method.
+        set_id: id of the calibration set; with model and method it seeds what is random.
         images: uint8 calibration images ``(n, C, H, W)``.
 
     Returns:
@@ -41,11 +42,17 @@ def build_artifact(
     import torch
     from safetensors.numpy import save
 
-    from ptq_pipeline.ptq import MethodSpec, as_tensor_batches, calibrate, prepare
+    from ptq_pipeline.ptq import as_tensor_batches, method_from_json, prepare, quantize_model
+    from ptq_pipeline.trials.spec import method_seed
 
     inputs = model.preprocessing(np.asarray(images))
     prepared = prepare(model.module, torch.from_numpy(inputs[:2]))
-    parameters = calibrate(prepared, as_tensor_batches(inputs), MethodSpec.from_json(method))
+    parameters = quantize_model(
+        prepared,
+        as_tensor_batches(inputs),
+        method_from_json(method),
+        seed=method_seed(model.fingerprint, method, set_id),
+    )
     # No metadata: safetensors writes several entries in random order, so bytes would differ.
     return {
         PARAMETERS: save(parameters.to_arrays()),

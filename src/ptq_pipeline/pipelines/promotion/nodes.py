@@ -44,7 +44,7 @@ def export_candidate(
     chosen.verify()
     files["trial.json"] = _json_bytes({"trial_id": trial_id, "spec": spec})
     files["calibration.json"] = _json_bytes({"set_id": set_id, **chosen.manifest.to_json()})
-    return files | build_artifact(model, spec["method"], chosen.images)
+    return files | build_artifact(model, spec["method"], set_id, chosen.images)
 
 
 def _candidate_spec(trial_id: str, trials: pd.DataFrame) -> dict[str, Any]:

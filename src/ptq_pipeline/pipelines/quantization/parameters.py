@@ -94,6 +94,6 @@ class QuantizationParameters(BaseModel):
     @field_validator("method")
     @classmethod
     def _complete(cls, method: dict[str, Any]) -> dict[str, Any]:
-        from ptq_pipeline.ptq import MethodSpec
+        from ptq_pipeline.ptq import method_from_json
 
-        return MethodSpec.from_json(method).to_json()
+        return method_from_json(method).to_json()

@@ -1,0 +1,64 @@
+"""``kedro ptq methods``: what can quantize a model here."""
+
+from typing import Any
+
+import click
+
+from ptq_pipeline.commands.running import command, json_option, print_json
+
+
+@command("methods")
+@json_option
+def methods(as_json: bool) -> None:
+    """List quantization methods with paper, bits and options, those of plug-ins included."""
+    found = [_described(name) for name in _names()]
+    if as_json:
+        print_json(found)
+        return
+    for entry in found:
+        click.echo(f"{entry['name']}: {entry['summary']}")
+        if "error" in entry:
+            continue
+        click.echo(f"    paper    {entry['paper']}")
+        bits = f"weights {_range(entry['weight_bits'])}, {_range(entry['activation_bits'])}"
+        click.echo(f"    bits     {bits} activations")
+        options = ", ".join(f"{key}={_short(value)}" for key, value in entry["options"].items())
+        click.echo(click.wrap_text(f"options  {options}", 96, "    ", "             "))
+
+
+def _names() -> list[str]:
+    from ptq_pipeline.ptq import method_names
+
+    return method_names()
+
+
+def _described(name: str) -> dict[str, Any]:
+    from ptq_pipeline.errors import InputError
+    from ptq_pipeline.ptq import find_method
+
+    try:
+        method = find_method(name)
+    except InputError as error:
+        # One broken package must not hide the others.
+        return {"name": name, "summary": f"not usable: {error}", "error": str(error)}
+    return {
+        "name": method.name,
+        "paper": method.paper,
+        "summary": method.summary,
+        "weight_bits": list(method.weight_bits),
+        "activation_bits": list(method.activation_bits),
+        "options": method.options(),
+    }
+
+
+def _range(bits: list[int]) -> str:
+    if bits == list(range(bits[0], bits[-1] + 1)) and len(bits) > 2:
+        return f"{bits[0]}-{bits[-1]}"
+    return ", ".join(map(str, bits))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        options = ", ".join(f"{key}={item}" for key, item in value.items() if key != "name")
+        return f"{value['name']}({options})" if options else value["name"]
+    return str(value)

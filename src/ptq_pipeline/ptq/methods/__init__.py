@@ -1,0 +1,24 @@
+"""Methods by name: the registry, the configurations, and the methods of this package."""
+
+from ptq_pipeline.ptq.methods.config import Method, MethodConfig
+from ptq_pipeline.ptq.methods.nearest import NEAREST
+from ptq_pipeline.ptq.methods.registry import (
+    RegisteredMethod,
+    find_method,
+    method_from_json,
+    method_names,
+    quantize_model,
+    register,
+)
+
+__all__ = [
+    "NEAREST",
+    "Method",
+    "MethodConfig",
+    "RegisteredMethod",
+    "find_method",
+    "method_from_json",
+    "method_names",
+    "quantize_model",
+    "register",
+]

@@ -1,0 +1,34 @@
+"""Nearest rounding with ranges by an estimator, and corrections around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ptq_pipeline.ptq.calibration import calibrate
+from ptq_pipeline.ptq.methods.registry import RegisteredMethod, register
+from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
+from ptq_pipeline.ptq.preparation import PreparedModel
+from ptq_pipeline.ptq.spec import MethodSpec
+from ptq_pipeline.ptq.statistics import Batches
+
+
+def quantize_nearest(
+    prepared: PreparedModel,
+    batches: Batches,
+    method: MethodSpec,
+    seed: int,
+    weights: Mapping[str, WeightParameters] | None = None,
+) -> QuantizationParameters:
+    """Quantize with nearest rounding; nothing in it is random."""
+    return calibrate(prepared, batches, method, weights)
+
+
+NEAREST = register(
+    RegisteredMethod(
+        name="nearest",
+        paper="Jacob et al., CVPR 2018 (arXiv 1712.05877)",
+        summary="ranges by an estimator, weights to the nearest code, optional corrections",
+        config=MethodSpec,
+        run=quantize_nearest,
+    )
+)

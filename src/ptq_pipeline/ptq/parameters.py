@@ -1,0 +1,198 @@
+"""What quantization decided: integers, steps and zero points, as data with a round trip to arrays.
+
+`QuantizationParameters` is all that a runtime needs beside the prepared model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.ptq.quantizer import IntegerScheme
+
+NOTES = ":notes"
+
+
+@dataclass(frozen=True, eq=False)
+class WeightParameters:
+    """Integers and steps of one layer's weight: ``w = scale * (codes - zero_point)`` per channel.
+
+    Attributes:
+        codes: int8 ``(C_out, ...)``.
+        scale: float32 ``(C_out,)``.
+        zero_point: int32 ``(C_out,)``.
+        scheme: the integers used.
+    """
+
+    codes: np.ndarray
+    scale: np.ndarray
+    zero_point: np.ndarray
+    scheme: IntegerScheme
+
+    def dequantized(self) -> np.ndarray:
+        """Return the weight as float32 ``(C_out, ...)``."""
+        shape = (-1,) + (1,) * (self.codes.ndim - 1)
+        shifted = self.codes.astype(np.float32) - self.zero_point.reshape(shape).astype(np.float32)
+        return shifted * self.scale.reshape(shape)
+
+    def centered(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return codes of the same weight as integer kernels take them.
+
+        Returns:
+            int8 codes with zero point 0, and None, if ``codes - zero_point`` fits int8: always
+            below 8 bits. Otherwise the uint8 codes, and their zero point uint8 ``(C_out,)``.
+        """
+        shape = (-1,) + (1,) * (self.codes.ndim - 1)
+        shifted = self.codes.astype(np.int32) - self.zero_point.reshape(shape)
+        if shifted.size == 0 or (shifted.min() >= -128 and shifted.max() <= 127):
+            return shifted.astype(np.int8), None
+        return self.codes.astype(np.uint8), self.zero_point.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class ActivationParameters:
+    """Step and zero point of one layer's input.
+
+    Attributes:
+        scale: the float32 step, as a Python float.
+        zero_point: code of zero.
+        scheme: the integers used.
+        all_zero: every calibration value was zero, so nothing is known of the range; the step is 1.
+    """
+
+    scale: float
+    zero_point: int
+    scheme: IntegerScheme
+    all_zero: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LayerParameters:
+    """Everything that quantization decided about one layer.
+
+    Attributes:
+        weight: integers and steps.
+        activation: quantizer of the layer's input; None when it reads a tensor that is quantized
+            already, where it was made.
+    """
+
+    weight: WeightParameters
+    activation: ActivationParameters | None
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizationParameters:
+    """The result of calibration: what a runtime needs beside the prepared model.
+
+    Attributes:
+        layers: by layer name, in call order.
+        overrides: float parameters and buffers of the prepared module that the method replaced, by
+            dotted name.
+        outputs: quantizers on what a module returns, by dotted name of the module: operands of
+            products of activations, and outputs of blocks.
+        notes: fallbacks, one sentence each; they belong into the record of the trial.
+    """
+
+    layers: Mapping[str, LayerParameters]
+    overrides: Mapping[str, np.ndarray] = field(default_factory=dict)
+    outputs: Mapping[str, ActivationParameters] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def all_zero_inputs(self) -> tuple[str, ...]:
+        """Layers whose input was zero on every calibration image; a trial should record them."""
+        return tuple(
+            name
+            for name, layer in self.layers.items()
+            if layer.activation and layer.activation.all_zero
+        )
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return flat named arrays, as safetensors takes them; `from_arrays` is the inverse.
+
+        Per layer: ``<name>:codes`` int8, ``<name>:scale`` float32 ``(C_out,)``,
+        ``<name>:zero_point`` int32 ``(C_out,)``, ``<name>:activation_scale`` float32 ``(1,)`` if
+        its input has a quantizer, ``<name>:facts`` int32 ``(7,)``: position in call order, weight
+        bits, weight symmetric, activation bits, activation symmetric, activation zero point, all
+        zero (the last four are 0 without a quantizer). Per quantized output:
+        ``<name>:output_scale`` float32 ``(1,)`` and ``<name>:output_facts`` int32 ``(5,)``. Per
+        override: ``<name>:override``. Notes: ``:notes``, UTF-8 JSON as uint8.
+        """
+        arrays: dict[str, np.ndarray] = {}
+        for index, (name, layer) in enumerate(self.layers.items()):
+            weight, activation = layer.weight, layer.activation
+            arrays[f"{name}:codes"] = weight.codes
+            arrays[f"{name}:scale"] = weight.scale
+            arrays[f"{name}:zero_point"] = weight.zero_point
+            facts = [index, weight.scheme.bits, weight.scheme.symmetric]
+            if activation is not None:
+                arrays[f"{name}:activation_scale"] = np.array([activation.scale], np.float32)
+            arrays[f"{name}:facts"] = np.array(facts + _activation_facts(activation), np.int32)
+        for index, (name, output) in enumerate(self.outputs.items()):
+            arrays[f"{name}:output_scale"] = np.array([output.scale], np.float32)
+            arrays[f"{name}:output_facts"] = np.array([index, *_activation_facts(output)], np.int32)
+        for name, values in self.overrides.items():
+            arrays[f"{name}:override"] = values
+        if self.notes:
+            arrays[NOTES] = np.frombuffer(json.dumps(list(self.notes)).encode(), np.uint8)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> QuantizationParameters:
+        """Build parameters from the arrays of `to_arrays`, in any order.
+
+        Raises:
+            InputError: an array is missing; the message names it.
+        """
+        try:
+            layers = {name: _layer_from(name, arrays) for name in _ordered(arrays, ":facts")}
+            outputs = {
+                name: _activation_from(
+                    arrays[f"{name}:output_scale"], arrays[f"{name}:output_facts"][1:]
+                )
+                for name in _ordered(arrays, ":output_facts")
+            }
+        except KeyError as error:
+            raise InputError(f"quantization parameters: array {error} is missing") from None
+        suffix = ":override"
+        overrides = {
+            key.removesuffix(suffix): arrays[key] for key in sorted(arrays) if key.endswith(suffix)
+        }
+        notes = tuple(json.loads(arrays[NOTES].tobytes())) if NOTES in arrays else ()
+        return cls(layers, overrides, outputs, notes)
+
+
+def _ordered(arrays: Mapping[str, np.ndarray], suffix: str) -> list[str]:
+    names = [key.removesuffix(suffix) for key in arrays if key.endswith(suffix)]
+    return sorted(names, key=lambda name: int(arrays[name + suffix][0]))
+
+
+def _activation_facts(activation: ActivationParameters | None) -> list[int]:
+    if activation is None:
+        return [0, 0, 0, 0]
+    scheme = activation.scheme
+    return [scheme.bits, scheme.symmetric, activation.zero_point, activation.all_zero]
+
+
+def _activation_from(scale: np.ndarray, facts: np.ndarray) -> ActivationParameters:
+    bits, symmetric, zero_point, all_zero = (int(fact) for fact in facts)
+    scheme = IntegerScheme(bits, bool(symmetric))
+    return ActivationParameters(float(scale[0]), zero_point, scheme, bool(all_zero))
+
+
+def _layer_from(name: str, arrays: Mapping[str, np.ndarray]) -> LayerParameters:
+    facts = arrays[f"{name}:facts"]
+    weight = WeightParameters(
+        arrays[f"{name}:codes"],
+        arrays[f"{name}:scale"],
+        arrays[f"{name}:zero_point"],
+        IntegerScheme(int(facts[1]), bool(facts[2])),
+    )
+    activation = None
+    if facts[3]:
+        activation = _activation_from(arrays[f"{name}:activation_scale"], facts[3:])
+    return LayerParameters(weight, activation)
