@@ -22,6 +22,7 @@ from ptq_pipeline.ptq.methods import (
     find_method,
     method_from_json,
     method_names,
+    method_seed,
     quantize_model,
     register,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "find_method",
     "method_from_json",
     "method_names",
+    "method_seed",
     "overridden",
     "prepare",
     "quantize",

@@ -13,7 +13,7 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.executors import Executor, SerialExecutor
-from ptq_pipeline.trials.spec import TrialSpec, method_seed
+from ptq_pipeline.trials.spec import TrialSpec
 from ptq_pipeline.trials.store import TrialStore
 from ptq_pipeline.trials.workload import Predictions, TrialOutcome, Workload
 
@@ -130,6 +130,8 @@ class TrialRunner:
 
     def quantize(self, set_id: str, images: np.ndarray) -> "QuantizationParameters":
         """Quantize with the uint8 images ``(n, C, H, W)`` of a calibration set, as its trials."""
+        from ptq_pipeline.ptq import method_seed
+
         seed = method_seed(self.model.fingerprint, self.method, set_id)
         return self.workload.quantize(self.method, images, seed)
 

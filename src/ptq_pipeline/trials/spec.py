@@ -43,7 +43,9 @@ class TrialSpec:
 
     @property
     def method_seed(self) -> int:
-        """Seed of everything random in the method, see :func:`method_seed`."""
+        """Seed of everything random in the method, see `ptq_pipeline.ptq.method_seed`."""
+        from ptq_pipeline.ptq import method_seed
+
         return method_seed(self.model, self.method, self.calibration_set)
 
     def to_json(self) -> dict[str, Any]:
@@ -57,21 +59,6 @@ class TrialSpec:
     def from_json(cls, content: Mapping[str, Any]) -> "TrialSpec":
         """Rebuild a spec from :meth:`to_json`."""
         return cls(**content)
-
-
-def method_seed(model: str, method: Mapping[str, Any] | None, calibration_set: str | None) -> int:
-    """Return the seed of a method: equal wherever the same model is quantized in the same way.
-
-    Runtime and evaluation do not enter, so the parity check and the exported model get the very
-    integers of the trial.
-
-    Args:
-        model: fingerprint of the float model.
-        method: JSON form of the method.
-        calibration_set: id of the calibration set.
-    """
-    content = {"model": model, "method": method, "calibration_set": calibration_set}
-    return int(canonical_hash(content)[:15], 16)
 
 
 def evaluation_hash(sample_ids: np.ndarray, content_hashes: Iterable[str]) -> str:

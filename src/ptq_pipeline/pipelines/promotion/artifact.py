@@ -42,8 +42,13 @@ def build_artifact(
     import torch
     from safetensors.numpy import save
 
-    from ptq_pipeline.ptq import as_tensor_batches, method_from_json, prepare, quantize_model
-    from ptq_pipeline.trials.spec import method_seed
+    from ptq_pipeline.ptq import (
+        as_tensor_batches,
+        method_from_json,
+        method_seed,
+        prepare,
+        quantize_model,
+    )
 
     inputs = model.preprocessing(np.asarray(images))
     prepared = prepare(model.module, torch.from_numpy(inputs[:2]))

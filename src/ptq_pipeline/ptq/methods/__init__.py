@@ -7,6 +7,7 @@ from ptq_pipeline.ptq.methods.registry import (
     find_method,
     method_from_json,
     method_names,
+    method_seed,
     quantize_model,
     register,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "find_method",
     "method_from_json",
     "method_names",
+    "method_seed",
     "quantize_model",
     "register",
 ]

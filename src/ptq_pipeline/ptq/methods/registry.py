@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
 
+from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.ptq.methods.config import Method
 from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
@@ -160,3 +161,18 @@ def quantize_model(
         InputError: the images or the model do not suit the method.
     """
     return find_method(method.name).run(prepared, batches, method, seed, weights)
+
+
+def method_seed(model: str, method: Mapping[str, Any] | None, calibration_set: str | None) -> int:
+    """Return the seed of a method: equal wherever the same model is quantized in the same way.
+
+    Runtime and evaluation do not enter, so the parity check and the exported model get the very
+    integers of the trial.
+
+    Args:
+        model: fingerprint of the float model.
+        method: JSON form of the method.
+        calibration_set: id of the calibration set.
+    """
+    content = {"model": model, "method": method, "calibration_set": calibration_set}
+    return int(canonical_hash(content)[:15], 16)
