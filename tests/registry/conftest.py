@@ -9,12 +9,13 @@ import pytest
 
 from ptq_pipeline.registry import (
     BASELINE_FILE,
-    ChampionBaseline,
     Decision,
     Registry,
     ReleaseTerms,
+    baseline_bytes,
     no_champion,
 )
+from ptq_pipeline.reliability import Baseline
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 REASON = {"rule": "candidate.limit", "group": "Sandal", "shift": "clean", "text": "Sandal is open."}
@@ -30,16 +31,19 @@ def candidate(name, result="PASS", champion=None, reasons=(), obligations=(), en
         "policy_hash": "ab" * 32,
     }
     spec = {"model": "m", "method": {"weight_bits": 8}, "evaluation": "e", "runtime": {"name": "x"}}
-    answers = {"clean": np.array([0, 1, 2, 2], np.int16)}
+    answers = Baseline(trial_id=name, audit_hash="e", answers={"clean": np.array([0, 1, 2, 2])})
     files = {
         "verdict.json": json.dumps(verdict).encode(),
         "trial.json": json.dumps({"trial_id": name, "spec": spec}).encode(),
         "calibration.json": json.dumps({"set_id": f"set-{name}"}).encode(),
         "model.bin": name.encode() * 100,
-        BASELINE_FILE: ChampionBaseline("e", answers).to_bytes(),
+        BASELINE_FILE: baseline_bytes(answers),
     }
     hashes = {key: sha256(content).hexdigest() for key, content in files.items()}
-    decision = Decision.from_verdict(verdict, hashes, environment, champion, obligations)
+    compared = None if champion is None else {"result": "PASS", "champion": champion, "reasons": []}
+    decision = Decision.from_verdict(
+        verdict, hashes, environment, comparison=compared, obligations=obligations
+    )
     return decision, files
 
 

@@ -37,12 +37,14 @@ def test_every_field_of_the_contract_is_there_and_the_seal_covers_the_rest() -> 
         "schema_version",
         "decision",
         "verdict",
+        "comparison",
+        "comparison_hash",
+        "obligations",
         "reasons",
         "candidate",
         "verdict_hash",
         "policy_hash",
         "champion",
-        "obligations",
         "environment",
         "decision_hash",
     }
@@ -50,6 +52,44 @@ def test_every_field_of_the_contract_is_there_and_the_seal_covers_the_rest() -> 
     assert content["verdict_hash"] == canonical_hash(VERDICT)
     rest = {key: value for key, value in content.items() if key != "decision_hash"}
     assert content["decision_hash"] == canonical_hash(rest)
+
+
+COMPARISON = {
+    "result": "FAIL",
+    "champion": {"version": "v0001", "decision_hash": "cd" * 32},
+    "reasons": [{"rule": "champion.shown_bad", "group": "Coat"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "comparison", "outcome"),
+    [
+        ("PASS", "PASS", "promote"),
+        ("PASS", "FAIL", "refuse"),
+        ("PASS", "INCONCLUSIVE", "inconclusive"),
+        ("INCONCLUSIVE", "FAIL", "refuse"),
+        ("INCONCLUSIVE", "NONE", "inconclusive"),
+        ("FAIL", "PASS", "refuse"),
+    ],
+)
+def test_promotion_needs_the_verdict_and_the_comparison(
+    verdict: str, comparison: str, outcome: str
+) -> None:
+    decision = Decision.from_verdict(
+        {**VERDICT, "result": verdict},
+        FILES,
+        "base",
+        comparison={**COMPARISON, "result": comparison},
+    )
+    assert decision.outcome == outcome
+    assert decision.champion == COMPARISON["champion"]
+    assert [reason["rule"] for reason in decision.reasons] == [
+        "candidate.shown_bad",
+        "champion.shown_bad",
+    ]
+    assert Decision.from_json(json.loads(json.dumps(decision.to_json()))) == decision
+    with pytest.raises(InputError, match="comparison's result is 'maybe'"):
+        Decision.from_verdict(VERDICT, FILES, "base", comparison={**COMPARISON, "result": "maybe"})
 
 
 def test_a_decision_survives_its_file() -> None:

@@ -6,7 +6,6 @@ import pytest
 from tests.registry.conftest import NOW, REASON, against, candidate, terms
 
 from ptq_pipeline.registry import (
-    ChampionBaseline,
     ChampionChangedError,
     Kind,
     RegistryError,
@@ -20,15 +19,16 @@ from ptq_pipeline.registry import (
     verify,
     waive,
 )
+from ptq_pipeline.reliability import Baseline
 
 
 def baseline_of(registry):
-    return ChampionBaseline.from_json(json.loads(registry.baseline.read_text()))
+    return Baseline.from_json(json.loads(registry.baseline.read_text()))
 
 
 def test_nothing_serves_before_the_first_promotion(registry):
     assert registry.champion() is None
-    assert baseline_of(registry) is None
+    assert not baseline_of(registry).serves
     assert verify(registry) == []
 
 

@@ -1,6 +1,7 @@
 """Kedro datasets for what this package hands from stage to stage."""
 
 from ptq_pipeline.datasets.arrays import ArrayDataset, ArrayFolderDataset
+from ptq_pipeline.datasets.baseline import BaselineDataset
 from ptq_pipeline.datasets.calibration_sets import CalibrationSetsDataset, ValidationCacheDataset
 from ptq_pipeline.datasets.directory import CandidateDirectory, DirectoryDataset
 from ptq_pipeline.datasets.float_model import FloatModelDataset
@@ -17,6 +18,7 @@ from ptq_pipeline.datasets.trial_store import TrialStoreDataset
 __all__ = [
     "ArrayDataset",
     "ArrayFolderDataset",
+    "BaselineDataset",
     "CalibrationSetsDataset",
     "CandidateDirectory",
     "ChampionDataset",

@@ -1,6 +1,6 @@
 """Decisions about a model, and the versions that were promoted by them, sealed by hashes."""
 
-from ptq_pipeline.registry.baseline import BASELINE_FILE, ChampionBaseline, no_champion
+from ptq_pipeline.registry.baseline import BASELINE_FILE, baseline_bytes, no_champion
 from ptq_pipeline.registry.decisions import (
     DECISION_SCHEMA_VERSION,
     Decision,
@@ -24,7 +24,6 @@ __all__ = [
     "BASELINE_FILE",
     "DECISION_SCHEMA_VERSION",
     "Champion",
-    "ChampionBaseline",
     "ChampionChangedError",
     "Decision",
     "DecisionCandidate",
@@ -37,6 +36,7 @@ __all__ = [
     "ReleaseTerms",
     "VerificationError",
     "Waiver",
+    "baseline_bytes",
     "check_version",
     "excused",
     "no_champion",

@@ -1,4 +1,4 @@
-"""The decision on one candidate: a pure function of the verdict, sealed by its own hash."""
+"""The decision on one candidate: a pure function of what was found, sealed by its own hash."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,6 +42,29 @@ def outcome_of(result: str) -> Outcome:
         ) from None
 
 
+# A candidate that nothing serves beside is decided by its verdict alone.
+_WORSE = {"NONE": "PASS", "PASS": "PASS", "INCONCLUSIVE": "INCONCLUSIVE", "FAIL": "FAIL"}
+
+
+def combined_outcome(verdict: str, comparison: str) -> Outcome:
+    """Return what follows from verdict and comparison: promotion needs both.
+
+    Raises:
+        InputError: for a result that neither can have.
+    """
+    try:
+        found = {verdict, _WORSE[comparison]}
+    except KeyError:
+        raise InputError(
+            f"the comparison's result is '{comparison}' and must be one of {', '.join(_WORSE)}: "
+            "write it anew with worst_case_check"
+        ) from None
+    outcome_of(verdict)
+    return next(
+        outcome_of(result) for result in ("FAIL", "INCONCLUSIVE", "PASS") if result in found
+    )
+
+
 @dataclass(frozen=True)
 class DecisionCandidate:
     """The artifact that the decision is about.
@@ -68,9 +91,11 @@ class Decision:
     Attributes:
         outcome: promote, refuse or inconclusive.
         verdict: the verdict's result it follows from.
-        reasons: the verdict's reasons, rule by rule.
+        comparison: likewise the result of the comparison with what serves; NONE where nothing does.
+        reasons: the reasons of both, rule by rule.
         candidate: the artifact with its hashes.
         verdict_hash: canonical hash of the whole verdict.
+        comparison_hash: canonical hash of the whole comparison.
         policy_hash: hash of the policy that the verdict was reached under.
         environment: configuration environment of the run; ``release`` accepts ``base`` by default.
         champion: the version that serves today, None when there is none.
@@ -80,9 +105,11 @@ class Decision:
 
     outcome: Outcome
     verdict: str
+    comparison: str
     reasons: tuple[Mapping[str, Any], ...]
     candidate: DecisionCandidate
     verdict_hash: str
+    comparison_hash: str
     policy_hash: str
     environment: str
     champion: Mapping[str, Any] | None = field(default=None)
@@ -94,20 +121,21 @@ class Decision:
         verdict: Mapping[str, Any],
         files: Mapping[str, str],
         environment: str,
-        champion: Mapping[str, Any] | None = None,
+        *,
+        comparison: Mapping[str, Any] | None = None,
         obligations: tuple[Mapping[str, Any], ...] = (),
     ) -> "Decision":
-        """Decide by the verdict alone.
+        """Decide by the verdict, and by the comparison with what serves.
 
         Args:
             verdict: content of ``verdict.json``.
             files: SHA-256 of every exported file, by name.
             environment: configuration environment of the run.
-            champion: what serves today, None for nothing.
-            obligations: what was promised about groups.
+            comparison: content of ``champion_comparison.json``; None where nothing serves.
+            obligations: what was promised about groups and is touched.
 
         Raises:
-            InputError: if the verdict has another schema version or lacks a field.
+            InputError: if verdict or comparison has another schema version or lacks a field.
         """
         version = verdict.get("schema_version")
         if version not in _VERDICT_SCHEMA_VERSIONS:
@@ -115,23 +143,27 @@ class Decision:
                 f"the verdict has schema version {version}; this version reads "
                 f"{list(_VERDICT_SCHEMA_VERSIONS)}: write it anew with worst_case_check"
             )
+        if comparison is None:
+            comparison = {"result": "NONE", "champion": None, "reasons": []}
         try:
             return cls(
-                outcome=outcome_of(verdict["result"]),
+                outcome=combined_outcome(verdict["result"], comparison["result"]),
                 verdict=verdict["result"],
-                reasons=tuple(verdict["reasons"]),
+                comparison=comparison["result"],
+                reasons=(*verdict["reasons"], *comparison["reasons"]),
                 candidate=DecisionCandidate(
                     verdict["candidate"]["trial_id"], verdict["candidate"]["set_id"], dict(files)
                 ),
                 verdict_hash=canonical_hash(dict(verdict)),
+                comparison_hash=canonical_hash(dict(comparison)),
                 policy_hash=verdict["policy_hash"],
                 environment=environment,
-                champion=champion,
+                champion=comparison["champion"],
                 obligations=tuple(obligations),
             )
         except KeyError as error:
             raise InputError(
-                f"the verdict has no field {error}; write it anew with worst_case_check"
+                f"verdict or comparison has no field {error}; write it anew with worst_case_check"
             ) from error
 
     def _content(self) -> dict[str, Any]:
@@ -139,9 +171,11 @@ class Decision:
             "schema_version": DECISION_SCHEMA_VERSION,
             "decision": str(self.outcome),
             "verdict": self.verdict,
+            "comparison": self.comparison,
             "reasons": [dict(reason) for reason in self.reasons],
             "candidate": self.candidate.to_json(),
             "verdict_hash": self.verdict_hash,
+            "comparison_hash": self.comparison_hash,
             "policy_hash": self.policy_hash,
             "champion": None if self.champion is None else dict(self.champion),
             "obligations": [dict(obligation) for obligation in self.obligations],
@@ -175,9 +209,11 @@ class Decision:
             decision = cls(
                 outcome=Outcome(content["decision"]),
                 verdict=content["verdict"],
+                comparison=content["comparison"],
                 reasons=tuple(content["reasons"]),
                 candidate=DecisionCandidate(**content["candidate"]),
                 verdict_hash=content["verdict_hash"],
+                comparison_hash=content["comparison_hash"],
                 policy_hash=content["policy_hash"],
                 environment=content["environment"],
                 champion=content["champion"],
@@ -194,9 +230,9 @@ class Decision:
                 f"the decision does not match its hash {seal}: it was edited after it was "
                 "written; decide anew with the promotion pipeline"
             )
-        if outcome_of(decision.verdict) is not decision.outcome:
+        if combined_outcome(decision.verdict, decision.comparison) is not decision.outcome:
             raise InputError(
-                f"the decision says '{decision.outcome}' but its verdict is {decision.verdict}; "
-                "decide anew with the promotion pipeline"
+                f"the decision says '{decision.outcome}' but its verdict is {decision.verdict} and "
+                f"its comparison {decision.comparison}; decide anew with the promotion pipeline"
             )
         return decision

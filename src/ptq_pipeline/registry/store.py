@@ -8,15 +8,16 @@ leaves the old champion serving and complete; the next change first finishes wha
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ptq_pipeline.registry import durable
-from ptq_pipeline.registry.baseline import BASELINE_FILE, ChampionBaseline, no_champion
+from ptq_pipeline.registry.baseline import BASELINE_FILE, baseline_bytes
 from ptq_pipeline.registry.errors import RegistryError, VerificationError
 from ptq_pipeline.registry.records import Kind, Log, Record
 from ptq_pipeline.registry.waivers import Waiver
+from ptq_pipeline.reliability.baseline import Baseline
 
 POINTER_SCHEMA_VERSION = 1
 LOCK_SECONDS = 10.0
@@ -154,14 +155,12 @@ class Registry:
         """
         path = self.folder(version) / BASELINE_FILE
         try:
-            known = ChampionBaseline.from_json(json.loads(path.read_text(encoding="utf-8")))
+            known = Baseline.from_json(json.loads(path.read_text(encoding="utf-8")), str(path))
         except (OSError, ValueError) as error:
             raise VerificationError(f"version {version}: '{path}' is missing or damaged") from error
-        if known is None:
-            return no_champion()
         promotion = self.promotions(records)[version]
         decision_hash = promotion.content["decision_hash"]
-        return replace(known, version=version, decision_hash=decision_hash).to_bytes()
+        return baseline_bytes(known.served_as(version, decision_hash))
 
     @contextmanager
     def locked(self) -> Iterator[tuple[Record, ...]]:

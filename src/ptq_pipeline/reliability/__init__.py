@@ -5,6 +5,7 @@ the policy, which people write, is in points.
 """
 
 from ptq_pipeline.reliability.anytime import FailBudget, fail_budget, failing_draw
+from ptq_pipeline.reliability.baseline import Baseline, audit_hash
 from ptq_pipeline.reliability.candidate import CandidateOutcome, choose_candidate, judge_candidate
 from ptq_pipeline.reliability.cells import (
     Cells,
@@ -13,6 +14,11 @@ from ptq_pipeline.reliability.cells import (
     build_cells,
     collect_counts,
     needed_samples,
+)
+from ptq_pipeline.reliability.champion import (
+    Comparison,
+    candidate_baseline,
+    compare_with_champion,
 )
 from ptq_pipeline.reliability.draws import (
     DrawSplit,
@@ -28,6 +34,7 @@ from ptq_pipeline.reliability.groups import (
     clustered_groups,
 )
 from ptq_pipeline.reliability.interval import drop_interval, simultaneous_intervals
+from ptq_pipeline.reliability.obligations import TouchedObligation, touched_obligations
 from ptq_pipeline.reliability.outcomes import SCORE_COLUMNS, score
 from ptq_pipeline.reliability.paired import (
     RejectionRegion,
@@ -35,7 +42,14 @@ from ptq_pipeline.reliability.paired import (
     shown_above,
     shown_below,
 )
-from ptq_pipeline.reliability.policy import CriticalGroup, LevelLimit, Limits, Policy, check_policy
+from ptq_pipeline.reliability.policy import (
+    CriticalGroup,
+    LevelLimit,
+    Limits,
+    Obligation,
+    Policy,
+    check_policy,
+)
 from ptq_pipeline.reliability.reasons import Reason
 from ptq_pipeline.reliability.recipe import Draws, RecipeOutcome, collect_draws, judge_recipe
 from ptq_pipeline.reliability.tango import tango_score
@@ -43,8 +57,10 @@ from ptq_pipeline.reliability.verdict import Verdict, build_verdict
 
 __all__ = [
     "SCORE_COLUMNS",
+    "Baseline",
     "CandidateOutcome",
     "Cells",
+    "Comparison",
     "Counts",
     "CriticalGroup",
     "DrawSplit",
@@ -53,22 +69,27 @@ __all__ = [
     "Groups",
     "LevelLimit",
     "Limits",
+    "Obligation",
     "Partition",
     "Policy",
     "Reason",
     "RecipeOutcome",
     "RejectionRegion",
+    "TouchedObligation",
     "UnjudgedGroup",
     "Verdict",
+    "audit_hash",
     "build_cells",
     "build_groups",
     "build_verdict",
+    "candidate_baseline",
     "check_policy",
     "check_single_samples",
     "choose_candidate",
     "clustered_groups",
     "collect_counts",
     "collect_draws",
+    "compare_with_champion",
     "drop_interval",
     "fail_budget",
     "failing_draw",
@@ -84,4 +105,5 @@ __all__ = [
     "simultaneous_intervals",
     "split_budget",
     "tango_score",
+    "touched_obligations",
 ]

@@ -55,6 +55,37 @@ class CriticalGroup(BaseModel):
     shifts: dict[str, Points] = Field(default_factory=dict)
 
 
+class Obligation(BaseModel):
+    """What is owed to somebody outside about one group.
+
+    Attributes:
+        to: Whom it is owed to, e.g. a customer.
+        level: Level of the group.
+        group: Its name.
+        contract_floor: Accuracy promised for the group, in points; null for none.
+        notice_required: Whether they must be told before another model answers for the group.
+        shifts: Shifts under which the promise is checked.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    to: Annotated[str, Field(min_length=1)]
+    level: Level
+    group: str
+    contract_floor: Annotated[float, Field(gt=0, le=100)] | None = None
+    notice_required: bool = False
+    shifts: Annotated[tuple[str, ...], Field(min_length=1)] = ("clean",)
+
+    @model_validator(mode="after")
+    def _check_content(self) -> Self:
+        if self.contract_floor is None and not self.notice_required:
+            raise ValueError(
+                f"The obligation to '{self.to}' about {self.level} '{self.group}' asks for "
+                "nothing: give a contract_floor or notice_required."
+            )
+        return self
+
+
 class Limits(BaseModel):
     """Limits of all levels."""
 
@@ -86,6 +117,10 @@ class Policy(BaseModel):
         draws: Preset number of draws K at which the recipe may PASS.
         limits: Limits of all levels.
         critical: Groups that must be judged.
+        champion_tolerance: What a group may lose against the version that serves today; the limits
+            when it is left out.
+        obligations: What is owed to people outside; a release touching one asks for a recorded
+            acknowledgement.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -96,6 +131,8 @@ class Policy(BaseModel):
     draws: Annotated[int, Field(ge=1)] = 50
     limits: Limits
     critical: tuple[CriticalGroup, ...] = ()
+    champion_tolerance: Limits | None = None
+    obligations: tuple[Obligation, ...] = ()
 
     @model_validator(mode="after")
     def _check_critical(self) -> Self:
@@ -160,6 +197,10 @@ def check_policy(
     shifts = list(shifts)
     named = {shift for level in LEVELS for shift in policy.limits.of(level).shifts}
     named |= {shift for critical in policy.critical for shift in critical.shifts}
+    named |= {shift for obligation in policy.obligations for shift in obligation.shifts}
+    if policy.champion_tolerance is not None:
+        for level in LEVELS:
+            named |= set(policy.champion_tolerance.of(level).shifts)
     if unknown := sorted(named - set(shifts)):
         raise InputError(
             f"worst_case_check: limits name unknown shift {_listed(unknown)}; "
@@ -171,6 +212,14 @@ def check_policy(
             raise InputError(
                 f"worst_case_check: critical group '{critical.group}' does not exist at level "
                 f"{critical.level}; its groups are {_listed(existing) or 'none'}."
+            )
+    for obligation in policy.obligations:
+        existing = list(groups.get(obligation.level, ()))
+        if obligation.group not in existing:
+            raise InputError(
+                f"worst_case_check: the obligation to '{obligation.to}' names group "
+                f"'{obligation.group}', which does not exist at level {obligation.level}; its "
+                f"groups are {_listed(existing) or 'none'}."
             )
 
 

@@ -19,6 +19,7 @@ from ptq_pipeline.pipelines.promotion.nodes import decide, export_candidate
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
 from ptq_pipeline.ptq import ENGINE_VERSION, MethodSpec, QuantizationParameters, prepare
 from ptq_pipeline.registry import Decision
+from ptq_pipeline.reliability import Baseline
 from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime
 from ptq_pipeline.trials import TrialSpec, TrialStore
 from ptq_pipeline.trials.execution import TrialRunner
@@ -26,6 +27,7 @@ from ptq_pipeline.trials.execution import TrialRunner
 METHOD = MethodSpec(weight_bits=8, activation_bits=4).to_json()
 PARAMETERS = PromotionParameters(environment="base")
 NAMES = {
+    "baseline.json",
     "calibration.json",
     "model.bin",
     "model.xml",
@@ -75,6 +77,19 @@ def spec(model: FloatModel, calibration_set: CalibrationSet) -> TrialSpec:
     )
 
 
+CELL = {"level": "class", "group": "a", "shift": "clean", "n": 400, "flips": 8}
+CELL |= {"quantized_accuracy": 0.9, "drop": 0.01}
+LIMITS = {level: {"points": 5.0} for level in ("average", "class", "segment", "intersection")}
+POLICY = {"limits": LIMITS}
+NOTHING_SERVES = {"result": "NONE", "champion": None, "reasons": [], "cells": []}
+
+
+def make_baseline(spec: TrialSpec | None) -> dict:
+    if spec is None:
+        return Baseline().to_json()
+    return Baseline(trial_id=spec.trial_id, audit_hash="ef").to_json()
+
+
 def make_trials(*specs: TrialSpec) -> pd.DataFrame:
     rows = [{"trial_id": s.trial_id, "spec": json.dumps(s.to_json())} for s in specs]
     return pd.DataFrame(rows)
@@ -88,7 +103,9 @@ def make_verdict(spec: TrialSpec | None, result: str = "PASS") -> dict:
         "candidate": {
             "trial_id": None if spec is None else spec.trial_id,
             "set_id": None if spec is None else spec.calibration_set,
+            "cells": [] if spec is None else [CELL],
         },
+        "policy": POLICY,
         "policy_hash": "ab" * 32,
     }
 
@@ -96,7 +113,7 @@ def make_verdict(spec: TrialSpec | None, result: str = "PASS") -> dict:
 @pytest.fixture(scope="module")
 def files(model: FloatModel, calibration_set: CalibrationSet, spec: TrialSpec) -> dict[str, bytes]:
     sets = {calibration_set.set_id: calibration_set}
-    return export_candidate(make_verdict(spec), make_trials(spec), sets, model)
+    return export_candidate(make_verdict(spec), make_trials(spec), sets, model, make_baseline(spec))
 
 
 def test_the_candidate_is_the_quantization_of_its_trial(
@@ -141,7 +158,10 @@ def test_equal_inputs_give_equal_bytes(
 ) -> None:
     assert set(files) == NAMES
     sets = {calibration_set.set_id: calibration_set}
-    assert export_candidate(make_verdict(spec), make_trials(spec), sets, model) == files
+    assert (
+        export_candidate(make_verdict(spec), make_trials(spec), sets, model, make_baseline(spec))
+        == files
+    )
 
 
 def test_lineage_stands_beside_the_model(
@@ -162,7 +182,7 @@ def test_lineage_stands_beside_the_model(
 def test_every_outcome_is_written_with_its_files(
     files: dict[str, bytes], spec: TrialSpec, result: str, outcome: str, tmp_path: Path
 ) -> None:
-    content, folder = decide(make_verdict(spec, result), files, PARAMETERS)
+    content, folder = decide(make_verdict(spec, result), NOTHING_SERVES, files, PARAMETERS)
     decision = Decision.from_json(content)
     assert decision.outcome == outcome
     assert decision.environment == "base"
@@ -178,10 +198,28 @@ def test_every_outcome_is_written_with_its_files(
     assert set(dataset.load()) == NAMES | {"candidate.json"}
 
 
+def test_the_decision_lists_whom_the_release_touches(
+    files: dict[str, bytes], spec: TrialSpec
+) -> None:
+    owed = {"to": "ACME", "level": "class", "group": "a"}
+    verdict = make_verdict(spec)
+    verdict["policy"] = {
+        **POLICY,
+        "obligations": [{**owed, "contract_floor": 89.0}, {**owed, "notice_required": True}],
+    }
+    content, _ = decide(verdict, NOTHING_SERVES, files, PARAMETERS)
+    assert [each["name"] for each in content["obligations"]] == [
+        "ACME: contract_floor class a clean",
+        "ACME: notice_required class a clean",
+    ]
+    assert "8 of 400 answers for class a under clean differ from the float model" in str(content)
+    assert content["decision"] == "promote"
+
+
 def test_without_a_candidate_the_refusal_is_still_written(model: FloatModel) -> None:
     verdict = make_verdict(None, "FAIL")
-    files = export_candidate(verdict, make_trials(), {}, model)
-    content, folder = decide(verdict, files, PARAMETERS)
+    files = export_candidate(verdict, make_trials(), {}, model, make_baseline(None))
+    content, folder = decide(verdict, NOTHING_SERVES, files, PARAMETERS)
     assert set(folder) == {"verdict.json", "candidate.json"}
     assert content["decision"] == "refuse"
     assert content["candidate"]["trial_id"] is None
@@ -192,21 +230,24 @@ def test_what_does_not_belong_together_is_refused(
 ) -> None:
     sets = {calibration_set.set_id: calibration_set}
     verdict, trials = make_verdict(spec), make_trials(spec)
+    own = make_baseline(spec)
     with pytest.raises(InputError, match="no column 'spec'"):
-        export_candidate(verdict, trials.drop(columns="spec"), sets, model)
+        export_candidate(verdict, trials.drop(columns="spec"), sets, model, own)
     with pytest.raises(InputError, match="not among the trials"):
-        export_candidate(verdict, trials.assign(trial_id="other"), sets, model)
+        export_candidate(verdict, trials.assign(trial_id="other"), sets, model, own)
     with pytest.raises(InputError, match="does not match its id"):
         edited = trials.assign(spec=trials["spec"].str.replace('"activation_bits": 4', '"x": 8'))
-        export_candidate(verdict, edited, sets, model)
+        export_candidate(verdict, edited, sets, model, own)
     with pytest.raises(InputError, match="calibration set .* is missing"):
-        export_candidate(verdict, trials, {}, model)
+        export_candidate(verdict, trials, {}, model, own)
     changed = CalibrationSet(calibration_set.manifest, calibration_set.images + np.uint8(1))
     with pytest.raises(InputError, match="pixels of calibration set"):
-        export_candidate(verdict, trials, {calibration_set.set_id: changed}, model)
+        export_candidate(verdict, trials, {calibration_set.set_id: changed}, model, own)
     other = FloatModel(model.module, model.preprocessing, model.classes, "retrained")
     with pytest.raises(InputError, match="float model float, but now it is retrained"):
-        export_candidate(verdict, trials, sets, other)
+        export_candidate(verdict, trials, sets, other, own)
+    with pytest.raises(InputError, match="baseline is of trial None"):
+        export_candidate(verdict, trials, sets, model, make_baseline(None))
 
 
 def test_inputs_and_outputs() -> None:
@@ -216,6 +257,8 @@ def test_inputs_and_outputs() -> None:
         "trials",
         "calibration_sets",
         "float_model",
+        "candidate_baseline",
+        "champion_comparison",
         "params:promotion",
     }
     assert pipeline.outputs() == {"decision", "candidate_model"}

@@ -8,13 +8,17 @@ import yaml
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.pipelines.worst_case_check import create_pipeline
-from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, judge
+from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, compare, judge
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
-from ptq_pipeline.reliability import build_groups, needed_samples, score, split_budget
+from ptq_pipeline.reliability import Baseline, build_groups, needed_samples, score, split_budget
 
 CONFIGURATION = Path(__file__).parents[3] / "conf" / "base"
 DEFINITIONS = {"classes": ["boot", "bag"], "segments": {"tone": {"names": ["dark", "light"]}}}
 STRESS = StressParameters({"clean": {}})
+
+
+NOTICE = {"notice_required": True}
+BAG = {"level": "class", "group": "bag"}
 
 
 def read_group(name):
@@ -82,6 +86,14 @@ def test_clusters_in_samples_block_pass(samples, tables):
             {"critical": [{"level": "class", "group": "bag", "shifts": {"fog": 1.0}}]},
             "unknown shift 'fog'",
         ),
+        (
+            {"obligations": [{"to": "ACME", "level": "class", "group": "hat", **NOTICE}]},
+            "obligation to 'ACME' names group 'hat'",
+        ),
+        (
+            {"obligations": [{"to": "ACME", **BAG, **NOTICE, "shifts": ["fog"]}]},
+            "unknown shift 'fog'",
+        ),
     ],
 )
 def test_names_that_do_not_exist_are_refused_before_any_score(samples, changes, message):
@@ -105,3 +117,34 @@ def test_policy_survives_its_own_json(samples, tables):
     verdict, _ = judge(*tables, samples, DEFINITIONS, policy)
     assert WorstCaseCheckParameters.model_validate(verdict["policy"]) == policy
     assert verdict["policy_hash"] == policy.hash
+
+
+def test_the_candidate_is_compared_with_what_serves(samples):
+    samples = samples.assign(content_hash=[f"{i:04x}" for i in samples["sample_id"]])
+    evaluated = samples[samples["split"] != "pool"]
+    answers = evaluated[["sample_id"]].assign(shift="clean", predicted=evaluated["label"])
+    worse = answers["predicted"].where(evaluated["sample_id"] % 10 != 1, 0)
+    predictions = answers.assign(trial_id="t0", predicted=worse)
+    cell = {"level": "class", "group": "bag", "shift": "clean", "n": 500, "drop": 0.2}
+    verdict = {"candidate": {"trial_id": "t0", "cells": [cell | {"quantized_accuracy": 0.8}]}}
+    rest = (predictions, samples, DEFINITIONS)
+    first, baseline = compare(verdict, *rest, Baseline(), parameters(), STRESS)
+    assert first == {
+        "schema_version": 1,
+        "result": "NONE",
+        "champion": None,
+        "reasons": [],
+        "not_compared": [],
+        "cells": [],
+    }
+    assert baseline["groups"][0]["accuracy"] == 0.8
+    champion = Baseline.from_json(baseline).served_as("v0001", "ab")
+    same, _ = compare(verdict, *rest, champion, parameters(), STRESS)
+    assert (same["result"], same["champion"]["version"]) == ("PASS", "v0001")
+    perfect = answers.assign(trial_id="t0")
+    _, right = compare(verdict, perfect, samples, DEFINITIONS, champion, parameters(), STRESS)
+    champion = Baseline.from_json(right).served_as("v0002", "cd")
+    lost, _ = compare(verdict, *rest, champion, parameters(), STRESS)
+    assert lost["result"] == "FAIL"
+    assert {reason["group"] for reason in lost["reasons"]} > {"bag"}
+    assert lost["reasons"][0]["text"].startswith("Against version v0002, ")

@@ -16,6 +16,7 @@ from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
 log = logging.getLogger(__name__)
 
 INDEX = "candidate.json"
+BASELINE = "baseline.json"
 INDEX_SCHEMA_VERSION = 1
 
 
@@ -24,10 +25,12 @@ def export_candidate(
     trials: pd.DataFrame,
     calibration_sets: Mapping[str, CalibrationSet],
     model: FloatModel,
+    baseline: Mapping[str, Any],
 ) -> dict[str, bytes]:
     """Quantize the candidate once more, from its trial's spec, and return its files by name.
 
-    A verdict without a candidate (no trial was done) gives nothing but a copy of the verdict.
+    A verdict without a candidate (no trial was done) gives nothing but a copy of the verdict. The
+    file ``baseline.json`` is what the next candidate is compared with if this one is released.
 
     Raises:
         InputError: if trial, calibration set, float model or engine are not those of the verdict.
@@ -40,6 +43,12 @@ def export_candidate(
 
     spec = _candidate_spec(trial_id, trials)
     _check_spec(trial_id, set_id, spec, calibration_sets, model)
+    if baseline["trial_id"] != trial_id:
+        raise InputError(
+            f"the candidate's baseline is of trial {baseline['trial_id']}, the verdict's candidate "
+            f"is {trial_id}; run worst_case_check anew"
+        )
+    files[BASELINE] = _json_bytes(baseline)
     chosen = calibration_sets[set_id]
     chosen.verify()
     files["trial.json"] = _json_bytes({"trial_id": trial_id, "spec": spec})
@@ -96,18 +105,30 @@ def _check_spec(
 
 
 def decide(
-    verdict: Mapping[str, Any], files: Mapping[str, bytes], parameters: PromotionParameters
+    verdict: Mapping[str, Any],
+    comparison: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    parameters: PromotionParameters,
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Decide by the verdict alone; a refusal is a result like any other.
+    """Decide by verdict and comparison alone; a refusal is a result like any other.
 
     Returns:
         ``decision`` and the candidate's folder: all files and ``candidate.json``, the index that
         holds their hashes and says what was decided about them.
     """
     from ptq_pipeline.registry import Decision
+    from ptq_pipeline.reliability import Policy, touched_obligations
 
     hashes = {name: sha256(content).hexdigest() for name, content in sorted(files.items())}
-    decision = Decision.from_verdict(verdict, hashes, parameters.environment)
+    policy = Policy.model_validate(verdict["policy"])
+    touched = touched_obligations(policy, verdict["candidate"]["cells"], comparison["cells"])
+    decision = Decision.from_verdict(
+        verdict,
+        hashes,
+        parameters.environment,
+        comparison=comparison,
+        obligations=tuple(each.to_json() for each in touched),
+    )
     log.info("decision: %s (verdict %s)", decision.outcome, decision.verdict)
     content = decision.to_json()
     index = {

@@ -11,13 +11,13 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         [
             Node(
                 export_candidate,
-                ["verdict", "trials", "calibration_sets", "float_model"],
+                ["verdict", "trials", "calibration_sets", "float_model", "candidate_baseline"],
                 "candidate_files",
                 name="export_candidate",
             ),
             Node(
                 decide,
-                ["verdict", "candidate_files", "params:promotion"],
+                ["verdict", "champion_comparison", "candidate_files", "params:promotion"],
                 ["decision", "candidate_model"],
                 name="decide",
             ),

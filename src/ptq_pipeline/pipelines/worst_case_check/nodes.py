@@ -8,12 +8,15 @@ import pandas as pd
 from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.reliability import (
+    Baseline,
     Groups,
     Policy,
     build_groups,
     build_verdict,
+    candidate_baseline,
     check_policy,
     clustered_groups,
+    compare_with_champion,
 )
 
 
@@ -57,6 +60,35 @@ def judge(
         clustered=clustered_groups(samples, _all_groups(samples, group_definitions)),
     )
     return verdict.to_json(), verdict.table
+
+
+def compare(
+    verdict: Mapping[str, Any],
+    predictions: pd.DataFrame,
+    samples: pd.DataFrame,
+    group_definitions: Mapping[str, Any],
+    champion: Baseline,
+    policy: Policy,
+    stress: StressParameters,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Compare the candidate with the version that serves today, answer by answer.
+
+    Returns:
+        The content of ``champion_comparison.json``, and what the next candidate would be compared
+        with if this one were released.
+    """
+    audit = samples[samples["split"] == "audit"].sort_values("sample_id")
+    candidate = candidate_baseline(
+        verdict["candidate"]["trial_id"],
+        predictions,
+        audit,
+        {name: dict(options) for name, options in stress.root.items()},
+        verdict["candidate"]["cells"],
+    )
+    groups = _all_groups(audit, group_definitions)
+    clustered = clustered_groups(audit, groups)
+    comparison = compare_with_champion(champion, candidate, groups, policy, clustered)
+    return comparison.to_json(), candidate.to_json()
 
 
 def _all_groups(samples: pd.DataFrame, group_definitions: Mapping[str, Any]) -> Groups:

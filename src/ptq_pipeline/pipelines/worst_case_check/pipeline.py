@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, judge
+from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, compare, judge
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -27,6 +27,20 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 ],
                 ["verdict", "worst_case_table"],
                 name="judge",
+            ),
+            Node(
+                compare,
+                [
+                    "verdict",
+                    "predictions",
+                    "samples",
+                    "group_definitions",
+                    "champion_baseline",
+                    "checked_policy",
+                    "params:stress",
+                ],
+                ["champion_comparison", "candidate_baseline"],
+                name="compare_with_champion",
             ),
         ]
     )

@@ -1,0 +1,27 @@
+import json
+
+import numpy as np
+import pytest
+from kedro.io import DatasetError
+
+from ptq_pipeline.datasets import BaselineDataset
+from ptq_pipeline.reliability import Baseline
+
+
+def test_what_serves_is_read_and_never_saved_by_a_run(tmp_path):
+    path = tmp_path / "champion_baseline.json"
+    dataset = BaselineDataset(str(path))
+    assert not dataset.load().serves
+    served = Baseline(trial_id="t", answers={"clean": np.arange(5)}).served_as("v0001", "ab")
+    path.write_text(json.dumps(served.to_json()))
+    assert dataset.load().version == "v0001"
+    with pytest.raises(DatasetError, match="rewritten by a release only"):
+        dataset.save({})
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"schema_version": 1}'])
+def test_a_damaged_file_is_named_with_the_way_out(tmp_path, content):
+    path = tmp_path / "champion_baseline.json"
+    path.write_text(content)
+    with pytest.raises(DatasetError, match=r"champion_baseline\.json' .*restore it from git"):
+        BaselineDataset(str(path)).load()
