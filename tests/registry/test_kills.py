@@ -33,7 +33,7 @@ def test_hundreds_of_random_kills_leave_the_old_champion_or_the_new(registry, se
     rng = random.Random(seed)
     started = time.monotonic()
     release(registry, *candidate("probe", champion=against(current)), terms())
-    usual = time.monotonic() - started
+    span = time.monotonic() - started
     rollback(registry, "v0001", terms())
     landed = {True: 0, False: 0}
     for attempt in range(KILLS):
@@ -45,12 +45,14 @@ def test_hundreds_of_random_kills_leave_the_old_champion_or_the_new(registry, se
                 release(registry, decision, files, terms())
             finally:
                 os._exit(0)
-        time.sleep(rng.uniform(0, 1.3 * usual))
+        time.sleep(rng.uniform(0, span))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         newest = f"v{len(registry.promotions(registry.log.read())):04d}"
         version = check(registry, {before, newest})
         landed[version != before] += 1
+        # However busy the machine is, kills fall before and after the switch.
+        span *= 1.25 if version == before else 0.8
         # The next change finishes what the log says, whatever was left behind.
         with registry.locked() as records:
             after = [record.champion for record in records if record.champion][-1]
