@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptq_pipeline.calibration.coverage import k_center
 from ptq_pipeline.calibration.strategies import (
     STRATEGIES,
     Pool,
@@ -33,10 +36,30 @@ def make_pool(labels: np.ndarray | None = None) -> tuple[Pool, np.ndarray]:
     )
     others = samples.assign(split="audit").head(3)
     definitions = {"classes": list(CLASSES), "segments": {"tone": {"names": list(TONES)}}}
-    return Pool.from_samples(pd.concat([others, samples]), definitions), images
+    profiles = make_profiles(samples)
+    return Pool.from_samples(pd.concat([others, samples]), definitions, profiles=profiles), images
+
+
+def make_profiles(samples: pd.DataFrame) -> pd.DataFrame:
+    """What a float model might make of the samples: each class a cloud, some answers wrong."""
+    generator = np.random.default_rng(8)
+    labels = samples["label"].to_numpy()
+    centres = np.array([[0, 0], [8, 0], [0, 8]])[labels]
+    components = centres + generator.standard_normal((len(labels), 2))
+    return pd.DataFrame(
+        {
+            "sample_id": samples["sample_id"],
+            "predicted": np.where(generator.random(len(labels)) < 0.1, (labels + 1) % 3, labels),
+            "confidence": generator.uniform(0.4, 1, len(labels)),
+            "margin": generator.uniform(0, 1, len(labels)),
+            "component_1": components[:, 0],
+            "component_2": components[:, 1],
+        }
+    )
 
 
 POOL, IMAGES = make_pool()
+CHANGED = {"noisy", "corrupted", "out_of_distribution"}
 
 
 def draw(strategy: str, size: int = 30, seed: int = 0, number: int = 0, **options):
@@ -50,6 +73,7 @@ def labels_of(calibration_set) -> np.ndarray:
 
 
 @pytest.mark.parametrize("strategy", list(STRATEGIES))
+@settings(deadline=None)
 @given(size=st.integers(1, 60), seed=st.integers(0, 2**40), number=st.integers(0, 200))
 def test_every_draw_is_seeded_complete_and_without_replacement(strategy, size, seed, number):
     first = draw(strategy, size, seed, number)
@@ -64,7 +88,7 @@ def test_every_draw_is_seeded_complete_and_without_replacement(strategy, size, s
     first.verify()
 
 
-@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "noisy"])
+@pytest.mark.parametrize("strategy", sorted(set(STRATEGIES) - CHANGED))
 def test_pixels_are_those_of_the_samples(strategy):
     drawn = draw(strategy)
     assert drawn.manifest.augmentation == {}
@@ -206,3 +230,89 @@ def test_class_missing_in_the_pool_is_named():
 def test_pool_that_cannot_supply_the_set_is_an_error(strategy, options, message):
     with pytest.raises(InputError, match=message):
         draw(strategy, 90, **options)
+
+
+def rows_of(calibration_set) -> np.ndarray:
+    return np.searchsorted(POOL.sample_ids, calibration_set.manifest.sample_ids)
+
+
+def test_few_sources_are_the_given_clusters_or_groups_that_look_alike():
+    clusters = np.array([f"user {n % 9}" for n in range(len(POOL))], object)
+    pool = replace(POOL, clusters=clusters)
+    options = parse_options("few_sources", {"sources": 2})
+    drawn = draw_set(pool, IMAGES, "few_sources", options, size=30, seed=1, draw=0)
+    assert len(set(clusters[rows_of(drawn)])) == 2
+    larger = draw_set(pool, IMAGES, "few_sources", options, size=50, seed=1, draw=0)
+    assert len(set(clusters[rows_of(larger)])) == 3
+    alike = labels_of(draw("few_sources", 20, sources=1, groups=3))
+    assert np.bincount(alike).max() == 20
+
+
+@pytest.mark.parametrize("method", ["k_center", "clusters"])
+def test_coverage_leaves_no_image_far_from_the_set(method):
+    space = POOL.space("coverage")
+
+    def farthest(calibration_set) -> float:
+        taken = space[rows_of(calibration_set)]
+        return np.linalg.norm(space[:, None] - taken[None], axis=2).min(1).mean()
+
+    covering = [farthest(draw("coverage", 20, number=n, method=method)) for n in range(10)]
+    assert np.mean(covering) < 0.9 * np.mean(
+        [farthest(draw("random", 20, number=n)) for n in range(10)]
+    )
+
+
+def test_k_center_takes_every_row_once_even_among_equal_ones():
+    assert sorted(k_center(np.zeros((5, 2)), 5)) == [0, 1, 2, 3, 4]
+    assert k_center(np.array([[0.0], [1.0], [9.0], [5.0]]), 3).tolist() == [0, 2, 3]
+
+
+def test_margin_and_hard_favour_what_they_say():
+    margin, confidence = POOL.features["margin"], POOL.features["confidence"]
+    near = rows_of(draw("margin", 30, strength=1.0, share=0.25))
+    assert margin[near].max() <= np.quantile(margin, 0.25)
+    wrong = POOL.features["predicted"] != POOL.labels
+    count = int(wrong.sum())
+    assert wrong[rows_of(draw("hard", count, strength=1.0, share=0.01))].all()
+    order = POOL.hard_order("hard")
+    assert wrong[order[:count]].all() and not wrong[order[count:]].any()
+    assert np.all(np.diff(confidence[order[count:]]) >= 0)
+    mixed = draw("hard", 100, strength=0.7, share=0.01)
+    assert mixed.manifest.size == 100
+
+
+def test_strategies_that_need_profiles_say_so():
+    bare = replace(POOL, features={})
+    for strategy in ("coverage", "margin", "hard", "few_sources"):
+        with pytest.raises(InputError, match=f"{strategy}: the pool has no profile column"):
+            draw_set(bare, IMAGES, strategy, parse_options(strategy), size=5, seed=0, draw=0)
+
+
+def test_corrupted_sets_may_be_so_in_part():
+    drawn = draw("corrupted", 100, kind="impulse_noise", severity=5, share=0.5)
+    clean = IMAGES[list(drawn.manifest.sample_ids)]
+    changed = (np.asarray(drawn.images) != clean).any((1, 2, 3)).mean()
+    assert 0.35 < changed < 0.65
+    with pytest.raises(InputError, match="'snow'"):
+        parse_options("corrupted", {"kind": "snow"})
+
+
+def test_augmentation_stands_in_the_manifest_and_leaves_the_images_drawn():
+    options = parse_options("random")
+    steps = {"steps": [{"kind": "flip", "share": 0.5}, {"kind": "mixup", "alpha": 1.0}]}
+    known = {"size": 30, "seed": 0, "draw": 3}
+    plain = draw_set(POOL, IMAGES, "random", options, **known)
+    augmented = draw_set(POOL, IMAGES, "random", options, augmentation=steps, **known)
+    assert augmented.manifest.sample_ids == plain.manifest.sample_ids
+    assert augmented.set_id != plain.set_id
+    seeds = [step["seed"] for step in augmented.manifest.augmentation["steps"]]
+    assert seeds == [plain.manifest.seed, plain.manifest.seed + 1]
+    assert not np.array_equal(np.asarray(augmented.images), np.asarray(plain.images))
+    noisy = draw_set(
+        POOL, IMAGES, "noisy", parse_options("noisy"), augmentation={"kind": "flip"}, **known
+    )
+    assert [step["kind"] for step in noisy.manifest.augmentation["steps"]] == [
+        "gaussian_noise",
+        "flip",
+    ]
+    augmented.verify()

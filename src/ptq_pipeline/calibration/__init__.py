@@ -8,6 +8,13 @@ from ptq_pipeline.calibration.draws import (
     DrawPlan,
     draw_valid_sets,
 )
+from ptq_pipeline.calibration.pool import Pool
+from ptq_pipeline.calibration.registration import (
+    STRATEGIES,
+    Drawing,
+    StrategyOptions,
+    register_strategy,
+)
 from ptq_pipeline.calibration.sets import (
     CalibrationManifest,
     CalibrationSet,
@@ -16,15 +23,7 @@ from ptq_pipeline.calibration.sets import (
     save_set,
     save_sets,
 )
-from ptq_pipeline.calibration.strategies import (
-    STRATEGIES,
-    Drawing,
-    Pool,
-    StrategyOptions,
-    draw_set,
-    parse_options,
-    register_strategy,
-)
+from ptq_pipeline.calibration.strategies import draw_set, parse_options
 from ptq_pipeline.calibration.suite import judged_hashes
 from ptq_pipeline.calibration.thresholds import Thresholds, freeze_thresholds
 from ptq_pipeline.calibration.validation import SetValidator, stored_profile

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.calibration.pool import Pool
+from ptq_pipeline.calibration.registration import StrategyOptions
 from ptq_pipeline.calibration.sets import CalibrationSet
-from ptq_pipeline.calibration.strategies import Pool, StrategyOptions, check_size, draw_set
+from ptq_pipeline.calibration.strategies import check_size, draw_set
 from ptq_pipeline.calibration.validation import Rows, SetValidator
 from ptq_pipeline.errors import InputError
 
@@ -18,6 +20,8 @@ log = logging.getLogger(__name__)
 
 EVIDENCE = "evidence"
 COMPARISON = "comparison"
+# Above this share of the pool the spread over draws is understated.
+LARGE_SHARE = 0.1
 INDEX_COLUMNS = {
     "set_id": "str",
     "strategy": "str",
@@ -25,6 +29,7 @@ INDEX_COLUMNS = {
     "draw": "int64",
     "seed": "int64",
     "size": "int64",
+    "pool_size": "int64",
     "array_sha256": "str",
     "valid": "bool",
     "failed_expectations": "str",
@@ -56,6 +61,7 @@ class DrawPlan:
         comparison_strategies: strategies drawn for comparison.
         comparison_draws: sets of each of them.
         seed: master seed.
+        augmentation: of the recipe's sets; comparison sets are left as their strategy makes them.
     """
 
     strategy: str
@@ -66,6 +72,7 @@ class DrawPlan:
     comparison_strategies: Sequence[str]
     comparison_draws: int
     seed: int
+    augmentation: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -108,6 +115,7 @@ class DrawnSets:
                     "draw": manifest.draw,
                     "seed": manifest.seed,
                     "size": manifest.size,
+                    "pool_size": manifest.pool_size,
                     "array_sha256": manifest.array_sha256,
                     "valid": self.is_valid(set_id),
                     "failed_expectations": ",".join(self.failed(set_id)),
@@ -163,6 +171,7 @@ def draw_valid_sets(
             size=plan.size,
             seed=plan.seed,
             draw=number,
+            augmentation=plan.augmentation if role == EVIDENCE else None,
         )
         return drawn.add(calibration_set, role, validator.validate(calibration_set))
 
@@ -170,6 +179,12 @@ def draw_valid_sets(
     for strategy in plan.comparison_strategies:
         for number in range(plan.comparison_draws):
             draw(strategy, number, COMPARISON)
+    if plan.size > LARGE_SHARE * len(pool):
+        log.warning(
+            "a calibration set is %.0f %% of the pool (%d of %d images): draws overlap, and what "
+            "they say of drawing from a larger pool is too good",
+            *(100 * plan.size / len(pool), plan.size, len(pool)),
+        )
     valid = number = 0
     while valid < plan.draws and number < plan.max_draws:
         valid += draw(plan.strategy, number, EVIDENCE)

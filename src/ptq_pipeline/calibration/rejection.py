@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.calibration.distances import category_shares, js_divergence, ks_distance
-from ptq_pipeline.calibration.strategies import Pool, StrategyOptions, draw_set
+from ptq_pipeline.calibration.pool import Pool
+from ptq_pipeline.calibration.registration import StrategyOptions
+from ptq_pipeline.calibration.strategies import draw_set
 from ptq_pipeline.calibration.suite import NOWHERE, ExpectationSpec, build_suite, set_table
 from ptq_pipeline.calibration.thresholds import Thresholds
 from ptq_pipeline.calibration.validation import Profile

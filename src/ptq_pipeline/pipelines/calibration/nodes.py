@@ -69,7 +69,7 @@ def draw_calibration_sets(
         stored_profile(profiles, profile_pixels),
         cache,
     )
-    pool = Pool.from_samples(samples, definitions)
+    pool = Pool.from_samples(samples, definitions, profiles=profiles)
     drawn = draw_valid_sets(pool, images, parameters.plan(), validator)
     validator.finish(parameters.data_docs)
     return drawn.sets, drawn.index(), drawn.validation()

@@ -4,8 +4,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ptq_pipeline.calibration.draws import DrawPlan
-from ptq_pipeline.calibration.strategies import STRATEGIES, parse_options
+from ptq_pipeline.calibration import STRATEGIES, DrawPlan, parse_options
+from ptq_pipeline.stress.perturbations import check_description
 
 
 class ValidationParameters(BaseModel):
@@ -42,6 +42,7 @@ class CalibrationParameters(BaseModel):
     comparison_strategies: tuple[str, ...] = ()
     comparison_draws: int = Field(default=5, ge=0)
     options: dict[str, dict[str, Any]] = {}
+    augmentation: dict[str, Any] | None = None
     validation: ValidationParameters
     data_docs: bool = True
 
@@ -49,6 +50,7 @@ class CalibrationParameters(BaseModel):
     def _agree(self) -> Self:
         for name in (self.strategy, *self.comparison_strategies, *self.options):
             parse_options(name, self.options.get(name))
+        check_description(self.augmentation or {})
         if self.max_draws is not None and self.max_draws < self.draws:
             raise ValueError(f"max_draws ({self.max_draws}) is less than draws ({self.draws})")
         if self.strategy in self.comparison_strategies:
@@ -71,4 +73,5 @@ class CalibrationParameters(BaseModel):
             comparison_strategies=self.comparison_strategies,
             comparison_draws=self.comparison_draws,
             seed=self.seed,
+            augmentation=self.augmentation or {},
         )
