@@ -14,9 +14,8 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "ptq_pipeline"
-STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))[
-    "stages"
-]
+DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES: dict[str, dict[str, Any]] = DVC["stages"]
 CHAIN = [
     "data_loading",
     "calibration",
@@ -28,7 +27,7 @@ CHAIN = [
     "reporting",
 ]
 # They outlive runs: a stage reads and extends them, DVC must neither delete nor check them out.
-STATE = {"trial_store", "calibration_validation_cache"}
+STATE = {"trial_store", "calibration_validation_cache", "registry", "champion"}
 # Third-party HTML differs in every run, and the lines for the terminal name a path.
 UNTRACKED = {"drift_reports", "summary"}
 # What a terminal shows while a stage runs changes no result.
@@ -84,7 +83,7 @@ def _within(path: str, folders: list[str]) -> bool:
 
 def _outs(stage: str) -> list[str]:
     content = STAGES[stage]
-    return _names(content.get("outs", [])) + _names(content.get("metrics", []))
+    return [name for kind in ("outs", "metrics", "plots") for name in _names(content.get(kind, []))]
 
 
 def test_one_stage_per_pipeline_of_the_chain() -> None:
@@ -160,6 +159,32 @@ def test_state_and_foreign_reports_are_no_outs() -> None:
             assert not any(_within(out, [path]) for out in outs), f"{path} holds an out"
     assert not any("registry" in out or "trials/" in f"{out}/" for out in outs)
     assert len(outs) == len(set(outs))
+
+
+def test_what_plots_draw_are_outs_and_metrics_stand_in_git() -> None:
+    outs = {out for stage in CHAIN for out in _outs(stage)}
+    for plot in DVC["plots"]:
+        (definition,) = plot.values()
+        assert {*definition["x"], *definition["y"]} <= outs
+    for stage in CHAIN:
+        for metric in STAGES[stage].get("metrics", []):
+            assert list(metric.values()) == [{"cache": False}]
+    assert "champion_baseline" in _pipeline("worst_case_check").inputs()
+    (baseline,) = CATALOG["champion_baseline"]
+    assert baseline not in outs, "only a release rewrites it"
+    tracked = subprocess.run(
+        ["git", "ls-files", "--error-unmatch", baseline],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    assert tracked.returncode == 0 or not (ROOT / ".git").exists()
+
+
+def test_release_is_no_stage_and_no_stage_reads_the_registry() -> None:
+    assert "release" not in STAGES
+    for stage in CHAIN:
+        assert not {"registry", "champion"} & _pipeline(stage).inputs()
 
 
 def _imports(file: Path) -> set[str]:

@@ -10,6 +10,7 @@ from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.pipelines.worst_case_check import create_pipeline
 from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, compare, judge
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
+from ptq_pipeline.pipelines.worst_case_check.plots import tabulate_plots
 from ptq_pipeline.reliability import Baseline, build_groups, needed_samples, score, split_budget
 
 CONFIGURATION = Path(__file__).parents[3] / "conf" / "base"
@@ -148,3 +149,16 @@ def test_the_candidate_is_compared_with_what_serves(samples):
     assert lost["result"] == "FAIL"
     assert {reason["group"] for reason in lost["reasons"]} > {"bag"}
     assert lost["reasons"][0]["text"].startswith("Against version v0002, ")
+
+
+def test_plots_show_the_worst_cells_draw_by_draw(samples, tables):
+    _, table = judge(*tables, samples, DEFINITIONS, parameters())
+    worst, drops = tabulate_plots(table, tables[0])
+    assert worst["drop_mean"].is_monotonic_decreasing
+    assert worst["name"].iloc[0].startswith("bag")
+    assert set(drops["name"]) == set(worst["name"])
+    assert (drops.groupby("name")["drop"].count() == 3).all()
+    means = drops.groupby("name")["drop"].mean()
+    assert worst["drop_mean"].tolist() == pytest.approx(means[worst["name"]].tolist())
+    empty_worst, empty_drops = tabulate_plots(table.iloc[:0], tables[0])
+    assert empty_worst.empty and empty_drops.empty

@@ -3,6 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, compare, judge
+from ptq_pipeline.pipelines.worst_case_check.plots import tabulate_plots
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -27,6 +28,12 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 ],
                 ["verdict", "worst_case_table"],
                 name="judge",
+            ),
+            Node(
+                tabulate_plots,
+                ["worst_case_table", "scores"],
+                ["worst_groups", "drop_distribution"],
+                name="tabulate_plots",
             ),
             Node(
                 compare,
