@@ -14,6 +14,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": (f"{_REGISTRY}:status", "Say what serves and what waits for somebody."),
     "verify": (f"{_REGISTRY}:verify", "Recompute every hash of the registry."),
     "waive": (f"{_REGISTRY}:waive", "Record that a rule may be broken until a day."),
+    "calibration": (
+        "ptq_pipeline.commands.calibration:calibration",
+        "Show the images of a calibration set, compare two sets.",
+    ),
     "methods": (
         "ptq_pipeline.commands.methods:methods",
         "List quantization methods with paper, bits and options.",
