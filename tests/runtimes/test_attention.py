@@ -19,7 +19,7 @@ from ptq_pipeline.ptq import (
     calibrate,
     prepare,
 )
-from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime
+from ptq_pipeline.runtimes import OnnxruntimeRuntime, OpenvinoRuntime, Runtime, SimulatedRuntime
 from ptq_pipeline.runtimes.openvino import INTEGER_PRECISIONS, executed_precisions
 
 
@@ -58,8 +58,17 @@ def parameters(small: PreparedModel, batch: np.ndarray) -> QuantizationParameter
     return calibrate(small, [torch.from_numpy(batch)], MethodSpec())
 
 
-def agreement(first: np.ndarray, second: np.ndarray) -> float:
-    return float((first.argmax(1) == second.argmax(1)).mean())
+@pytest.fixture(scope="module", params=["openvino", "onnxruntime", "onnxruntime-none"])
+def other(request: pytest.FixtureRequest) -> Runtime:
+    name, *rest = request.param.split("-")
+    if name == "openvino":
+        return OpenvinoRuntime(threads=1)
+    return OnnxruntimeRuntime(threads=1, optimization=rest[0] if rest else "all")
+
+
+def simulated(other: Runtime) -> SimulatedRuntime:
+    """The simulation of what that runtime executes."""
+    return SimulatedRuntime(integer_biases=other.name == "onnxruntime")
 
 
 def test_operands_are_calibrated(small: PreparedModel, parameters: QuantizationParameters) -> None:
@@ -82,18 +91,18 @@ def test_openvino_executes_products_in_integers(
 
 @pytest.mark.parametrize("bits", [4, 6])
 def test_few_bits_are_the_same_grid_everywhere(
-    small: PreparedModel, batch: np.ndarray, bits: int
+    small: PreparedModel, batch: np.ndarray, bits: int, other: Runtime
 ) -> None:
     parameters = calibrate(small, [torch.from_numpy(batch)], MethodSpec(bits, bits))
     kinds = {parameters.outputs[name].scheme.symmetric for name in small.operands}
     assert kinds == {True, False}
-    expected = SimulatedRuntime().compile(small, parameters)(batch)
-    got = OpenvinoRuntime(threads=1).compile(small, parameters)(batch)
+    expected = simulated(other).compile(small, parameters)(batch)
+    got = other.compile(small, parameters)(batch)
     assert np.median(np.abs(got - expected)) < 1e-3 * expected.std()
 
 
 def test_outputs_of_blocks_are_quantized_where_they_are_made(
-    small: PreparedModel, parameters: QuantizationParameters, batch: np.ndarray
+    small: PreparedModel, parameters: QuantizationParameters, batch: np.ndarray, other: Runtime
 ) -> None:
     coarse = ActivationParameters(0.25, 8, IntegerScheme(4, symmetric=False))
     layers = dict(parameters.layers)
@@ -101,21 +110,21 @@ def test_outputs_of_blocks_are_quantized_where_they_are_made(
     layers["block.0"] = replace(layers["block.0"], activation=None)
     outputs = {**parameters.outputs, "encoder": coarse, "block": coarse, "stem": coarse}
     placed = replace(parameters, layers=layers, outputs=outputs)
-    expected = SimulatedRuntime().compile(small, placed)(batch)
-    got = OpenvinoRuntime(threads=1).compile(small, placed)(batch)
+    expected = simulated(other).compile(small, placed)(batch)
+    got = other.compile(small, placed)(batch)
     plain = SimulatedRuntime().compile(small, parameters)(batch)
     assert np.abs(plain - expected).max() > 0.1 * expected.std()
     assert np.median(np.abs(got - expected)) < 1e-3 * expected.std()
 
 
 def test_overrides_of_parameters_reach_every_runtime(
-    small: PreparedModel, parameters: QuantizationParameters, batch: np.ndarray
+    small: PreparedModel, parameters: QuantizationParameters, batch: np.ndarray, other: Runtime
 ) -> None:
     shift = np.linspace(-0.5, 0.5, 32, dtype=np.float32)
     # The stem has no bias until it is given one.
     changed = replace(parameters, overrides={"stem.bias": shift, "encoder.norm1.bias": shift})
-    expected = SimulatedRuntime().compile(small, changed)(batch)
-    got = OpenvinoRuntime(threads=1).compile(small, changed)(batch)
+    expected = simulated(other).compile(small, changed)(batch)
+    got = other.compile(small, changed)(batch)
     plain = SimulatedRuntime().compile(small, parameters)(batch)
     assert np.abs(plain - expected).max() > 0.1 * expected.std()
     assert np.median(np.abs(got - expected)) < 1e-3 * expected.std()
@@ -132,6 +141,6 @@ def test_overrides_of_parameters_reach_every_runtime(
 def test_parameters_that_do_not_fit(
     small: PreparedModel, parameters: QuantizationParameters, change: dict, message: str
 ) -> None:
-    for runtime in (SimulatedRuntime(), OpenvinoRuntime(threads=1)):
+    for runtime in (SimulatedRuntime(), OpenvinoRuntime(threads=1), OnnxruntimeRuntime(threads=1)):
         with pytest.raises(InputError, match=message):
             runtime.compile(small, replace(parameters, **change))

@@ -72,7 +72,11 @@ def test_runtimes_are_built_by_name() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("tensorrt", {}, r"unknown runtime 'tensorrt'; allowed are \['openvino', 'simulated'\]"),
+        (
+            "tensorrt",
+            {},
+            r"unknown runtime 'tensorrt'; allowed are \['onnxruntime', 'openvino', 'simulated'\]",
+        ),
         ("openvino", {"device": "cuda"}, "runs on the cpu only, got device 'cuda'"),
         ("openvino", {"threads": 0}, "threads must be at least 1"),
         ("simulated", {"threads": 0}, "threads must be at least 1"),

@@ -16,6 +16,7 @@ A forward pass that makes another number of such calls than the traced one is an
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -96,23 +97,22 @@ def route(root: nn.Module, calls: Iterable[FunctionCall], running: Iterable[str]
     return kept
 
 
-class Routed:
-    """Mixin of a module whose function calls go to children; see the module's docstring."""
+def _routed(kind: type[nn.Module]) -> type[nn.Module]:
+    """Return a subclass whose ``forward`` sends its products to children."""
 
-    _ptq_layers: dict[str, tuple[str, bool]]
-    _ptq_products: tuple[str, ...]
-    _ptq_calls: int
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the original ``forward`` and send its products to the children."""
+    # Exporters read the signature.
+    @functools.wraps(kind.forward)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         with _Router(self) as router:
-            output = super().forward(*args, **kwargs)  # type: ignore[misc]
+            output = kind.forward(self, *args, **kwargs)
         if router.seen != self._ptq_calls:
             raise PreparationError(
-                f"{type(self).__name__} made {router.seen} products by functions where "
+                f"{kind.__name__} made {router.seen} products by functions where "
                 f"{self._ptq_calls} were prepared; its forward depends on its input"
             )
         return output
+
+    return type(f"Routed{kind.__name__}", (kind,), {"__module__": __name__, "forward": forward})
 
 
 class _Router(TorchFunctionMode):
@@ -175,8 +175,7 @@ def _route_one(
         owner = path.rpartition(".")[0]
         if owner and layers[path][0] != owner:
             kept.add(f"{name}.{owner}" if name else owner)
-    kind = type(module)
-    module.__class__ = type(f"Routed{kind.__name__}", (Routed, kind), {"__module__": __name__})
+    module.__class__ = _routed(type(module))
     module._ptq_layers = layers  # type: ignore[assignment]
     module._ptq_products = tuple(products)  # type: ignore[assignment]
     module._ptq_calls = len(calls)  # type: ignore[assignment]

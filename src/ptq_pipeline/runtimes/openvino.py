@@ -122,13 +122,15 @@ class OpenvinoRuntime:
         """Return a predictor of a saved model.
 
         Args:
-            path: the ``.xml`` file that `save` wrote; the ``.bin`` file stands beside it.
+            path: the ``.xml`` file that `save` wrote, with the ``.bin`` file beside it, or an
+                ``.onnx`` file.
 
         Raises:
             InputError: a file is missing or is not an OpenVINO model.
         """
         path = Path(path)
-        for part in (path, path.with_suffix(".bin")):
+        weights = [] if path.suffix == ".onnx" else [path.with_suffix(".bin")]
+        for part in (path, *weights):
             if not part.is_file():
                 raise InputError(f"openvino model: file {part} is missing")
         try:

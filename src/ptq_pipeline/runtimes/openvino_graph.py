@@ -34,13 +34,13 @@ from ptq_pipeline.ptq import (
     QuantizationParameters,
     overridden,
 )
-from ptq_pipeline.runtimes.marking import marked
+from ptq_pipeline.ptq.marking import marked
 
 LEVELS = 256
 MULTIPLYING_OPS = frozenset({"Convolution", "GroupConvolution", "MatMul"})
 MODULE_PREFIX = "__module."
 BIAS_SUFFIX = "/bias"
-MARK_PREFIX = "mark:"
+MARK, MARK_PREFIX = "PRelu", "mark:"
 
 
 def import_openvino() -> Any:
@@ -171,7 +171,7 @@ def _name_marks(model: Any, marks: Mapping[str, str]) -> None:
     found: Counter[str] = Counter()
     for operation in model.get_ordered_ops():
         name = _module_of(operation)
-        if operation.get_type_name() == "Clamp" and name in marks:
+        if operation.get_type_name() == MARK and name in marks:
             output = marks[name]
             found[output] += 1
             again = f"@{found[output]}" if found[output] > 1 else ""

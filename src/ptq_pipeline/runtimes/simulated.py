@@ -20,6 +20,7 @@ from ptq_pipeline.ptq import (
     fake_quantize,
     overridden,
 )
+from ptq_pipeline.ptq.biases import with_integer_biases
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,8 @@ class SimulatedRuntime:
     Args:
         device: torch device, for example ``cpu``, ``cuda`` or ``cuda:1``.
         threads: torch's threads on the CPU, set once for the whole process; None leaves them.
+        integer_biases: round biases to int32 on the accumulator's grid, as exported files have
+            them; by default they stay float, as OpenVINO has them.
 
     Raises:
         InputError: the device is unknown or not there, or the threads are not positive.
@@ -54,8 +57,11 @@ class SimulatedRuntime:
 
     name = "simulated"
 
-    def __init__(self, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self, device: str = "cpu", threads: int | None = None, integer_biases: bool = False
+    ) -> None:
         set_torch_threads(threads)
+        self.integer_biases = integer_biases
         self.threads = threads
         try:
             self.device = torch.device(device)
@@ -72,17 +78,23 @@ class SimulatedRuntime:
     @property
     def options(self) -> dict[str, Any]:
         """What `build_runtime` makes an equal runtime from."""
-        return {"device": str(self.device), "threads": self.threads}
+        return {
+            "device": str(self.device),
+            "threads": self.threads,
+            "integer_biases": self.integer_biases,
+        }
 
     def description(self) -> dict[str, Any]:
         """Return device, threads, CPU flags and torch version."""
-        return {
+        description = {
             "name": self.name,
             "version": self.version,
             "device": str(self.device),
             "threads": torch.get_num_threads(),
             "cpu_flags": cpu_flags(),
         }
+        # Only said when it holds, so that other trials keep their ids.
+        return {**description, "integer_biases": True} if self.integer_biases else description
 
     def compile(
         self, prepared: PreparedModel, parameters: QuantizationParameters | None
@@ -98,6 +110,8 @@ class SimulatedRuntime:
         """
         if parameters is not None:
             require_same_layers(prepared, parameters)
+            if self.integer_biases:
+                parameters = with_integer_biases(prepared, parameters)
             prepared = overridden(prepared, parameters.overrides)
         module = copy.deepcopy(prepared.module).to(self.device)
         if parameters is not None:

@@ -171,7 +171,11 @@ def measure_parity(
 
     evaluation = build_evaluation(samples, images, {}, [CLEAN])
     selection = evaluation.only((evaluation.samples["split"] == "selection").to_numpy())
-    simulated = SimulatedParameters(name="simulated", batch_size=parameters.runtime.batch_size)
+    simulated = SimulatedParameters(
+        name="simulated",
+        integer_biases=parameters.runtime.name == "onnxruntime",
+        batch_size=parameters.runtime.batch_size,
+    )
     shape = images.shape[1:]
     runner = _runner(model, parameters.method, simulated, store, {CLEAN: {}}, shape)
     done = trials[(trials["role"] == "evidence") & (trials["status"] == "done")]

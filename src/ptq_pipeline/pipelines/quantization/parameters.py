@@ -41,15 +41,34 @@ class SimulatedParameters(BaseModel):
 
     name: Literal["simulated"]
     device: str = "cpu"
+    # As exported files have their biases: the simulation of the runtime onnxruntime.
+    integer_biases: bool = False
     batch_size: int = Field(default=250, ge=1)
 
     @property
     def options(self) -> dict[str, Any]:
         """What the runtime is built with."""
-        return {"device": self.device}
+        return {"device": self.device, "integer_biases": self.integer_biases}
 
 
-RuntimeParameters = OpenvinoParameters | SimulatedParameters
+class OnnxruntimeParameters(BaseModel):
+    """ONNX Runtime on the CPU, executing files in QDQ form."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["onnxruntime"]
+    threads: int = Field(default=2, ge=1)
+    optimization: Literal["all", "none"] = "all"
+    opset: int = Field(default=18, ge=18)
+    batch_size: int = Field(default=250, ge=1)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the runtime is built with."""
+        return {"threads": self.threads, "optimization": self.optimization, "opset": self.opset}
+
+
+RuntimeParameters = OpenvinoParameters | SimulatedParameters | OnnxruntimeParameters
 
 
 class ExecutorParameters(BaseModel):

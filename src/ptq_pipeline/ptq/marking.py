@@ -1,8 +1,9 @@
-"""Places that survive conversion: a clamp that changes nothing, with the name of a module.
+"""Places that survive conversion: an operation that changes nothing, with the name of a module.
 
 A converter keeps no boundary of a module whose output gets a quantizer, and may fuse what stands
-around an operand of a matrix product into one attention operation. A clamp at the largest floats
-keeps the value, breaks the fusion, and can be found again by its module's name.
+around an operand of a matrix product into one attention operation. A leaky ReLU of slope 1 keeps
+every value, breaks the fusion, is merged with no neighbour (as a clamp would be with a ReLU), and
+can be found again by its module's name.
 """
 
 from __future__ import annotations
@@ -11,23 +12,21 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.ptq import PreparedModel
 from ptq_pipeline.ptq.modules import Operand, replace_module
+from ptq_pipeline.ptq.preparation import PreparedModel
 
-LIMIT = 3.0e38
 OUTPUT = "quantized_output"
 
 
 class Mark(nn.Module):
-    """Passes its input through a clamp that changes no finite float32."""
+    """Passes its input through a leaky ReLU that changes nothing."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x``."""
-        return torch.clamp(x, -LIMIT, LIMIT)
+        return nn.functional.leaky_relu(x, 1.0)
 
 
 def marked(prepared: PreparedModel, outputs: Iterable[str]) -> tuple[nn.Module, dict[str, str]]:

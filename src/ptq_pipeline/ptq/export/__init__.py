@@ -1,0 +1,21 @@
+"""The artifact that ships: a quantized model as one ONNX file in QDQ form.
+
+QDQ form: a float graph with QuantizeLinear and DequantizeLinear where the engine quantizes. What
+the file holds and what a consumer must support is said in its metadata, see `metadata_of`.
+"""
+
+from ptq_pipeline.ptq.export.facts import KEY_PREFIX, metadata_of, read_codes
+from ptq_pipeline.ptq.export.float_graph import DEFAULT_OPSET, FloatGraph, float_graph
+from ptq_pipeline.ptq.export.qdq import export_onnx, quantized_graph, to_bytes
+
+__all__ = [
+    "DEFAULT_OPSET",
+    "KEY_PREFIX",
+    "FloatGraph",
+    "export_onnx",
+    "float_graph",
+    "metadata_of",
+    "quantized_graph",
+    "read_codes",
+    "to_bytes",
+]

@@ -1,0 +1,111 @@
+"""What an exported file says about itself, and what can be read back from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ptq_pipeline.ptq.calibration import QuantizationParameters
+
+KEY_PREFIX = "ptq_pipeline."
+
+
+def with_metadata(
+    model: Any,
+    parameters: QuantizationParameters | None,
+    metadata: Mapping[str, str] | None,
+) -> Any:
+    """Write facts about origin and needs into a model, sorted, and return it."""
+    entries = dict(metadata or {})
+    entries["requires"] = json.dumps(requirements(model, parameters), sort_keys=True)
+    if parameters is not None:
+        entries["parameters_sha256"] = fingerprint(parameters)
+    for key in sorted(entries):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = KEY_PREFIX + key, entries[key]
+    return model
+
+
+def requirements(model: Any, parameters: QuantizationParameters | None) -> dict[str, Any]:
+    """Return what a consumer must support to execute a file as it was audited."""
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
+    needed: dict[str, Any] = {
+        "opset": opset,
+        "operators": sorted({node.op_type for node in model.graph.node}),
+    }
+    if parameters is None:
+        return needed
+    weight_bits = sorted({layer.weight.scheme.bits for layer in parameters.layers.values()})
+    inputs = [layer.activation for layer in parameters.layers.values()]
+    activations = [each for each in (*inputs, *parameters.outputs.values()) if each is not None]
+    types = {entry.name: entry.data_type for entry in model.graph.initializer}
+    stored = sorted(
+        {types[n.input[2]] for n in model.graph.node if n.op_type == "QuantizeLinear"}
+        | {
+            types[n.input[0]]
+            for n in model.graph.node
+            if n.input[0] in types and "Deq" in n.op_type
+        }
+    )
+    names = _type_names()
+    return needed | {
+        "integer_types": [names[each] for each in sorted(stored)],
+        "weight_bits": weight_bits,
+        "weight_steps": "per output channel",
+        "activation_bits": sorted({each.scheme.bits for each in activations}),
+        "activation_steps": "per tensor",
+        "clip_in_front_of_quantizers": any(
+            node.op_type == "Clip" and node.name.endswith("/clipped") for node in model.graph.node
+        ),
+        "rounding": "half to even",
+    }
+
+
+def _type_names() -> dict[int, str]:
+    import onnx
+
+    return {value: name.lower() for name, value in onnx.TensorProto.DataType.items()}
+
+
+def fingerprint(parameters: QuantizationParameters) -> str:
+    """Return the SHA-256 of everything that quantization decided, in call order."""
+    digest = hashlib.sha256()
+    for name, layer in parameters.layers.items():
+        weight = layer.weight
+        digest.update(f"{name} {weight.scheme} {layer.activation}".encode())
+        for array in (weight.codes, weight.scale, weight.zero_point):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    for name, activation in parameters.outputs.items():
+        digest.update(f"{name} {activation}".encode())
+    for name, value in parameters.overrides.items():
+        digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
+
+
+def metadata_of(content: bytes) -> dict[str, str]:
+    """Return what an exported file says about itself, without the prefix of its keys."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    return {
+        entry.key.removeprefix(KEY_PREFIX): entry.value
+        for entry in model.metadata_props
+        if entry.key.startswith(KEY_PREFIX)
+    }
+
+
+def read_codes(content: bytes) -> dict[str, np.ndarray]:
+    """Return the integer weights of an exported file by layer, as stored (linear: transposed)."""
+    import onnx
+
+    suffix = ".weight/codes"
+    model = onnx.load_from_string(content)
+    return {
+        entry.name.removesuffix(suffix): np.asarray(onnx.numpy_helper.to_array(entry))
+        for entry in model.graph.initializer
+        if entry.name.endswith(suffix)
+    }

@@ -1,0 +1,245 @@
+"""The folded float model as an ONNX graph whose nodes are matched to the engine's layers.
+
+`torch.onnx.export` writes the graph, and beside each node the modules it comes from. A layer's node
+must hold exactly the layer's weight: if a rewrite of the exporter changed it, the engine's integers
+would not fit, and that is an error.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.ptq.marking import marked
+from ptq_pipeline.ptq.preparation import PreparedModel
+
+INPUT, OUTPUT, BATCH = "images", "logits", "batch"
+# The oldest that torch exports to, and what most consumers read.
+DEFAULT_OPSET = OLDEST_OPSET = 18
+MARK = "LeakyRelu"
+MULTIPLYING_OPS = frozenset({"Conv", "Gemm", "MatMul", "ConvTranspose", "Einsum"})
+SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+@dataclass(frozen=True, eq=False)
+class FloatGraph:
+    """A float model in ONNX form, and where the engine's places are in it.
+
+    Attributes:
+        model: ``onnx.ModelProto`` without quantizers; do not change it.
+        layers: node name to layer name, one entry per call.
+        marks: node name of the mark to the module whose output it marks.
+        opset: version of the operator set.
+    """
+
+    model: Any
+    layers: Mapping[str, str]
+    marks: Mapping[str, str]
+    opset: int
+
+
+def import_onnx() -> Any:
+    """Import onnx.
+
+    Raises:
+        InputError: it, or onnxscript, which torch exports with, is not installed.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"onnx: package {error.name!r} is not installed; pip install 'ptq-pipeline[onnx]'"
+        ) from None
+    return onnx
+
+
+def float_graph(
+    prepared: PreparedModel, outputs: Sequence[str] = (), opset: int = DEFAULT_OPSET
+) -> FloatGraph:
+    """Export the folded float model once.
+
+    Args:
+        prepared: the model.
+        outputs: dotted names of modules whose output gets a quantizer.
+        opset: version of ONNX's operator set, from 18.
+
+    Returns:
+        The graph, with input ``images`` ``(batch, C, H, W)`` and output ``logits``.
+
+    Raises:
+        InputError: the opset is not supported, the exporter cannot export the model, a layer has
+            no node with its weight, or something multiplies outside a layer.
+    """
+    onnx = import_onnx()
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        raise InputError(
+            f"onnx: opset {opset} cannot be written; allowed are {OLDEST_OPSET} to {newest}"
+        )
+    module, marks = marked(prepared, outputs)
+    model = _exported(module.cpu(), prepared, opset)
+    written = {entry.domain: entry.version for entry in model.opset_import}
+    if written.get("") != opset:
+        raise InputError(
+            f"onnx: the model cannot be written in opset {opset}, only in {written.get('')}; ask "
+            "for that one"
+        )
+    ends = [entry.type.tensor_type.shape.dim for entry in (*model.graph.input, *model.graph.output)]
+    if any(dims[0].dim_param != BATCH for dims in ends):
+        raise InputError(
+            "onnx: the exported model has a fixed batch size; let no shape in the model's forward "
+            "depend on the number of images"
+        )
+    products = {operand.rpartition(".")[0] for operand in prepared.operands}
+    layers, mark_nodes = _matched(model, prepared, marks, products)
+    _require_marks(marks, mark_nodes)
+    graph = FloatGraph(
+        model, layers, {node: marks[name] for node, name in mark_nodes.items()}, opset
+    )
+    _require_weights(graph, prepared)
+    _strip(model)
+    return graph
+
+
+def _exported(module: torch.nn.Module, prepared: PreparedModel, opset: int) -> Any:
+    # Two images: a batch of one would be taken for a constant.
+    example = torch.zeros(2, *prepared.input_shape)
+    batch = torch.export.Dim(BATCH)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                opset_version=opset,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: batch},),
+                verbose=False,
+            )
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"onnx: torch cannot export the model with an open batch: {reason}") from (
+            error
+        )
+    assert program is not None
+    return program.model_proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's advice out of the log; what matters is checked afterwards."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _matched(
+    model: Any, prepared: PreparedModel, marks: Mapping[str, str], products: set[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    expected = {layer.name: layer.calls for layer in prepared.layers}
+    calls: Counter[str] = Counter()
+    layers: dict[str, str] = {}
+    mark_nodes: dict[str, str] = {}
+    for node in model.graph.node:
+        scopes = _scopes(node)
+        if node.op_type == MARK:
+            name = next((scope for scope in scopes if scope in marks), None)
+            if name is not None:
+                mark_nodes[node.name] = name
+        elif node.op_type in MULTIPLYING_OPS:
+            name = next((scope for scope in scopes if scope in expected), None)
+            if name is not None:
+                layers[node.name] = name
+                calls[name] += 1
+            elif not products & set(scopes):
+                raise InputError(
+                    f"onnx: node {node.name!r} of module {scopes[1] if scopes[1:] else ''!r} "
+                    "belongs to no layer of the prepared model, so it would stay in float"
+                )
+    for name, number in expected.items():
+        if calls[name] != number:
+            raise InputError(
+                f"onnx: layer {name!r} runs {number} times in torch and {calls[name]} times in "
+                "the exported graph"
+            )
+    return layers, mark_nodes
+
+
+def _scopes(node: Any) -> list[str]:
+    """Return the modules a node comes from, the innermost first."""
+    for entry in node.metadata_props:
+        if entry.key == SCOPES:
+            return list(reversed(ast.literal_eval(entry.value)))
+    return []
+
+
+def _require_marks(marks: Mapping[str, str], nodes: Mapping[str, str]) -> None:
+    missing = set(marks) - set(nodes.values())
+    if missing:
+        raise InputError(
+            f"onnx: the output of module {marks[min(missing)]!r} is not found in the exported graph"
+        )
+
+
+def _require_weights(graph: FloatGraph, prepared: PreparedModel) -> None:
+    onnx = import_onnx()
+    arrays = {entry.name: entry for entry in graph.model.graph.initializer}
+    for node in graph.model.graph.node:
+        name = graph.layers.get(node.name)
+        if name is None:
+            continue
+        stored = arrays.get(node.input[1])
+        weight = prepared.weight(name)
+        if is_transposed(node):
+            weight = weight.T
+        if stored is None or not np.array_equal(onnx.numpy_helper.to_array(stored), weight):
+            raise InputError(
+                f"onnx: the weight of layer {name!r} changed in export, so the integers of the "
+                "engine would not fit it"
+            )
+
+
+def is_transposed(node: Any) -> bool:
+    """Whether a node holds a linear weight as ``(C_in, C_out)`` instead of torch's order."""
+    if node.op_type == "Gemm":
+        return not any(each.name == "transB" and each.i for each in node.attribute)
+    return bool(node.op_type == "MatMul")
+
+
+def _strip(model: Any) -> None:
+    """Take out what tells of the machine: source files, stack traces, names of classes."""
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+    for entry in (*model.graph.initializer, *model.graph.value_info):
+        del entry.metadata_props[:]
+    for entry in (*model.graph.input, *model.graph.output):
+        del entry.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    model.ClearField("doc_string")
+    # Shapes of what lies between are worked out again by every consumer.
+    del model.graph.value_info[:]
+    model.graph.name = "ptq_pipeline"
+    model.producer_name = "ptq_pipeline"
+    model.ClearField("producer_version")

@@ -1,0 +1,219 @@
+"""ONNX Runtime on the CPU, executing the very file that ships."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.provenance import cpu_flags
+from ptq_pipeline.ptq import PreparedModel, QuantizationParameters, overridden
+from ptq_pipeline.ptq.export import DEFAULT_OPSET, FloatGraph, float_graph, quantized_graph
+from ptq_pipeline.ptq.export.float_graph import INPUT, OUTPUT
+from ptq_pipeline.runtimes.simulated import require_same_layers, set_torch_threads
+
+SERIOUS = 3
+
+
+def import_onnxruntime() -> Any:
+    """Import ONNX Runtime so that nothing phones home.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    first = "onnxruntime" not in sys.modules
+    try:
+        import onnxruntime
+    except ImportError:
+        raise InputError(
+            "runtime onnxruntime: package 'onnxruntime' is not installed; "
+            "pip install 'ptq-pipeline[onnx]'"
+        ) from None
+    if first:
+        # Only Windows builds report anything; asking for silence costs nothing elsewhere.
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxruntimePredictor:
+    """A session of one file.
+
+    Attributes:
+        session: ``onnxruntime.InferenceSession``.
+        content: the file.
+    """
+
+    session: Any
+    content: bytes
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """Return logits, float32 ``(n, classes)``, for a float32 ``(n, C, H, W)`` batch."""
+        name = self.session.get_inputs()[0].name
+        return self.session.run(None, {name: np.ascontiguousarray(batch, np.float32)})[0]
+
+
+class OnnxruntimeRuntime:
+    """ONNX Runtime's CPU provider on models in QDQ form.
+
+    A prepared model is exported the first time it is seen; every later trial copies that graph and
+    inserts its own quantizers. Not safe to share between threads.
+
+    Args:
+        device: only ``cpu``; there so that all runtimes take the same options.
+        threads: threads of one inference, and of torch, which calibrates, for the whole process;
+            None leaves both.
+        optimization: ``all`` runs integer kernels; ``none`` executes each operator of the file
+            as ONNX defines it, which is the simulation within float rounding.
+        opset: version of the operator set of its files.
+
+    Raises:
+        InputError: the package is missing, another device, an unknown optimization, or the
+            number of threads is not positive.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(
+        self,
+        device: str = "cpu",
+        threads: int | None = None,
+        optimization: str = "all",
+        opset: int = DEFAULT_OPSET,
+    ) -> None:
+        if device.lower() != "cpu":
+            raise InputError(f"runtime onnxruntime: runs on the cpu only, got device {device!r}")
+        if optimization not in {"all", "none"}:
+            raise InputError(
+                f"runtime onnxruntime: optimization must be 'all' or 'none', got {optimization!r}"
+            )
+        import_onnxruntime()
+        set_torch_threads(threads)
+        self.threads = threads
+        self.optimization = optimization
+        self.opset = opset
+        self._graphs: WeakKeyDictionary[PreparedModel, dict[tuple[str, ...], FloatGraph]]
+        self._graphs = WeakKeyDictionary()
+
+    @property
+    def version(self) -> str:
+        """Version of ONNX Runtime."""
+        return str(import_onnxruntime().__version__)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `build_runtime` makes an equal runtime from."""
+        return {"threads": self.threads, "optimization": self.optimization, "opset": self.opset}
+
+    def description(self) -> dict[str, Any]:
+        """Return versions, threads, optimization and CPU flags."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "threads": self.threads,
+            "optimization": self.optimization,
+            "opset": self.opset,
+            # Calibration runs in torch and rounds as this version with these threads does.
+            "torch": str(torch.__version__),
+            "torch_threads": torch.get_num_threads(),
+            "cpu_flags": cpu_flags(),
+        }
+
+    def compile(
+        self, prepared: PreparedModel, parameters: QuantizationParameters | None
+    ) -> OnnxruntimePredictor:
+        """Return a predictor of the quantized model, or of the float model without parameters.
+
+        Args:
+            prepared: the model; not changed.
+            parameters: integers and steps of every layer.
+
+        Raises:
+            InputError: the parameters are of other layers, or the model cannot be exported.
+        """
+        if parameters is None:
+            model = self._graph(prepared, ()).model
+        else:
+            require_same_layers(prepared, parameters)
+            outputs = tuple(parameters.outputs)
+            if parameters.overrides:
+                changed = overridden(prepared, parameters.overrides)
+                graph = float_graph(changed, outputs, self.opset)
+            else:
+                graph = self._graph(prepared, outputs)
+            model = quantized_graph(graph, prepared, parameters)
+        return self.session(model.SerializeToString(deterministic=True))
+
+    def load(self, path: Path) -> OnnxruntimePredictor:
+        """Return a predictor of an ``.onnx`` file.
+
+        Raises:
+            InputError: the file is missing, is no ONNX model, or is no classifier of images.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"onnx model: file {path} is missing")
+        try:
+            predictor = self.session(path.read_bytes())
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"onnx model: {path} cannot be read: {reason}") from None
+        counts = len(predictor.session.get_inputs()), len(predictor.session.get_outputs())
+        if counts != (1, 1):
+            raise InputError(
+                f"onnx model: {path} has {counts[0]} inputs and {counts[1]} outputs; a classifier "
+                f"has one of each, such as {INPUT!r} and {OUTPUT!r}"
+            )
+        return predictor
+
+    def session(self, content: bytes) -> OnnxruntimePredictor:
+        """Return a predictor of the bytes of an ONNX file."""
+        return OnnxruntimePredictor(self._session(content), content)
+
+    def _graph(self, prepared: PreparedModel, outputs: tuple[str, ...]) -> FloatGraph:
+        known = self._graphs.setdefault(prepared, {})
+        if outputs not in known:
+            known[outputs] = float_graph(prepared, outputs, self.opset)
+        return known[outputs]
+
+    def _session(self, content: bytes) -> Any:
+        onnxruntime = import_onnxruntime()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = SERIOUS
+        options.use_deterministic_compute = True
+        # By default layers with integer weights and float input choose steps of their own.
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+        levels = onnxruntime.GraphOptimizationLevel
+        whole = self.optimization == "all"
+        options.graph_optimization_level = (
+            levels.ORT_ENABLE_ALL if whole else levels.ORT_DISABLE_ALL
+        )
+        if self.threads is not None:
+            options.intra_op_num_threads = self.threads
+        return onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+
+
+def executed_operators(predictor: OnnxruntimePredictor, folder: Path) -> dict[str, int]:
+    """Return what ONNX Runtime really executes: operator to count after its optimization.
+
+    Args:
+        predictor: its file is optimized once more.
+        folder: where the optimized model is written for reading; must exist.
+    """
+    import onnx
+
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = SERIOUS
+    options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+    onnxruntime.InferenceSession(predictor.content, options, ["CPUExecutionProvider"])
+    counts: dict[str, int] = {}
+    for node in onnx.load(options.optimized_model_filepath).graph.node:
+        counts[node.op_type] = counts.get(node.op_type, 0) + 1
+    return dict(sorted(counts.items()))

@@ -1,0 +1,136 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.models import Preprocessing
+from ptq_pipeline.ptq import (
+    MethodSpec,
+    Mse,
+    PreparedModel,
+    QuantizationParameters,
+    as_tensor_batches,
+    calibrate,
+)
+from ptq_pipeline.ptq.export import export_onnx
+from ptq_pipeline.runtimes import (
+    OnnxruntimeRuntime,
+    OpenvinoRuntime,
+    SimulatedRuntime,
+    predict_top1,
+)
+from ptq_pipeline.runtimes.onnxruntime import executed_operators
+
+Calibrated = Callable[[MethodSpec], QuantizationParameters]
+METHODS = [MethodSpec(8, 8), MethodSpec(8, 4), MethodSpec(4, 6, Mse(), Mse()), MethodSpec(3, 5)]
+NAMES = ["w8a8", "w8a4", "w4a6-mse", "w3a5"]
+
+
+def test_the_float_model_equals_torch(
+    prepared: PreparedModel, pixels: np.ndarray, preprocessing: Preprocessing
+) -> None:
+    batch = preprocessing(pixels[:50])
+    expected = SimulatedRuntime().compile(prepared, None)(batch)
+    got = OnnxruntimeRuntime(threads=1).compile(prepared, None)(batch)
+    assert np.allclose(got, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=NAMES)
+def test_without_optimization_it_is_the_simulation(
+    trained: PreparedModel, pixels: np.ndarray, preprocessing: Preprocessing, method: MethodSpec
+) -> None:
+    parameters = calibrate(trained, as_tensor_batches(preprocessing(pixels[-100:])), method)
+    batch = preprocessing(pixels[:200])
+    expected = SimulatedRuntime(integer_biases=True).compile(trained, parameters)(batch)
+    got = OnnxruntimeRuntime(threads=1, optimization="none").compile(trained, parameters)(batch)
+    # Half of all logits to float rounding; the rest behind a value on the edge of two codes.
+    difference = np.abs(got - expected) / expected.std()
+    assert np.median(difference) < 1e-4
+    assert (got.argmax(1) == expected.argmax(1)).mean() >= 0.995
+
+
+@pytest.mark.parametrize("method", METHODS, ids=NAMES)
+def test_integer_kernels_agree_with_the_simulation(
+    trained: PreparedModel, pixels: np.ndarray, preprocessing: Preprocessing, method: MethodSpec
+) -> None:
+    parameters = calibrate(trained, as_tensor_batches(preprocessing(pixels[-100:])), method)
+    compiled = (
+        SimulatedRuntime(integer_biases=True).compile(trained, parameters),
+        OnnxruntimeRuntime(threads=1).compile(trained, parameters),
+    )
+    simulated, executed = (predict_top1(each, pixels[:1000], preprocessing) for each in compiled)
+    assert len(np.unique(simulated)) == 10
+    assert (simulated == executed).mean() >= 0.995
+
+
+def test_the_file_is_executed_as_it_was_compiled(
+    prepared: PreparedModel,
+    calibrated: Calibrated,
+    pixels: np.ndarray,
+    preprocessing: Preprocessing,
+    tmp_path: Path,
+) -> None:
+    batch = preprocessing(pixels[:30])
+    parameters = calibrated(MethodSpec(4, 8))
+    runtime = OnnxruntimeRuntime(threads=1)
+    file = tmp_path / "model.onnx"
+    file.write_bytes(export_onnx(prepared, parameters))
+    predictor = runtime.compile(prepared, parameters)
+    assert np.array_equal(runtime.load(file)(batch), predictor(batch))
+    # Answers of an image do not depend on which batch it stands in.
+    assert np.array_equal(predictor(batch[7:12]), predictor(batch)[7:12])
+    # Convolutions that a quantizer follows run on integers.
+    assert executed_operators(predictor, tmp_path)["QLinearConv"] > 0
+
+
+def test_four_bit_types_are_executed(
+    prepared: PreparedModel,
+    calibrated: Calibrated,
+    pixels: np.ndarray,
+    preprocessing: Preprocessing,
+) -> None:
+    batch = preprocessing(pixels[:100])
+    parameters = calibrated(MethodSpec(4, 4))
+    expected = SimulatedRuntime(integer_biases=True).compile(prepared, parameters)(batch)
+    content = export_onnx(prepared, parameters, opset=21, int4=True)
+    # Its optimizer fails on a clip, as of ReLU6, in front of a quantizer of 4 bits.
+    clips = b"Clip" in content
+    for optimization in ("none",) if clips else ("none", "all"):
+        runtime = OnnxruntimeRuntime(threads=1, optimization=optimization)
+        got = runtime.session(content)(batch)
+        assert np.median(np.abs(got - expected)) < 1e-3 * expected.std()
+
+
+def test_openvino_reads_the_same_file(
+    trained: PreparedModel, pixels: np.ndarray, preprocessing: Preprocessing, tmp_path: Path
+) -> None:
+    parameters = calibrate(trained, as_tensor_batches(preprocessing(pixels[-100:])), MethodSpec())
+    file = tmp_path / "model.onnx"
+    file.write_bytes(export_onnx(trained, parameters))
+    predictor = OpenvinoRuntime(threads=1).load(file)
+    expected = SimulatedRuntime().compile(trained, parameters)
+    first, second = (predict_top1(p, pixels[:1000], preprocessing) for p in (predictor, expected))
+    assert (first == second).mean() >= 0.995
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "cuda"}, "runs on the cpu only"),
+        ({"optimization": "some"}, "must be 'all' or 'none'"),
+        ({"threads": 0}, "threads must be at least 1"),
+    ],
+)
+def test_options_that_do_not_exist(options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        OnnxruntimeRuntime(**options)
+
+
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model\.onnx is missing"):
+        OnnxruntimeRuntime().load(tmp_path / "model.onnx")
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    with pytest.raises(InputError, match="cannot be read"):
+        OnnxruntimeRuntime().load(tmp_path / "model.onnx")
