@@ -1,5 +1,6 @@
 """Methods by name: the registry, the configurations, and the methods of this package."""
 
+import ptq_pipeline.ptq.methods.reconstruction  # noqa: F401 (registers)
 from ptq_pipeline.ptq.methods.config import Method, MethodConfig
 from ptq_pipeline.ptq.methods.nearest import NEAREST
 from ptq_pipeline.ptq.methods.registry import (

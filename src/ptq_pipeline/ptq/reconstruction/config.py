@@ -1,0 +1,86 @@
+"""Configuration of AdaRound, BRECQ, QDrop and their presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.ptq.methods.config import MethodConfig
+from ptq_pipeline.ptq.ranges import Mse, RangeEstimator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction(MethodConfig):
+    """Learned rounding, and learned activation steps, against the float model's outputs.
+
+    Attributes:
+        weight_range: range estimator of the weights.
+        activation_range: range estimator of the activations, where their steps start.
+        weight_symmetric: signed weights with zero point 0, or unsigned ones.
+        unit: ``layer``, or ``block`` (see `units`).
+        placement: activations are quantized at each layer's input (``layer_input``), or once where
+            a block returns them, for the next layer and the residual branch (``block_output``).
+        initial: ``nearest``, or ``second_order``: rounding starts from codes in closed form.
+        iterations: steps of Adam per unit; 0 rounds as `initial` says.
+        batch_size: images per step.
+        rounding_lr: learning rate of the rounding variables.
+        regularization: weight of the rounding regulariser.
+        warmup: share of the steps without it.
+        beta_start: its exponent at first.
+        beta_end: its exponent at last.
+        annealing: how the exponent falls.
+        objective: ``mse`` of the unit's output, or ``fisher_diag``: weighted by the squared
+            gradient of the loss with respect to that output.
+        activations: ``range`` keeps the estimator's steps; ``after`` learns steps when all
+            weights are done (BRECQ); ``joint`` learns them with the weights (QDrop).
+        activation_iterations: steps of Adam per unit for ``after``.
+        step_lr: learning rate of the activation steps, falling to 0 by cosine.
+        keep_quantized_probability: probability that an activation of the quantized model is kept
+            quantized in a step of ``joint``; 1 switches QDrop's dropping off.
+        first_last_8_bit: weight and input of first and last layer have 8 bits.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+
+    weight_range: RangeEstimator = field(default_factory=Mse)
+    activation_range: RangeEstimator = field(default_factory=Mse)
+    weight_symmetric: bool = False
+    unit: Literal["layer", "block"] = "block"
+    placement: Literal["layer_input", "block_output"] = "block_output"
+    initial: Literal["nearest", "second_order"] = "nearest"
+    iterations: int = 20000
+    batch_size: int = 32
+    rounding_lr: float = 1e-3
+    regularization: float = 0.01
+    warmup: float = 0.2
+    beta_start: float = 20.0
+    beta_end: float = 2.0
+    annealing: Literal["linear", "cosine"] = "linear"
+    objective: Literal["mse", "fisher_diag"] = "mse"
+    activations: Literal["range", "after", "joint"] = "joint"
+    activation_iterations: int = 5000
+    step_lr: float = 4e-5
+    keep_quantized_probability: float = 0.5
+    first_last_8_bit: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, least in (("iterations", 0), ("activation_iterations", 1), ("batch_size", 1)):
+            if getattr(self, key) < least:
+                raise InputError(
+                    f"method {self.name}: {key} must be at least {least}, got {getattr(self, key)}"
+                )
+        for key in ("rounding_lr", "step_lr", "beta_start", "beta_end"):
+            if not getattr(self, key) > 0.0:
+                raise InputError(
+                    f"method {self.name}: {key} must be positive, got {getattr(self, key)}"
+                )
+        for key in ("warmup", "keep_quantized_probability"):
+            if not 0.0 <= getattr(self, key) <= 1.0:
+                raise InputError(
+                    f"method {self.name}: {key} must be from 0 to 1, got {getattr(self, key)}"
+                )
+        if not self.regularization >= 0.0:
+            raise InputError(f"method {self.name}: regularization must not be negative")

@@ -1,0 +1,130 @@
+"""What reconstruction starts from: ranges of the float model and nearest rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptq_pipeline.ptq.calibration import activations_from, calibrate
+from ptq_pipeline.ptq.parameters import ActivationParameters, QuantizationParameters
+from ptq_pipeline.ptq.preparation import PreparedModel
+from ptq_pipeline.ptq.reconstruction.config import Reconstruction
+from ptq_pipeline.ptq.reconstruction.units import Unit
+from ptq_pipeline.ptq.spec import MethodSpec
+from ptq_pipeline.ptq.statistics import (
+    HistogramGrid,
+    HistogramStatistics,
+    InputStatistics,
+    RangeStatistics,
+)
+
+
+def starting_point(
+    prepared: PreparedModel, images: Tensor, units: list[Unit], config: Reconstruction
+) -> QuantizationParameters:
+    """Quantize every layer by nearest rounding, with quantizers where the configuration says.
+
+    Args:
+        prepared: the model.
+        images: all calibration images.
+        units: the model's units.
+        config: bits, schemes, range estimators, placement.
+    """
+    method = nearest_of(prepared, config)
+    parameters = calibrate(prepared, images.split(64), method)
+    if config.placement == "layer_input":
+        return parameters
+    return _at_outputs(prepared, images, units, config, parameters)
+
+
+def nearest_of(prepared: PreparedModel, config: Reconstruction) -> MethodSpec:
+    """Return the method ``nearest`` of the same bits, schemes and ranges."""
+    ends: dict[str, int] = {}
+    if config.first_last_8_bit:
+        ends = {prepared.layers[0].name: 8, prepared.layers[-1].name: 8}
+    return MethodSpec(
+        weight_bits=config.weight_bits,
+        activation_bits=config.activation_bits,
+        weight_range=config.weight_range,
+        activation_range=config.activation_range,
+        weight_symmetric=config.weight_symmetric,
+        layer_weight_bits=ends,
+        layer_activation_bits=ends,
+    )
+
+
+def _at_outputs(
+    prepared: PreparedModel,
+    images: Tensor,
+    units: list[Unit],
+    config: Reconstruction,
+    parameters: QuantizationParameters,
+) -> QuantizationParameters:
+    """Move quantizers to the outputs of units, as BRECQ and QDrop place them."""
+    last_block = max((i for i, unit in enumerate(units) if unit.is_block), default=-1)
+    wanted = {
+        unit.output: config.activation_bits for unit in units[:-1] if unit.is_block or unit.readers
+    }
+    if config.first_last_8_bit and last_block >= 0:
+        wanted[units[last_block].output] = 8
+    made_quantized = {name for unit in units[:-1] for name in unit.readers}
+    layers = {
+        name: replace(layer, activation=None) if name in made_quantized else layer
+        for name, layer in parameters.layers.items()
+    }
+    outputs = dict(parameters.outputs) | _output_steps(prepared, images, wanted, config)
+    return replace(parameters, layers=layers, outputs=outputs)
+
+
+def _output_steps(
+    prepared: PreparedModel, images: Tensor, bits: Mapping[str, int], config: Reconstruction
+) -> dict[str, ActivationParameters]:
+    method = MethodSpec(
+        activation_bits=config.activation_bits,
+        activation_range=config.activation_range,
+        layer_activation_bits=dict(bits),
+    )
+    found: dict[str, InputStatistics] = {}
+    for histograms in (False, True):
+        for part in images.split(64):
+            for name, values in _outputs(prepared, part, list(bits)).items():
+                seen = found.get(name)
+                if not histograms:
+                    ends = float(values.min()), float(values.max())
+                    new = InputStatistics(RangeStatistics(*ends, values.numel(), (ends,)))
+                    found[name] = seen.merge(new) if seen else new
+                elif seen is not None:
+                    found[name] = replace(seen, histogram=_count(values, seen))
+    return activations_from(found, method)
+
+
+def _count(values: Tensor, seen: InputStatistics) -> HistogramStatistics:
+    grid = seen.histogram.grid if seen.histogram else HistogramGrid.covering(seen.ranges)
+    end = grid.low + grid.width * grid.bins
+    hits = torch.histc(values.clamp(grid.low, end), grid.bins, grid.low, end)
+    new = HistogramStatistics(grid, hits.cpu().numpy().astype(np.int64))
+    return seen.histogram.merge(new) if seen.histogram else new
+
+
+def _outputs(prepared: PreparedModel, images: Tensor, names: list[str]) -> dict[str, Tensor]:
+    seen: dict[str, Tensor] = {}
+
+    def hook_for(name: str) -> Any:
+        def hook(module: Any, args: Any, output: Tensor) -> None:
+            seen[name] = output.detach().clone()
+
+        return hook
+
+    handles = [prepared.layer_module(n).register_forward_hook(hook_for(n)) for n in names]
+    try:
+        with torch.no_grad():
+            prepared.module(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
