@@ -192,9 +192,7 @@ def _manifest(
 
 def _set_folders(project: Mount) -> list[Path]:
     """Sets of the audit, and those of requantizations beside them."""
-    name = f"{project.name}.calibration_sets" if project.name else "calibration_sets"
-    described = project.catalog.get(name)._describe()
-    folder = project.root / described["filepath"]
+    folder = project.root / project.path("calibration_sets")
     found = [folder] if folder.is_dir() else []
     events = folder.parent / "requantization"
     holders = {path.parent for path in events.rglob("*.npy")} if events.is_dir() else set()

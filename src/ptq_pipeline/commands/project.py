@@ -51,6 +51,24 @@ class Mount:
                 raise error.__cause__ from None
             raise InputError(f"'{full}' cannot be read: {error.__cause__ or error}") from error
 
+    def path(self, dataset: str) -> Path:
+        """Return where a dataset stands, relative to the project.
+
+        Raises:
+            InputError: the catalog has no such entry, or it is no file of the project.
+        """
+        full = f"{self.name}.{dataset}" if self.name else dataset
+        if full not in self.catalog:
+            raise InputError(
+                f"the catalog has no entry '{full}'; name the mount with --mount, or add the entry"
+            )
+        described = self.catalog.get(full)._describe()
+        path = Path(str(described.get("filepath", "")))
+        try:
+            return path.relative_to(self.root) if path.is_absolute() else path
+        except ValueError:
+            raise InputError(f"'{full}' stands at '{path}', outside the project") from None
+
     def group(self, name: str) -> dict[str, Any]:
         """Return one parameter group of this mount; empty where it has none."""
         holder = self.parameters.get(self.name, {}) if self.name else self.parameters
