@@ -2,7 +2,7 @@
 
 import getpass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,13 @@ from ptq_pipeline.commands.project import Mount, mount_option, opened
 from ptq_pipeline.commands.running import command, env_option, json_option, print_json
 from ptq_pipeline.errors import PtqPipelineError
 
+if TYPE_CHECKING:
+    from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
+    from ptq_pipeline.registry.gto import GtoTags
+
+gto_option = click.option(
+    "--gto", is_flag=True, help="Tag it in git with GTO as well; needs a clean tree."
+)
 by_option = click.option("--by", default=None, help="Who does it; the login name by default.")
 
 
@@ -65,6 +72,7 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
     "--acknowledge", multiple=True, help="A touched obligation that those concerned know of."
 )
 @click.option("--trigger", default=None, help="What caused it; 'manual' by default.")
+@gto_option
 @json_option
 def promote(
     env: str | None,
@@ -72,6 +80,7 @@ def promote(
     by: str | None,
     acknowledge: tuple[str, ...],
     trigger: str | None,
+    gto: bool,
     as_json: bool,
 ) -> int:
     """Make the candidate of the last decision the champion.
@@ -91,6 +100,7 @@ def promote(
                 "trigger": trigger or configured.trigger,
             }
         )
+        tags = _gto_tags(project, configured) if gto else None
         try:
             record = release_candidate(
                 project.load("decision"),
@@ -100,7 +110,8 @@ def promote(
             )
         except (ReleaseRefusedError, ChampionChangedError) as error:
             return _refused(error, as_json)
-    return _moved(record, as_json)
+        new = tags.promoted(record["content"]["version"]) if tags else []
+    return _moved(record, as_json, new)
 
 
 @command(
@@ -111,6 +122,7 @@ def promote(
 @click.option("--to", "version", default=None, help="Which version; the one before by default.")
 @click.option("--reason", default="", help="Why, for the record.")
 @by_option
+@gto_option
 @json_option
 def rollback(
     env: str | None,
@@ -118,16 +130,21 @@ def rollback(
     version: str | None,
     reason: str,
     by: str | None,
+    gto: bool,
     as_json: bool,
 ) -> int:
     """Make an earlier version the champion again, after checking its files."""
+    from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
     from ptq_pipeline.registry import ReleaseTerms
     from ptq_pipeline.registry import rollback as roll_back
 
     with opened(env, mount) as project:
+        configured = ReleaseParameters.model_validate(project.group("release"))
+        tags = _gto_tags(project, configured) if gto else None
         terms = ReleaseTerms(by=by or getpass.getuser(), now=_now())
         record = roll_back(project.load("registry"), version, terms, reason)
-    return _moved(record.to_json(), as_json)
+        new = tags.rolled_back(str(record.champion)) if tags else []
+    return _moved(record.to_json(), as_json, new)
 
 
 @command("history", epilog="Example: kedro ptq history --json | jq '.[].content.version'")
@@ -332,12 +349,24 @@ def _uncommitted_dvc_files(project: Mount) -> list[str]:
     return sorted(line[3:] for line in lines)
 
 
-def _moved(record: dict[str, Any], as_json: bool) -> int:
+def _gto_tags(project: Mount, configured: "ReleaseParameters") -> "GtoTags":
+    """Check that tags can be made before anything is promoted."""
+    from ptq_pipeline.registry.gto import GtoTags
+
+    baseline = project.load("registry").baseline
+    tags = GtoTags(project.root, configured.gto_name, configured.gto_stage, baseline)
+    tags.check()
+    return tags
+
+
+def _moved(record: dict[str, Any], as_json: bool, tags: list[str]) -> int:
     if as_json:
-        print_json(record)
+        print_json({**record, "tags": tags} if tags else record)
     else:
         content = record["content"]
         click.echo(f"champion: {content['version']} (before: {content['replaces'] or 'none'})")
+        for tag in tags:
+            click.echo(f"tag: {tag}")
     return ExitCode.DONE
 
 

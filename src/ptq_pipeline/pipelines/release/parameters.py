@@ -11,6 +11,8 @@ class ReleaseParameters(BaseModel):
         acknowledged: touched obligations that somebody took note of, by name.
         by: who releases.
         trigger: what caused the release.
+        gto_name: GTO's name of the artifact, for ``--gto``.
+        gto_stage: the stage that the champion has there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -19,3 +21,5 @@ class ReleaseParameters(BaseModel):
     acknowledged: tuple[str, ...] = ()
     by: str = ""
     trigger: str = Field(default="manual", min_length=1)
+    gto_name: str = Field(default="model", pattern=r"^[a-z][a-z0-9-]*[a-z0-9]$")
+    gto_stage: str = Field(default="production", pattern=r"^[a-z][a-z0-9-]*[a-z0-9]$")
