@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
+
 from ptq_pipeline.ptq.calibration import calibrate
+from ptq_pipeline.ptq.corrections import quantize_with_corrections
 from ptq_pipeline.ptq.methods.registry import RegisteredMethod, register
 from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
 from ptq_pipeline.ptq.preparation import PreparedModel
@@ -20,7 +23,10 @@ def quantize_nearest(
     weights: Mapping[str, WeightParameters] | None = None,
 ) -> QuantizationParameters:
     """Quantize with nearest rounding; nothing in it is random."""
-    return calibrate(prepared, batches, method, weights)
+    if not method.corrections:
+        return calibrate(prepared, batches, method, weights)
+    images = torch.cat([*(batches() if callable(batches) else batches)]).to(prepared.device)
+    return quantize_with_corrections(prepared, images, method)
 
 
 NEAREST = register(

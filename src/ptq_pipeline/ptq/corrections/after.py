@@ -1,0 +1,185 @@
+"""Corrections of each layer's output after rounding, in one pass behind the corrected layers.
+
+All calibration images go through the quantized model as one batch. When a layer returns, its
+output is compared channel by channel with what the float model returns there, corrected at once,
+and the next layer already sees the correction.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ptq_pipeline.ptq.parameters import (
+    ActivationParameters,
+    QuantizationParameters,
+    WeightParameters,
+)
+from ptq_pipeline.ptq.preparation import PreparedModel
+from ptq_pipeline.ptq.quantizer import QParams, fake_quantize
+
+# A channel that quantization left without any spread has nothing to scale.
+LEAST_DEVIATION = 1e-6
+
+
+@dataclass(frozen=True)
+class _Moments:
+    mean: Tensor
+    deviation: Tensor
+
+
+def correct_outputs(
+    prepared: PreparedModel,
+    parameters: QuantizationParameters,
+    images: Tensor,
+    *,
+    spread: Collection[str] = (),
+) -> QuantizationParameters:
+    """Return parameters whose layers have the float model's output statistics per channel.
+
+    *Bias correction* (Nagel et al., ICCV 2019, arXiv 1906.04721; here from calibration images):
+    the bias takes up the mean error. *Batch norm re-estimation* (Hubara et al., ICML 2021, arXiv
+    2006.10518): where a batch norm was folded, the standard deviation is restored too. As the batch
+    norm is part of the layer by then, its new scale multiplies the weight's steps.
+
+    Args:
+        prepared: the model that was quantized.
+        parameters: integers and steps of it.
+        images: all calibration images.
+        spread: layers whose standard deviation is restored too.
+
+    Returns:
+        New parameters; biases are overrides.
+    """
+    wanted = _float_moments(prepared, images)
+    module = copy.deepcopy(prepared.module)
+    layers, biases = dict(parameters.layers), {}
+    calls = {layer.name: layer.calls for layer in prepared.layers}
+
+    def hook_for(name: str) -> Any:
+        def hook(child: Any, args: Any, output: Tensor) -> Tensor:
+            got, axis = _moments_of(output, child), _channel_axis(output, child)
+            ratio = torch.ones_like(got.mean)
+            if name in spread:
+                usable = got.deviation > LEAST_DEVIATION
+                ratio = torch.where(usable, wanted[name].deviation / got.deviation, 1.0)
+            bias = torch.zeros_like(got.mean) if child.bias is None else child.bias
+            shift = wanted[name].mean - got.mean * ratio
+            biases[f"{name}.bias"] = (bias * ratio + shift).cpu().numpy()
+            weight = layers[name].weight
+            layers[name] = replace(layers[name], weight=_scaled(weight, ratio))
+            shape = [1] * output.ndim
+            shape[axis] = -1
+            return output * ratio.reshape(shape) + shift.reshape(shape)
+
+        return hook
+
+    _quantize(module, parameters)
+    for name in parameters.layers:
+        # A layer that runs more than once has no single output to correct.
+        if calls[name] == 1:
+            module.get_submodule(name).register_forward_hook(hook_for(name))
+    with torch.no_grad():
+        module(images)
+    overrides = {**parameters.overrides, **biases}
+    return replace(parameters, layers=layers, overrides=overrides)
+
+
+def layers_with_batch_norm(prepared: PreparedModel, example: Tensor) -> set[str]:
+    """Return the layers into which a batch norm was folded."""
+    made: dict[int, str] = {}
+    kept: list[Tensor] = []
+    found: set[str] = set()
+    names = {layer.name for layer in prepared.layers}
+    folded = set(prepared.folded_batch_norms)
+
+    def hook_for(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if name in names:
+                made[id(output)] = name
+                kept.append(output)
+            elif id(args[0]) in made:
+                found.add(made[id(args[0])])
+
+        return hook
+
+    handles = [
+        prepared.module.get_submodule(name).register_forward_hook(hook_for(name))
+        for name in names | folded
+    ]
+    try:
+        with torch.no_grad():
+            prepared.module(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _quantize(module: nn.Module, parameters: QuantizationParameters) -> None:
+    def before(activation: ActivationParameters) -> Any:
+        return lambda child, args: (fake_quantize(args[0], _qparams(activation)), *args[1:])
+
+    def after(activation: ActivationParameters) -> Any:
+        return lambda child, args, output: fake_quantize(output, _qparams(activation))
+
+    for name, layer in parameters.layers.items():
+        child: Any = module.get_submodule(name)
+        weight = torch.from_numpy(layer.weight.dequantized()).to(child.weight.device)
+        child.weight = nn.Parameter(weight, requires_grad=False)
+        if layer.activation is not None:
+            child.register_forward_pre_hook(before(layer.activation))
+    for name, activation in parameters.outputs.items():
+        module.get_submodule(name).register_forward_hook(after(activation))
+
+
+def _qparams(activation: ActivationParameters) -> QParams:
+    return QParams(
+        torch.tensor(activation.scale, dtype=torch.float32),
+        torch.tensor(activation.zero_point, dtype=torch.int32),
+        activation.scheme,
+    )
+
+
+def _float_moments(prepared: PreparedModel, images: Tensor) -> dict[str, _Moments]:
+    found: dict[str, _Moments] = {}
+
+    def hook_for(name: str) -> Any:
+        def hook(child: nn.Module, args: Any, output: Tensor) -> None:
+            found[name] = _moments_of(output, child)
+
+        return hook
+
+    handles = [
+        prepared.layer_module(layer.name).register_forward_hook(hook_for(layer.name))
+        for layer in prepared.layers
+    ]
+    try:
+        with torch.no_grad():
+            prepared.module(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _channel_axis(output: Tensor, child: nn.Module) -> int:
+    if isinstance(child, nn.Linear):
+        return output.ndim - 1
+    return 1
+
+
+def _moments_of(output: Tensor, child: nn.Module) -> _Moments:
+    channels = output.movedim(_channel_axis(output, child), 0).flatten(1)
+    return _Moments(channels.mean(1), channels.std(1, correction=0))
+
+
+def _scaled(weight: WeightParameters, ratio: Tensor) -> WeightParameters:
+    scale = weight.scale * ratio.cpu().numpy().astype(np.float32)
+    return replace(weight, scale=scale.astype(np.float32))
