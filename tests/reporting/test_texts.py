@@ -1,11 +1,13 @@
 import re
+import string
 from pathlib import Path
 
 import pytest
 
 import ptq_pipeline.reporting
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.reporting.texts import Texts, load_texts
+from ptq_pipeline.reporting.texts import Texts, available_languages, load_texts
+from ptq_pipeline.reporting.wording import localised
 
 SOURCES = sorted(Path(ptq_pipeline.reporting.__file__).parent.rglob("*"))
 
@@ -47,3 +49,38 @@ def test_a_text_with_one_form_has_the_other():
         stem, _, form = key.rpartition(".")
         if form in ("one", "many"):
             assert {f"{stem}.one", f"{stem}.many"} <= keys
+
+
+def places(text):
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+@pytest.mark.parametrize("language", available_languages())
+def test_every_language_has_the_same_texts_with_the_same_places(language):
+    english, other = load_texts("en"), load_texts(language)
+    keys = {key for key in other.keys() if not key.startswith("names.")}
+    assert keys == english.keys()
+    for key in keys:
+        # A plural form may leave its number out, as "One draw" does.
+        surplus = places(other.template(key)) - places(english.template(key))
+        assert surplus <= {"n"}, key
+
+
+@pytest.mark.parametrize(
+    ("english", "japanese"),
+    [
+        (
+            "The drop of class Sandal under gaussian_noise is shown to exceed its limit of 6.0 "
+            "points: 12.9 points on 800 samples.",
+            "クラス「Sandal」（ガウスノイズ）の低下は許容限度6.0ポイントを超えると示されました：800枚で12.9ポイント。",
+        ),
+        (
+            "40 more audit samples of intersection a under b & c=d would let it be judged.",
+            "交差グループ「a under b & c=d」の監査画像があと40枚あれば判定できます。",
+        ),
+        ("A sentence that nobody knows.", "A sentence that nobody knows."),
+    ],
+)
+def test_sentences_of_the_verdict_are_said_in_japanese(english, japanese):
+    assert localised(load_texts("ja"), english) == japanese
+    assert localised(load_texts("en"), english) == english

@@ -44,7 +44,8 @@ def inline_svg(figure: Figure, name: str) -> str:
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'\bhref="#([^"]+)"', rf'href="#{name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
-    svg = svg.replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans', sans-serif")
+    families = ", ".join(f"'{name}'" for name in style.font_families())
+    svg = svg.replace(families, "system-ui, 'DejaVu Sans', sans-serif")
     for colour, variable in _THEME.items():
         svg = svg.replace(colour, variable)
     return svg

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ptq_pipeline.reporting.formatting import count, interval, is_missing, points
+from ptq_pipeline.reporting.formatting import count, is_missing, points
 from ptq_pipeline.reporting.texts import Texts
 from ptq_pipeline.reporting.wording import (
     draws_behind,
     drop_words,
     group_words,
+    interval_words,
+    localised,
     main_drop,
     shift_words,
 )
@@ -70,7 +72,7 @@ def first_screen(
         badge=texts(f"badge.{result}"),
         glyph=_GLYPHS.get(result, "?"),
         answer=texts(f"answer.{outcome}"),
-        headline=_headline(verdict),
+        headline=_headline(texts, verdict),
         cards=_cards(texts, verdict),
         next_title=texts(f"next.title_{result}"),
         next_steps=_next_steps(texts, verdict, outcome),
@@ -147,7 +149,7 @@ def _card(
         sure = texts(
             "card.candidate",
             drop=points(cell["candidate_drop"]),
-            interval=interval(cell.get("interval")),
+            interval=interval_words(texts, cell.get("interval")),
             shown=texts(f"card.shown_{status}") if status else "",
         )
     return Card(
@@ -172,9 +174,10 @@ def _position(value: float | None, scale: float) -> float | None:
     return round(100 * min(max(value / scale, 0.0), 1.0), 1)  # type: ignore[operator]
 
 
-def _headline(verdict: Mapping[str, Any]) -> str:
+def _headline(texts: Texts, verdict: Mapping[str, Any]) -> str:
     # The result stands in the badge already.
-    sentence = str(verdict.get("headline") or "").removeprefix(f"{verdict['result']}: ")
+    sentence = localised(texts, str(verdict.get("headline") or ""))
+    sentence = sentence.removeprefix(f"{verdict['result']}: ")
     return sentence[:1].upper() + sentence[1:]
 
 
@@ -187,7 +190,7 @@ def _next_steps(texts: Texts, verdict: Mapping[str, Any], outcome: str) -> tuple
     }[outcome]
     # A refusal is settled; what is still open then stands with the reasons.
     still_open = () if outcome == "refuse" else verdict.get("settle") or ()
-    return (*first, *(str(step) for step in still_open))
+    return (*first, *(localised(texts, str(step)) for step in still_open))
 
 
 def _remedies(texts: Texts, verdict: Mapping[str, Any]) -> list[str]:
@@ -204,7 +207,7 @@ def _how_sure(texts: Texts, verdict: Mapping[str, Any]) -> tuple[str, ...]:
     recipe: Mapping[str, Any] = verdict.get("recipe") or {}
     lines: list[str] = []
     if recipe.get("statement"):
-        lines.append(str(recipe["statement"]))
+        lines.append(localised(texts, str(recipe["statement"])))
     draws = recipe.get("distinct_draws")
     if draws:
         lines.append(

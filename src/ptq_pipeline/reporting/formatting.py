@@ -28,9 +28,9 @@ def points(value: float | None, digits: int = 1) -> str:
     return MISSING if is_missing(value) else _decimal(100 * float(value), digits)  # type: ignore[arg-type]
 
 
-def percent(value: float | None, digits: int = 1) -> str:
+def percent(value: float | None, digits: int = 1, template: str = "{value}\u00a0%") -> str:
     """Show a fraction as a percentage, for example ``93.5 %`` (with a no-break space)."""
-    return MISSING if is_missing(value) else f"{points(value, digits)}\u00a0%"
+    return MISSING if is_missing(value) else template.format(value=points(value, digits))
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -46,12 +46,14 @@ def count(value: float | None) -> str:
     return MISSING if is_missing(value) else f"{int(value):,}"  # type: ignore[arg-type]
 
 
-def interval(bounds: Sequence[float | None] | None, digits: int = 1) -> str:
+def interval(
+    bounds: Sequence[float | None] | None, digits: int = 1, template: str = "{low} to {high}"
+) -> str:
     """Show a pair of fractions as points, for example ``6.0 to 12.1``."""
     if bounds is None or any(is_missing(bound) for bound in bounds):
         return MISSING
     low, high = bounds
-    return f"{points(low, digits)} to {points(high, digits)}"
+    return template.format(low=points(low, digits), high=points(high, digits))
 
 
 def clean_text(text: object) -> str:

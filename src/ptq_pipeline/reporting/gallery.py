@@ -14,7 +14,7 @@ from ptq_pipeline.reporting.figures.style import ReportFigure
 from ptq_pipeline.reporting.figures.worst_groups import draw_worst_groups
 from ptq_pipeline.reporting.formatting import count, points, shorten
 from ptq_pipeline.reporting.texts import load_texts
-from ptq_pipeline.reporting.wording import shift_name
+from ptq_pipeline.reporting.wording import identifier_name, shift_name
 
 if TYPE_CHECKING:
     from ptq_pipeline.reporting.inputs import ReportOptions
@@ -128,7 +128,9 @@ def strategy_comparison(
     table = frames.strategy_drops(scores)
     images = int(table["n"].iloc[0]) if len(table) else None
     means = table.groupby("strategy")["worst_class_drop"].mean()
-    words = "; ".join(f"{name}: {points(mean)}" for name, mean in means.items())
+    words = "; ".join(
+        f"{identifier_name(texts, name)}: {points(mean)}" for name, mean in means.items()
+    )
     return Drawing(
         draw_strategy_comparison(table, texts),
         {"n": len(means), "images": count(images), "means": words},

@@ -10,6 +10,7 @@ from ptq_pipeline.reporting.checks import check_same_audit
 from ptq_pipeline.reporting.first_screen import first_screen
 from ptq_pipeline.reporting.inputs import ReportInputs, ReportOptions
 from ptq_pipeline.reporting.texts import Texts, load_texts
+from ptq_pipeline.reporting.wording import localised
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -61,8 +62,9 @@ def _environment(texts: Texts, options: ReportOptions) -> "Environment":
     environment.globals["t"] = texts
     environment.filters.update(
         points=partial(formatting.points, digits=2),
-        percent=partial(formatting.percent, digits=2),
-        interval=partial(formatting.interval, digits=2),
+        percent=partial(formatting.percent, digits=2, template=texts.template("format.percent")),
+        interval=partial(formatting.interval, digits=2, template=texts.template("format.interval")),
+        localised=partial(localised, texts),
         number=formatting.number,
         count=formatting.count,
         clean=formatting.clean_text,
@@ -92,6 +94,8 @@ def _context(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict
     return {
         "options": options,
         "css": Markup(_read("report.css")),
+        "script": Markup(_read("report.js")),
+        "script_hash": _content_security_hash(_read("report.js")),
         "first": first_screen(texts, verdict, decision, inputs.parameters),
         "verdict": verdict,
         "decision": decision,
@@ -143,6 +147,14 @@ def report_figures(
 
 def _as_json(value: object) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+
+
+def _content_security_hash(script: str) -> str:
+    """Name the one script that the page's policy lets run."""
+    import base64
+    import hashlib
+
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _read(name: str) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from ptq_pipeline.reporting.formatting import plain_name
 from ptq_pipeline.reporting.tables import Row, Table, make_table
 from ptq_pipeline.reporting.texts import Texts
-from ptq_pipeline.reporting.wording import shift_name
+from ptq_pipeline.reporting.wording import identifier_name, shift_name
 
 
 def strategy_table(texts: Texts, drops: pd.DataFrame) -> Table:
@@ -21,7 +21,7 @@ def strategy_table(texts: Texts, drops: pd.DataFrame) -> Table:
         rows.append(
             Row(
                 {
-                    "strategy": plain_name(strategy),
+                    "strategy": identifier_name(texts, strategy),
                     "role": texts(f"role.{role}"),
                     "draws": len(here),
                     "average_mean": float(here["average_drop"].mean()),
@@ -58,7 +58,7 @@ def trial_table(texts: Texts, trials: pd.DataFrame) -> Table:
         rows.append(
             Row(
                 {
-                    "strategy": plain_name(strategy),
+                    "strategy": identifier_name(texts, strategy),
                     "role": texts(f"role.{role}"),
                     "trials": len(here),
                     "failed": len(failed),
@@ -86,7 +86,7 @@ def set_table(texts: Texts, index: pd.DataFrame) -> Table:
         rows.append(
             Row(
                 {
-                    "strategy": plain_name(strategy),
+                    "strategy": identifier_name(texts, strategy),
                     "role": texts(f"role.{role}"),
                     "size": int(here["size"].max()),
                     "drawn": len(here),
@@ -131,7 +131,7 @@ def expectation_table(texts: Texts, validation: pd.DataFrame) -> tuple[Table, in
         rows.append(
             Row(
                 {
-                    "strategy": plain_name(strategy),
+                    "strategy": identifier_name(texts, strategy),
                     "expectation": plain_name(expectation),
                     "column": column or None,
                     "metric": plain_name(metric) or None,
@@ -207,7 +207,7 @@ def drift_blocks(texts: Texts, drift: pd.DataFrame) -> list[DriftBlock]:
     for comparison in dict.fromkeys(drift["comparison"]):
         here = drift[drift["comparison"] == comparison].sort_values("column")
         flags = here["drifted"].astype(bool)
-        name = plain_name(comparison)
+        name = identifier_name(texts, comparison)
         tables = [
             make_table(texts, texts(f"drift.caption_{key}", comparison=name), _DRIFT, rows)
             for key, rows in (

@@ -1,7 +1,8 @@
 """The words of the report: one TOML file per language beside the templates."""
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from ptq_pipeline.errors import InputError
@@ -13,7 +14,8 @@ class Texts:
     """Texts of one language by dotted key, with ``{placeholders}`` filled at the call.
 
     A key that holds ``one`` and ``many`` is chosen by the value ``n``. A missing key is a
-    ``KeyError``: a report with holes must not be written.
+    ``KeyError``: a report with holes must not be written. ``sentences`` are pairs of a pattern and
+    a template, by which ``wording.localised`` says the statistics' English in another language.
 
     Example:
         >>> texts = Texts({"draws": {"one": "{n} draw", "many": "{n} draws"}})
@@ -21,8 +23,13 @@ class Texts:
         '1 draw'
     """
 
-    def __init__(self, messages: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        messages: Mapping[str, object],
+        sentences: Sequence[tuple[re.Pattern[str], str]] = (),
+    ) -> None:
         self._messages = dict(_flatten(messages))
+        self.sentences = tuple(sentences)
 
     def __call__(self, key: str, **values: object) -> str:
         """Give the text of ``key`` with ``values`` filled in, without any escaping."""
@@ -30,6 +37,10 @@ class Texts:
             singular = str(values.get("n")) == "1"
             key = f"{key}.{'one' if singular else 'many'}"
         return self._messages[key].format(**values)
+
+    def template(self, key: str) -> str:
+        """Give the text of ``key`` with its placeholders as they are."""
+        return self._messages[key]
 
     def keys(self) -> frozenset[str]:
         """Give all dotted keys."""
@@ -71,4 +82,6 @@ def load_texts(language: str) -> Texts:
             f"one of: {', '.join(available_languages())}."
         )
     source = _FOLDER.joinpath(f"{language}.toml").read_text(encoding="utf-8")
-    return Texts(tomllib.loads(source))
+    messages = tomllib.loads(source)
+    patterns = messages.pop("sentence", ())
+    return Texts(messages, [(re.compile(each["match"]), each["say"]) for each in patterns])

@@ -1,9 +1,11 @@
 """Sentences about groups, shifts and drops, shared by the report and the terminal lines."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ptq_pipeline.reporting.formatting import (
+    MISSING,
     count,
     interval,
     is_missing,
@@ -26,12 +28,58 @@ def shift_words(texts: Texts, shift: str) -> str:
     """Name a shift as part of a sentence, for example ``under gaussian noise``."""
     if shift == "clean":
         return texts("shift.clean")
-    return texts("shift.other", shift=plain_name(shift))
+    return texts("shift.other", shift=identifier_name(texts, shift))
 
 
 def shift_name(texts: Texts, shift: str) -> str:
     """Name a shift as a heading, for example ``gaussian noise``."""
-    return texts("shift.clean_name") if shift == "clean" else plain_name(shift)
+    return texts("shift.clean_name") if shift == "clean" else identifier_name(texts, shift)
+
+
+def identifier_name(texts: Texts, identifier: object) -> str:
+    """Give an identifier of this package in the reader's words, any other one as plain words."""
+    key = f"names.{identifier}"
+    return texts(key) if key in texts else plain_name(identifier)
+
+
+def interval_words(texts: Texts, bounds: Sequence[float | None] | None, digits: int = 1) -> str:
+    """Show an interval in points as the language does."""
+    return interval(bounds, digits, texts.template("format.interval"))
+
+
+_PLACE = re.compile(
+    r"(?:the (?P<average>average)|(?P<level>class|segment|intersection) (?P<group>.+?))"
+    r"(?: under (?P<shift>\S+))?"
+)
+
+
+def localised(texts: Texts, sentence: str) -> str:
+    """Say a sentence of the verdict in the reader's language.
+
+    The statistics write English, which verdict and decision keep and hash. A sentence that no
+    pattern of the language matches stays as it is: English is better than nothing.
+    """
+    for pattern, template in texts.sentences:
+        if found := pattern.fullmatch(sentence):
+            values = {
+                name: MISSING
+                if value is None
+                else _place(texts, value)
+                if name in ("cell", "group")
+                else value
+                for name, value in found.groupdict().items()
+            }
+            return template.format(**values)
+    return sentence
+
+
+def _place(texts: Texts, words: str) -> str:
+    found = _PLACE.fullmatch(words)
+    if found is None:
+        return words
+    level = found["level"] or "average"
+    name = group_words(texts, level, found["group"] or "", length=200)
+    return name if found["shift"] is None else f"{name}（{shift_name(texts, found['shift'])}）"
 
 
 def main_drop(cell: Mapping[str, Any]) -> float | None:
@@ -78,5 +126,7 @@ def cell_sentence(texts: Texts, cell: Mapping[str, Any], draws: int | None) -> s
         "count": count(cell.get("n")),
     }
     if is_missing(cell.get("drop_mean_over_draws")) or not draws:
-        return texts("cell.candidate_only", interval=interval(cell.get("interval")), **values)
+        return texts(
+            "cell.candidate_only", interval=interval_words(texts, cell.get("interval")), **values
+        )
     return texts("cell.over_draws", n=draws, **values)

@@ -22,12 +22,10 @@ from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
 ROOT = Path(__file__).parents[3]
 CONF = ROOT / "conf" / "base"
 UTF8 = {"open_args_save": {"encoding": "utf-8"}}
-FIGURES = (
-    "worst_groups_figure",
-    "drop_distribution_figure",
-    "group_shift_heatmap_figure",
-    "strategy_comparison_figure",
-)
+FIGURES = ("worst_groups", "drop_distribution", "group_shift_heatmap", "strategy_comparison")
+FILES = [(f"{name}_figure", "png") for name in FIGURES] + [
+    (f"{name}_drawing", "svg") for name in FIGURES
+]
 
 
 def group(name):
@@ -61,12 +59,16 @@ def run(inputs, folder):
             "params:calibration": MemoryDataset(CalibrationParameters(**group("calibration"))),
             "params:stress": MemoryDataset(StressParameters(group("stress"))),
             "report": TextDataset(filepath=(folder / "report.html").as_posix(), fs_args=UTF8),
+            "junit": TextDataset(filepath=(folder / "junit.xml").as_posix(), fs_args=UTF8),
+            "pull_request_summary": TextDataset(
+                filepath=(folder / "pull_request.md").as_posix(), fs_args=UTF8
+            ),
             "summary": JSONDataset(filepath=(folder / "summary.json").as_posix()),
             **{
                 name: MatplotlibDataset(
                     filepath=(folder / f"{name}.{kind}").as_posix(), save_args={"format": kind}
                 )
-                for name, kind in zip(FIGURES, ("svg", "png", "png", "svg"), strict=True)
+                for name, kind in FILES
             },
         }
     )
@@ -77,7 +79,7 @@ def run(inputs, folder):
 def test_pipeline_writes_report_summary_and_figures_with_the_same_bytes_twice(inputs, tmp_path):
     first = run(inputs, tmp_path / "first")
     second = run(inputs, tmp_path / "second")
-    assert len(first) == len(FIGURES) + 2
+    assert len(first) == len(FILES) + 4
     assert first == second
     assert first["report.html"].startswith(b"<!DOCTYPE html>")
     lines = json.loads(first["summary.json"])["lines"]

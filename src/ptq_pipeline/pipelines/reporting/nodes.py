@@ -12,6 +12,7 @@ from ptq_pipeline.pipelines.quantization.parameters import (
 from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
 
 if TYPE_CHECKING:
+    from ptq_pipeline.reporting.gallery import Draw
     from ptq_pipeline.reporting.inputs import ReportOptions
 
 
@@ -20,13 +21,11 @@ def plot_worst_groups(
     scores: pd.DataFrame,
     group_definitions: dict[str, Any],
     parameters: ReportingParameters,
-) -> Any:
+) -> tuple[Any, Any]:
     """Draw the candidate's worst groups with their intervals, and the average."""
     from ptq_pipeline.reporting import gallery
 
-    return gallery.worst_groups(
-        worst_case_table, scores, group_definitions, _options(parameters)
-    ).figure
+    return _twice(gallery.worst_groups, worst_case_table, scores, group_definitions, parameters)
 
 
 def plot_drop_distribution(
@@ -34,13 +33,13 @@ def plot_drop_distribution(
     scores: pd.DataFrame,
     group_definitions: dict[str, Any],
     parameters: ReportingParameters,
-) -> Any:
+) -> tuple[Any, Any]:
     """Draw the drop of every class over the calibration draws."""
     from ptq_pipeline.reporting import gallery
 
-    return gallery.drop_distribution(
-        worst_case_table, scores, group_definitions, _options(parameters)
-    ).figure
+    return _twice(
+        gallery.drop_distribution, worst_case_table, scores, group_definitions, parameters
+    )
 
 
 def plot_group_shift_heat_map(
@@ -48,13 +47,13 @@ def plot_group_shift_heat_map(
     scores: pd.DataFrame,
     group_definitions: dict[str, Any],
     parameters: ReportingParameters,
-) -> Any:
+) -> tuple[Any, Any]:
     """Draw the mean drop of every class and segment under every shift."""
     from ptq_pipeline.reporting import gallery
 
-    return gallery.group_shift_heat_map(
-        worst_case_table, scores, group_definitions, _options(parameters)
-    ).figure
+    return _twice(
+        gallery.group_shift_heat_map, worst_case_table, scores, group_definitions, parameters
+    )
 
 
 def plot_strategy_comparison(
@@ -62,13 +61,13 @@ def plot_strategy_comparison(
     scores: pd.DataFrame,
     group_definitions: dict[str, Any],
     parameters: ReportingParameters,
-) -> Any:
+) -> tuple[Any, Any]:
     """Draw the drops of every calibration strategy on the selection split."""
     from ptq_pipeline.reporting import gallery
 
-    return gallery.strategy_comparison(
-        worst_case_table, scores, group_definitions, _options(parameters)
-    ).figure
+    return _twice(
+        gallery.strategy_comparison, worst_case_table, scores, group_definitions, parameters
+    )
 
 
 def write_report(
@@ -122,6 +121,37 @@ def write_summary(
     from ptq_pipeline.reporting.summary import three_lines
 
     return {"lines": three_lines(verdict, decision, parameters.report_path, parameters.language)}
+
+
+def write_pull_request_summary(
+    verdict: dict[str, Any],
+    decision: dict[str, Any],
+    worst_case_table: pd.DataFrame,
+    parameters: ReportingParameters,
+) -> str:
+    """Write the Markdown summary for a pull request."""
+    from ptq_pipeline.reporting.pull_request import pull_request_summary
+
+    return pull_request_summary(verdict, decision, worst_case_table, parameters.language)
+
+
+def write_junit(verdict: dict[str, Any], decision: dict[str, Any]) -> str:
+    """Write the JUnit file for a CI server."""
+    from ptq_pipeline.reporting.junit import junit_report
+
+    return junit_report(verdict, decision)
+
+
+def _twice(
+    draw: "Draw",
+    worst_case_table: pd.DataFrame,
+    scores: pd.DataFrame,
+    group_definitions: dict[str, Any],
+    parameters: ReportingParameters,
+) -> tuple[Any, Any]:
+    """Draw a figure once, to be saved as PNG and as SVG."""
+    figure = draw(worst_case_table, scores, group_definitions, _options(parameters)).figure
+    return figure, figure
 
 
 def _options(parameters: ReportingParameters) -> "ReportOptions":

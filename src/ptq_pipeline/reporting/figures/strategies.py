@@ -11,8 +11,9 @@ from ptq_pipeline.reporting.figures.style import (
     new_figure,
     styled,
 )
-from ptq_pipeline.reporting.formatting import count, plain_name, shorten
+from ptq_pipeline.reporting.formatting import count, shorten
 from ptq_pipeline.reporting.texts import Texts
+from ptq_pipeline.reporting.wording import identifier_name
 
 
 @styled
@@ -41,7 +42,7 @@ def draw_strategy_comparison(table: pd.DataFrame, texts: Texts) -> ReportFigure:
         labels.append(
             texts(
                 f"figure.strategies.row_{role}",
-                strategy=shorten(plain_name(strategy), 20),
+                strategy=shorten(identifier_name(texts, strategy), 20),
                 n=count(here["draw"].nunique()),
             )
         )

@@ -5,7 +5,7 @@ that a colour carries is also carried by a marker, a hatch or a word.
 """
 
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from matplotlib import style as mpl_style
@@ -22,7 +22,6 @@ HARM = "#b84900"
 LIMIT = "#7a4b94"
 
 STYLE: dict[str, Any] = {
-    "font.family": ["DejaVu Sans"],  # ships with matplotlib, so every machine measures the same
     "font.size": 10.0,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
@@ -58,6 +57,30 @@ STYLE: dict[str, Any] = {
     "axes.unicode_minus": True,
 }
 
+# Families with Japanese letters, the first that is installed is used for letters that the first
+# family lacks. Without any of them Japanese labels of PNG files show boxes; those inside the report
+# are text, drawn with the reader's own fonts.
+JAPANESE_FONTS = (
+    "Noto Sans CJK JP", "Noto Sans JP", "IPAexGothic", "IPAGothic", "TakaoGothic",
+    "Hiragino Sans", "Yu Gothic", "Meiryo", "MS Gothic",
+)  # fmt: skip
+
+
+@cache
+def japanese_font() -> str | None:
+    """Give the first of `JAPANESE_FONTS` that is installed, or ``None``."""
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    return next((name for name in JAPANESE_FONTS if name in installed), None)
+
+
+def font_families() -> list[str]:
+    """Give the families of all figures: the one that ships with matplotlib, then a fallback."""
+    fallback = japanese_font()
+    return ["DejaVu Sans"] if fallback is None else ["DejaVu Sans", fallback]
+
+
 _METADATA: dict[str, dict[str, None]] = {
     "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
     "png": {"Software": None},
@@ -73,7 +96,7 @@ def styled(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
 
     @wraps(function)
     def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        with mpl_style.context(["default", STYLE]):
+        with mpl_style.context(["default", STYLE | {"font.family": font_families()}]):
             return function(*args, **kwargs)
 
     return wrapper

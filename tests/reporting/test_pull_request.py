@@ -1,0 +1,62 @@
+import dataclasses
+from xml.etree import ElementTree
+
+from ptq_pipeline.reporting.formatting import points
+from ptq_pipeline.reporting.junit import junit_report
+from ptq_pipeline.reporting.pull_request import MOST_REASONS, MOST_ROWS, pull_request_summary
+
+
+def summary(inputs, language="en"):
+    return pull_request_summary(inputs.verdict, inputs.decision, inputs.worst_case_table, language)
+
+
+def test_summary_says_the_answer_first_and_then_the_worst_groups(inputs):
+    lines = summary(inputs).splitlines()
+    assert lines[0] == "## Audit of the quantized model: FAIL"
+    assert lines[2].startswith("**Do not ship this quantized model.**")
+    rows = [line for line in lines if line.startswith("| ")][2:]
+    averages = sum(cell["level"] == "average" for cell in inputs.verdict["candidate"]["cells"])
+    assert len(rows) == MOST_ROWS + averages
+    assert points(inputs.verdict["worst"]["drop_mean_over_draws"]) in rows[0]
+    assert len([line for line in lines if line.startswith("- ")]) == MOST_REASONS + 1
+    assert inputs.decision["decision_hash"][:12] in lines[-1]
+
+
+def test_summary_in_japanese(inputs):
+    lines = summary(inputs, "ja").splitlines()
+    assert "この量子化モデルは出荷しないでください。" in lines[2]
+    assert "ガウスノイズ" in "".join(lines)
+
+
+def test_names_of_groups_mark_nothing_up_and_call_nobody(inputs):
+    table = inputs.worst_case_table.assign(group="@you|[x](http://y)<b>" + "z" * 200)
+    text = pull_request_summary(inputs.verdict, inputs.decision, table)
+    row = next(line for line in text.splitlines() if "you" in line)
+    assert row.startswith(r"| \@you\|\[x\]\(http")
+    assert len(row) < 250
+
+
+def test_every_cell_is_a_test_case_and_only_good_ones_pass(inputs):
+    root = ElementTree.fromstring(junit_report(inputs.verdict, inputs.decision).encode())
+    cases = root.findall("testsuite[@name='candidate']/testcase")
+    cells = inputs.verdict["candidate"]["cells"]
+    assert len(cases) == len(cells)
+    for case, cell in zip(cases, cells, strict=True):
+        expected = {"shown_good": [], "shown_bad": ["failure"]}.get(cell["status"], ["skipped"])
+        assert [child.tag for child in case] == expected
+    decision = root.find("testsuite[@name='decision']/testcase/failure")
+    assert decision.get("message").startswith("refuse: ")
+
+
+def test_a_group_with_markup_stays_text_in_junit(inputs):
+    cells = [{**cell, "group": "<b>&\x00"} for cell in inputs.verdict["candidate"]["cells"]]
+    verdict = {**inputs.verdict, "candidate": {**inputs.verdict["candidate"], "cells": cells}}
+    root = ElementTree.fromstring(junit_report(verdict, inputs.decision).encode())
+    assert "<b>&" in root.find("testsuite[@name='candidate']/testcase").get("name")
+
+
+def test_a_promoted_candidate_fails_no_case(inputs, restated):
+    passing = restated(inputs, decision="promote", result="PASS", reasons=[])
+    decision = dataclasses.asdict(passing)["decision"]
+    root = ElementTree.fromstring(junit_report(passing.verdict, decision).encode())
+    assert root.find("testsuite[@name='decision']").get("failures") == "0"
