@@ -27,7 +27,7 @@ CHAIN = [
     "reporting",
 ]
 # They outlive runs: a stage reads and extends them, DVC must neither delete nor check them out.
-STATE = {"trial_store", "calibration_validation_cache", "registry", "champion"}
+STATE = {"trial_store", "calibration_validation_cache", "registry", "champion", "audit_ledger"}
 # Third-party HTML differs in every run, and the lines for the terminal name a path.
 UNTRACKED = {"drift_reports", "summary"}
 # What a terminal shows while a stage runs changes no result.

@@ -11,6 +11,7 @@ from ptq_pipeline.datasets.image_sources import (
     ImageManifestDataset,
     ImageWindowsDataset,
 )
+from ptq_pipeline.datasets.ledger import AuditLedgerDataset
 from ptq_pipeline.datasets.registry import ChampionDataset, RegistryDataset
 from ptq_pipeline.datasets.safetensors import SafetensorsDataset
 from ptq_pipeline.datasets.trial_store import TrialStoreDataset
@@ -18,6 +19,7 @@ from ptq_pipeline.datasets.trial_store import TrialStoreDataset
 __all__ = [
     "ArrayDataset",
     "ArrayFolderDataset",
+    "AuditLedgerDataset",
     "BaselineDataset",
     "CalibrationSetsDataset",
     "CandidateDirectory",

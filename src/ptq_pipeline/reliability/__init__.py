@@ -20,6 +20,7 @@ from ptq_pipeline.reliability.champion import (
     candidate_baseline,
     compare_with_champion,
 )
+from ptq_pipeline.reliability.clusters import ClusteredAudit
 from ptq_pipeline.reliability.draws import (
     DrawSplit,
     false_pass_bound,
@@ -34,6 +35,7 @@ from ptq_pipeline.reliability.groups import (
     clustered_groups,
 )
 from ptq_pipeline.reliability.interval import drop_interval, simultaneous_intervals
+from ptq_pipeline.reliability.ledger import Entry, Ledger, alpha_at
 from ptq_pipeline.reliability.obligations import TouchedObligation, touched_obligations
 from ptq_pipeline.reliability.outcomes import SCORE_COLUMNS, score
 from ptq_pipeline.reliability.paired import (
@@ -53,6 +55,7 @@ from ptq_pipeline.reliability.policy import (
 from ptq_pipeline.reliability.reasons import Reason
 from ptq_pipeline.reliability.recipe import Draws, RecipeOutcome, collect_draws, judge_recipe
 from ptq_pipeline.reliability.tango import tango_score
+from ptq_pipeline.reliability.tolerance import Tolerance, tolerance_bound
 from ptq_pipeline.reliability.verdict import Verdict, build_verdict
 
 __all__ = [
@@ -60,13 +63,16 @@ __all__ = [
     "Baseline",
     "CandidateOutcome",
     "Cells",
+    "ClusteredAudit",
     "Comparison",
     "Counts",
     "CriticalGroup",
     "DrawSplit",
     "Draws",
+    "Entry",
     "FailBudget",
     "Groups",
+    "Ledger",
     "LevelLimit",
     "Limits",
     "Obligation",
@@ -75,9 +81,11 @@ __all__ = [
     "Reason",
     "RecipeOutcome",
     "RejectionRegion",
+    "Tolerance",
     "TouchedObligation",
     "UnjudgedGroup",
     "Verdict",
+    "alpha_at",
     "audit_hash",
     "build_cells",
     "build_groups",
@@ -105,5 +113,6 @@ __all__ = [
     "simultaneous_intervals",
     "split_budget",
     "tango_score",
+    "tolerance_bound",
     "touched_obligations",
 ]

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptq_pipeline.reliability.cells import Cells, Counts
-from ptq_pipeline.reliability.interval import simultaneous_intervals
-from ptq_pipeline.reliability.paired import shown_above, shown_below
+from ptq_pipeline.reliability.outcome_tests import cell_intervals, cells_above, cells_below
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Result, combine
 
@@ -87,16 +86,15 @@ def judge_candidate(
         The outcome.
     """
     row = audit.trial_ids.index(trial_id)
-    lost, gained = audit.lost[row], audit.gained[row]
     judged = int(cells.judged.sum())
     alpha_bad = policy.alpha_fail / max(judged, 1)
     tested = np.flatnonzero(cells.testable)
     good = np.zeros(len(cells), dtype=np.bool_)
     bad = np.zeros(len(cells), dtype=np.bool_)
     if tested.size:
-        b, c, n, limit = lost[tested], gained[tested], cells.n[tested], cells.limit[tested]
-        good[tested] = shown_below(b, c, n, limit, policy.alpha)
-        bad[tested] = shown_above(b, c, n, limit, alpha_bad)
+        own = audit.only(row)
+        good[tested] = cells_below(own, cells, tested, cells.limit, policy.alpha)[0]
+        bad[tested] = cells_above(own, cells, tested, cells.limit, alpha_bad)[0]
     status = tuple(
         _status(bool(j), bool(g), bool(b)) for j, g, b in zip(cells.judged, good, bad, strict=True)
     )
@@ -161,7 +159,7 @@ def find_candidate(
         choice=choice,
         outcome=judge_candidate(audit, cells, choice.trial_id, policy, blocked),
         row=row,
-        intervals=simultaneous_intervals(audit.lost[row], audit.gained[row], cells.n, policy.alpha),
+        intervals=cell_intervals(audit, cells, row, policy.alpha),
     )
 
 

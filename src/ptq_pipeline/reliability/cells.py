@@ -8,14 +8,15 @@ and the candidate; it is fixed at ``alpha_image``, the smaller of their two leve
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability.betting import clusters_needed, zero_losses_show
 from ptq_pipeline.reliability.policy import LEVELS, GroupKey, Policy
 
 KEY = ["shift", "level", "group"]
@@ -34,6 +35,7 @@ class Cells:
         judged: Whether the cell's group is judged, shape (cells,).
         critical: Whether policy names the group critical, shape (cells,).
         clustered: Whether the group holds several samples of one cluster, shape (cells,).
+        cluster_sizes: Sizes of its clusters, by group, where they are known.
     """
 
     level: tuple[str, ...]
@@ -44,6 +46,7 @@ class Cells:
     judged: NDArray[np.bool_]
     critical: NDArray[np.bool_]
     clustered: NDArray[np.bool_]
+    cluster_sizes: Mapping[GroupKey, NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of cells."""
@@ -51,12 +54,29 @@ class Cells:
 
     @property
     def testable(self) -> NDArray[np.bool_]:
-        """Judged cells whose samples are independent, shape (cells,)."""
-        return self.judged & ~self.clustered
+        """Judged cells of independent samples or of known clusters, shape (cells,)."""
+        known = np.array(
+            [key in self.cluster_sizes for key in zip(self.level, self.group, strict=True)],
+            dtype=np.bool_,
+        )
+        return self.judged & (~self.clustered | known)
 
     def index(self) -> pd.MultiIndex:
         """Keys (shift, level, group) of the cells."""
         return pd.MultiIndex.from_arrays([self.shift, self.level, self.group], names=KEY)
+
+
+@dataclass(frozen=True)
+class ClusterOutcomes:
+    """Outcomes of one clustered cell.
+
+    Attributes:
+        size: Samples per cluster, shape (clusters,).
+        net: Losses minus gains, shape (trials, clusters).
+    """
+
+    size: NDArray[np.float64]
+    net: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -70,6 +90,7 @@ class Counts:
         gained: int64, shape (trials, cells).
         flips: int64, shape (trials, cells).
         float_accuracy: Fraction, shape (cells,); NaN where the group is empty.
+        clusters: Outcomes by cluster, by position of the cell, where samples are clustered.
     """
 
     trial_ids: tuple[str, ...]
@@ -78,12 +99,33 @@ class Counts:
     gained: NDArray[np.int64]
     flips: NDArray[np.int64]
     float_accuracy: NDArray[np.float64]
+    clusters: Mapping[int, ClusterOutcomes] = field(default_factory=dict)
 
     @property
     def drop(self) -> NDArray[np.float64]:
         """Drop of accuracy, fractions, shape (trials, cells); NaN where the group is empty."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return (self.lost - self.gained) / np.where(self.n > 0, self.n, np.nan)
+
+    def only(self, row: int) -> Counts:
+        """The counts of one trial."""
+        return self.rows(np.array([row]))
+
+    def rows(self, chosen: NDArray[np.int64]) -> Counts:
+        """The counts of some trials."""
+        clusters = {
+            cell: ClusterOutcomes(found.size, found.net[chosen])
+            for cell, found in self.clusters.items()
+        }
+        return Counts(
+            tuple(self.trial_ids[row] for row in chosen),
+            self.n,
+            self.lost[chosen],
+            self.gained[chosen],
+            self.flips[chosen],
+            self.float_accuracy,
+            clusters,
+        )
 
 
 @dataclass(frozen=True)
@@ -119,7 +161,11 @@ def needed_samples(limit: float, alpha: float, min_size: int = 0) -> int:
 
 
 def build_cells(
-    scores: pd.DataFrame, policy: Policy, alpha_image: float, clustered: Collection[GroupKey] = ()
+    scores: pd.DataFrame,
+    policy: Policy,
+    alpha_image: float,
+    clustered: Collection[GroupKey] = (),
+    cluster_sizes: Mapping[GroupKey, NDArray[np.float64]] | None = None,
 ) -> Cells:
     """Build the cells of the audit and fix which are judged.
 
@@ -128,6 +174,7 @@ def build_cells(
         policy: Limits and critical groups.
         alpha_image: Level of the tests of a draw.
         clustered: Groups that hold several samples of one cluster.
+        cluster_sizes: Sizes of their clusters; without them clustered cells are not tested.
 
     Returns:
         The cells: shifts in order of appearance, levels from coarse to fine.
@@ -141,7 +188,12 @@ def build_cells(
     ).sort_values(["_shift", "_level"], kind="stable")
     keys = list(zip(audit["level"], audit["group"], strict=True))
     n = audit["n"].to_numpy(dtype=np.int64)
+    sizes = dict(cluster_sizes or {})
     needed = {key: _needed(policy, key, shifts, alpha_image) for key in set(keys)}
+    for key in set(keys) & set(sizes):
+        strictest = policy.strictest_limit(*key, shifts)
+        if not zero_losses_show(sizes[key], strictest, alpha_image):
+            needed[key] = np.iinfo(np.int64).max
     return Cells(
         level=tuple(audit["level"]),
         group=tuple(audit["group"]),
@@ -152,30 +204,30 @@ def build_cells(
         ),
         judged=n >= np.array([needed[key] for key in keys], dtype=np.int64),
         critical=np.array([policy.is_critical(*key) for key in keys], dtype=np.bool_),
-        clustered=np.array([key in clustered for key in keys], dtype=np.bool_),
+        clustered=np.array([key in clustered or key in sizes for key in keys], dtype=np.bool_),
+        cluster_sizes=sizes,
     )
 
 
 def unjudged_groups(cells: Cells, policy: Policy, alpha_image: float) -> tuple[UnjudgedGroup, ...]:
     """Groups that are not judged, and critical groups that were not even scored."""
     shifts = list(dict.fromkeys(cells.shift))
-    first: dict[GroupKey, int] = {}
-    for position, key in enumerate(zip(cells.level, cells.group, strict=True)):
-        first.setdefault(key, position)
-    found = [
-        (key, int(cells.n[position]))
-        for key, position in first.items()
-        if not cells.judged[position]
-    ]
+    known = set(zip(cells.level, cells.group, strict=True))
+    # A group may hold fewer samples under one shift than under another; the smallest one counts.
+    smallest: dict[GroupKey, int] = {}
+    for position in np.flatnonzero(~cells.judged):
+        key, n = (cells.level[position], cells.group[position]), int(cells.n[position])
+        smallest[key] = min(n, smallest.get(key, n))
+    found = list(smallest.items())
     if shifts:
         named = [(group.level, group.group) for group in policy.critical]
-        found += [(key, 0) for key in named if key not in first]
+        found += [(key, 0) for key in named if key not in known]
     return tuple(
         UnjudgedGroup(
             level=key[0],
             group=key[1],
             n=n,
-            needed_n=_needed(policy, key, shifts, alpha_image),
+            needed_n=_needed_in_clusters(cells, policy, key, shifts, alpha_image),
             limit=policy.strictest_limit(*key, shifts),
             critical=policy.is_critical(*key),
         )
@@ -229,3 +281,14 @@ def collect_counts(
 def _needed(policy: Policy, key: GroupKey, shifts: Sequence[str], alpha: float) -> int:
     limit = policy.strictest_limit(*key, shifts)
     return needed_samples(limit, alpha, policy.limits.of(key[0]).min_size)
+
+
+def _needed_in_clusters(
+    cells: Cells, policy: Policy, key: GroupKey, shifts: Sequence[str], alpha: float
+) -> int:
+    """As for single samples; for clusters about as many as make enough of them."""
+    single = _needed(policy, key, shifts, alpha)
+    if key not in cells.cluster_sizes:
+        return single
+    clusters = clusters_needed(policy.strictest_limit(*key, shifts), alpha)
+    return max(single, int(np.ceil(clusters * cells.cluster_sizes[key].mean())))

@@ -9,6 +9,7 @@ import numpy as np
 from ptq_pipeline.reliability.candidate import Candidate
 from ptq_pipeline.reliability.cells import Cells, Counts, UnjudgedGroup
 from ptq_pipeline.reliability.draws import DrawSplit, draws_for_pass
+from ptq_pipeline.reliability.openings import Opening
 from ptq_pipeline.reliability.planning import samples_to_decide
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Reason, Subject
@@ -30,6 +31,11 @@ class Case:
     unjudged: tuple[UnjudgedGroup, ...]
     recipe: RecipeOutcome
     candidate: Candidate | None
+    openings: tuple[Opening, ...] = ()
+
+    def reused(self, subject: Subject) -> list[Reason]:
+        """Why these audit images cannot pass a subject again."""
+        return [r for each in self.openings if each.subject == subject for r in each.reasons()]
 
 
 def explain_recipe(case: Case) -> list[Reason]:
@@ -167,7 +173,8 @@ def _cell_reason(case: Case, candidate: Candidate, i: int) -> Reason:
 
 def _common_reasons(case: Case, subject: Subject) -> list[Reason]:
     """What blocks PASS whatever the outcomes are."""
-    reasons = [
+    reasons = case.reused(subject)
+    reasons += [
         Reason(
             "critical_not_judged",
             subject,
@@ -184,7 +191,7 @@ def _common_reasons(case: Case, subject: Subject) -> list[Reason]:
     if len(case.cells) and not case.cells.judged.any():
         text = "No group is large enough for its limit, so nothing is judged."
         reasons.append(Reason("nothing_judged", subject, text))
-    clustered = np.flatnonzero(case.cells.judged & case.cells.clustered)
+    clustered = np.flatnonzero(case.cells.judged & ~case.cells.testable)
     if clustered.size:
         i = int(clustered[0])
         reasons.append(
@@ -192,8 +199,8 @@ def _common_reasons(case: Case, subject: Subject) -> list[Reason]:
                 "clustered_data",
                 subject,
                 f"{group_name(case.cells.level[i], case.cells.group[i])} and other groups hold "
-                "several samples of one cluster; these are not independent, and tests that "
-                "respect clusters do not exist here yet.",
+                "several samples of one cluster, and the answers by cluster are not at hand; "
+                "these samples are not independent.",
                 level=case.cells.level[i],
                 group=case.cells.group[i],
                 n=int(case.cells.n[i]),
@@ -207,6 +214,8 @@ def settle(case: Case) -> tuple[str, ...]:
     sentences = []
     if case.recipe.result == "INCONCLUSIVE":
         sentences += _settle_draws(case)
+    if any(opening.refused for opening in case.openings):
+        sentences.append("Fresh audit images: these have judged another recipe or candidate.")
     for group in case.unjudged:
         if group.critical:
             sentences.append(

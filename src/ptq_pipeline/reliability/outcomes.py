@@ -80,8 +80,8 @@ def score(
     unknown = pd.Index(predictions["trial_id"].unique()).difference(pd.Index(done["trial_id"]))
     if len(unknown):
         raise InputError(f"predictions: trial '{unknown[0]}' is not a finished trial of `trials`.")
-    answers = _lay_out(predictions, groups)
-    reference = _lay_out_float(float_predictions, groups, answers.shifts)
+    answers = lay_out(predictions, groups)
+    reference = lay_out_float(float_predictions, groups, answers.shifts)
     parts = [
         _score_split(answers, reference, groups, split, position)
         for position, split in enumerate(EVALUATED_SPLITS)
@@ -114,7 +114,12 @@ def _positions(sample_ids: pd.Series, groups: Groups, table: str) -> NDArray[np.
     return positions.astype(np.int64)
 
 
-def _lay_out(predictions: pd.DataFrame, groups: Groups) -> Answers:
+def lay_out(predictions: pd.DataFrame, groups: Groups) -> Answers:
+    """Arrange predictions as one row per trial and shift.
+
+    Raises:
+        InputError: For an unknown sample or one that is answered twice.
+    """
     trial, trial_ids = pd.factorize(predictions["trial_id"])
     shift, shifts = pd.factorize(predictions["shift"])
     positions = _positions(predictions["sample_id"], groups, "predictions")
@@ -136,9 +141,14 @@ def _lay_out(predictions: pd.DataFrame, groups: Groups) -> Answers:
     )
 
 
-def _lay_out_float(
+def lay_out_float(
     float_predictions: pd.DataFrame, groups: Groups, shifts: tuple[str, ...]
 ) -> NDArray[np.int32]:
+    """Arrange the float model's answers as one row per shift.
+
+    Raises:
+        InputError: For a sample that is unknown or has no answer.
+    """
     code = {shift: position for position, shift in enumerate(shifts)}
     used = float_predictions[float_predictions["shift"].isin(shifts)]
     reference = np.full((len(shifts), groups.sample_ids.size), UNANSWERED, dtype=np.int32)

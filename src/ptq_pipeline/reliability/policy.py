@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability.priors import target_shares
 
 Level = Literal["average", "class", "segment", "intersection"]
 LEVELS: tuple[Level, ...] = ("average", "class", "segment", "intersection")
@@ -86,6 +87,19 @@ class Obligation(BaseModel):
         return self
 
 
+class LedgerPolicy(BaseModel):
+    """What becomes of an audit set that judges more than one recipe or candidate.
+
+    Attributes:
+        rule: ``warn`` says how often the set was opened; ``spend`` gives the j-th question the
+            level ``6 alpha / (pi^2 j^2)``; ``fresh`` lets only the first one PASS.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: Literal["spend", "warn", "fresh"] = "warn"
+
+
 class Limits(BaseModel):
     """Limits of all levels."""
 
@@ -121,6 +135,9 @@ class Policy(BaseModel):
             when it is left out.
         obligations: What is owed to people outside; a release touching one asks for a recorded
             acknowledgement.
+        ledger: What the re-use of audit images costs.
+        class_priors: Other mixes of classes, by name: a weight for every class. The candidate's
+            drop under them is shown with bounds of its own; it is not judged.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -133,6 +150,8 @@ class Policy(BaseModel):
     critical: tuple[CriticalGroup, ...] = ()
     champion_tolerance: Limits | None = None
     obligations: tuple[Obligation, ...] = ()
+    ledger: LedgerPolicy = LedgerPolicy()
+    class_priors: dict[str, dict[str, float]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_critical(self) -> Self:
@@ -171,6 +190,21 @@ class Policy(BaseModel):
         """Whether policy names the group critical."""
         return any((c.level, c.group) == (level, group) for c in self.critical)
 
+    def contradictions(self) -> tuple[str, ...]:
+        """Limits that cannot be meant: the average may lose more than every class may.
+
+        The average over classes is a mean of their drops, so it keeps any limit that all of them
+        keep, and a looser one of its own says nothing.
+        """
+        shifts = {None, *self.limits.average.shifts, *self.limits.class_.shifts}
+        return tuple(
+            f"the average may lose {average:g} points{'' if shift is None else f' under {shift}'}, "
+            f"but no class more than {class_:g}; the average cannot lose more than every class"
+            for shift in sorted(shifts, key=lambda name: name or "")
+            if (average := _level_limit(self.limits.average, shift))
+            > (class_ := _level_limit(self.limits.class_, shift))
+        )
+
     def to_json(self) -> dict[str, object]:
         """The policy as JSON types; ``Policy.model_validate`` reads it back."""
         return self.model_dump(mode="json", by_alias=True)
@@ -194,6 +228,10 @@ def check_policy(
     Raises:
         InputError: Naming what does not exist, and what does.
     """
+    if found := policy.contradictions():
+        raise InputError(f"worst_case_check: limits contradict each other: {found[0]}.")
+    for mix in policy.class_priors.values():
+        target_shares(mix, list(groups.get("class", ())))
     shifts = list(shifts)
     named = {shift for level in LEVELS for shift in policy.limits.of(level).shifts}
     named |= {shift for critical in policy.critical for shift in critical.shifts}

@@ -19,7 +19,7 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.reliability.anytime import FailBudget, fail_budget, failing_draw
 from ptq_pipeline.reliability.cells import Cells, Counts
 from ptq_pipeline.reliability.draws import DrawSplit, share_of_good_draws
-from ptq_pipeline.reliability.paired import shown_above, shown_below
+from ptq_pipeline.reliability.outcome_tests import cells_above, cells_below
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Result
 from ptq_pipeline.reliability.wording import plural
@@ -175,14 +175,9 @@ def judge_draws(
     bad = np.zeros(counts.lost.shape, dtype=np.bool_)
     tested = np.flatnonzero(cells.testable)
     if tested.size and counts.lost.shape[0]:
-        arguments = (
-            counts.lost[:, tested],
-            counts.gained[:, tested],
-            cells.n[tested],
-            cells.limit[tested],
-        )
-        good[:, tested] = shown_below(*arguments, alpha_image)
-        bad[:, tested] = shown_above(*arguments, alpha_bad / int(cells.judged.sum()))
+        good[:, tested] = cells_below(counts, cells, tested, cells.limit, alpha_image)
+        level = alpha_bad / int(cells.judged.sum())
+        bad[:, tested] = cells_above(counts, cells, tested, cells.limit, level)
     return good, bad
 
 

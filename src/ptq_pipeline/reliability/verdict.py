@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.reliability.candidate import Candidate, find_candidate
+from ptq_pipeline.reliability.candidate import Candidate, choose_candidate, find_candidate
 from ptq_pipeline.reliability.cells import (
     Cells,
     Counts,
@@ -18,9 +18,19 @@ from ptq_pipeline.reliability.cells import (
     collect_counts,
     unjudged_groups,
 )
+from ptq_pipeline.reliability.clusters import ClusteredAudit
 from ptq_pipeline.reliability.draws import DrawSplit, split_budget
 from ptq_pipeline.reliability.explanation import Case, explain_candidate, explain_recipe, settle
+from ptq_pipeline.reliability.ledger import Opener
+from ptq_pipeline.reliability.openings import (
+    Opening,
+    candidate_question,
+    ledger_json,
+    open_audit,
+    recipe_question,
+)
 from ptq_pipeline.reliability.policy import GroupKey, Policy
+from ptq_pipeline.reliability.priors import reweighted_drop, target_shares
 from ptq_pipeline.reliability.reasons import Reason, Result, combine
 from ptq_pipeline.reliability.recipe import Draws, RecipeOutcome, collect_draws, judge_recipe
 from ptq_pipeline.reliability.summary import (
@@ -30,6 +40,7 @@ from ptq_pipeline.reliability.summary import (
     DrawSummary,
     worst_draws,
 )
+from ptq_pipeline.reliability.tolerance import Tolerance, tolerance_bound
 from ptq_pipeline.reliability.wording import cell_name, plural, points
 
 SCHEMA_VERSION = 1
@@ -94,6 +105,9 @@ class Verdict:
         draw_spread: Spread of drops over the draws, per class and segment.
         groups_not_judged: Groups too small to be judged.
         policy: The policy it was held against.
+        openings: Recipe and candidate in the audit ledger.
+        tolerance: What nearly all draws keep in the worst group.
+        class_priors: The candidate's drop under other mixes of classes.
         table: Candidate's cells beside the drops over all draws, for people and for plots.
     """
 
@@ -109,6 +123,9 @@ class Verdict:
     draw_spread: tuple[DrawSpread, ...]
     groups_not_judged: tuple[UnjudgedGroup, ...]
     policy: Policy
+    openings: tuple[Opening, ...]
+    tolerance: Tolerance
+    class_priors: tuple[dict[str, object], ...]
     table: pd.DataFrame = field(compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -126,6 +143,9 @@ class Verdict:
             "average": _optional(self.average),
             "draw_spread": [asdict(spread) for spread in self.draw_spread],
             "groups_not_judged": [asdict(group) for group in self.groups_not_judged],
+            "ledger": ledger_json(self.policy, list(self.openings)),
+            "tolerance": self.tolerance.to_json(),
+            "class_priors": [dict(mix) for mix in self.class_priors],
             "policy_hash": self.policy.hash,
             "policy": self.policy.to_json(),
         }
@@ -139,6 +159,8 @@ def build_verdict(
     *,
     pool_size: int | None = None,
     clustered: Collection[GroupKey] = (),
+    clusters: ClusteredAudit | None = None,
+    opener: Opener | None = None,
 ) -> Verdict:
     """Judge the recipe and the candidate.
 
@@ -148,8 +170,10 @@ def build_verdict(
         index: ``calibration_set_index``.
         policy: The policy; :func:`.check_policy` has passed it.
         pool_size: Images in the pool, for the ratio of set size to pool size.
-        clustered: Groups in which some cluster has several audit samples; their cells stay open,
-            because the tests need independent samples.
+        clustered: Groups in which some cluster has several audit samples; without ``clusters``
+            their cells stay open, because tests of single samples need independent ones.
+        clusters: The clusters with everybody's answers, for tests that respect them.
+        opener: Enters recipe and candidate in the audit ledger, see :meth:`.Ledger.opener`.
 
     Returns:
         The verdict.
@@ -159,25 +183,47 @@ def build_verdict(
     """
     draws = collect_draws(index, trials, policy)
     done = draws.done
-    split = split_budget(max(draws.distinct, 1), policy.p0, policy.alpha)
+    opening = open_audit("recipe", recipe_question(draws, trials), policy, opener)
+    split = split_budget(max(draws.distinct, 1), policy.p0, opening.policy.alpha)
     evidence = scores[scores["trial_id"].isin(done)]
-    cells = build_cells(evidence, policy, split.alpha_image, clustered)
+    sizes = clusters.sizes if clusters else None
+    cells = build_cells(evidence, policy, split.alpha_image, clustered, sizes)
     unjudged = unjudged_groups(cells, policy, split.alpha_image)
     blocked = any(group.critical for group in unjudged)
     audit = collect_counts(evidence, cells, done, "audit")
-    recipe = judge_recipe(draws, audit, cells, split, policy, blocked)
+    if clusters:
+        audit = replace(audit, clusters=clusters.outcomes(cells, done))
+    recipe = judge_recipe(draws, audit, cells, split, opening.policy, blocked or opening.refused)
+    openings = [opening]
     selection = collect_counts(evidence, cells, done, "selection")
-    candidate = find_candidate(selection, audit, cells, policy, blocked)
-    case = Case(policy, draws, split, cells, audit, unjudged, recipe, candidate)
+    candidate = None
+    if done:
+        choice = choose_candidate(selection, cells)
+        question = candidate_question(_set_of(draws, choice.trial_id), trials)
+        openings.append(open_audit("candidate", question, policy, opener))
+        candidate = find_candidate(
+            selection, audit, cells, openings[1].policy, blocked or openings[1].refused
+        )
+    case = Case(
+        opening.policy,
+        *(draws, split, cells, audit, unjudged, recipe, candidate, tuple(openings)),
+    )
     result = combine([recipe.result, candidate.outcome.result if candidate else "INCONCLUSIVE"])
     summary = DrawSummary(cells, audit.drop, candidate) if candidate else None
     worst, average = (summary.overall_worst(), summary.average()) if summary else (None, None)
     return Verdict(
         result=result,
         headline=_headline(result, worst, average, len(done)),
-        reasons=() if result == "PASS" else (*explain_recipe(case), *explain_candidate(case)),
+        reasons=()
+        if result == "PASS"
+        else (
+            *explain_recipe(case),
+            *explain_candidate(replace(case, policy=openings[-1].policy)),
+        ),
         settle=() if result == "PASS" else settle(case),
-        recipe=_recipe_verdict(policy, draws, split, cells, audit, recipe, index, pool_size),
+        recipe=_recipe_verdict(
+            opening.policy, draws, split, cells, audit, recipe, index, pool_size
+        ),
         candidate=_candidate_verdict(draws, cells, audit, candidate),
         worst=worst,
         worst_by_level={level: summary.worst(level) if summary else None for level in WORST_LEVELS},
@@ -185,8 +231,53 @@ def build_verdict(
         draw_spread=summary.spread() if summary else (),
         groups_not_judged=unjudged,
         policy=policy,
+        openings=tuple(openings),
+        tolerance=_tolerance(draws, audit, cells, split),
+        class_priors=_class_priors(policy, cells, audit, candidate),
         table=_table(cells, audit, candidate),
     )
+
+
+def _set_of(draws: Draws, trial_id: str) -> str:
+    return str(draws.table.set_index("trial_id").loc[trial_id, "set_id"])
+
+
+def _tolerance(draws: Draws, audit: Counts, cells: Cells, split: DrawSplit) -> Tolerance:
+    """Over the preset draws only, as PASS: how many there are is not chosen after looking."""
+    preset = draws.table[draws.table["preset"]]
+    done = set(preset.loc[preset["status"] == "done", "trial_id"])
+    rows = np.array([i for i, trial in enumerate(audit.trial_ids) if trial in done], dtype=np.int64)
+    kept = audit.rows(rows)
+    return tolerance_bound(kept, cells, split, max(draws.distinct, 1), len(preset) - len(rows))
+
+
+def _class_priors(
+    policy: Policy, cells: Cells, audit: Counts, candidate: Candidate | None
+) -> tuple[dict[str, object], ...]:
+    """The candidate under every other mix of classes; all intervals hold together."""
+    if candidate is None or not policy.class_priors:
+        return ()
+    shifts = list(dict.fromkeys(cells.shift))
+    alpha = policy.alpha / (len(policy.class_priors) * len(shifts))
+    found: list[dict[str, object]] = []
+    for name, mix in policy.class_priors.items():
+        for shift in shifts:
+            own = [
+                i
+                for i in range(len(cells))
+                if cells.level[i] == "class" and cells.shift[i] == shift
+            ]
+            classes = [cells.group[i] for i in own]
+            present = {key: weight for key, weight in mix.items() if key in classes}
+            drop = reweighted_drop(
+                audit.lost[candidate.row, own],
+                audit.gained[candidate.row, own],
+                cells.n[own],
+                target_shares(present, classes),
+                alpha,
+            )
+            found.append({"name": name, "shift": shift, **asdict(drop)})
+    return tuple(found)
 
 
 def _recipe_verdict(
@@ -239,7 +330,7 @@ def _candidate_verdict(
     return CandidateVerdict(
         result=candidate.outcome.result,
         trial_id=candidate.trial_id,
-        set_id=str(draws.table.set_index("trial_id").loc[candidate.trial_id, "set_id"]),
+        set_id=_set_of(draws, candidate.trial_id),
         selection_score=None if np.isnan(score) else score,
         cells=[_cell_record(cells, audit, candidate, i) for i in range(len(cells))],
     )

@@ -9,8 +9,11 @@ from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.reliability import (
     Baseline,
+    ClusteredAudit,
     Groups,
+    Ledger,
     Policy,
+    audit_hash,
     build_groups,
     build_verdict,
     candidate_baseline,
@@ -45,19 +48,34 @@ def judge(
     samples: pd.DataFrame,
     group_definitions: Mapping[str, Any],
     policy: Policy,
+    ledger: Ledger | None = None,
+    predictions: pd.DataFrame | None = None,
+    float_predictions: pd.DataFrame | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Judge the recipe and the candidate.
+    """Judge the recipe and the candidate, after both are entered in the audit ledger.
+
+    The answers are read only where samples stand in clusters.
 
     Returns:
         The content of ``verdict.json``, and the candidate's cells beside the drops over all draws.
     """
+    groups = _all_groups(samples, group_definitions)
+    clustered = clustered_groups(samples, groups)
+    clusters, opener = None, None
+    if clustered and predictions is not None and float_predictions is not None:
+        clusters = ClusteredAudit(samples, groups, predictions, float_predictions)
+    if ledger is not None:
+        audit = samples[samples["split"] == "audit"].sort_values("sample_id")
+        opener = ledger.opener(audit_hash(audit["content_hash"]))
     verdict = build_verdict(
         scores,
         trials,
         calibration_set_index,
         policy,
         pool_size=int((samples["split"] == "pool").sum()) or None,
-        clustered=clustered_groups(samples, _all_groups(samples, group_definitions)),
+        clustered=clustered,
+        clusters=clusters,
+        opener=opener,
     )
     return verdict.to_json(), verdict.table
 

@@ -1,0 +1,102 @@
+"""Outcomes by cluster, for groups that hold several audit samples of one user, scene or burst."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ptq_pipeline.reliability.cells import Cells, ClusterOutcomes
+from ptq_pipeline.reliability.groups import Groups, clustered_groups
+from ptq_pipeline.reliability.outcomes import lay_out, lay_out_float
+from ptq_pipeline.reliability.policy import GroupKey
+
+
+@dataclass(frozen=True, eq=False)
+class ClusteredAudit:
+    """The audit samples' clusters and everybody's answers.
+
+    Attributes:
+        samples: With a ``cluster`` column, or without one where nothing is clustered. A sample
+            without a cluster stands alone.
+        groups: Their groups.
+        predictions: ``trial_id``, ``shift``, ``sample_id``, ``predicted``.
+        float_predictions: ``shift``, ``sample_id``, ``predicted``.
+    """
+
+    samples: pd.DataFrame
+    groups: Groups
+    predictions: pd.DataFrame
+    float_predictions: pd.DataFrame
+
+    @cached_property
+    def sizes(self) -> Mapping[GroupKey, NDArray[np.float64]]:
+        """Sizes of the clusters of every group that holds several samples of one."""
+        found = {}
+        for key, codes in self._codes.items():
+            found[key] = np.bincount(codes[codes >= 0]).astype(np.float64)
+        return found
+
+    @cached_property
+    def _codes(self) -> dict[GroupKey, NDArray[np.int64]]:
+        """Cluster per sample of each clustered group, counted from 0; -1 outside it."""
+        clustered = clustered_groups(self.samples, self.groups)
+        if not clustered:
+            return {}
+        labels = self.samples.set_index("sample_id")["cluster"].reindex(self.groups.sample_ids)
+        codes = pd.factorize(labels)[0].astype(np.int64)
+        alone = codes < 0
+        codes[alone] = codes.max(initial=-1) + 1 + np.arange(int(alone.sum()))
+        found = {}
+        for partition in self.groups.partitions:
+            for position, name in enumerate(partition.groups):
+                if (partition.level, name) not in clustered:
+                    continue
+                inside = (self.groups.split == "audit") & (partition.codes == position)
+                own = np.full(len(codes), -1, dtype=np.int64)
+                own[inside] = np.unique(codes[inside], return_inverse=True)[1]
+                found[(partition.level, name)] = own
+        return found
+
+    def outcomes(self, cells: Cells, trial_ids: Sequence[str]) -> dict[int, ClusterOutcomes]:
+        """Net losses by cluster of every clustered cell.
+
+        Args:
+            cells: The cells.
+            trial_ids: Trials, one row each.
+
+        Returns:
+            By position of the cell.
+        """
+        wanted = [
+            (i, key)
+            for i, key in enumerate(zip(cells.level, cells.group, strict=True))
+            if key in self._codes
+        ]
+        if not wanted or not trial_ids:
+            return {}
+        used = self.predictions[self.predictions["trial_id"].isin(list(trial_ids))]
+        answers = lay_out(used, self.groups)
+        reference = lay_out_float(self.float_predictions, self.groups, answers.shifts)
+        right = reference == self.groups.labels
+        row_of = {
+            (answers.trial_ids[t], answers.shifts[s]): row
+            for row, (t, s) in enumerate(zip(answers.trial, answers.shift, strict=True))
+        }
+        found = {}
+        for i, key in wanted:
+            codes = self._codes[key]
+            inside = codes >= 0
+            size = self.sizes[key]
+            float_right = right[answers.shifts.index(cells.shift[i])][inside].astype(np.int64)
+            net = np.zeros((len(trial_ids), len(size)))
+            for row, trial in enumerate(trial_ids):
+                predicted = answers.predicted[row_of[(trial, cells.shift[i])]][inside]
+                lost = float_right - (predicted == self.groups.labels[inside])
+                net[row] = np.bincount(codes[inside], weights=lost, minlength=len(size))
+            found[i] = ClusterOutcomes(size, net)
+        return found

@@ -1,0 +1,181 @@
+"""The audit ledger: how often a set of audit images was asked, and what another question costs.
+
+Whoever asks one set of images about many recipes finds one that passes by luck. Every distinct
+question is therefore entered, once, by hashes; asking it again gives the same entry and costs
+nothing. Other limits, groups or shifts do not make another question: for one model they are nested
+one-sided bounds of the same outcomes. Another method, another set, another seed of the draws do.
+
+The ``j``-th question of its kind may spend ``6 alpha / (pi**2 j**2)``. These add up to ``alpha``
+over any number of questions, so the chance that any of them is a wrong PASS stays at ``alpha``
+however the next question was chosen after seeing the answers (the union bound over a fixed
+sequence of levels, alpha spending as in Foster and Stine 2008, "Alpha-investing", JRSS B 70).
+
+The file holds one JSON object per line; each carries the hash of the one before, so an edited,
+removed or moved line is found. Lines cut off the end are not: the verdict in version control names
+the hash of its entries.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from ptq_pipeline.canonical import canonical_hash, canonical_json
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.files import replacing
+
+LEDGER_SCHEMA_VERSION = 1
+Rule = Literal["spend", "warn", "fresh"]
+WAY_OUT = "restore the file from version control; a ledger is only ever added to"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One question that was asked of one set of audit images.
+
+    Attributes:
+        audit: Hash of the audit images, see :func:`.audit_hash`.
+        kind: What was judged, e.g. ``recipe``, ``candidate`` or ``design``.
+        index: The how-manieth distinct question of this kind it is for these images, from 1.
+        question: What identifies it: names and hashes.
+        previous: Hash of the entry before it in the file; None for the first.
+    """
+
+    audit: str
+    kind: str
+    index: int
+    question: Mapping[str, Any]
+    previous: str | None
+
+    @property
+    def question_hash(self) -> str:
+        """Hash of the question."""
+        return canonical_hash(dict(self.question))
+
+    @property
+    def hash(self) -> str:
+        """Hash of everything else in the entry."""
+        return canonical_hash(self._sealed())
+
+    def level(self, alpha: float) -> float:
+        """What this question may spend of ``alpha``.
+
+        Examples:
+            >>> round(Entry("", "recipe", 2, {}, None).level(0.05), 4)
+            0.0076
+        """
+        return alpha_at(alpha, self.index)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of the entry's line."""
+        return {**self._sealed(), "hash": self.hash}
+
+    def _sealed(self) -> dict[str, Any]:
+        return {
+            "schema_version": LEDGER_SCHEMA_VERSION,
+            "audit": self.audit,
+            "kind": self.kind,
+            "index": self.index,
+            "question": dict(self.question),
+            "previous": self.previous,
+        }
+
+
+# Enters a question of a kind about one set of audit images: (kind, question) -> entry.
+Opener = Callable[[str, Mapping[str, Any]], Entry]
+
+
+def alpha_at(alpha: float, index: int) -> float:
+    """Level of the ``index``-th question, ``6 alpha / (pi**2 index**2)``."""
+    return 6 * alpha / (math.pi * index) ** 2
+
+
+class Ledger:
+    """All entries of one file.
+
+    Args:
+        path: The file; a missing one is an empty ledger.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Return all entries in their order.
+
+        Raises:
+            InputError: If the file was edited or cannot be read.
+        """
+        if not self.path.exists():
+            return ()
+        found: list[Entry] = []
+        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), start=1):
+            found.append(self._entry(line, number, found))
+        return tuple(found)
+
+    def openings(self, audit: str, kind: str | None = None) -> tuple[Entry, ...]:
+        """Return the questions asked of one set of audit images."""
+        return tuple(
+            entry for entry in self.entries() if entry.audit == audit and kind in (None, entry.kind)
+        )
+
+    def enter(self, audit: str, kind: str, question: Mapping[str, Any]) -> Entry:
+        """Enter a question before its answer is looked at.
+
+        Args:
+            audit: Hash of the audit images.
+            kind: What is judged.
+            question: What identifies it, JSON types without NaN.
+
+        Returns:
+            Its entry: the old one if it was asked before.
+
+        Raises:
+            InputError: If the file was edited or cannot be read.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+            entries = self.entries()
+            asked = [e for e in entries if e.audit == audit and e.kind == kind]
+            wanted = canonical_hash(dict(question))
+            for entry in asked:
+                if entry.question_hash == wanted:
+                    return entry
+            previous = entries[-1].hash if entries else None
+            entry = Entry(audit, kind, len(asked) + 1, dict(question), previous)
+            with replacing(self.path) as scratch:
+                lines = [canonical_json(each.to_json()) for each in (*entries, entry)]
+                scratch.write_bytes(b"\n".join(lines) + b"\n")
+            return entry
+
+    def opener(self, audit: str) -> Opener:
+        """Return :meth:`enter` for one set of audit images."""
+        return lambda kind, question: self.enter(audit, kind, question)
+
+    def _entry(self, line: str, number: int, before: list[Entry]) -> Entry:
+        where = f"'{self.path}', line {number}"
+        try:
+            content = json.loads(line)
+            entry = Entry(
+                audit=content["audit"],
+                kind=content["kind"],
+                index=content["index"],
+                question=content["question"],
+                previous=content["previous"],
+            )
+            sealed = content["hash"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{where}: no entry of the audit ledger ({error}): {WAY_OUT}"
+            ) from None
+        same = [e for e in before if (e.audit, e.kind) == (entry.audit, entry.kind)]
+        expected = before[-1].hash if before else None
+        if entry.hash != sealed or entry.previous != expected or entry.index != len(same) + 1:
+            raise InputError(f"{where}: the audit ledger was edited: {WAY_OUT}")
+        return entry

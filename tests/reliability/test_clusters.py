@@ -1,0 +1,76 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from ptq_pipeline.reliability import ClusteredAudit, build_verdict
+
+FIFTY = 50
+
+
+@pytest.fixture(scope="module")
+def answers(build_world):
+    def build(lost, cluster):
+        world = build_world(lost, columns={"cluster": cluster})
+        shifts = ["clean", "noise"]
+        float_predictions = pd.concat(
+            [
+                world.samples[["sample_id"]].assign(shift=s, predicted=world.samples["label"])
+                for s in shifts
+            ]
+        )
+        parts = []
+        for trial, count in enumerate(lost):
+            for shift in shifts:
+                predicted = world.samples["label"].to_numpy().copy()
+                boots = (world.samples["split"] == "audit") & (world.samples["label"] == 0)
+                if shift == "noise":
+                    predicted[np.flatnonzero(boots)[:count]] = 1
+                part = world.samples[["sample_id"]].assign(
+                    trial_id=f"trial-{trial:02d}", shift=shift, predicted=predicted
+                )
+                parts.append(part)
+        clusters = ClusteredAudit(world.samples, world.groups, pd.concat(parts), float_predictions)
+        return world, clusters
+
+    return build
+
+
+def judge(found, policy):
+    world, clusters = found
+    return build_verdict(world.scores, world.trials, world.index, policy, clusters=clusters)
+
+
+PAIRS = np.arange(1200) // 4
+
+
+def test_clustered_samples_can_pass(answers, policy):
+    verdict = judge(answers([0] * FIFTY, PAIRS), policy)
+    assert verdict.result == "PASS"
+    cell = next(c for c in verdict.candidate.cells if c["group"] == "boot")
+    assert cell["interval"][0] < 0 < cell["interval"][1] < 0.05
+
+
+def test_clusters_need_more_than_single_samples_do(answers, build_world, policy):
+    # 9 of 500 boots lost keep 5 points if they are independent, and not if few clusters hold them.
+    alone = build_world([9] * FIFTY)
+    assert build_verdict(alone.scores, alone.trials, alone.index, policy).recipe.result == "PASS"
+    verdict = judge(answers([9] * FIFTY, np.arange(1200) // 24), policy)
+    assert verdict.recipe.result == "INCONCLUSIVE"
+
+
+def test_hopeless_recipe_fails_with_clusters_too(answers, policy):
+    verdict = judge(answers([350] * 6, PAIRS), policy)
+    assert (verdict.recipe.result, verdict.candidate.result) == ("FAIL", "FAIL")
+
+
+def test_samples_without_a_cluster_stand_alone(answers):
+    cluster = np.where(np.arange(1200) < 1196, np.nan, 7.0)
+    _, clusters = answers([0], cluster)
+    sizes = clusters.sizes[("average", "all")]
+    assert sorted(np.unique(sizes)) == [1.0, 4.0] and sizes.sum() == 1000
+
+
+def test_too_few_clusters_are_not_judged(answers, policy):
+    verdict = judge(answers([0] * 3, np.arange(1200) // 100), policy)
+    assert {(g.level, g.group) for g in verdict.groups_not_judged} >= {("class", "boot")}
+    assert all(g.needed_n > g.n for g in verdict.groups_not_judged)
