@@ -7,7 +7,7 @@ from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project, pipelines
 
 from ptq_pipeline.hooks import PARAMETER_GROUPS, ParameterGroupHooks
-from ptq_pipeline.pipeline_registry import DEFAULT
+from ptq_pipeline.mounting import DEFAULT
 
 configure_project("ptq_pipeline")
 NODES = {node.name: node for pipeline in pipelines.values() for node in pipeline.nodes}

@@ -3,16 +3,7 @@
 from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
 
-DEFAULT = (
-    "data_loading",
-    "calibration",
-    "quantization",
-    "subgroup_scoring",
-    "worst_case_check",
-    "drift",
-    "promotion",
-    "reporting",
-)
+from ptq_pipeline.mounting import DEFAULT
 
 
 def register_pipelines() -> dict[str, Pipeline]:

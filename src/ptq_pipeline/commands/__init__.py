@@ -7,6 +7,8 @@ from ptq_pipeline.commands.lazy import LazyGroup
 # Name of a command -> where it stands, and its line in `kedro ptq --help`.
 _REGISTRY = "ptq_pipeline.commands.registry"
 COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("ptq_pipeline.commands.init:init", "Mount the audit in this project."),
+    "doctor": ("ptq_pipeline.commands.doctor:doctor", "Check everything that an audit needs."),
     "gate": (f"{_REGISTRY}:gate", "Say by exit code whether the candidate may ship."),
     "promote": (f"{_REGISTRY}:promote", "Make the candidate the champion."),
     "rollback": (f"{_REGISTRY}:rollback", "Make an earlier version the champion again."),

@@ -1,7 +1,8 @@
 """The Kedro project that a command works on: its catalog, its parameters, its mounts."""
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,19 @@ class Mount:
             raise InputError(
                 f"the catalog has no entry '{full}'; name the mount with --mount, or add the entry"
             )
-        if not self.catalog.exists(full):
-            raise InputError(f"'{full}' does not exist yet: run the pipeline that makes it")
         try:
             return self.catalog.load(full)
         except DatasetError as error:
-            # Kedro wraps what a dataset raised, ours among it, in a longer text.
-            if isinstance(error.__cause__, PtqPipelineError):
-                raise error.__cause__ from None
-            raise InputError(f"'{full}' cannot be read: {error.__cause__ or error}") from error
+            # Kedro wraps what a dataset raised, ours among it, in longer texts.
+            causes = list(_causes(error))
+            for cause in causes:
+                if isinstance(cause, PtqPipelineError):
+                    raise cause from None
+            if any(isinstance(cause, FileNotFoundError) for cause in causes):
+                raise InputError(
+                    f"'{full}' does not exist yet: run the pipeline that makes it"
+                ) from error
+            raise InputError(f"'{full}' cannot be read: {causes[-1]}") from error
 
     def path(self, dataset: str) -> Path:
         """Return where a dataset stands, relative to the project.
@@ -70,9 +75,30 @@ class Mount:
             raise InputError(f"'{full}' stands at '{path}', outside the project") from None
 
     def group(self, name: str) -> dict[str, Any]:
-        """Return one parameter group of this mount; empty where it has none."""
+        """Return one parameter group of this mount as plain values; empty where it has none."""
         holder = self.parameters.get(self.name, {}) if self.name else self.parameters
-        return dict(holder.get(name, {}))
+        found = holder.get(name, {})
+        # Kedro hands out what the nodes' type hints made of it.
+        return found.model_dump(mode="json") if hasattr(found, "model_dump") else dict(found)
+
+
+def bootstrapped() -> tuple[Path, Any]:
+    """Find the project around the current directory and prepare Kedro for it.
+
+    Returns:
+        The project's root and Kedro's metadata.
+
+    Raises:
+        InputError: this is no Kedro project.
+    """
+    root = project_path()
+    # Kedro announces its logging on stdout, which belongs to a command's own lines.
+    with redirect_stdout(sys.stderr):
+        from kedro.framework.startup import bootstrap_project
+
+        metadata = bootstrap_project(root)
+    _log_to_stderr()
+    return root, metadata
 
 
 @contextmanager
@@ -86,15 +112,25 @@ def opened(env: str | None = None, mount: str | None = None) -> Iterator[Mount]:
     Raises:
         InputError: this is no Kedro project, or its configuration cannot be read.
     """
+    from kedro.config import MissingConfigException
     from kedro.framework.session import KedroSession
-    from kedro.framework.startup import bootstrap_project
+    from kedro.io import DatasetError
+    from kedro.validation.exceptions import ParameterValidationError
 
-    root = project_path()
-    bootstrap_project(root)
-    _log_to_stderr()
+    root, _ = bootstrapped()
     with KedroSession.create(root, env=env) as session:
-        context = session.load_context()
-        yield Mount(root, context.catalog, dict(context.params), mount or "")
+        try:
+            context = session.load_context()
+            project = Mount(root, context.catalog, dict(context.params), mount or "")
+        except (ParameterValidationError, MissingConfigException, DatasetError) as error:
+            raise InputError(f"the configuration of this project does not hold: {error}") from error
+        yield project
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _log_to_stderr() -> None:

@@ -4,6 +4,7 @@ from ptq_pipeline.datasets.arrays import ArrayDataset, ArrayFolderDataset
 from ptq_pipeline.datasets.baseline import BaselineDataset
 from ptq_pipeline.datasets.calibration_sets import CalibrationSetsDataset, ValidationCacheDataset
 from ptq_pipeline.datasets.directory import CandidateDirectory, DirectoryDataset
+from ptq_pipeline.datasets.expectations import GreatExpectationsValidator
 from ptq_pipeline.datasets.float_model import FloatModelDataset
 from ptq_pipeline.datasets.image_sources import (
     IdxImageDataset,
@@ -26,6 +27,7 @@ __all__ = [
     "ChampionDataset",
     "DirectoryDataset",
     "FloatModelDataset",
+    "GreatExpectationsValidator",
     "IdxImageDataset",
     "ImageFolderDataset",
     "ImageManifestDataset",

@@ -1,0 +1,185 @@
+"""``kedro ptq doctor``: look at everything that an audit needs, and say what to do."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Literal
+
+import click
+
+from ptq_pipeline.commands.exit_codes import ExitCode
+from ptq_pipeline.commands.project import Mount, mount_option, opened
+from ptq_pipeline.commands.running import command, env_option, json_option, print_json
+from ptq_pipeline.errors import PtqPipelineError
+
+LEAST_FREE_GIB = 2
+MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        topic: what.
+        status: ``ok``, ``warn`` (an audit runs, but read this) or ``fail`` (it will not).
+        text: what was found, and what to do unless it is fine.
+    """
+
+    topic: str
+    status: Literal["ok", "warn", "fail"]
+    text: str
+
+
+@command("doctor", epilog="Exits with 1 when something would stop an audit.")
+@env_option
+@mount_option
+@json_option
+def doctor(env: str | None, mount: str | None, as_json: bool) -> int:
+    """Check versions, processor, runtimes, telemetry, git and DVC, and the data of this project."""
+    with opened(env, mount) as project:
+        findings = [finding for check in CHECKS for finding in check(project)]
+    bad = any(finding.status == "fail" for finding in findings)
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            click.echo(f"{MARKS[finding.status]}  {finding.topic:12s}  {finding.text}")
+    return ExitCode.ERROR if bad else ExitCode.DONE
+
+
+def check_versions(project: Mount) -> Iterator[Finding]:
+    """Every requirement of the package is installed in an allowed version."""
+    from packaging.requirements import Requirement
+
+    wrong = []
+    for text in requires("ptq-pipeline") or []:
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            wrong.append(f"{requirement.name} {found} does not satisfy {requirement.specifier}")
+    if wrong:
+        advice = "install ptq-pipeline again in a fresh environment"
+        yield Finding("versions", "fail", f"{'; '.join(wrong)}: {advice}")
+    else:
+        yield Finding("versions", "ok", f"ptq-pipeline {version('ptq-pipeline')} and what it needs")
+
+
+def check_processor(project: Mount) -> Iterator[Finding]:
+    """The processor multiplies 8-bit integers without saturating."""
+    from ptq_pipeline.provenance import cpu_flags
+
+    flags = cpu_flags()
+    exact = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"} & set(flags)
+    if exact:
+        yield Finding("processor", "ok", f"exact 8-bit products ({', '.join(sorted(exact))})")
+    else:
+        yield Finding(
+            "processor",
+            "warn",
+            "no VNNI or dot-product instructions: 8-bit products may saturate, so look at the "
+            "parity table of the report",
+        )
+
+
+def check_runtimes(project: Mount) -> Iterator[Finding]:
+    """The serving runtime can be loaded."""
+    from ptq_pipeline.runtimes import build_runtime
+
+    name = project.group("quantization").get("runtime", {}).get("name", "openvino")
+    try:
+        yield Finding("runtime", "ok", f"{name} {build_runtime(name).version}")
+    except (ImportError, PtqPipelineError) as error:
+        yield Finding("runtime", "fail", f"{name}: {error}")
+
+
+def check_telemetry(project: Mount) -> Iterator[Finding]:
+    """Kedro's telemetry is off; the other libraries' is switched off by this package."""
+    consent = project.root / ".telemetry"
+    refused = consent.is_file() and "false" in consent.read_text(encoding="utf-8").lower()
+    if refused or os.environ.get("DO_NOT_TRACK"):
+        yield Finding("telemetry", "ok", "off")
+    else:
+        yield Finding(
+            "telemetry",
+            "warn",
+            "Kedro's is not refused: write `consent: false` into .telemetry and commit it",
+        )
+
+
+def check_git_and_dvc(project: Mount) -> Iterator[Finding]:
+    """Results can be traced to a revision, and data to its hashes."""
+    from ptq_pipeline.provenance import git_state
+
+    state = git_state(project.root)
+    if state["revision"] is None:
+        yield Finding("git", "warn", "no git repository: records will name no revision; `git init`")
+    elif state["dirty"]:
+        yield Finding("git", "warn", "the tree has changes: records will say that it was dirty")
+    else:
+        yield Finding("git", "ok", f"clean at {state['revision'][:12]}")
+    if not (project.root / ".dvc").is_dir():
+        yield Finding("dvc", "warn", "not set up: nobody can reproduce this audit; `dvc init`")
+        return
+    dvc = shutil.which("dvc")
+    if dvc is None:
+        yield Finding("dvc", "warn", "the command `dvc` is not on PATH: activate the environment")
+        return
+    status = subprocess.run(
+        [dvc, "status", "--quiet"], cwd=project.root, capture_output=True, check=False
+    )
+    if status.returncode == 0:
+        yield Finding("dvc", "ok", "every stage is up to date")
+    else:
+        yield Finding("dvc", "warn", "some stage is not up to date: `dvc status` says which")
+
+
+def check_data(project: Mount) -> Iterator[Finding]:
+    """Images and model are there and can be opened."""
+    for name, size in (
+        ("float_model", lambda model: f"{len(model.classes)} classes"),
+        ("image_source", lambda source: "can be opened"),
+    ):
+        try:
+            yield Finding(name, "ok", size(project.load(name)))
+        except PtqPipelineError as error:
+            yield Finding(name, "fail", str(error))
+
+
+def check_disk(project: Mount) -> Iterator[Finding]:
+    """There is room for images, trials and models."""
+    free = shutil.disk_usage(project.root).free / 2**30
+    status: Literal["ok", "fail"] = "ok" if free >= LEAST_FREE_GIB else "fail"
+    advice = "" if status == "ok" else f"; an audit wants {LEAST_FREE_GIB}: free some"
+    yield Finding("disk", status, f"{free:.1f} GiB free{advice}")
+
+
+def _isolated(check: Callable[[Mount], Iterator[Finding]]) -> Callable[[Mount], list[Finding]]:
+    """One check that breaks is a finding, not the end of the others."""
+
+    def run(project: Mount) -> list[Finding]:
+        try:
+            return list(check(project))
+        except Exception as error:  # noqa: BLE001 - whatever is broken is what the doctor is for
+            text = f"could not be checked: {type(error).__name__}: {error}"
+            return [Finding(check.__name__.removeprefix("check_"), "fail", text)]
+
+    return run
+
+
+CHECKS: list[Callable[[Mount], list[Finding]]] = [
+    _isolated(check)
+    for check in (
+        *(check_versions, check_processor, check_runtimes, check_telemetry),
+        *(check_git_and_dvc, check_data, check_disk),
+    )
+]

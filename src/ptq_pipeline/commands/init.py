@@ -1,0 +1,58 @@
+"""``kedro ptq init``: write configuration and the shim of one mount into a project."""
+
+from pathlib import Path
+
+import click
+
+from ptq_pipeline.commands.exit_codes import ExitCode
+from ptq_pipeline.commands.project import bootstrapped
+from ptq_pipeline.commands.running import command, json_option, print_json
+
+
+@command("init", epilog="Example: kedro ptq init shop")
+@click.argument("mount", default="ptq")
+@click.option("--force", is_flag=True, help="Replace files that differ from what would be written.")
+@json_option
+def init(mount: str, force: bool, as_json: bool) -> int:
+    """Mount the audit in this project under the name MOUNT ('ptq' by default).
+
+    Files that exist are kept. The champion's baseline is state and is never replaced.
+    """
+    from ptq_pipeline.project_template import host_files
+    from ptq_pipeline.registry import no_champion
+
+    root, metadata = bootstrapped()
+    package = (metadata.source_dir / metadata.package_name).relative_to(root)
+    done = {
+        str(path): _write(root / path, text.encode(), force)
+        for path, text in host_files(package, mount).items()
+    }
+    baseline = Path(f"data/{mount}/06_models/champion_baseline.json")
+    done[str(baseline)] = _write(root / baseline, no_champion(), force=False)
+    kept = [path for path, what in done.items() if what == "kept" and path != str(baseline)]
+    if as_json:
+        print_json(done)
+        return ExitCode.DONE
+    for path, what in done.items():
+        click.echo(f"{what:9s}  {path}")
+    if kept:
+        click.echo("What was kept differs from what would be written; --force replaces it.")
+    click.echo(
+        f"Next: say in conf/base/catalog_{mount}.yml which images and which model, then\n"
+        f"  kedro ptq doctor\n  kedro run --pipelines {mount}"
+    )
+    return ExitCode.DONE
+
+
+def _write(path: Path, content: bytes, force: bool) -> str:
+    from ptq_pipeline.files import replacing
+
+    if path.is_file():
+        if path.read_bytes() == content:
+            return "unchanged"
+        if not force:
+            return "kept"
+    what = "replaced" if path.is_file() else "written"
+    with replacing(path) as scratch:
+        scratch.write_bytes(content)
+    return what

@@ -1,0 +1,87 @@
+"""The audit as a component: the same pipelines under a namespace in any Kedro project.
+
+A project that mounts it has a folder ``pipelines/<name>`` with one function::
+
+    from ptq_pipeline.mounting import create_pipeline as mount
+
+
+    def create_pipeline(**kwargs):
+        return mount(namespace="shop")
+
+Kedro finds it there, also with selective loading; ``kedro ptq init`` writes it.
+"""
+
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+
+from kedro.pipeline import Pipeline
+
+from ptq_pipeline.errors import InputError
+
+DEFAULT = (
+    "data_loading",
+    "calibration",
+    "quantization",
+    "subgroup_scoring",
+    "worst_case_check",
+    "drift",
+    "promotion",
+    "reporting",
+)
+
+
+def create_pipeline(
+    namespace: str | None = None,
+    *,
+    inputs: Mapping[str, str] | None = None,
+    outputs: Mapping[str, str] | None = None,
+    stages: Iterable[str] = DEFAULT,
+) -> Pipeline:
+    """Build the audit, or some of its stages, for one mount.
+
+    Args:
+        namespace: put in front of every dataset and parameter, so that two mounts do not touch each
+            other; None for none.
+        inputs: datasets of the host's own, by the name that the stages use, for example
+            ``{"float_model": "shop_model", "image_source": "shop_images"}``. They keep their names.
+        outputs: likewise, for example ``{"decision": "shop_decision"}``.
+        stages: names of the stages, in any order; Kedro orders nodes by their datasets.
+
+    Returns:
+        The pipeline.
+
+    Raises:
+        InputError: there is no such stage, or nothing in the stages has that name.
+    """
+    chain = sum((_stage(name) for name in stages), Pipeline([]))
+    for what, named, existing in (
+        ("input", inputs, chain.inputs()),
+        ("output", outputs, chain.all_outputs()),
+    ):
+        unknown = sorted(set(named or {}) - existing)
+        if unknown:
+            data = sorted(name for name in existing if not name.startswith("params:"))
+            raise InputError(
+                f"create_pipeline: the stages have no {what} '{unknown[0]}'; they have "
+                f"{', '.join(data)}"
+            )
+    if namespace is None and not inputs and not outputs:
+        return chain
+    return Pipeline(
+        chain, namespace=namespace, inputs=dict(inputs or {}), outputs=dict(outputs or {})
+    )
+
+
+def _stage(name: str) -> Pipeline:
+    if not name.isidentifier():
+        raise InputError(f"create_pipeline: '{name}' is no name of a stage")
+    module = f"ptq_pipeline.pipelines.{name}"
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise InputError(
+            f"create_pipeline: there is no stage '{name}'; the audit's are {', '.join(DEFAULT)}"
+        ) from None
+    return found.create_pipeline()

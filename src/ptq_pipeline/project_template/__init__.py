@@ -1,0 +1,114 @@
+"""What ``kedro ptq init`` writes into a project: this project's own configuration, for one mount.
+
+``base`` is ``conf/base`` of this repository (a link in the source, copied into the wheel), so what
+a host starts from is what the tests of this project run.
+"""
+
+import re
+from pathlib import Path
+
+from ptq_pipeline.errors import InputError
+
+BASE = Path(__file__).parent / "base"
+# What a host brings itself; everything else is the same in every mount.
+BROUGHT = ("image_source", "production_windows", "float_model")
+GROUPS = (
+    "data_loading", "calibration", "quantization", "stress", "subgroup_scoring",
+    "worst_case_check", "drift", "promotion", "release", "reporting",
+)  # fmt: skip
+
+_ENTRY = re.compile(r'^"?([\w{}]+)"?:')
+_GLOBAL = re.compile(r"^(\w+):\s*(\S+)\s*$", re.M)
+
+_SHIM = '''"""Audit of `{mount}`: the pipelines of ptq_pipeline under a namespace."""
+
+from ptq_pipeline.mounting import create_pipeline as mount
+
+
+def create_pipeline(**kwargs):
+    """Build the pipeline; see `ptq_pipeline.mounting` for inputs of your own."""
+    return mount(namespace="{mount}")
+'''
+
+_BROUGHT = """# What `{mount}` audits. Every other entry stands in catalog_ptq.yml, for all mounts.
+{mount}.image_source:
+  type: ptq_pipeline.datasets.ImageManifestDataset
+  filepath: data/{mount}/01_raw/images.csv    # columns: path, label, any segments
+  shape: [3, 224, 224]                        # every image is decoded to this size
+  splits: {{pool: 4, reference: 2, selection: 1, audit: 3}}   # for rows without a split
+
+{mount}.float_model:
+  type: ptq_pipeline.datasets.FloatModelDataset
+  factory: torchvision.models.resnet18        # a dotted path is code that runs; restrict it below
+  arguments: {{num_classes: 2}}
+  allowed_factories: [torchvision.models.]
+  weights: data/{mount}/06_models/model.safetensors
+  preprocessing: {{mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}}
+  classes: [first, second]                    # in the order of the model's outputs
+
+{mount}.production_windows:
+  type: ptq_pipeline.datasets.ImageWindowsDataset
+  filepath: data/{mount}/01_raw/production    # one folder a window, named in drift.windows
+  shape: [3, 224, 224]
+"""
+
+
+def host_files(package: Path, mount: str) -> dict[Path, str]:
+    """Return what a mount needs, by path relative to the project.
+
+    Args:
+        package: the host's package, relative to the project, for example ``src/shop``.
+        mount: name of the mount: namespace, folder of the shim, and folder below ``data``.
+
+    Raises:
+        InputError: the name is no Python identifier.
+    """
+    if not mount.isidentifier():
+        raise InputError(
+            f"the name '{mount}' of a mount must be a Python identifier, such as 'shop'"
+        )
+    conf = Path("conf/base")
+    return {
+        conf / "catalog_ptq.yml": catalog_patterns(),
+        conf / f"catalog_{mount}.yml": _BROUGHT.format(mount=mount),
+        conf / f"parameters_{mount}.yml": mount_parameters(mount),
+        package / "pipelines" / mount / "__init__.py": _SHIM.format(mount=mount),
+    }
+
+
+def catalog_patterns() -> str:
+    """Return the catalog with entries as patterns ``{mount}.<entry>`` below ``data/{mount}``."""
+    kept, keep = [], True
+    for line in (BASE / "catalog.yml").read_text(encoding="utf-8").splitlines():
+        entry = _ENTRY.match(line)
+        if entry:
+            keep = entry[1] not in BROUGHT
+        if keep and entry:
+            kept.append(f'"{{mount}}.{entry[1]}":{line[entry.end() :]}')
+        elif keep or line.startswith("#"):
+            kept.append(line)
+    head = "# Written by `kedro ptq init`: one pattern for all mounts, each below data/<mount>.\n"
+    return head + _without_globals("\n".join(kept[2:]), "{mount}") + "\n"
+
+
+def mount_parameters(mount: str) -> str:
+    """Return every parameter group below the name of the mount, comments included."""
+    lines = [
+        "# Written by `kedro ptq init`: what the audit judges, and by which policy.",
+        f"{mount}:",
+    ]
+    for group in GROUPS:
+        text = (BASE / f"parameters_{group}.yml").read_text(encoding="utf-8")
+        lines += [f"  {line}".rstrip() for line in text.splitlines()]
+    parameters = _without_globals("\n".join(lines), mount)
+    # The host's production windows are its own.
+    return re.sub(r"^(\s+windows:).*$", r"\1 []", parameters, flags=re.M) + "\n"
+
+
+def _without_globals(text: str, mount: str) -> str:
+    """Replace this project's globals by their values, moved below ``data/<mount>``."""
+    values = dict(_GLOBAL.findall((BASE / "globals.yml").read_text(encoding="utf-8")))
+    for name, value in values.items():
+        moved = re.sub(r"^data\b", f"data/{mount}", value)
+        text = text.replace(f"${{globals:{name}}}", moved)
+    return text

@@ -1,0 +1,222 @@
+"""The audit as a component of another Kedro project, from the wheel that users install."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import yaml
+from kedro.io import MemoryDataset
+from tests.project import cut
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.mounting import DEFAULT, create_pipeline
+
+SETTINGS = "import os\n\nos.environ.setdefault('DO_NOT_TRACK', '1')\n"
+REGISTRY = """from kedro.framework.project import find_pipelines
+
+
+def register_pipelines():
+    pipelines = find_pipelines(raise_errors=True)
+    pipelines["__default__"] = sum(pipelines.values())
+    return pipelines
+"""
+
+
+def test_two_mounts_share_no_dataset():
+    one, other = create_pipeline("shop"), create_pipeline("farm")
+    assert not one.datasets() & other.datasets()
+    assert {name.split(".")[0].removeprefix("params:") for name in one.datasets()} == {"shop"}
+
+
+def test_inputs_and_outputs_of_the_host_keep_their_names():
+    mounted = create_pipeline(
+        "shop",
+        inputs={"float_model": "my_model", "image_source": "my_images"},
+        outputs={"decision": "my_decision"},
+    )
+    assert {"my_model", "my_images"} <= mounted.inputs()
+    assert "my_decision" in mounted.all_outputs()
+    assert "shop.candidate_model" in mounted.all_outputs()
+
+
+def test_stages_can_be_chosen():
+    assert create_pipeline(stages=["worst_case_check"]).inputs() >= {"scores", "samples"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"inputs": {"modle": "x"}}, "no input 'modle'; they have .*float_model"),
+        ({"outputs": {"verdicts": "x"}}, "no output 'verdicts'"),
+        ({"stages": ["scoring"]}, "no stage 'scoring'; the audit's are data_loading"),
+        ({"stages": ["..data"]}, "no name of a stage"),
+    ],
+)
+def test_wrong_names_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        create_pipeline("shop", **arguments)
+
+
+def test_no_dataset_in_memory_crosses_a_pipeline(project):
+    from kedro.config import OmegaConfigLoader
+    from kedro.io import DataCatalog
+
+    loader = OmegaConfigLoader(str(project / "conf"), base_env="base", default_run_env="base")
+    catalog = DataCatalog.from_config(loader["catalog"])
+    stages = {name: create_pipeline(stages=[name]) for name in DEFAULT}
+    for name, stage in stages.items():
+        others = set().union(*(s.inputs() for n, s in stages.items() if n != name))
+        for dataset in stage.all_outputs() & others:
+            assert dataset in catalog, dataset
+            assert not isinstance(catalog[dataset], MemoryDataset), dataset
+
+
+@pytest.fixture(scope="module")
+def wheel(project, tmp_path_factory):
+    """The unpacked wheel: exactly what an installation would put on the path."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "src", "conf", "pyproject.toml", "README.md", "LICENSE"],
+        cwd=project, capture_output=True, text=True, check=True,
+    ).stdout.split("\0")  # fmt: skip
+    for name in filter(None, tracked):
+        if (project / name).exists():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(project / name, source / name, follow_symlinks=False)
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"),
+            *("--no-build-isolation", "--wheel-dir", str(folder), str(source)),
+        ],
+        check=True,
+    )
+    (archive,) = folder.glob("*.whl")
+    with zipfile.ZipFile(archive) as content:
+        content.extractall(folder / "site")
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def host(wheel, tmp_path_factory):
+    """A project like `kedro new` makes, in which the wheel is installed."""
+    root = tmp_path_factory.mktemp("host")
+    package = root / "src/host"
+    (package / "pipelines").mkdir(parents=True)
+    for name, text in (
+        ("__init__.py", ""),
+        ("settings.py", SETTINGS),
+        ("pipeline_registry.py", REGISTRY),
+        ("pipelines/__init__.py", ""),
+    ):
+        (package / name).write_text(text)
+    (root / "conf/base").mkdir(parents=True)
+    (root / "conf/local").mkdir()
+    shutil.copy(wheel.parent / "source/conf/logging.yml", root / "conf/logging.yml")
+    (root / "pyproject.toml").write_text(
+        '[tool.kedro]\npackage_name = "host"\nproject_name = "host"\n'
+        'kedro_init_version = "1.7.0"\nsource_dir = "src"\n'
+    )
+    (root / ".telemetry").write_text("consent: false\n")
+
+    def kedro(*arguments, check=True):
+        environment = os.environ | {"PYTHONPATH": str(wheel)}
+        result = subprocess.run(
+            [sys.executable, "-m", "kedro", *arguments],
+            cwd=root, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert not check or result.returncode == 0, result.stdout + result.stderr
+        return result
+
+    return root, kedro
+
+
+def test_init_is_idempotent_and_keeps_what_was_changed(host):
+    root, kedro = host
+    assert "written" in kedro("ptq", "init", "shop").stdout
+    kedro("ptq", "init", "farm")
+    again = json.loads(kedro("ptq", "init", "shop", "--json").stdout)
+    assert set(again.values()) == {"unchanged"}
+    path = root / "conf/base/parameters_farm.yml"
+    original = path.read_text()
+    path.write_text("# mine\n" + original)
+    assert json.loads(kedro("ptq", "init", "farm", "--json").stdout)[
+        "conf/base/parameters_farm.yml"
+    ] == ("kept")
+    assert path.read_text().startswith("# mine")
+    kedro("ptq", "init", "farm", "--force")
+    assert path.read_text() == original
+    assert kedro("ptq", "init", "no-name", check=False).returncode == 1
+
+
+def test_kedro_finds_both_mounts(host):
+    _, kedro = host
+    listed = kedro("registry", "list").stdout
+    assert "shop" in listed and "farm" in listed
+
+
+def configure(project, root, mount, rows):
+    """Say which images and which model, and make it small."""
+    raw, data = project / "data/01_raw/fashion_mnist", root / f"data/{mount}"
+    cut(raw / "test", data / "01_raw/test", rows)
+    cut(raw / "heldout", data / "01_raw/heldout", slice(1600))
+    (data / "06_models").mkdir(parents=True, exist_ok=True)
+    shutil.copy(project / "data/06_models/reference/resnet20.safetensors", data / "06_models")
+    parts = [
+        {
+            "images": f"data/{mount}/01_raw/{part}/images-idx3-ubyte.gz",
+            "labels": f"data/{mount}/01_raw/{part}/labels-idx1-ubyte.gz",
+            "splits": splits,
+        }
+        for part, splits in (
+            ("test", {"selection": 1, "audit": 3}),
+            ("heldout", {"pool": 3, "reference": 2}),
+        )
+    ]
+    (root / f"conf/base/catalog_{mount}.yml").write_text(
+        f"{mount}.image_source:\n  type: ptq_pipeline.datasets.IdxImageDataset\n"
+        f"  parts: {json.dumps(parts)}\n"
+        f"{mount}.float_model:\n  type: ptq_pipeline.datasets.FloatModelDataset\n"
+        "  factory: ptq_pipeline.models.resnet20\n"
+        f"  weights: data/{mount}/06_models/resnet20.safetensors\n"
+        "  preprocessing: {mean: [0.286], std: [0.353]}\n"
+        "  classes: [T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, "
+        "Ankle boot]\n"
+        f"{mount}.production_windows:\n  type: ptq_pipeline.datasets.ImageWindowsDataset\n"
+        f"  filepath: data/{mount}/01_raw/production\n  shape: [1, 28, 28]\n"
+    )
+    path = root / f"conf/base/parameters_{mount}.yml"
+    parameters = yaml.safe_load(path.read_text())
+    parameters[mount]["calibration"].update(
+        set_size=64, draws=2, comparison_draws=1, comparison_strategies=["noisy"], data_docs=False
+    )
+    parameters[mount]["calibration"]["validation"]["simulated_draws"] = 1500
+    parameters[mount]["quantization"]["parity_draws"] = 0
+    parameters[mount]["drift"]["resamples"] = 200
+    path.write_text(yaml.safe_dump(parameters))
+
+
+@pytest.mark.slow
+def test_two_mounts_run_side_by_side_and_do_not_touch_each_other(host, project):
+    root, kedro = host
+    for mount, rows in (("shop", slice(900)), ("farm", slice(900, 1800))):
+        configure(project, root, mount, rows)
+    kedro("run", "--pipelines", "shop")
+    decision = json.loads((root / "data/shop/08_reporting/decision.json").read_text())
+    assert decision["decision"] in {"refuse", "inconclusive", "promote"}
+    assert (root / "data/shop/08_reporting/report.html").is_file()
+    outputs = [p for p in (root / "data/farm").rglob("*") if p.is_file()]
+    assert {p.parent.name for p in outputs} <= {"test", "heldout", "06_models"}
+    before = {p: p.read_bytes() for p in (root / "data/shop").rglob("*.json")}
+    kedro("run", "--pipelines", "farm")
+    assert (root / "data/farm/08_reporting/report.html").is_file()
+    assert before == {p: p.read_bytes() for p in (root / "data/shop").rglob("*.json")}
+    assert not (root / "data/08_reporting").exists()
+    assert kedro("ptq", "gate", "--mount", "shop", check=False).returncode in {0, 3, 4}
+    assert (
+        json.loads(kedro("ptq", "status", "--mount", "farm", "--json").stdout)["champion"] is None
+    )
