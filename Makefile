@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: setup audit test test-all lint bench docs clean
+.PHONY: setup audit test test-all lint bench docs clean reconstruction
 .DEFAULT_GOAL := audit
 
 $(STAMP): pyproject.toml constraints.txt
@@ -34,6 +34,10 @@ test-all: lint  ## lint, then every test
 
 bench: $(STAMP)  ## where the time of the audit goes
 	$(BIN)/python benchmarks/audit_time.py
+
+reconstruction: $(STAMP)  ## every method on both reference models: hours, but it can be stopped and goes on
+	$(BIN)/kedro run --env reconstruction --pipelines data_loading
+	$(BIN)/python benchmarks/reconstruction_study.py
 
 clean:  ## remove .venv
 	rm -rf $(VENV)

@@ -46,7 +46,7 @@ def test_every_parameter_group_is_known_and_valid(project, env):
                 hints[position].model_validate(value)
 
 
-@pytest.mark.parametrize("env", ["passing", "bench"])
+@pytest.mark.parametrize("env", ["passing", "bench", "reconstruction"])
 def test_other_environments_write_elsewhere(project, env):
     base, other = conf(project, "base")["catalog"], conf(project, env)["catalog"]
     written = {name for pipeline in pipelines.values() for name in pipeline.all_outputs()}
