@@ -1,0 +1,70 @@
+"""The workflow that audits a pull request: its syntax, its commands and its paths."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ptq_pipeline.commands import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
+# YAML 1.1 reads the key `on` as a truth value.
+ON = True
+
+
+def steps(content):
+    return [step for job in content["jobs"].values() for step in job["steps"]]
+
+
+@pytest.fixture(scope="module")
+def audit():
+    return yaml.safe_load((ROOT / ".github/workflows/audit.yml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_workflow_has_the_keys_that_github_asks_for(path):
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert {"name", ON, "jobs", "permissions"} <= set(content)
+    for job in content["jobs"].values():
+        assert {"runs-on", "steps", "timeout-minutes"} <= set(job)
+    for step in steps(content):
+        assert ("uses" in step) != ("run" in step), step
+        if "uses" in step:
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+@[\w.-]+", step["uses"])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_scripts_parse_and_no_expression_is_pasted_into_them(path):
+    for step in steps(yaml.safe_load(path.read_text(encoding="utf-8"))):
+        if "run" not in step:
+            continue
+        assert "${{" not in step["run"], "a branch name could run code: pass it by env"
+        if shutil.which("bash"):
+            subprocess.run(["bash", "-n"], input=step["run"], text=True, check=True)
+
+
+def test_a_pull_request_is_pulled_reproduced_gated_and_summed_up(audit):
+    assert "pull_request" in audit[ON]
+    assert audit["permissions"] == {"contents": "read"}
+    script = "\n".join(step.get("run", "") for step in steps(audit))
+    order = [script.index(part) for part in ("dvc pull", "dvc repro", "kedro ptq gate")]
+    assert order == sorted(order)
+    for name in re.findall(r"kedro ptq ([\w-]+)", script):
+        assert name in COMMANDS
+    gate = next(step for step in steps(audit) if step.get("run") == "kedro ptq gate")
+    assert "continue-on-error" not in gate
+    assert "GITHUB_STEP_SUMMARY" in script
+
+
+def test_what_is_kept_is_what_an_audit_writes(audit):
+    catalog = (ROOT / "conf/base/catalog.yml").read_text(encoding="utf-8")
+    upload = next(step for step in steps(audit) if "upload-artifact" in step.get("uses", ""))
+    names = [Path(line).name for line in upload["with"]["path"].split() if line != "dvc.lock"]
+    assert {"report.html", "junit.xml", "pull_request.md", "decision.json"} <= set(names)
+    for name in names:
+        assert f"/08_reporting/{name}" in catalog
+    assert all(step.get("if") == "always()" for step in steps(audit)[-2:])
