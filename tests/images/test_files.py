@@ -58,6 +58,25 @@ def test_16_bit_images_are_refused_by_name(tmp_path):
         image_folder(tmp_path, SHAPE, None).read(0)
 
 
+def test_palette_and_cmyk_files_keep_their_colours(tmp_path):
+    (tmp_path / "a").mkdir()
+    red = Image.new("RGB", (16, 16), (200, 20, 40))
+    red.quantize(4).save(tmp_path / "a/palette.png")
+    red.convert("CMYK").save(tmp_path / "a/print.jpg", quality=95)
+    decoded = decode_source(image_folder(tmp_path, SHAPE, None)).images
+    assert np.abs(decoded[:, :, 4, 4].astype(int) - [200, 20, 40]).max() <= 4
+
+
+def test_images_of_different_sizes_keep_their_middle(tmp_path):
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = 255
+    save(tmp_path / "a/wide.png", wide)
+    save(tmp_path / "a/tall.png", wide.transpose(1, 0, 2))
+    decoded = decode_source(image_folder(tmp_path, SHAPE, None)).images
+    assert decoded.shape == (2, *SHAPE)
+    assert decoded[:, :, 2:6, 2:6].min() == 255
+
+
 def test_manifest_keeps_its_columns(folder):
     table = pd.DataFrame(
         {"path": ["cat/0.png", "dog/1.png"], "label": ["cat", "dog"], "customer": ["x", "y"]}

@@ -68,7 +68,7 @@ def model(tmp_path):
 
 def run(source, model, parameters=PARAMETERS):
     images, table = nodes.decode_images(source, model, parameters)
-    raw, projection = nodes.profile_samples(table, images, model)
+    raw, projection = nodes.profile_samples(table, images, model, parameters)
     definitions = nodes.define_segments(table, raw, model, parameters)
     samples, profiles = nodes.build_samples(table, raw, definitions)
     return images, samples, profiles, definitions, projection
@@ -176,11 +176,35 @@ def test_no_window_gives_an_empty_table(model):
 def test_near_chance_accuracy_is_reported(source, model, caplog):
     source.table["label"] = 2
     images, table = nodes.decode_images(source, model, PARAMETERS)
-    logits = nodes.profile_samples(table, images, model)[0]["predicted"]
+    logits = nodes.profile_samples(table, images, model, PARAMETERS)[0]["predicted"]
     table["label"] = (logits + 1) % 3
     caplog.clear()
-    nodes.profile_samples(table, images, model)
+    nodes.profile_samples(table, images, model, PARAMETERS)
     assert "near chance" in caplog.text
+
+
+def test_accuracy_far_below_the_expected_one_is_reported(source, model, caplog):
+    images, table = nodes.decode_images(source, model, PARAMETERS)
+    table["label"] = nodes.profile_samples(table, images, model, PARAMETERS)[0]["predicted"]
+    table.loc[:11, "label"] = (table.loc[:11, "label"] + 1) % 3
+    caplog.clear()
+    for expected, warned in ((None, False), (0.94, False), (0.96, True)):
+        parameters = PARAMETERS.model_copy(update={"expected_accuracy": expected})
+        nodes.profile_samples(table, images, model, parameters)
+        assert ("far below" in caplog.text) == warned
+
+
+def test_numbers_become_groups_cut_on_the_pool(source, model):
+    source.table["age"] = np.arange(120.0)
+    source.table["weekend"] = [True, False] * 60
+    source.table["stars"] = [1, 2, 3, 4] * 30
+    _, samples, _, definitions, _ = run(source, model)
+    assert definitions["segments"]["weekend"]["names"] == ["False", "True"]
+    assert definitions["segments"]["stars"]["names"] == ["1", "2", "3", "4"]
+    pool = samples[samples["split"] == "pool"]
+    assert sorted(pool["age"].str[:2].value_counts().to_dict().items()) == [
+        ("q1", 16), ("q2", 16), ("q3", 16),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -228,10 +252,8 @@ def test_a_layer_that_cannot_be_quantized_is_named_before_decoding(source, model
             self.inner = inner
 
         def forward(self, x):
-            return (
-                torch.nn.functional.conv2d(x, torch.ones(1, 1, 1, 1)) * 0
-                + self.inner(x)[..., None, None]
-            )
+            hidden = torch.nn.functional.conv2d(x, torch.ones(1, 1, 1, 1))
+            return self.inner(x) + 0 * hidden.mean(dim=(1, 2, 3))[:, None]
 
     hidden = FloatModel(Hidden(model.module), model.preprocessing, CLASSES, "f")
     source.read = None

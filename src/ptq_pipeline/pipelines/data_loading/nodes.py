@@ -13,6 +13,9 @@ from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 
 log = logging.getLogger(__name__)
 
+# A float model this much worse than expected looks like a preprocessing mistake.
+FAR_BELOW = 0.05
+
 # Columns of a source's table that are not segments.
 _PLAIN_COLUMNS = ("name", "label", "part", "split", "cluster")
 
@@ -27,6 +30,7 @@ def decode_images(
         ``content_hash``, ``split``, ``label``, optional ``cluster``, the source's segment columns.
     """
     from ptq_pipeline.images import assign_splits, check_splits, content_hashes, decode_source
+    from ptq_pipeline.profiling.metadata import metadata_groups
     from ptq_pipeline.reliability.groups import build_groups
 
     _check_channels(source, model)
@@ -49,9 +53,12 @@ def decode_images(
     check_splits(table, table["name"])
     _check_training_images(table, model)
     segments = [column for column in source.table if column not in _PLAIN_COLUMNS]
+    chosen = parameters.metadata
+    in_pool = (table["split"] == "pool").to_numpy()
     for column in segments:
-        table[column] = table[column].astype("object").where(table[column].notna(), "missing")
-        table[column] = table[column].astype(str)
+        table[column] = metadata_groups(
+            table[column], in_pool, chosen.quantiles, chosen.most_values
+        )
     # Raises when a class or segment has a single sample, now rather than after quantization.
     build_groups(
         table,
@@ -125,7 +132,7 @@ def _check_training_images(table: pd.DataFrame, model: FloatModel) -> None:
 
 
 def profile_samples(
-    table: pd.DataFrame, images: np.ndarray, model: FloatModel
+    table: pd.DataFrame, images: np.ndarray, model: FloatModel, parameters: DataLoadingParameters
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Compute every sample's profile; the projection is fitted on the reference."""
     from ptq_pipeline.models import run_in_batches
@@ -141,11 +148,13 @@ def profile_samples(
         ],
         axis=1,
     )
-    _warn_if_preprocessing_looks_wrong(profiles, len(model.classes))
+    _warn_if_preprocessing_looks_wrong(profiles, len(model.classes), parameters.expected_accuracy)
     return profiles, projection.to_json()
 
 
-def _warn_if_preprocessing_looks_wrong(profiles: pd.DataFrame, classes: int) -> None:
+def _warn_if_preprocessing_looks_wrong(
+    profiles: pd.DataFrame, classes: int, expected: float | None
+) -> None:
     accuracy = float((profiles["predicted"] == profiles["label"]).mean())
     log.info("float model: %.2f %% of all samples right", 100 * accuracy)
     if accuracy < 2 / classes:
@@ -153,6 +162,13 @@ def _warn_if_preprocessing_looks_wrong(profiles: pd.DataFrame, classes: int) -> 
             "the float model is right on %.1f %% of the samples, near chance: check the "
             "preprocessing and the order of the classes",
             100 * accuracy,
+        )
+    elif expected is not None and accuracy < expected - FAR_BELOW:
+        log.warning(
+            "the float model is right on %.1f %% of the samples, far below the %.1f %% of "
+            "'data_loading.expected_accuracy': check mean, std, channel order and image size",
+            100 * accuracy,
+            100 * expected,
         )
 
 

@@ -30,6 +30,27 @@ class SegmentParameters(BaseModel):
         return self
 
 
+class MetadataParameters(BaseModel):
+    """How a metadata column of the image source becomes groups.
+
+    Attributes:
+        quantiles: where numbers and times are cut, on the pool.
+        most_values: numbers and times with no more different values stay as they are.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    quantiles: tuple[float, ...] = Field(default=(1 / 3, 2 / 3), min_length=1)
+    most_values: int = Field(default=8, ge=2)
+
+    @model_validator(mode="after")
+    def _increase(self) -> Self:
+        inside = all(0 < quantile < 1 for quantile in self.quantiles)
+        if not inside or list(self.quantiles) != sorted(set(self.quantiles)):
+            raise ValueError(f"quantiles must increase within (0, 1), got {self.quantiles}")
+        return self
+
+
 class DataLoadingParameters(BaseModel):
     """How images become samples."""
 
@@ -37,4 +58,6 @@ class DataLoadingParameters(BaseModel):
 
     seed: int = Field(ge=0)
     max_unreadable: int = Field(default=0, ge=0)
+    expected_accuracy: float | None = Field(default=None, gt=0, le=1)
+    metadata: MetadataParameters = MetadataParameters()
     segments: dict[str, SegmentParameters] = {}

@@ -23,7 +23,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
             ),
             Node(
                 profile_samples,
-                ["image_table", "images", "float_model"],
+                ["image_table", "images", "float_model", "params:data_loading"],
                 ["unsegmented_profiles", "feature_projection"],
                 name="profile_samples",
             ),

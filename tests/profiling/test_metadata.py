@@ -1,0 +1,56 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.profiling.metadata import metadata_groups
+
+POOL = np.arange(100) < 50
+
+
+def groups(values, quantiles=(0.5,), most_values=8):
+    return metadata_groups(pd.Series(values, name="m"), POOL, quantiles, most_values).tolist()
+
+
+def test_boundaries_come_from_the_pool_alone():
+    values = np.r_[np.arange(50), np.full(50, 1000)]
+    found = groups(values)
+    assert found[24:26] == ["q1 (<= 24)", "q2 (> 24)"]
+    values[50:] = -7
+    assert set(groups(values)) == {"q1 (<= 24)", "q2 (> 24)"}
+
+
+def test_times_are_cut_like_numbers_and_named_by_day():
+    found = groups(pd.date_range("2024-01-01", periods=100, freq="D"))
+    assert found[0] == "q1 (<= 2024-01-25)"
+
+
+def test_missing_values_are_a_group_of_their_own():
+    assert groups(np.r_[np.arange(99.0), np.nan])[-1] == "missing"
+    assert groups(["a", "b", None, "a"] * 25)[2] == "missing"
+    # A column of whole numbers with a gap arrives as floats.
+    assert groups([1.0, 2.0, np.nan, 1.0] * 25)[:3] == ["1", "2", "missing"]
+
+
+def test_quantiles_that_coincide_are_one_boundary():
+    values = np.r_[np.zeros(40), np.arange(60)]
+    assert set(groups(values, (0.25, 0.5, 0.9))) == {
+        "q1 (<= 0)", "q2 (0 to 4)", "q3 (> 4)",
+    }  # fmt: skip
+
+
+def test_infinite_values_fall_into_the_outer_groups():
+    values = np.r_[np.arange(98.0), np.inf, -np.inf]
+    assert groups(values)[-2:] == ["q2 (> 24)", "q1 (<= 24)"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([f"image {number}" for number in range(100)], "'m'.*100 different texts"),
+        (np.r_[np.full(50, np.nan), np.arange(50.0)], "'m'.*no value in the pool"),
+    ],
+)
+def test_columns_that_make_no_groups_are_refused_by_name(values, message):
+    with pytest.raises(InputError, match=message):
+        groups(values)
