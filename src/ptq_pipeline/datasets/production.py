@@ -1,0 +1,87 @@
+"""Production windows as they arrive, each decided about once."""
+
+import json
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ptq_pipeline.datasets.image_sources import ImageWindowsDataset
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.files import replacing
+from ptq_pipeline.monitoring.windows import Arrival
+
+CHECKPOINT_SCHEMA_VERSION = 1
+
+
+class ProductionArrivalsDataset(ImageWindowsDataset):
+    """The windows below ``filepath`` that no decision was confirmed for.
+
+    Kedro confirms it after the decisions are on disk; a run that is killed before looks at the same
+    windows again. A window whose files have changed since counts as a new arrival.
+
+    Args:
+        filepath: the folder of windows.
+        checkpoint: file that remembers what was confirmed.
+        shape: ``[C, H, W]`` to decode image files to.
+    """
+
+    _shown = ("_filepath", "_checkpoint")
+
+    def __init__(
+        self, filepath: str, checkpoint: str, shape: list[int], metadata: Any = None
+    ) -> None:
+        super().__init__(filepath, shape, metadata)
+        self._checkpoint = Path(checkpoint)
+        self._loaded: dict[str, str] = {}
+
+    def load(self) -> list[Arrival]:  # type: ignore[override]
+        """Return new and changed windows, in the order of their names; none is decoded yet."""
+        root = Path(self._filepath)
+        confirmed = self._confirmed()
+        folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        latest = max(confirmed, default="")
+        arrivals = []
+        for folder in folders:
+            digest = _digest(folder)
+            if confirmed.get(folder.name) != digest:
+                arrivals.append(
+                    Arrival(
+                        folder.name,
+                        digest,
+                        partial(self._window, folder),
+                        changed=folder.name in confirmed,
+                        late=folder.name < latest,
+                    )
+                )
+        self._loaded = {each.name: each.digest for each in arrivals}
+        return arrivals
+
+    def confirm(self) -> None:
+        """Remember that what was loaded last has been decided about."""
+        content = {
+            "schema_version": CHECKPOINT_SCHEMA_VERSION,
+            "windows": {**self._confirmed(), **self._loaded},
+        }
+        with replacing(self._checkpoint) as scratch:
+            scratch.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
+
+    def _confirmed(self) -> dict[str, str]:
+        if not self._checkpoint.is_file():
+            return {}
+        try:
+            content = json.loads(self._checkpoint.read_text(encoding="utf-8"))
+            return {str(name): str(digest) for name, digest in content["windows"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"the checkpoint '{self._checkpoint}' is damaged ({error}); delete it and every "
+                "window is looked at again, which changes no decision"
+            ) from error
+
+
+def _digest(folder: Path) -> str:
+    digest = sha256()
+    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        digest.update(sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,257 @@
+"""When drift becomes an event: k of the last n windows, once, and not again too soon.
+
+A pure function of what was observed, a small state and the clock. The state is what `kedro ptq
+watch` keeps between two calls of cron.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.errors import InputError
+
+STATE_SCHEMA_VERSION = 1
+
+
+class Action(StrEnum):
+    """What the trigger asks for."""
+
+    NOTHING = "nothing"
+    WAIT = "wait"
+    REAUDIT = "reaudit"
+
+
+@dataclass(frozen=True)
+class TriggerRules:
+    """When an event fires.
+
+    Attributes:
+        windows: how many of the latest windows are looked at (n).
+        drifted: how many of them must have drifted (k); the latest must be one of them.
+        minimum_samples: smaller windows are recorded and count for nothing.
+        rearm_after: calm windows in a row after which the next drift is a new event.
+        cooldown_hours: hours after an event in which no other fires.
+        later_window: whether to wait for a window after the event, for its audit.
+    """
+
+    windows: int = 3
+    drifted: int = 2
+    minimum_samples: int = 500
+    rearm_after: int = 2
+    cooldown_hours: float = 24.0
+    later_window: bool = False
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What monitoring found about one accepted window, in the order of arrival.
+
+    Attributes:
+        window: its name.
+        samples: its accepted images.
+        drifted: whether it is unlike the reference.
+        champion: version that served when it was looked at.
+    """
+
+    window: str
+    samples: int
+    drifted: bool
+    champion: str | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One drift event.
+
+    Attributes:
+        event: its id, a hash of windows and champion.
+        windows: the drifted windows that fired it, oldest first.
+        champion: version that served.
+        time: when it fired, UTC ISO 8601.
+    """
+
+    event: str
+    windows: tuple[str, ...]
+    champion: str | None
+    time: str
+
+
+@dataclass(frozen=True)
+class TriggerState:
+    """What is remembered between two calls.
+
+    Attributes:
+        handled: windows that earlier calls have counted, oldest first.
+        armed: whether the next drift is a new event.
+        calm: calm windows in a row since the last event.
+        last_event: the last event.
+        pending: the event whose action is still due; None when there is none.
+        latest: the latest time that was ever seen, UTC ISO 8601.
+        outcomes: what came of each event, by its id.
+    """
+
+    handled: tuple[str, ...] = ()
+    armed: bool = True
+    calm: int = 0
+    last_event: Event | None = None
+    pending: Event | None = None
+    latest: str | None = None
+    outcomes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of the state file."""
+        return {"schema_version": STATE_SCHEMA_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "TriggerState":
+        """Read a state.
+
+        Raises:
+            InputError: it is damaged or of another schema version.
+        """
+        try:
+            values = dict(content)
+            if values.pop("schema_version") != STATE_SCHEMA_VERSION:
+                raise InputError(f"schema version {content['schema_version']}")
+            for name in ("last_event", "pending"):
+                if values[name] is not None:
+                    values[name] = Event(
+                        **{**values[name], "windows": tuple(values[name]["windows"])}
+                    )
+            return cls(**{**values, "handled": tuple(values["handled"])})
+        except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"the state of the watch is damaged ({error}); move the file away to start anew: "
+                "every window then counts as new, and the champion keeps serving meanwhile"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do now, and why.
+
+    Attributes:
+        action: nothing, wait, or reaudit.
+        event: the event to act on.
+        audit_window: a window that came after the event, for its audit; None when there is none.
+        reason: one sentence.
+        warnings: what looks wrong, one sentence each.
+    """
+
+    action: Action
+    event: Event | None
+    audit_window: str | None
+    reason: str
+    warnings: tuple[str, ...] = ()
+
+
+def advance(
+    state: TriggerState, observations: Sequence[Observation], rules: TriggerRules, now: datetime
+) -> tuple[TriggerState, Advice]:
+    """Take in what monitoring observed and say what to do.
+
+    Args:
+        state: what is remembered.
+        observations: all accepted windows, oldest first, known ones included.
+        rules: when an event fires.
+        now: the clock, UTC.
+
+    Returns:
+        The new state and the advice. An event stays pending until `conclude` is called, so a call
+        that was killed in between is made up for by the next one.
+    """
+    clock, warnings = _clock(state, now)
+    counted = [each for each in observations if each.samples >= rules.minimum_samples]
+    new = [each for each in counted if each.window not in state.handled]
+    state = replace(state, latest=clock.isoformat())
+    for position, each in enumerate(counted):
+        if each in new:
+            state = _observe(state, counted[: position + 1], rules, clock)
+    if state.pending is None:
+        return state, Advice(Action.NOTHING, None, None, _why_not(state, new, rules), warnings)
+    event = state.pending
+    later = _later(counted, event)
+    if later is None and rules.later_window:
+        reason = f"event {event.event} waits for a window after {event.windows[-1]}, for its audit"
+        return state, Advice(Action.WAIT, event, None, reason, warnings)
+    reason = f"{len(event.windows)} of the last {rules.windows} windows drifted: " + ", ".join(
+        event.windows
+    )
+    return state, Advice(Action.REAUDIT, event, later, reason, warnings)
+
+
+def conclude(state: TriggerState, event: Event, outcome: Mapping[str, Any]) -> TriggerState:
+    """Record what came of an event; it is not acted on again."""
+    outcomes = {**state.outcomes, event.event: dict(outcome)}
+    return replace(state, pending=None, outcomes=outcomes)
+
+
+def _clock(state: TriggerState, now: datetime) -> tuple[datetime, tuple[str, ...]]:
+    """Return the clock that never goes backwards: a cooldown can be neither skipped nor endless."""
+    latest = now if state.latest is None else datetime.fromisoformat(state.latest)
+    if now >= latest:
+        return now, ()
+    return latest, (
+        f"the clock went backwards: it is {now.isoformat()}, and the last call was at "
+        f"{latest.isoformat()}; times count from the latter until the clock has caught up",
+    )
+
+
+def _observe(
+    state: TriggerState, seen: Sequence[Observation], rules: TriggerRules, clock: datetime
+) -> TriggerState:
+    latest = seen[-1]
+    calm = 0 if latest.drifted else state.calm + 1
+    changed = state.last_event is not None and latest.champion != state.last_event.champion
+    armed = state.armed or calm >= rules.rearm_after or changed
+    state = replace(state, handled=(*state.handled, latest.window), calm=calm, armed=armed)
+    # Windows from before the last event have been acted on, or were before another champion.
+    since = _since(seen, state.last_event)[-rules.windows :]
+    drifted = [each.window for each in since if each.drifted]
+    fires = latest.drifted and armed and len(drifted) >= rules.drifted
+    if not fires or state.pending is not None or _cooling(state, rules, clock):
+        return state
+    content = {"windows": drifted, "champion": latest.champion}
+    event = Event(
+        canonical_hash(content)[:12], tuple(drifted), latest.champion, clock.isoformat()
+    )
+    return replace(state, armed=False, last_event=event, pending=event)
+
+
+def _since(seen: Sequence[Observation], event: Event | None) -> Sequence[Observation]:
+    if event is None:
+        return seen
+    names = [each.window for each in seen]
+    return seen[names.index(event.windows[-1]) + 1 :] if event.windows[-1] in names else seen
+
+
+def _cooling(state: TriggerState, rules: TriggerRules, clock: datetime) -> bool:
+    if state.last_event is None:
+        return False
+    fired = datetime.fromisoformat(state.last_event.time)
+    return clock < fired + timedelta(hours=rules.cooldown_hours)
+
+
+def _later(counted: Sequence[Observation], event: Event) -> str | None:
+    after = _since(counted, event)
+    return after[-1].window if after and after is not counted else None
+
+
+def _why_not(state: TriggerState, new: Sequence[Observation], rules: TriggerRules) -> str:
+    if not new:
+        return "no new window"
+    drifted = [each.window for each in new if each.drifted]
+    if not drifted:
+        return "no new window drifted"
+    if not state.armed:
+        return (
+            f"drifted: {', '.join(drifted)}; this drift has been acted on, and a new event needs "
+            f"{rules.rearm_after} calm windows in a row first"
+        )
+    return (
+        f"drifted: {', '.join(drifted)}; an event needs {rules.drifted} of the last "
+        f"{rules.windows} windows, and {rules.cooldown_hours:g} h since the last event"
+    )

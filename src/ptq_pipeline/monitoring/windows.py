@@ -1,0 +1,207 @@
+"""Production windows: what arrives, and whether it can be believed."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+
+import numpy as np
+import pandas as pd
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.images import ImageSource, content_hashes, decode_source
+
+SPLIT_PREFIX = "production_"
+SPLITS = ("pool", "reference", "selection", "audit")
+
+
+class Status(StrEnum):
+    """What became of a window on its arrival."""
+
+    ACCEPTED = "accepted"
+    EMPTY = "empty"
+    REPEATED = "repeated"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A window that has not been decided about yet.
+
+    Attributes:
+        name: name of its folder; windows are ordered by it.
+        digest: hash of its files.
+        open: reads it; raises InputError when its files are of no known schema.
+        changed: whether a decision about other files of that name is on disk.
+        late: whether a window that sorts behind it was decided about earlier.
+    """
+
+    name: str
+    digest: str
+    open: Callable[[], ImageSource]
+    changed: bool = False
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class AcceptanceRules:
+    """When a window can be believed.
+
+    Attributes:
+        max_unreadable: share of its images that may be unreadable.
+        max_duplicates: share of its images that may repeat others of it, or of the audit.
+        max_flat: share of its images that may hold one value only, as a dead sensor gives.
+    """
+
+    max_unreadable: float = 0.01
+    max_duplicates: float = 0.05
+    max_flat: float = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """An accepted window.
+
+    Attributes:
+        name: its name.
+        images: uint8 ``(N, C, H, W)``, each content once, none of the audit's.
+        table: row by row ``content_hash``, ``label`` (class index; missing without labels) and
+            what else its source says of an image, such as ``cluster``.
+        content: hash of its pixels in any order.
+    """
+
+    name: str
+    images: np.ndarray
+    table: pd.DataFrame
+    content: str
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every image has a label."""
+        return bool(self.table["label"].notna().all())
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """What was decided about one arrival.
+
+    Attributes:
+        status: accepted, empty, repeated or rejected.
+        reason: one sentence; "" for a plain acceptance.
+        window: the window when it was accepted.
+    """
+
+    status: Status
+    reason: str = ""
+    window: Window | None = None
+
+
+def accept(
+    arrival: Arrival,
+    shape: tuple[int, int, int],
+    encode: Callable[[pd.DataFrame], pd.Series],
+    audited: Collection[str],
+    earlier: Mapping[str, str],
+    rules: AcceptanceRules,
+) -> Acceptance:
+    """Check a window's schema, images, labels, duplicates and ranges.
+
+    Args:
+        arrival: the window.
+        shape: ``(C, H, W)`` of the audited images.
+        encode: turns a table's labels into class indices; raises InputError for others.
+        audited: content hashes of the audit's images.
+        earlier: names of accepted windows by the hash of their content.
+        rules: what is tolerated.
+    """
+    try:
+        source = arrival.open()
+        if not len(source.table):
+            return Acceptance(Status.EMPTY, f"window '{arrival.name}' holds no image")
+        _check_shape(arrival.name, source, shape)
+        table = source.table.copy()
+        if table["label"].notna().all():
+            table["label"] = encode(table)
+        else:
+            table["label"] = pd.Series(pd.NA, table.index, dtype="Int64")
+        tolerated = int(rules.max_unreadable * len(table))
+        decoded = decode_source(source, tolerated)
+    except (InputError, OSError) as error:
+        return Acceptance(Status.REJECTED, f"window '{arrival.name}': {error}")
+    table = table[table["name"].isin(decoded.table["name"])].reset_index(drop=True)
+    hashes = content_hashes(decoded.images)
+    content = sha256("".join(sorted(hashes)).encode()).hexdigest()
+    if content in earlier:
+        return Acceptance(
+            Status.REPEATED,
+            f"window '{arrival.name}' holds the same images as '{earlier[content]}'",
+        )
+    table["content_hash"] = hashes
+    return _accept_content(arrival, decoded.images, table, content, audited, rules)
+
+
+def _accept_content(
+    arrival: Arrival,
+    images: np.ndarray,
+    table: pd.DataFrame,
+    content: str,
+    audited: Collection[str],
+    rules: AcceptanceRules,
+) -> Acceptance:
+    flat = images.reshape(len(images), -1)
+    dead = flat.min(1) == flat.max(1)
+    copies = table["content_hash"].duplicated().to_numpy()
+    known = table["content_hash"].isin(set(audited)).to_numpy()
+    for wrong, limit, what in (
+        (dead, rules.max_flat, "hold one value only"),
+        (copies | known, rules.max_duplicates, "repeat others of it or of the audit"),
+    ):
+        if wrong.mean() > limit:
+            return Acceptance(
+                Status.REJECTED,
+                f"window '{arrival.name}': {int(wrong.sum())} of {len(wrong)} images {what}, more "
+                f"than {limit:.1%}",
+            )
+    kept = ~(dead | copies | known)
+    reason = f"{int((~kept).sum())} images left out" if not kept.all() else ""
+    table = table[kept].reset_index(drop=True)
+    return Acceptance(
+        Status.ACCEPTED, reason, Window(arrival.name, np.asarray(images[kept]), table, content)
+    )
+
+
+def _check_shape(name: str, source: ImageSource, shape: tuple[int, int, int]) -> None:
+    if tuple(source.shape) != tuple(shape):
+        raise InputError(
+            f"its images are {tuple(source.shape)} and the audit's are {tuple(shape)} "
+            "(channels, height, width); deliver the same format"
+        )
+
+
+def split_window(window: Window, shares: Mapping[str, float], seed: int) -> pd.Series:
+    """Return ``production_<split>`` for every image, by content hash and cluster.
+
+    The order depends on the seed and the pixels only, so an image is in the same split whenever
+    and with whatever else it arrives. Of a cluster, one image at most stands in selection and one
+    in audit, because the tests need independent images; the rest gets no split (missing).
+
+    Args:
+        window: the window.
+        shares: share of each split.
+        seed: seed of the division.
+    """
+    units = window.table["content_hash"]
+    if "cluster" in window.table:
+        cluster = window.table["cluster"]
+        units = cluster.where(cluster.notna(), units).astype(str)
+    names = list(shares)
+    edges = np.cumsum([shares[name] for name in names]) / sum(shares.values())
+    places = [_place(f"{seed}:{unit}") for unit in units]
+    chosen = np.minimum(np.searchsorted(edges, places, side="right"), len(names) - 1)
+    splits = pd.Series([SPLIT_PREFIX + names[i] for i in chosen], window.table.index, dtype=object)
+    judged = splits.isin([SPLIT_PREFIX + "selection", SPLIT_PREFIX + "audit"])
+    return splits.mask(judged & units.duplicated(), None)
+
+
+def _place(text: str) -> float:
+    return int.from_bytes(sha256(text.encode()).digest()[:8], "big") / 2**64
