@@ -13,7 +13,7 @@ from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.drift.parameters import DriftParameters
 
 if TYPE_CHECKING:
-    from ptq_pipeline.monitoring import DriftResult, DriftSettings
+    from ptq_pipeline.monitoring import DriftResult
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def compare_with_reference(
     """
     from ptq_pipeline.monitoring import drift_report
 
-    settings = _settings(parameters)
+    settings = parameters.settings()
     reference = profiles[profiles["split"] == "reference"]
     tables, summary, reports = [], {}, {}
     by_id = calibration_profiles.set_index("sample_id")
@@ -144,16 +144,6 @@ def compare_with_reference(
         "comparisons": summary,
     }
     return table, content, reports
-
-
-def _settings(parameters: DriftParameters) -> "DriftSettings":
-    from ptq_pipeline.monitoring import DriftColumn, DriftSettings
-
-    columns = tuple(
-        DriftColumn(name, column.method, column.threshold, column.optional)
-        for name, column in parameters.columns.items()
-    )
-    return DriftSettings(columns, parameters.alpha, parameters.resamples, parameters.seed)
 
 
 def _summarise(result: "DriftResult") -> dict[str, Any]:

@@ -4,6 +4,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ptq_pipeline.monitoring.thresholds import DriftColumn, DriftSettings
+
 
 class DriftColumnParameters(BaseModel):
     """How one profile column is compared with the reference."""
@@ -36,3 +38,11 @@ class DriftParameters(BaseModel):
                 f"give at least {round(10 / self.alpha)}"
             )
         return self
+
+    def settings(self) -> DriftSettings:
+        """The same for the library."""
+        columns = tuple(
+            DriftColumn(name, column.method, column.threshold, column.optional)
+            for name, column in self.columns.items()
+        )
+        return DriftSettings(columns, self.alpha, self.resamples, self.seed)

@@ -1,0 +1,198 @@
+"""Nodes of ``monitoring``."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.models import FloatModel
+from ptq_pipeline.monitoring.windows import Acceptance, Arrival, Status, Window, accept
+from ptq_pipeline.pipelines.data_loading.nodes import encode_labels
+from ptq_pipeline.pipelines.drift.parameters import DriftParameters
+from ptq_pipeline.pipelines.monitoring.parameters import MonitoringParameters
+from ptq_pipeline.registry import Registry
+
+if TYPE_CHECKING:
+    from ptq_pipeline.monitoring import DriftResult
+
+log = logging.getLogger(__name__)
+
+HISTORY_SCHEMA_VERSION = 1
+
+
+def accept_arrivals(
+    arrivals: list[Arrival],
+    history: Mapping[str, Any],
+    samples: pd.DataFrame,
+    images: np.ndarray,
+    model: FloatModel,
+    definitions: Mapping[str, Any],
+    parameters: MonitoringParameters,
+) -> tuple[dict[str, Window], list[dict[str, Any]]]:
+    """Decide which arrivals can be believed.
+
+    Returns:
+        The accepted windows by name, and one record per arrival.
+    """
+    known = {record["window"]: record for record in history.get("windows", [])}
+    contents = {
+        record["content"]: name
+        for name, record in known.items()
+        if record["status"] == Status.ACCEPTED
+    }
+    windows, records = {}, []
+    for arrival in arrivals:
+        earlier = known.get(arrival.name)
+        if earlier is not None and earlier["status"] == Status.ACCEPTED:
+            decided = _changed(arrival, earlier)
+        else:
+            decided = accept(
+                arrival,
+                images.shape[1:],
+                lambda table: encode_window(table, model.classes, definitions),
+                set(samples["content_hash"]),
+                contents,
+                parameters.acceptance.rules,
+            )
+        if decided.window is not None:
+            windows[arrival.name] = decided.window
+            contents[decided.window.content] = arrival.name
+        _report(arrival, decided)
+        records.append(_record(arrival, decided))
+    return windows, records
+
+
+def encode_window(
+    table: pd.DataFrame, classes: tuple[str, ...], definitions: Mapping[str, Any]
+) -> pd.Series:
+    """Return labels as class indices, after checking the segment columns that the source brings.
+
+    Raises:
+        InputError: a label or a segment's value is unknown, or such a column is missing.
+    """
+    for column, entry in definitions["segments"].items():
+        if "thresholds" in entry:
+            continue
+        if column not in table:
+            raise InputError(f"its table has no segment column '{column}', which the audit has")
+        unknown = sorted(set(table[column].dropna().astype(str)) - {*entry["names"], "missing"})
+        if unknown:
+            raise InputError(
+                f"segment '{column}' holds '{unknown[0]}'; the audit knows {entry['names']}"
+            )
+    return encode_labels(table, classes)
+
+
+def _changed(arrival: Arrival, earlier: Mapping[str, Any]) -> Acceptance:
+    return Acceptance(
+        Status.REPEATED,
+        f"window '{arrival.name}' was accepted earlier (arrival {earlier['sequence']}) and its "
+        "files have changed since; the first decision stands: deliver other images under a new "
+        "name",
+    )
+
+
+def _report(arrival: Arrival, decided: Acceptance) -> None:
+    late = ", late: a window behind it was decided about earlier" if arrival.late else ""
+    if decided.status is Status.ACCEPTED and not late:
+        log.info("window '%s' accepted %s", arrival.name, decided.reason)
+    else:
+        log.warning("window '%s' %s%s. %s", arrival.name, decided.status, late, decided.reason)
+
+
+def _record(arrival: Arrival, decided: Acceptance) -> dict[str, Any]:
+    window = decided.window
+    return {
+        "window": arrival.name,
+        "status": str(decided.status),
+        "reason": decided.reason,
+        "late": arrival.late,
+        "digest": arrival.digest,
+        "content": window.content if window else None,
+        "n": len(window.table) if window else 0,
+        "labelled": bool(window and window.labelled),
+    }
+
+
+def measure_windows(
+    windows: Mapping[str, Window],
+    samples: pd.DataFrame,
+    images: np.ndarray,
+    profiles: pd.DataFrame,
+    model: FloatModel,
+    projection: dict[str, Any],
+    definitions: Mapping[str, Any],
+    registry: Registry,
+    drift: DriftParameters,
+    parameters: MonitoringParameters,
+) -> tuple[dict[str, dict[str, Any]], dict[str, bytes]]:
+    """Compare every accepted window with the reference: profiles, answers and clip rates.
+
+    Without a champion the profiles alone are compared.
+
+    Returns:
+        What was found by window, and Evidently's pages by file name.
+    """
+    from ptq_pipeline.monitoring import drift_report
+    from ptq_pipeline.monitoring.measuring import WindowProfiler, with_served_columns
+
+    if not windows:
+        return {}, {}
+    champion = registry.champion()
+    profiler = WindowProfiler.of(champion, model, projection, definitions, images.shape[1:])
+    rows = profiles["split"] == "reference"
+    ids = profiles.loc[rows, "sample_id"].to_numpy()
+    reference = profiler.with_served(profiles[rows].reset_index(drop=True), images[ids])
+    settings = with_served_columns(
+        drift.settings(), reference, parameters.served_threshold, parameters.clip_threshold
+    )
+    found, pages = {}, {}
+    for name, window in windows.items():
+        current = profiler.profile(window).dropna(axis="columns", how="all")
+        result = drift_report(current, reference, settings, name)
+        log.info(
+            "window '%s': %d of %d columns drifted, clip rate %.4f %%",
+            *(name, len(result.drifted_columns), len(result.table)),
+            100 * current.get("clip_rate", pd.Series([0.0])).mean(),
+        )
+        version = champion.version if champion else None
+        found[name] = {"champion": version, **_summarise(result, current)}
+        pages[f"{name}.html"] = result.html.encode()
+        pages[f"{name}.json"] = json.dumps(result.content, indent=2, sort_keys=True).encode()
+    return found, pages
+
+
+def _summarise(result: "DriftResult", current: pd.DataFrame) -> dict[str, Any]:
+    columns = result.table.set_index("column")
+    clip = [name for name in current if str(name).startswith("clip")]
+    return {
+        "drifted": result.drifted,
+        "drifted_columns": result.drifted_columns,
+        "columns": {
+            str(name): {"distance": float(row["value"]), "threshold": float(row["threshold"])}
+            for name, row in columns.iterrows()
+        },
+        "clip_rates": {str(name): round(float(current[name].mean()), 8) for name in clip},
+    }
+
+
+def record_decisions(
+    history: Mapping[str, Any],
+    decided: list[dict[str, Any]],
+    measured: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Add the new decisions to the history, in the order of arrival.
+
+    A record of the same arrival that a killed run wrote without confirming it is not written twice.
+    """
+    windows = list(history.get("windows", []))
+    known = {(record["window"], record["digest"]) for record in windows}
+    for record in decided:
+        if (record["window"], record["digest"]) not in known:
+            found = dict(measured.get(record["window"], {"drifted": False}))
+            windows.append({"sequence": len(windows) + 1, **record, **found})
+    return {"schema_version": HISTORY_SCHEMA_VERSION, "windows": windows}

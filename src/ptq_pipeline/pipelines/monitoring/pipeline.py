@@ -1,0 +1,56 @@
+"""The ``monitoring`` pipeline."""
+
+from kedro.pipeline import Node, Pipeline
+
+from ptq_pipeline.pipelines.monitoring.nodes import (
+    accept_arrivals,
+    measure_windows,
+    record_decisions,
+)
+
+
+def create_pipeline(**kwargs: object) -> Pipeline:
+    """Build the pipeline."""
+    return Pipeline(
+        [
+            Node(
+                accept_arrivals,
+                [
+                    "production_arrivals",
+                    "window_history",
+                    "samples",
+                    "images",
+                    "float_model",
+                    "group_definitions",
+                    "params:monitoring",
+                ],
+                ["accepted_windows", "arrivals_decided"],
+                name="accept_arrivals",
+            ),
+            Node(
+                measure_windows,
+                [
+                    "accepted_windows",
+                    "samples",
+                    "images",
+                    "profiles",
+                    "float_model",
+                    "feature_projection",
+                    "group_definitions",
+                    "registry",
+                    "params:drift",
+                    "params:monitoring",
+                ],
+                ["windows_measured", "window_drift_reports"],
+                name="measure_windows",
+            ),
+            Node(
+                record_decisions,
+                ["window_history", "arrivals_decided", "windows_measured"],
+                "window_decisions",
+                # Only now, with the decisions on disk, does a window count as seen.
+                confirms="production_arrivals",
+                name="record_decisions",
+            ),
+        ]
+    )
