@@ -1,10 +1,10 @@
 """Which plausible drift does the float model survive, and a quantized champion not?
 
-Usage: ``python benchmarks/drift_story_search.py [--images 2000]``. It reads the embedded data only.
-Champions are calibrated on 256 held-out images as they are; each is then shown the calm production
-window through another camera, and so is the same method calibrated anew on 256 such images. The
-table shows drops in points against the float model on the same images: of the average, and of the
-worst class.
+Usage: ``python benchmarks/drift_story_search.py [--images 2000] [--model resnet20]``. It reads the
+embedded data only. A champion is calibrated on 256 held-out images through the camera of its home and
+is then shown the calm production window through another camera; so is the same method calibrated anew
+on 256 images of that camera. The table shows drops in points against the float model on the same
+images, of the average and of the worst class, and what the float model itself loses from home to there.
 """
 
 import argparse
@@ -23,15 +23,16 @@ from ptq_pipeline.runtimes import OpenvinoRuntime, predict_top1
 RAW = Path(__file__).parents[1] / "data/01_raw"
 WEIGHTS = Path(__file__).parents[1] / "data/06_models/reference"
 CALIBRATION_IMAGES = 256
+WORTH_SHOWING = 4.0
 CHAMPIONS = {
     "W8A8 minmax": {},
     "W8A8 percentile": {"activation_range": "percentile"},
     "W8A8 mse": {"activation_range": "mse"},
     "W6A6 minmax": {"weight_bits": 6, "activation_bits": 6},
-    "W6A6 mse": {"weight_bits": 6, "activation_bits": 6, "activation_range": "mse"},
-    "W8A5 minmax": {"activation_bits": 5},
-    "W8A4 mse": {"activation_bits": 4, "activation_range": "mse"},
+    "W4A8 minmax": {"weight_bits": 4},
+    "W8A5 mse": {"activation_bits": 5, "activation_range": "mse"},
 }
+HOMES = {"gain 1": {}, "gain 0.6": {"gain": 0.6}, "gain 0.5": {"gain": 0.5}, "gain 0.4": {"gain": 0.4}}
 
 
 def camera(gain: float = 1.0, gamma: float = 1.0, backdrop: float = 0.0) -> Callable:
@@ -46,12 +47,11 @@ def camera(gain: float = 1.0, gamma: float = 1.0, backdrop: float = 0.0) -> Call
 
 def cameras() -> dict[str, Callable]:
     """Return the cameras that are tried, by what they do."""
-    settings = {"as they are": {}}
-    for gain, gamma, backdrop in product((1, 0.6, 1.5, 2), (1, 0.6, 1.5), (0, 0.1, 0.2)):
-        if (gain, gamma, backdrop) != (1, 1, 0):
-            name = f"gain {gain}, gamma {gamma}, backdrop {backdrop}"
-            settings[name] = {"gain": gain, "gamma": gamma, "backdrop": backdrop}
-    return {name: camera(**options) for name, options in settings.items()}
+    settings = [
+        {"gain": gain, "gamma": gamma, "backdrop": backdrop}
+        for gain, gamma, backdrop in product((0.5, 0.75, 1, 1.5, 2), (0.6, 1, 1.5), (0, 0.05))
+    ]
+    return {" ".join(f"{k} {v}" for k, v in each.items()): camera(**each) for each in settings}
 
 
 def drops(answers: np.ndarray, float_answers: np.ndarray, labels: np.ndarray) -> tuple:
@@ -87,34 +87,30 @@ def main() -> None:
         return runtime.compile(prepared, parameters)
 
     float_model = runtime.compile(prepared, None)
-    champions = {name: quantized(method, pool) for name, method in CHAMPIONS.items()}
     rows = []
-    clean = (predict_top1(float_model, images, model.preprocessing) == labels).mean()
-    for name, photograph in cameras().items():
-        seen, new_pool = photograph(images), photograph(pool[-CALIBRATION_IMAGES:])
-        expected = predict_top1(float_model, seen, model.preprocessing)
-        float_loss = 100 * (clean - (expected == labels).mean())
-        if float_loss >= 5:
-            rows.append({"camera": name, "float loses": float_loss})
-            continue
-        for champion, method in CHAMPIONS.items():
-            old = predict_top1(champions[champion], seen, model.preprocessing)
-            new = predict_top1(quantized(method, new_pool), seen, model.preprocessing)
-            average, worst = drops(old, expected, labels)
-            new_average, new_worst = drops(new, expected, labels)
-            rows.append(
-                {
-                    "camera": name,
-                    "float loses": float_loss,
-                    "champion": champion,
-                    "drop": average,
-                    "worst class": worst,
-                    "requantized drop": new_average,
-                    "its worst class": new_worst,
-                }
-            )
+    for home, options in HOMES.items():
+        here = camera(**options)
+        at_home = (predict_top1(float_model, here(images), model.preprocessing) == labels).mean()
+        champions = {name: quantized(method, here(pool)) for name, method in CHAMPIONS.items()}
+        for name, photograph in cameras().items():
+            seen, new_pool = photograph(images), photograph(pool[-CALIBRATION_IMAGES:])
+            expected = predict_top1(float_model, seen, model.preprocessing)
+            float_loss = 100 * (at_home - (expected == labels).mean())
+            if float_loss >= 5:
+                continue
+            for champion, method in CHAMPIONS.items():
+                answers = predict_top1(champions[champion], seen, model.preprocessing)
+                average, worst = drops(answers, expected, labels)
+                row = {"home": home, "camera": name, "float loses": float_loss}
+                row |= {"champion": champion, "drop": average, "worst class": worst}
+                if worst >= WORTH_SHOWING:
+                    anew = predict_top1(quantized(method, new_pool), seen, model.preprocessing)
+                    average, worst = drops(anew, expected, labels)
+                    row |= {"requantized drop": average, "its worst class": worst}
+                rows.append(row)
     table = pd.DataFrame(rows).sort_values("drop", ascending=False)
-    print(table.round(2).to_string(index=False))
+    print(f"{len(table)} pairs with a float model that loses less than 5 points")
+    print(table[table["worst class"] >= WORTH_SHOWING].round(2).to_string(index=False))
 
 
 if __name__ == "__main__":

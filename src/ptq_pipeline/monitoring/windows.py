@@ -205,3 +205,34 @@ def split_window(window: Window, shares: Mapping[str, float], seed: int) -> pd.S
 
 def _place(text: str) -> float:
     return int.from_bytes(sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+def divide_windows(
+    windows: list[Window], audit: Window | None, shares: Mapping[str, float], seed: int
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Bring the windows of an event together and divide them.
+
+    Args:
+        windows: the drifted windows.
+        audit: a later window that is audited as a whole, so that the windows that fired the event
+            for being extreme play no part in the judgement; None divides them by ``shares``.
+        shares: share of each split.
+        seed: seed of the division.
+
+    Returns:
+        The tables with columns ``window`` and ``split``, every content once, and their images.
+    """
+    used = {name: share for name, share in shares.items() if audit is None or name != "audit"}
+    tables, images = [], []
+    for window in ([audit] if audit else []) + windows:
+        splits = split_window(window, {"audit": 1.0} if window is audit else used, seed)
+        tables.append(window.table.assign(window=window.name, split=splits))
+        images.append(window.images)
+    table = pd.concat(tables, ignore_index=True)
+    kept = (table["split"].notna() & ~table["content_hash"].duplicated()).to_numpy()
+    if "cluster" in table:
+        # A burst that goes on in the next window stays out of it.
+        known = table["cluster"].notna()
+        first = table[known].groupby("cluster")["split"].transform("first")
+        kept[np.flatnonzero(known)] &= (first == table.loc[known, "split"]).to_numpy()
+    return table[kept].reset_index(drop=True), np.concatenate(images)[kept]

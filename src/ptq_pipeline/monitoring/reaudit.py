@@ -1,0 +1,160 @@
+"""Does the champion still hold on production images?
+
+One artifact is judged, not a recipe: each group's paired drop against the float model is shown to
+stay below its limit, shown to exceed it, or stays open, by the tests of the worst-case check.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ptq_pipeline.reliability import Policy, build_groups, score
+from ptq_pipeline.reliability.candidate import judge_candidate
+from ptq_pipeline.reliability.cells import build_cells, collect_counts
+from ptq_pipeline.reliability.interval import simultaneous_intervals
+
+SCHEMA_VERSION = 1
+
+
+class Holding(StrEnum):
+    """What a re-audit found."""
+
+    HOLDS = "HOLDS"
+    FAILS = "FAILS"
+    OPEN = "OPEN"
+
+
+_HOLDING = {"PASS": Holding.HOLDS, "FAIL": Holding.FAILS, "INCONCLUSIVE": Holding.OPEN}
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What two models say of the same images under each shift.
+
+    Attributes:
+        champion: top-1 classes by shift.
+        float_model: likewise.
+    """
+
+    champion: Mapping[str, np.ndarray]
+    float_model: Mapping[str, np.ndarray]
+
+
+def reaudit(
+    samples: pd.DataFrame,
+    answers: Answers,
+    definitions: Mapping[str, Any],
+    policy: Policy,
+    version: str,
+) -> dict[str, Any]:
+    """Judge the champion on the audit images of production.
+
+    Without labels every answer that differs from the float model's counts as lost. That bounds the
+    drop of the average and of each segment from above, so HOLDS stays a proof there; classes are
+    then those that the float model names. FAILS becomes OPEN, for disagreement is no loss.
+
+    Args:
+        samples: ``sample_id``, ``split`` (all ``audit``), ``label`` (may be missing), segments;
+            row by row the images that were answered.
+        answers: of champion and float model.
+        definitions: classes and segments.
+        policy: limits and errors.
+        version: the champion's name.
+
+    Returns:
+        ``result``, ``labelled``, ``n``, accuracies on clean images, and one entry per cell.
+    """
+    labelled = bool(len(samples)) and bool(samples["label"].notna().all())
+    clean = next(iter(answers.float_model.values()))
+    truth = samples["label"] if labelled else pd.Series(clean, samples.index)
+    samples = samples.assign(label=truth.astype(np.int64), split="audit")
+    segments = {name: entry["names"] for name, entry in definitions["segments"].items()}
+    groups = build_groups(
+        _without_lone_samples(samples, list(segments)), definitions["classes"], segments
+    )
+    kept = np.isin(samples["sample_id"], groups.sample_ids)
+    scores = score(
+        _long(samples, answers.champion, kept).assign(trial_id=version),
+        _long(samples, answers.float_model, kept),
+        groups,
+        pd.DataFrame(
+            [{"trial_id": version, "set_id": "", "strategy": "", "role": "evidence", "draw": 0}]
+        ).assign(status="done"),
+    )
+    cells = build_cells(scores, policy, policy.alpha)
+    counts = collect_counts(scores, cells, [version], "audit")
+    blocked = bool((cells.critical & ~cells.judged).any())
+    outcome = judge_candidate(counts, cells, version, policy, blocked)
+    result = _HOLDING[outcome.result] if cells.judged.any() else Holding.OPEN
+    intervals = simultaneous_intervals(counts.lost[0], counts.gained[0], cells.n, policy.alpha)
+    right = (clean == samples["label"].to_numpy()).mean()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "result": str(Holding.OPEN if result is Holding.FAILS and not labelled else result),
+        "champion": version,
+        "labelled": labelled,
+        "n": int(kept.sum()),
+        "float_accuracy": float(right) if labelled else None,
+        "policy_hash": policy.hash,
+        "cells": [
+            {
+                "level": cells.level[i],
+                "group": cells.group[i],
+                "shift": cells.shift[i],
+                "n": int(cells.n[i]),
+                "drop": float(counts.drop[0, i]),
+                "interval": [float(bound) for bound in intervals[i]],
+                "flips": int(counts.flips[0, i]),
+                "limit": float(cells.limit[i]),
+                "status": outcome.status[i],
+            }
+            for i in range(len(cells))
+        ],
+    }
+
+
+def _without_lone_samples(samples: pd.DataFrame, segments: list[str]) -> pd.DataFrame:
+    """Leave out samples that are alone in their class or segment: nothing can be said of them."""
+    while True:
+        lone = pd.Series(False, samples.index)
+        for column in ("label", *segments):
+            sizes = samples.groupby([column, "split"])[column].transform("size")
+            lone |= sizes == 1
+        if not lone.any():
+            return samples
+        samples = samples[~lone]
+
+
+def without_lone_samples(samples: pd.DataFrame, definitions: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the samples without those that are alone in their class or segment of a split."""
+    judged = samples["split"].isin(["selection", "audit"])
+    kept = _without_lone_samples(samples[judged], list(definitions["segments"]))
+    return samples[~judged | samples.index.isin(kept.index)]
+
+
+def worst_cell(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the judged cell that uses most of its limit, or None."""
+    judged = [cell for cell in content["cells"] if cell["status"] != "not_judged"]
+    return max(judged, key=lambda cell: cell["drop"] / cell["limit"], default=None)
+
+
+def _long(
+    samples: pd.DataFrame, answers: Mapping[str, np.ndarray], kept: np.ndarray
+) -> pd.DataFrame:
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "shift": shift,
+                    "sample_id": samples["sample_id"].to_numpy()[kept],
+                    "predicted": np.asarray(predicted)[kept],
+                }
+            )
+            for shift, predicted in answers.items()
+        ],
+        ignore_index=True,
+    )

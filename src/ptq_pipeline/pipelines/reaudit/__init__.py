@@ -1,0 +1,5 @@
+"""The champion, audited anew on production windows."""
+
+from ptq_pipeline.pipelines.reaudit.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]
