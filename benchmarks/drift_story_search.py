@@ -1,10 +1,11 @@
 """Which plausible drift does the float model survive, and a quantized champion not?
 
 Usage: ``python benchmarks/drift_story_search.py [--images 2000] [--model resnet20]``. It reads the
-embedded data only. A champion is calibrated on 256 held-out images through the camera of its home and
-is then shown the calm production window through another camera; so is the same method calibrated anew
-on 256 images of that camera. The table shows drops in points against the float model on the same
-images, of the average and of the worst class, and what the float model itself loses from home to there.
+embedded data only. A champion is calibrated on 256 held-out images through the camera of its home
+and is then shown the calm production window through another camera; so is the same method
+calibrated anew on 256 images of that camera. The table shows drops in points against the float
+model on the same images, of the average and of the worst class, and what the float model itself
+loses from home to there.
 """
 
 import argparse
@@ -32,7 +33,12 @@ CHAMPIONS = {
     "W4A8 minmax": {"weight_bits": 4},
     "W8A5 mse": {"activation_bits": 5, "activation_range": "mse"},
 }
-HOMES = {"gain 1": {}, "gain 0.6": {"gain": 0.6}, "gain 0.5": {"gain": 0.5}, "gain 0.4": {"gain": 0.4}}
+HOMES = {
+    "gain 1": {},
+    "gain 0.6": {"gain": 0.6},
+    "gain 0.5": {"gain": 0.5},
+    "gain 0.4": {"gain": 0.4},
+}
 
 
 def camera(gain: float = 1.0, gamma: float = 1.0, backdrop: float = 0.0) -> Callable:

@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ptq_pipeline.commands.calibration:calibration",
         "Show the images of a calibration set, compare two sets.",
     ),
+    "watch": ("ptq_pipeline.commands.watch:watch", "Act when production has drifted."),
+    "ladder": ("ptq_pipeline.commands.watch:ladder", "Audit recipes until one passes."),
     "methods": (
         "ptq_pipeline.commands.methods:methods",
         "List quantization methods with paper, bits and options.",

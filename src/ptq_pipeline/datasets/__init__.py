@@ -3,7 +3,11 @@
 from ptq_pipeline.datasets.arrays import ArrayDataset, ArrayFolderDataset
 from ptq_pipeline.datasets.baseline import BaselineDataset
 from ptq_pipeline.datasets.calibration_sets import CalibrationSetsDataset, ValidationCacheDataset
-from ptq_pipeline.datasets.directory import CandidateDirectory, DirectoryDataset
+from ptq_pipeline.datasets.directory import (
+    CandidateDirectory,
+    DirectoryDataset,
+    GrowingDirectory,
+)
 from ptq_pipeline.datasets.expectations import GreatExpectationsValidator
 from ptq_pipeline.datasets.float_model import FloatModelDataset
 from ptq_pipeline.datasets.image_sources import (
@@ -13,6 +17,11 @@ from ptq_pipeline.datasets.image_sources import (
     ImageWindowsDataset,
 )
 from ptq_pipeline.datasets.ledger import AuditLedgerDataset
+from ptq_pipeline.datasets.production import (
+    HistoryDataset,
+    ProductionArchiveDataset,
+    ProductionArrivalsDataset,
+)
 from ptq_pipeline.datasets.registry import ChampionDataset, RegistryDataset
 from ptq_pipeline.datasets.safetensors import SafetensorsDataset
 from ptq_pipeline.datasets.trial_store import TrialStoreDataset
@@ -28,11 +37,15 @@ __all__ = [
     "DirectoryDataset",
     "FloatModelDataset",
     "GreatExpectationsValidator",
+    "GrowingDirectory",
+    "HistoryDataset",
     "IdxImageDataset",
     "ImageFolderDataset",
     "ImageManifestDataset",
     "ImageWindowsDataset",
     "RegistryDataset",
+    "ProductionArchiveDataset",
+    "ProductionArrivalsDataset",
     "SafetensorsDataset",
     "TrialStoreDataset",
     "ValidationCacheDataset",

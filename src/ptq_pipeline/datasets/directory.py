@@ -9,7 +9,7 @@ from typing import Any
 from kedro.io import AbstractDataset
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import replacing_folder
+from ptq_pipeline.files import replacing, replacing_folder
 
 INDEX = "candidate.json"
 
@@ -64,6 +64,19 @@ class DirectoryDataset(AbstractDataset[Mapping[str, bytes], dict[str, Path]]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+class GrowingDirectory(DirectoryDataset):
+    """A folder that files are added to; each one appears complete."""
+
+    def save(self, data: Mapping[str, bytes]) -> None:
+        """Write these files; others stay."""
+        self._filepath.mkdir(parents=True, exist_ok=True)
+        for name, content in data.items():
+            if PurePosixPath(name).name != name:
+                raise InputError(f"file name '{name}' leaves the folder '{self._filepath}'")
+            with replacing(self._filepath / name) as scratch:
+                scratch.write_bytes(content)
 
 
 class CandidateDirectory(DirectoryDataset):

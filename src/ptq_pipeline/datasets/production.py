@@ -1,14 +1,18 @@
 """Production windows as they arrive, each decided about once."""
 
 import json
+from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from kedro.io import AbstractDataset
+
 from ptq_pipeline.datasets.image_sources import ImageWindowsDataset
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.files import replacing
+from ptq_pipeline.images import ImageSource
 from ptq_pipeline.monitoring.windows import Arrival
 
 CHECKPOINT_SCHEMA_VERSION = 1
@@ -85,3 +89,56 @@ def _digest(folder: Path) -> str:
         digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
         digest.update(sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+class ProductionArchiveDataset(ImageWindowsDataset):
+    """All windows below ``filepath`` by name, each read when it is called for."""
+
+    def load(self) -> dict[str, Callable[[], ImageSource]]:  # type: ignore[override]
+        """Return what reads each window."""
+        root = Path(self._filepath)
+        folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        return {folder.name: partial(self._window, folder) for folder in folders}
+
+
+class HistoryDataset(AbstractDataset[Mapping[str, Any], dict[str, Any]]):
+    """One JSON file that is an empty mapping before it is first written, and written atomically.
+
+    Args:
+        filepath: the file.
+    """
+
+    def __init__(self, filepath: str, metadata: Any = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> dict[str, Any]:
+        """Return the content; {} when there is none yet.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            content = json.loads(self._filepath.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"'{self._filepath}' is damaged ({error}); restore it from a backup, or delete it "
+                "to start anew: the champion keeps serving"
+            ) from error
+        if not isinstance(content, dict):
+            raise InputError(f"'{self._filepath}' holds no JSON object; restore it from a backup")
+        return content
+
+    def save(self, data: Mapping[str, Any]) -> None:
+        """Replace the file."""
+        text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        with replacing(self._filepath) as scratch:
+            scratch.write_text(f"{text}\n", encoding="utf-8")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}

@@ -1,7 +1,8 @@
 """Clip rate: drift that only a quantized model has.
 
-The ranges of a served model are frozen. An activation beyond them is cut to the nearest end, however
-far out it lies, so brighter images may cost a quantized model much and the float model nothing.
+The ranges of a served model are frozen. An activation beyond them is cut to the nearest end,
+however far out it lies, so brighter images may cost a quantized model much and the float model
+nothing.
 """
 
 from collections import defaultdict

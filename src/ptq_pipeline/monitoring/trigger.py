@@ -215,9 +215,7 @@ def _observe(
     if not fires or state.pending is not None or _cooling(state, rules, clock):
         return state
     content = {"windows": drifted, "champion": latest.champion}
-    event = Event(
-        canonical_hash(content)[:12], tuple(drifted), latest.champion, clock.isoformat()
-    )
+    event = Event(canonical_hash(content)[:12], tuple(drifted), latest.champion, clock.isoformat())
     return replace(state, armed=False, last_event=event, pending=event)
 
 

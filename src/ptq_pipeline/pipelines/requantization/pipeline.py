@@ -16,7 +16,7 @@ from ptq_pipeline.pipelines.requantization.nodes import (
 )
 
 NAME = "requantization"
-# What the audit and the requantization share.
+# What the audit and the requantization share, where a pipeline reads it.
 SHARED = (
     "group_definitions",
     "float_model",
@@ -24,71 +24,73 @@ SHARED = (
     "calibration_validation_cache",
     "trial_store",
     "champion_baseline",
-    "audit_ledger",
 )
+PRODUCTION = ("production_samples", "production_images", "production_sample_profiles")
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline."""
     gathered = Node(
         gather_samples,
-        [
-            *("samples", "images", "profiles", "group_definitions"),
-            *("production_samples", "production_images", "production_sample_profiles"),
-        ],
-        [
-            *(f"{NAME}.samples", f"{NAME}.images", f"{NAME}.profiles"),
-            *(f"{NAME}.audited.samples", f"{NAME}.production.samples"),
-        ],
+        ["old_samples", "old_images", "old_profiles", "group_definitions", *PRODUCTION],
+        ["samples", "images", "profiles", "audited_samples", "production_judged_samples"],
         name="gather_samples",
     )
     divided = Node(
         divide_predictions,
         [
-            *(f"{NAME}.predictions", f"{NAME}.float_predictions"),
-            *(f"{NAME}.audited.samples", f"{NAME}.production.samples", "params:reaudit"),
+            *("predictions", "float_predictions"),
+            *("audited_samples", "production_judged_samples", "params:reaudit"),
         ],
         [
-            *(f"{NAME}.audited.predictions", f"{NAME}.audited.float_predictions"),
-            *(f"{NAME}.production.predictions", f"{NAME}.production.float_predictions"),
+            *("audited_predictions", "audited_float_predictions"),
+            *("production_judged_predictions", "production_judged_float_predictions"),
         ],
         name="divide_predictions",
     )
     merged = Node(
         merge_scores,
-        [f"{NAME}.audited.scores", f"{NAME}.production.scores"],
-        f"{NAME}.scores",
+        ["audited_scores", "production_judged_scores"],
+        "scores",
         name="merge_scores",
     )
-    trials = {"trials": f"{NAME}.trials"}
-    return sum(
-        (
-            _mounted(calibration.create_pipeline(), NAME),
-            _mounted(quantization.create_pipeline(), NAME),
-            Pipeline([divided]),
-            _mounted(subgroup_scoring.create_pipeline(), f"{NAME}.audited", trials),
-            _mounted(subgroup_scoring.create_pipeline(), f"{NAME}.production", trials),
-            Pipeline([merged]),
-            _mounted(
-                worst_case_check.create_pipeline(),
-                NAME,
-                # The champion's answers are known on the images of the audit.
-                {
-                    "samples": f"{NAME}.audited.samples",
-                    "predictions": f"{NAME}.audited.predictions",
-                },
-            ),
-            _mounted(promotion.create_pipeline(), NAME),
-        ),
-        Pipeline([gathered]),
+    # The champion's answers are known on the images of the audit.
+    judged = _renamed(
+        worst_case_check.create_pipeline(),
+        {"samples": "audited_samples", "predictions": "audited_predictions"},
+    )
+    chain = (
+        Pipeline([gathered, divided, merged])
+        + calibration.create_pipeline()
+        + quantization.create_pipeline()
+        + _scored("audited")
+        + _scored("production_judged")
+        + judged
+        + promotion.create_pipeline()
+    )
+    inputs = chain.inputs()
+    shared = {name: name for name in (*SHARED, *PRODUCTION) if name in inputs}
+    shared |= {f"old_{name}": name for name in ("samples", "images", "profiles")}
+    return Pipeline(chain, namespace=NAME, inputs=shared, parameters=_parameters(chain))
+
+
+def _scored(images: str) -> Pipeline:
+    """Score the groups of the audit's images, or of production's."""
+    pipeline = subgroup_scoring.create_pipeline()
+    own = {name: f"{images}_{name}" for name in ("samples", "predictions", "float_predictions")}
+    return Pipeline(
+        pipeline,
+        namespace=images,
+        inputs=own | {name: name for name in ("trials", "group_definitions")},
+        outputs={"scores": f"{images}_scores"},
+        parameters=_parameters(pipeline),
     )
 
 
-def _mounted(
-    pipeline: Pipeline, namespace: str, renamed: dict[str, str] | None = None
-) -> Pipeline:
-    """Put a pipeline of the audit into a namespace; parameters and shared data stay its own."""
-    inputs = pipeline.inputs()
-    parameters = {name for name in inputs if name.startswith("params:")}
-    mapped = {name: name for name in SHARED if name in inputs} | dict(renamed or {})
-    return Pipeline(pipeline, namespace=namespace, inputs=mapped, parameters=parameters)
+def _renamed(pipeline: Pipeline, inputs: dict[str, str]) -> Pipeline:
+    return Pipeline(pipeline, inputs=inputs, parameters=_parameters(pipeline))
+
+
+def _parameters(pipeline: Pipeline) -> set[str]:
+    """Parameters keep their names: the requantization asks what the audit asks."""
+    return {name for name in pipeline.inputs() if name.startswith("params:")}

@@ -1,0 +1,107 @@
+"""`kedro ptq watch` and `kedro ptq ladder`: they start Kedro sessions, so that no node has to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ptq_pipeline.commands.exit_codes import ExitCode
+from ptq_pipeline.commands.project import opened
+from ptq_pipeline.commands.running import command, env_option, json_option, print_json
+from ptq_pipeline.errors import InputError
+
+_CODES = (
+    "Exits with 0 when there is nothing to do or a new version was promoted, 10 when "
+    "requantization is advised, 11 when the champion failed and no candidate passed."
+)
+
+
+@command("watch", epilog=f"{_CODES} Example, for cron: kedro ptq watch --once")
+@click.option("--once", is_flag=True, required=True, help="Look once and end; cron calls again.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; remember nothing.")
+@env_option
+@json_option
+def watch(once: bool, dry_run: bool, env: str | None, as_json: bool) -> int:
+    """Look at new production windows; re-audit and requantize when they have drifted.
+
+    The champion serves on until a candidate has passed the same gate, on old and new images. Two
+    calls at once do not both act: the second says so and ends with 0.
+    """
+    from ptq_pipeline.commands.watching import Watch
+
+    with opened(env) as project:
+        folder = project.root / Path(project.catalog["watch_state"]._describe()["filepath"]).parent
+        with _alone(folder / "watch.lock") as first:
+            if not first:
+                report = {"action": "nothing", "reason": "another watch is running", "exit_code": 0}
+            else:
+                report = Watch(project, env, dry_run).once()
+    if as_json:
+        print_json(report)
+    else:
+        _print(report)
+    return int(report["exit_code"])
+
+
+@command(
+    "ladder",
+    epilog="Exits with 0 when a recipe passes, 3 when none does, 4 when the last is inconclusive. "
+    "Example: kedro ptq ladder",
+)
+@env_option
+@json_option
+def ladder(env: str | None, as_json: bool) -> int:
+    """Audit the recipes of `ladder.recipes` in order until one passes.
+
+    Each is a whole audit of its own. A recipe that is INCONCLUSIVE ends it: more images or draws
+    would settle that, another recipe would not.
+    """
+    from ptq_pipeline.commands.watching import climb_audit
+
+    with opened(env) as project:
+        rungs = climb_audit(project, env)
+    last = rungs[-1]
+    codes = {"promote": ExitCode.DONE, "inconclusive": ExitCode.INCONCLUSIVE}
+    if as_json:
+        print_json([rung.to_json() for rung in rungs])
+    else:
+        for rung in rungs:
+            click.echo(f"{rung.decision:12s}  {rung.name}: {rung.headline}")
+    return codes.get(last.decision, ExitCode.REFUSED)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Hold a lock that ends with the process; yield whether it was free."""
+    from filelock import FileLock, Timeout
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=0)
+    except OSError as error:
+        raise InputError(f"'{path.parent}' cannot be written ({error}); free it") from error
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _print(report: dict[str, Any]) -> None:
+    for record in report.get("windows", ()):
+        drifted = "drifted" if record["drifted"] else "calm"
+        found = drifted if record["status"] == "accepted" else record["status"]
+        late = ", late" if record["late"] else ""
+        click.echo(f"window {record['window']}: {found}{late}  {record['reason']}".rstrip())
+    for warning in report.get("warnings", ()):
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{report['action']}: {report['reason']}")
+    for rung in report.get("ladder", ()):
+        click.echo(f"  {rung['decision']:12s}  {rung['name']}: {rung['headline']}")
+    click.echo(f"champion: {report.get('champion') or 'none yet'}")

@@ -1,0 +1,280 @@
+"""One look of the watch: monitoring, the trigger, a re-audit, and then perhaps a requantization."""
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptq_pipeline.commands.exit_codes import ExitCode
+from ptq_pipeline.commands.project import Mount
+from ptq_pipeline.errors import InputError, PtqPipelineError
+from ptq_pipeline.monitoring.ladder import LadderParameters, Rung, Step, climb
+from ptq_pipeline.monitoring.trigger import (
+    Action,
+    Advice,
+    Event,
+    Observation,
+    TriggerState,
+    advance,
+    conclude,
+)
+
+if TYPE_CHECKING:
+    from ptq_pipeline.registry import Record, Registry
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """Looks once.
+
+    Args:
+        project: the project, with its catalog and parameters.
+        env: its environment.
+        dry_run: say what would be done, and remember nothing of it.
+    """
+
+    def __init__(self, project: Mount, env: str | None, dry_run: bool = False) -> None:
+        from ptq_pipeline.pipelines.monitoring.parameters import MonitoringParameters
+
+        self.project = project
+        self.env = env
+        self.dry_run = dry_run
+        self.ladder = LadderParameters.model_validate(project.group("ladder"))
+        self.rules = MonitoringParameters.model_validate(project.group("monitoring")).trigger.rules
+        self.registry: Registry = project.load("registry")
+
+    def once(self) -> dict[str, Any]:
+        """Look at new windows, decide, act; return the report."""
+        known = len(self._windows())
+        # A champion that cannot be read is an error before anything else happens.
+        self.registry.champion()
+        self.run("monitoring")
+        windows = self._windows()
+        state, advice = advance(
+            self._state(), _observations(windows), self.rules, datetime.now(UTC)
+        )
+        if not self.dry_run:
+            self._keep(state)
+        report = {
+            "windows": windows[known:],
+            "warnings": list(advice.warnings),
+            "reason": advice.reason,
+            **self._act(state, advice),
+        }
+        champion = self.registry.champion()
+        return report | {"champion": champion.version if champion else None}
+
+    def run(self, pipeline: str, changes: Mapping[str, Any] | None = None) -> None:
+        """Run one pipeline in a session of its own."""
+        run_pipeline(self.project, self.env, pipeline, changes)
+
+    def _windows(self) -> list[dict[str, Any]]:
+        return list(self.project.load("window_history").get("windows", []))
+
+    def _state(self) -> TriggerState:
+        content = self.project.load("watch_state")
+        return TriggerState.from_json(content) if content else TriggerState()
+
+    def _keep(self, state: TriggerState) -> None:
+        self.project.catalog.save("watch_state", state.to_json())
+
+    def _act(self, state: TriggerState, advice: Advice) -> dict[str, Any]:
+        if advice.action is not Action.REAUDIT or advice.event is None:
+            return {"action": str(advice.action), "exit_code": int(ExitCode.DONE)}
+        event = advice.event
+        if self.registry.champion() is None:
+            reason = f"{advice.reason}; nothing serves yet, so there is nothing to re-audit"
+            return self._end(state, event, "nothing", reason, ExitCode.DONE)
+        if self.dry_run:
+            return {
+                "action": "reaudit",
+                "reason": f"{advice.reason}; would re-audit the champion",
+                "event": event.event,
+                "exit_code": int(ExitCode.REQUANTIZATION_ADVISED),
+            }
+        target = {
+            "event": event.event,
+            "windows": list(event.windows),
+            "audit_window": advice.audit_window,
+        }
+        self.run("reaudit", {"reaudit": target})
+        result = read_json(self.project, f"monitoring/reaudit_{event.event}.json")
+        return self._follow(state, event, result, target)
+
+    def _follow(
+        self, state: TriggerState, event: Event, result: dict[str, Any], target: dict[str, Any]
+    ) -> dict[str, Any]:
+        text = _describe(result)
+        if result["result"] == "HOLDS":
+            self._note(event, "champion holds", result)
+            return self._end(state, event, "recorded", text, ExitCode.DONE)
+        if not result["labelled"]:
+            self._note(event, "requantization advised", result)
+            reason = f"{text}; without labels no candidate can be promoted: label the window"
+            return self._end(state, event, "advised", reason, ExitCode.REQUANTIZATION_ADVISED)
+        rungs = climb(
+            self.ladder, lambda step: self._requantize(step, target), stop_at=("promote",)
+        )
+        evidence = result | {"ladder": [rung.to_json() for rung in rungs]}
+        waiting = add_to_dvc(self.project, event.event)
+        found = {"ladder": evidence["ladder"], "dvc_files": waiting}
+        if rungs[-1].decision == "promote":
+            record = self._promote(event)
+            reason = f"{text}; '{rungs[-1].name}' passed on old and new images: {record.champion}"
+            return found | self._end(state, event, "promoted", reason, ExitCode.DONE)
+        failed = result["result"] == "FAILS"
+        serve = self.ladder.fallback if failed else "champion"
+        self._note(event, "retraining needed", evidence, serve=serve)
+        reason = f"{text}; no recipe passed: retraining needed, the {serve} serves"
+        return found | self._end(
+            state, event, "retraining needed", reason, ExitCode.NO_CANDIDATE_PASSED
+        )
+
+    def _requantize(self, step: Step, target: Mapping[str, Any]) -> Rung:
+        log.info("requantization, recipe '%s'", step.name)
+        changes = {"reaudit": dict(target), **step.changes()}
+        return attempt(self.project, self.env, "requantization", step, changes, "requantization")
+
+    def _promote(self, event: Event) -> "Record":
+        from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
+        from ptq_pipeline.provenance import describe_machine
+        from ptq_pipeline.registry import Decision, ReleaseTerms, release
+
+        configured = ReleaseParameters.model_validate(self.project.group("release"))
+        decision = Decision.from_json(read_json(self.project, "requantization/decision.json"))
+        paths = self.project.load("requantization.candidate_model")
+        terms = ReleaseTerms(
+            environments=configured.allowed_environments,
+            acknowledged=configured.acknowledged,
+            by=self.ladder.by,
+            trigger=f"drift:{event.event}",
+            machine=describe_machine(self.project.root),
+        )
+        files = {n: path.read_bytes() for n, path in paths.items() if n != "candidate.json"}
+        return release(self.registry, decision, files, terms)
+
+    def _note(self, event: Event, outcome: str, result: Mapping[str, Any], **more: Any) -> None:
+        from ptq_pipeline.registry import note
+
+        kept = {key: value for key, value in result.items() if key != "cells"}
+        content = {"outcome": outcome, **more, "trigger": f"drift:{event.event}", "evidence": kept}
+        note(self.registry, content, datetime.now(UTC))
+
+    def _end(
+        self, state: TriggerState, event: Event, action: str, reason: str, code: ExitCode
+    ) -> dict[str, Any]:
+        if not self.dry_run:
+            self._keep(conclude(state, event, {"action": action, "reason": reason}))
+        return {
+            "action": action,
+            "reason": reason,
+            "event": event.event,
+            "exit_code": int(code),
+        }
+
+
+def climb_audit(project: Mount, env: str | None) -> list[Rung]:
+    """Audit the recipes of the ladder in order until one is not refused."""
+    ladder = LadderParameters.model_validate(project.group("ladder"))
+
+    def audit(step: Step) -> Rung:
+        log.info("audit, recipe '%s'", step.name)
+        return attempt(project, env, "__default__", step, step.changes(), "")
+
+    return climb(ladder, audit, stop_at=("promote", "inconclusive"))
+
+
+def attempt(
+    project: Mount,
+    env: str | None,
+    pipeline: str,
+    step: Step,
+    changes: Mapping[str, Any],
+    folder: str,
+) -> Rung:
+    """Run one recipe and read what was decided; a recipe that cannot be tried is a refusal."""
+    try:
+        run_pipeline(project, env, pipeline, changes)
+    except PtqPipelineError as error:
+        log.warning("recipe '%s' could not be tried: %s", step.name, error)
+        return Rung(step.name, "error", str(error))
+    decision = read_json(project, f"{folder}/decision.json")
+    verdict = read_json(project, f"{folder}/verdict.json")
+    return Rung(step.name, decision["decision"], verdict["headline"], decision["decision_hash"])
+
+
+def run_pipeline(
+    project: Mount, env: str | None, pipeline: str, changes: Mapping[str, Any] | None = None
+) -> None:
+    """Run a pipeline in a Kedro session of its own, with changed parameters."""
+    from kedro.framework.session import KedroServiceSession
+    from kedro.io import DatasetError
+
+    with KedroServiceSession.create(project_path=project.root, env=env) as session:
+        try:
+            session.run(pipeline_names=[pipeline], runtime_params=dict(changes or {}))
+        except DatasetError as error:
+            if isinstance(error.__cause__, PtqPipelineError):
+                raise error.__cause__ from None
+            raise InputError(f"{pipeline}: {error}") from error
+
+
+def read_json(project: Mount, name: str) -> dict[str, Any]:
+    """Read a report of the last run, below ``08_reporting`` of the environment."""
+    import json
+
+    folder = Path(project.catalog["verdict"]._describe()["filepath"]).parent
+    path = project.root / folder / name
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{path}' is missing or damaged ({error})") from error
+
+
+def add_to_dvc(project: Mount, event: str) -> list[str]:
+    """Put an event's calibration sets under DVC; committing the ``.dvc`` file is for people."""
+    import subprocess
+    import sys
+
+    sets = Path(project.catalog["calibration_sets"]._describe()["filepath"]).parent
+    folder = sets / "requantization" / event / "calibration_sets"
+    if not (project.root / ".dvc").is_dir() or not (project.root / folder).is_dir():
+        log.warning("no DVC here: '%s' is kept as it is", folder)
+        return []
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "add", "--quiet", str(folder)],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        log.warning("dvc add '%s' failed: %s", folder, done.stderr.strip().splitlines()[-1:])
+        return []
+    return [f"{folder}.dvc"]
+
+
+def _observations(windows: list[dict[str, Any]]) -> list[Observation]:
+    # A late window says nothing about now.
+    return [
+        Observation(each["window"], each["n"], each["drifted"], each.get("champion"))
+        for each in windows
+        if each["status"] == "accepted" and not each["late"]
+    ]
+
+
+def _describe(result: Mapping[str, Any]) -> str:
+    from ptq_pipeline.monitoring.reaudit import worst_cell
+
+    what = {"HOLDS": "still holds", "FAILS": "fails", "OPEN": "was not shown to hold"}
+    text = f"{result['champion']} {what[result['result']]} on {result['n']} production images"
+    worst = worst_cell(result)
+    if worst is None:
+        return f"{text}, no group of which is large enough to be judged"
+    kind = "loses" if result["labelled"] else "answers differently by"
+    return (
+        f"{text}; worst is {worst['group']}, which {kind} {100 * worst['drop']:.1f} points "
+        f"(limit {100 * worst['limit']:.1f})"
+    )
