@@ -1,9 +1,9 @@
-"""The life of a model in ten minutes: calm, drift, re-audit, requantization, rollback.
+"""The life of a model: calm, drift, re-audit, requantization, rollback.
 
-Usage: ``python scripts/drift_story.py FOLDER``. It builds a small Kedro project in FOLDER (which must
-not exist) from the embedded data, and plays the story of docs/watch.md with the commands that anyone
-would use. The shop photographed under dim light when its model was quantized; then it gets brighter
-lamps. ``benchmarks/drift_story_search.py`` found that pair.
+Usage: ``python scripts/drift_story.py FOLDER``. It builds a small Kedro project in FOLDER (which
+must not exist) from the embedded data, and plays the story of docs/watch.md with the commands that
+anyone would use. The shop photographed under dim light when its model was quantized; then it gets
+brighter lamps. ``benchmarks/drift_story_search.py`` found that pair.
 """
 
 import argparse
@@ -78,6 +78,7 @@ class Story:
         root = self.root
         (root / "src").mkdir(parents=True)
         shutil.copytree(CHECKOUT / "conf/base", root / "conf/base")
+        shutil.copy(CHECKOUT / "conf/logging.yml", root / "conf")
         (root / "conf/local").mkdir()
         (root / "pyproject.toml").write_text(
             '[tool.kedro]\npackage_name = "ptq_pipeline"\nproject_name = "story"\n'
@@ -190,8 +191,7 @@ class Story:
             [sys.executable, "-m", "kedro", *arguments],
             cwd=self.root,
             env={**os.environ, "DO_NOT_TRACK": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             check=False,
         )

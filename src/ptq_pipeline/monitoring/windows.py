@@ -203,6 +203,17 @@ def split_window(window: Window, shares: Mapping[str, float], seed: int) -> pd.S
     return splits.mask(judged & units.duplicated(), None)
 
 
+def _torn(table: pd.DataFrame) -> pd.Series:
+    """Images of a burst that goes on in another window, in another split or judged already."""
+    known = table["cluster"].notna() & table["split"].notna()
+    rows = table[known]
+    elsewhere = rows["split"] != rows.groupby("cluster")["split"].transform("first")
+    judged = rows["split"].isin([SPLIT_PREFIX + "selection", SPLIT_PREFIX + "audit"])
+    return (elsewhere | (judged & rows["cluster"].duplicated())).reindex(
+        table.index, fill_value=False
+    )
+
+
 def _place(text: str) -> float:
     return int.from_bytes(sha256(text.encode()).digest()[:8], "big") / 2**64
 
@@ -229,10 +240,8 @@ def divide_windows(
         tables.append(window.table.assign(window=window.name, split=splits))
         images.append(window.images)
     table = pd.concat(tables, ignore_index=True)
-    kept = (table["split"].notna() & ~table["content_hash"].duplicated()).to_numpy()
+    kept = table["split"].notna() & ~table["content_hash"].duplicated()
     if "cluster" in table:
-        # A burst that goes on in the next window stays out of it.
-        known = table["cluster"].notna()
-        first = table[known].groupby("cluster")["split"].transform("first")
-        kept[np.flatnonzero(known)] &= (first == table.loc[known, "split"]).to_numpy()
+        kept &= ~_torn(table)
+    kept = kept.to_numpy()
     return table[kept].reset_index(drop=True), np.concatenate(images)[kept]

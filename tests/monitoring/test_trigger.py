@@ -1,0 +1,108 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.monitoring.trigger import (
+    Action,
+    Observation,
+    TriggerRules,
+    TriggerState,
+    advance,
+    conclude,
+)
+
+NOW = datetime(2027, 1, 1, tzinfo=UTC)
+RULES = TriggerRules(windows=3, drifted=2, minimum_samples=100, rearm_after=2, cooldown_hours=24)
+
+
+def windows(text, champion="v1", samples=500):
+    """`d` is a drifted window, `c` a calm one."""
+    return [
+        Observation(f"w{number:02d}", samples, letter == "d", champion)
+        for number, letter in enumerate(text)
+    ]
+
+
+def play(text, rules=RULES, hours=48):
+    """Let windows arrive one by one; return the number of those at which an event fired."""
+    state, fired = TriggerState(), []
+    for number in range(1, len(text) + 1):
+        now = NOW + timedelta(hours=hours * number)
+        state, advice = advance(state, windows(text[:number]), rules, now)
+        if advice.action is Action.REAUDIT:
+            fired.append(number)
+            state = conclude(state, advice.event, {"action": "recorded"})
+    return fired
+
+
+@pytest.mark.parametrize(
+    ("text", "fired"),
+    [
+        ("ccccc", []),
+        ("ccdcc", []),
+        ("cdccd", []),
+        ("cdd", [3]),
+        ("dcd", [3]),
+        ("dddddddd", [2]),
+        ("ddcdcdcdd", [2]),
+        ("ddccdd", [2, 6]),
+    ],
+)
+def test_k_of_n_fires_once_and_only_calm_windows_arm_it_again(text, fired):
+    assert play(text) == fired
+
+
+def test_no_second_event_within_the_cooldown():
+    assert play("ddccdd", hours=1) == [2]
+
+
+def test_another_champion_is_watched_at_once():
+    state, advice = advance(TriggerState(), windows("dd"), RULES, NOW)
+    state = conclude(state, advice.event, {})
+    seen = [*windows("dd"), *(Observation(f"x{n}", 500, True, "v2") for n in range(2))]
+    _, advice = advance(state, seen, RULES, NOW + timedelta(hours=48))
+    assert advice.action is Action.REAUDIT
+    assert advice.event.windows == ("x0", "x1")
+
+
+def test_small_windows_count_for_nothing():
+    assert advance(TriggerState(), windows("ddd", samples=99), RULES, NOW)[1].action == "nothing"
+
+
+def test_a_killed_call_is_made_up_for():
+    state, first = advance(TriggerState(), windows("dd"), RULES, NOW)
+    state = TriggerState.from_json(state.to_json())
+    _, second = advance(state, windows("dd"), RULES, NOW + timedelta(minutes=5))
+    assert second.action is Action.REAUDIT
+    assert second.event == first.event
+
+
+def test_a_later_window_is_waited_for_and_preferred():
+    rules = TriggerRules(windows=2, drifted=2, minimum_samples=1, later_window=True)
+    state, advice = advance(TriggerState(), windows("dd"), rules, NOW)
+    assert advice.action is Action.WAIT
+    _, advice = advance(state, windows("ddc"), rules, NOW)
+    assert advice.action is Action.REAUDIT
+    assert advice.audit_window == "w02"
+
+
+def test_without_waiting_the_windows_of_the_event_are_divided():
+    _, advice = advance(TriggerState(), windows("dd"), RULES, NOW)
+    assert advice.audit_window is None
+
+
+def test_a_clock_that_goes_backwards_is_reported_and_skips_no_cooldown():
+    state, advice = advance(TriggerState(), windows("dd"), RULES, NOW)
+    state = conclude(state, advice.event, {})
+    earlier = NOW - timedelta(days=365)
+    state, advice = advance(state, windows("ddccdd"), RULES, earlier)
+    assert "the clock went backwards" in advice.warnings[0]
+    assert advice.action is Action.NOTHING
+    assert state.latest == NOW.isoformat()
+
+
+@pytest.mark.parametrize("content", [{}, {"schema_version": 9}, {"schema_version": 1, "x": 2}])
+def test_a_damaged_state_is_an_error_with_a_way_out(content):
+    with pytest.raises(InputError, match="move the file away"):
+        TriggerState.from_json(content)

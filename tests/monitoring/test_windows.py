@@ -1,0 +1,200 @@
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ptq_pipeline.datasets import ProductionArrivalsDataset
+from ptq_pipeline.images import content_hashes
+from ptq_pipeline.monitoring.windows import (
+    AcceptanceRules,
+    Status,
+    Window,
+    accept,
+    divide_windows,
+    split_window,
+)
+from ptq_pipeline.pipelines.monitoring.nodes import encode_window
+
+CLASSES = ("boot", "bag", "shirt")
+SHARES = {"pool": 0.4, "reference": 0.2, "selection": 0.1, "audit": 0.3}
+
+
+def noise(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 8, 8), np.uint8)
+
+
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(header + array.tobytes()))
+
+
+def deliver(root, name, images, labels=None):
+    write_idx(root / name / "images-idx3-ubyte.gz", images)
+    if labels is not None:
+        write_idx(root / name / "labels-idx1-ubyte.gz", np.asarray(labels, np.uint8))
+
+
+@pytest.fixture
+def arrivals(tmp_path):
+    return ProductionArrivalsDataset(
+        str(tmp_path / "production"), str(tmp_path / "checkpoint.json"), [1, 8, 8]
+    )
+
+
+def decide(arrival, audited=(), earlier=(), definitions=None):
+    return accept(
+        arrival,
+        (1, 8, 8),
+        lambda table: encode_window(table, CLASSES, definitions or {"segments": {}}),
+        set(audited),
+        dict(earlier),
+        AcceptanceRules(),
+    )
+
+
+def test_a_window_is_new_until_it_is_confirmed_and_again_when_its_files_change(tmp_path, arrivals):
+    root = tmp_path / "production"
+    assert arrivals.load() == []
+    deliver(root, "w1", noise(20))
+    assert [each.name for each in arrivals.load()] == ["w1"]
+    assert [each.name for each in arrivals.load()] == ["w1"]
+    arrivals.confirm()
+    assert arrivals.load() == []
+    deliver(root, "w1", noise(21))
+    (again,) = arrivals.load()
+    assert again.changed
+
+
+def test_a_window_behind_is_late(tmp_path, arrivals):
+    deliver(tmp_path / "production", "2027-02", noise(20))
+    arrivals.load()
+    arrivals.confirm()
+    deliver(tmp_path / "production", "2027-01", noise(20, 1))
+    (late,) = arrivals.load()
+    assert late.late
+
+
+def test_a_labelled_window_is_accepted(tmp_path, arrivals):
+    deliver(tmp_path / "production", "w", noise(20), [0, 1] * 10)
+    decided = decide(arrivals.load()[0])
+    assert decided.status is Status.ACCEPTED
+    assert decided.window.labelled
+    assert decided.window.images.shape == (20, 1, 8, 8)
+
+
+def test_labels_are_optional(tmp_path, arrivals):
+    deliver(tmp_path / "production", "w", noise(20))
+    assert not decide(arrivals.load()[0]).window.labelled
+
+
+def test_labels_outside_the_classes_are_named(tmp_path, arrivals):
+    deliver(tmp_path / "production", "w", noise(20), [7] * 20)
+    decided = decide(arrivals.load()[0])
+    assert decided.status is Status.REJECTED
+    assert "label '7'" in decided.reason
+
+
+def test_an_unknown_schema_is_rejected(tmp_path, arrivals):
+    folder = tmp_path / "production/w"
+    folder.mkdir(parents=True)
+    pd.DataFrame({"file": ["a.png"], "label": [0]}).to_csv(folder / "manifest.csv")
+    decided = decide(arrivals.load()[0])
+    assert decided.status is Status.REJECTED
+    assert "no column 'path'" in decided.reason
+
+
+def test_images_of_another_size_are_rejected(tmp_path, arrivals):
+    deliver(tmp_path / "production", "w", np.zeros((5, 9, 9), np.uint8))
+    assert "(1, 9, 9)" in decide(arrivals.load()[0]).reason
+
+
+def test_unreadable_images_are_counted_and_named(tmp_path, arrivals):
+    folder = tmp_path / "production/w/boot"
+    folder.mkdir(parents=True)
+    for number, image in enumerate(noise(10)):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    path = folder / "3.png"
+    path.write_bytes(path.read_bytes()[:40])
+    decided = decide(arrivals.load()[0])
+    assert decided.status is Status.REJECTED
+    assert "3.png" in decided.reason
+
+
+def test_a_missing_segment_column_is_named(tmp_path, arrivals):
+    deliver(tmp_path / "production", "w", noise(20), [0] * 20)
+    definitions = {"segments": {"shop": {"names": ["north"]}}}
+    assert "'shop'" in decide(arrivals.load()[0], definitions=definitions).reason
+
+
+def test_a_repeated_window_is_found_whatever_its_name_and_order(tmp_path, arrivals):
+    deliver(tmp_path / "production", "a", noise(20))
+    deliver(tmp_path / "production", "b", noise(20)[::-1])
+    first, second = arrivals.load()
+    content = decide(first).window.content
+    decided = decide(second, earlier={content: "a"})
+    assert decided.status is Status.REPEATED
+    assert "'a'" in decided.reason
+
+
+def test_copies_and_dead_images_are_left_out_or_reject_the_window(tmp_path, arrivals):
+    images = noise(200)
+    images[0] = images[1]
+    images[2] = 7
+    deliver(tmp_path / "production", "few", images)
+    deliver(tmp_path / "production", "many", np.zeros((20, 8, 8), np.uint8))
+    few, many = (decide(each) for each in arrivals.load())
+    assert few.reason == "2 images left out"
+    assert len(few.window.images) == 198
+    assert many.status is Status.REJECTED
+    assert "hold one value only" in many.reason
+
+
+def test_images_of_the_audit_are_no_production(tmp_path, arrivals):
+    images = noise(20)
+    deliver(tmp_path / "production", "w", images)
+    decided = decide(arrivals.load()[0], audited=content_hashes(images[:, None]))
+    assert decided.status is Status.REJECTED
+    assert "of the audit" in decided.reason
+
+
+def window(name, count, seed, **columns):
+    images = noise(count, seed)[:, None]
+    table = pd.DataFrame({"content_hash": content_hashes(images), "label": 0, **columns})
+    return Window(name, images, table, name)
+
+
+def test_an_image_is_in_the_same_split_whatever_it_arrives_with():
+    whole = window("a", 400, 0)
+    half = Window("b", whole.images[200:], whole.table[200:].reset_index(drop=True), "b")
+    splits = split_window(whole, SHARES, 1)
+    assert splits[200:].tolist() == split_window(half, SHARES, 1).tolist()
+    shares = splits.value_counts(normalize=True)
+    assert shares["production_pool"] == pytest.approx(0.4, abs=0.08)
+    assert set(shares.index) == {f"production_{name}" for name in SHARES}
+
+
+def test_clusters_stay_together_and_judge_once():
+    bursts = window("a", 300, 0, cluster=[f"c{number // 3}" for number in range(300)])
+    table, images = divide_windows([bursts], None, SHARES, 1)
+    assert (table.groupby("cluster")["split"].nunique() == 1).all()
+    judged = table[table["split"].isin(["production_audit", "production_selection"])]
+    assert not judged["cluster"].duplicated().any()
+    assert content_hashes(images) == table["content_hash"].tolist()
+
+
+def test_a_later_window_is_audited_as_a_whole():
+    first, later = window("a", 200, 0), window("b", 100, 1)
+    table, _ = divide_windows([first], later, SHARES, 1)
+    by_window = table.groupby("window")["split"].unique()
+    assert by_window["b"].tolist() == ["production_audit"]
+    assert "production_audit" not in by_window["a"]
+
+
+def test_no_content_stands_in_two_splits():
+    first = window("a", 200, 0)
+    later = Window("b", first.images[:50], first.table[:50], "b")
+    table, _ = divide_windows([first], later, SHARES, 1)
+    assert not table["content_hash"].duplicated().any()
