@@ -17,6 +17,7 @@ from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.pipelines.reaudit.parameters import ReauditParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.registry import Registry
+from ptq_pipeline.reliability import Ledger, audit_hash
 
 log = logging.getLogger(__name__)
 
@@ -103,9 +104,12 @@ def audit_champion(
     definitions: Mapping[str, Any],
     policy: WorstCaseCheckParameters,
     stress: StressParameters,
+    ledger: Ledger,
     parameters: ReauditParameters,
 ) -> dict[str, Any]:
     """Judge the champion on the production audit images, with its own files.
+
+    That these images are asked is entered in the audit ledger.
 
     Raises:
         InputError: nothing serves yet, no image is left to audit, or a shift is unknown.
@@ -119,6 +123,12 @@ def audit_champion(
     if audit.empty:
         raise InputError("reaudit: no image of the windows is left to audit; raise 'shares.audit'")
     pixels = np.asarray(images)[audit["sample_id"].to_numpy()]
+    question = {
+        "champion": champion.record_hash,
+        "policy": policy.hash,
+        "shifts": list(parameters.shifts),
+    }
+    ledger.enter(audit_hash(audit["content_hash"]), "reaudit", question)
     shifted = _under_shifts(pixels, audit, stress, parameters.shifts)
     result = reaudit(
         audit,

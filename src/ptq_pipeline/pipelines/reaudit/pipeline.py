@@ -34,6 +34,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "group_definitions",
                     "params:worst_case_check",
                     "params:stress",
+                    "audit_ledger",
                     "params:reaudit",
                 ],
                 "reaudit_result",

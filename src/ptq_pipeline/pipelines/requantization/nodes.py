@@ -9,6 +9,8 @@ import pandas as pd
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.monitoring.windows import SPLIT_PREFIX
 from ptq_pipeline.pipelines.reaudit.parameters import ReauditParameters
+from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
+from ptq_pipeline.reliability import Ledger, audit_hash
 
 JUDGED = ("selection", "audit")
 # Under this name the window's images appear beside the shifts of the audit.
@@ -93,11 +95,22 @@ def divide_predictions(
     )
 
 
-def merge_scores(audited: pd.DataFrame, production: pd.DataFrame) -> pd.DataFrame:
+def merge_scores(
+    audited: pd.DataFrame,
+    production: pd.DataFrame,
+    production_samples: pd.DataFrame,
+    trials: pd.DataFrame,
+    ledger: Ledger,
+    policy: WorstCaseCheckParameters,
+) -> pd.DataFrame:
     """Return one table of scores: production is a shift of its own beside those of the audit.
 
-    So one candidate is chosen and judged on both, by the rules and limits of the audit.
+    So one candidate is chosen and judged on both, by the rules and limits of the audit. That the
+    production audit images are asked is entered in the ledger; the check enters the others.
     """
+    audit = production_samples[production_samples["split"] == "audit"].sort_values("sample_id")
+    question = {"trials": sorted(trials["trial_id"]), "policy": policy.hash}
+    ledger.enter(audit_hash(audit["content_hash"]), "recipe", question)
     shift = production["shift"].astype(str)
     named = shift.where(shift != "clean", PRODUCTION).where(
         shift == "clean", PRODUCTION + ":" + shift

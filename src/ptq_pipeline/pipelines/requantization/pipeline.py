@@ -24,6 +24,7 @@ SHARED = (
     "calibration_validation_cache",
     "trial_store",
     "champion_baseline",
+    "audit_ledger",
 )
 PRODUCTION = ("production_samples", "production_images", "production_sample_profiles")
 
@@ -50,14 +51,17 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     )
     merged = Node(
         merge_scores,
-        ["audited_scores", "production_judged_scores"],
+        [
+            *("audited_scores", "production_judged_scores"),
+            *("production_judged_samples", "trials", "audit_ledger", "params:worst_case_check"),
+        ],
         "scores",
         name="merge_scores",
     )
     # The champion's answers are known on the images of the audit.
     judged = _renamed(
         worst_case_check.create_pipeline(),
-        {"samples": "audited_samples", "predictions": "audited_predictions"},
+        {name: f"audited_{name}" for name in ("samples", "predictions", "float_predictions")},
     )
     chain = (
         Pipeline([gathered, divided, merged])
