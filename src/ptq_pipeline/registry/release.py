@@ -17,11 +17,9 @@ from ptq_pipeline.registry.errors import (
     VerificationError,
 )
 from ptq_pipeline.registry.records import Kind, Record
-from ptq_pipeline.registry.store import Registry
+from ptq_pipeline.registry.store import DECISION_FILE, RECORD_FILE, Registry
+from ptq_pipeline.registry.verification import check_version
 from ptq_pipeline.registry.waivers import Waiver, uncovered
-
-DECISION_FILE = "decision.json"
-RECORD_FILE = "record.json"
 
 
 @dataclass(frozen=True)
@@ -117,8 +115,6 @@ def rollback(
         RegistryError: there is no such version, it serves already, or there is none before it.
         VerificationError: its files do not hold.
     """
-    from ptq_pipeline.registry.verification import check_version
-
     with registry.locked() as records:
         promotions = registry.promotions(records)
         served = [record.champion for record in records if record.champion is not None]

@@ -20,6 +20,8 @@ from ptq_pipeline.registry.waivers import Waiver
 from ptq_pipeline.reliability.baseline import Baseline
 
 POINTER_SCHEMA_VERSION = 1
+DECISION_FILE = "decision.json"
+RECORD_FILE = "record.json"
 LOCK_SECONDS = 10.0
 
 

@@ -8,8 +8,7 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.registry.decisions import Decision
 from ptq_pipeline.registry.errors import RegistryError, VerificationError
 from ptq_pipeline.registry.records import Record
-from ptq_pipeline.registry.release import DECISION_FILE, RECORD_FILE
-from ptq_pipeline.registry.store import Registry
+from ptq_pipeline.registry.store import DECISION_FILE, RECORD_FILE, Registry
 
 
 def verify(registry: Registry, version: str | None = None) -> list[str]:
