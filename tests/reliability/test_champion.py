@@ -156,13 +156,18 @@ def test_shifts_that_the_champion_never_saw_are_listed_not_judged(
     assert none.reasons[0].rule == "champion.not_comparable"
 
 
-def test_clusters_leave_their_groups_open(
+def test_clusters_are_respected(
     audit: pd.DataFrame, groups: Groups, champion: Baseline, policy: Policy
 ) -> None:
-    found = compare_with_champion(
-        champion, baseline(audit, 10), groups, policy, frozenset({("class", "bag")})
-    )
-    assert found.result == "INCONCLUSIVE"
+    """Twenty lost answers of one burst are one event: that shows less than twenty single ones."""
+    pairs = audit.assign(cluster=audit["sample_id"] // 2)
+    same = compare_with_champion(champion, baseline(audit, 10), groups, policy, pairs)
+    assert same.result == "PASS"
+    bursts = audit.assign(cluster=audit["sample_id"] // 100)
+    few = compare_with_champion(champion, baseline(audit, 10), groups, policy, bursts)
+    assert few.result == "INCONCLUSIVE", "ten clusters show nothing"
+    worse = compare_with_champion(champion, baseline(audit, 300), groups, policy, pairs)
+    assert worse.result == "FAIL"
 
 
 def test_a_baseline_survives_its_file_byte_for_byte(champion: Baseline) -> None:

@@ -8,7 +8,7 @@ level that holds for all cells together.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,9 +18,10 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.reliability.baseline import Baseline, audit_hash
 from ptq_pipeline.reliability.candidate import find_candidate
 from ptq_pipeline.reliability.cells import build_cells, collect_counts
+from ptq_pipeline.reliability.clusters import ClusteredAudit
 from ptq_pipeline.reliability.groups import Groups
 from ptq_pipeline.reliability.outcomes import score
-from ptq_pipeline.reliability.policy import GroupKey, Policy
+from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Reason
 from ptq_pipeline.reliability.wording import cell_name, plural, points
 
@@ -112,7 +113,7 @@ def compare_with_champion(
     candidate: Baseline,
     groups: Groups,
     policy: Policy,
-    clustered: Collection[GroupKey] = (),
+    samples: pd.DataFrame | None = None,
 ) -> Comparison:
     """Compare two models on the same audit images.
 
@@ -121,7 +122,8 @@ def compare_with_champion(
         candidate: What would serve.
         groups: Groups of the audit images, in the order of the answers.
         policy: Tolerance and errors.
-        clustered: Groups that hold several samples of one cluster.
+        samples: The audit samples, for tests that respect their clusters; None where every sample
+            stands alone.
 
     Returns:
         The comparison; a shift that the champion has not answered is listed, not judged.
@@ -147,7 +149,7 @@ def compare_with_champion(
     if not shared:
         text = f"Version {champion.version} was audited under none of the shifts of this audit."
         return _open(champion, Reason("champion.not_comparable", "candidate", text), missing)
-    return _judge(champion, candidate, groups, policy, shared, missing, clustered)
+    return _judge(champion, candidate, groups, policy, shared, missing, samples)
 
 
 def _open(champion: Baseline, reason: Reason, missing: tuple[str, ...] = ()) -> Comparison:
@@ -161,7 +163,7 @@ def _judge(
     policy: Policy,
     shifts: list[str],
     missing: tuple[str, ...],
-    clustered: Collection[GroupKey],
+    samples: pd.DataFrame | None,
 ) -> Comparison:
     tolerance = policy.champion_tolerance or policy.limits
     policy = policy.model_copy(update={"limits": tolerance, "critical": ()})
@@ -172,8 +174,12 @@ def _judge(
     before = _table(champion, groups, shifts)
     after = _table(candidate, groups, shifts).assign(trial_id=trial)
     scores = score(after, before, groups, trials)
-    cells = build_cells(scores, policy, policy.alpha, clustered)
+    clusters = None if samples is None else ClusteredAudit(samples, groups, after, before)
+    sizes = {} if clusters is None else clusters.sizes
+    cells = build_cells(scores, policy, policy.alpha, sizes, sizes)
     audit = collect_counts(scores, cells, [trial], "audit")
+    if clusters is not None:
+        audit = replace(audit, clusters=clusters.outcomes(cells, [trial]))
     # There is one candidate, so the choice among trials is none.
     found = find_candidate(audit, audit, cells, policy, blocked=False)
     if found is None:

@@ -104,8 +104,7 @@ def compare(
         verdict["candidate"]["cells"],
     )
     groups = _all_groups(audit, group_definitions)
-    clustered = clustered_groups(audit, groups)
-    comparison = compare_with_champion(champion, candidate, groups, policy, clustered)
+    comparison = compare_with_champion(champion, candidate, groups, policy, audit)
     return comparison.to_json(), candidate.to_json()
 
 
