@@ -39,6 +39,7 @@ def test_every_field_of_the_contract_is_there_and_the_seal_covers_the_rest() -> 
         "verdict",
         "comparison",
         "comparison_hash",
+        "execution",
         "obligations",
         "reasons",
         "candidate",
@@ -88,6 +89,11 @@ def test_promotion_needs_the_verdict_and_the_comparison(
         "champion.shown_bad",
     ]
     assert Decision.from_json(json.loads(json.dumps(decision.to_json()))) == decision
+    failed = Decision.from_verdict(
+        VERDICT, FILES, "base", execution={"result": "FAIL", "reasons": [{"rule": "x"}]}
+    )
+    assert failed.outcome == "refuse" and failed.reasons[-1] == {"rule": "x"}
+    assert Decision.from_json(failed.to_json()) == failed
     with pytest.raises(InputError, match="comparison's result is 'maybe'"):
         Decision.from_verdict(VERDICT, FILES, "base", comparison={**COMPARISON, "result": "maybe"})
 

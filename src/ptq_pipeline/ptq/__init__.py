@@ -29,6 +29,7 @@ from ptq_pipeline.ptq.methods import (
 from ptq_pipeline.ptq.parameters import (
     ActivationParameters,
     LayerParameters,
+    ModelFile,
     QuantizationParameters,
     WeightParameters,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "Method",
     "MethodConfig",
     "MethodSpec",
+    "ModelFile",
     "MinMax",
     "MovingAverageMinMax",
     "Mse",

@@ -85,6 +85,22 @@ class LayerParameters:
 
 
 @dataclass(frozen=True, eq=False)
+class ModelFile:
+    """A quantized model that another tool wrote; runtimes execute it as it is.
+
+    Attributes:
+        tool: name and version of what wrote it.
+        format: ``onnx`` or ``openvino``.
+        parts: content by file name, the one to load first: ``model.onnx``, or ``model.xml`` and
+            ``model.bin``.
+    """
+
+    tool: str
+    format: str
+    parts: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, eq=False)
 class QuantizationParameters:
     """The result of calibration: what a runtime needs beside the prepared model.
 
@@ -95,12 +111,15 @@ class QuantizationParameters:
         outputs: quantizers on what a module returns, by dotted name of the module: operands of
             products of activations, and outputs of blocks.
         notes: fallbacks, one sentence each; they belong into the record of the trial.
+        file: a model that another tool quantized; then there is nothing else, and the file itself
+            is what is kept, not `to_arrays`.
     """
 
     layers: Mapping[str, LayerParameters]
     overrides: Mapping[str, np.ndarray] = field(default_factory=dict)
     outputs: Mapping[str, ActivationParameters] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    file: ModelFile | None = None
 
     @property
     def all_zero_inputs(self) -> tuple[str, ...]:

@@ -46,19 +46,19 @@ def outcome_of(result: str) -> Outcome:
 _WORSE = {"NONE": "PASS", "PASS": "PASS", "INCONCLUSIVE": "INCONCLUSIVE", "FAIL": "FAIL"}
 
 
-def combined_outcome(verdict: str, comparison: str) -> Outcome:
-    """Return what follows from verdict and comparison: promotion needs both.
+def combined_outcome(verdict: str, comparison: str, execution: str = "NONE") -> Outcome:
+    """Return what follows from verdict, comparison and execution: promotion needs all.
 
     Raises:
         InputError: for a result that neither can have.
     """
-    try:
-        found = {verdict, _WORSE[comparison]}
-    except KeyError:
-        raise InputError(
-            f"the comparison's result is '{comparison}' and must be one of {', '.join(_WORSE)}: "
-            "write it anew with worst_case_check"
-        ) from None
+    for what, result in (("comparison", comparison), ("execution", execution)):
+        if result not in _WORSE:
+            raise InputError(
+                f"the {what}'s result is '{result}' and must be one of {', '.join(_WORSE)}: run "
+                "worst_case_check and promotion anew"
+            )
+    found = {verdict, _WORSE[comparison], _WORSE[execution]}
     outcome_of(verdict)
     return next(
         outcome_of(result) for result in ("FAIL", "INCONCLUSIVE", "PASS") if result in found
@@ -92,7 +92,9 @@ class Decision:
         outcome: promote, refuse or inconclusive.
         verdict: the verdict's result it follows from.
         comparison: likewise the result of the comparison with what serves; NONE where nothing does.
-        reasons: the reasons of both, rule by rule.
+        execution: whether the exported file answers as the model that was judged; NONE when it
+            was not executed.
+        reasons: the reasons of all of them, rule by rule.
         candidate: the artifact with its hashes.
         verdict_hash: canonical hash of the whole verdict.
         comparison_hash: canonical hash of the whole comparison.
@@ -114,6 +116,7 @@ class Decision:
     environment: str
     champion: Mapping[str, Any] | None = field(default=None)
     obligations: tuple[Mapping[str, Any], ...] = ()
+    execution: str = "NONE"
 
     @classmethod
     def from_verdict(
@@ -123,6 +126,7 @@ class Decision:
         environment: str,
         *,
         comparison: Mapping[str, Any] | None = None,
+        execution: Mapping[str, Any] | None = None,
         obligations: tuple[Mapping[str, Any], ...] = (),
     ) -> "Decision":
         """Decide by the verdict, and by the comparison with what serves.
@@ -132,6 +136,7 @@ class Decision:
             files: SHA-256 of every exported file, by name.
             environment: configuration environment of the run.
             comparison: content of ``champion_comparison.json``; None where nothing serves.
+            execution: content of ``candidate_execution.json``; None when it was not executed.
             obligations: what was promised about groups and is touched.
 
         Raises:
@@ -145,12 +150,17 @@ class Decision:
             )
         if comparison is None:
             comparison = {"result": "NONE", "champion": None, "reasons": []}
+        if execution is None:
+            execution = {"result": "NONE", "reasons": []}
         try:
             return cls(
-                outcome=combined_outcome(verdict["result"], comparison["result"]),
+                outcome=combined_outcome(
+                    verdict["result"], comparison["result"], execution["result"]
+                ),
                 verdict=verdict["result"],
                 comparison=comparison["result"],
-                reasons=(*verdict["reasons"], *comparison["reasons"]),
+                execution=execution["result"],
+                reasons=(*verdict["reasons"], *comparison["reasons"], *execution["reasons"]),
                 candidate=DecisionCandidate(
                     verdict["candidate"]["trial_id"], verdict["candidate"]["set_id"], dict(files)
                 ),
@@ -163,7 +173,8 @@ class Decision:
             )
         except KeyError as error:
             raise InputError(
-                f"verdict or comparison has no field {error}; write it anew with worst_case_check"
+                f"verdict, comparison or execution has no field {error}; write it anew with "
+                "worst_case_check"
             ) from error
 
     def _content(self) -> dict[str, Any]:
@@ -172,6 +183,7 @@ class Decision:
             "decision": str(self.outcome),
             "verdict": self.verdict,
             "comparison": self.comparison,
+            "execution": self.execution,
             "reasons": [dict(reason) for reason in self.reasons],
             "candidate": self.candidate.to_json(),
             "verdict_hash": self.verdict_hash,
@@ -210,6 +222,7 @@ class Decision:
                 outcome=Outcome(content["decision"]),
                 verdict=content["verdict"],
                 comparison=content["comparison"],
+                execution=content["execution"],
                 reasons=tuple(content["reasons"]),
                 candidate=DecisionCandidate(**content["candidate"]),
                 verdict_hash=content["verdict_hash"],
@@ -230,9 +243,11 @@ class Decision:
                 f"the decision does not match its hash {seal}: it was edited after it was "
                 "written; decide anew with the promotion pipeline"
             )
-        if combined_outcome(decision.verdict, decision.comparison) is not decision.outcome:
+        results = (decision.verdict, decision.comparison, decision.execution)
+        if combined_outcome(*results) is not decision.outcome:
             raise InputError(
-                f"the decision says '{decision.outcome}' but its verdict is {decision.verdict} and "
-                f"its comparison {decision.comparison}; decide anew with the promotion pipeline"
+                f"the decision says '{decision.outcome}' but its verdict is {results[0]}, its "
+                f"comparison {results[1]} and its execution {results[2]}; decide anew with "
+                "the promotion pipeline"
             )
         return decision

@@ -13,7 +13,7 @@ import torch
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.provenance import cpu_flags
-from ptq_pipeline.ptq import PreparedModel, QuantizationParameters, overridden
+from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, overridden
 from ptq_pipeline.ptq.export import DEFAULT_OPSET, FloatGraph, float_graph, quantized_graph
 from ptq_pipeline.ptq.export.float_graph import INPUT, OUTPUT
 from ptq_pipeline.runtimes.simulated import require_same_layers, set_torch_threads
@@ -33,7 +33,7 @@ def import_onnxruntime() -> Any:
     except ImportError:
         raise InputError(
             "runtime onnxruntime: package 'onnxruntime' is not installed; "
-            "pip install 'ptq-pipeline[onnx]'"
+            "pip install 'ptq-pipeline[onnxruntime]'"
         ) from None
     if first:
         # Only Windows builds report anything; asking for silence costs nothing elsewhere.
@@ -137,6 +137,8 @@ class OnnxruntimeRuntime:
         Raises:
             InputError: the parameters are of other layers, or the model cannot be exported.
         """
+        if parameters is not None and parameters.file is not None:
+            return self.execute(parameters.file)
         if parameters is None:
             model = self._graph(prepared, ()).model
         else:
@@ -171,6 +173,19 @@ class OnnxruntimeRuntime:
                 f"has one of each, such as {INPUT!r} and {OUTPUT!r}"
             )
         return predictor
+
+    def execute(self, file: ModelFile) -> OnnxruntimePredictor:
+        """Return a predictor of the file that another tool wrote.
+
+        Raises:
+            InputError: it is no ONNX file.
+        """
+        if file.format != "onnx":
+            raise InputError(
+                f"runtime onnxruntime: the model that {file.tool} wrote is an {file.format} file; "
+                f"use the runtime {file.format!r}"
+            )
+        return self.session(next(iter(file.parts.values())))
 
     def session(self, content: bytes) -> OnnxruntimePredictor:
         """Return a predictor of the bytes of an ONNX file."""

@@ -111,6 +111,9 @@ class OpenvinoRuntime:
             InputError: the parameters are of other layers, or a layer has no counterpart in the
                 converted graph.
         """
+        if parameters is not None and parameters.file is not None:
+            first, *rest = parameters.file.parts.values()
+            return self.opened(_core().read_model(first, rest[0] if rest else b""))
         if parameters is not None:
             require_same_layers(prepared, parameters)
         model = self._converted.graph(prepared, parameters)
@@ -137,6 +140,10 @@ class OpenvinoRuntime:
             model = _core().read_model(path)
         except RuntimeError as error:
             raise InputError(f"openvino model: {path} cannot be read: {error}") from None
+        return self.opened(model)
+
+    def opened(self, model: Any) -> OpenvinoPredictor:
+        """Return a predictor of any ``openvino.Model``, wherever it comes from."""
         layers = [
             operation.get_friendly_name()
             for operation in model.get_ordered_ops()

@@ -14,6 +14,7 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.ptq import (
     ActivationParameters,
+    ModelFile,
     PreparedModel,
     QParams,
     QuantizationParameters,
@@ -21,6 +22,7 @@ from ptq_pipeline.ptq import (
     overridden,
 )
 from ptq_pipeline.ptq.biases import with_integer_biases
+from ptq_pipeline.runtimes.base import Predictor
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +100,10 @@ class SimulatedRuntime:
 
     def compile(
         self, prepared: PreparedModel, parameters: QuantizationParameters | None
-    ) -> SimulatedPredictor:
+    ) -> Predictor:
         """Return a predictor of the quantized model, or of the float model without parameters.
+
+        An ONNX file of another tool is executed as ONNX defines its operators.
 
         Args:
             prepared: the model; not changed.
@@ -108,6 +112,8 @@ class SimulatedRuntime:
         Raises:
             InputError: the parameters are of other layers than the model.
         """
+        if parameters is not None and parameters.file is not None:
+            return _reference(parameters.file)
         if parameters is not None:
             require_same_layers(prepared, parameters)
             if self.integer_biases:
@@ -124,6 +130,17 @@ class SimulatedRuntime:
             for name, activation in parameters.outputs.items():
                 module.get_submodule(name).register_forward_hook(_output_quantizer(activation))
         return SimulatedPredictor(module, self.device)
+
+
+def _reference(file: ModelFile) -> Predictor:
+    if file.format != "onnx":
+        raise InputError(
+            f"runtime simulated: the model that {file.tool} wrote is an {file.format} file, which "
+            f"only the runtime {file.format!r} executes"
+        )
+    from ptq_pipeline.runtimes.onnxruntime import OnnxruntimeRuntime
+
+    return OnnxruntimeRuntime(optimization="none").execute(file)
 
 
 def set_torch_threads(threads: int | None) -> None:

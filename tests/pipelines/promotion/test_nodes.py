@@ -30,6 +30,7 @@ NAMES = {
     "baseline.json",
     "calibration.json",
     "model.bin",
+    "model.onnx",
     "model.xml",
     "quantization.safetensors",
     "trial.json",
@@ -81,6 +82,7 @@ CELL = {"level": "class", "group": "a", "shift": "clean", "n": 400, "flips": 8}
 CELL |= {"quantized_accuracy": 0.9, "drop": 0.01}
 LIMITS = {level: {"points": 5.0} for level in ("average", "class", "segment", "intersection")}
 POLICY = {"limits": LIMITS}
+EXECUTED = {"result": "PASS", "reasons": []}
 NOTHING_SERVES = {"result": "NONE", "champion": None, "reasons": [], "cells": []}
 
 
@@ -182,7 +184,9 @@ def test_lineage_stands_beside_the_model(
 def test_every_outcome_is_written_with_its_files(
     files: dict[str, bytes], spec: TrialSpec, result: str, outcome: str, tmp_path: Path
 ) -> None:
-    content, folder = decide(make_verdict(spec, result), NOTHING_SERVES, files, PARAMETERS)
+    content, folder = decide(
+        make_verdict(spec, result), NOTHING_SERVES, EXECUTED, files, PARAMETERS
+    )
     decision = Decision.from_json(content)
     assert decision.outcome == outcome
     assert decision.environment == "base"
@@ -207,7 +211,7 @@ def test_the_decision_lists_whom_the_release_touches(
         **POLICY,
         "obligations": [{**owed, "contract_floor": 89.0}, {**owed, "notice_required": True}],
     }
-    content, _ = decide(verdict, NOTHING_SERVES, files, PARAMETERS)
+    content, _ = decide(verdict, NOTHING_SERVES, EXECUTED, files, PARAMETERS)
     assert [each["name"] for each in content["obligations"]] == [
         "ACME: contract_floor class a clean",
         "ACME: notice_required class a clean",
@@ -219,7 +223,7 @@ def test_the_decision_lists_whom_the_release_touches(
 def test_without_a_candidate_the_refusal_is_still_written(model: FloatModel) -> None:
     verdict = make_verdict(None, "FAIL")
     files = export_candidate(verdict, make_trials(), {}, model, make_baseline(None))
-    content, folder = decide(verdict, NOTHING_SERVES, files, PARAMETERS)
+    content, folder = decide(verdict, NOTHING_SERVES, EXECUTED, files, PARAMETERS)
     assert set(folder) == {"verdict.json", "candidate.json"}
     assert content["decision"] == "refuse"
     assert content["candidate"]["trial_id"] is None
@@ -259,6 +263,13 @@ def test_inputs_and_outputs() -> None:
         "float_model",
         "candidate_baseline",
         "champion_comparison",
+        "images",
+        "predictions",
+        "samples",
+        "stressed_images",
+        "trial_store",
         "params:promotion",
+        "params:quantization",
+        "params:stress",
     }
     assert pipeline.outputs() == {"decision", "candidate_model"}

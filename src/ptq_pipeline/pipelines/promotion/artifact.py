@@ -12,15 +12,29 @@ from ptq_pipeline.errors import PtqPipelineError
 if TYPE_CHECKING:
     from ptq_pipeline.models.float_model import FloatModel
     from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
+    from ptq_pipeline.trials.execution import TrialRunner
 
 PARAMETERS = "quantization.safetensors"
 GRAPH = "model.xml"
 WEIGHTS = "model.bin"
+ONNX = "model.onnx"
 CHECKED_IMAGES = 64
+# What each runtime serves, the file to load first.
+FILES: dict[str, tuple[str, ...]] = {
+    "openvino": (GRAPH, WEIGHTS),
+    "onnxruntime": (ONNX,),
+    "simulated": (PARAMETERS,),
+}
 
 
 def build_artifact(
-    model: "FloatModel", method: Mapping[str, Any], set_id: str, images: np.ndarray
+    model: "FloatModel",
+    method: Mapping[str, Any],
+    set_id: str,
+    images: np.ndarray,
+    facts: Mapping[str, str],
+    opset: int | None = None,
+    runner: "TrialRunner | None" = None,
 ) -> dict[str, bytes]:
     """Quantize ``model`` and return its files by name; equal inputs give equal bytes.
 
@@ -29,12 +43,17 @@ def build_artifact(
         method: JSON form of the quantization method.
         set_id: id of the calibration set; with model and method it seeds what is random.
         images: uint8 calibration images ``(n, C, H, W)``.
+        facts: what the ONNX file says about its origin.
+        opset: of the ONNX file; the default of `export_onnx` when left out.
+        runner: of the trial, which quantizes with the statistics that its trials share; by
+            forward passes over the images when left out.
 
     Returns:
         ``quantization.safetensors``: codes, scales and zero points of every layer, as
         ``QuantizationParameters.to_arrays`` names them. ``model.xml`` and ``model.bin``: OpenVINO
         IR with int8 weights and a FakeQuantize operation in front of each layer; its input is what
-        the preprocessing gives.
+        the preprocessing gives. ``model.onnx``: the same model in QDQ form, for other consumers;
+        see `ptq_pipeline.ptq.export`. A file that another tool wrote stands alone.
 
     Raises:
         PtqPipelineError: if the written model answers differently from the one in memory.
@@ -49,19 +68,27 @@ def build_artifact(
         prepare,
         quantize_model,
     )
+    from ptq_pipeline.ptq.export import DEFAULT_OPSET, export_onnx
 
     inputs = model.preprocessing(np.asarray(images))
-    prepared = prepare(model.module, torch.from_numpy(inputs[:2]))
-    parameters = quantize_model(
-        prepared,
-        as_tensor_batches(inputs),
-        method_from_json(method),
-        seed=method_seed(model.fingerprint, method, set_id),
-    )
+    if runner is None:
+        prepared = prepare(model.module, torch.from_numpy(inputs[:2]))
+        parameters = quantize_model(
+            prepared,
+            as_tensor_batches(inputs),
+            method_from_json(method),
+            seed=method_seed(model.fingerprint, method, set_id),
+        )
+    else:
+        prepared, parameters = runner.prepared, runner.quantize(set_id, images)
+    if parameters.file is not None:
+        return dict(parameters.file.parts)
+    opset = DEFAULT_OPSET if opset is None else opset
     # No metadata: safetensors writes several entries in random order, so bytes would differ.
     return {
         PARAMETERS: save(parameters.to_arrays()),
         **_openvino_files(prepared, parameters, inputs[:CHECKED_IMAGES]),
+        ONNX: export_onnx(prepared, parameters, {**facts, "calibration_set": set_id}, opset),
     }
 
 

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
+from ptq_pipeline.pipelines.quantization.nodes import trial_runner
+from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
+from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +30,18 @@ def export_candidate(
     calibration_sets: Mapping[str, CalibrationSet],
     model: FloatModel,
     baseline: Mapping[str, Any],
+    samples: pd.DataFrame | None = None,
+    images: np.ndarray | None = None,
+    store: TrialStore | None = None,
+    shifts: StressParameters | None = None,
+    parameters: QuantizationParameters | None = None,
 ) -> dict[str, bytes]:
     """Quantize the candidate once more, from its trial's spec, and return its files by name.
 
     A verdict without a candidate (no trial was done) gives nothing but a copy of the verdict. The
     file ``baseline.json`` is what the next candidate is compared with if this one is released.
+    With samples, images, store, shifts and parameters it is quantized from the statistics that the
+    trials share, as it was judged; without them by forward passes.
 
     Raises:
         InputError: if trial, calibration set, float model or engine are not those of the verdict.
@@ -53,7 +64,21 @@ def export_candidate(
     chosen.verify()
     files["trial.json"] = _json_bytes({"trial_id": trial_id, "spec": spec})
     files["calibration.json"] = _json_bytes({"set_id": set_id, **chosen.manifest.to_json()})
-    return files | build_artifact(model, spec["method"], set_id, chosen.images)
+    facts = {
+        "trial_id": trial_id,
+        "float_model_sha256": model.fingerprint,
+        "calibration_images_sha256": chosen.manifest.array_sha256,
+        "engine": str(spec["engine"]),
+        "method": json.dumps(spec["method"], sort_keys=True),
+    }
+    # A trial of onnxruntime says in which opset its file was.
+    opset = spec["runtime"].get("opset")
+    runner = None
+    if samples is not None and images is not None and store and shifts and parameters:
+        runner = trial_runner(samples, images, model, store, shifts, parameters)
+    return files | build_artifact(
+        *(model, spec["method"], set_id, chosen.images), facts, opset, runner
+    )
 
 
 def _candidate_spec(trial_id: str, trials: pd.DataFrame) -> dict[str, Any]:
@@ -107,10 +132,11 @@ def _check_spec(
 def decide(
     verdict: Mapping[str, Any],
     comparison: Mapping[str, Any],
+    execution: Mapping[str, Any],
     files: Mapping[str, bytes],
     parameters: PromotionParameters,
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Decide by verdict and comparison alone; a refusal is a result like any other.
+    """Decide by verdict, comparison and execution alone; a refusal is a result like any other.
 
     Returns:
         ``decision`` and the candidate's folder: all files and ``candidate.json``, the index that
@@ -127,6 +153,7 @@ def decide(
         hashes,
         parameters.environment,
         comparison=comparison,
+        execution=execution,
         obligations=tuple(each.to_json() for each in touched),
     )
     log.info("decision: %s (verdict %s)", decision.outcome, decision.verdict)

@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline.pipelines.promotion.execution import execute_candidate
 from ptq_pipeline.pipelines.promotion.nodes import decide, export_candidate
 
 
@@ -11,13 +12,48 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         [
             Node(
                 export_candidate,
-                ["verdict", "trials", "calibration_sets", "float_model", "candidate_baseline"],
+                [
+                    "verdict",
+                    "trials",
+                    "calibration_sets",
+                    "float_model",
+                    "candidate_baseline",
+                    "samples",
+                    "images",
+                    "trial_store",
+                    "params:stress",
+                    "params:quantization",
+                ],
                 "candidate_files",
                 name="export_candidate",
             ),
             Node(
+                execute_candidate,
+                [
+                    "verdict",
+                    "candidate_files",
+                    "samples",
+                    "images",
+                    "stressed_images",
+                    "predictions",
+                    "float_model",
+                    "calibration_sets",
+                    "trial_store",
+                    "params:stress",
+                    "params:quantization",
+                ],
+                "candidate_execution",
+                name="execute_candidate",
+            ),
+            Node(
                 decide,
-                ["verdict", "champion_comparison", "candidate_files", "params:promotion"],
+                [
+                    "verdict",
+                    "champion_comparison",
+                    "candidate_execution",
+                    "candidate_files",
+                    "params:promotion",
+                ],
                 ["decision", "candidate_model"],
                 name="decide",
             ),

@@ -16,7 +16,12 @@ from ptq_pipeline.pipelines.quantization.parameters import (
     SimulatedParameters,
     StressParameters,
 )
-from ptq_pipeline.trials.evaluation import CLEAN, build_evaluation, evaluated_samples
+from ptq_pipeline.trials.evaluation import (
+    CLEAN,
+    Evaluation,
+    build_evaluation,
+    evaluated_samples,
+)
 from ptq_pipeline.trials.execution import TrialOutcome, TrialRequest, TrialRunner
 from ptq_pipeline.trials.executors import build_executor
 from ptq_pipeline.trials.store import TrialStore
@@ -64,12 +69,9 @@ def run_trials(
 
     evaluation = build_evaluation(samples, images, stressed, list(shifts.root))
     selection = evaluation.only((evaluation.samples["split"] == "selection").to_numpy())
-    shape = images.shape[1:]
-    runner = _runner(
-        *(model, parameters.method, parameters.runtime, store, shifts.root, shape),
+    runner = trial_runner(
+        *(samples, images, model, store, shifts, parameters),
         executor=build_executor(**parameters.executor.model_dump()),
-        statistics=parameters.statistics == "shared",
-        pool=_pool(samples, images),
     )
     reference = runner.run(None, None, evaluation)
     wanted = list(index[index["valid"] | (index["role"] != "evidence")].itertuples(index=False))
@@ -96,6 +98,24 @@ def run_trials(
         pd.DataFrame(rows),
         predictions,
         _long(reference, evaluation.samples["sample_id"]).drop(columns="trial_id"),
+    )
+
+
+def trial_runner(
+    samples: pd.DataFrame,
+    images: np.ndarray,
+    model: FloatModel,
+    store: TrialStore,
+    shifts: StressParameters,
+    parameters: QuantizationParameters,
+    **options: Any,
+) -> TrialRunner:
+    """Return the runner of the audit's trials; what it quantizes are their very integers."""
+    return _runner(
+        *(model, parameters.method, parameters.runtime, store, shifts.root, images.shape[1:]),
+        statistics=parameters.statistics == "shared",
+        pool=_pool(samples, images),
+        **options,
     )
 
 
@@ -155,6 +175,35 @@ def _long(outcome: TrialOutcome, sample_ids: pd.Series) -> pd.DataFrame:
     )
 
 
+def simulated_trial(
+    samples: pd.DataFrame,
+    images: np.ndarray,
+    model: FloatModel,
+    store: TrialStore,
+    parameters: QuantizationParameters,
+    chosen: CalibrationSet,
+    evaluation: Evaluation,
+) -> TrialOutcome | None:
+    """Run one trial on clean images in the simulation of what the serving runtime executes.
+
+    Returns:
+        The outcome; None for a file of another tool that torch cannot execute.
+    """
+    from ptq_pipeline.ptq import method_from_json
+
+    if getattr(method_from_json(parameters.method), "file_format", None) == "openvino":
+        return None
+    simulated = SimulatedParameters(
+        name="simulated",
+        integer_biases=parameters.runtime.name == "onnxruntime",
+        batch_size=parameters.runtime.batch_size,
+    )
+    clean = StressParameters({CLEAN: {}})
+    in_torch = parameters.model_copy(update={"runtime": simulated})
+    runner = trial_runner(samples, images, model, store, clean, in_torch)
+    return runner.run(chosen.set_id, chosen.images, evaluation)
+
+
 def measure_parity(
     samples: pd.DataFrame,
     images: np.ndarray,
@@ -171,19 +220,16 @@ def measure_parity(
 
     evaluation = build_evaluation(samples, images, {}, [CLEAN])
     selection = evaluation.only((evaluation.samples["split"] == "selection").to_numpy())
-    simulated = SimulatedParameters(
-        name="simulated",
-        integer_biases=parameters.runtime.name == "onnxruntime",
-        batch_size=parameters.runtime.batch_size,
-    )
-    shape = images.shape[1:]
-    runner = _runner(model, parameters.method, simulated, store, {CLEAN: {}}, shape)
     done = trials[(trials["role"] == "evidence") & (trials["status"] == "done")]
     tables = []
     for trial in track(
         list(done.head(parameters.parity_draws).itertuples(index=False)), description="parity"
     ):
-        expected = runner.run(trial.set_id, sets[trial.set_id].images, selection)
+        chosen = sets[trial.set_id]
+        expected = simulated_trial(samples, images, model, store, parameters, chosen, selection)
+        if expected is None:
+            log.info("a file of another tool cannot be simulated, so there is no parity to measure")
+            break
         if expected.predictions is None:
             raise InputError(f"the simulation of trial {trial.trial_id} failed: {expected.error}")
         own = predictions[

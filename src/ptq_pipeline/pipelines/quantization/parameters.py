@@ -110,6 +110,18 @@ class QuantizationParameters(BaseModel):
     executor: ExecutorParameters = ExecutorParameters()
     statistics: Literal["shared", "direct"] = "shared"
 
+    @model_validator(mode="after")
+    def _executable(self) -> Self:
+        from ptq_pipeline.ptq import method_from_json
+
+        written = getattr(method_from_json(self.method), "file_format", None)
+        if written == "openvino" and self.runtime.name != "openvino":
+            raise ValueError(
+                f"quantization: method {self.method['name']!r} writes OpenVINO files, which the "
+                f"runtime {self.runtime.name!r} cannot execute; set runtime.name to openvino"
+            )
+        return self
+
     @field_validator("method")
     @classmethod
     def _complete(cls, method: dict[str, Any]) -> dict[str, Any]:

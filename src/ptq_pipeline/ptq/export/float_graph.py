@@ -58,9 +58,7 @@ def import_onnx() -> Any:
         import onnx
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise InputError(
-            f"onnx: package {error.name!r} is not installed; pip install 'ptq-pipeline[onnx]'"
-        ) from None
+        raise InputError(f"onnx: package {error.name!r} is not installed; pip install it") from None
     return onnx
 
 

@@ -128,7 +128,8 @@ class _Writer:
         if layer.activation is not None:
             written.input[0] = self._quantize(written.input[0], layer.activation)
         written.input[1] = self._weight(node, name, layer)
-        if name in self.biases:
+        # The exporter leaves a bias of zeros out.
+        if name in self.biases and self.biases[name].codes.any():
             if len(node.input) > 2 and node.input[2]:
                 written.input[2] = self._bias(name)
             else:

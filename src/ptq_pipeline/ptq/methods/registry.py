@@ -9,6 +9,7 @@ name is the method's, and what it loads is a `RegisteredMethod`::
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -80,6 +81,11 @@ class RegisteredMethod:
 
 
 _METHODS: dict[str, RegisteredMethod] = {}
+# Adapters to other tools, imported when they are asked for: they need packages of their own.
+_ADAPTERS = {
+    "onnxruntime_static": "ptq_pipeline.adapters.onnxruntime_static",
+    "nncf": "ptq_pipeline.adapters.nncf",
+}
 
 
 def register(method: RegisteredMethod) -> RegisteredMethod:
@@ -96,7 +102,7 @@ def register(method: RegisteredMethod) -> RegisteredMethod:
 def method_names() -> list[str]:
     """Return the names of all methods, those of other installed packages last."""
     plugins = [point.name for point in entry_points(group=ENTRY_POINTS)]
-    return list(dict.fromkeys([*_METHODS, *sorted(plugins)]))
+    return list(dict.fromkeys([*_METHODS, *_ADAPTERS, *sorted(plugins)]))
 
 
 def find_method(name: str) -> RegisteredMethod:
@@ -105,6 +111,8 @@ def find_method(name: str) -> RegisteredMethod:
     Raises:
         InputError: there is none of that name, or the package that brings it is broken.
     """
+    if name in _ADAPTERS and name not in _METHODS:
+        importlib.import_module(_ADAPTERS[name])
     if name in _METHODS:
         return _METHODS[name]
     points = list(entry_points(group=ENTRY_POINTS, name=name))

@@ -1,0 +1,91 @@
+"""NNCF's post-training quantization (``nncf.quantize``) of the OpenVINO model as a method.
+
+All calibration images are used: NNCF by itself takes the first 300 items. Its defaults otherwise,
+with fast bias correction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Literal
+
+from ptq_pipeline.adapters.config import AdapterConfig, arrays
+from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, WeightParameters
+from ptq_pipeline.ptq.methods import RegisteredMethod, register
+from ptq_pipeline.ptq.statistics import Batches
+from ptq_pipeline.runtimes.openvino import OpenvinoRuntime, save
+from ptq_pipeline.runtimes.openvino_graph import convert, import_openvino
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nncf(AdapterConfig):
+    """Options of ``nncf.quantize``.
+
+    Attributes:
+        preset: ``performance`` quantizes activations symmetrically, ``mixed`` asymmetrically.
+        model_type: ``transformer`` for models with attention; ``none`` for others.
+        fast_bias_correction: the fast kind of bias correction; the slow one if false.
+    """
+
+    package: ClassVar[str] = "nncf"
+    file_format: ClassVar[str] = "openvino"
+
+    name: str = "nncf"
+    preset: Literal["performance", "mixed"] = "performance"
+    model_type: Literal["none", "transformer"] = "none"
+    fast_bias_correction: bool = True
+
+
+def run(
+    prepared: PreparedModel,
+    batches: Batches,
+    method: Nncf,
+    seed: int,
+    weights: Mapping[str, WeightParameters] | None = None,
+) -> QuantizationParameters:
+    """Quantize with NNCF; nothing in it is random."""
+    nncf = _import_nncf()
+    data = list(arrays(batches))
+    transformer = method.model_type == "transformer"
+    quantized = nncf.quantize(
+        convert(prepared),
+        nncf.Dataset(data),
+        preset=nncf.QuantizationPreset(method.preset),
+        subset_size=len(data),
+        fast_bias_correction=method.fast_bias_correction,
+        model_type=nncf.ModelType.TRANSFORMER if transformer else None,
+    )
+    predictor = OpenvinoRuntime().opened(quantized)
+    with TemporaryDirectory() as folder:
+        parts = save(predictor, Path(folder) / "model.xml")
+        content = {part.name: part.read_bytes() for part in parts}
+    file = ModelFile(f"nncf {method.tool_version}", "openvino", content)
+    return QuantizationParameters({}, file=file)
+
+
+def _import_nncf() -> Any:
+    """Import NNCF so that nothing phones home and nothing is printed."""
+    import logging
+
+    # Takes the telemetry package away, which NNCF uses too.
+    import_openvino()
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    return nncf
+
+
+METHOD = register(
+    RegisteredMethod(
+        name="nncf",
+        paper="NNCF, Kozlov et al., arXiv 2002.08679",
+        summary="the post-training quantization of NNCF, executed by OpenVINO from its own file",
+        config=Nncf,
+        run=run,
+        weight_bits=(8,),
+        activation_bits=(8,),
+    )
+)

@@ -1,0 +1,116 @@
+"""ONNX Runtime's static quantization (``onnxruntime.quantization.quantize_static``) as a method.
+
+It gets the folded float model as ONNX, preprocessed as its documentation asks, and the calibration
+images. Defaults are those of the function, with weights per channel and QDQ form, as recommended
+for CPUs. Unlike our own export it also quantizes residual additions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Literal
+
+from ptq_pipeline.adapters.config import AdapterConfig, arrays
+from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, WeightParameters
+from ptq_pipeline.ptq.export import export_onnx
+from ptq_pipeline.ptq.export.float_graph import INPUT
+from ptq_pipeline.ptq.methods import RegisteredMethod, register
+from ptq_pipeline.ptq.statistics import Batches
+from ptq_pipeline.runtimes.onnxruntime import import_onnxruntime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxruntimeStatic(AdapterConfig):
+    """Options of ``quantize_static``.
+
+    Attributes:
+        calibrate_method: ``minmax``, ``entropy`` or ``percentile``.
+        per_channel: one step per output channel of the weights.
+        reduce_range: 7-bit weights, for CPUs without VNNI.
+    """
+
+    package: ClassVar[str] = "onnxruntime"
+    file_format: ClassVar[str] = "onnx"
+
+    name: str = "onnxruntime_static"
+    calibrate_method: Literal["minmax", "entropy", "percentile"] = "minmax"
+    per_channel: bool = True
+    reduce_range: bool = False
+
+
+def run(
+    prepared: PreparedModel,
+    batches: Batches,
+    method: OnnxruntimeStatic,
+    seed: int,
+    weights: Mapping[str, WeightParameters] | None = None,
+) -> QuantizationParameters:
+    """Quantize with ONNX Runtime; nothing in it is random."""
+    import_onnxruntime()
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    kinds = quantization.CalibrationMethod
+    chosen = {"minmax": kinds.MinMax, "entropy": kinds.Entropy, "percentile": kinds.Percentile}
+    with TemporaryDirectory() as folder, _quiet():
+        given, inferred, written = (Path(folder) / f"{name}.onnx" for name in ("a", "b", "c"))
+        given.write_bytes(export_onnx(prepared, None))
+        quant_pre_process(given, inferred, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            inferred,
+            written,
+            _reader(batches),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=method.per_channel,
+            reduce_range=method.reduce_range,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=chosen[method.calibrate_method],
+        )
+        content = written.read_bytes()
+    file = ModelFile(f"onnxruntime {method.tool_version}", "onnx", {"model.onnx": content})
+    return QuantizationParameters({}, file=file)
+
+
+def _reader(batches: Batches) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches = arrays(batches)
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {INPUT: batch}
+
+    return Reader()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the tool's advice, given through the root logger, out of the log."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+METHOD = register(
+    RegisteredMethod(
+        name="onnxruntime_static",
+        paper="ONNX Runtime, quantize_static",
+        summary="the static quantization of ONNX Runtime, executed from its own file",
+        config=OnnxruntimeStatic,
+        run=run,
+        weight_bits=(8,),
+        activation_bits=(8,),
+    )
+)

@@ -1,0 +1,117 @@
+"""The exported files, executed on what was judged."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.models import FloatModel, Preprocessing, resnet20
+from ptq_pipeline.pipelines.promotion.artifact import build_artifact
+from ptq_pipeline.pipelines.promotion.execution import execute_candidate
+from ptq_pipeline.pipelines.quantization.nodes import trial_runner
+from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
+from ptq_pipeline.ptq.export import metadata_of
+from ptq_pipeline.trials import TrialStore
+from ptq_pipeline.trials.evaluation import build_evaluation
+
+SHIFTS = StressParameters({"clean": {}})
+N = 60
+
+
+@pytest.fixture(scope="module")
+def model() -> FloatModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = resnet20(classes=3).eval().requires_grad_(False)
+        torch.nn.init.normal_(module.classifier.bias)
+    return FloatModel(module, Preprocessing((0.286,), (0.353,)), ("a", "b", "c"), "float")
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (N, 1, 28, 28)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def samples() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "sample_id": np.arange(N),
+            "content_hash": [f"{i:064x}" for i in range(N)],
+            "split": ["pool"] * 20 + ["selection"] * 20 + ["audit"] * 20,
+            "label": np.arange(N) % 2,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def chosen(images: np.ndarray) -> CalibrationSet:
+    pixels = images[:16]
+    manifest = CalibrationManifest(
+        *("random", {}, 0, 0, 16, 20, {}, tuple(range(16)), ("ab",) * 16),
+        *(array_sha256(pixels), pixels.shape),
+    )
+    return CalibrationSet(manifest, pixels)
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime", "simulated"])
+@pytest.mark.parametrize("estimator", ["minmax", "mse"])
+def test_the_files_are_the_model_that_was_judged(
+    runtime: str, estimator: str, model, images, samples, chosen, tmp_path
+) -> None:
+    parameters = QuantizationParameters.model_validate(
+        {
+            "method": {"weight_bits": 4, "activation_range": estimator},
+            "runtime": {"name": runtime} | ({} if runtime == "simulated" else {"threads": 1}),
+        }
+    )
+    store = TrialStore(tmp_path)
+    runner = trial_runner(samples, images, model, store, SHIFTS, parameters)
+    evaluation = build_evaluation(samples, images, {}, ["clean"])
+    outcome = runner.run(chosen.set_id, chosen.images, evaluation)
+    trial_id = outcome.spec.trial_id
+    verdict = {"candidate": {"trial_id": trial_id, "set_id": chosen.set_id}}
+    facts = {"trial_id": trial_id}
+    files = build_artifact(
+        *(model, parameters.method, chosen.set_id, chosen.images), facts, None, runner
+    )
+    assert metadata_of(files["model.onnx"])["trial_id"] == trial_id
+    ids = evaluation.samples["sample_id"]
+    predictions = pd.DataFrame({"trial_id": trial_id, "shift": "clean", "sample_id": ids})
+    predictions["predicted"] = outcome.predictions["clean"]
+    predictions = predictions.reset_index(drop=True)
+
+    def execute(predictions: pd.DataFrame, files: dict[str, bytes] = files) -> dict:
+        return execute_candidate(
+            *(verdict, files, samples, images, {}, predictions, model),
+            *({chosen.set_id: chosen}, store, SHIFTS, parameters),
+        )
+
+    found = execute(predictions)
+    assert found["result"] == "PASS" and found["reasons"] == []
+    assert found["answers"] == {"clean": {"n": 40, "different": 0}}
+    assert [row["class"] for row in found["parity"]] == ["a", "b", "c"]
+    assert found["parity"][0]["agreement"] >= 0.9
+    # A class without images is missing, never 0 or 1.
+    assert found["parity"][2]["agreement"] is None
+    # One answer that was never judged is enough.
+    predictions.loc[3, "predicted"] = (predictions.loc[3, "predicted"] + 1) % 3
+    found = execute(predictions)
+    assert found["result"] == "FAIL"
+    assert "answers 1 of 40 images under clean differently" in found["reasons"][0]["text"]
+    with pytest.raises(InputError, match="which the candidate does not have"):
+        execute(predictions, {})
+
+
+def test_without_a_candidate_there_is_nothing_to_execute(model, images, samples, tmp_path) -> None:
+    verdict = {"candidate": {"trial_id": None, "set_id": None}}
+    parameters = QuantizationParameters.model_validate(
+        {"method": {}, "runtime": {"name": "openvino"}}
+    )
+    found = execute_candidate(
+        *(verdict, {}, samples, images, {}, pd.DataFrame(), model, {}, TrialStore(tmp_path)),
+        *(SHIFTS, parameters),
+    )
+    assert found["result"] == "NONE"
