@@ -171,7 +171,8 @@ def _override(module: nn.Module, name: str, value: Tensor) -> None:
             f"quantization parameters do not fit the model: it has no parameter {name!r}"
         ) from None
     # A layer without bias has room for one.
-    wanted = old.shape if isinstance(old, Tensor) else owner.weight.shape[:1]
+    weight = getattr(owner, "weight", None)
+    wanted = old.shape if isinstance(old, Tensor) else () if weight is None else weight.shape[:1]
     if value.shape != wanted:
         raise InputError(
             f"quantization parameters do not fit the model: {name!r} has shape {tuple(wanted)} in "

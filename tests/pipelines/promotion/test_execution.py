@@ -74,9 +74,7 @@ def test_the_files_are_the_model_that_was_judged(
     trial_id = outcome.spec.trial_id
     verdict = {"candidate": {"trial_id": trial_id, "set_id": chosen.set_id}}
     facts = {"trial_id": trial_id}
-    files = build_artifact(
-        *(model, parameters.method, chosen.set_id, chosen.images), facts, None, runner
-    )
+    files = build_artifact(model, chosen.set_id, chosen.images, facts, runner)
     assert metadata_of(files["model.onnx"])["trial_id"] == trial_id
     ids = evaluation.samples["sample_id"]
     predictions = pd.DataFrame({"trial_id": trial_id, "shift": "clean", "sample_id": ids})
@@ -101,7 +99,7 @@ def test_the_files_are_the_model_that_was_judged(
     found = execute(predictions)
     assert found["result"] == "FAIL"
     assert "answers 1 of 40 images under clean differently" in found["reasons"][0]["text"]
-    with pytest.raises(InputError, match="which the candidate does not have"):
+    with pytest.raises(InputError, match="has no model file"):
         execute(predictions, {})
 
 

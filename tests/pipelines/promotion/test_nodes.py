@@ -1,6 +1,7 @@
 import json
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,11 @@ from ptq_pipeline.datasets.directory import CandidateDirectory
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel, resnet20
 from ptq_pipeline.models.preprocessing import Preprocessing
-from ptq_pipeline.pipelines.promotion import create_pipeline
-from ptq_pipeline.pipelines.promotion.nodes import decide, export_candidate
+from ptq_pipeline.pipelines.promotion import create_pipeline, nodes
+from ptq_pipeline.pipelines.promotion.nodes import decide
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
+from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters as Parameters
+from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.ptq import ENGINE_VERSION, MethodSpec, QuantizationParameters, prepare
 from ptq_pipeline.registry import Decision
 from ptq_pipeline.reliability import Baseline
@@ -36,6 +39,18 @@ NAMES = {
     "trial.json",
     "verdict.json",
 }
+
+
+def export_candidate(*given) -> dict[str, bytes]:
+    """Export with images and parameters of the audit that make no difference here."""
+    images = np.zeros((4, 1, 28, 28), np.uint8)
+    samples = pd.DataFrame({"sample_id": np.arange(4), "split": "pool"})
+    shifts = StressParameters({"clean": {}})
+    runtime = {"name": "openvino", "threads": 1}
+    parameters = Parameters.model_validate({"method": METHOD, "runtime": runtime})
+    with TemporaryDirectory() as folder:
+        store = TrialStore(Path(folder))
+        return nodes.export_candidate(*given, samples, images, store, shifts, parameters)
 
 
 @pytest.fixture(scope="module")

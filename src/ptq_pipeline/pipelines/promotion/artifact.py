@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,24 +29,21 @@ FILES: dict[str, tuple[str, ...]] = {
 
 def build_artifact(
     model: "FloatModel",
-    method: Mapping[str, Any],
     set_id: str,
     images: np.ndarray,
     facts: Mapping[str, str],
+    runner: "TrialRunner",
     opset: int | None = None,
-    runner: "TrialRunner | None" = None,
 ) -> dict[str, bytes]:
     """Quantize ``model`` and return its files by name; equal inputs give equal bytes.
 
     Args:
         model: the float model.
-        method: JSON form of the quantization method.
         set_id: id of the calibration set; with model and method it seeds what is random.
         images: uint8 calibration images ``(n, C, H, W)``.
         facts: what the ONNX file says about its origin.
+        runner: of the trial: it quantizes with the statistics that its trials share.
         opset: of the ONNX file; the default of `export_onnx` when left out.
-        runner: of the trial, which quantizes with the statistics that its trials share; by
-            forward passes over the images when left out.
 
     Returns:
         ``quantization.safetensors``: codes, scales and zero points of every layer, as
@@ -58,29 +55,12 @@ def build_artifact(
     Raises:
         PtqPipelineError: if the written model answers differently from the one in memory.
     """
-    import torch
     from safetensors.numpy import save
 
-    from ptq_pipeline.ptq import (
-        as_tensor_batches,
-        method_from_json,
-        method_seed,
-        prepare,
-        quantize_model,
-    )
     from ptq_pipeline.ptq.export import DEFAULT_OPSET, export_onnx
 
     inputs = model.preprocessing(np.asarray(images))
-    if runner is None:
-        prepared = prepare(model.module, torch.from_numpy(inputs[:2]))
-        parameters = quantize_model(
-            prepared,
-            as_tensor_batches(inputs),
-            method_from_json(method),
-            seed=method_seed(model.fingerprint, method, set_id),
-        )
-    else:
-        prepared, parameters = runner.prepared, runner.quantize(set_id, images)
+    prepared, parameters = runner.prepared, runner.quantize(set_id, images)
     if parameters.file is not None:
         return dict(parameters.file.parts)
     opset = DEFAULT_OPSET if opset is None else opset

@@ -12,7 +12,7 @@ import pandas as pd
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.pipelines.promotion.artifact import FILES, PARAMETERS
+from ptq_pipeline.pipelines.promotion.artifact import FILES, GRAPH, ONNX, PARAMETERS, WEIGHTS
 from ptq_pipeline.pipelines.quantization.nodes import simulated_trial
 from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
 from ptq_pipeline.trials.evaluation import CLEAN, Evaluation, build_evaluation
@@ -62,7 +62,9 @@ def execute_candidate(
     }
     if trial_id is None:
         return found
-    names = FILES[parameters.runtime.name]
+    # Only our own models have parameters; a file that another tool wrote stands alone.
+    foreign = tuple(name for name in (GRAPH, WEIGHTS, ONNX) if name in files)
+    names = FILES[parameters.runtime.name] if PARAMETERS in files else foreign
     found["files"] = list(names)
     evaluation = build_evaluation(samples, images, dict(stressed), list(shifts.root))
     predictor = _load(files, names, model, images.shape[1:], parameters)
@@ -94,22 +96,22 @@ def _load(
 ) -> "Predictor":
     from ptq_pipeline.runtimes import build_runtime
 
-    missing = [name for name in names if name not in files]
-    if missing:
-        raise InputError(
-            f"runtime {parameters.runtime.name!r} serves the file {missing[0]!r}, which the "
-            "candidate does not have; run the pipeline 'promotion' anew"
-        )
+    if not names:
+        raise InputError("the candidate has no model file; run the pipeline 'promotion' anew")
     runtime = build_runtime(parameters.runtime.name, **parameters.runtime.options)
-    if names == (PARAMETERS,):
+    if runtime.name == "simulated":
         import torch
         from safetensors.numpy import load
 
+        from ptq_pipeline.ptq import ModelFile, prepare
         from ptq_pipeline.ptq import QuantizationParameters as Parameters
-        from ptq_pipeline.ptq import prepare
 
         example = torch.from_numpy(model.example_input(image_shape))  # type: ignore[arg-type]
-        quantized = Parameters.from_arrays(load(files[PARAMETERS]))
+        if PARAMETERS in files:
+            quantized = Parameters.from_arrays(load(files[PARAMETERS]))
+        else:
+            parts = {name: files[name] for name in names}
+            quantized = Parameters({}, file=ModelFile("another tool", "onnx", parts))
         return runtime.compile(prepare(model.module, example), quantized)
     with TemporaryDirectory() as folder:
         for name in names:

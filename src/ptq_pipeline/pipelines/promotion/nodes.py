@@ -30,18 +30,17 @@ def export_candidate(
     calibration_sets: Mapping[str, CalibrationSet],
     model: FloatModel,
     baseline: Mapping[str, Any],
-    samples: pd.DataFrame | None = None,
-    images: np.ndarray | None = None,
-    store: TrialStore | None = None,
-    shifts: StressParameters | None = None,
-    parameters: QuantizationParameters | None = None,
+    samples: pd.DataFrame,
+    images: np.ndarray,
+    store: TrialStore,
+    shifts: StressParameters,
+    parameters: QuantizationParameters,
 ) -> dict[str, bytes]:
     """Quantize the candidate once more, from its trial's spec, and return its files by name.
 
     A verdict without a candidate (no trial was done) gives nothing but a copy of the verdict. The
     file ``baseline.json`` is what the next candidate is compared with if this one is released.
-    With samples, images, store, shifts and parameters it is quantized from the statistics that the
-    trials share, as it was judged; without them by forward passes.
+    It is quantized from the statistics that the trials share, as it was judged.
 
     Raises:
         InputError: if trial, calibration set, float model or engine are not those of the verdict.
@@ -73,12 +72,8 @@ def export_candidate(
     }
     # A trial of onnxruntime says in which opset its file was.
     opset = spec["runtime"].get("opset")
-    runner = None
-    if samples is not None and images is not None and store and shifts and parameters:
-        runner = trial_runner(samples, images, model, store, shifts, parameters)
-    return files | build_artifact(
-        *(model, spec["method"], set_id, chosen.images), facts, opset, runner
-    )
+    runner = trial_runner(samples, images, model, store, shifts, parameters)
+    return files | build_artifact(model, set_id, chosen.images, facts, runner, opset)
 
 
 def _candidate_spec(trial_id: str, trials: pd.DataFrame) -> dict[str, Any]:
