@@ -148,6 +148,8 @@ def test_decisions_of_other_environments_are_refused_unless_allowed(small):
 
 def test_an_obligation_needs_an_acknowledgement(small):
     decided(small, *candidate("a", obligations=[{"name": "class: Sandal", "touched": True}]))
+    assert "to acknowledge: 'class: Sandal'" in run("gate").stdout
+    assert run_json("gate")[1]["obligations"] == [{"name": "class: Sandal", "touched": True}]
     assert run("promote").exit_code == 3
     code, record = run_json("promote", "--acknowledge", "class: Sandal")
     assert (code, record["content"]["acknowledged"]) == (0, ["class: Sandal"])

@@ -32,13 +32,15 @@ by_option = click.option("--by", default=None, help="Who does it; the login name
 def gate(env: str | None, mount: str | None, as_json: bool) -> int:
     """Say by exit code whether the last decision lets the candidate ship.
 
-    Waivers that cover every reason open the gate; the output names them.
+    Waivers that cover every reason open the gate; the output names them, and the obligations that
+    a release must acknowledge.
     """
     from ptq_pipeline.registry import Decision, Outcome, excused
 
     with opened(env, mount) as project:
         decision = Decision.from_json(project.load("decision"))
         ok, waivers = excused(project.load("registry"), decision, _now())
+    touched = [dict(each) for each in decision.obligations if each["touched"]]
     code = ExitCode.DONE
     if not ok:
         refused = decision.outcome is Outcome.REFUSE
@@ -50,6 +52,7 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
                 "decision_hash": decision.hash,
                 "exit_code": int(code),
                 "reasons": [dict(reason) for reason in decision.reasons],
+                "obligations": touched,
                 "waivers": [waiver.to_json() for waiver in waivers],
             }
         )
@@ -59,6 +62,8 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
         click.echo(f"  {reason['text']}")
     if len(decision.reasons) > 5:
         click.echo(f"  and {len(decision.reasons) - 5} more in decision.json")
+    for each in touched:
+        click.echo(f"  to acknowledge: '{each['name']}' {each.get('text', '')}")
     for waiver in waivers:
         click.echo(f"  waived until {waiver.expires} by {waiver.by}: {waiver.rule}")
     return code
