@@ -20,6 +20,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ptq_pipeline.commands.calibration:calibration",
         "Show the images of a calibration set, compare two sets.",
     ),
+    "report": ("ptq_pipeline.commands.reporting:report", "Write the report again, in en or ja."),
+    "card": ("ptq_pipeline.commands.reporting:card", "Write the model card of a version."),
+    "explain": ("ptq_pipeline.commands.reporting:explain", "Say why a group loses."),
     "watch": ("ptq_pipeline.commands.watch:watch", "Act when production has drifted."),
     "ladder": ("ptq_pipeline.commands.watch:ladder", "Audit recipes until one passes."),
     "methods": (

@@ -208,6 +208,9 @@ def _how_sure(texts: Texts, verdict: Mapping[str, Any]) -> tuple[str, ...]:
     lines: list[str] = []
     if recipe.get("statement"):
         lines.append(localised(texts, str(recipe["statement"])))
+    for claim in ("tolerance", "ledger"):
+        if statement := (verdict.get(claim) or {}).get("statement"):
+            lines.append(localised(texts, str(statement)))
     draws = recipe.get("distinct_draws")
     if draws:
         lines.append(

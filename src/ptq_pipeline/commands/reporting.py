@@ -1,0 +1,207 @@
+"""`kedro ptq report`, `card` and `explain`: what people read."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ptq_pipeline.commands.project import Mount, mount_option, opened
+from ptq_pipeline.commands.running import command, env_option, json_option, print_json
+from ptq_pipeline.errors import InputError
+
+language_option = click.option(
+    "--language", default=None, help="en or ja; as configured by default."
+)
+output_option = click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file."
+)
+
+
+@command("report", epilog="Example: kedro ptq report --language ja -o report_ja.html")
+@env_option
+@mount_option
+@language_option
+@output_option
+def report(env: str | None, mount: str | None, language: str | None, output: Path | None) -> None:
+    """Write the report of the last audit again, from its tables; nothing is computed anew."""
+    from ptq_pipeline.pipelines.reporting import create_pipeline
+
+    with opened(env, mount) as project:
+        (node,) = create_pipeline().only_nodes("write_report").nodes
+        values = [_value(project, name, language) for name in node.inputs]
+        html = node.func(*values)
+        if output is None:
+            name = f"{project.name}.report" if project.name else "report"
+            project.catalog.save(name, html)
+            click.echo(values[-1].report_path)
+        else:
+            _write(output, html)
+
+
+def _value(project: Mount, name: str, language: str | None) -> Any:
+    import typing
+
+    from ptq_pipeline.pipelines.reporting import nodes
+
+    if not name.startswith("params:"):
+        return project.load(name)
+    group = name.removeprefix("params:")
+    values = project.group(group)
+    if group == "reporting":
+        values |= {} if language is None else {"language": language}
+        group = "parameters"
+    hints = typing.get_type_hints(nodes.write_report)
+    return hints[group].model_validate(values)
+
+
+@command("card", epilog="Example: kedro ptq card v0002 -o MODEL_CARD.md")
+@click.argument("version", required=False)
+@env_option
+@mount_option
+@language_option
+@output_option
+def card(
+    version: str | None,
+    env: str | None,
+    mount: str | None,
+    language: str | None,
+    output: Path | None,
+) -> None:
+    """Write the model card of a promoted version: which groups lose how much.
+
+    Without VERSION that of the champion.
+    """
+    import json
+
+    from ptq_pipeline.reporting.card import model_card
+
+    with opened(env, mount) as project:
+        registry = project.load("registry")
+        promotions = registry.promotions(registry.log.read())
+        champion = registry.champion()
+        chosen = version or (champion.version if champion else None)
+        if chosen not in promotions:
+            known = ", ".join(promotions) or "none yet"
+            raise InputError(
+                f"there is no card of {chosen or 'the champion'}: the promoted versions are {known}"
+            )
+        verdict = json.loads((registry.folder(chosen) / "verdict.json").read_text("utf-8"))
+        spoken = language or project.group("reporting").get("language", "en")
+        text = model_card(promotions[chosen].to_json(), verdict, spoken)
+    if output is None:
+        click.echo(text)
+    else:
+        _write(output, text)
+
+
+@command("explain", epilog="Example: kedro ptq explain 'class Sandal'")
+@click.argument("group", required=False)
+@env_option
+@mount_option
+@click.option("--layers", default=8, show_default=True, help="Layers to list.")
+@json_option
+def explain(
+    group: str | None, env: str | None, mount: str | None, layers: int, as_json: bool
+) -> None:
+    """Say why GROUP loses: what is cut off, where the error arises, who calibrated it.
+
+    GROUP is a class (Sandal), a segment (tone=dark), or both (Sandal & tone=dark); without it the
+    worst group of the last verdict. Runs the candidate on up to 200 of its clean audit images and
+    on as many of all.
+    """
+    with opened(env, mount) as project:
+        found = _explained(project, group, layers)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(
+        f"{found['group']}: {found['images']} audit images, against {found['others']} of all"
+    )
+    click.echo(f"{'layer':32s} {'error':>8s} {'of all':>8s} {'cut off':>8s} {'of all':>8s}")
+    for row in found["layers"]:
+        shares = (row["error_group"], row["error_all"], row["clip_group"], row["clip_all"])
+        click.echo(f"{row['layer'][:32]:32s} " + " ".join(f"{100 * s:7.2f}%" for s in shares))
+    click.echo(
+        f"{found['calibration_images_of_group']} of {found['calibration_images']} calibration "
+        "images belong to the group; nearest to it: "
+        + ", ".join(map(str, found["nearest_calibration_images"]))
+    )
+
+
+def _explained(project: Mount, group: str | None, layers: int) -> dict[str, Any]:
+    import torch
+    from safetensors.numpy import load_file
+
+    from ptq_pipeline.monitoring.explaining import explain, nearest
+    from ptq_pipeline.monitoring.served import PARAMETERS
+    from ptq_pipeline.ptq import QuantizationParameters, prepare
+
+    verdict, samples = project.load("verdict"), project.load("samples")
+    definitions = project.load("group_definitions")
+    name = group or str((verdict.get("worst") or {}).get("group") or "")
+    member = _members(name, samples, definitions)
+    audit = (samples["split"] == "audit").to_numpy()
+    if not (member & audit).any():
+        raise InputError(f"group '{name}' has no audit image; nothing can be explained")
+    model, images = project.load("float_model"), project.load("images")
+    candidate = project.load("candidate_model")
+    parameters = QuantizationParameters.from_arrays(load_file(candidate[PARAMETERS]))
+    example = torch.from_numpy(model.example_input(images.shape[1:]))
+    rng = np.random.default_rng(0)
+    others = np.sort(rng.permutation(np.flatnonzero(audit))[:200])
+    result = explain(
+        prepare(model.module, example),
+        parameters,
+        images[np.flatnonzero(member & audit)[:200]],
+        images[others],
+        model.preprocessing,
+    )
+    used = project.load("calibration_sets")[verdict["candidate"]["set_id"]]
+    calibrated = samples["sample_id"].isin(used.manifest.sample_ids).to_numpy()
+    profiles = project.load("profiles")
+    features = profiles.filter(like="component_").to_numpy(float)
+    return {
+        "group": name,
+        "images": result.images,
+        "others": result.others,
+        "layers": result.layers.head(layers).to_dict("records"),
+        "calibration_images": int(calibrated.sum()),
+        "calibration_images_of_group": int((calibrated & member).sum()),
+        "nearest_calibration_images": [
+            int(samples["sample_id"].iloc[row])
+            for row in nearest(
+                features, np.flatnonzero(member & audit), np.flatnonzero(calibrated), 5
+            )
+        ],
+    }
+
+
+def _members(name: str, samples: Any, definitions: dict[str, Any]) -> np.ndarray:
+    classes = [str(each) for each in definitions["classes"]]
+    member = np.full(len(samples), True)
+    for kind in ("class ", "segment ", "intersection "):
+        name = name.removeprefix(kind)
+    for part in name.split(" & "):
+        column, _, value = part.partition("=")
+        if part in classes:
+            member &= (samples["label"] == classes.index(part)).to_numpy()
+        elif column in definitions["segments"] and (samples[column] == value).any():
+            member &= (samples[column] == value).to_numpy()
+        elif part != "all":
+            segments = [
+                f"{column}={each}"
+                for column, entry in definitions["segments"].items()
+                for each in entry["names"]
+            ]
+            known = ", ".join([*classes, *segments][:40])
+            raise InputError(f"there is no group '{part}'; the groups are {known}")
+    return member
+
+
+def _write(path: Path, text: str) -> None:
+    from ptq_pipeline.files import replacing
+
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    click.echo(path)

@@ -1,0 +1,134 @@
+"""The model card of a promoted version: tells customers openly which groups lose how much."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ptq_pipeline.reporting import frames
+from ptq_pipeline.reporting.formatting import count, percent, points
+from ptq_pipeline.reporting.pull_request import escaped
+from ptq_pipeline.reporting.texts import Texts, load_texts
+from ptq_pipeline.reporting.wording import interval_words, localised, shift_name
+
+MOST_GROUPS = 20
+_COLUMNS = (
+    "group", "shift", "n", "float_accuracy", "quantized_accuracy", "drop", "interval", "lost",
+)  # fmt: skip
+
+
+def model_card(record: Mapping[str, Any], verdict: Mapping[str, Any], language: str = "en") -> str:
+    """Write the card of one version.
+
+    Args:
+        record: the promotion's record, as in the version's ``record.json``.
+        verdict: the verdict that it was promoted on, as in the version's ``verdict.json``.
+        language: language of the texts.
+
+    Returns:
+        Markdown with a metadata header in YAML (JSON values, which YAML reads).
+    """
+    texts = load_texts(language)
+    promotion = record["content"]
+    cells = frames.group_cells(cell_table(verdict))
+    worst = [cell for cell in frames.worst_first(cells) if cell.judged and cell.level != "average"]
+    average = [cell for cell in cells if cell.level == "average"]
+    lines = [
+        *_header(record, verdict, language),
+        f"# {texts('model_card.title', version=promotion['version'])}",
+        "",
+        texts("model_card.intro"),
+        "",
+        f"## {texts('model_card.losses')}",
+        "",
+        texts("page.points_note"),
+        "",
+        *_rows(texts, [*worst[:MOST_GROUPS], *average]),
+        "",
+        *_not_judged(texts, verdict.get("groups_not_judged") or ()),
+        f"## {texts('sure.title')}",
+        "",
+        *_statements(texts, verdict),
+        "",
+        *_list(texts("model_card.obligations"), promotion.get("obligations") or (), "text"),
+        *_list(texts("model_card.waivers"), promotion.get("waivers") or (), "reason"),
+        f"## {texts('reviewer.identity')}",
+        "",
+        *(f"- {name}: `{value}`" for name, value in sorted(promotion["hashes"].items())),
+        f"- decision: `{promotion['decision_hash']}`",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def cell_table(verdict: Mapping[str, Any]) -> pd.DataFrame:
+    """Give the candidate's cells of a verdict in the columns of ``worst_case_table``."""
+    rows = []
+    for cell in (verdict.get("candidate") or {}).get("cells") or ():
+        low, high = cell.get("interval") or (None, None)
+        rows.append({**cell, "interval_low": low, "interval_high": high})
+    columns = ["level", "group", "shift", "n", "judged"]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+
+
+def _header(record: Mapping[str, Any], verdict: Mapping[str, Any], language: str) -> list[str]:
+    promotion = record["content"]
+    fields = {
+        "version": promotion["version"],
+        "promoted": record["time"],
+        "language": language,
+        "tags": ["post-training-quantization", "image-classification"],
+        "verdict": verdict["result"],
+        "decision_hash": promotion["decision_hash"],
+        "float_model": promotion["hashes"]["float_model"],
+        "runtime": promotion["runtime"],
+    }
+    header = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()]
+    return ["---", *header, "---", ""]
+
+
+def _rows(texts: Texts, cells: Sequence[frames.GroupCell]) -> list[str]:
+    rows = [
+        "| " + " | ".join(texts(f"column.{key}") for key in _COLUMNS) + " |",
+        "| --- | --- |" + " ---: |" * (len(_COLUMNS) - 2),
+    ]
+    for cell in cells:
+        name = texts("group.all_images") if cell.level == "average" else cell.group
+        values = (
+            escaped(name, 60),
+            escaped(shift_name(texts, cell.shift)),
+            count(cell.n),
+            percent(cell.float_accuracy, template=texts.template("format.percent")),
+            percent(cell.quantized_accuracy, template=texts.template("format.percent")),
+            points(cell.drop),
+            interval_words(texts, cell.interval),
+            count(cell.lost),
+        )
+        rows.append("| " + " | ".join(values) + " |")
+    return rows
+
+
+def _not_judged(texts: Texts, groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not groups:
+        return [texts("not_judged.none"), ""]
+    named = [f"{escaped(group['group'], 60)} (n = {count(group['n'])})" for group in groups]
+    return [
+        f"## {texts('not_judged.title')}",
+        "",
+        texts("model_card.not_judged"),
+        "",
+        *(f"- {name}" for name in named),
+        "",
+    ]
+
+
+def _statements(texts: Texts, verdict: Mapping[str, Any]) -> list[str]:
+    found = [(verdict.get(key) or {}).get("statement") for key in ("recipe", "tolerance", "ledger")]
+    return [f"- {escaped(localised(texts, str(each)))}" for each in found if each]
+
+
+def _list(title: str, entries: Sequence[Mapping[str, Any]], key: str) -> list[str]:
+    if not entries:
+        return []
+    return [f"## {title}", "", *(f"- {escaped(entry.get(key) or '')}" for entry in entries), ""]
