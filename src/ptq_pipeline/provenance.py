@@ -61,7 +61,7 @@ def git_state(root: Path) -> dict[str, Any]:
 
 def describe_machine(root: Path) -> dict[str, Any]:
     """Return versions, processor and git state as JSON-ready data."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
