@@ -29,6 +29,7 @@ PARAMETER_GROUPS = frozenset(
         "promotion",
         "release",
         "reporting",
+        "settling",
         "reference_training",
     }
 )

@@ -1,0 +1,148 @@
+"""The study that all loops of `speed.py` run: same model, draws, images and shifts."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from ptq_pipeline.calibration.sets import load_sets
+from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model
+from ptq_pipeline.pipelines.quantization.nodes import stress_images
+from ptq_pipeline.pipelines.quantization.parameters import StressParameters
+from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
+from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
+from ptq_pipeline.ptq.image_statistics import ImageRows
+from ptq_pipeline.reliability import Groups, Policy
+from ptq_pipeline.runtimes import build_runtime
+from ptq_pipeline.trials.evaluation import Evaluation, build_evaluation
+from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
+from ptq_pipeline.trials.store import TrialStore
+
+PROJECT = Path(__file__).resolve().parents[1]
+DATA = PROJECT / "data/bench"
+THREADS = 2
+BATCH = 250
+SET_SIZE = 256
+
+
+def parameters(group: str) -> dict:
+    """Return one parameter group of the default configuration."""
+    path = PROJECT / f"conf/base/parameters_{group}.yml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))[group]
+
+
+@dataclass(frozen=True)
+class Study:
+    """The default audit's data in memory or mapped, and the reference ResNet-20."""
+
+    model: FloatModel
+    samples: pd.DataFrame
+    images: np.ndarray
+    index: pd.DataFrame
+    definitions: dict
+    stressed: dict[str, np.ndarray]
+
+    @classmethod
+    def load(cls) -> "Study":
+        """Draw and validate the 50 calibration sets if that has not been done, and load all."""
+        if not (DATA / "05_model_input/calibration_set_index.parquet").is_file():
+            command = [sys.executable, "-m", "kedro", "run", "--env", "bench"]
+            command += ["--pipelines", "data_loading,calibration"]
+            subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+        samples = pd.read_parquet(DATA / "03_primary/samples.parquet")
+        images = np.load(DATA / "03_primary/images.npy", mmap_mode="r")
+        definitions = yaml.safe_load(
+            (DATA / "03_primary/group_definitions.json").read_text(encoding="utf-8")
+        )
+        model = load_float_model(
+            "ptq_pipeline.models.resnet20",
+            PROJECT / "data/06_models/reference/resnet20.safetensors",
+            Preprocessing((0.286,), (0.353,)),
+            definitions["classes"],
+        )
+        return cls(
+            model,
+            samples,
+            images,
+            pd.read_parquet(DATA / "05_model_input/calibration_set_index.parquet"),
+            definitions,
+            stress_images(samples, images, StressParameters(parameters("stress"))),
+        )
+
+    @property
+    def shifts(self) -> dict[str, dict]:
+        """Clean and two shifts."""
+        return parameters("stress")
+
+    @cached_property
+    def evaluated(self) -> Evaluation:
+        """Selection and audit images under all shifts."""
+        return build_evaluation(self.samples, self.images, self.stressed, list(self.shifts))
+
+    @cached_property
+    def audit(self) -> Evaluation:
+        """The 8,000 audit images under all shifts."""
+        return self.evaluated.only((self.evaluated.samples["split"] == "audit").to_numpy())
+
+    @cached_property
+    def pool(self) -> np.ndarray:
+        """The pool's rows of `images`."""
+        rows = self.samples.loc[self.samples["split"] == "pool", "sample_id"]
+        return rows.sort_values().to_numpy()
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The shipped policy."""
+        return Policy.model_validate(parameters("worst_case_check"))
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The shipped groups."""
+        scoring = SubgroupScoringParameters.model_validate(parameters("subgroup_scoring"))
+        return define_groups(self.samples, self.definitions, scoring)
+
+    @cached_property
+    def sets(self) -> dict[str, np.ndarray]:
+        """The 50 valid sets of the recipe, in their order."""
+        loaded = load_sets(DATA / "05_model_input/calibration_sets")
+        used = self.index[(self.index["role"] == "evidence") & self.index["valid"]]
+        return {set_id: loaded[set_id].images for set_id in used.sort_values("draw")["set_id"]}
+
+    def more_sets(self, count: int, pool_size: int | None = None) -> dict[str, np.ndarray]:
+        """Draw any number of random sets, for measuring growth."""
+        pool = self.pool[: pool_size or len(self.pool)]
+        rng = np.random.default_rng(0)
+        return {
+            f"set{number}": self.images[rng.choice(pool, SET_SIZE, replace=False)]
+            for number in range(count)
+        }
+
+    def repeated(self, count: int) -> Evaluation:
+        """Return ``count`` clean evaluation images, by repetition where there are fewer."""
+        rows = np.resize(self.audit.rows["clean"], count)
+        chosen = self.samples.set_index("sample_id").loc[rows].reset_index()
+        return Evaluation(chosen, {"clean": self.images}, {"clean": rows})
+
+    def runner(self, folder: Path, bits: tuple[int, int] = (8, 8), **options) -> TrialRunner:
+        """Return this pipeline's runner on an empty store."""
+        return TrialRunner(
+            self.model,
+            {"weight_bits": bits[0], "activation_bits": bits[1]},
+            build_runtime("openvino", threads=THREADS),
+            TrialStore(folder),
+            self.shifts,
+            self.images.shape[1:],
+            BATCH,
+            pool=ImageRows(self.images, self.pool),
+            **options,
+        )
+
+
+def requests(sets: dict[str, np.ndarray], evaluation: Evaluation) -> list[TrialRequest]:
+    """Return one trial per set."""
+    return [TrialRequest(set_id, images, evaluation) for set_id, images in sets.items()]

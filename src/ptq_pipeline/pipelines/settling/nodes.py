@@ -1,0 +1,63 @@
+"""Nodes of ``settling``."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ptq_pipeline.calibration.sets import CalibrationSet
+from ptq_pipeline.models import FloatModel
+from ptq_pipeline.pipelines.quantization.nodes import trial_runner
+from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
+from ptq_pipeline.pipelines.settling.parameters import SettlingParameters
+from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
+from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
+from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
+from ptq_pipeline.reliability import clustered_groups
+from ptq_pipeline.reliability.recipe import collect_draws
+from ptq_pipeline.trials.evaluation import build_evaluation
+from ptq_pipeline.trials.settling import Study, settle
+from ptq_pipeline.trials.store import TrialStore
+
+log = logging.getLogger(__name__)
+
+
+def settle_recipe(
+    samples: pd.DataFrame,
+    images: np.ndarray,
+    stressed: dict[str, np.ndarray],
+    model: FloatModel,
+    sets: dict[str, CalibrationSet],
+    index: pd.DataFrame,
+    group_definitions: Mapping[str, Any],
+    store: TrialStore,
+    shifts: StressParameters,
+    quantization: QuantizationParameters,
+    scoring: SubgroupScoringParameters,
+    policy: WorstCaseCheckParameters,
+    parameters: SettlingParameters,
+) -> dict[str, Any]:
+    """Look at draws and images until the recipe's verdict is settled.
+
+    Returns:
+        The recipe's verdict and what it took. A promotion needs the full evaluation.
+    """
+    from ptq_pipeline.reporting.progress import track
+
+    groups = define_groups(samples, group_definitions, scoring)
+    unseen = pd.DataFrame(columns=["trial_id", "set_id", "role", "status"])
+    draws = collect_draws(index, unseen, policy)
+    study = Study.of(
+        build_evaluation(samples, images, stressed, list(shifts.root)),
+        *(groups, policy, draws.distinct, clustered_groups(samples, groups)),
+        *(parameters.delta, parameters.chunk),
+    )
+    runner = trial_runner(samples, images, model, store, shifts, quantization)
+    pixels = {set_id: sets[set_id].images for set_id in draws.table["set_id"]}
+    found = settle(
+        study, runner, draws, pixels, lambda ids: track(ids, len(ids), "draws")
+    ).to_json()
+    log.info("%s", found["statement"])
+    return found
