@@ -32,7 +32,8 @@ test: lint  ## lint, then all tests that take seconds
 test-all: lint  ## lint, then every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-bench: $(STAMP)  ## where the time of the audit goes
+bench: $(STAMP)  ## the audit's time beside three plain loops, and where it goes
+	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/audit_time.py
 
 reconstruction: $(STAMP)  ## every method on both reference models: hours, but it can be stopped and goes on

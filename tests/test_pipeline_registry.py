@@ -22,7 +22,14 @@ def conf(project, env):
 def test_the_default_run_is_the_whole_chain():
     names = {node.name for stage in DEFAULT for node in pipelines[stage].nodes}
     assert {node.name for node in pipelines["__default__"].nodes} == names
-    by_name = {"reference_training", "settling", "release", "monitoring", "reaudit", "requantization"}
+    by_name = {
+        "reference_training",
+        "settling",
+        "release",
+        "monitoring",
+        "reaudit",
+        "requantization",
+    }
     assert set(pipelines) == {*DEFAULT, *by_name, "__default__"}
 
 

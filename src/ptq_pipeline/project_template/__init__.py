@@ -14,7 +14,7 @@ BASE = Path(__file__).parent / "base"
 BROUGHT = ("image_source", "production_windows", "float_model")
 GROUPS = (
     "data_loading", "calibration", "quantization", "stress", "subgroup_scoring",
-    "worst_case_check", "drift", "promotion", "release", "reporting",
+    "worst_case_check", "drift", "promotion", "release", "reporting", "settling",
 )  # fmt: skip
 
 _ENTRY = re.compile(r'^"?([\w{}]+)"?:')

@@ -240,9 +240,7 @@ class _Reference:
         return known[positions].astype(bool)
 
 
-def answers(
-    runner: TrialRunner, study: Study, set_id: str | None, images: np.ndarray
-) -> Answer:
+def answers(runner: TrialRunner, study: Study, set_id: str | None, images: np.ndarray) -> Answer:
     """Return a function that predicts some audit samples; a stored full trial is read instead.
 
     Args:

@@ -1,0 +1,114 @@
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ptq_pipeline.images import content_hashes
+from ptq_pipeline.models import Preprocessing, load_float_model
+from ptq_pipeline.reliability import Policy, build_groups, build_verdict, score
+from ptq_pipeline.reliability.recipe import collect_draws
+from ptq_pipeline.runtimes import build_runtime
+from ptq_pipeline.trials import TrialStore
+from ptq_pipeline.trials.evaluation import build_evaluation
+from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
+from ptq_pipeline.trials.settling import Study, settle
+
+SHAPE = (1, 28, 28)
+CLASSES = list("abcdefghij")
+LIMIT = {"points": 30.0}
+POLICY = Policy.model_validate(
+    {
+        **{"draws": 30, "p0": 0.1},
+        "limits": {level: LIMIT for level in ("average", "class", "segment", "intersection")},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def model(project):
+    return load_float_model(
+        "ptq_pipeline.models.resnet20",
+        project / "data/06_models/reference/resnet20.safetensors",
+        Preprocessing((0.286,), (0.353,)),
+        CLASSES,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(raw_data, model):
+    raw = gzip.decompress((raw_data / "fashion_mnist/test/images-idx3-ubyte.gz").read_bytes())
+    images = np.frombuffer(raw, np.uint8, count=420 * 784, offset=16).reshape(-1, *SHAPE)
+    raw = gzip.decompress((raw_data / "fashion_mnist/test/labels-idx1-ubyte.gz").read_bytes())
+    samples = pd.DataFrame(
+        {
+            **{"sample_id": range(420), "content_hash": content_hashes(images)},
+            "label": np.frombuffer(raw, np.uint8, count=420, offset=8).astype(int),
+            "split": ["audit"] * 300 + ["selection"] * 100 + ["pool"] * 20,
+        }
+    )
+    sets = {f"s{n}": images[360 + n : 360 + n + 16] for n in range(31)}
+    index = pd.DataFrame(
+        {
+            **{"set_id": list(sets), "strategy": "random", "role": "evidence"},
+            **{"draw": range(31), "valid": True},
+        }
+    )
+    return images, samples, sets, index
+
+
+def run(data, model, folder, bits):
+    images, samples, sets, index = data
+    runner = TrialRunner(
+        model,
+        {"weight_bits": bits, "activation_bits": bits},
+        build_runtime("openvino", threads=1),
+        TrialStore(folder),
+        {"clean": {}},
+        SHAPE,
+    )
+    evaluation = build_evaluation(samples, images, {}, ["clean"])
+    groups = build_groups(samples, CLASSES, {})
+    draws = collect_draws(
+        index, pd.DataFrame(columns=["trial_id", "set_id", "role", "status"]), POLICY
+    )
+    study = Study.of(evaluation, groups, POLICY, draws.distinct, chunk=25)
+    return runner, evaluation, groups, settle(study, runner, draws, sets)
+
+
+def full_verdict(data, runner, evaluation, groups):
+    _, _, sets, index = data
+    reference = runner.run(None, None, evaluation)
+    outcomes = runner.run_all(TrialRequest(k, v, evaluation) for k, v in sets.items())
+    ids = evaluation.samples["sample_id"].to_numpy()
+    long = [
+        pd.DataFrame(
+            {
+                "trial_id": o.spec.trial_id,
+                "shift": "clean",
+                "sample_id": ids,
+                "predicted": o.predictions["clean"],
+            }
+        )
+        for o in outcomes
+    ]
+    trials = index.assign(trial_id=[o.spec.trial_id for o in outcomes], status="done")
+    floats = pd.DataFrame(
+        {"shift": "clean", "sample_id": ids, "predicted": reference.predictions["clean"]}
+    )
+    return build_verdict(score(pd.concat(long), floats, groups, trials), trials, index, POLICY)
+
+
+@pytest.mark.parametrize(("bits", "result"), [(8, "PASS"), (2, "FAIL")])
+def test_the_settled_verdict_is_that_of_the_full_audit_and_takes_less(
+    data, model, tmp_path, bits, result
+):
+    runner, evaluation, groups, settled = run(data, model, tmp_path, bits)
+    assert settled.result == result
+    assert settled.images < settled.full_images
+    assert full_verdict(data, runner, evaluation, groups).recipe.result == result
+    if result == "FAIL":
+        assert settled.failed_after_draws == len(settled.draws) == 4
+    again = run(data, model, tmp_path, bits)[3]
+    assert again.to_json() == settled.to_json()
+    assert result in settled.to_json()["statement"]
