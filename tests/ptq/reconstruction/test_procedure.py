@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -101,6 +103,23 @@ def test_every_unit_is_at_least_as_good_as_nearest_on_its_objective(
     assert len(pairs) == 11
     assert sum(reached > nearest for nearest, reached in pairs) == len(found.notes)
     assert np.mean([reached / nearest for nearest, reached in pairs]) < 0.95
+
+
+def test_only_one_unit_is_cached_at_a_time(
+    prepared: PreparedModel, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref] = []
+    original = procedure._cache
+
+    def cache(*args):
+        assert all(old() is None for old in made)
+        found = original(*args)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(procedure, "_cache", cache)
+    _quantized(prepared, images, name="qdrop", iterations=1)
+    assert len(made) == 11
 
 
 def test_second_order_rounding_has_less_error_than_nearest() -> None:

@@ -1,0 +1,77 @@
+"""Seconds and memory of one trial's quantization, per method: ResNet-20, 256 images, W2A4.
+
+Usage, after the first line of ``make reconstruction``::
+
+    python benchmarks/method_time.py [--methods NAME ...] [--threads N]
+
+Each method runs in a process of its own, so that its peak memory is its own; evaluation is not part
+of the figures.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "data/reconstruction/03_primary"
+BITS = {"weight_bits": 2, "activation_bits": 4}
+NAMES = ("nearest", "gptq", "adaround_cpu", "brecq_cpu", "qdrop_cpu")
+
+
+def measure(name: str, threads: int) -> None:
+    """Quantize once and print one row."""
+    import torch
+
+    from ptq_pipeline.models import Preprocessing, load_float_model
+    from ptq_pipeline.ptq import as_tensor_batches, method_from_json, prepare, quantize_model
+
+    torch.set_num_threads(threads)
+    samples = pd.read_parquet(DATA / "samples.parquet")
+    pool = samples.loc[samples["split"] == "pool", "sample_id"].to_numpy()
+    drawn = np.sort(np.random.default_rng(2303).choice(pool, 256, replace=False))
+    images = np.load(DATA / "images.npy", mmap_mode="r")[drawn]
+    model = load_float_model(
+        factory="ptq_pipeline.models.resnet20",
+        weights=ROOT / "data/06_models/reference/resnet20.safetensors",
+        preprocessing=Preprocessing((0.286,), (0.353,)),
+        classes=[str(label) for label in range(10)],
+    )
+    prepared = prepare(model.module, torch.from_numpy(model.example_input((1, 28, 28))))
+    batches = as_tensor_batches(model.preprocessing(images))
+    method = method_from_json({"name": name, **BITS})
+    prepared.module(batches[0])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started, used = time.perf_counter(), time.process_time()
+    quantize_model(prepared, batches, method, seed=0)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - used
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(f"| {name} | {seconds:.1f} | {cpu:.1f} | {grown:.0f} |", flush=True)
+
+
+def main() -> None:
+    """Measure every method in its own process."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="+", default=list(NAMES))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.alone:
+        measure(asked.methods[0], asked.threads)
+        return
+    print(
+        "| method | seconds | processor seconds | MB above the start |\n|---|---|---|---|",
+        flush=True,
+    )
+    for name in asked.methods:
+        options = ["--alone", "--threads", str(asked.threads), "--methods", name]
+        subprocess.run([sys.executable, __file__, *options], check=True)
+
+
+if __name__ == "__main__":
+    main()
