@@ -1,7 +1,9 @@
 """How often drift alarms: on samples of the pool, of the calm and of the drifted production window.
 
 Usage, after ``kedro run --pipelines data_loading``: ``python benchmarks/drift_alarm_rates.py
-[--data data] [--samples 200]``. It prints the table in ``docs/drift.md``.
+[--data data] [--samples 200] [--served] [--sizes 500 5000]``. It prints the table in
+``docs/drift.md``. ``--served`` adds what only the served model says, its answers and clip rates, as
+monitoring does: of a W8A8 model that is calibrated on 256 images of the pool.
 """
 
 import argparse
@@ -12,8 +14,10 @@ import pandas as pd
 import yaml
 
 from ptq_pipeline.monitoring import DriftColumn, DriftSettings, distance, sampling_thresholds
+from ptq_pipeline.monitoring.measuring import with_served_columns
 
 SIZES = (256, 500, 2_000, 5_000)
+CALIBRATION_IMAGES = 256
 PARAMETERS = Path(__file__).parents[1] / "conf/base/parameters_drift.yml"
 
 
@@ -46,18 +50,67 @@ def alarm_rates(
     return dict(zip(("both", "material only", "chance only"), alarms.mean(0), strict=True))
 
 
+def served_columns(data: Path, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return the tables with answers and clip rates of a model that was quantized on the pool.
+
+    Args:
+        data: the data folder.
+        tables: ``reference``, ``pool`` and the production windows.
+    """
+    import torch
+
+    from ptq_pipeline.datasets import ProductionArchiveDataset
+    from ptq_pipeline.images import decode_source
+    from ptq_pipeline.models import Preprocessing, load_float_model
+    from ptq_pipeline.monitoring.clipping import clip_rates
+    from ptq_pipeline.ptq import MethodSpec, as_tensor_batches, calibrate, prepare
+    from ptq_pipeline.runtimes import OpenvinoRuntime, predict_top1
+
+    model = load_float_model(
+        "ptq_pipeline.models.resnet20",
+        PARAMETERS.parents[2] / "data/06_models/reference/resnet20.safetensors",
+        Preprocessing((0.286,), (0.353,)),
+        [str(number) for number in range(10)],
+    )
+    images = np.load(data / "03_primary/images.npy", mmap_mode="r")
+    raw = PARAMETERS.parents[2] / "data/01_raw/production"
+    archive = ProductionArchiveDataset(str(raw), list(images.shape[1:])).load()
+    prepared = prepare(model.module, torch.from_numpy(model.example_input(tuple(images.shape[1:]))))
+    chosen = images[tables["pool"]["sample_id"].to_numpy()[:CALIBRATION_IMAGES]]
+    batches = as_tensor_batches(model.preprocessing(np.asarray(chosen)))
+    parameters = calibrate(prepared, batches, MethodSpec())
+    served = OpenvinoRuntime(threads=2).compile(prepared, parameters)
+    found = {}
+    for name, table in tables.items():
+        stored = name in ("reference", "pool")
+        pixels = (
+            images[table["sample_id"].to_numpy()]
+            if stored
+            else decode_source(archive[name]()).images
+        )
+        added = clip_rates(prepared, parameters, pixels, model.preprocessing)
+        added["served"] = predict_top1(served, pixels, model.preprocessing).astype(np.int64)
+        found[name] = pd.concat([table.reset_index(drop=True), added], axis=1)
+    return found
+
+
 def main() -> None:
     """Print distances of the whole windows, thresholds by size, and alarm rates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--served", action="store_true")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     arguments = parser.parse_args()
     settings = read_settings()
     profiles = pd.read_parquet(arguments.data / "04_feature/profiles.parquet")
     windows = pd.read_parquet(arguments.data / "04_feature/production_profiles.parquet")
-    reference = profiles[profiles["split"] == "reference"]
-    sources = {"pool": profiles[profiles["split"] == "pool"]}
+    sources = {name: profiles[profiles["split"] == name] for name in ("reference", "pool")}
     sources |= dict(list(windows.groupby("window")))
+    if arguments.served:
+        sources = served_columns(arguments.data, sources)
+        settings = with_served_columns(settings, sources["reference"], 0.1, 0.5)
+    reference = sources.pop("reference")
 
     whole = {
         name: {
@@ -66,7 +119,7 @@ def main() -> None:
         }
         for name, source in sources.items()
     }
-    for size in SIZES:
+    for size in arguments.sizes:
         whole[f"chance at {size}"] = sampling_thresholds(reference, settings, size)
     print(pd.DataFrame(whole).round(3).to_string(), "\n")
     rates = [
@@ -76,7 +129,7 @@ def main() -> None:
             **alarm_rates(source, reference, settings, size, arguments.samples),
         }
         for name, source in sources.items()
-        for size in SIZES
+        for size in arguments.sizes
     ]
     print(pd.DataFrame(rates).round(3).to_string(index=False))
 

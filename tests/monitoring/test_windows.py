@@ -106,6 +106,11 @@ def test_an_unknown_schema_is_rejected(tmp_path, arrivals):
     assert "no column 'path'" in decided.reason
 
 
+def test_an_empty_folder_is_reported_as_empty(tmp_path, arrivals):
+    (tmp_path / "production/w").mkdir(parents=True)
+    assert decide(arrivals.load()[0]).status is Status.EMPTY
+
+
 def test_images_of_another_size_are_rejected(tmp_path, arrivals):
     deliver(tmp_path / "production", "w", np.zeros((5, 9, 9), np.uint8))
     assert "(1, 9, 9)" in decide(arrivals.load()[0]).reason

@@ -56,6 +56,7 @@ class ProductionArrivalsDataset(ImageWindowsDataset):
                         partial(self._window, folder),
                         changed=folder.name in confirmed,
                         late=folder.name < latest,
+                        empty=not any(path.is_file() for path in folder.rglob("*")),
                     )
                 )
         self._loaded = {each.name: each.digest for each in arrivals}

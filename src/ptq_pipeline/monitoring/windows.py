@@ -34,6 +34,7 @@ class Arrival:
         open: reads it; raises InputError when its files are of no known schema.
         changed: whether a decision about other files of that name is on disk.
         late: whether a window that sorts behind it was decided about earlier.
+        empty: whether its folder holds no file.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Arrival:
     open: Callable[[], ImageSource]
     changed: bool = False
     late: bool = False
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,13 @@ def accept(
         earlier: names of accepted windows by the hash of their content.
         rules: what is tolerated.
     """
+    nothing = Acceptance(Status.EMPTY, f"window '{arrival.name}' holds no image")
+    if arrival.empty:
+        return nothing
     try:
         source = arrival.open()
         if not len(source.table):
-            return Acceptance(Status.EMPTY, f"window '{arrival.name}' holds no image")
+            return nothing
         _check_shape(arrival.name, source, shape)
         table = source.table.copy()
         if table["label"].notna().all():

@@ -1,0 +1,83 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from ptq_pipeline.monitoring.reaudit import Answers, reaudit, without_lone_samples, worst_cell
+from ptq_pipeline.reliability import Policy
+
+DEFINITIONS = {"classes": ["boot", "bag"], "segments": {"tone": {"names": ["dark", "light"]}}}
+LIMITS = {"average": {"points": 4}, "class": {"points": 8}, "segment": {"points": 8}}
+POLICY = Policy.model_validate(
+    {"draws": 30, "limits": {**LIMITS, "intersection": {"points": 30, "min_size": 10_000}}}
+)
+
+
+def samples(n=1000, labelled=True):
+    label = np.arange(n) % 2
+    table = pd.DataFrame({"sample_id": np.arange(n), "split": "production_audit"})
+    table["label"] = pd.array(label if labelled else [pd.NA] * n, dtype="Int64")
+    return table.assign(tone=np.where(np.arange(n) % 4 < 2, "dark", "light"))
+
+
+def judge(wrong, labelled=True, n=1000):
+    """Judge a champion that differs from a perfect float model in the samples of `wrong`."""
+    right = (np.arange(n) % 2).astype(np.int16)
+    answers = right.copy()
+    answers[wrong] = 1 - answers[wrong]
+    return reaudit(
+        samples(n, labelled),
+        Answers({"clean": answers}, {"clean": right}),
+        DEFINITIONS,
+        POLICY,
+        "v1",
+    )
+
+
+def test_a_champion_that_answers_like_the_float_model_holds():
+    assert judge([])["result"] == "HOLDS"
+
+
+def test_a_class_that_is_lost_fails_and_is_named():
+    result = judge(slice(1, 400, 2))
+    assert result["result"] == "FAILS"
+    bad = {cell["group"] for cell in result["cells"] if cell["status"] == "shown_bad"}
+    assert "bag" in bad
+    assert "boot" not in bad
+    assert worst_cell(result)["drop"] > 0.1
+    assert result["float_accuracy"] == 1.0
+
+
+def test_what_is_neither_shown_to_hold_nor_to_fail_is_open():
+    assert judge(slice(1, 90, 2))["result"] == "OPEN"
+
+
+def test_without_labels_disagreement_reassures_or_leaves_open_but_never_fails():
+    assert judge([], labelled=False)["result"] == "HOLDS"
+    result = judge(slice(1, 400, 2), labelled=False)
+    assert result["result"] == "OPEN"
+    assert not result["labelled"]
+    assert result["float_accuracy"] is None
+
+
+def test_disagreement_bounds_the_drop_from_above():
+    labelled, unlabelled = judge(slice(0, 60, 3)), judge(slice(0, 60, 3), labelled=False)
+    for known, bound in zip(labelled["cells"], unlabelled["cells"], strict=True):
+        if known["level"] in ("average", "segment"):
+            assert known["drop"] <= bound["drop"]
+
+
+def test_too_few_images_show_nothing():
+    assert judge([], n=20)["result"] == "OPEN"
+
+
+def test_a_group_of_one_is_left_out():
+    table = samples(41).assign(split="audit")
+    table.loc[0, "tone"] = "odd"
+    assert 0 not in without_lone_samples(table, DEFINITIONS)["sample_id"].tolist()
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_result_is_plain_json(labelled):
+    import json
+
+    json.dumps(judge([3], labelled), allow_nan=False)
