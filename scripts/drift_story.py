@@ -177,7 +177,7 @@ class Story:
 
     def deliver_calm(self, window: str, number: int = 0) -> None:
         """Let a window arrive that looks like home."""
-        start = 2_000 + number * self.sizes.calm
+        start = 2_500 + number * self.sizes.calm
         self.deliver(window, HOME_GAIN, start, self.sizes.calm)
 
     def deliver_drifted(self, window: str, number: int = 0, labels: bool = True) -> None:
