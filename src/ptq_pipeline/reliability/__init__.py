@@ -54,6 +54,11 @@ from ptq_pipeline.reliability.policy import (
 )
 from ptq_pipeline.reliability.reasons import Reason
 from ptq_pipeline.reliability.recipe import Draws, RecipeOutcome, collect_draws, judge_recipe
+from ptq_pipeline.reliability.representatives import (
+    Representative,
+    keep_groups,
+    propose_representatives,
+)
 from ptq_pipeline.reliability.tango import tango_score
 from ptq_pipeline.reliability.tolerance import Tolerance, tolerance_bound
 from ptq_pipeline.reliability.verdict import Verdict, build_verdict
@@ -82,6 +87,7 @@ __all__ = [
     "RecipeOutcome",
     "RejectionRegion",
     "Tolerance",
+    "Representative",
     "TouchedObligation",
     "UnjudgedGroup",
     "Verdict",
@@ -104,7 +110,9 @@ __all__ = [
     "false_pass_bound",
     "judge_candidate",
     "judge_recipe",
+    "keep_groups",
     "needed_samples",
+    "propose_representatives",
     "rejection_region",
     "score",
     "share_of_good_draws",

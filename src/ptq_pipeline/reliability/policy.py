@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability.draws import smallest_passing_draws
 from ptq_pipeline.reliability.priors import target_shares
 
 Level = Literal["average", "class", "segment", "intersection"]
@@ -100,6 +101,22 @@ class LedgerPolicy(BaseModel):
     rule: Literal["spend", "warn", "fresh"] = "warn"
 
 
+class RepresentativePolicy(BaseModel):
+    """How many classes and segments stand for all in a quick look; see :mod:`.representatives`.
+
+    Attributes:
+        lowest_accuracy: Those that the float model gets wrong most often.
+        smallest_margin: Those that it is least sure of, of the rest.
+        most_frequent: Those with most samples, of the rest.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lowest_accuracy: Annotated[int, Field(ge=0)] = 3
+    smallest_margin: Annotated[int, Field(ge=0)] = 2
+    most_frequent: Annotated[int, Field(ge=0)] = 1
+
+
 class Limits(BaseModel):
     """Limits of all levels."""
 
@@ -136,6 +153,8 @@ class Policy(BaseModel):
         obligations: What is owed to people outside; a release touching one asks for a recorded
             acknowledgement.
         ledger: What the re-use of audit images costs.
+        representatives: Judge a few groups only, as a quick look; null judges all of them. Such a
+            look can refuse a recipe and cannot pass one, so its draws must be too few for PASS.
         class_priors: Other mixes of classes, by name: a weight for every class. The candidate's
             drop under them is shown with bounds of its own; it is not judged.
     """
@@ -151,7 +170,18 @@ class Policy(BaseModel):
     champion_tolerance: Limits | None = None
     obligations: tuple[Obligation, ...] = ()
     ledger: LedgerPolicy = LedgerPolicy()
+    representatives: RepresentativePolicy | None = None
     class_priors: dict[str, dict[str, float]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_quick_look(self) -> Self:
+        enough = smallest_passing_draws(self.p0, self.alpha)
+        if self.representatives is not None and self.draws >= enough:
+            raise ValueError(
+                f"representatives are for a quick look of fewer than {enough} draws, not for "
+                f"{self.draws}: a PASS needs every group; leave representatives out or lower draws."
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_critical(self) -> Self:

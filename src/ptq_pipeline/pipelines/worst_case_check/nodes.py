@@ -20,6 +20,8 @@ from ptq_pipeline.reliability import (
     check_policy,
     clustered_groups,
     compare_with_champion,
+    keep_groups,
+    propose_representatives,
 )
 
 
@@ -41,6 +43,19 @@ def check_names(
     return parameters
 
 
+def propose_groups(
+    samples: pd.DataFrame,
+    profiles: pd.DataFrame,
+    group_definitions: Mapping[str, Any],
+    policy: Policy,
+) -> list[dict[str, Any]]:
+    """Propose the groups of a quick look from ``pool`` and ``selection``; none means all."""
+    chosen = propose_representatives(
+        samples, profiles, group_definitions["classes"], _segments(group_definitions), policy
+    )
+    return [each.to_json() for each in chosen]
+
+
 def judge(
     scores: pd.DataFrame,
     trials: pd.DataFrame,
@@ -51,6 +66,7 @@ def judge(
     ledger: Ledger | None = None,
     predictions: pd.DataFrame | None = None,
     float_predictions: pd.DataFrame | None = None,
+    representatives: list[dict[str, Any]] | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Judge the recipe and the candidate, after both are entered in the audit ledger.
 
@@ -60,6 +76,8 @@ def judge(
         The content of ``verdict.json``, and the candidate's cells beside the drops over all draws.
     """
     groups = _all_groups(samples, group_definitions)
+    chosen = representatives or []
+    scores = keep_groups(scores, [(each["level"], each["group"]) for each in chosen])
     clustered = clustered_groups(samples, groups)
     clusters, opener = None, None
     if clustered and predictions is not None and float_predictions is not None:
@@ -77,7 +95,7 @@ def judge(
         clusters=clusters,
         opener=opener,
     )
-    return verdict.to_json(), verdict.table
+    return {**verdict.to_json(), "representatives": chosen}, verdict.table
 
 
 def compare(
@@ -109,5 +127,8 @@ def compare(
 
 
 def _all_groups(samples: pd.DataFrame, group_definitions: Mapping[str, Any]) -> Groups:
-    segments = {name: each["names"] for name, each in group_definitions["segments"].items()}
-    return build_groups(samples, group_definitions["classes"], segments)
+    return build_groups(samples, group_definitions["classes"], _segments(group_definitions))
+
+
+def _segments(group_definitions: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: each["names"] for name, each in group_definitions["segments"].items()}

@@ -2,7 +2,12 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, compare, judge
+from ptq_pipeline.pipelines.worst_case_check.nodes import (
+    check_names,
+    compare,
+    judge,
+    propose_groups,
+)
 from ptq_pipeline.pipelines.worst_case_check.plots import tabulate_plots
 
 
@@ -17,6 +22,12 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 name="check_policy",
             ),
             Node(
+                propose_groups,
+                ["samples", "profiles", "group_definitions", "checked_policy"],
+                "representative_groups",
+                name="propose_groups",
+            ),
+            Node(
                 judge,
                 [
                     "scores",
@@ -28,6 +39,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "audit_ledger",
                     "predictions",
                     "float_predictions",
+                    "representative_groups",
                 ],
                 ["verdict", "worst_case_table"],
                 name="judge",

@@ -1,0 +1,135 @@
+"""A few groups that stand for all in a quick look, chosen without the audit.
+
+The choice reads the float model's answers on ``pool`` and ``selection`` only, so the audit images
+stay fresh for what they are asked. It can miss the group that quantization hurts most: a quick look
+can refuse a recipe, it cannot pass one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability.groups import AVERAGE_GROUP
+from ptq_pipeline.reliability.policy import GroupKey, Policy
+
+CHOOSING_SPLITS = ("pool", "selection")
+
+
+@dataclass(frozen=True)
+class Representative:
+    """One chosen group.
+
+    Attributes:
+        level: Its level.
+        group: Its name.
+        why: ``average``, ``critical``, ``lowest_accuracy``, ``smallest_margin`` or
+            ``most_frequent``.
+        value: The float model's accuracy or mean margin, or the share of samples; None for the
+            average and for critical groups.
+        n: Samples of ``pool`` and ``selection`` behind it.
+    """
+
+    level: str
+    group: str
+    why: str
+    value: float | None
+    n: int
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types."""
+        return asdict(self)
+
+
+def propose_representatives(
+    samples: pd.DataFrame,
+    profiles: pd.DataFrame,
+    classes: Sequence[str],
+    segments: Mapping[str, Sequence[str]],
+    policy: Policy,
+) -> tuple[Representative, ...]:
+    """Choose groups by what the float model does on ``pool`` and ``selection``.
+
+    Args:
+        samples: ``sample_id``, ``split``, ``label`` and the segment columns.
+        profiles: ``sample_id``, ``predicted`` and ``margin`` of the float model.
+        classes: Class names in label order.
+        segments: Segment columns with their values.
+        policy: How many groups of each kind, and which are critical.
+
+    Returns:
+        The groups, none twice; empty where policy asks for none, which means all groups.
+
+    Raises:
+        InputError: If no sample of these splits has a profile.
+    """
+    wanted = policy.representatives
+    if wanted is None:
+        return ()
+    known = profiles[["sample_id", "predicted", "margin"]]
+    used = samples[samples["split"].isin(CHOOSING_SPLITS)].merge(known, on="sample_id")
+    if used.empty:
+        raise InputError(
+            "profiles: no sample of split 'pool' or 'selection' has one, so no representative "
+            "group can be proposed; run data_loading, or leave out `representatives`."
+        )
+    table = _table(used, classes, segments)
+    chosen = [Representative("average", AVERAGE_GROUP, "average", None, len(used))]
+    chosen += [Representative(c.level, c.group, "critical", None, 0) for c in policy.critical]
+    taken = {(each.level, each.group) for each in chosen}
+    for why, column, ascending, count in (
+        ("lowest_accuracy", "accuracy", True, wanted.lowest_accuracy),
+        ("smallest_margin", "margin", True, wanted.smallest_margin),
+        ("most_frequent", "share", False, wanted.most_frequent),
+    ):
+        ordered = table.sort_values([column, "level", "group"], ascending=[ascending, True, True])
+        free = [
+            row for row in ordered.itertuples(index=False) if (row.level, row.group) not in taken
+        ]
+        for row in free[:count]:
+            chosen.append(
+                Representative(
+                    str(row.level), str(row.group), why, float(getattr(row, column)), int(row.n)
+                )
+            )
+            taken.add((row.level, row.group))
+    return tuple(chosen)
+
+
+def keep_groups(scores: pd.DataFrame, chosen: Sequence[GroupKey]) -> pd.DataFrame:
+    """Scores of the chosen groups only; all of them where none was chosen."""
+    if not chosen:
+        return scores
+    keys = pd.MultiIndex.from_frame(scores[["level", "group"]].astype(str))
+    return scores[keys.isin(list(chosen))].reset_index(drop=True)
+
+
+def _table(
+    used: pd.DataFrame, classes: Sequence[str], segments: Mapping[str, Sequence[str]]
+) -> pd.DataFrame:
+    """Accuracy, margin and share of every class and segment value."""
+    used = used.assign(right=used["predicted"] == used["label"])
+    names = np.asarray(classes, dtype=object)
+    columns = [("class", names[used["label"].to_numpy()])]
+    for column, values in segments.items():
+        name = used[column].where(used[column].isin(list(values)))
+        columns.append(("segment", (f"{column}=" + name.astype(object)).to_numpy()))
+    rows = []
+    for level, group in columns:
+        for name, part in used.groupby(pd.Series(group, index=used.index), sort=True):
+            rows.append(
+                {
+                    "level": level,
+                    "group": name,
+                    "n": len(part),
+                    "accuracy": part["right"].mean(),
+                    "margin": part["margin"].mean(),
+                    "share": len(part) / len(used),
+                }
+            )
+    return pd.DataFrame(rows)
