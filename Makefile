@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: setup audit test test-all lint bench docs clean reconstruction
+.PHONY: setup audit test test-all lint bench coverage-study docs clean reconstruction
 .DEFAULT_GOAL := audit
 
 $(STAMP): pyproject.toml constraints.txt
@@ -39,6 +39,9 @@ bench: $(STAMP)  ## the audit's time beside three plain loops, and where it goes
 reconstruction: $(STAMP)  ## every method on both reference models: hours, but it can be stopped and goes on
 	$(BIN)/kedro run --env reconstruction --pipelines data_loading
 	$(BIN)/python benchmarks/reconstruction_study.py
+
+coverage-study: $(STAMP)  ## error rates, coverage and power of every bound; writes docs/coverage.md
+	$(BIN)/python benchmarks/coverage_study.py
 
 clean:  ## remove .venv
 	rm -rf $(VENV)

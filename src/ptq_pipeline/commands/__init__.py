@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("ptq_pipeline.commands.reporting:explain", "Say why a group loses."),
     "watch": ("ptq_pipeline.commands.watch:watch", "Act when production has drifted."),
     "ladder": ("ptq_pipeline.commands.watch:ladder", "Audit recipes until one passes."),
+    "plan": (
+        "ptq_pipeline.commands.plan:plan",
+        "Say what an audit takes and what it can prove, before it runs.",
+    ),
     "methods": (
         "ptq_pipeline.commands.methods:methods",
         "List quantization methods with paper, bits and options.",

@@ -1,0 +1,96 @@
+"""How long an audit will take here, from a short measurement of its parts."""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ptq_pipeline.models import FloatModel
+from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters
+
+# What no single trial shows, in seconds on an idle core that runs the reference loop in
+# REFERENCE_SECONDS: imports and start, thresholds and validation, drift, export, report.
+FIXED_SECONDS = 16.0
+PER_SET_SECONDS = 0.35
+PER_DRAW_JUDGED_SECONDS = 0.15
+REFERENCE_SECONDS = 0.1
+MEASURED_IMAGES = 1000
+
+
+def expected_seconds(
+    model: FloatModel,
+    samples: pd.DataFrame,
+    images: np.ndarray,
+    parameters: QuantizationParameters,
+    work: Mapping[str, int],
+) -> float:
+    """Measure one calibration and a thousand inferences, and extrapolate.
+
+    Args:
+        model: the float model.
+        samples: the samples table.
+        images: uint8 ``(N, C, H, W)``.
+        parameters: method and runtime.
+        work: what `kedro ptq plan` counts.
+    """
+    from ptq_pipeline.runtimes import build_runtime, predict_top1
+    from ptq_pipeline.trials.execution import TrialRunner
+    from ptq_pipeline.trials.store import TrialStore
+
+    pool = samples.loc[samples["split"] == "pool", "sample_id"].sort_values().to_numpy()
+    selection = samples.loc[samples["split"] == "selection", "sample_id"].sort_values().to_numpy()
+    runtime = build_runtime(parameters.runtime.name, **parameters.runtime.options)
+    size = min(work["set_size"], len(pool) // 2)
+    sets = [np.asarray(images[pool[:size]]), np.asarray(images[pool[size : 2 * size]])]
+    rows = selection[:MEASURED_IMAGES]
+    with tempfile.TemporaryDirectory() as folder:
+        runner = TrialRunner(
+            *(model, parameters.method, runtime, TrialStore(Path(folder)), {"clean": {}}),
+            images.shape[1:],
+            parameters.runtime.batch_size,
+            statistics=False,
+        )
+        first = _timed(lambda: runner.quantize("plan-0", sets[0]))[0]
+        again = _timed(lambda: runner.quantize("plan-1", sets[1]))[0]
+        quantized = runner.quantize("plan-1", sets[1])
+        workload = runner.workload
+
+        def rate_of(parameters_of_model: Any) -> tuple[float, float]:
+            compiling, predictor = _timed(
+                lambda: runtime.compile(workload.prepared, parameters_of_model)
+            )
+            run = lambda: predict_top1(  # noqa: E731
+                *(predictor, images, model.preprocessing),
+                batch_size=workload.batch_size,
+                rows=rows,
+            )
+            run()
+            return compiling, _timed(run)[0] / len(rows)
+
+        compile_float, per_float = rate_of(None)
+        compile_first, _ = rate_of(quantized)
+        compiling, per_image = rate_of(quantized)
+    trials = work["draws"] + work["comparison_sets"]
+    evaluated = work["draws"] * work["images_per_draw"]
+    evaluated += work["comparison_sets"] * work["images_per_comparison"]
+    seconds = first + compile_float + compile_first + trials * (again + compiling)
+    seconds += evaluated * per_image + work["images_per_draw"] * per_float
+    # The simulation of the parity check runs float kernels.
+    seconds += work["parity_draws"] * work["selection_images"] * 3 * per_float
+    others = FIXED_SECONDS + PER_SET_SECONDS * trials + PER_DRAW_JUDGED_SECONDS * work["draws"]
+    return seconds + others * _slowness()
+
+
+def _slowness() -> float:
+    """How much slower than the reference one core is here and now."""
+    return max(0.3, _timed(lambda: sum(i * i for i in range(2_000_000)))[0] / REFERENCE_SECONDS)
+
+
+def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = call()
+    return time.perf_counter() - start, result

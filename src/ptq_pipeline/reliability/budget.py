@@ -1,0 +1,206 @@
+"""What a budget of draws and samples can show, known before anything runs: counts only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ptq_pipeline.reliability.cells import needed_samples
+from ptq_pipeline.reliability.draws import (
+    share_of_good_draws,
+    smallest_passing_draws,
+    split_budget,
+)
+from ptq_pipeline.reliability.paired import rejection_region
+from ptq_pipeline.reliability.policy import Policy
+from ptq_pipeline.reliability.wording import group_name, plural, points
+
+# Shares of answers that a good model changes without losing on balance.
+CHANGED = (0.01, 0.03)
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """What the audit can show about one group.
+
+    Attributes:
+        level: Its level.
+        group: Its name.
+        n: Audit samples.
+        limit: Its strictest limit, a fraction.
+        judged: Whether it will be judged.
+        needed_n: From how many samples on it is.
+        provable: The smallest limit that zero losses would show.
+        power: Probability that a model which changes 1 % (3 %) of the answers and loses nothing on
+            balance is shown to keep the limit in one draw; None for groups that are not judged.
+        critical: Whether policy names it critical.
+    """
+
+    level: str
+    group: str
+    n: int
+    limit: float
+    judged: bool
+    needed_n: int
+    provable: float
+    power: tuple[float, float] | None
+    critical: bool
+
+
+@dataclass(frozen=True)
+class BudgetPlan:
+    """What the configured budget can show at best.
+
+    Attributes:
+        draws: Draws that will be judged.
+        can_pass: Whether any outcome can be a PASS.
+        allowed: Draws that may stay not shown good.
+        alpha_image: Level of each test of a draw.
+        best: What the draws show at best, in a sentence.
+        cheapest_draws: The fewest draws that could PASS.
+        obstacles: What makes PASS impossible with this budget, in sentences.
+        early_pass: The price of looking once before the preset number of draws; None where there
+            is nothing to look at earlier.
+        groups: Every group.
+    """
+
+    draws: int
+    can_pass: bool
+    allowed: int
+    alpha_image: float
+    best: str
+    cheapest_draws: int
+    obstacles: tuple[str, ...]
+    early_pass: dict[str, Any] | None
+    groups: tuple[GroupPlan, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types."""
+        return asdict(self)
+
+
+def plan_budget(
+    counts: pd.DataFrame, policy: Policy, shifts: Sequence[str], draws: int
+) -> BudgetPlan:
+    """Say what draws and samples can show at best.
+
+    Args:
+        counts: ``level``, ``group`` and ``n`` of the audit's groups.
+        policy: The policy.
+        shifts: The shifts.
+        draws: Draws that the configuration makes.
+
+    Returns:
+        The plan.
+    """
+    used = min(draws, policy.draws)
+    split = split_budget(used, policy.p0, policy.alpha)
+    groups = tuple(
+        _group(policy, str(row.level), str(row.group), int(row.n), shifts, split.alpha_image)
+        for row in counts.itertuples(index=False)
+    )
+    cheapest = smallest_passing_draws(policy.p0, policy.alpha)
+    obstacles = _obstacles(policy, groups, used, draws, cheapest)
+    share = share_of_good_draws(used, 0, split.alpha_image, policy.alpha)
+    best = (
+        f"{used} good of {plural(used, 'draw')} show, at {100 * (1 - policy.alpha):g} % "
+        f"confidence, that at least {np.floor(100 * share):.0f} % of draws are good"
+    )
+    return BudgetPlan(
+        draws=used,
+        can_pass=not obstacles,
+        allowed=max(split.allowed, 0),
+        alpha_image=split.alpha_image,
+        best=best,
+        cheapest_draws=cheapest,
+        obstacles=obstacles,
+        early_pass=early_pass_price(policy.draws, policy.p0, policy.alpha),
+        groups=groups,
+    )
+
+
+def early_pass_price(draws: int, p0: float, alpha: float) -> dict[str, Any] | None:
+    """What one earlier look for PASS would cost the look at the preset number of draws.
+
+    Two looks share ``alpha`` in halves (Bonferroni; Pocock 1977 for group-sequential looks), so
+    both test at smaller levels: fewer draws may stay open, or every limit is harder to show.
+
+    Args:
+        draws: Preset number of draws.
+        p0: Acceptable share of bad draws.
+        alpha: Error of PASS.
+
+    Returns:
+        ``look_at`` and its level; the last look's level and allowed draws with and without it; None
+        when no earlier look can pass.
+    """
+    early = smallest_passing_draws(p0, alpha / 2)
+    if early >= draws:
+        return None
+    alone, last = split_budget(draws, p0, alpha), split_budget(draws, p0, alpha / 2)
+    return {
+        "look_at": early,
+        "alpha_image_early": split_budget(early, p0, alpha / 2).alpha_image,
+        "alpha_image": last.alpha_image,
+        "allowed": max(last.allowed, 0),
+        "alpha_image_without": alone.alpha_image,
+        "allowed_without": max(alone.allowed, 0),
+    }
+
+
+def _group(
+    policy: Policy, level: str, group: str, n: int, shifts: Sequence[str], alpha: float
+) -> GroupPlan:
+    limit = policy.strictest_limit(level, group, shifts)
+    needed = needed_samples(limit, alpha, policy.limits.of(level).min_size)
+    judged = n >= needed
+    power = None
+    if judged:
+        region = rejection_region(n, limit, alpha)
+        first, second = (region.power(share / 2, share / 2) for share in CHANGED)
+        power = (first, second)
+    return GroupPlan(
+        level=level,
+        group=group,
+        n=n,
+        limit=limit,
+        judged=judged,
+        needed_n=needed,
+        provable=float(-np.expm1(np.log(alpha) / n)),
+        power=power,
+        critical=policy.is_critical(level, group),
+    )
+
+
+def _obstacles(
+    policy: Policy, groups: Sequence[GroupPlan], used: int, draws: int, cheapest: int
+) -> tuple[str, ...]:
+    found = []
+    if used < cheapest:
+        found.append(
+            f"{plural(used, 'draw')} cannot show that at most {100 * policy.p0:g} % of draws are "
+            f"bad, even if all are good: {cheapest} can."
+        )
+    if draws < policy.draws:
+        found.append(f"policy presets {policy.draws} draws, calibration makes {draws}.")
+    for group in groups:
+        if group.critical and not group.judged:
+            found.append(
+                f"{group_name(group.level, group.group)} is critical, and its {group.n} samples "
+                f"cannot be judged: {group.needed_n} are needed for {points(group.limit)}; they "
+                f"could show {points(group.provable)}."
+            )
+    for level in dict.fromkeys(group.level for group in groups):
+        own = [group for group in groups if group.level == level]
+        if not any(group.judged for group in own) and level == "average":
+            found.append(
+                f"the average's {own[0].n} samples cannot show {points(own[0].limit)}; they could "
+                f"show {points(own[0].provable)}."
+            )
+    if groups and not any(group.judged for group in groups):
+        found.append("no group has enough samples for its limit, so nothing would be judged.")
+    return tuple(found)
