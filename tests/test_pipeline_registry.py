@@ -23,6 +23,7 @@ def test_the_default_run_is_the_whole_chain():
     names = {node.name for stage in DEFAULT for node in pipelines[stage].nodes}
     assert {node.name for node in pipelines["__default__"].nodes} == names
     by_name = {
+        "benchmark",
         "reference_training",
         "settling",
         "release",

@@ -30,6 +30,8 @@ PARAMETER_GROUPS = frozenset(
         "release",
         "reporting",
         "settling",
+        "benchmark",
+        "business",
         "reference_training",
     }
 )

@@ -6,7 +6,10 @@ from typing import Any
 import pandas as pd
 
 from ptq_pipeline.pipelines.quantization.parameters import StressParameters
-from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
+from ptq_pipeline.pipelines.worst_case_check.parameters import (
+    BusinessParameters,
+    WorstCaseCheckParameters,
+)
 from ptq_pipeline.reliability import (
     Baseline,
     ClusteredAudit,
@@ -23,6 +26,9 @@ from ptq_pipeline.reliability import (
     keep_groups,
     propose_representatives,
 )
+from ptq_pipeline.reliability.business import business_view
+
+NO_BUSINESS = BusinessParameters()
 
 
 def check_names(
@@ -30,16 +36,18 @@ def check_names(
     group_definitions: Mapping[str, Any],
     parameters: WorstCaseCheckParameters,
     stress: StressParameters,
+    business: BusinessParameters = NO_BUSINESS,
 ) -> Policy:
-    """Check that the policy names only groups and shifts that exist.
+    """Check that policy and business view name only groups and shifts that exist.
 
     It needs no score, so a policy with a wrong name is an error before any model is quantized.
 
     Raises:
-        InputError: Naming the unknown group or shift.
+        InputError: Naming the unknown group or shift, or the group whose cost is missing.
     """
     groups = _all_groups(samples, group_definitions)
     check_policy(parameters, groups.by_level(), stress.root)
+    business.check(groups.by_level())
     return parameters
 
 
@@ -67,6 +75,7 @@ def judge(
     predictions: pd.DataFrame | None = None,
     float_predictions: pd.DataFrame | None = None,
     representatives: list[dict[str, Any]] | None = None,
+    business: BusinessParameters = NO_BUSINESS,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Judge the recipe and the candidate, after both are entered in the audit ledger.
 
@@ -95,7 +104,11 @@ def judge(
         clusters=clusters,
         opener=opener,
     )
-    return {**verdict.to_json(), "representatives": chosen}, verdict.table
+    content = {**verdict.to_json(), "representatives": chosen}
+    content["business"] = business_view(
+        content["candidate"]["cells"], business, 1 - policy.alpha_fail
+    )
+    return content, verdict.table
 
 
 def compare(

@@ -17,7 +17,13 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         [
             Node(
                 check_names,
-                ["samples", "group_definitions", "params:worst_case_check", "params:stress"],
+                [
+                    "samples",
+                    "group_definitions",
+                    "params:worst_case_check",
+                    "params:stress",
+                    "params:business",
+                ],
                 "checked_policy",
                 name="check_policy",
             ),
@@ -40,6 +46,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "predictions",
                     "float_predictions",
                     "representative_groups",
+                    "params:business",
                 ],
                 ["verdict", "worst_case_table"],
                 name="judge",

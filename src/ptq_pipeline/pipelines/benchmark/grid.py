@@ -1,0 +1,75 @@
+"""The cells of the grid, and the calibration sets they need."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptq_pipeline.calibration import CalibrationSet, Pool, draw_set, parse_options
+from ptq_pipeline.pipelines.benchmark.parameters import BenchmarkParameters, CalibrationChoice
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination; each of its draws is a trial.
+
+    Attributes:
+        study: name of the study.
+        bits: such as ``W4A8``.
+        method: name of the method.
+        calibration: name of the calibration distribution within the study.
+        choice: that distribution.
+    """
+
+    study: str
+    bits: str
+    method: str
+    calibration: str
+    choice: CalibrationChoice
+
+
+def cells(parameters: BenchmarkParameters) -> Iterator[Cell]:
+    """Yield the cells of all studies that the subset allows, in a fixed order."""
+    only = parameters.only
+    for name, study in parameters.studies.items():
+        if not only.allows("studies", name):
+            continue
+        for label, choice in study.calibrations.items():
+            if not only.allows("calibrations", label):
+                continue
+            for bits in study.bits or parameters.bits:
+                for method in study.methods or parameters.methods:
+                    if only.allows("bits", bits) and only.allows("methods", method):
+                        yield Cell(name, bits, method, label, choice)
+
+
+class Sets:
+    """Calibration sets of one model, drawn when they are first asked for.
+
+    Args:
+        pool: what may be drawn.
+        images: uint8 ``(N, C, H, W)``, row = sample id.
+        parameters: of the benchmark.
+    """
+
+    def __init__(self, pool: Pool, images: np.ndarray, parameters: BenchmarkParameters) -> None:
+        self._pool = pool
+        self._images = images
+        self._parameters = parameters
+        self._drawn: dict[tuple[str, int], CalibrationSet] = {}
+
+    def __call__(self, choice: CalibrationChoice, draw: int) -> CalibrationSet:
+        """Return one draw."""
+        key = (choice.model_dump_json(), draw)
+        if key not in self._drawn:
+            self._drawn[key] = draw_set(
+                self._pool,
+                self._images,
+                choice.strategy,
+                parse_options(choice.strategy, choice.options),
+                size=choice.size or self._parameters.set_size,
+                seed=self._parameters.seed,
+                draw=draw,
+                augmentation=choice.augmentation,
+            )
+        return self._drawn[key]

@@ -1,0 +1,162 @@
+"""Parameters of ``benchmark``."""
+
+import re
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ptq_pipeline.calibration import parse_options
+from ptq_pipeline.pipelines.quantization.parameters import (
+    RuntimeParameters,
+    StressParameters,
+)
+from ptq_pipeline.stress.perturbations import check_description
+
+MODELS = ("resnet20", "mobilenet_v2_small")
+BITS = re.compile(r"W([2-8])A([2-8])")
+
+
+class CalibrationChoice(BaseModel):
+    """One calibration distribution.
+
+    Attributes:
+        strategy: name of a strategy.
+        options: its options.
+        size: images per set; that of the benchmark when left out.
+        augmentation: what is done to the pixels.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strategy: str = "random"
+    options: dict[str, Any] = {}
+    size: int | None = Field(default=None, ge=2)
+    augmentation: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        parse_options(self.strategy, self.options)
+        check_description(self.augmentation)
+        return self
+
+
+class Study(BaseModel):
+    """What is crossed with each other.
+
+    Attributes:
+        bits: such as ``W4A8``; all of the benchmark when left out.
+        methods: names; all of the benchmark when left out.
+        calibrations: by name; with ``axis`` the names are the numbers on the axis of a figure.
+        axis: what the numbers are; None for a study of names.
+        reference: the calibration that the others are compared with.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bits: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
+    calibrations: dict[str, CalibrationChoice] = Field(min_length=1)
+    axis: str | None = None
+    reference: str
+
+    @field_validator("calibrations", mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        return {str(name): choice for name, choice in given.items()} if given else given
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.reference not in self.calibrations:
+            raise ValueError(
+                f"reference '{self.reference}' is none of the calibrations "
+                f"{list(self.calibrations)}"
+            )
+        if self.axis is not None:
+            for name in self.calibrations:
+                float(name)
+        return self
+
+
+class Only(BaseModel):
+    """A subset of the grid; what is left out is not restricted.
+
+    Lists of names, or on the command line, where commas divide parameters, names joined by ``+``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: tuple[str, ...] | None = None
+    bits: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
+    studies: tuple[str, ...] | None = None
+    calibrations: tuple[str, ...] | None = None
+    shifts: tuple[str, ...] | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _split(cls, given: Any) -> Any:
+        return given.split("+") if isinstance(given, str) else given
+
+    def allows(self, what: str, name: str) -> bool:
+        """Return whether ``name`` of ``what`` is in the subset."""
+        chosen = getattr(self, what)
+        return chosen is None or name in chosen
+
+
+class BenchmarkParameters(BaseModel):
+    """The grid."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = Field(ge=0)
+    draws: int = Field(default=5, ge=2)
+    set_size: int = Field(default=256, ge=2)
+    bits: tuple[str, ...] = Field(min_length=1)
+    methods: dict[str, dict[str, Any]] = Field(min_length=1)
+    shifts: StressParameters
+    studies: dict[str, Study] = Field(min_length=1)
+    only: Only = Only()
+    replicates: int = Field(default=400, ge=50)
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+    runtime: RuntimeParameters = Field(discriminator="name")
+
+    @field_validator("bits")
+    @classmethod
+    def _bits(cls, bits: tuple[str, ...]) -> tuple[str, ...]:
+        for each in bits:
+            if not BITS.fullmatch(each):
+                raise ValueError(f"bits '{each}' are not of the form W4A8, each 2 to 8")
+        return bits
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        known = {
+            "models": MODELS,
+            "bits": self.bits,
+            "methods": tuple(self.methods),
+            "studies": tuple(self.studies),
+            "calibrations": tuple(n for s in self.studies.values() for n in s.calibrations),
+            "shifts": tuple(self.shifts.root),
+        }
+        chosen = [("only", what, getattr(self.only, what)) for what in known]
+        for name, study in self.studies.items():
+            chosen += [(name, "bits", study.bits), (name, "methods", study.methods)]
+        for where, what, names in chosen:
+            unknown = sorted(set(names or ()) - set(known[what]))
+            if unknown:
+                raise ValueError(f"{where}.{what}: '{unknown[0]}' is none of {list(known[what])}")
+        if not self.only.allows("shifts", "clean"):
+            raise ValueError("only.shifts: 'clean' must be among them")
+        for name in self.methods:
+            for each in self.bits:
+                self.method(name, each)
+        return self
+
+    def method(self, name: str, bits: str) -> dict[str, Any]:
+        """Return the complete JSON form of one method at one bit setting."""
+        from ptq_pipeline.ptq import method_from_json
+
+        found = BITS.fullmatch(bits)
+        assert found is not None
+        widths = {"weight_bits": int(found[1]), "activation_bits": int(found[2])}
+        return method_from_json({**self.methods[name], **widths}).to_json()

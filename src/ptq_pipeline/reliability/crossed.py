@@ -1,0 +1,152 @@
+"""Draws crossed with images: how much of a drop's spread is due to which, and intervals for means.
+
+All draws are evaluated on the same images, so image error does not average out over draws, and the
+two cannot be told apart by subtracting a binomial variance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variance components of the loss of one answer (1 lost, 0 unchanged, -1 gained).
+
+    Attributes:
+        draw: variance of the group's drop between calibration draws, on endlessly many images.
+        image: variance between images, the same in all draws: some answers are always lost.
+        interaction: what only this image in only this draw does.
+        draws: number of draws K.
+        images: number of images n.
+    """
+
+    draw: float
+    image: float
+    interaction: float
+    draws: int
+    images: int
+
+    @property
+    def drop_sd_between_draws(self) -> float:
+        """Standard deviation of the drop between draws, as a share."""
+        return float(np.sqrt(self.draw))
+
+    @property
+    def drop_sd_between_image_sets(self) -> float:
+        """Standard deviation of one draw's drop between sets of n images, as a share."""
+        return float(np.sqrt((self.image + self.interaction) / self.images))
+
+    @property
+    def draw_share(self) -> float:
+        """Share of the variance of one observed drop that is due to the draw; 0 if all are 0."""
+        of_images = (self.image + self.interaction) / self.images
+        total = self.draw + of_images
+        return self.draw / total if total > 0 else 0.0
+
+
+def components(losses: ArrayLike) -> Components:
+    """Estimate the components by the two-way analysis of variance without replication.
+
+    Searle, Casella and McCulloch, Variance Components, 1992, section 4.3; negative estimates are
+    set to 0, as is usual.
+
+    Args:
+        losses: ``(K, n)``: float right minus quantized right, for every draw and image of a group.
+
+    Raises:
+        ValueError: there are fewer than two draws or two images.
+    """
+    table = np.asarray(losses, np.float64)
+    if table.ndim != 2 or min(table.shape) < 2:
+        raise ValueError(f"losses must be (K, n) with K and n at least 2, got {table.shape}")
+    draws, images = table.shape
+    mean = table.mean()
+    of_draws, of_images = table.mean(1) - mean, table.mean(0) - mean
+    left = table - mean - of_draws[:, None] - of_images[None, :]
+    between_draws = images * float(of_draws @ of_draws) / (draws - 1)
+    between_images = draws * float(of_images @ of_images) / (images - 1)
+    rest = float((left**2).sum()) / ((draws - 1) * (images - 1))
+    return Components(
+        draw=max(0.0, (between_draws - rest) / images),
+        image=max(0.0, (between_images - rest) / draws),
+        interaction=rest,
+        draws=draws,
+        images=images,
+    )
+
+
+def group_drops(
+    losses: np.ndarray, labels: np.ndarray, groups: int, replicates: int, seed: int
+) -> np.ndarray:
+    """Return every group's drop in every trial, observed and with resampled images.
+
+    The bootstrap of Efron (1979), stratified by group; all trials see the same resampled images, so
+    that differences between trials keep their pairing.
+
+    Args:
+        losses: ``(T, N)`` int8: float right minus quantized right.
+        labels: ``(N,)`` group of each image, 0 to ``groups - 1``.
+        groups: number of groups.
+        replicates: number of resamplings B.
+        seed: seed of the resampling.
+
+    Returns:
+        ``(1 + B, groups, T)`` float32; the first is observed. A group without images is NaN.
+    """
+    generator = np.random.default_rng(seed)
+    drops = np.full((1 + replicates, groups, len(losses)), np.nan, np.float32)
+    for group in range(groups):
+        members = np.flatnonzero(labels == group)
+        count = len(members)
+        if count:
+            weights = generator.multinomial(count, np.full(count, 1 / count), replicates)
+            weights = np.concatenate([np.ones((1, count)), weights]).astype(np.float32) / count
+            drops[:, group] = weights @ losses[:, members].T.astype(np.float32)
+    return drops
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over draws with its interval.
+
+    Attributes:
+        value: the mean.
+        low: lower end of the interval.
+        high: upper end.
+        draws: number of draws.
+    """
+
+    value: float
+    low: float
+    high: float
+    draws: int
+
+
+def mean_over_draws(values: np.ndarray, level: float = 0.95) -> Estimate:
+    """Return the mean over draws, with an interval for other draws and other images.
+
+    The squared error is that over draws (their observed variance over K, of which image noise that
+    differs between draws is a part) plus that of resampled images; Student's quantile with K - 1
+    degrees of freedom. Noise that is both draw's and image's is counted twice, so the interval is
+    on the wide side (as the pigeonhole bootstrap of Owen, 2007, is).
+
+    Args:
+        values: ``(1 + B, K)``: a statistic of each draw; the first row observed, the others with
+            resampled images.
+        level: confidence.
+    """
+    from scipy.stats import t
+
+    observed = np.asarray(values[0], np.float64)
+    draws = len(observed)
+    if draws < 2:
+        return Estimate(float(observed.mean()), float("nan"), float("nan"), draws)
+    over_images = float(np.var(np.asarray(values[1:], np.float64).mean(1)))
+    error = np.sqrt(float(observed.var(ddof=1)) / draws + over_images)
+    reach = float(t.ppf(0.5 + level / 2, draws - 1)) * error
+    mean = float(observed.mean())
+    return Estimate(mean, mean - reach, mean + reach, draws)
