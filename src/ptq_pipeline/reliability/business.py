@@ -156,8 +156,10 @@ def business_view(
         )
     total = sum(cell["n"] for cell in here)
     rows = [_row(cell, business, cell["n"] / total) for cell in here]
-    prices = business.prices or (business.latency and business.latency.prices())
-    assert prices is not None
+    prices = business.prices
+    if prices is None:
+        assert business.latency is not None
+        prices = business.latency.prices()
     per_request = (prices.float_model - prices.integer_model) / 1000
     saving = business.requests_per_month * per_request
     loss = [sum(row["loss"][end] for row in rows) for end in range(3)]

@@ -103,8 +103,8 @@ def group_drops(
         members = np.flatnonzero(labels == group)
         count = len(members)
         if count:
-            weights = generator.multinomial(count, np.full(count, 1 / count), replicates)
-            weights = np.concatenate([np.ones((1, count)), weights]).astype(np.float32) / count
+            drawn = generator.multinomial(count, np.full(count, 1 / count), replicates)
+            weights = np.concatenate([np.ones((1, count)), drawn]).astype(np.float32) / count
             drops[:, group] = weights @ losses[:, members].T.astype(np.float32)
     return drops
 

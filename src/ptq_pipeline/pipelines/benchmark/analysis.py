@@ -143,12 +143,9 @@ def _comparisons(
                 continue
             for method in [name for name in methods if name != first]:
                 if (method, settings.reference) in places:
-                    ours, theirs = (
-                        places[method, settings.reference],
-                        places[first, settings.reference],
-                    )
-                    names = (model, study, bits, shift, "method", method, first)
-                    yield (*names, view, (ours,), (theirs,))
+                    pair = [places[each, settings.reference] for each in (method, first)]
+                    what = (shift, "method", method, first, view)
+                    yield (model, study, bits, method, *what, pair[:1], pair[1:])
 
 
 def variance_table(trials: pd.DataFrame, views: Mapping[tuple[str, str], Answers]) -> pd.DataFrame:

@@ -1,0 +1,195 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from pydantic import ValidationError
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.images import content_hashes
+from ptq_pipeline.models import FloatModel, Preprocessing
+from ptq_pipeline.pipelines.benchmark import nodes
+from ptq_pipeline.pipelines.benchmark.figures import draw_benchmark
+from ptq_pipeline.pipelines.benchmark.grid import cells
+from ptq_pipeline.pipelines.benchmark.parameters import MODELS, BenchmarkParameters
+from ptq_pipeline.pipelines.benchmark.workload import SharedSets
+from ptq_pipeline.trials import TrialStore
+from ptq_pipeline.trials.workload import Workload
+
+CLASSES = ["a", "b", "c"]
+DEFINITIONS = {"classes": CLASSES, "segments": {}}
+SHIPPED = yaml.safe_load(
+    (Path(__file__).parents[3] / "conf/base/parameters_benchmark.yml").read_text()
+)["benchmark"]
+SMALL = {
+    "seed": 1,
+    "draws": 2,
+    "set_size": 6,
+    "bits": ["W8A8", "W8A2"],
+    "methods": {"minmax": {}, "mse": {"weight_range": "mse", "activation_range": "mse"}},
+    "shifts": {"clean": {}, "contrast": {"severity": 5}},
+    "studies": {
+        "strategies": {
+            "reference": "random",
+            "calibrations": {"random": {}, "hard": {"strategy": "hard"}},
+        },
+        "sizes": {
+            "axis": "images",
+            "reference": "6",
+            "methods": ["minmax"],
+            "calibrations": {4: {"size": 4}, 6: {"size": 6}},
+        },
+    },
+    "replicates": 50,
+    "runtime": {"name": "simulated", "batch_size": 16},
+}
+
+
+def parameters(**changes) -> BenchmarkParameters:
+    return BenchmarkParameters.model_validate({**SMALL, **changes})
+
+
+class Tiny(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Conv2d(1, 4, 3)
+        self.last = torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x)).mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def model():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return FloatModel(Tiny().eval(), Preprocessing((0.5,), (0.5,)), tuple(CLASSES), "tiny")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (90, 1, 12, 12), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def samples(images):
+    return pd.DataFrame(
+        {
+            "sample_id": range(90),
+            "content_hash": content_hashes(images),
+            "label": np.arange(90) % 3,
+            "split": np.repeat(["pool", "selection", "audit"], 30),
+        }
+    )
+
+
+def run(samples, images, model, folder, settings):
+    arguments = (samples, images, DEFINITIONS, model, TrialStore(folder), settings)
+    return nodes.run_benchmark("resnet20", *arguments)
+
+
+@pytest.fixture(scope="module")
+def found(samples, images, model, tmp_path_factory):
+    return run(samples, images, model, tmp_path_factory.mktemp("trials"), parameters())
+
+
+def test_the_shipped_grid_is_the_promised_one():
+    shipped = BenchmarkParameters.model_validate(SHIPPED)
+    grid = [cell for cell in cells(shipped) if cell.study == "strategies"]
+    assert len(MODELS) * len(grid) * shipped.draws == 2 * 4 * 6 * 6 * 5
+    assert len(shipped.shifts.root) == 4
+    sizes = shipped.studies["set_size"].calibrations
+    assert (min(map(int, sizes)), max(map(int, sizes))) == (8, 4096)
+
+
+def test_every_cell_and_draw_has_a_row_and_equal_trials_are_one(found):
+    trials, answers = found
+    assert len(trials) == 2 * 2 * 2 * 2 + 2 * 2 * 2
+    # Six random images are the reference of both studies.
+    assert len(answers) == 1 + 16 + 4
+    assert answers.shape[1:] == (2, 30) and answers.dtype == np.int16
+    assert trials["row"].between(1, 20).all() and not trials["error"].any()
+    assert set(trials.loc[trials["study"] == "sizes", "size"]) == {4, 6}
+
+
+def test_a_second_run_reads_the_store_and_gives_the_same(
+    samples, images, model, tmp_path, monkeypatch
+):
+    first = run(samples, images, model, tmp_path, parameters())
+    monkeypatch.setattr(Workload, "run", lambda *_: pytest.fail("a known trial was run again"))
+    second = run(samples, images, model, tmp_path, parameters())
+    pd.testing.assert_frame_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], second[1])
+
+
+def test_shared_statistics_give_the_parameters_of_a_pass_of_ones_own(images, model):
+    from ptq_pipeline.runtimes import build_runtime
+
+    arguments = (model, build_runtime("simulated"), (1, 12, 12))
+    shared, alone = SharedSets(*arguments), Workload(*arguments)
+    for name in ("minmax", "mse"):
+        method = parameters().method(name, "W8A2")
+        ours, theirs = (each.quantize(method, images[:6], 0) for each in (shared, alone))
+        arrays = theirs.to_arrays()
+        assert ours.to_arrays().keys() == arrays.keys()
+        for key, array in ours.to_arrays().items():
+            np.testing.assert_array_equal(array, arrays[key])
+
+
+def test_only_gives_a_subset(samples, images, model, tmp_path):
+    settings = parameters(only={"bits": "W8A2", "studies": ["strategies"], "shifts": ["clean"]})
+    trials, answers = run(samples, images, model, tmp_path, settings)
+    assert set(trials["bits"]) == {"W8A2"} and len(trials) == 8
+    assert answers.shape[1] == 1
+    none, empty = run(
+        samples, images, model, tmp_path, parameters(only={"models": "mobilenet_v2_small"})
+    )
+    assert len(none) == len(empty) == 0
+    with pytest.raises(InputError, match="leaves no trial"):
+        nodes.analyse_benchmark(samples, DEFINITIONS, settings, none, empty)
+
+
+def test_tables_and_figures(samples, found):
+    none = found[0].head(0), np.zeros((0, 0, 0), np.int16)
+    drops, effects, variance = nodes.analyse_benchmark(
+        samples, DEFINITIONS, parameters(), *found, *none
+    )
+    assert len(drops) == 2 * (2 * 2 * 2 + 2 * 2) == len(variance)
+    assert (drops["worst_class_low"] <= drops["worst_class_drop"]).all()
+    assert (drops["worst_class_drop"] >= drops["average_drop"] - 1e-4).all()
+    assert (drops["worst_draw"] >= drops["worst_class_drop"] - 1e-4).all()
+    both = effects[effects["method"] == "all"]
+    # Per bits and shift: hard against random, 4 against 6.
+    assert len(both) == 2 * 2 * 2
+    methods = effects[effects["factor"] == "method"]
+    assert set(methods["level"]) == {"mse"} and set(methods["against"]) == {"minmax"}
+    assert set(effects["result"]) <= {"worse", "better", "not shown"}
+    assert variance["draw_share"].between(0, 1).all()
+    for figure in draw_benchmark(drops, effects, parameters()):
+        figure.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bits": ["W9A8"]}, "not of the form W4A8"),
+        ({"draws": 1}, "draws"),
+        ({"methods": {"magic": {"name": "magic"}}}, "magic"),
+        ({"only": {"methods": ["msee"]}}, r"only.methods: 'msee' is none of"),
+        ({"only": {"shifts": ["contrast"]}}, "'clean' must be among them"),
+        ({"shifts": {"contrast": {}}}, "clean"),
+    ],
+)
+def test_bad_grids_are_refused(changes, message):
+    with pytest.raises((ValidationError, InputError), match=message):
+        parameters(**changes)
+
+
+def test_a_study_names_its_reference_and_its_numbers():
+    study = {"reference": "x", "calibrations": {"random": {}}}
+    with pytest.raises(ValidationError, match="reference 'x' is none of"):
+        parameters(studies={"s": study})
+    with pytest.raises(ValidationError, match="could not convert"):
+        parameters(studies={"s": {**study, "reference": "random", "axis": "images"}})
