@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "waive": (f"{_REGISTRY}:waive", "Record that a rule may be broken until a day."),
     "calibration": (
         "ptq_pipeline.commands.calibration:calibration",
-        "Show the images of a calibration set, compare two sets.",
+        "Show the images of a calibration set, compare two, search for a better one.",
     ),
     "report": ("ptq_pipeline.commands.reporting:report", "Write the report again, in en or ja."),
     "card": ("ptq_pipeline.commands.reporting:card", "Write the model card of a version."),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ptq_pipeline.commands.calibration_design import design
 from ptq_pipeline.commands.project import Mount, mount_option, opened
 from ptq_pipeline.commands.running import command, env_option, json_option, print_json
 
@@ -18,7 +19,7 @@ FIRST_IMAGES = 10
 
 @click.group("calibration")
 def calibration() -> None:
-    """Look into calibration sets."""
+    """Look into calibration sets, and search for better ones."""
 
 
 @command("show", epilog="Example: kedro ptq calibration show v0001 --images")
@@ -102,6 +103,7 @@ def diff(first: str, second: str, env: str | None, mount: str | None, as_json: b
 
 calibration.add_command(show)
 calibration.add_command(diff)
+calibration.add_command(design)
 
 
 def _describe(project: Mount, found: "Found") -> dict[str, Any]:

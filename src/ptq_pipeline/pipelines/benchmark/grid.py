@@ -49,13 +49,15 @@ class Sets:
     Args:
         pool: what may be drawn.
         images: uint8 ``(N, C, H, W)``, row = sample id.
-        parameters: of the benchmark.
+        seed: master seed.
+        size: images per set where a choice does not say.
     """
 
-    def __init__(self, pool: Pool, images: np.ndarray, parameters: BenchmarkParameters) -> None:
+    def __init__(self, pool: Pool, images: np.ndarray, seed: int, size: int) -> None:
         self._pool = pool
         self._images = images
-        self._parameters = parameters
+        self._seed = seed
+        self._size = size
         self._drawn: dict[tuple[str, int], CalibrationSet] = {}
 
     def __call__(self, choice: CalibrationChoice, draw: int) -> CalibrationSet:
@@ -67,8 +69,8 @@ class Sets:
                 self._images,
                 choice.strategy,
                 parse_options(choice.strategy, choice.options),
-                size=choice.size or self._parameters.set_size,
-                seed=self._parameters.seed,
+                size=choice.size or self._size,
+                seed=self._seed,
                 draw=draw,
                 augmentation=choice.augmentation,
             )

@@ -1,7 +1,7 @@
 """Nodes of ``benchmark``: the trials of one model, and what all of them say."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,8 +66,11 @@ def run_benchmark(
     """
     if not parameters.only.allows("models", name):
         return pd.DataFrame(columns=TRIAL_COLUMNS), np.zeros((0, 0, 0), np.int16)
-    evaluation = selected(samples, images, parameters)
-    sets = Sets(_pool(samples, images, definitions, model), images, parameters)
+    shifts, only = parameters.shifts.root, parameters.only
+    allowed = {shift: shifts[shift] for shift in shifts if only.allows("shifts", shift)}
+    evaluation = shifted(samples, images, allowed)
+    pool = _pool(samples, images, definitions, model)
+    sets = Sets(pool, images, parameters.seed, parameters.set_size)
     runners = _Runners(model, store, parameters, images)
     wanted = {}
     for cell in cells(parameters):
@@ -126,22 +129,24 @@ class _Runners:
         return self.of(next(iter(self._parameters.methods)), self._parameters.bits[0])
 
 
-def selected(
-    samples: pd.DataFrame, images: np.ndarray, parameters: BenchmarkParameters
+def shifted(
+    samples: pd.DataFrame,
+    images: np.ndarray,
+    shifts: Mapping[str, Mapping[str, Any]],
+    split: str = "selection",
 ) -> Evaluation:
-    """Return the selection images under every shift of the benchmark."""
+    """Return the images of one split under every shift."""
     from ptq_pipeline.images import content_keys
     from ptq_pipeline.stress import apply_shift, build_shift
 
-    chosen = samples[samples["split"] == "selection"].sort_values("sample_id")
+    chosen = samples[samples["split"] == split].sort_values("sample_id")
     keys = content_keys(chosen["content_hash"])
     clean = np.asarray(images[chosen["sample_id"].to_numpy()])
     arrays = {
         shift: clean
         if shift == CLEAN
         else apply_shift(shift, build_shift(shift, options), clean, keys)
-        for shift, options in parameters.shifts.root.items()
-        if parameters.only.allows("shifts", shift)
+        for shift, options in shifts.items()
     }
     rows = np.arange(len(chosen))
     return Evaluation(chosen, arrays, dict.fromkeys(arrays, rows))

@@ -1,0 +1,145 @@
+"""``kedro ptq calibration design``: search for a better calibration set, confirm it once."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ptq_pipeline.commands.project import Mount, mount_option, opened
+from ptq_pipeline.commands.running import command, env_option, json_option, print_json
+
+if TYPE_CHECKING:
+    from ptq_pipeline.pipelines.benchmark.design import Score
+    from ptq_pipeline.pipelines.benchmark.grid import Sets
+    from ptq_pipeline.trials.execution import TrialRunner
+
+ALPHA = 0.05
+
+
+@command("design", epilog="Example: kedro ptq calibration design --sizes 64,256 --draws 4")
+@click.option("--sizes", default="64,256,1024", help="Sizes of the sets, with commas between.")
+@click.option("--draws", default=4, type=click.IntRange(1), help="Draws of the last designs.")
+@env_option
+@mount_option
+@json_option
+def design(sizes: str, draws: int, env: str | None, mount: str | None, as_json: bool) -> None:
+    """Search size, composition and augmentation for the best worst group.
+
+    The search sees the selection images only. Its one winner is entered in the audit ledger and
+    compared on the audit images with random sets of the same size.
+    """
+    with opened(env, mount) as project:
+        content = _design(project, _sizes(sizes), draws)
+    if as_json:
+        print_json(content)
+        return
+    for each in content["designs"][:5]:
+        click.echo(f"{each['mean']:7.2f}  {each['size']:>5}  {each['name']}")
+    click.echo(f"opening {content['opening']} of this audit for a design")
+    click.echo(content["says"])
+    click.echo(f"winner: {content['winner']}")
+
+
+def _sizes(text: str) -> list[int]:
+    from ptq_pipeline.errors import InputError
+
+    try:
+        found = sorted({int(each) for each in text.split(",")})
+    except ValueError:
+        found = []
+    if not found or found[0] < 2:
+        raise InputError(f"--sizes: give whole numbers from 2 on, such as 64,256; got '{text}'")
+    return found
+
+
+def _design(project: Mount, sizes: list[int], draws: int) -> dict[str, Any]:
+    from ptq_pipeline.calibration import Pool
+    from ptq_pipeline.calibration.strategies import check_size
+    from ptq_pipeline.pipelines.benchmark.design import candidates, confirm, search
+    from ptq_pipeline.pipelines.benchmark.grid import Sets
+    from ptq_pipeline.reliability import audit_hash
+
+    samples, images = project.load("samples"), project.load("images")
+    definitions, profiles = project.load("group_definitions"), project.load("profiles")
+    pool = Pool.from_samples(samples, definitions, profiles=profiles)
+    for size in sizes:
+        check_size(pool, size)
+    sets = Sets(pool, images, int(project.group("calibration")["seed"]), sizes[0])
+    runner = _runner(project, images)
+    found = search(candidates(sizes), _scorer(project, runner, sets, "selection"), draws)
+    best = found[0]
+    draw = min(range(len(best.scores)), key=best.scores.__getitem__)
+    winner = sets(best.choice, draw)
+    audit = samples[samples["split"] == "audit"].sort_values("sample_id")
+    question = {
+        "model": runner.model.fingerprint,
+        "method": dict(runner.method),
+        "set": winner.set_id,
+        "shifts": {name: dict(options) for name, options in runner.shifts.items()},
+    }
+    # Not `project.load`, which asks for a file that is there: an empty ledger has none.
+    name = f"{project.name}.audit_ledger" if project.name else "audit_ledger"
+    audited = audit_hash(audit["content_hash"])
+    entry = project.catalog.load(name).enter(audited, "design", question)
+    score = _scorer(project, runner, sets, "audit")
+    result = confirm(score(best.choice, draw), winner.manifest.size, score, entry.level(ALPHA))
+    return {
+        "winner": winner.set_id,
+        "choice": best.choice.model_dump(),
+        "draw": draw,
+        "opening": entry.index,
+        "better": result.better,
+        "p_value": result.p_value,
+        "level": result.level,
+        "worst_group_drop": result.winner,
+        "random_drops": list(result.random),
+        "says": result.says(),
+        "designs": [
+            {"name": _name(each.choice), "size": each.choice.size, "mean": each.mean}
+            for each in found
+        ],
+    }
+
+
+def _name(choice: Any) -> str:
+    details = [f"{key}={value}" for key, value in choice.options.items()]
+    if choice.augmentation:
+        details.append(f"augmentation={choice.augmentation['kind']}")
+    return " ".join([choice.strategy, *details])
+
+
+def _runner(project: Mount, images: Any) -> "TrialRunner":
+    from ptq_pipeline.pipelines.quantization.parameters import (
+        QuantizationParameters,
+        StressParameters,
+    )
+    from ptq_pipeline.runtimes import build_runtime
+    from ptq_pipeline.trials.execution import TrialRunner
+
+    recipe = QuantizationParameters.model_validate(project.group("quantization"))
+    shifts = StressParameters.model_validate(project.group("stress")).root
+    runtime = build_runtime(recipe.runtime.name, **recipe.runtime.options)
+    return TrialRunner(
+        *(project.load("float_model"), recipe.method, runtime, project.load("trial_store")),
+        *(shifts, images.shape[1:], recipe.runtime.batch_size),
+        statistics=False,
+    )
+
+
+def _scorer(project: Mount, runner: "TrialRunner", sets: "Sets", split: str) -> "Score":
+    from ptq_pipeline.errors import InputError
+    from ptq_pipeline.pipelines.benchmark.design import worst_drop
+    from ptq_pipeline.pipelines.benchmark.nodes import shifted
+
+    samples, images = project.load("samples"), project.load("images")
+    evaluation = shifted(samples, images, runner.shifts, split)
+    labels = evaluation.samples["label"].to_numpy()
+    reference = runner.run(None, None, evaluation).predictions or {}
+
+    def score(choice: Any, draw: int) -> float:
+        drawn = sets(choice, draw)
+        outcome = runner.run(drawn.set_id, drawn.images, evaluation)
+        if outcome.predictions is None:
+            raise InputError(f"calibration set {drawn.set_id} failed: {outcome.error}")
+        return worst_drop(outcome.predictions, reference, labels, len(runner.model.classes))
+
+    return score
