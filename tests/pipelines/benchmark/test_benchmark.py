@@ -11,7 +11,6 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.models import FloatModel, Preprocessing
 from ptq_pipeline.pipelines.benchmark import nodes
-from ptq_pipeline.pipelines.benchmark.figures import draw_benchmark
 from ptq_pipeline.pipelines.benchmark.grid import cells
 from ptq_pipeline.pipelines.benchmark.parameters import MODELS, BenchmarkParameters
 from ptq_pipeline.pipelines.benchmark.workload import SharedSets
@@ -167,7 +166,7 @@ def test_tables_and_figures(samples, found):
     assert set(methods["level"]) == {"mse"} and set(methods["against"]) == {"minmax"}
     assert set(effects["result"]) <= {"worse", "better", "not shown"}
     assert variance["draw_share"].between(0, 1).all()
-    for figure in draw_benchmark(drops, effects, parameters()):
+    for figure in nodes.draw_benchmark(drops, effects, parameters()):
         figure.canvas.draw()
 
 

@@ -12,20 +12,6 @@ LOOKS = [(SERIES, "o"), (HARM, "D"), (LIMIT, "s"), (MUTED, "^")]
 CLEAN = "clean"
 
 
-def draw_benchmark(
-    cells: pd.DataFrame, effects: pd.DataFrame, parameters: BenchmarkParameters
-) -> tuple[Any, Any, Any]:
-    """Draw curves against an axis, drops per method, and effects against the references.
-
-    Args:
-        cells: ``benchmark_cells``.
-        effects: ``benchmark_effects``.
-        parameters: of the benchmark.
-    """
-    axes = {name: study.axis for name, study in parameters.studies.items() if study.axis}
-    return draw_curves(cells, axes), draw_methods(cells, parameters), draw_effects(effects)
-
-
 def _symlog(plot: Any) -> None:
     """Linear near zero, logarithmic beyond, with plain numbers."""
     plot.set_xscale("symlog", linthresh=2)

@@ -209,3 +209,19 @@ def analyse_benchmark(
         effect_table(trials, views),
         variance_table(trials, views),
     )
+
+
+def draw_benchmark(
+    cells: pd.DataFrame, effects: pd.DataFrame, parameters: BenchmarkParameters
+) -> tuple[Any, Any, Any]:
+    """Draw curves against an axis, drops per method, and effects against the references.
+
+    Args:
+        cells: ``benchmark_cells``.
+        effects: ``benchmark_effects``.
+        parameters: of the benchmark.
+    """
+    from ptq_pipeline.pipelines.benchmark.figures import draw_curves, draw_effects, draw_methods
+
+    axes = {name: study.axis for name, study in parameters.studies.items() if study.axis}
+    return draw_curves(cells, axes), draw_methods(cells, parameters), draw_effects(effects)

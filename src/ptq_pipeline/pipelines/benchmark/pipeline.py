@@ -2,8 +2,11 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.pipelines.benchmark.figures import draw_benchmark
-from ptq_pipeline.pipelines.benchmark.nodes import analyse_benchmark, benchmark_of
+from ptq_pipeline.pipelines.benchmark.nodes import (
+    analyse_benchmark,
+    benchmark_of,
+    draw_benchmark,
+)
 from ptq_pipeline.pipelines.benchmark.parameters import MODELS
 
 
