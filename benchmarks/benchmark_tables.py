@@ -32,6 +32,24 @@ def pivoted(table: pd.DataFrame, index: list[str]) -> pd.DataFrame:
     return wide.reset_index().fillna("")
 
 
+def print_methods(cells: pd.DataFrame, effects: pd.DataFrame) -> None:
+    """Print what every method loses with the reference calibration, and against the first one."""
+    chosen = effects[(effects["factor"] == "method") & (effects["shift"] == cells["shift"].iloc[0])]
+    shown = chosen.set_index(["model", "bits", "method"])["result"].to_dict()
+    rows = cells[cells["calibration"] == cells["calibration"].iloc[0]].copy()
+    rows["head"] = rows["model"] + " " + rows["bits"]
+    rows["text"] = [
+        row["text"] + (f" {found}" if found in ("worse", "better") else "")
+        for _, row in rows.iterrows()
+        for found in [shown.get((row["model"], row["bits"], row["method"]))]
+    ]
+    print("### Methods with random sets: worst class, and whether shown against the first\n")
+    wide = rows.pivot_table(
+        index="method", columns="head", values="text", aggfunc="first", sort=False
+    )
+    print_table(wide.reset_index())
+
+
 def main(folder: Path) -> None:
     """Print drops per cell, effects, and variance components on clean images."""
     cells = pd.read_parquet(folder / "cells.parquet")
@@ -44,6 +62,8 @@ def main(folder: Path) -> None:
             here["text"] = [interval(row, *names) for _, row in here.iterrows()]
             print(f"### {study}, {shift}: points that the worst class loses\n")
             print_table(pivoted(here, ["calibration"]))
+            if study == "strategies":
+                print_methods(here, effects)
             change = effects[
                 (effects["study"] == study)
                 & (effects["shift"] == shift)
