@@ -105,9 +105,9 @@ def judge(
         opener=opener,
     )
     content = {**verdict.to_json(), "representatives": chosen}
-    content["business"] = business_view(
-        content["candidate"]["cells"], business, 1 - policy.alpha_fail
-    )
+    cells, confidence = content["candidate"]["cells"], 1 - policy.alpha_fail
+    # A few representative groups do not add up to all requests.
+    content["business"] = None if chosen else business_view(cells, business, confidence)
     return content, verdict.table
 
 
