@@ -88,7 +88,9 @@ def image_features(images: np.ndarray, chunk: int = 500) -> pd.DataFrame:
 def _image_features(images: np.ndarray) -> np.ndarray:
     count, channels = images.shape[:2]
     scaled = images.astype(np.float32) / np.float32(255)
-    luma = scaled[:, 0] if channels == 1 else np.tensordot(scaled, _LUMA, axes=([1], [0]))
+    # Not by tensordot: a matrix product rounds by the number of images, a sum of planes does not.
+    planes = [scaled[:, i] * weight for i, weight in enumerate(_LUMA)] if channels > 1 else []
+    luma = planes[0] + planes[1] + planes[2] if planes else scaled[:, 0]
     pixels = luma.reshape(count, -1).astype(np.float64)
     inner = luma[:, 1:-1, 1:-1]
     cross = luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:]
