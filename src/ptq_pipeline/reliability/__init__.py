@@ -61,7 +61,8 @@ from ptq_pipeline.reliability.representatives import (
 )
 from ptq_pipeline.reliability.tango import tango_score
 from ptq_pipeline.reliability.tolerance import Tolerance, tolerance_bound
-from ptq_pipeline.reliability.verdict import Verdict, build_verdict
+from ptq_pipeline.reliability.verdict import build_verdict
+from ptq_pipeline.reliability.verdict_form import Verdict
 
 __all__ = [
     "SCORE_COLUMNS",
