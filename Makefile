@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: setup audit test test-all lint bench coverage-study docs clean reconstruction
+.PHONY: setup audit test test-all lint bench benchmark coverage-study docs clean reconstruction
 .DEFAULT_GOAL := audit
 
 $(STAMP): pyproject.toml constraints.txt
@@ -35,6 +35,13 @@ test-all: lint  ## lint, then every test
 bench: $(STAMP)  ## the audit's time beside three plain loops, and where it goes
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/audit_time.py
+
+benchmark: $(STAMP)  ## RQ1-RQ3 on both reference models side by side; it can be stopped and goes on
+	$(BIN)/kedro run --pipelines data_loading
+	$(BIN)/kedro run --pipelines benchmark --nodes benchmark_resnet20 & \
+	$(BIN)/kedro run --pipelines benchmark --nodes benchmark_mobilenet_v2_small; here=$$?; \
+	wait $$! && exit $$here
+	$(BIN)/kedro run --pipelines benchmark --nodes analyse_benchmark,draw_benchmark
 
 reconstruction: $(STAMP)  ## every method on both reference models: hours, but it can be stopped and goes on
 	$(BIN)/kedro run --env reconstruction --pipelines data_loading
