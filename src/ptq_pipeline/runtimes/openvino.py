@@ -161,6 +161,8 @@ class OpenvinoRuntime:
         }
         if self.threads is not None:
             config["INFERENCE_NUM_THREADS"] = self.threads
+            # Pinned, processes side by side would all share the first cores.
+            config["ENABLE_CPU_PINNING"] = False
         return OpenvinoPredictor(model, _core().compile_model(model, "CPU", config), layers)
 
 
