@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from ptq_pipeline.reliability.crossed import components, group_drops, mean_over_draws
+from ptq_pipeline.reliability.crossed import (
+    components,
+    group_drops,
+    mean_over_draws,
+    seeded_components,
+)
 
 
 def test_components_are_recovered_on_average():
@@ -61,3 +66,31 @@ def test_one_draw_has_no_interval():
     found = mean_over_draws(np.full((11, 1), 0.25))
     assert (found.value, found.draws) == (0.25, 1)
     assert np.isnan([found.low, found.high]).all()
+
+
+def test_the_seed_of_the_method_is_told_from_the_draw_and_from_images():
+    generator = np.random.default_rng(5)
+    found = []
+    for _ in range(150):
+        draws = generator.normal(0, 0.3, (10, 1, 1))
+        seeds = generator.normal(0, 0.2, (10, 3, 1))
+        images = generator.normal(0, 0.5, (1, 1, 60))
+        both = generator.normal(0, 0.4, (10, 1, 60))
+        found.append(
+            seeded_components(draws + seeds + images + both + generator.normal(0, 0.1, (10, 3, 60)))
+        )
+    truth = {"draw": 0.09, "seed": 0.04, "image": 0.25, "draw_image": 0.16, "rest": 0.01}
+    for name, value in truth.items():
+        assert np.mean([getattr(each, name) for each in found]) == pytest.approx(value, rel=0.1)
+
+
+def test_a_method_without_randomness_has_no_spread_between_seeds():
+    one = np.random.default_rng(6).integers(-1, 2, (5, 1, 40))
+    found = seeded_components(np.repeat(one, 2, axis=1))
+    assert found.seed == 0
+    assert found.rest == pytest.approx(0)
+    plain = components(one[:, 0])
+    assert found.drop_sd_between_draws == pytest.approx(plain.drop_sd_between_draws)
+    assert found.drop_sd_between_image_sets == pytest.approx(plain.drop_sd_between_image_sets)
+    with pytest.raises(ValueError, match="each at least 2"):
+        seeded_components(one)

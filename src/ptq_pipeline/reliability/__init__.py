@@ -59,6 +59,7 @@ from ptq_pipeline.reliability.representatives import (
     keep_groups,
     propose_representatives,
 )
+from ptq_pipeline.reliability.spread import GroupComponents, group_components
 from ptq_pipeline.reliability.tango import tango_score
 from ptq_pipeline.reliability.tolerance import Tolerance, tolerance_bound
 from ptq_pipeline.reliability.verdict import build_verdict
@@ -77,6 +78,7 @@ __all__ = [
     "Draws",
     "Entry",
     "FailBudget",
+    "GroupComponents",
     "Groups",
     "Ledger",
     "LevelLimit",
@@ -109,6 +111,7 @@ __all__ = [
     "fail_budget",
     "failing_draw",
     "false_pass_bound",
+    "group_components",
     "judge_candidate",
     "judge_recipe",
     "keep_groups",

@@ -79,6 +79,88 @@ def components(losses: ArrayLike) -> Components:
     )
 
 
+@dataclass(frozen=True)
+class SeededComponents:
+    """Components where every calibration set was quantized with several seeds of the method.
+
+    Attributes:
+        draw: variance of the drop between calibration sets.
+        seed: variance of the drop between seeds on one set.
+        image: variance between images, the same in all trials.
+        draw_image: what only this image on only this set does, whatever the seed.
+        rest: what is left: this image with this set and this seed.
+        draws: number of sets K.
+        seeds: seeds per set R.
+        images: number of images n.
+    """
+
+    draw: float
+    seed: float
+    image: float
+    draw_image: float
+    rest: float
+    draws: int
+    seeds: int
+    images: int
+
+    @property
+    def drop_sd_between_draws(self) -> float:
+        """Standard deviation of the drop between sets, as a share."""
+        return float(np.sqrt(self.draw))
+
+    @property
+    def drop_sd_between_seeds(self) -> float:
+        """Standard deviation of the drop between seeds on one set, as a share."""
+        return float(np.sqrt(self.seed))
+
+    @property
+    def drop_sd_between_image_sets(self) -> float:
+        """Standard deviation of one trial's drop between sets of n images, as a share."""
+        return float(np.sqrt((self.image + self.draw_image + self.rest) / self.images))
+
+
+def seeded_components(losses: ArrayLike) -> SeededComponents:
+    """Estimate the components of seeds within draws, both crossed with images.
+
+    The balanced analysis of variance of ``draw + seed(draw) + image + draw x image + rest`` with
+    all effects random (Searle, Casella and McCulloch, Variance Components, 1992, chapter 4);
+    negative estimates are set to 0.
+
+    Args:
+        losses: ``(K, R, n)``: float right minus quantized right, for every calibration set, seed
+            of the method and image of a group.
+
+    Raises:
+        ValueError: there are fewer than two sets, seeds or images.
+    """
+    table = np.asarray(losses, np.float64)
+    if table.ndim != 3 or min(table.shape) < 2:
+        raise ValueError(f"losses must be (K, R, n), each at least 2, got {table.shape}")
+    draws, seeds, images = table.shape
+    of_draw, of_seed = table.mean((1, 2)), table.mean(2)
+    of_image, of_both = table.mean((0, 1)), table.mean(1)
+    mean = table.mean()
+    left = table - of_seed[:, :, None] - of_both[:, None, :] + of_draw[:, None, None]
+    mixed = of_both - of_draw[:, None] - of_image[None, :] + mean
+    between_draws = seeds * images * float(((of_draw - mean) ** 2).sum()) / (draws - 1)
+    between_seeds = images * float(((of_seed - of_draw[:, None]) ** 2).sum())
+    between_seeds /= draws * (seeds - 1)
+    between_images = draws * seeds * float(((of_image - mean) ** 2).sum()) / (images - 1)
+    between_both = seeds * float((mixed**2).sum()) / ((draws - 1) * (images - 1))
+    rest = float((left**2).sum()) / (draws * (seeds - 1) * (images - 1))
+    draw = (between_draws - between_both - between_seeds + rest) / (seeds * images)
+    return SeededComponents(
+        draw=max(0.0, draw),
+        seed=max(0.0, (between_seeds - rest) / images),
+        image=max(0.0, (between_images - between_both) / (draws * seeds)),
+        draw_image=max(0.0, (between_both - rest) / seeds),
+        rest=rest,
+        draws=draws,
+        seeds=seeds,
+        images=images,
+    )
+
+
 def group_drops(
     losses: np.ndarray, labels: np.ndarray, groups: int, replicates: int, seed: int
 ) -> np.ndarray:

@@ -1,5 +1,8 @@
+import json
+from importlib import resources
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +12,10 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.pipelines.worst_case_check import create_pipeline
 from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, compare, judge
-from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
+from ptq_pipeline.pipelines.worst_case_check.parameters import (
+    BusinessParameters,
+    WorstCaseCheckParameters,
+)
 from ptq_pipeline.pipelines.worst_case_check.plots import tabulate_plots
 from ptq_pipeline.reliability import Baseline, build_groups, needed_samples, score, split_budget
 
@@ -71,6 +77,35 @@ def test_verdict_and_table_agree(samples, tables):
     assert verdict["worst"]["drop_worst_draw"] == 1.0
     bag = table.set_index(["level", "group"]).loc[("class", "bag")]
     assert bag["drop_mean"] == pytest.approx(verdict["worst"]["drop_mean_over_draws"])
+
+
+def test_the_verdict_separates_draws_from_images_and_keeps_its_schema(samples, tables):
+    evaluated = samples[samples["split"] != "pool"]
+    answers = evaluated[["sample_id"]].assign(shift="clean", predicted=evaluated["label"])
+    draws = pd.concat([answers.assign(trial_id=f"t{i}") for i in range(3)])
+    draws.loc[draws["trial_id"] == "t2", "predicted"] = 0
+    policy = parameters(class_priors={"bags": {"boot": 1, "bag": 3}})
+    business = BusinessParameters.model_validate(
+        {
+            "requests_per_month": 1000,
+            "default_error_cost": 0.1,
+            "prices": {"float_model": 2, "integer_model": 1},
+        }
+    )
+    given = (*tables, samples, DEFINITIONS, policy, None, draws, answers)
+    verdict, _ = judge(*given, business=business)
+    by_group = {each["group"]: each for each in verdict["components"]}
+    assert set(by_group) == {"all", "boot", "bag", "tone=dark", "tone=light"}
+    assert by_group["bag"]["draw_share"] == pytest.approx(1)
+    assert by_group["boot"]["sd_between_draws"] == 0
+    folder = resources.files("ptq_pipeline.reporting").joinpath("schemas")
+    schema = json.loads(folder.joinpath("verdict.schema.json").read_text("utf-8"))
+    assert set(verdict) == set(schema["properties"])
+    chosen = [{"level": "class", "group": "bag", "why": "critical", "value": None, "n": 0}]
+    quick, _ = judge(*given, representatives=chosen)
+    for content in (verdict, quick):
+        found = jsonschema.Draft202012Validator(schema).iter_errors(json.loads(json.dumps(content)))
+        assert [error.message for error in found] == []
 
 
 def test_clusters_in_samples_block_pass(samples, tables):

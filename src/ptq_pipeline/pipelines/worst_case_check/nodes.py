@@ -22,7 +22,9 @@ from ptq_pipeline.reliability import (
     candidate_baseline,
     check_policy,
     clustered_groups,
+    collect_draws,
     compare_with_champion,
+    group_components,
     keep_groups,
     propose_representatives,
 )
@@ -79,14 +81,13 @@ def judge(
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Judge the recipe and the candidate, after both are entered in the audit ledger.
 
-    The answers are read only where samples stand in clusters.
-
     Returns:
         The content of ``verdict.json``, and the candidate's cells beside the drops over all draws.
     """
     groups = _all_groups(samples, group_definitions)
     chosen = representatives or []
-    scores = keep_groups(scores, [(each["level"], each["group"]) for each in chosen])
+    kept = [(each["level"], each["group"]) for each in chosen]
+    scores = keep_groups(scores, kept)
     clustered = clustered_groups(samples, groups)
     clusters, opener = None, None
     if clustered and predictions is not None and float_predictions is not None:
@@ -104,7 +105,11 @@ def judge(
         clusters=clusters,
         opener=opener,
     )
-    content = {**verdict.to_json(), "representatives": chosen}
+    content = {**verdict.to_json(), "representatives": chosen, "components": []}
+    if predictions is not None and float_predictions is not None:
+        done = collect_draws(calibration_set_index, trials, policy).done
+        found = group_components(groups, predictions, float_predictions, done, kept)
+        content["components"] = [each.to_json() for each in found]
     cells, confidence = content["candidate"]["cells"], 1 - policy.alpha_fail
     # A few representative groups do not add up to all requests.
     content["business"] = None if chosen else business_view(cells, business, confidence)
