@@ -147,12 +147,18 @@ def test_decisions_of_other_environments_are_refused_unless_allowed(small):
 
 
 def test_an_obligation_needs_an_acknowledgement(small):
-    decided(small, *candidate("a", obligations=[{"name": "class: Sandal", "touched": True}]))
-    assert "to acknowledge: 'class: Sandal'" in run("gate").stdout
-    assert run_json("gate")[1]["obligations"] == [{"name": "class: Sandal", "touched": True}]
-    assert run("promote").exit_code == 3
-    code, record = run_json("promote", "--acknowledge", "class: Sandal")
-    assert (code, record["content"]["acknowledged"]) == (0, ["class: Sandal"])
+    owed = {"name": "ACME: contract_floor class Sandal clean", "kind": "contract_floor"}
+    owed |= {"observed": 0.88, "touched": True, "text": "ACME is promised 90.0 %."}
+    decided(small, *candidate("a", obligations=[owed]))
+    text = f"{owed['name']} = 88.0 %"
+    assert f"To acknowledge: --acknowledge '{text}'" in run("gate").stdout
+    assert run_json("gate")[1]["obligations"] == [{**owed, "acknowledge": text}]
+    for noted in ((), ("--acknowledge", owed["name"]), ("--acknowledge", f"{owed['name']} = 89 %")):
+        result = run("promote", *noted)
+        assert result.exit_code == 3
+        assert f"--acknowledge '{text}'" in result.stderr
+    code, record = run_json("promote", "--acknowledge", text)
+    assert (code, record["content"]["acknowledged"]) == (0, [text])
 
 
 def test_a_mount_has_entries_of_its_own(small):

@@ -98,12 +98,18 @@ def test_other_environments_need_permission(registry):
 
 
 def test_a_touched_obligation_must_be_acknowledged(registry):
-    obligation = {"name": "class: Sandal", "touched": True}
-    given = candidate("a", obligations=[obligation, {"name": "class: Bag", "touched": False}])
-    with pytest.raises(ReleaseRefusedError, match="--acknowledge 'class: Sandal'"):
+    owed = {"kind": "contract_floor", "touched": True, "text": "Promised."}
+    small = {**owed, "name": "ACME: contract_floor class Sandal clean", "observed": 0.93}
+    given = candidate("a", obligations=[small, {"name": "class Bag", "touched": False}])
+    text = f"{small['name']} = 93.0 %"
+    with pytest.raises(ReleaseRefusedError, match=f"--acknowledge '{text}'"):
         release(registry, *given, terms())
-    record = release(registry, *given, terms(acknowledged=["class: Sandal"]))
-    assert record.content["acknowledged"] == ["class: Sandal"]
+    record = release(registry, *given, terms(acknowledged=[text, "another"]))
+    assert record.content["acknowledged"] == [text]
+    large = candidate("b", champion=against(given[0]), obligations=[{**small, "observed": 0.87}])
+    with pytest.raises(ReleaseRefusedError, match="= 87.0 %"):
+        release(registry, *large, terms(acknowledged=[text]))
+    assert registry.champion().version == "v0001"
 
 
 def waiver(**changes):
@@ -193,3 +199,18 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(registry):
     assert sorted(outcomes)[1] == "v0001"
     assert "the champion is now v0001" in sorted(outcomes)[0]
     assert verify(registry) == ["v0001"]
+
+
+def test_retraining_is_needed_until_what_serves_changes(registry):
+    first = candidate("a")
+    release(registry, *first, terms())
+    assert registry.unsolved(registry.log.read()) is None
+    record = note(registry, {"outcome": "retraining needed", "serve": "float"}, NOW)
+    assert registry.unsolved(registry.log.read()) == record
+    waive(registry, waiver(), NOW)
+    assert registry.unsolved(registry.log.read()) == record
+    release(registry, *candidate("b", champion=against(first[0])), terms())
+    assert registry.unsolved(registry.log.read()) is None
+    note(registry, {"outcome": "retraining needed", "serve": "champion"}, NOW)
+    note(registry, {"outcome": "champion holds"}, NOW)
+    assert registry.unsolved(registry.log.read()) is None

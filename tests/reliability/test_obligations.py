@@ -1,9 +1,16 @@
+import numpy as np
 import pytest
 from pydantic import ValidationError
 from scipy.stats import binom
 
-from ptq_pipeline.reliability import Obligation, Policy, touched_obligations
-from ptq_pipeline.reliability.obligations import accuracy_lower_bound
+from ptq_pipeline.reliability import (
+    Obligation,
+    Policy,
+    acknowledgement,
+    acknowledges,
+    touched_obligations,
+)
+from ptq_pipeline.reliability.accuracy import accuracy_lower_bound, clustered_accuracy_lower_bound
 
 LIMITS = {level: {"points": 5.0} for level in ("average", "class", "segment", "intersection")}
 SANDAL = {"level": "class", "group": "Sandal"}
@@ -14,7 +21,9 @@ def policy(*obligations: dict) -> Policy:
 
 
 def cell(accuracy: float, n: int = 800, flips: int = 5, shift: str = "clean") -> dict:
-    return {**SANDAL, "shift": shift, "n": n, "quantized_accuracy": accuracy, "flips": flips}
+    lower = accuracy_lower_bound(round(accuracy * n), n, 0.05)
+    own = {"quantized_accuracy": accuracy, "accuracy_lower": lower, "flips": flips}
+    return {**SANDAL, "shift": shift, "n": n, **own}
 
 
 def test_a_floor_is_touched_unless_it_is_shown_to_be_reached() -> None:
@@ -61,3 +70,65 @@ def test_the_lower_bound_is_exact() -> None:
 def test_an_obligation_that_asks_for_nothing_is_refused() -> None:
     with pytest.raises(ValidationError, match="asks for nothing"):
         Obligation(to="ACME", **SANDAL)
+
+
+def test_an_acknowledgement_covers_its_figure_and_none_that_is_worse() -> None:
+    owed = policy({"to": "ACME", **SANDAL, "contract_floor": 95.0, "notice_required": True})
+    small, large = (
+        [e.to_json() for e in touched_obligations(owed, [c])]
+        for c in (
+            cell(0.9301, flips=12),
+            cell(0.8711, flips=90),
+        )
+    )
+    texts = [acknowledgement(each) for each in small]
+    assert texts == [
+        "ACME: contract_floor class Sandal clean = 93.0 %",
+        "ACME: notice_required class Sandal clean = 1.5 %",
+    ]
+    for text, now, later in zip(texts, small, large, strict=True):
+        assert acknowledges(text, now)
+        assert not acknowledges(text, later), "a small loss was noted, not a large one"
+        assert acknowledges(acknowledgement(later), now)
+    assert not acknowledges(texts[0], small[1])
+    for text in (small[0]["name"], f"{small[0]['name']} = soon", f"{small[0]['name']} = "):
+        assert not acknowledges(text, small[0])
+
+
+def test_what_was_not_measured_is_acknowledged_as_that() -> None:
+    owed = policy({"to": "ACME", **SANDAL, "contract_floor": 95.0})
+    (unmeasured,) = (each.to_json() for each in touched_obligations(owed, []))
+    text = acknowledgement(unmeasured)
+    assert text.endswith(" = not measured")
+    assert acknowledges(text, unmeasured)
+    (low,) = (each.to_json() for each in touched_obligations(owed, [cell(0.2)]))
+    assert not acknowledges(text, low)
+    assert not acknowledges(acknowledgement(low), unmeasured)
+
+
+def test_a_floor_of_samples_in_unknown_clusters_cannot_be_shown() -> None:
+    owed = policy({"to": "ACME", **SANDAL, "contract_floor": 90.0})
+    (touched,) = touched_obligations(owed, [{**cell(0.99), "accuracy_lower": None}])
+    assert touched.text.endswith("which are not independent: it cannot be shown.")
+
+
+def test_the_bound_by_clusters_keeps_its_error_where_the_one_by_samples_does_not() -> None:
+    """Scenes of ten images that are right or wrong together; the true accuracy is the floor."""
+    rng = np.random.default_rng(7)
+    alpha, floor, size, scenes, runs = 0.05, 0.9, 10, 120, 1_500
+    right = rng.random((runs, scenes)) < floor
+    sizes = np.full(scenes, float(size))
+    by_clusters = [clustered_accuracy_lower_bound(sizes, size * row, alpha) for row in right]
+    by_samples = [accuracy_lower_bound(size * n, size * scenes, alpha) for n in right.sum(axis=1)]
+    wrong = [float(np.mean(np.array(bounds) > floor)) for bounds in (by_clusters, by_samples)]
+    # Three standard errors of a share of 5 % over 1,500 runs.
+    assert wrong[0] <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / runs)
+    assert wrong[1] > 0.2
+    assert max(by_clusters) > 0.85, "it is a bound that shows something"
+
+
+def test_scenes_without_an_error_show_what_that_many_samples_would() -> None:
+    many = clustered_accuracy_lower_bound(np.full(400, 5.0), np.full(400, 5.0), 0.05)
+    few = clustered_accuracy_lower_bound(np.full(40, 5.0), np.full(40, 5.0), 0.05)
+    single = [accuracy_lower_bound(n, n, 0.05) for n in (400, 2_000)]
+    assert few < many < single[0] < single[1]

@@ -156,7 +156,8 @@ def test_json_has_the_agreed_shape(good, policy):
     )
     assert set(content["candidate"]["cells"][0]) == {
         *("level", "group", "shift", "n", "float_accuracy", "quantized_accuracy", "drop"),
-        *("interval", "lost", "gained", "flips", "limit", "judged", "status", "critical"),
+        *("accuracy_lower", "interval", "lost", "gained", "flips"),
+        *("limit", "judged", "status", "critical"),
     }
     assert set(content["worst_by_level"]) == {"class", "segment", "intersection"}
     assert content["average"]["shift"] == "clean"

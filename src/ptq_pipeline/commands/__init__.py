@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "card": ("ptq_pipeline.commands.reporting:card", "Write the model card of a version."),
     "explain": ("ptq_pipeline.commands.reporting:explain", "Say why a group loses."),
     "watch": ("ptq_pipeline.commands.watch:watch", "Act when production has drifted."),
-    "ladder": ("ptq_pipeline.commands.watch:ladder", "Audit recipes until one passes."),
+    "ladder": ("ptq_pipeline.commands.ladder:ladder", "Audit recipes until one passes."),
     "plan": (
         "ptq_pipeline.commands.plan:plan",
         "Say what an audit takes and what it can prove, before it runs.",

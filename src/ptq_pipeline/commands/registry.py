@@ -36,11 +36,12 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
     a release must acknowledge.
     """
     from ptq_pipeline.registry import Decision, Outcome, excused
+    from ptq_pipeline.reliability import acknowledgement
 
     with opened(env, mount) as project:
         decision = Decision.from_json(project.load("decision"))
         ok, waivers = excused(project.load("registry"), decision, _now())
-    touched = [dict(each) for each in decision.obligations if each["touched"]]
+    touched = [{**each, "acknowledge": acknowledgement(each)} for each in decision.touched]
     code = ExitCode.DONE
     if not ok:
         refused = decision.outcome is Outcome.REFUSE
@@ -63,18 +64,20 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
     if len(decision.reasons) > 5:
         click.echo(f"  and {len(decision.reasons) - 5} more in decision.json")
     for each in touched:
-        click.echo(f"  to acknowledge: '{each['name']}' {each.get('text', '')}")
+        click.echo(f"  {each['text']} To acknowledge: --acknowledge '{each['acknowledge']}'")
     for waiver in waivers:
         click.echo(f"  waived until {waiver.expires} by {waiver.by}: {waiver.rule}")
     return code
 
 
-@command("promote", epilog="Example: kedro ptq promote --by 'Jo Doe' --acknowledge 'class: Sandal'")
+@command("promote", epilog="Example: kedro ptq promote --by 'Jo Doe'")
 @env_option
 @mount_option
 @by_option
 @click.option(
-    "--acknowledge", multiple=True, help="A touched obligation that those concerned know of."
+    "--acknowledge",
+    multiple=True,
+    help="A touched obligation that those concerned know of, with its figure, as `gate` prints it.",
 )
 @click.option("--trigger", default=None, help="What caused it; 'manual' by default.")
 @gto_option
@@ -190,6 +193,11 @@ def status(env: str | None, mount: str | None, as_json: bool) -> None:
         click.echo(
             f"  a change to {found['interrupted']} was interrupted; the next `kedro ptq promote` "
             "or `rollback` finishes it"
+        )
+    if unsolved := found["retraining_needed"]:
+        click.echo(
+            f"retraining needed since {unsolved['since']} ({unsolved['trigger']}, record "
+            f"{unsolved['record']}); until then serve: {unsolved['serve'] or 'nothing'}"
         )
     if not found["baseline_matches"]:
         click.echo("  champion_baseline.json is not the champion's; promote or rollback rewrite it")
@@ -321,7 +329,7 @@ def _status(project: Mount) -> dict[str, Any]:
     registry: Registry = project.load("registry")
     champion, records = registry.champion(), registry.log.read()
     since = next((r.time for r in records if champion and r.hash == champion.record_hash), None)
-    interrupted = registry.interrupted(records)
+    interrupted, unsolved = registry.interrupted(records), registry.unsolved(records)
     try:
         known = json.loads(registry.baseline.read_text(encoding="utf-8")).get("version")
     except (OSError, ValueError, AttributeError):
@@ -332,6 +340,12 @@ def _status(project: Mount) -> dict[str, Any]:
         "folder": str(champion.folder) if champion else None,
         "since": since,
         "interrupted": interrupted.champion if interrupted else None,
+        "retraining_needed": unsolved
+        and {
+            "record": unsolved.sequence,
+            "since": unsolved.time,
+            **{key: unsolved.content.get(key) for key in ("trigger", "serve")},
+        },
         "baseline_matches": known == (champion.version if champion else None),
         "waivers": [w.to_json() for w in registry.waivers(records) if w.expires >= today],
         "uncommitted_dvc_files": _uncommitted_dvc_files(project),

@@ -1,4 +1,4 @@
-"""`kedro ptq watch` and `kedro ptq ladder`: they start Kedro sessions, so that no node has to."""
+"""`kedro ptq watch`: it starts Kedro sessions, so that no node has to."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from ptq_pipeline.commands.exit_codes import ExitCode
 from ptq_pipeline.commands.project import opened
 from ptq_pipeline.commands.running import command, env_option, json_option, print_json
 from ptq_pipeline.errors import InputError
@@ -43,33 +42,6 @@ def watch(once: bool, dry_run: bool, env: str | None, as_json: bool) -> int:
     else:
         _print(report)
     return int(report["exit_code"])
-
-
-@command(
-    "ladder",
-    epilog="Exits with 0 when a recipe passes, 3 when none does, 4 when the last is inconclusive. "
-    "Example: kedro ptq ladder",
-)
-@env_option
-@json_option
-def ladder(env: str | None, as_json: bool) -> int:
-    """Audit the recipes of `ladder.recipes` in order until one passes.
-
-    Each is a whole audit of its own. A recipe that is INCONCLUSIVE ends it: more images or draws
-    would settle that, another recipe would not.
-    """
-    from ptq_pipeline.commands.watching import climb_audit
-
-    with opened(env) as project:
-        rungs = climb_audit(project, env)
-    last = rungs[-1]
-    codes = {"promote": ExitCode.DONE, "inconclusive": ExitCode.INCONCLUSIVE}
-    if as_json:
-        print_json([rung.to_json() for rung in rungs])
-    else:
-        for rung in rungs:
-            click.echo(f"{rung.decision:12s}  {rung.name}: {rung.headline}")
-    return codes.get(last.decision, ExitCode.REFUSED)
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """The ladder: recipes that are tried in order until one passes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.errors import InputError
 
 
 class Step(BaseModel):
@@ -44,6 +46,17 @@ class LadderParameters(BaseModel):
     recipes: tuple[Step, ...] = Field(min_length=1)
     fallback: Literal["champion", "float"] = "champion"
     by: str = Field(default="kedro ptq watch", min_length=1)
+
+    def serve(self, champion: bool, failed: bool) -> Literal["champion", "float"] | None:
+        """Return what should serve when no recipe passed.
+
+        Args:
+            champion: whether a version serves.
+            failed: whether it was *shown* to fail; what is only open keeps serving.
+        """
+        if not champion:
+            return None
+        return self.fallback if failed else "champion"
 
     @model_validator(mode="after")
     def _different(self) -> Self:
@@ -97,3 +110,23 @@ def climb(
         if tried[-1].decision in stop_at:
             break
     return tried
+
+
+class Ending(StrEnum):
+    """How a ladder of audits ended."""
+
+    PASSED = "passed"
+    INCONCLUSIVE = "inconclusive"
+    RETRAINING = "retraining needed"
+
+
+def conclude(rungs: Sequence[Rung]) -> Ending:
+    """Say what the recipes that were tried amount to.
+
+    Raises:
+        InputError: none could be tried, so nothing is known about any of them.
+    """
+    if all(rung.decision == "error" for rung in rungs):
+        raise InputError(f"no recipe of the ladder could be tried: {rungs[-1].headline}")
+    endings = {"promote": Ending.PASSED, "inconclusive": Ending.INCONCLUSIVE}
+    return endings.get(rungs[-1].decision, Ending.RETRAINING)

@@ -177,6 +177,11 @@ class Decision:
                 "worst_case_check"
             ) from error
 
+    @property
+    def touched(self) -> tuple[Mapping[str, Any], ...]:
+        """Obligations that a release touches."""
+        return tuple(each for each in self.obligations if each["touched"])
+
     def _content(self) -> dict[str, Any]:
         return {
             "schema_version": DECISION_SCHEMA_VERSION,

@@ -20,6 +20,8 @@ from ptq_pipeline.registry.records import Kind, Record
 from ptq_pipeline.registry.store import DECISION_FILE, RECORD_FILE, Registry
 from ptq_pipeline.registry.verification import check_version
 from ptq_pipeline.registry.waivers import Waiver, uncovered
+from ptq_pipeline.reliability import acknowledgement, acknowledges
+from ptq_pipeline.reliability.wording import plural
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class ReleaseTerms:
 
     Attributes:
         environments: environments whose decisions are accepted.
-        acknowledged: obligations that somebody took note of, by name (``class: Sandal``).
+        acknowledged: touched obligations that somebody took note of, each by name and figure; see
+            :func:`.acknowledgement`.
         by: who releases.
         trigger: what caused it, for example ``manual`` or ``drift``.
         machine: versions, processor and git state.
@@ -221,13 +224,17 @@ def _check_outcome(decision: Decision, waivers: list[Waiver], today: Any) -> lis
 
 
 def _check_obligations(decision: Decision, terms: ReleaseTerms) -> None:
-    touched = [str(each["name"]) for each in decision.obligations if each["touched"]]
-    missing = [name for name in touched if name not in terms.acknowledged]
+    missing = [
+        each
+        for each in decision.touched
+        if not any(acknowledges(text, each) for text in terms.acknowledged)
+    ]
     if missing:
         raise ReleaseRefusedError(
-            f"an obligation towards '{missing[0]}' is touched ({len(missing)} such); tell those "
-            "concerned and release with --acknowledge "
-            f"'{missing[0]}' for each"
+            f"{plural(len(missing), 'obligation')} not acknowledged: {missing[0]['text']} Tell "
+            f"those concerned and release with --acknowledge '{acknowledgement(missing[0])}' for "
+            "each (`kedro ptq gate` lists them); an acknowledgement covers no worse figure than "
+            "its own"
         )
 
 
@@ -282,7 +289,11 @@ def _promotion(
         "runtime": spec["runtime"],
         "machine": dict(terms.machine),
         "obligations": [dict(each) for each in decision.obligations],
-        "acknowledged": sorted(terms.acknowledged),
+        "acknowledged": sorted(
+            text
+            for text in terms.acknowledged
+            if any(acknowledges(text, each) for each in decision.touched)
+        ),
         "waivers": [waiver.to_json() for waiver in waivers],
         "by": terms.by,
         "trigger": terms.trigger,

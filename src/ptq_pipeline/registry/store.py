@@ -22,6 +22,7 @@ from ptq_pipeline.reliability.baseline import Baseline
 POINTER_SCHEMA_VERSION = 1
 DECISION_FILE = "decision.json"
 RECORD_FILE = "record.json"
+RETRAINING = "retraining needed"
 LOCK_SECONDS = 10.0
 
 
@@ -98,6 +99,18 @@ class Registry:
     def waivers(self, records: tuple[Record, ...]) -> list[Waiver]:
         """Return every waiver that was ever granted, oldest first."""
         return [Waiver(**record.content) for record in records if record.kind is Kind.WAIVER]
+
+    def unsolved(self, records: tuple[Record, ...]) -> Record | None:
+        """Return the last record that says *retraining needed*, unless what serves changed since.
+
+        Its field ``serve`` says whether the champion or the float model should serve meanwhile.
+        """
+        for record in reversed(records):
+            if record.champion is not None:
+                return None
+            if record.kind is Kind.OUTCOME:
+                return record if record.content.get("outcome") == RETRAINING else None
+        return None
 
     def interrupted(self, records: tuple[Record, ...]) -> Record | None:
         """Return the record of a change that was killed before it moved the pointer."""

@@ -36,7 +36,12 @@ from ptq_pipeline.reliability.groups import (
 )
 from ptq_pipeline.reliability.interval import drop_interval, simultaneous_intervals
 from ptq_pipeline.reliability.ledger import Entry, Ledger, alpha_at
-from ptq_pipeline.reliability.obligations import TouchedObligation, touched_obligations
+from ptq_pipeline.reliability.obligations import (
+    TouchedObligation,
+    acknowledgement,
+    acknowledges,
+    touched_obligations,
+)
 from ptq_pipeline.reliability.outcomes import SCORE_COLUMNS, score
 from ptq_pipeline.reliability.paired import (
     RejectionRegion,
@@ -126,5 +131,7 @@ __all__ = [
     "split_budget",
     "tango_score",
     "tolerance_bound",
+    "acknowledgement",
+    "acknowledges",
     "touched_obligations",
 ]

@@ -73,10 +73,12 @@ class ClusterOutcomes:
     Attributes:
         size: Samples per cluster, shape (clusters,).
         net: Losses minus gains, shape (trials, clusters).
+        right: Right answers of the float model, shape (clusters,).
     """
 
     size: NDArray[np.float64]
     net: NDArray[np.float64]
+    right: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Counts:
     def rows(self, chosen: NDArray[np.int64]) -> Counts:
         """The counts of some trials."""
         clusters = {
-            cell: ClusterOutcomes(found.size, found.net[chosen])
+            cell: ClusterOutcomes(found.size, found.net[chosen], found.right)
             for cell, found in self.clusters.items()
         }
         return Counts(

@@ -98,5 +98,6 @@ class ClusteredAudit:
                 predicted = answers.predicted[row_of[(trial, cells.shift[i])]][inside]
                 lost = float_right - (predicted == self.groups.labels[inside])
                 net[row] = np.bincount(codes[inside], weights=lost, minlength=len(size))
-            found[i] = ClusterOutcomes(size, net)
+            reached = np.bincount(codes[inside], weights=float_right, minlength=len(size))
+            found[i] = ClusterOutcomes(size, net, reached.astype(np.float64))
         return found

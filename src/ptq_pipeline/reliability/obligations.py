@@ -1,11 +1,12 @@
 """What a release owes to people outside: floors that a contract promises, and notices.
 
 Nothing here refuses a candidate. It lists what a release touches, so that somebody acknowledges it
-by name before the release, and the record says who.
+by name and figure before the release, and the record says who.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -15,6 +16,9 @@ from ptq_pipeline.reliability.wording import cell_name, group_name, plural
 
 Kind = Literal["contract_floor", "notice_required"]
 Cell = Mapping[str, Any]
+FIGURE = " = "
+NOT_MEASURED = "not measured"
+EPSILON = 1e-9
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class TouchedObligation:
         group: The group.
         shift: The shift.
         observed: Accuracy of the candidate (a floor), or share of answers that change (a notice).
-        lower: One-sided exact lower bound of that accuracy; None for a notice.
+        lower: One-sided lower bound of that accuracy, by clusters where samples have them; None
+            for a notice, and where the clusters are not known.
         floor: The promised accuracy, a fraction; None for a notice.
         n: Samples behind it.
         text: One plain sentence.
@@ -47,7 +52,7 @@ class TouchedObligation:
 
     @property
     def name(self) -> str:
-        """The name by which it is acknowledged."""
+        """Its name; with the figure it is what :func:`acknowledgement` asks for."""
         return f"{self.to}: {self.kind} {self.level} {self.group} {self.shift}"
 
     def to_json(self) -> dict[str, Any]:
@@ -55,16 +60,48 @@ class TouchedObligation:
         return {"name": self.name, "touched": True, **asdict(self)}
 
 
-def accuracy_lower_bound(correct: int, n: int, alpha: float) -> float:
-    """Exact one-sided (Clopper-Pearson) lower bound of an accuracy.
+def acknowledgement(touched: Mapping[str, Any]) -> str:
+    """Return the text that acknowledges a touched obligation: its name and the figure.
+
+    Args:
+        touched: What :meth:`TouchedObligation.to_json` returned.
 
     Examples:
-        >>> round(accuracy_lower_bound(95, 100, 0.05), 4)
-        0.8977
+        >>> owed = {"name": "ACME: contract_floor class Sandal clean", "kind": "contract_floor"}
+        >>> acknowledgement({**owed, "observed": 0.8817})
+        'ACME: contract_floor class Sandal clean = 88.1 %'
     """
-    from scipy.stats import beta
+    observed = touched["observed"]
+    if observed is None:
+        return f"{touched['name']}{FIGURE}{NOT_MEASURED}"
+    # Rounded towards the worse, so that the text covers the figure that it shows.
+    tenths = 1000 * float(observed)
+    worse = math.floor(tenths + EPSILON) if _floored(touched) else math.ceil(tenths - EPSILON)
+    return f"{touched['name']}{FIGURE}{worse / 10:.1f} %"
 
-    return 0.0 if correct == 0 else float(beta.ppf(alpha, correct, n - correct + 1))
+
+def acknowledges(text: str, touched: Mapping[str, Any]) -> bool:
+    """Whether an acknowledgement covers a touched obligation: same name, and no worse a figure.
+
+    Who has taken note of 88 % accuracy has not taken note of 80 %.
+    """
+    name, found, figure = text.rpartition(FIGURE)
+    if not found or name != touched["name"]:
+        return False
+    observed = touched["observed"]
+    if observed is None:
+        return figure == NOT_MEASURED
+    try:
+        noted = float(figure.removesuffix("%"))
+    except ValueError:
+        return False
+    observed = 100 * float(observed)
+    return observed >= noted - EPSILON if _floored(touched) else observed <= noted + EPSILON
+
+
+def _floored(touched: Mapping[str, Any]) -> bool:
+    """Whether less is worse: accuracy is, a share of changed answers is not."""
+    return bool(touched["kind"] == "contract_floor")
 
 
 def touched_obligations(
@@ -91,30 +128,29 @@ def touched_obligations(
         for shift in obligation.shifts:
             key = (obligation.level, obligation.group, shift)
             if obligation.contract_floor is not None:
-                found.append(_floor(obligation, shift, own.get(key), policy.alpha))
+                found.append(_floor(obligation, shift, own.get(key)))
             if obligation.notice_required:
                 changed = against.get(key) if against else own.get(key)
                 found.append(_notice(obligation, shift, changed, bool(against)))
     return tuple(each for each in found if each is not None)
 
 
-def _floor(
-    owed: Obligation, shift: str, cell: Cell | None, alpha: float
-) -> TouchedObligation | None:
+def _floor(owed: Obligation, shift: str, cell: Cell | None) -> TouchedObligation | None:
     floor = float(owed.contract_floor or 0) / 100
     name = cell_name(owed.level, owed.group, shift)
     promise = f"{owed.to} is promised {100 * floor:.1f} % accuracy for {name}"
     if cell is None:
         return _touched("contract_floor", owed, shift, f"{promise}, which was not measured.", floor)
     n, accuracy = int(cell["n"]), float(cell["quantized_accuracy"])
-    lower = accuracy_lower_bound(round(accuracy * n), n, alpha)
-    if lower >= floor:
+    lower = cell["accuracy_lower"]
+    if lower is not None and lower >= floor:
         return None
-    how = "below it" if accuracy < floor else "too few samples to show it"
-    text = (
-        f"{promise}; the candidate reaches {100 * accuracy:.1f} % on {plural(n, 'sample')} (at "
-        f"least {100 * lower:.1f} %): {how}."
-    )
+    reached = f"{promise}; the candidate reaches {100 * accuracy:.1f} % on {plural(n, 'sample')}"
+    if lower is None:
+        text = f"{reached}, which are not independent: it cannot be shown."
+    else:
+        how = "below it" if accuracy < floor else "too few samples to show it"
+        text = f"{reached} (at least {100 * lower:.1f} %): {how}."
     return _touched("contract_floor", owed, shift, text, floor, accuracy, lower, n)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.reliability.accuracy import cell_lower_bound
 from ptq_pipeline.reliability.candidate import Candidate, choose_candidate, find_candidate
 from ptq_pipeline.reliability.cells import (
     Cells,
@@ -113,7 +114,7 @@ def build_verdict(
         recipe=_recipe_verdict(
             opening.policy, draws, split, cells, audit, recipe, index, pool_size
         ),
-        candidate=_candidate_verdict(draws, cells, audit, candidate),
+        candidate=_candidate_verdict(policy, draws, cells, audit, candidate),
         worst=worst,
         worst_by_level={level: summary.worst(level) if summary else None for level in WORST_LEVELS},
         average=average,
@@ -123,7 +124,7 @@ def build_verdict(
         openings=tuple(openings),
         tolerance=_tolerance(draws, audit, cells, split),
         class_priors=_class_priors(policy, cells, audit, candidate),
-        table=_table(cells, audit, candidate),
+        table=_table(policy, cells, audit, candidate),
     )
 
 
@@ -211,7 +212,7 @@ def _recipe_verdict(
 
 
 def _candidate_verdict(
-    draws: Draws, cells: Cells, audit: Counts, candidate: Candidate | None
+    policy: Policy, draws: Draws, cells: Cells, audit: Counts, candidate: Candidate | None
 ) -> CandidateVerdict:
     if candidate is None:
         return CandidateVerdict("INCONCLUSIVE", None, None, None, [])
@@ -221,11 +222,13 @@ def _candidate_verdict(
         trial_id=candidate.trial_id,
         set_id=_set_of(draws, candidate.trial_id),
         selection_score=None if np.isnan(score) else score,
-        cells=[_cell_record(cells, audit, candidate, i) for i in range(len(cells))],
+        cells=[_cell_record(policy, cells, audit, candidate, i) for i in range(len(cells))],
     )
 
 
-def _cell_record(cells: Cells, audit: Counts, candidate: Candidate, i: int) -> dict[str, object]:
+def _cell_record(
+    policy: Policy, cells: Cells, audit: Counts, candidate: Candidate, i: int
+) -> dict[str, object]:
     row = candidate.row
     drop, accuracy = float(audit.drop[row, i]), float(audit.float_accuracy[i])
     return {
@@ -235,6 +238,7 @@ def _cell_record(cells: Cells, audit: Counts, candidate: Candidate, i: int) -> d
         "n": int(cells.n[i]),
         "float_accuracy": accuracy,
         "quantized_accuracy": accuracy - drop,
+        "accuracy_lower": cell_lower_bound(cells, audit, row, i, policy.alpha),
         "drop": drop,
         "interval": list(candidate.interval(i)),
         "lost": int(audit.lost[row, i]),
@@ -254,11 +258,13 @@ TABLE_COLUMNS = (
 )
 
 
-def _table(cells: Cells, audit: Counts, candidate: Candidate | None) -> pd.DataFrame:
+def _table(
+    policy: Policy, cells: Cells, audit: Counts, candidate: Candidate | None
+) -> pd.DataFrame:
     """Candidate's cells beside the drops over all draws, worst mean drop first."""
     if candidate is None or len(cells) == 0:
         return pd.DataFrame(columns=list(TABLE_COLUMNS))
-    records = [_cell_record(cells, audit, candidate, i) for i in range(len(cells))]
+    records = [_cell_record(policy, cells, audit, candidate, i) for i in range(len(cells))]
     table = pd.DataFrame(records).drop(columns="interval")
     table["interval_low"], table["interval_high"] = candidate.intervals.T
     table["drop_mean"] = audit.drop.mean(axis=0)

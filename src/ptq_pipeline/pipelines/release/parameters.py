@@ -8,7 +8,7 @@ class ReleaseParameters(BaseModel):
 
     Attributes:
         allowed_environments: environments whose decisions are accepted.
-        acknowledged: touched obligations that somebody took note of, by name.
+        acknowledged: touched obligations that somebody took note of, by name and figure.
         by: who releases.
         trigger: what caused the release.
         gto_name: GTO's name of the artifact, for ``--gto``.
