@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import platform
-import time
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +22,13 @@ from ptq_pipeline.models import Preprocessing, mobilenet_v2_small, resnet20
 from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.ptq import MethodSpec, as_tensor_batches, calibrate, prepare
 from ptq_pipeline.ptq.export import export_onnx
-from ptq_pipeline.runtimes import OnnxruntimeRuntime, OpenvinoRuntime, SimulatedRuntime, parity
+from ptq_pipeline.runtimes import (
+    OnnxruntimeRuntime,
+    OpenvinoRuntime,
+    SimulatedRuntime,
+    measure_speed,
+    parity,
+)
 from ptq_pipeline.runtimes.openvino import save
 
 ROOT = Path(__file__).parents[1]
@@ -44,23 +49,6 @@ def top1(predictor, inputs: np.ndarray) -> np.ndarray:
     """Return the predicted class of each image."""
     parts = [predictor(inputs[start : start + BATCH]) for start in range(0, len(inputs), BATCH)]
     return np.concatenate(parts).argmax(1)
-
-
-def speed(predictor, inputs: np.ndarray) -> tuple[float, float]:
-    """Return the median milliseconds of one image, and images a second in batches."""
-    one, batch = inputs[:1], inputs[:BATCH]
-    predictor(one), predictor(batch)
-    took = []
-    for _ in range(50):
-        start = time.perf_counter()
-        predictor(one)
-        took.append(time.perf_counter() - start)
-    best = np.inf
-    for _ in range(5):
-        start = time.perf_counter()
-        predictor(batch)
-        best = min(best, time.perf_counter() - start)
-    return float(np.median(took)) * 1e3, BATCH / best
 
 
 def measure(name: str, images: int) -> None:
@@ -84,16 +72,17 @@ def measure(name: str, images: int) -> None:
             loaded = {"openvino": openvino.load(graph[0]), "onnxruntime": onnx.load(file)}
             for runtime, predictor in loaded.items():
                 size = sum(part.stat().st_size for part in files[runtime]) / 1024
-                latency, throughput = speed(predictor, inputs)
+                speed = measure_speed(predictor, inputs[:BATCH])
                 simulated = SimulatedRuntime(integer_biases=runtime == "onnxruntime")
                 expected = top1(simulated.compile(prepared, parameters), inputs)
                 table = parity(
                     expected, top1(predictor, inputs), labels, [str(i) for i in range(10)]
                 )
                 mean = np.average(table["agreement"], weights=table["n"])
+                least = table["agreement"].min()
                 print(
-                    f"| {name} | {label} | {runtime} | {size:.0f} | {latency:.2f} | "
-                    f"{throughput:.0f} | {100 * mean:.2f} | {100 * table['agreement'].min():.2f} | "
+                    f"| {name} | {label} | {runtime} | {size:.0f} | {speed.latency_ms:.2f} | "
+                    f"{speed.images_per_second:.0f} | {100 * mean:.2f} | {100 * least:.2f} | "
                     f"{100 * -table['difference'].min():+.2f} |",
                     flush=True,
                 )

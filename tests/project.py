@@ -125,7 +125,10 @@ class SmallProject:
     def reproducible_files(self):
         """Return the content of everything that must be the same for the same input."""
         apart = {"data/07_model_output/trials", "data/08_reporting/drift", "data/01_raw"}
-        single = {"provenance.json", "calibration_validation_cache.json"}
+        single = {
+            *("provenance.json", "candidate_speed.json"),
+            "calibration_validation_cache.json",
+        }
         files = {}
         for path in sorted((self.root / "data").rglob("*")):
             name = path.relative_to(self.root).as_posix()

@@ -28,8 +28,8 @@ CHAIN = [
 ]
 # They outlive runs: a stage reads and extends them, DVC must neither delete nor check them out.
 STATE = {"trial_store", "calibration_validation_cache", "registry", "champion", "audit_ledger"}
-# Third-party HTML differs in every run, and the lines for the terminal name a path.
-UNTRACKED = {"drift_reports", "summary"}
+# Third-party HTML and measured speed differ in every run; the lines for the terminal name a path.
+UNTRACKED = {"drift_reports", "summary", "candidate_speed"}
 # What a terminal shows while a stage runs changes no result.
 DISPLAY = {SOURCE / "reporting/progress.py", SOURCE / "reporting/__init__.py"}
 

@@ -10,6 +10,7 @@ from ptq_pipeline.runtimes.onnxruntime import OnnxruntimeRuntime
 from ptq_pipeline.runtimes.openvino import OpenvinoRuntime
 from ptq_pipeline.runtimes.parity import parity
 from ptq_pipeline.runtimes.simulated import SimulatedRuntime
+from ptq_pipeline.runtimes.speed import Speed, measure_speed
 
 RUNTIMES: dict[str, type[SimulatedRuntime] | type[OpenvinoRuntime] | type[OnnxruntimeRuntime]] = {
     SimulatedRuntime.name: SimulatedRuntime,
@@ -25,7 +26,9 @@ __all__ = [
     "Predictor",
     "Runtime",
     "SimulatedRuntime",
+    "Speed",
     "build_runtime",
+    "measure_speed",
     "parity",
     "predict_top1",
 ]

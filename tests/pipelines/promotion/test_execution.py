@@ -10,6 +10,7 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel, Preprocessing, resnet20
 from ptq_pipeline.pipelines.promotion.artifact import build_artifact
 from ptq_pipeline.pipelines.promotion.execution import execute_candidate
+from ptq_pipeline.pipelines.promotion.speed import measure_candidate
 from ptq_pipeline.pipelines.quantization.nodes import trial_runner
 from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
 from ptq_pipeline.ptq.export import metadata_of
@@ -94,6 +95,12 @@ def test_the_files_are_the_model_that_was_judged(
     assert found["parity"][0]["agreement"] >= 0.9
     # A class without images is missing, never 0 or 1.
     assert found["parity"][2]["agreement"] is None
+    speed = measure_candidate(verdict, files, images, model, parameters)
+    assert speed["runtime"]["name"] == runtime and speed["runtime"]["cpu_flags"]
+    assert (speed["trial_id"], speed["batch_size"]) == (trial_id, N)
+    for one in (speed["float"], speed["candidate"]):
+        assert one["latency_ms"] > 0 and one["images_per_second"] > 0
+    assert 0 < speed["candidate"]["bytes"] < speed["float"]["bytes"] / 2
     # One answer that was never judged is enough.
     predictions.loc[3, "predicted"] = (predictions.loc[3, "predicted"] + 1) % 3
     found = execute(predictions)
@@ -113,3 +120,5 @@ def test_without_a_candidate_there_is_nothing_to_execute(model, images, samples,
         *(SHIFTS, parameters),
     )
     assert found["result"] == "NONE"
+    speed = measure_candidate(verdict, {}, images, model, parameters)
+    assert speed["float"] is speed["candidate"] is None

@@ -62,12 +62,10 @@ def execute_candidate(
     }
     if trial_id is None:
         return found
-    # Only our own models have parameters; a file that another tool wrote stands alone.
-    foreign = tuple(name for name in (GRAPH, WEIGHTS, ONNX) if name in files)
-    names = FILES[parameters.runtime.name] if PARAMETERS in files else foreign
+    names = served_files(files, parameters)
     found["files"] = list(names)
     evaluation = build_evaluation(samples, images, dict(stressed), list(shifts.root))
-    predictor = _load(files, names, model, images.shape[1:], parameters)
+    predictor = load_candidate(files, names, model, images.shape[1:], parameters)
     answers = _answers(predictor, evaluation, model, parameters.runtime.batch_size)
     judged = predictions[predictions["trial_id"] == trial_id]
     for shift, own in answers.items():
@@ -87,13 +85,25 @@ def execute_candidate(
     return found
 
 
-def _load(
+def served_files(files: Mapping[str, bytes], parameters: QuantizationParameters) -> tuple[str, ...]:
+    """Return the names of the candidate's files that the runtime serves, the one to load first."""
+    # Only our own models have parameters; a file that another tool wrote stands alone.
+    foreign = tuple(name for name in (GRAPH, WEIGHTS, ONNX) if name in files)
+    return FILES[parameters.runtime.name] if PARAMETERS in files else foreign
+
+
+def load_candidate(
     files: Mapping[str, bytes],
     names: tuple[str, ...],
     model: FloatModel,
     image_shape: tuple[int, ...],
     parameters: QuantizationParameters,
 ) -> "Predictor":
+    """Load the candidate's files as the runtime serves them.
+
+    Raises:
+        InputError: there is no file, or it cannot be read.
+    """
     from ptq_pipeline.runtimes import build_runtime
 
     if not names:

@@ -4,6 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.pipelines.promotion.execution import execute_candidate
 from ptq_pipeline.pipelines.promotion.nodes import decide, export_candidate
+from ptq_pipeline.pipelines.promotion.speed import measure_candidate
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -44,6 +45,12 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 ],
                 "candidate_execution",
                 name="execute_candidate",
+            ),
+            Node(
+                measure_candidate,
+                ["verdict", "candidate_files", "images", "float_model", "params:quantization"],
+                "candidate_speed",
+                name="measure_candidate",
             ),
             Node(
                 decide,
