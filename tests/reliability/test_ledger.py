@@ -90,7 +90,7 @@ def test_policy_decides_what_a_second_recipe_costs(build_world, policy, ledger, 
     if rule == "fresh":
         assert second.result == "INCONCLUSIVE"
         assert {reason.rule for reason in second.reasons} == {"audit_reused"}
-        assert any("Fresh audit images" in sentence for sentence in second.settle)
+        assert any("Fresh audit images" in sentence.text for sentence in second.settle)
     else:
         assert second.result == "PASS"
     spent = alpha_at(0.05, 2) if rule == "spend" else 0.05

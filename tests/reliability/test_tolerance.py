@@ -15,7 +15,7 @@ def test_fifty_good_draws_bound_nine_in_ten(build_world, policy):
     # The smallest judged groups have 250 samples: zero losses show ln(0.0164) / 250 = 1.6 points.
     assert 0.016 <= found.bound <= 0.0175
     assert found.by_level["class"] < found.by_level["intersection"] == found.bound
-    assert "at least 90 % of all draws" in found.statement
+    assert "at least 90 % of all draws" in found.statement.text
 
 
 def test_one_bad_draw_is_left_out_and_two_are_not(build_world, policy):
@@ -37,7 +37,7 @@ def test_failed_trials_lie_above_every_bound(build_world, policy):
     failed = world.trials.assign(status=np.where(world.trials["draw"] < 2, "failed", "done"))
     scores = world.scores[~world.scores["trial_id"].isin(["trial-00", "trial-01"])]
     found = build_verdict(scores, failed, world.index, policy).tolerance
-    assert found.bound == 1.0 and "no loss below" in found.statement
+    assert found.bound == 1.0 and "no loss below" in found.statement.text
 
 
 @pytest.mark.parametrize("n", [40, 250])

@@ -39,7 +39,7 @@ def test_hopeless_recipe_fails_early_and_names_the_worst_group(build_world, poli
     # Losses are taken from the first boots of the table: half of them dark.
     assert (verdict.worst.level, verdict.worst.shift) == ("class", "noise")
     assert verdict.worst.group == "boot"
-    assert verdict.headline.startswith("FAIL: class boot under noise loses 40.0 points")
+    assert verdict.headline.text.startswith("FAIL: class boot under noise loses 40.0 points")
     assert rules(verdict, "recipe")[0] == "recipe.bad_draws"
     assert rules(verdict, "candidate")[0] == "candidate.shown_bad"
 
@@ -50,7 +50,7 @@ def test_three_draws_are_inconclusive_and_say_what_they_show(build_world, policy
     assert verdict.candidate.result == "PASS"
     assert verdict.recipe.statement.startswith("3 of 3 distinct draws shown good: at least 32 %")
     assert rules(verdict, "recipe") == ["recipe.draws_missing"]
-    assert verdict.settle == ("47 more draws, as preset.",)
+    assert [each.text for each in verdict.settle] == ["47 more draws, as preset."]
 
 
 def test_one_bad_draw_is_allowed_and_two_are_not(build_world, policy):
@@ -61,7 +61,7 @@ def test_one_bad_draw_is_allowed_and_two_are_not(build_world, policy):
     assert two.recipe.allowed_not_shown_good == 1
     reason = two.reasons[0]
     assert (reason.rule, reason.observed, reason.limit) == ("recipe.bad_draws", 2.0, 1.0)
-    assert any("could pass" in sentence for sentence in two.settle)
+    assert any("could pass" in sentence.text for sentence in two.settle)
 
 
 def test_open_candidate_says_how_many_samples_would_settle_it(build_world, policy):
@@ -70,7 +70,7 @@ def test_open_candidate_says_how_many_samples_would_settle_it(build_world, polic
     (first, *_) = [r for r in verdict.reasons if r.rule == "candidate.limit"]
     assert (first.group, first.shift, first.n) == ("boot", "noise", 500)
     assert first.interval[0] < first.observed < first.interval[1]
-    assert any("more audit samples of class boot under noise" in s for s in verdict.settle)
+    assert any("more audit samples of class boot under noise" in s.text for s in verdict.settle)
 
 
 def test_failed_trials_are_bad_draws(good, policy):
@@ -121,7 +121,7 @@ def test_unjudged_critical_group_blocks_pass(good, policy):
     assert verdict.result == "INCONCLUSIVE"
     assert {reason.rule for reason in verdict.reasons} == {"critical_not_judged"}
     (group,) = [g for g in verdict.groups_not_judged if g.critical]
-    assert any(f"{group.needed_n - 500:,} more audit samples" in s for s in verdict.settle)
+    assert any(f"{group.needed_n - 500:,} more audit samples" in s.text for s in verdict.settle)
 
 
 def test_clustered_data_is_refused_honestly(good, policy):
@@ -150,6 +150,7 @@ def test_json_has_the_agreed_shape(good, policy):
         *("schema_version", "result", "headline", "reasons", "settle", "recipe", "candidate"),
         *("worst", "worst_by_level", "average", "draw_spread", "groups_not_judged"),
         *("policy_hash", "policy", "ledger", "tolerance", "class_priors"),
+        *("headline_sentence", "settle_sentences"),
     }
     assert {"strategy", "draws", "alpha_image", "total_error_bound", "statement"} <= set(
         content["recipe"]

@@ -5,6 +5,10 @@ from importlib import resources
 import jsonschema
 import pytest
 
+from ptq_pipeline.reliability import Policy, build_verdict
+from ptq_pipeline.reliability.business import Business, business_view
+from ptq_pipeline.reliability.representatives import Representative
+
 
 @pytest.fixture(scope="module")
 def validator():
@@ -14,8 +18,42 @@ def validator():
     return jsonschema.Draft202012Validator(schema)
 
 
+def complaints(validator, verdict):
+    """Return what is wrong with a verdict as its file holds it."""
+    return [error.message for error in validator.iter_errors(json.loads(json.dumps(verdict)))]
+
+
 def test_a_verdict_keeps_the_published_schema(validator, inputs):
-    assert [error.message for error in validator.iter_errors(inputs.verdict)] == []
+    assert complaints(validator, inputs.verdict) == []
+
+
+def test_the_verdict_in_git_keeps_the_published_schema(validator, project):
+    verdict = json.loads((project / "data/08_reporting/verdict.json").read_text("utf-8"))
+    assert complaints(validator, verdict) == []
+
+
+def test_class_mixes_representatives_and_business_are_part_of_the_schema(validator, inputs):
+    classes = inputs.group_definitions["classes"]
+    mixes = {"winter": {name: 3.0 if name == "Coat" else 1.0 for name in classes}}
+    policy = Policy.model_validate(inputs.verdict["policy"] | {"class_priors": mixes})
+    verdict = build_verdict(
+        inputs.scores, inputs.trials, inputs.calibration_set_index, policy, pool_size=7000
+    ).to_json()
+    business = Business.model_validate(
+        {
+            "requests_per_month": 2e7,
+            "default_error_cost": 0.05,
+            "prices": {"float_model": 0.08, "integer_model": 0.03},
+        }
+    )
+    verdict["business"] = business_view(verdict["candidate"]["cells"], business, 0.95)
+    chosen = Representative("class", "Coat", "lowest_accuracy", 0.81, 900)
+    verdict["representatives"] = [chosen.to_json()]
+    assert verdict["class_priors"]
+    assert complaints(validator, verdict) == []
+    assert complaints(validator, verdict | {"representatives": [{"level": "class"}]})
+    assert complaints(validator, verdict | {"class_priors": [{"name": "winter"}]})
+    assert complaints(validator, verdict | {"business": {"net": 1.0}})
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability.sentences import Sentence, say
 
 CLEAN = "clean"
 HOUR_MS = 3_600_000
@@ -165,6 +166,7 @@ def business_view(
     loss = [sum(row["loss"][end] for row in rows) for end in range(3)]
     net = [saving - loss[0], saving - loss[2], saving - loss[1]]
     worst = max(rows, key=lambda row: row["loss"][0])
+    assumptions = _assumptions(business, confidence)
     return {
         "currency": business.currency,
         "requests_per_month": business.requests_per_month,
@@ -191,7 +193,8 @@ def business_view(
             for row in rows
         ],
         "says": _says(net),
-        "assumptions": _assumptions(business, confidence),
+        "assumptions": [sentence.text for sentence in assumptions],
+        "assumption_sentences": [sentence.to_json() for sentence in assumptions],
     }
 
 
@@ -244,19 +247,14 @@ def _says(net: Sequence[float]) -> str:
     return "costs" if net[2] < 0 else "open"
 
 
-def _assumptions(business: Business, confidence: float) -> list[str]:
-    shares = "as in the audit" if business.shares is None else "as given"
-    serving = (
-        "serving is priced as given"
-        if business.prices is not None
-        else "serving is priced by measured latency on machines that are always busy"
-    )
+def _assumptions(business: Business, confidence: float) -> list[Sentence]:
+    shares = "business.shares_of_audit" if business.shares is None else "business.shares_given"
+    serving = "business.prices" if business.prices is not None else "business.latency"
     return [
-        f"requests of the groups of '{business.level}' come in shares {shares}",
-        "production looks like the clean audit images; shifts are not priced",
-        "every added error costs the same within its group, every error that goes away saves it",
-        serving,
-        f"intervals hold for all groups together at {100 * confidence:g} % and know image error of "
-        "this one artifact, not the spread over calibration draws",
-        "requests, prices and costs are taken as exact",
+        say(shares, level=business.level),
+        say("business.clean"),
+        say("business.same_cost"),
+        say(serving),
+        say("business.intervals", confidence=confidence),
+        say("business.exact"),
     ]

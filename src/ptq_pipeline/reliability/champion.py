@@ -23,7 +23,7 @@ from ptq_pipeline.reliability.groups import Groups
 from ptq_pipeline.reliability.outcomes import score
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Reason
-from ptq_pipeline.reliability.wording import cell_name, plural, points
+from ptq_pipeline.reliability.sentences import Sentence, cell_value, say
 
 COMPARISON_SCHEMA_VERSION = 1
 ComparisonResult = Literal["PASS", "FAIL", "INCONCLUSIVE", "NONE"]
@@ -131,15 +131,9 @@ def compare_with_champion(
     if not champion.serves:
         return Comparison("NONE", None)
     if not candidate.serves:
-        text = "There is no candidate to compare with the version that serves."
-        return _open(champion, Reason("champion.not_comparable", "candidate", text))
+        return _open(champion, say("champion.no_candidate"))
     if champion.audit_hash != candidate.audit_hash:
-        text = (
-            f"Version {champion.version} was audited on other images than this candidate, so the "
-            "two cannot be compared answer by answer: audit the version that serves on these "
-            "images first (re-audit), or waive champion.not_comparable."
-        )
-        return _open(champion, Reason("champion.not_comparable", "candidate", text))
+        return _open(champion, say("champion.other_images", version=champion.version))
     shared = [
         name
         for name, options in candidate.shifts.items()
@@ -147,12 +141,12 @@ def compare_with_champion(
     ]
     missing = tuple(name for name in candidate.shifts if name not in shared)
     if not shared:
-        text = f"Version {champion.version} was audited under none of the shifts of this audit."
-        return _open(champion, Reason("champion.not_comparable", "candidate", text), missing)
+        return _open(champion, say("champion.no_shift", version=champion.version), missing)
     return _judge(champion, candidate, groups, policy, shared, missing, samples)
 
 
-def _open(champion: Baseline, reason: Reason, missing: tuple[str, ...] = ()) -> Comparison:
+def _open(champion: Baseline, sentence: Sentence, missing: tuple[str, ...] = ()) -> Comparison:
+    reason = Reason("champion.not_comparable", "candidate", sentence)
     return Comparison("INCONCLUSIVE", champion.champion, (reason,), missing)
 
 
@@ -208,8 +202,8 @@ def _judge(
         if status in ("shown_bad", "open"):
             reasons.append(_reason(records[-1], champion.version))
     if not cells.judged.any():
-        text = "No group is large enough for the tolerance, so nothing is compared."
-        reasons.append(Reason("champion.not_comparable", "candidate", text))
+        sentence = say("champion.nothing_judged")
+        reasons.append(Reason("champion.not_comparable", "candidate", sentence))
     reasons.sort(key=lambda reason: (reason.rule != "champion.shown_bad", -_excess(reason)))
     result = found.outcome.result
     return Comparison(result, champion.champion, tuple(reasons), missing, tuple(records))
@@ -227,13 +221,17 @@ def _table(baseline: Baseline, groups: Groups, shifts: list[str]) -> pd.DataFram
 
 def _reason(cell: Mapping[str, Any], version: str | None) -> Reason:
     bad = cell["status"] == "shown_bad"
-    found = "is shown to lose more than" if bad else "is not shown to lose less than"
-    name = cell_name(cell["level"], cell["group"], cell["shift"])
     return Reason(
         "champion.shown_bad" if bad else "champion.limit",
         "candidate",
-        f"Against version {version}, {name} {found} the tolerance of {points(cell['tolerance'])}: "
-        f"{points(cell['loss'])} on {plural(cell['n'], 'sample')}.",
+        say(
+            "champion.shown_bad" if bad else "champion.open",
+            version=version,
+            cell=cell_value(cell["level"], cell["group"], cell["shift"]),
+            limit=cell["tolerance"],
+            drop=cell["loss"],
+            n=cell["n"],
+        ),
         level=cell["level"],
         group=cell["group"],
         shift=cell["shift"],

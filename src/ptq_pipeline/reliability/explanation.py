@@ -14,7 +14,7 @@ from ptq_pipeline.reliability.planning import samples_to_decide
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Reason, Subject
 from ptq_pipeline.reliability.recipe import Draws, RecipeOutcome
-from ptq_pipeline.reliability.wording import cell_name, group_name, plural, points
+from ptq_pipeline.reliability.sentences import Sentence, cell_value, group_value, say
 
 MOST_SUGGESTIONS = 5
 
@@ -50,9 +50,13 @@ def explain_recipe(case: Case) -> list[Reason]:
             Reason(
                 "recipe.bad_draws",
                 "recipe",
-                f"{int(outcome.shown_bad.sum())} of {plural(seen, 'draw')} are shown to exceed a "
-                f"limit or failed to run, so more than {100 * policy.p0:g} % of draws are bad "
-                f"(certain enough after {plural(outcome.failed_at, 'draw')}).",
+                say(
+                    "recipe.shown_bad",
+                    bad=int(outcome.shown_bad.sum()),
+                    draws=seen,
+                    p0=policy.p0,
+                    after=outcome.failed_at,
+                ),
                 observed=float(outcome.shown_bad.sum()),
                 limit=policy.p0,
                 n=seen,
@@ -69,19 +73,17 @@ def explain_recipe(case: Case) -> list[Reason]:
 def _too_few_draws(case: Case, missing: int) -> Reason:
     draws, policy, split = case.draws, case.policy, case.split
     if draws.accepted < policy.draws:
-        text = f"Only {draws.accepted} valid sets of the preset {policy.draws} were drawn."
+        sentence = say("recipe.few_sets", some=draws.accepted, preset=policy.draws)
     elif missing:
-        text = f"{plural(missing, 'accepted calibration set')} have no trial yet."
+        sentence = say("recipe.no_trial", some=missing)
     else:
-        text = (
-            f"{plural(draws.distinct, 'distinct draw')} cannot show that at most "
-            f"{100 * policy.p0:g} % of draws are bad, even if all are good; "
-            f"{split.needed_draws} can."
+        sentence = say(
+            "recipe.cannot_show", draws=draws.distinct, p0=policy.p0, needed=split.needed_draws
         )
     return Reason(
         "recipe.draws_missing",
         "recipe",
-        text,
+        sentence,
         observed=float(draws.distinct),
         limit=float(max(split.needed_draws, policy.draws)),
         n=draws.distinct,
@@ -90,26 +92,27 @@ def _too_few_draws(case: Case, missing: int) -> Reason:
 
 def _not_shown_good(case: Case) -> Reason:
     outcome, split, draws = case.recipe, case.split, case.draws
-    text = (
-        f"{outcome.not_shown_good} of {plural(draws.distinct, 'draw')} are not shown to keep every "
-        f"limit, and at most {split.allowed} may be left open"
-    )
+    seen = {"open": outcome.not_shown_good, "draws": draws.distinct, "allowed": split.allowed}
     blocker = _main_blocker(case)
     if blocker is None:
         return Reason(
             "recipe.bad_draws",
             "recipe",
-            text + ".",
+            say("recipe.open", **seen),
             observed=float(outcome.not_shown_good),
             limit=float(split.allowed),
             n=draws.distinct,
         )
     cells = case.cells
-    name = cell_name(cells.level[blocker], cells.group[blocker], cells.shift[blocker])
     return Reason(
         "recipe.bad_draws",
         "recipe",
-        f"{text}; {name} stands in the way of {outcome.blocking[blocker]} of them.",
+        say(
+            "recipe.open_by",
+            **seen,
+            cell=_cell(cells, blocker),
+            blocked=int(outcome.blocking[blocker]),
+        ),
         level=cells.level[blocker],
         group=cells.group[blocker],
         shift=cells.shift[blocker],
@@ -133,8 +136,7 @@ def explain_candidate(case: Case) -> list[Reason]:
     """Why the candidate did not PASS; empty if it did."""
     candidate = case.candidate
     if candidate is None:
-        text = "No trial of the recipe finished, so there is nothing that could ship."
-        return [Reason("candidate.missing", "candidate", text)]
+        return [Reason("candidate.missing", "candidate", say("candidate.missing"))]
     if candidate.outcome.result == "PASS":
         return []
     order = _cells_by_ratio(case, candidate)
@@ -154,21 +156,24 @@ def _cell_reason(case: Case, candidate: Candidate, i: int) -> Reason:
     cells = case.cells
     drop = float(case.audit.drop[candidate.row, i])
     bad = candidate.outcome.status[i] == "shown_bad"
-    found = "is shown to exceed" if bad else "is not shown to stay below"
-    name = cell_name(cells.level[i], cells.group[i], cells.shift[i])
+    limit, n = float(cells.limit[i]), int(cells.n[i])
+    key = "candidate.shown_bad" if bad else "candidate.open"
     return Reason(
         "candidate.shown_bad" if bad else "candidate.limit",
         "candidate",
-        f"The drop of {name} {found} its limit of {points(cells.limit[i])}: {points(drop)} on "
-        f"{plural(int(cells.n[i]), 'sample')}.",
+        say(key, cell=_cell(cells, i), limit=limit, drop=drop, n=n),
         level=cells.level[i],
         group=cells.group[i],
         shift=cells.shift[i],
         observed=drop,
         interval=candidate.interval(i),
-        limit=float(cells.limit[i]),
-        n=int(cells.n[i]),
+        limit=limit,
+        n=n,
     )
+
+
+def _cell(cells: Cells, i: int) -> dict[str, str]:
+    return cell_value(cells.level[i], cells.group[i], cells.shift[i])
 
 
 def _common_reasons(case: Case, subject: Subject) -> list[Reason]:
@@ -178,8 +183,12 @@ def _common_reasons(case: Case, subject: Subject) -> list[Reason]:
         Reason(
             "critical_not_judged",
             subject,
-            f"Policy names {group_name(group.level, group.group)} critical, but its "
-            f"{plural(group.n, 'sample')} cannot be judged: {group.needed_n} are needed.",
+            say(
+                "critical_not_judged",
+                group=group_value(group.level, group.group),
+                n=group.n,
+                needed=group.needed_n,
+            ),
             level=group.level,
             group=group.group,
             limit=group.limit,
@@ -189,8 +198,7 @@ def _common_reasons(case: Case, subject: Subject) -> list[Reason]:
         if group.critical
     ]
     if len(case.cells) and not case.cells.judged.any():
-        text = "No group is large enough for its limit, so nothing is judged."
-        reasons.append(Reason("nothing_judged", subject, text))
+        reasons.append(Reason("nothing_judged", subject, say("nothing_judged")))
     clustered = np.flatnonzero(case.cells.judged & ~case.cells.testable)
     if clustered.size:
         i = int(clustered[0])
@@ -198,9 +206,7 @@ def _common_reasons(case: Case, subject: Subject) -> list[Reason]:
             Reason(
                 "clustered_data",
                 subject,
-                f"{group_name(case.cells.level[i], case.cells.group[i])} and other groups hold "
-                "several samples of one cluster, and the answers by cluster are not at hand; "
-                "these samples are not independent.",
+                say("clustered_data", group=group_value(case.cells.level[i], case.cells.group[i])),
                 level=case.cells.level[i],
                 group=case.cells.group[i],
                 n=int(case.cells.n[i]),
@@ -209,45 +215,48 @@ def _common_reasons(case: Case, subject: Subject) -> list[Reason]:
     return reasons
 
 
-def settle(case: Case) -> tuple[str, ...]:
-    """Plain sentences: what would settle what is still open."""
-    sentences = []
+def settle(case: Case) -> tuple[Sentence, ...]:
+    """What would settle what is still open."""
+    sentences: list[Sentence] = []
     if case.recipe.result == "INCONCLUSIVE":
         sentences += _settle_draws(case)
     if any(opening.refused for opening in case.openings):
-        sentences.append("Fresh audit images: these have judged another recipe or candidate.")
+        sentences.append(say("settle.fresh_images"))
     for group in case.unjudged:
         if group.critical:
             sentences.append(
-                f"{group.needed_n - group.n:,} more audit samples of "
-                f"{group_name(group.level, group.group)} would let it be judged."
+                say(
+                    "settle.group_samples",
+                    more=group.needed_n - group.n,
+                    group=group_value(group.level, group.group),
+                )
             )
     if case.candidate is not None and case.candidate.outcome.result == "INCONCLUSIVE":
         sentences += _settle_cells(case, case.candidate)
-    return tuple(dict.fromkeys(sentences))
+    return tuple({sentence.text: sentence for sentence in sentences}.values())
 
 
-def _settle_draws(case: Case) -> list[str]:
+def _settle_draws(case: Case) -> list[Sentence]:
     draws, policy, split, outcome = case.draws, case.policy, case.split, case.recipe
     missing = int((draws.table["status"] == "missing").sum())
     if draws.accepted < policy.draws:
-        return [f"{plural(policy.draws - draws.accepted, 'more draw')}, as preset."]
+        return [say("settle.preset_draws", more=policy.draws - draws.accepted)]
     if missing:
-        return [f"The trials of {plural(missing, 'accepted calibration set')}."]
+        return [say("settle.trials", some=missing)]
     if not split.pass_possible:
         return [
-            f"{plural(split.needed_draws - draws.distinct, 'more distinct draw')} "
-            f"(preset {split.needed_draws} or more)."
+            say(
+                "settle.distinct_draws",
+                more=split.needed_draws - draws.distinct,
+                preset=split.needed_draws,
+            )
         ]
     if outcome.not_shown_good <= split.allowed:
         return []
-    sentences = []
+    sentences: list[Sentence] = []
     share = outcome.not_shown_good / max(draws.distinct, 1)
     if (needed := draws_for_pass(share, policy.p0, policy.alpha)) is not None:
-        sentences.append(
-            f"A new run preset to about {needed} draws could pass if the share of draws not shown "
-            f"good stayed at {100 * share:.0f} %."
-        )
+        sentences.append(say("settle.new_run", draws=needed, share=share))
     blocker = _main_blocker(case)
     if blocker is not None and not case.cells.clustered[blocker]:
         lost, gained = case.audit.lost[:, blocker].mean(), case.audit.gained[:, blocker].mean()
@@ -257,7 +266,7 @@ def _settle_draws(case: Case) -> list[str]:
     return sentences
 
 
-def _settle_cells(case: Case, candidate: Candidate) -> list[str]:
+def _settle_cells(case: Case, candidate: Candidate) -> list[Sentence]:
     row, status = candidate.row, candidate.outcome.status
     undecided = [i for i in _cells_by_ratio(case, candidate) if status[i] == "open"]
     undecided = [i for i in undecided if not case.cells.clustered[i]]
@@ -273,21 +282,17 @@ def _settle_cells(case: Case, candidate: Candidate) -> list[str]:
         for i in undecided[:MOST_SUGGESTIONS]
     ]
     if len(undecided) > MOST_SUGGESTIONS:
-        sentences.append(f"{len(undecided) - MOST_SUGGESTIONS} other groups need more samples too.")
+        sentences.append(say("settle.other_groups", some=len(undecided) - MOST_SUGGESTIONS))
     return sentences
 
 
 def _more_samples(
     case: Case, subject: str, i: int, lost: float, gained: float, alpha: float
-) -> str:
+) -> Sentence:
     cells, n, limit = case.cells, int(case.cells.n[i]), float(case.cells.limit[i])
     over = (lost - gained) / n >= limit
     alpha_bad = case.policy.alpha_fail / max(int(cells.judged.sum()), 1)
     level = alpha_bad if over else alpha
     more = samples_to_decide(lost, gained, n, limit, level) - n
-    shown = "exceeds" if over else "keeps"
-    name = cell_name(cells.level[i], cells.group[i], cells.shift[i])
-    return (
-        f"About {more:,} more audit samples of {name} would show that the {subject} {shown} the "
-        "limit there, at the rates seen."
-    )
+    key = "settle.exceeds" if over else "settle.keeps"
+    return say(key, more=more, cell=_cell(cells, i), subject=subject)

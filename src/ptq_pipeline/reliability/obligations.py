@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ptq_pipeline.reliability.policy import Obligation, Policy
-from ptq_pipeline.reliability.wording import cell_name, group_name, plural
+from ptq_pipeline.reliability.sentences import Sentence, cell_value, say
 
 Kind = Literal["contract_floor", "notice_required"]
 Cell = Mapping[str, Any]
@@ -36,7 +36,7 @@ class TouchedObligation:
             for a notice, and where the clusters are not known.
         floor: The promised accuracy, a fraction; None for a notice.
         n: Samples behind it.
-        text: One plain sentence.
+        sentence: What it says.
     """
 
     kind: Kind
@@ -48,16 +48,22 @@ class TouchedObligation:
     lower: float | None
     floor: float | None
     n: int
-    text: str
+    sentence: Sentence
 
     @property
     def name(self) -> str:
         """Its name; with the figure it is what :func:`acknowledgement` asks for."""
         return f"{self.to}: {self.kind} {self.level} {self.group} {self.shift}"
 
+    @property
+    def text(self) -> str:
+        """The sentence in English."""
+        return self.sentence.text
+
     def to_json(self) -> dict[str, Any]:
         """JSON types."""
-        return {"name": self.name, "touched": True, **asdict(self)}
+        said = {"text": self.text, "sentence": self.sentence.to_json()}
+        return {"name": self.name, "touched": True, **asdict(self), **said}
 
 
 def acknowledgement(touched: Mapping[str, Any]) -> str:
@@ -137,51 +143,48 @@ def touched_obligations(
 
 def _floor(owed: Obligation, shift: str, cell: Cell | None) -> TouchedObligation | None:
     floor = float(owed.contract_floor or 0) / 100
-    name = cell_name(owed.level, owed.group, shift)
-    promise = f"{owed.to} is promised {100 * floor:.1f} % accuracy for {name}"
+    place = cell_value(owed.level, owed.group, shift)
+    promise = {"to": owed.to, "floor": floor, "cell": place}
     if cell is None:
-        return _touched("contract_floor", owed, shift, f"{promise}, which was not measured.", floor)
+        sentence = say("floor.not_measured", **promise)
+        return _touched("contract_floor", owed, shift, sentence, floor)
     n, accuracy = int(cell["n"]), float(cell["quantized_accuracy"])
     lower = cell["accuracy_lower"]
     if lower is not None and lower >= floor:
         return None
-    reached = f"{promise}; the candidate reaches {100 * accuracy:.1f} % on {plural(n, 'sample')}"
+    reached = {**promise, "accuracy": accuracy, "n": n}
     if lower is None:
-        text = f"{reached}, which are not independent: it cannot be shown."
+        sentence = say("floor.not_independent", **reached)
     else:
-        how = "below it" if accuracy < floor else "too few samples to show it"
-        text = f"{reached} (at least {100 * lower:.1f} %): {how}."
-    return _touched("contract_floor", owed, shift, text, floor, accuracy, lower, n)
+        key = "floor.below" if accuracy < floor else "floor.not_shown"
+        sentence = say(key, **reached, lower=lower)
+    return _touched("contract_floor", owed, shift, sentence, floor, accuracy, lower, n)
 
 
 def _notice(
     owed: Obligation, shift: str, cell: Cell | None, champion: bool
 ) -> TouchedObligation | None:
-    name = group_name(owed.level, owed.group)
+    owes = {"to": owed.to, "cell": cell_value(owed.level, owed.group, shift)}
     if cell is None:
-        text = f"{owed.to} must be told of changes to {name} under {shift}; it was not measured."
-        return _touched("notice_required", owed, shift, text)
+        return _touched("notice_required", owed, shift, say("notice.not_measured", **owes))
     flips, n = int(cell["flips"]), int(cell["n"])
     if flips == 0:
         return None
-    since = "the version that serves" if champion else "the float model"
-    text = (
-        f"{owed.to} must be told before this release: {flips:,} of {plural(n, 'answer')} for "
-        f"{name} under {shift} differ from {since}."
-    )
-    return _touched("notice_required", owed, shift, text, None, flips / n, None, n)
+    key = "notice.champion" if champion else "notice.float_model"
+    sentence = say(key, **owes, flips=flips, n=n)
+    return _touched("notice_required", owed, shift, sentence, None, flips / n, None, n)
 
 
 def _touched(
     kind: Kind,
     owed: Obligation,
     shift: str,
-    text: str,
+    sentence: Sentence,
     floor: float | None = None,
     observed: float | None = None,
     lower: float | None = None,
     n: int = 0,
 ) -> TouchedObligation:
     return TouchedObligation(
-        kind, owed.to, owed.level, owed.group, shift, observed, lower, floor, n, text
+        kind, owed.to, owed.level, owed.group, shift, observed, lower, floor, n, sentence
     )

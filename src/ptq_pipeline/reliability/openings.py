@@ -13,7 +13,7 @@ from ptq_pipeline.reliability.ledger import Entry, Opener
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Reason, Subject
 from ptq_pipeline.reliability.recipe import Draws
-from ptq_pipeline.reliability.wording import plural
+from ptq_pipeline.reliability.sentences import Sentence, say
 
 # What decides how a quantized model answers; where it ran and how many threads it had do not.
 IDENTITY = ("model", "method", "engine", "statistics")
@@ -44,11 +44,8 @@ class Opening:
         if not self.refused or self.entry is None:
             return []
         before = self.entry.index - 1
-        text = (
-            f"These audit images have judged {plural(before, f'other {self.subject}')} before, and "
-            "policy asks for fresh ones (ledger.rule: fresh)."
-        )
-        return [Reason("audit_reused", self.subject, text, observed=float(before), limit=0.0)]
+        sentence = say("audit_reused", before=before, subject=self.subject)
+        return [Reason("audit_reused", self.subject, sentence, observed=float(before), limit=0.0)]
 
     def to_json(self) -> dict[str, Any]:
         """Its part of ``verdict.json``; only what was known when it was entered."""
@@ -94,34 +91,28 @@ def ledger_json(policy: Policy, openings: list[Opening]) -> dict[str, Any] | Non
     if not entered:
         return None
     audit = entered[0].entry.audit if entered[0].entry else None
+    sentences = [_sentence(policy, opening) for opening in entered]
     return {
         "rule": policy.ledger.rule,
         "audit_hash": audit,
         "openings": [opening.to_json() for opening in entered],
-        "statement": " ".join(_sentence(policy, opening) for opening in entered),
+        "statement": " ".join(sentence.text for sentence in sentences),
+        "sentences": [sentence.to_json() for sentence in sentences],
     }
 
 
-def _sentence(policy: Policy, opening: Opening) -> str:
+def _sentence(policy: Policy, opening: Opening) -> Sentence:
     assert opening.entry is not None
     index = opening.entry.index
-    text = f"This is the {_ordinal(index)} {opening.subject} judged on these audit images"
+    place = {"index": index, "subject": opening.subject}
     if policy.ledger.rule == "spend":
-        return f"{text}, at a level of {100 * opening.policy.alpha:.2g} %."
+        return say("ledger.spent", **place, alpha=opening.policy.alpha)
     if index == 1:
-        return f"{text}."
+        return say("ledger.first", **place)
     if policy.ledger.rule == "fresh":
-        return f"{text}, and policy asks for fresh ones."
+        return say("ledger.not_fresh", **place)
     bound = min(1.0, index * policy.alpha)
-    return (
-        f"{text}; that some one of {index} passes wrongly has a chance of up to "
-        f"{100 * bound:.3g} %, not {100 * policy.alpha:g} %."
-    )
-
-
-def _ordinal(index: int) -> str:
-    suffix = "th" if index % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(index % 10)
-    return f"{index}{suffix or 'th'}"
+    return say("ledger.again", **place, bound=bound, alpha=policy.alpha)
 
 
 def _identity(trials: pd.DataFrame, set_id: str) -> dict[str, Any]:

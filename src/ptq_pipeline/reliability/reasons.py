@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from ptq_pipeline.reliability.sentences import Sentence
+
 Result = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Subject = Literal["recipe", "candidate"]
 
@@ -16,7 +18,7 @@ class Reason:
     Attributes:
         rule: Name of the rule, e.g. ``candidate.limit``.
         subject: ``recipe`` or ``candidate``.
-        text: One plain sentence.
+        sentence: What it says.
         level: Level of the group concerned, if any.
         group: Group concerned, if any.
         shift: Shift concerned, if any.
@@ -28,7 +30,7 @@ class Reason:
 
     rule: str
     subject: Subject
-    text: str
+    sentence: Sentence
     level: str | None = None
     group: str | None = None
     shift: str | None = None
@@ -37,11 +39,16 @@ class Reason:
     limit: float | None = None
     n: int | None = None
 
+    @property
+    def text(self) -> str:
+        """The sentence in English."""
+        return self.sentence.text
+
     def to_json(self) -> dict[str, object]:
         """JSON types."""
         content = asdict(self)
         content["interval"] = None if self.interval is None else list(self.interval)
-        return content
+        return content | {"text": self.text, "sentence": self.sentence.to_json()}
 
 
 def combine(results: list[Result]) -> Result:

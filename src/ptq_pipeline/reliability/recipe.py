@@ -22,7 +22,7 @@ from ptq_pipeline.reliability.draws import DrawSplit, share_of_good_draws
 from ptq_pipeline.reliability.outcome_tests import cells_above, cells_below
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Result
-from ptq_pipeline.reliability.wording import plural
+from ptq_pipeline.reliability.sentences import Sentence, say
 
 # The pixels of a set say whether two draws are the same; its id also hashes the seed.
 IDENTITY_COLUMNS = ("array_sha256", "manifest_hash", "set_id")
@@ -88,20 +88,20 @@ class RecipeOutcome:
     not_shown_good: int
     good_share: float
 
-    def statement(self, draws: int, alpha: float) -> str:
+    def statement(self, draws: int, alpha: float) -> Sentence:
         """What the draws do show, in a sentence."""
         if self.result == "FAIL":
-            return (
-                f"{int(self.shown_bad.sum())} of {plural(len(self.shown_bad), 'distinct draw')} "
-                "shown to lose more than a limit."
-            )
+            bad = int(self.shown_bad.sum())
+            return say("recipe.says_bad", bad=bad, draws=len(self.shown_bad))
         good = draws - self.not_shown_good
-        seen = f"{good} of {plural(draws, 'distinct draw')} shown good"
         if self.good_share <= 0:
-            return f"{seen}: nothing is shown yet about the share of good draws."
-        return (
-            f"{seen}: at least {np.floor(100 * self.good_share):.0f} % of draws from this pool are "
-            f"good, at {100 * (1 - alpha):g} % confidence."
+            return say("recipe.says_nothing", good=good, draws=draws)
+        return say(
+            "recipe.says_good",
+            good=good,
+            draws=draws,
+            share=self.good_share,
+            confidence=1 - alpha,
         )
 
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from ptq_pipeline.reliability.cells import Cells, Counts
 from ptq_pipeline.reliability.draws import DrawSplit, share_of_good_draws
 from ptq_pipeline.reliability.outcome_tests import cells_below
+from ptq_pipeline.reliability.sentences import Sentence, say
 
 # Fixed before any data, in fractions: steps of a twentieth of a point at first, then coarser.
 GRID = np.unique(
@@ -59,19 +60,18 @@ class Tolerance:
 
     def to_json(self) -> dict[str, Any]:
         """JSON types."""
-        return {**asdict(self), "statement": self.statement}
+        sentence = self.statement
+        return {**asdict(self), "statement": sentence.text, "sentence": sentence.to_json()}
 
     @property
-    def statement(self) -> str:
+    def statement(self) -> Sentence:
         """The claim in a sentence."""
         if self.share <= 0:
-            return "These draws bound no share of all draws."
+            return say("tolerance.no_share")
         if self.bound >= GRID[-1]:
-            return "These draws bound no loss below 99 points."
-        return (
-            f"With {100 * self.confidence:g} % confidence at least "
-            f"{np.floor(100 * self.share):.0f} % of all draws from this pool lose no more than "
-            f"{100 * self.bound:.2f} points in the worst judged group."
+            return say("tolerance.no_bound")
+        return say(
+            "tolerance.bound", confidence=self.confidence, share=self.share, bound=self.bound
         )
 
 

@@ -30,6 +30,7 @@ from ptq_pipeline.reliability.policy import GroupKey, Policy
 from ptq_pipeline.reliability.priors import reweighted_drop, target_shares
 from ptq_pipeline.reliability.reasons import Result, combine
 from ptq_pipeline.reliability.recipe import Draws, RecipeOutcome, collect_draws, judge_recipe
+from ptq_pipeline.reliability.sentences import Sentence, cell_value, say
 from ptq_pipeline.reliability.summary import (
     WORST_LEVELS,
     CellSummary,
@@ -38,7 +39,6 @@ from ptq_pipeline.reliability.summary import (
 )
 from ptq_pipeline.reliability.tolerance import Tolerance, tolerance_bound
 from ptq_pipeline.reliability.verdict_form import CandidateVerdict, RecipeVerdict, Verdict
-from ptq_pipeline.reliability.wording import cell_name, plural, points
 
 
 def build_verdict(
@@ -180,6 +180,7 @@ def _recipe_verdict(
     index: pd.DataFrame,
     pool_size: int | None,
 ) -> RecipeVerdict:
+    said = outcome.statement(draws.distinct, policy.alpha)
     sizes = index.loc[index["role"] == "evidence", "size"].unique() if "size" in index else []
     set_size = int(sizes[0]) if len(sizes) == 1 else None
     preset = draws.table["preset"].to_numpy(dtype=np.bool_)
@@ -206,7 +207,8 @@ def _recipe_verdict(
         set_size=set_size,
         pool_size=pool_size,
         pool_ratio=set_size / pool_size if set_size and pool_size else None,
-        statement=outcome.statement(draws.distinct, policy.alpha),
+        statement=said.text,
+        sentence=said.to_json(),
         worst_draws=worst_draws(cells, audit, draws.table),
     )
 
@@ -277,15 +279,18 @@ def _table(
 
 def _headline(
     result: Result, worst: CellSummary | None, average: CellSummary | None, draws: int
-) -> str:
+) -> Sentence:
     if worst is None:
-        return f"{result}: no class, segment or intersection could be judged."
-    text = (
-        f"{result}: {cell_name(worst.level, worst.group, worst.shift)} loses "
-        f"{points(worst.drop_mean_over_draws)} on average over {plural(draws, 'draw')} and "
-        f"{points(worst.drop_worst_draw)} in the worst one (limit {points(worst.limit)})"
-    )
-    if average is not None:
-        text += f", where the average on {average.shift} images loses "
-        text += points(average.drop_mean_over_draws)
-    return text + "."
+        return say("headline.nothing_judged", result=result)
+    values = {
+        "result": result,
+        "cell": cell_value(worst.level, worst.group, worst.shift),
+        "mean": worst.drop_mean_over_draws,
+        "draws": draws,
+        "worst": worst.drop_worst_draw,
+        "limit": worst.limit,
+    }
+    if average is None:
+        return say("headline.worst", **values)
+    beside = {"shift": average.shift, "average": average.drop_mean_over_draws}
+    return say("headline.worst_and_average", **values, **beside)

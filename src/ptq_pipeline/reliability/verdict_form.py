@@ -11,6 +11,7 @@ from ptq_pipeline.reliability.cells import UnjudgedGroup
 from ptq_pipeline.reliability.openings import Opening, ledger_json
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Reason, Result
+from ptq_pipeline.reliability.sentences import Sentence
 from ptq_pipeline.reliability.summary import CellSummary, DrawSpread
 from ptq_pipeline.reliability.tolerance import Tolerance
 
@@ -44,6 +45,7 @@ class RecipeVerdict:
     pool_size: int | None
     pool_ratio: float | None
     statement: str
+    sentence: dict[str, Any]
     worst_draws: list[dict[str, object]]
 
 
@@ -65,7 +67,7 @@ class Verdict:
 
     Attributes:
         result: PASS, FAIL or INCONCLUSIVE.
-        headline: One plain sentence.
+        headline: The verdict in a sentence.
         reasons: Why it is not PASS; empty when it is.
         settle: What would settle it; empty when it is settled.
         recipe: The recipe's part.
@@ -83,9 +85,9 @@ class Verdict:
     """
 
     result: Result
-    headline: str
+    headline: Sentence
     reasons: tuple[Reason, ...]
-    settle: tuple[str, ...]
+    settle: tuple[Sentence, ...]
     recipe: RecipeVerdict
     candidate: CandidateVerdict
     worst: CellSummary | None
@@ -104,9 +106,11 @@ class Verdict:
         return {
             "schema_version": SCHEMA_VERSION,
             "result": self.result,
-            "headline": self.headline,
+            "headline": self.headline.text,
+            "headline_sentence": self.headline.to_json(),
             "reasons": [reason.to_json() for reason in self.reasons],
-            "settle": list(self.settle),
+            "settle": [sentence.text for sentence in self.settle],
+            "settle_sentences": [sentence.to_json() for sentence in self.settle],
             "recipe": asdict(self.recipe),
             "candidate": asdict(self.candidate),
             "worst": _optional(self.worst),

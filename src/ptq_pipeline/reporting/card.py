@@ -10,7 +10,7 @@ from ptq_pipeline.reporting import frames
 from ptq_pipeline.reporting.formatting import count, percent, points
 from ptq_pipeline.reporting.pull_request import escaped
 from ptq_pipeline.reporting.texts import Texts, load_texts
-from ptq_pipeline.reporting.wording import interval_words, localised, shift_name
+from ptq_pipeline.reporting.wording import interval_words, shift_name, statement
 
 MOST_GROUPS = 20
 _COLUMNS = (
@@ -124,8 +124,8 @@ def _not_judged(texts: Texts, groups: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _statements(texts: Texts, verdict: Mapping[str, Any]) -> list[str]:
-    found = [(verdict.get(key) or {}).get("statement") for key in ("recipe", "tolerance", "ledger")]
-    return [f"- {escaped(localised(texts, str(each)))}" for each in found if each]
+    found = [statement(texts, verdict.get(key)) for key in ("recipe", "tolerance", "ledger")]
+    return [f"- {escaped(each)}" for each in found if each]
 
 
 def _list(title: str, entries: Sequence[Mapping[str, Any]], key: str) -> list[str]:

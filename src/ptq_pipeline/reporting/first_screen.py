@@ -7,13 +7,15 @@ from typing import Any
 from ptq_pipeline.reporting.formatting import count, is_missing, points
 from ptq_pipeline.reporting.texts import Texts
 from ptq_pipeline.reporting.wording import (
+    all_said,
     draws_behind,
     drop_words,
     group_words,
     interval_words,
-    localised,
     main_drop,
+    said,
     shift_words,
+    statement,
 )
 
 
@@ -176,7 +178,8 @@ def _position(value: float | None, scale: float) -> float | None:
 
 def _headline(texts: Texts, verdict: Mapping[str, Any]) -> str:
     # The result stands in the badge already.
-    sentence = localised(texts, str(verdict.get("headline") or ""))
+    headline = str(verdict.get("headline") or "")
+    sentence = said(texts, headline, verdict.get("headline_sentence"))
     sentence = sentence.removeprefix(f"{verdict['result']}: ")
     return sentence[:1].upper() + sentence[1:]
 
@@ -189,8 +192,13 @@ def _next_steps(texts: Texts, verdict: Mapping[str, Any], outcome: str) -> tuple
         "inconclusive": [texts("next.wait")],
     }[outcome]
     # A refusal is settled; what is still open then stands with the reasons.
-    still_open = () if outcome == "refuse" else verdict.get("settle") or ()
-    return (*first, *(localised(texts, str(step)) for step in still_open))
+    still_open = [] if outcome == "refuse" else open_questions(texts, verdict)
+    return (*first, *still_open)
+
+
+def open_questions(texts: Texts, verdict: Mapping[str, Any]) -> list[str]:
+    """Say what would settle what is still open."""
+    return all_said(texts, verdict.get("settle") or (), verdict.get("settle_sentences"))
 
 
 def _remedies(texts: Texts, verdict: Mapping[str, Any]) -> list[str]:
@@ -206,11 +214,8 @@ def _remedies(texts: Texts, verdict: Mapping[str, Any]) -> list[str]:
 def _how_sure(texts: Texts, verdict: Mapping[str, Any]) -> tuple[str, ...]:
     recipe: Mapping[str, Any] = verdict.get("recipe") or {}
     lines: list[str] = []
-    if recipe.get("statement"):
-        lines.append(localised(texts, str(recipe["statement"])))
-    for claim in ("tolerance", "ledger"):
-        if statement := (verdict.get(claim) or {}).get("statement"):
-            lines.append(localised(texts, str(statement)))
+    claims = (statement(texts, verdict.get(key)) for key in ("recipe", "tolerance", "ledger"))
+    lines += [claim for claim in claims if claim]
     draws = recipe.get("distinct_draws")
     if draws:
         lines.append(

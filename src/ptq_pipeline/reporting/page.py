@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ptq_pipeline.reporting import formatting, frames, sections, tables
 from ptq_pipeline.reporting.checks import check_same_audit
-from ptq_pipeline.reporting.first_screen import first_screen
+from ptq_pipeline.reporting.first_screen import first_screen, open_questions
 from ptq_pipeline.reporting.inputs import ReportInputs, ReportOptions
 from ptq_pipeline.reporting.texts import Texts, load_texts
-from ptq_pipeline.reporting.wording import localised
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -64,7 +63,6 @@ def _environment(texts: Texts, options: ReportOptions) -> "Environment":
         points=partial(formatting.points, digits=2),
         percent=partial(formatting.percent, digits=2, template=texts.template("format.percent")),
         interval=partial(formatting.interval, digits=2, template=texts.template("format.interval")),
-        localised=partial(localised, texts),
         number=formatting.number,
         count=formatting.count,
         clean=formatting.clean_text,
@@ -97,6 +95,7 @@ def _context(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict
         "script": Markup(_read("report.js")),
         "script_hash": _content_security_hash(_read("report.js")),
         "first": first_screen(texts, verdict, decision, inputs.parameters),
+        "still_open": open_questions(texts, verdict) if decision["decision"] == "refuse" else [],
         "verdict": verdict,
         "decision": decision,
         "recipe": verdict.get("recipe") or {},

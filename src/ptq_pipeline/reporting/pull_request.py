@@ -8,7 +8,7 @@ import pandas as pd
 from ptq_pipeline.reporting import frames
 from ptq_pipeline.reporting.formatting import clean_text, count, points, shorten
 from ptq_pipeline.reporting.texts import Texts, load_texts
-from ptq_pipeline.reporting.wording import interval_words, localised, shift_name
+from ptq_pipeline.reporting.wording import interval_words, said, shift_name
 
 MOST_ROWS = 8
 MOST_REASONS = 5
@@ -40,7 +40,7 @@ def pull_request_summary(
         Markdown for GitHub and GitLab; names of groups cannot mark anything up or call anybody.
     """
     texts = load_texts(language)
-    headline = localised(texts, str(verdict.get("headline") or ""))
+    headline = said(texts, str(verdict.get("headline") or ""), verdict.get("headline_sentence"))
     lines = [
         f"## {texts('pull_request.title')}: {texts('badge.' + str(verdict['result']))}",
         "",
@@ -52,7 +52,7 @@ def pull_request_summary(
     ]
     reasons = decision.get("reasons") or ()
     for reason in reasons[:MOST_REASONS]:
-        lines.append(f"- {escaped(localised(texts, str(reason['text'])))}")
+        lines.append(f"- {escaped(said(texts, str(reason['text']), reason.get('sentence')))}")
     if len(reasons) > MOST_REASONS:
         lines.append(f"- {texts('pull_request.more', n=len(reasons) - MOST_REASONS)}")
     audit = texts(

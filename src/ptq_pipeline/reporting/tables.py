@@ -6,7 +6,7 @@ from typing import Any
 
 from ptq_pipeline.reporting.frames import GroupCell
 from ptq_pipeline.reporting.texts import Texts
-from ptq_pipeline.reporting.wording import localised, shift_name
+from ptq_pipeline.reporting.wording import said, shift_name
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def reasons_table(
     rows = [
         Row(
             {
-                "text": localised(texts, str(reason["text"])),
+                "text": said(texts, str(reason["text"]), reason.get("sentence")),
                 "rule": reason["rule"],
                 "group": reason.get("group"),
                 "shift": shift_name(texts, reason["shift"]) if reason.get("shift") else None,

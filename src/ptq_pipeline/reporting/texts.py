@@ -1,8 +1,7 @@
 """The words of the report: one TOML file per language beside the templates."""
 
-import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 
 from ptq_pipeline.errors import InputError
@@ -14,8 +13,7 @@ class Texts:
     """Texts of one language by dotted key, with ``{placeholders}`` filled at the call.
 
     A key that holds ``one`` and ``many`` is chosen by the value ``n``. A missing key is a
-    ``KeyError``: a report with holes must not be written. ``sentences`` are pairs of a pattern and
-    a template, by which ``wording.localised`` says the statistics' English in another language.
+    ``KeyError``: a report with holes must not be written.
 
     Example:
         >>> texts = Texts({"draws": {"one": "{n} draw", "many": "{n} draws"}})
@@ -23,13 +21,8 @@ class Texts:
         '1 draw'
     """
 
-    def __init__(
-        self,
-        messages: Mapping[str, object],
-        sentences: Sequence[tuple[re.Pattern[str], str]] = (),
-    ) -> None:
+    def __init__(self, messages: Mapping[str, object]) -> None:
         self._messages = dict(_flatten(messages))
-        self.sentences = tuple(sentences)
 
     def __call__(self, key: str, **values: object) -> str:
         """Give the text of ``key`` with ``values`` filled in, without any escaping."""
@@ -82,6 +75,4 @@ def load_texts(language: str) -> Texts:
             f"one of: {', '.join(available_languages())}."
         )
     source = _FOLDER.joinpath(f"{language}.toml").read_text(encoding="utf-8")
-    messages = tomllib.loads(source)
-    patterns = messages.pop("sentence", ())
-    return Texts(messages, [(re.compile(each["match"]), each["say"]) for each in patterns])
+    return Texts(tomllib.loads(source))

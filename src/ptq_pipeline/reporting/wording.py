@@ -1,11 +1,11 @@
 """Sentences about groups, shifts and drops, shared by the report and the terminal lines."""
 
-import re
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ptq_pipeline.reliability.sentences import Wording, decimal
 from ptq_pipeline.reporting.formatting import (
-    MISSING,
     count,
     interval,
     is_missing,
@@ -47,39 +47,64 @@ def interval_words(texts: Texts, bounds: Sequence[float | None] | None, digits: 
     return interval(bounds, digits, texts.template("format.interval"))
 
 
-_PLACE = re.compile(
-    r"(?:the (?P<average>average)|(?P<level>class|segment|intersection) (?P<group>.+?))"
-    r"(?: under (?P<shift>\S+))?"
-)
+def said(texts: Texts, text: str, sentence: Mapping[str, Any] | None) -> str:
+    """Say a sentence of the statistics in the reader's language.
 
-
-def localised(texts: Texts, sentence: str) -> str:
-    """Say a sentence of the verdict in the reader's language.
-
-    The statistics write English, which verdict and decision keep and hash. A sentence that no
-    pattern of the language matches stays as it is: English is better than nothing.
+    Args:
+        texts: Texts of one language.
+        text: The sentence in English; it stays where the language has no words for it, or where an
+            older file gives no more than the text.
+        sentence: The same as ``key`` and ``values``, see ``reliability.sentences``.
     """
-    for pattern, template in texts.sentences:
-        if found := pattern.fullmatch(sentence):
-            values = {
-                name: MISSING
-                if value is None
-                else _place(texts, value)
-                if name in ("cell", "group")
-                else value
-                for name, value in found.groupdict().items()
-            }
-            return template.format(**values)
-    return sentence
+    key = f"sentence.{sentence['key']}" if sentence else ""
+    if sentence is None or key not in texts:
+        return text
+    return _wording(texts).vformat(texts.template(key), (), sentence["values"])
 
 
-def _place(texts: Texts, words: str) -> str:
-    found = _PLACE.fullmatch(words)
-    if found is None:
-        return words
-    level = found["level"] or "average"
-    name = group_words(texts, level, found["group"] or "", length=200)
-    return name if found["shift"] is None else f"{name}（{shift_name(texts, found['shift'])}）"
+def all_said(
+    texts: Texts, lines: Sequence[str], sentences: Sequence[Mapping[str, Any]] | None
+) -> list[str]:
+    """Say several sentences; in English where not each has its ``sentences``, as in older files."""
+    known = sentences if sentences and len(sentences) == len(lines) else [None] * len(lines)
+    return [said(texts, text, each) for text, each in zip(lines, known, strict=True)]
+
+
+def statement(texts: Texts, claim: Mapping[str, Any] | None) -> str:
+    """Say the ``statement`` of a part of the verdict; an empty text where it makes none."""
+    if not claim or not claim.get("statement"):
+        return ""
+    if several := claim.get("sentences"):
+        text = str(claim["statement"])
+        return texts("format.joiner").join(said(texts, text, each) for each in several)
+    return said(texts, str(claim["statement"]), claim.get("sentence"))
+
+
+def _wording(texts: Texts) -> Wording:
+    def share(value: float, form: str) -> str:
+        text = decimal(100 * value, f".{form}" if form else "g")
+        return texts("format.percent", value=text)
+
+    def group(value: Mapping[str, str], length: str = "") -> str:
+        return group_words(texts, value["level"], value["group"], length=200)
+
+    def cell(value: Mapping[str, str], _: str) -> str:
+        return texts("group.under", group=group(value), shift=shift_name(texts, value["shift"]))
+
+    return Wording(
+        {
+            "": lambda value, _: str(value),
+            "name": lambda value, _: identifier_name(texts, value),
+            "+": lambda value, _: count(value),
+            "count": lambda value, _: count(value),
+            "points": lambda value, digits: points(value, int(digits or 1)),
+            "percent": share,
+            "floor_percent": lambda value, _: share(math.floor(100 * value) / 100, "0f"),
+            "ordinal": lambda value, _: count(value),
+            "group": group,
+            "cell": cell,
+        }
+    )
 
 
 def main_drop(cell: Mapping[str, Any]) -> float | None:

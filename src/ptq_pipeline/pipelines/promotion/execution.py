@@ -173,14 +173,12 @@ def _parity(
 
 def _reason(shift: str, different: int, n: int, names: tuple[str, ...]) -> dict[str, Any]:
     from ptq_pipeline.reliability.reasons import Reason
+    from ptq_pipeline.reliability.sentences import say
 
     return Reason(
         rule="candidate.execution",
         subject="candidate",
-        text=(
-            f"the exported {names[0]} answers {different} of {n} images under {shift} differently "
-            "from the model that was judged, so the verdict does not hold for it"
-        ),
+        sentence=say("candidate.execution", file=names[0], different=different, n=n, shift=shift),
         shift=shift,
         observed=float(different),
         limit=0.0,
