@@ -121,8 +121,8 @@ def repository(tmp_path, project, monkeypatch):
     return tmp_path
 
 
-def write(root, verdict, decision=DECISION, **outs):
-    folder = root / "data/08_reporting"
+def write(root, verdict, decision=DECISION, data="data", **outs):
+    folder = root / data / "08_reporting"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "verdict.json").write_text(json.dumps(verdict))
     (folder / "decision.json").write_text(json.dumps(decision))
@@ -136,9 +136,12 @@ def git(root, *arguments):
 def test_verify_against_a_revision_answers_by_word_and_exit_code(repository):
     code, found = run_json("verify", "--against", "HEAD")
     assert (code, found["agreement"], found["notes"]) == (0, "identical", [])
+    assert found["git"]["dirty"] is False
     write(repository, changed(drop_mean=0.021))
     code, found = run_json("verify", "--against", "HEAD")
     assert (code, found["agreement"]) == (0, "equivalent")
+    assert found["git"]["dirty"] is True
+    assert "the working tree differs from" in found["notes"][-1]
     write(repository, {**VERDICT, "result": "FAIL"}, {**DECISION, "decision": "refuse"})
     result = run("verify", "--against", "HEAD")
     assert result.exit_code == 5
@@ -159,7 +162,7 @@ def test_what_is_missing_is_named(repository, monkeypatch):
     paths = "data/08_reporting/verdict.json", "data/08_reporting/decision.json"
     result = run("verify", "--against", "nowhere")
     assert result.exit_code == 1
-    assert "git cannot show 'data/08_reporting/verdict.json' of revision 'nowhere'" in result.stderr
+    assert "git knows no revision 'nowhere'" in result.stderr
     with pytest.raises(InputError, match="is no revision"):
         audit_of_revision(repository, "--output=x", *paths)
     monkeypatch.setenv("PATH", "")
@@ -171,3 +174,45 @@ def test_what_is_missing_is_named(repository, monkeypatch):
     (repository / paths[1]).unlink()
     with pytest.raises(InputError, match="run an audit first"):
         audit_of_tree(repository, *paths)
+
+
+def test_audits_of_another_environment_are_compared_where_git_has_them(repository):
+    write(repository, VERDICT, data="data/passing")
+    result = run("verify", "--against", "HEAD", "--env", "passing")
+    assert result.exit_code == 1
+    assert "'HEAD' holds no 'data/passing/08_reporting/verdict.json'" in result.stderr
+    assert "git add --force data/passing/08_reporting/verdict.json" in result.stderr
+    git(repository, "add", "--force", "data/passing/08_reporting")
+    git(repository, "-c", "user.name=T", "-c", "user.email=t@e.org", "commit", "-qm", "passing")
+    code, found = run_json("verify", "--against", "HEAD", "--env", "passing")
+    assert (code, found["agreement"]) == (0, "identical")
+    assert "no DVC stage of the working tree writes 'data/passing/" in found["notes"][0]
+    write(repository, {**VERDICT, "result": "FAIL"}, data="data/passing")
+    assert run("verify", "--against", "HEAD", "--env", "passing").exit_code == 5
+    assert run("verify", "--against", "HEAD").exit_code == 0
+
+
+def test_audits_of_a_mount_are_compared(repository):
+    (repository / "conf/base/catalog_shop.yml").write_text(
+        "shop.verdict: {type: json.JSONDataset, filepath: data/shop/08_reporting/verdict.json}\n"
+        "shop.decision: {type: json.JSONDataset, filepath: data/shop/08_reporting/decision.json}\n"
+    )
+    write(repository, VERDICT, data="data/shop")
+    git(repository, "add", "--all")
+    git(repository, "-c", "user.name=T", "-c", "user.email=t@e.org", "commit", "-qm", "shop")
+    write(repository, changed(drop_mean=0.021), data="data/shop")
+    code, found = run_json("verify", "--against", "HEAD", "--mount", "shop")
+    assert (code, found["agreement"]) == (0, "equivalent")
+
+
+def test_without_git_an_audit_is_compared_with_a_promoted_version(repository):
+    shutil.rmtree(repository / ".git")
+    result = run("verify", "--against", "HEAD")
+    assert result.exit_code == 1
+    assert "is not in a git repository" in result.stderr and "--against v0001" in result.stderr
+    assert "version v0001 cannot be read" in run("verify", "--against", "v0001").stderr
+    version = repository / "data/06_models/registry/versions/v0001"
+    shutil.copytree(repository / "data/08_reporting", version)
+    code, found = run_json("verify", "--against", "v0001")
+    assert (code, found["agreement"], found["git"]["revision"]) == (0, "identical", None)
+    assert "no git here" in found["notes"][-1]

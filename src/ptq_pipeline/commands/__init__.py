@@ -14,7 +14,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollback": (f"{_REGISTRY}:rollback", "Make an earlier version the champion again."),
     "history": (f"{_REGISTRY}:history", "List every record of the registry."),
     "status": (f"{_REGISTRY}:status", "Say what serves and what waits for somebody."),
-    "verify": (f"{_REGISTRY}:verify", "Recompute every hash of the registry."),
+    "verify": (
+        "ptq_pipeline.commands.verifying:verify",
+        "Recompute every hash of the registry, or compare two audits.",
+    ),
     "waive": (f"{_REGISTRY}:waive", "Record that a rule may be broken until a day."),
     "calibration": (
         "ptq_pipeline.commands.calibration:calibration",

@@ -1,4 +1,4 @@
-"""The registry's commands: gate, promote, rollback, history, status, verify, waive."""
+"""The registry's commands: gate, promote, rollback, history, status, waive."""
 
 import getpass
 from datetime import UTC, datetime
@@ -208,57 +208,6 @@ def status(env: str | None, mount: str | None, as_json: bool) -> None:
 
 
 @command(
-    "verify",
-    epilog="Exits with 5 when a hash does not hold or the audits differ. "
-    "Examples: kedro ptq verify v0002; kedro ptq verify --against HEAD~1",
-)
-@click.argument("version", required=False)
-@click.option("--against", default=None, help="Compare this audit with that of a git revision.")
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(min=0),
-    default=0.5,
-    show_default=True,
-    help="Points by which drops of equivalent audits may differ.",
-)
-@env_option
-@mount_option
-@json_option
-def verify(
-    version: str | None,
-    against: str | None,
-    tolerance: float,
-    env: str | None,
-    mount: str | None,
-    as_json: bool,
-) -> int:
-    """Recompute every hash of a VERSION, or of all, and name the first that does not hold.
-
-    With --against, compare the audit on disk with an earlier one instead: identical, equivalent or
-    different, and where.
-    """
-    from ptq_pipeline.registry import VerificationError
-    from ptq_pipeline.registry import verify as check
-
-    with opened(env, mount) as project:
-        if against is not None:
-            return _compare_audits(project, against, tolerance / 100, as_json)
-        try:
-            checked = check(project.load("registry"), version)
-        except VerificationError as error:
-            if as_json:
-                print_json({"ok": False, "error": str(error)})
-            else:
-                click.echo(f"error: {error}", err=True)
-            return ExitCode.VERIFICATION_FAILED
-    if as_json:
-        print_json({"ok": True, "versions": checked})
-    else:
-        click.echo(f"every hash holds: {', '.join(checked) or 'no versions yet'}")
-    return ExitCode.DONE
-
-
-@command(
     "waive",
     epilog="Example: kedro ptq waive candidate.limit --group Sandal --reason 'the shop agreed' "
     "--expires 2027-03-31",
@@ -297,28 +246,6 @@ def waive(
         print_json(record.to_json())
     else:
         click.echo(f"{rule} is waived until {expires} (record {record.sequence})")
-
-
-def _compare_audits(project: Mount, revision: str, tolerance: float, as_json: bool) -> int:
-    from ptq_pipeline.registry.audits import Agreement, compare_audits
-    from ptq_pipeline.registry.revisions import audit_of_revision, audit_of_tree
-
-    paths = project.path("verdict"), project.path("decision")
-    now, notes = audit_of_tree(project.root, *paths)
-    before, further = audit_of_revision(project.root, revision, *paths)
-    found = compare_audits(before, now, tolerance)
-    if as_json:
-        print_json({"against": revision, "notes": [*notes, *further], **found.to_json()})
-    else:
-        click.echo(str(found.agreement))
-        for each in found.differences[:20]:
-            click.echo(f"  {'! ' if each.matters else ''}{each.where}: {each.before} -> {each.now}")
-        if len(found.differences) > 20:
-            click.echo(f"  and {len(found.differences) - 20} more (--json)")
-        for note in [*notes, *further]:
-            click.echo(f"note: {note}", err=True)
-    different = found.agreement is Agreement.DIFFERENT
-    return ExitCode.VERIFICATION_FAILED if different else ExitCode.DONE
 
 
 def _status(project: Mount) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptq_pipeline.commands.exit_codes import ExitCode
@@ -176,14 +175,20 @@ class Watch:
 
 
 def add_to_dvc(project: Mount, event: str) -> list[str]:
-    """Put an event's calibration sets under DVC; committing the ``.dvc`` file is for people."""
+    """Put an event's calibration sets under DVC; committing the ``.dvc`` file is for people.
+
+    Returns:
+        The ``.dvc`` file that waits for a commit, relative to the project; none without DVC.
+    """
     import subprocess
     import sys
 
-    sets = Path(project.catalog["calibration_sets"]._describe()["filepath"]).parent
+    sets = project.path("calibration_sets").parent
     folder = sets / "requantization" / event / "calibration_sets"
-    if not (project.root / ".dvc").is_dir() or not (project.root / folder).is_dir():
-        log.warning("no DVC here: '%s' is kept as it is", folder)
+    if not (project.root / folder).is_dir():
+        return []
+    if not any((parent / ".dvc").is_dir() for parent in (project.root, *project.root.parents)):
+        log.warning("no DVC here (`dvc init`): '%s' is kept as it is", folder)
         return []
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "add", "--quiet", str(folder)],
@@ -193,9 +198,10 @@ def add_to_dvc(project: Mount, event: str) -> list[str]:
         check=False,
     )
     if done.returncode:
-        log.warning("dvc add '%s' failed: %s", folder, done.stderr.strip().splitlines()[-1:])
+        said = (done.stderr.strip().splitlines() or ["no reason"])[-1]
+        log.warning("'%s' is kept, but not under DVC; `dvc add %s` failed: %s", *[folder] * 2, said)
         return []
-    return [f"{folder}.dvc"]
+    return [f"{folder.as_posix()}.dvc"]
 
 
 def _observations(windows: list[dict[str, Any]]) -> list[Observation]:

@@ -12,6 +12,7 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.registry.audits import Audit
 
 LOCK = "dvc.lock"
+WITHOUT_GIT = "without git, compare with a version of the registry (--against v0001)"
 
 
 def audit_of_tree(root: Path, verdict: Path, decision: Path) -> tuple[Audit, list[str]]:
@@ -58,6 +59,26 @@ def audit_of_revision(
     return _with_lock(contents, lock, verdict, revision)
 
 
+def audit_of_version(folder: Path, version: str) -> tuple[Audit, list[str]]:
+    """Read the audit that a version of the registry was promoted by; it needs neither git nor DVC.
+
+    Args:
+        folder: the version's folder.
+        version: its name, for errors.
+
+    Raises:
+        InputError: there is no such version, or its files are damaged.
+    """
+    try:
+        contents = [(folder / name).read_bytes() for name in ("verdict.json", "decision.json")]
+    except OSError as error:
+        raise InputError(
+            f"version {version} cannot be read ({error}); see `kedro ptq history`"
+        ) from error
+    note = f"{version} keeps no {LOCK}: only verdict and decision are compared"
+    return _audit(contents, None, version), [note]
+
+
 def _with_lock(
     contents: list[bytes], lock: bytes, verdict: Path, where: str
 ) -> tuple[Audit, list[str]]:
@@ -67,7 +88,14 @@ def _with_lock(
         raise InputError(f"{LOCK} of {where} cannot be read ({error}); run `dvc repro`") from error
     audit = _audit(contents, content, where)
     own = hashlib.md5(contents[0], usedforsecurity=False).hexdigest()
-    if (audit.outs or {}).get(PurePosixPath(verdict).as_posix()) != own:
+    path = PurePosixPath(verdict).as_posix()
+    if path not in (audit.outs or {}):
+        note = (
+            f"no DVC stage of {where} writes '{path}' (the shipped dvc.yaml knows the environment "
+            "base): only verdict and decision are compared"
+        )
+        return _audit(contents, None, where), [note]
+    if (audit.outs or {}).get(path) != own:
         note = (
             f"{LOCK} of {where} does not belong to its verdict: only verdict and decision are "
             "compared (`dvc commit` adopts the files of a plain `kedro run`)"
@@ -97,18 +125,33 @@ def _show(root: Path, revision: str, path: Path | PurePosixPath) -> bytes:
     name = PurePosixPath(path).as_posix()
     if revision.startswith("-"):
         raise InputError(f"'{revision}' is no revision")
-    try:
-        found = subprocess.run(
-            ["git", "show", f"{revision}:./{name}"], cwd=root, capture_output=True, check=False
+    found = _git(root, revision, "show", f"{revision}:./{name}")
+    if found is not None:
+        return found
+    if _git(root, revision, "rev-parse", "--git-dir") is None:
+        raise InputError(
+            f"'{root}' is not in a git repository, so revision '{revision}' cannot be read; "
+            f"{WITHOUT_GIT}"
         )
+    if _git(root, revision, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") is None:
+        raise InputError(
+            f"git knows no revision '{revision}'; give a commit, branch or tag (a shallow clone "
+            "needs `git fetch --unshallow`), or a version of the registry"
+        )
+    raise InputError(
+        f"revision '{revision}' holds no '{name}': of the shipped environments only base keeps its "
+        f"audit in git; for this one `git add --force {name}` before the commit, or compare with "
+        "a version of the registry (--against v0001)"
+    )
+
+
+def _git(root: Path, revision: str, *arguments: str) -> bytes | None:
+    """Return what git says; None where it refuses."""
+    try:
+        found = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
     except OSError as error:
         raise InputError(
-            f"git is needed to read revision '{revision}' and cannot be run ({error}); install it, "
-            "or compare with `dvc metrics diff` elsewhere"
+            f"git is needed to read revision '{revision}' and cannot be run ({error}); install it: "
+            f"{WITHOUT_GIT}"
         ) from error
-    if found.returncode:
-        said = found.stderr.decode(errors="replace").strip().splitlines()
-        raise InputError(
-            f"git cannot show '{name}' of revision '{revision}': {said[0] if said else 'no reason'}"
-        )
-    return found.stdout
+    return None if found.returncode else found.stdout
