@@ -1,13 +1,18 @@
+import struct
+import zlib
+
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.images.files import image_folder, manifest
+from ptq_pipeline.images.decoding import Decoding
+from ptq_pipeline.images.files import DEFAULT_SPLITS, image_folder, manifest
 from ptq_pipeline.images.source import UnreadableImage, decode_source
 
 SHAPE = (3, 8, 8)
+COLOUR, GREY = Decoding(SHAPE), Decoding((1, 8, 8))
 
 
 def save(path, array):
@@ -25,7 +30,7 @@ def folder(tmp_path):
 
 
 def test_image_folder_takes_labels_from_folder_names(folder):
-    source = image_folder(folder, SHAPE, {"pool": 1})
+    source = image_folder(folder, COLOUR, {"pool": 1})
     assert list(source.table["label"]) == ["cat"] * 3 + ["dog"] * 3
     decoded = decode_source(source)
     assert decoded.images.shape == (6, *SHAPE)
@@ -36,7 +41,7 @@ def test_image_folder_takes_labels_from_folder_names(folder):
 def test_grey_and_transparent_images_become_rgb_of_the_asked_size(tmp_path):
     save(tmp_path / "a/grey.png", np.full((20, 10), 7, np.uint8))
     save(tmp_path / "a/rgba.png", np.full((10, 16, 4), 9, np.uint8))
-    decoded = decode_source(image_folder(tmp_path, SHAPE, None))
+    decoded = decode_source(image_folder(tmp_path, COLOUR, None))
     assert decoded.images[:, :, 4, 4].tolist() == [[7, 7, 7], [9, 9, 9]]
 
 
@@ -48,14 +53,126 @@ def test_exif_orientation_is_applied(tmp_path):
     exif[0x0112] = 3  # rotated by 180 degrees
     (tmp_path / "a").mkdir()
     image.save(tmp_path / "a/turned.png", exif=exif)
-    decoded = image_folder(tmp_path, (1, 8, 8), None).read(0)
+    decoded = image_folder(tmp_path, GREY, None).read(0)
     assert decoded[0, 0].tolist() == [200] * 4 + [0] * 4
 
 
-def test_16_bit_images_are_refused_by_name(tmp_path):
-    save(tmp_path / "a/deep.png", np.full((8, 8), 3000, np.uint16))
-    with pytest.raises(UnreadableImage, match=r"deep\.png.*8 bits"):
-        image_folder(tmp_path, SHAPE, None).read(0)
+def deep_colour(path):
+    """Write an 8 x 8 PNG of 16 bits per colour, which Pillow can read but not write."""
+    pixels = np.array([0x8000, 0x4000, 0xFFFF], ">u2")
+    rows = b"".join(b"\0" + np.tile(pixels, 8).tobytes() for _ in range(8))
+    header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
+
+
+@pytest.mark.parametrize("write", [deep_colour, lambda path: save(path, deep_grey())])
+def test_16_bit_images_are_refused_by_name_without_their_white(tmp_path, write):
+    write(tmp_path / "a/deep.png")
+    with pytest.raises(UnreadableImage, match=r"deep\.png.*more than 8 bits.*'white'"):
+        image_folder(tmp_path, COLOUR, None).read(0)
+
+
+def deep_grey():
+    return np.full((8, 8), 2048, np.uint16)
+
+
+@pytest.mark.parametrize(("white", "expected"), [(4095, 128), (65535, 8)])
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif"])
+def test_16_bit_grey_images_are_scaled_by_their_white(tmp_path, white, expected, name):
+    save(tmp_path / "a" / name, deep_grey())
+    source = image_folder(tmp_path, Decoding(SHAPE, white=white), None)
+    assert np.unique(source.read(0)).tolist() == [expected]
+
+
+def test_16_bit_images_brighter_than_white_are_refused(tmp_path):
+    save(tmp_path / "a/deep.png", deep_grey())
+    with pytest.raises(UnreadableImage, match=r"deep\.png.*value 2048, brighter than 'white' 1023"):
+        image_folder(tmp_path, Decoding(SHAPE, white=1023), None).read(0)
+
+
+def test_16_bit_colour_images_keep_their_upper_bits(tmp_path):
+    deep_colour(tmp_path / "a/deep.png")
+    pixels = image_folder(tmp_path, Decoding(SHAPE, white=65535), None).read(0)
+    assert pixels[:, 3, 3].tolist() == [0x80, 0x40, 0xFF]
+    with pytest.raises(UnreadableImage, match=r"deep\.png.*only be 65535"):
+        image_folder(tmp_path, Decoding(SHAPE, white=4095), None).read(0)
+
+
+def test_16_bit_images_are_turned_upright(tmp_path):
+    pixels = np.zeros((8, 8), np.uint16)
+    pixels[:, 4:] = 4095
+    image = Image.fromarray(pixels)
+    exif = image.getexif()
+    exif[0x0112] = 3
+    (tmp_path / "a").mkdir()
+    image.save(tmp_path / "a/turned.png", exif=exif)
+    source = image_folder(tmp_path, Decoding((1, 8, 8), white=4095), None)
+    assert source.read(0)[0, 0].tolist() == [255] * 4 + [0] * 4
+
+
+def test_float_pixels_are_refused_by_name(tmp_path):
+    save(tmp_path / "a/height.tif", np.ones((8, 8), np.float32))
+    with pytest.raises(UnreadableImage, match=r"height\.tif.*floating point"):
+        image_folder(tmp_path, Decoding(SHAPE, white=4095), None).read(0)
+
+
+@pytest.mark.parametrize("size", [(50, 31), (31, 50), (40, 40)])
+def test_resizing_before_the_crop_is_torchvisions(tmp_path, size):
+    from torchvision.transforms import v2
+
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    path = save(tmp_path / "a/1.png", pixels)
+    read = image_folder(tmp_path, Decoding((3, 16, 16), resize_size=20), None).read(0)
+    preset = v2.Compose([v2.Resize(20), v2.CenterCrop(16)])
+    assert np.array_equal(read, np.asarray(preset(Image.open(path))).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resize_size": 4}, "smaller than the crop"),
+        ({"interpolation": "cubic"}, "interpolation 'cubic' is unknown; choose one of nearest"),
+        ({"white": 255}, "'white' must lie between 256 and 65535"),
+    ],
+)
+def test_bad_decodings_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        Decoding(SHAPE, **options)
+
+
+def annotate(folder, **columns):
+    path = folder.parent / "notes.csv"
+    pd.DataFrame({"path": ["dog/1.png", "cat/0.png"]} | columns).to_csv(path, index=False)
+    return image_folder(folder, COLOUR, None, path)
+
+
+def test_annotations_add_columns_to_a_folder(folder):
+    source = annotate(folder, customer=["north", "south"])
+    assert source.table["customer"].fillna("-").tolist() == ["south", "-", "-", "-", "north", "-"]
+    assert source.table["label"].tolist() == ["cat"] * 3 + ["dog"] * 3
+    assert source.splits == [DEFAULT_SPLITS]
+    assert annotate(folder, split=["audit", "pool"]).splits == [{}]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"path": ["dog/9.png", "cat/0.png"]}, "'dog/9.png' which is no image of"),
+        ({"path": ["cat/0.png", "cat/0.png"]}, "'cat/0.png' twice"),
+        ({"label": ["dog", "cat"]}, "column 'label', but the class folders"),
+    ],
+)
+def test_annotations_that_do_not_fit_are_refused(folder, columns, message):
+    with pytest.raises(InputError, match=message):
+        annotate(folder, **columns)
 
 
 def test_palette_and_cmyk_files_keep_their_colours(tmp_path):
@@ -63,7 +180,7 @@ def test_palette_and_cmyk_files_keep_their_colours(tmp_path):
     red = Image.new("RGB", (16, 16), (200, 20, 40))
     red.quantize(4).save(tmp_path / "a/palette.png")
     red.convert("CMYK").save(tmp_path / "a/print.jpg", quality=95)
-    decoded = decode_source(image_folder(tmp_path, SHAPE, None)).images
+    decoded = decode_source(image_folder(tmp_path, COLOUR, None)).images
     assert np.abs(decoded[:, :, 4, 4].astype(int) - [200, 20, 40]).max() <= 4
 
 
@@ -72,7 +189,7 @@ def test_images_of_different_sizes_keep_their_middle(tmp_path):
     wide[:, 10:20] = 255
     save(tmp_path / "a/wide.png", wide)
     save(tmp_path / "a/tall.png", wide.transpose(1, 0, 2))
-    decoded = decode_source(image_folder(tmp_path, SHAPE, None)).images
+    decoded = decode_source(image_folder(tmp_path, COLOUR, None)).images
     assert decoded.shape == (2, *SHAPE)
     assert decoded[:, :, 2:6, 2:6].min() == 255
 
@@ -82,7 +199,7 @@ def test_manifest_keeps_its_columns(folder):
         {"path": ["cat/0.png", "dog/1.png"], "label": ["cat", "dog"], "customer": ["x", "y"]}
     )
     table.to_csv(folder / "list.csv", index=False)
-    source = manifest(folder / "list.csv", SHAPE, None)
+    source = manifest(folder / "list.csv", COLOUR, None)
     assert list(source.table["customer"]) == ["x", "y"]
     assert source.read(1)[0, 0, 0] == 11
 
@@ -91,18 +208,18 @@ def test_manifest_paths_may_not_leave_the_folder(folder):
     table = pd.DataFrame({"path": ["../cat/0.png"], "label": ["cat"]})
     (folder / "dog" / "list.csv").write_text(table.to_csv(index=False))
     with pytest.raises(InputError, match="leaves the manifest's folder"):
-        manifest(folder / "dog" / "list.csv", SHAPE, None)
+        manifest(folder / "dog" / "list.csv", COLOUR, None)
 
 
 def test_a_manifest_without_labels_is_refused(folder):
     (folder / "list.csv").write_text("path\ncat/0.png\n")
     with pytest.raises(InputError, match="no column 'label'"):
-        manifest(folder / "list.csv", SHAPE, None)
+        manifest(folder / "list.csv", COLOUR, None)
 
 
 def test_corrupt_images_are_named_and_tolerated_up_to_the_limit(folder):
     (folder / "cat/1.png").write_bytes(b"not an image")
-    source = image_folder(folder, SHAPE, None)
+    source = image_folder(folder, COLOUR, None)
     with pytest.raises(InputError, match=r"cat/1\.png.*max_unreadable"):
         decode_source(source)
     decoded = decode_source(source, max_unreadable=1)
@@ -113,4 +230,4 @@ def test_corrupt_images_are_named_and_tolerated_up_to_the_limit(folder):
 
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no image"):
-        image_folder(tmp_path, SHAPE, None)
+        image_folder(tmp_path, COLOUR, None)

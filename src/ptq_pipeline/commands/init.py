@@ -16,9 +16,10 @@ from ptq_pipeline.commands.running import command, json_option, print_json
 def init(mount: str, force: bool, as_json: bool) -> int:
     """Mount the audit in this project under the name MOUNT ('ptq' by default).
 
-    Files that exist are kept. The champion's baseline is state and is never replaced.
+    Files that exist are kept. The champion's baseline is state and is never replaced, nor is a
+    logging.yml of the project's own.
     """
-    from ptq_pipeline.project_template import host_files
+    from ptq_pipeline.project_template import host_files, logging_configuration
     from ptq_pipeline.registry import no_champion
 
     root, metadata = bootstrapped()
@@ -29,6 +30,10 @@ def init(mount: str, force: bool, as_json: bool) -> int:
     }
     baseline = Path(f"data/{mount}/06_models/champion_baseline.json")
     done[str(baseline)] = _write(root / baseline, no_champion(), force=False)
+    logs = root / "conf/logging.yml"
+    # The host's own logging is the host's, whatever it says.
+    if not logs.is_file():
+        done["conf/logging.yml"] = _write(logs, logging_configuration().encode(), force=False)
     kept = [path for path, what in done.items() if what == "kept" and path != str(baseline)]
     if as_json:
         print_json(done)
@@ -39,7 +44,7 @@ def init(mount: str, force: bool, as_json: bool) -> int:
         click.echo("What was kept differs from what would be written; --force replaces it.")
     click.echo(
         f"Next: say in conf/base/catalog_{mount}.yml which images and which model, then\n"
-        f"  kedro ptq doctor\n  kedro run --pipelines {mount}"
+        f"  kedro ptq doctor --mount {mount}\n  kedro run --pipelines {mount}"
     )
     return ExitCode.DONE
 

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 from kedro.io import AbstractDataset, DatasetError
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.images.decoding import Decoding
 from ptq_pipeline.images.files import FileSource, image_folder, manifest
 from ptq_pipeline.images.idx import IdxSource
 from ptq_pipeline.images.source import ImageSource
@@ -52,34 +53,57 @@ class ImageFolderDataset(_ReadOnlyDataset):
     Args:
         filepath: the root folder.
         shape: ``[C, H, W]`` to decode to.
-        splits: weights by which the images are divided.
+        splits: weights by which images without a split are divided; ``{pool: 4, reference: 2,
+            selection: 1, audit: 3}`` where nothing says which image stands in which split.
+        annotations: CSV or parquet file with a column ``path``, relative to ``filepath``, and
+            any of ``split``, ``cluster`` and segments.
+        resize_size: length of the shorter side before the central crop, as in torchvision's
+            presets; by default the image just fits the crop.
+        interpolation: nearest, bilinear, bicubic or lanczos.
+        white: stored value that means white in files of more than 8 bits; without it those files
+            are refused.
     """
 
-    _shown = ("_filepath", "_shape")
+    _shown = ("_filepath", "_decoding")
 
     def __init__(
         self,
         filepath: str,
         shape: Sequence[int],
         splits: Mapping[str, float] | None = None,
+        annotations: str | None = None,
+        resize_size: int | None = None,
+        interpolation: str = "bilinear",
+        white: int | None = None,
         metadata: Any = None,
     ) -> None:
         self._filepath = filepath
-        self._shape = shape
+        self._decoding = {
+            **{"shape": shape, "resize_size": resize_size},
+            **{"interpolation": interpolation, "white": white},
+        }
         self._splits = splits
+        self._annotations = annotations
         self.metadata = metadata
 
     def load(self) -> FileSource:
         """List the images; none is decoded yet."""
-        return image_folder(Path(self._filepath), _image_shape(self._shape), self._splits)
+        annotations = None if self._annotations is None else Path(self._annotations)
+        decoding = _decoding(**self._decoding)
+        return image_folder(Path(self._filepath), decoding, self._splits, annotations)
 
 
 class ImageManifestDataset(ImageFolderDataset):
-    """A CSV or parquet manifest: ``path``, ``label``, optional ``split``, ``cluster``, segments."""
+    """A CSV or parquet manifest: ``path``, ``label``, optional ``split``, ``cluster``, segments.
+
+    Arguments as `ImageFolderDataset`, without ``annotations``.
+    """
 
     def load(self) -> FileSource:
         """Read the manifest; no image is decoded yet."""
-        return manifest(Path(self._filepath), _image_shape(self._shape), self._splits)
+        if self._annotations is not None:
+            raise InputError("a manifest holds its columns itself; leave 'annotations' out")
+        return manifest(Path(self._filepath), _decoding(**self._decoding), self._splits)
 
 
 class ImageWindowsDataset(_ReadOnlyDataset):
@@ -90,14 +114,28 @@ class ImageWindowsDataset(_ReadOnlyDataset):
 
     Args:
         filepath: the folder of windows.
-        shape: ``[C, H, W]`` to decode image files to.
+        shape: ``[C, H, W]`` to decode image files to; idx files have their own.
+        resize_size: as in `ImageFolderDataset`, and the same for production as for the audit.
+        interpolation: likewise.
+        white: likewise.
     """
 
-    _shown = ("_filepath", "_shape")
+    _shown = ("_filepath", "_decoding")
 
-    def __init__(self, filepath: str, shape: Sequence[int], metadata: Any = None) -> None:
+    def __init__(
+        self,
+        filepath: str,
+        shape: Sequence[int] | None = None,
+        resize_size: int | None = None,
+        interpolation: str = "bilinear",
+        white: int | None = None,
+        metadata: Any = None,
+    ) -> None:
         self._filepath = filepath
-        self._shape = shape
+        self._decoding = {
+            **{"shape": shape, "resize_size": resize_size},
+            **{"interpolation": interpolation, "white": white},
+        }
         self.metadata = metadata
 
     def load(self) -> dict[str, ImageSource]:
@@ -110,15 +148,12 @@ class ImageWindowsDataset(_ReadOnlyDataset):
         images, labels = folder / "images-idx3-ubyte.gz", folder / "labels-idx1-ubyte.gz"
         if images.is_file():
             return IdxSource([{"images": images, "labels": labels if labels.is_file() else None}])
-        shape = _image_shape(self._shape)
+        decoding = _decoding(**self._decoding)
         for name in ("manifest.csv", "manifest.parquet"):
             if (folder / name).is_file():
-                return manifest(folder / name, shape, None)
-        return image_folder(folder, shape, None)
+                return manifest(folder / name, decoding, None)
+        return image_folder(folder, decoding, None)
 
 
-def _image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    if len(shape) != 3 or min(shape) < 1:
-        raise InputError(f"an image source needs 'shape: [channels, height, width]', got {shape}")
-    channels, height, width = (int(size) for size in shape)
-    return channels, height, width
+def _decoding(shape: Sequence[int] | None, **options: Any) -> Decoding:
+    return Decoding(tuple(int(size) for size in shape or ()), **options)

@@ -14,7 +14,7 @@ BASE = Path(__file__).parent / "base"
 BROUGHT = ("image_source", "production_windows", "float_model")
 GROUPS = (
     "data_loading", "calibration", "quantization", "stress", "subgroup_scoring",
-    "worst_case_check", "drift", "promotion", "release", "reporting", "settling",
+    "worst_case_check", "business", "drift", "promotion", "release", "reporting", "settling",
 )  # fmt: skip
 
 _ENTRY = re.compile(r'^"?([\w{}]+)"?:')
@@ -30,12 +30,32 @@ def create_pipeline(**kwargs):
     return mount(namespace="{mount}")
 '''
 
+# Segments that photographs have too: those of this project's own images know a dark background.
+_SEGMENTS = """segments:
+    tone:
+      feature: brightness
+      quantiles: [0.3333, 0.6667]
+      names: [dark, mid, light]
+    detail:
+      feature: sharpness
+      quantiles: [0.3333, 0.6667]
+      names: [smooth, medium, detailed]
+"""
+
+# A host whose windows hold image files gives a `shape` in an entry of its own.
+_WINDOWS = """
+# Production windows, one folder each, named in drift.windows.
+"{mount}.production_windows":
+  type: ptq_pipeline.datasets.ImageWindowsDataset
+  filepath: data/{mount}/01_raw/production
+"""
+
 _BROUGHT = """# What `{mount}` audits. Every other entry stands in catalog_ptq.yml, for all mounts.
 {mount}.image_source:
   type: ptq_pipeline.datasets.ImageManifestDataset
   filepath: data/{mount}/01_raw/images.csv    # columns: path, label, any segments
   shape: [3, 224, 224]                        # every image is decoded to this size
-  splits: {{pool: 4, reference: 2, selection: 1, audit: 3}}   # for rows without a split
+  # splits: {{pool: 4, reference: 2, selection: 1, audit: 3}}   # for rows without a split
 
 {mount}.float_model:
   type: ptq_pipeline.datasets.FloatModelDataset
@@ -45,11 +65,6 @@ _BROUGHT = """# What `{mount}` audits. Every other entry stands in catalog_ptq.y
   weights: data/{mount}/06_models/model.safetensors
   preprocessing: {{mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}}
   classes: [first, second]                    # in the order of the model's outputs
-
-{mount}.production_windows:
-  type: ptq_pipeline.datasets.ImageWindowsDataset
-  filepath: data/{mount}/01_raw/production    # one folder a window, named in drift.windows
-  shape: [3, 224, 224]
 """
 
 
@@ -76,6 +91,15 @@ def host_files(package: Path, mount: str) -> dict[Path, str]:
     }
 
 
+def logging_configuration() -> str:
+    """Return this project's logging, for a host that has none of its own.
+
+    Kedro's own would announce itself on the standard output before any ``--json``, and show every
+    dataset that is loaded.
+    """
+    return (BASE.parent / "logging.yml").read_text(encoding="utf-8")
+
+
 def catalog_patterns() -> str:
     """Return the catalog with entries as patterns ``{mount}.<entry>`` below ``data/{mount}``."""
     kept, keep = [], True
@@ -88,7 +112,7 @@ def catalog_patterns() -> str:
         elif keep or line.startswith("#"):
             kept.append(line)
     head = "# Written by `kedro ptq init`: one pattern for all mounts, each below data/<mount>.\n"
-    return head + _without_globals("\n".join(kept[2:]), "{mount}") + "\n"
+    return head + _without_globals("\n".join(kept[2:]), "{mount}") + "\n" + _WINDOWS
 
 
 def mount_parameters(mount: str) -> str:
@@ -99,6 +123,10 @@ def mount_parameters(mount: str) -> str:
     ]
     for group in GROUPS:
         text = (BASE / f"parameters_{group}.yml").read_text(encoding="utf-8")
+        if group == "data_loading":
+            text = text[: text.index("segments:\n")] + _SEGMENTS
+        if group == "drift":
+            text = text.replace("    size: {", "    detail: {")
         lines += [f"  {line}".rstrip() for line in text.splitlines()]
     parameters = _without_globals("\n".join(lines), mount)
     # The host's production windows are its own.

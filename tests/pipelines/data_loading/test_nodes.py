@@ -176,11 +176,18 @@ def test_no_window_gives_an_empty_table(model):
 def test_near_chance_accuracy_is_reported(source, model, caplog):
     source.table["label"] = 2
     images, table = nodes.decode_images(source, model, PARAMETERS)
-    logits = nodes.profile_samples(table, images, model, PARAMETERS)[0]["predicted"]
-    table["label"] = (logits + 1) % 3
+    table["label"] = table["sample_id"] % 3
     caplog.clear()
     nodes.profile_samples(table, images, model, PARAMETERS)
-    assert "near chance" in caplog.text
+    assert "of chance: check mean, std" in caplog.text
+
+
+def test_classes_in_the_wrong_order_are_refused(source, model):
+    images, table = nodes.decode_images(source, model, PARAMETERS)
+    predicted = nodes.profile_samples(table, images, model, PARAMETERS)[0]["predicted"]
+    table["label"] = (predicted + 1) % 3
+    with pytest.raises(InputError, match="stood in another order: output"):
+        nodes.profile_samples(table, images, model, PARAMETERS)
 
 
 def test_accuracy_far_below_the_expected_one_is_reported(source, model, caplog):
@@ -226,6 +233,7 @@ def test_bad_segment_parameters_are_refused(change):
 def test_corrupt_images_are_left_out_with_their_labels(tmp_path, model):
     from PIL import Image
 
+    from ptq_pipeline.images.decoding import Decoding
     from ptq_pipeline.images.files import manifest
 
     rows = []
@@ -235,7 +243,7 @@ def test_corrupt_images_are_left_out_with_their_labels(tmp_path, model):
         rows.append({"path": f"{row}.png", "label": row % 3, "split": split})
     (tmp_path / "5.png").write_bytes(b"broken")
     pd.DataFrame(rows).to_csv(tmp_path / "list.csv", index=False)
-    source = manifest(tmp_path / "list.csv", (1, 12, 12), None)
+    source = manifest(tmp_path / "list.csv", Decoding((1, 12, 12)), None)
     with pytest.raises(InputError, match=r"5\.png"):
         nodes.decode_images(source, model, PARAMETERS)
     tolerant = PARAMETERS.model_copy(update={"max_unreadable": 1})

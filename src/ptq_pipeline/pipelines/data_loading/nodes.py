@@ -13,9 +13,6 @@ from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 
 log = logging.getLogger(__name__)
 
-# A float model this much worse than expected looks like a preprocessing mistake.
-FAR_BELOW = 0.05
-
 # Columns of a source's table that are not segments.
 _PLAIN_COLUMNS = ("name", "label", "part", "split", "cluster")
 
@@ -137,6 +134,7 @@ def profile_samples(
     """Compute every sample's profile; the projection is fitted on the reference."""
     from ptq_pipeline.models import run_in_batches
     from ptq_pipeline.profiling import fit_projection, image_features, model_features
+    from ptq_pipeline.profiling.plausibility import check_class_order, suspicion
 
     logits, features = run_in_batches(model, images)
     projection = fit_projection(features[(table["split"] == "reference").to_numpy()])
@@ -148,28 +146,13 @@ def profile_samples(
         ],
         axis=1,
     )
-    _warn_if_preprocessing_looks_wrong(profiles, len(model.classes), parameters.expected_accuracy)
+    labels, predicted = profiles["label"].to_numpy(), profiles["predicted"].to_numpy()
+    log.info("float model: %.2f %% of all samples right", 100 * (labels == predicted).mean())
+    check_class_order(labels, predicted, model.classes)
+    doubt = suspicion(labels, predicted, parameters.expected_accuracy)
+    if doubt is not None:
+        log.warning("%s", doubt)
     return profiles, projection.to_json()
-
-
-def _warn_if_preprocessing_looks_wrong(
-    profiles: pd.DataFrame, classes: int, expected: float | None
-) -> None:
-    accuracy = float((profiles["predicted"] == profiles["label"]).mean())
-    log.info("float model: %.2f %% of all samples right", 100 * accuracy)
-    if accuracy < 2 / classes:
-        log.warning(
-            "the float model is right on %.1f %% of the samples, near chance: check the "
-            "preprocessing and the order of the classes",
-            100 * accuracy,
-        )
-    elif expected is not None and accuracy < expected - FAR_BELOW:
-        log.warning(
-            "the float model is right on %.1f %% of the samples, far below the %.1f %% of "
-            "'data_loading.expected_accuracy': check mean, std, channel order and image size",
-            100 * accuracy,
-            100 * expected,
-        )
 
 
 def define_segments(

@@ -1,0 +1,131 @@
+"""From an image file of any size and mode to uint8 pixels of one shape."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.images.source import UnreadableImage
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MODES = {1: "L", 3: "RGB"}
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+DEEPEST = 65535  # the largest value of 16 bits
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How image files become pixels; it is part of the preprocessing, so declare what training did.
+
+    An image is turned upright by its EXIF orientation, brought to 8 bits, converted to one or three
+    channels (transparency is dropped), resized and cropped at the centre.
+
+    Attributes:
+        shape: ``(C, H, W)`` of every decoded image.
+        resize_size: length of the shorter side before the crop, as in torchvision's presets; None
+            makes the image just fit the crop.
+        interpolation: one of :data:`INTERPOLATIONS`.
+        white: stored value that means white in files of more than 8 bits, such as 4095 or 65535;
+            None refuses those files, because a wrong guess looks like a dark image.
+
+    Raises:
+        InputError: for a shape, size or interpolation that cannot be.
+    """
+
+    shape: tuple[int, int, int]
+    resize_size: int | None = None
+    interpolation: str = "bilinear"
+    white: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise InputError(
+                f"an image source needs 'shape: [channels, height, width]', got {list(self.shape)}"
+            )
+        channels, height, width = self.shape
+        if channels not in MODES:
+            raise InputError(f"images can be decoded to 1 or 3 channels, not {channels}")
+        if self.resize_size is not None and self.resize_size < max(height, width):
+            raise InputError(
+                f"image source: 'resize_size' {self.resize_size} is smaller than the crop of "
+                f"{height} x {width}; give the shorter side before the crop"
+            )
+        if self.interpolation not in INTERPOLATIONS:
+            raise InputError(
+                f"image source: interpolation '{self.interpolation}' is unknown; choose one of "
+                f"{', '.join(INTERPOLATIONS)}"
+            )
+        if self.white is not None and not 255 < self.white <= DEEPEST:
+            raise InputError(
+                f"image source: 'white' must lie between 256 and {DEEPEST}, got {self.white}"
+            )
+
+    def read(self, path: Path) -> np.ndarray:
+        """Return the pixels of one file, uint8 ``(C, H, W)``.
+
+        Raises:
+            UnreadableImage: naming the file that cannot be decoded, and why.
+        """
+        from PIL import Image, ImageOps
+
+        try:
+            with Image.open(path) as stored:
+                shallow = self._in_8_bits(stored, path)
+                upright = ImageOps.exif_transpose(shallow).convert(MODES[self.shape[0]])
+                pixels = np.asarray(self._sized(upright), np.uint8)
+        except UnreadableImage:
+            raise
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise UnreadableImage(f"'{path}' cannot be decoded ({error})") from error
+        return pixels[None] if self.shape[0] == 1 else pixels.transpose(2, 0, 1)
+
+    def _in_8_bits(self, stored: "Image.Image", path: Path) -> "Image.Image":
+        from PIL import Image
+
+        # Pillow opens colour files of 16 bits as if they had 8; only their raw mode tells.
+        raw = [str(tile) for tile in getattr(stored, "tile", [])]
+        deep_grey = stored.mode.startswith("I")
+        deep_colour = not deep_grey and any(";16" in tile for tile in raw)
+        if stored.mode == "F":
+            raise UnreadableImage(f"'{path}' holds floating point pixels; convert it to 8 bits")
+        if not deep_grey and not deep_colour:
+            return stored
+        if self.white is None:
+            raise UnreadableImage(
+                f"'{path}' has more than 8 bits per channel (mode {stored.mode}); give 'white' of "
+                f"the image source, the stored value that means white, such as {DEEPEST}, or "
+                "convert it to 8 bits"
+            )
+        if deep_colour:
+            if self.white != DEEPEST:
+                raise UnreadableImage(
+                    f"'{path}' has 16 bits per colour, of which the upper 8 are read, so 'white' "
+                    f"can only be {DEEPEST}; convert it to 8 bits"
+                )
+            return stored
+        values = np.asarray(stored).astype(np.int64)
+        if values.size and int(values.max()) > self.white:
+            raise UnreadableImage(
+                f"'{path}' holds the value {values.max()}, brighter than 'white' {self.white} of "
+                "the image source; raise it"
+            )
+        scaled = Image.fromarray(np.rint(values * (255 / self.white)).astype(np.uint8))
+        scaled.info["exif"] = stored.getexif().tobytes()
+        return scaled
+
+    def _sized(self, image: "Image.Image") -> "Image.Image":
+        from PIL import Image, ImageOps
+
+        _, height, width = self.shape
+        resampling = Image.Resampling[self.interpolation.upper()]
+        if self.resize_size is None:
+            return ImageOps.fit(image, (width, height), resampling)
+        short, long = sorted(image.size)
+        sides = (self.resize_size, int(self.resize_size * long / short))
+        resized = image.resize(sides if image.width <= image.height else sides[::-1], resampling)
+        left, top = (round((resized.width - width) / 2), round((resized.height - height) / 2))
+        return resized.crop((left, top, left + width, top + height))
