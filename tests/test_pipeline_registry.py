@@ -26,6 +26,7 @@ def test_the_default_run_is_the_whole_chain():
         "benchmark",
         "reference_training",
         "settling",
+        "until_refused",
         "release",
         "monitoring",
         "reaudit",

@@ -83,6 +83,7 @@ class RecipeOutcome:
     shown_good: NDArray[np.bool_]
     shown_bad: NDArray[np.bool_]
     blocking: NDArray[np.int64]
+    evaluated: int
     failed_at: int | None
     budget: FailBudget
     not_shown_good: int
@@ -92,7 +93,7 @@ class RecipeOutcome:
         """What the draws do show, in a sentence."""
         if self.result == "FAIL":
             bad = int(self.shown_bad.sum())
-            return say("recipe.says_bad", bad=bad, draws=len(self.shown_bad))
+            return say("recipe.says_bad", bad=bad, draws=self.evaluated)
         good = draws - self.not_shown_good
         if self.good_share <= 0:
             return say("recipe.says_nothing", good=good, draws=draws)
@@ -222,6 +223,7 @@ def judge_recipe(
         shown_good=good,
         shown_bad=bad,
         blocking=((~cell_good & judged)[preset[done]]).sum(axis=0).astype(np.int64),
+        evaluated=int((done | failed).sum()),
         failed_at=failed_at,
         budget=budget,
         not_shown_good=not_shown_good,

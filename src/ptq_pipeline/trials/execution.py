@@ -1,7 +1,7 @@
 """Running trials: what the store has is taken from it, an executor does the rest."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -155,6 +155,7 @@ class TrialRunner:
         self,
         requests: Iterable[TrialRequest],
         watch: Callable[[Iterator[TrialOutcome], int], Iterable[TrialOutcome]] | None = None,
+        enough: Callable[[TrialOutcome], bool] | None = None,
     ) -> list[TrialOutcome]:
         """Run trials where the executor says and return their outcomes in the order asked.
 
@@ -164,21 +165,34 @@ class TrialRunner:
             requests: the trials.
             watch: passes on the outcomes, which come as trials finish, and their number; for
                 example to show progress.
+            enough: sees each outcome in the order asked and says whether the trials after it are
+                still wanted; without it all are.
+
+        Returns:
+            One outcome per request, up to the one that was enough.
 
         Raises:
             InputError: the float model itself cannot be evaluated, or the executor has no worker.
         """
         requests = list(requests)
         ids = [self.spec(each.set_id, each.evaluation).trial_id for each in requests]
-        outcomes: Iterable[TrialOutcome] = self._stream(requests, self.executor)
-        if watch is not None:
-            outcomes = watch(iter(outcomes), len(set(ids)))
-        by_id = {outcome.spec.trial_id: outcome for outcome in outcomes}
-        return [by_id[trial_id] for trial_id in ids]
+        by_id: dict[str, TrialOutcome] = {}
+        found: list[TrialOutcome] = []
+        with closing(self._stream(requests, self.executor)) as stream:
+            outcomes: Iterable[TrialOutcome] = stream
+            if watch is not None:
+                outcomes = watch(stream, len(set(ids)))
+            for outcome in outcomes:
+                by_id[outcome.spec.trial_id] = outcome
+                while len(found) < len(ids) and ids[len(found)] in by_id:
+                    found.append(by_id[ids[len(found)]])
+                    if enough is not None and enough(found[-1]):
+                        return found
+        return found
 
     def _stream(
         self, requests: Iterable[TrialRequest], executor: Executor
-    ) -> Iterator[TrialOutcome]:
+    ) -> Generator[TrialOutcome, None, None]:
         """Yield each distinct trial's outcome once: those in the store, then as they finish."""
         missing: dict[str, TrialSpec] = {}
         seen: set[str] = set()

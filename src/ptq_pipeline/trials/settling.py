@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ptq_pipeline.errors import PtqPipelineError
 from ptq_pipeline.reliability import Groups
 from ptq_pipeline.reliability.anytime import fail_budget, failing_draw
-from ptq_pipeline.reliability.cells import Cells, build_cells, unjudged_groups
+from ptq_pipeline.reliability.cells import Cells, unjudged_groups
 from ptq_pipeline.reliability.draws import DrawSplit, split_budget
 from ptq_pipeline.reliability.policy import GroupKey, Policy
 from ptq_pipeline.reliability.recipe import Draws
 from ptq_pipeline.reliability.settling import DrawState, DrawTracker, SettlingLevels
+from ptq_pipeline.reliability.stopping import planned_cells
 from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.execution import TrialRunner
 
@@ -138,10 +138,8 @@ class Study:
             chunk: images per shift between two looks.
         """
         audit = evaluation.only((evaluation.samples["split"] == "audit").to_numpy())
-        counts = groups.counts("audit").assign(split="audit")
-        scores = pd.concat([counts.assign(shift=shift) for shift in audit.arrays])
         split = split_budget(max(draws, 1), policy.p0, policy.alpha)
-        cells = build_cells(scores, policy, split.alpha_image, clustered)
+        cells = planned_cells(groups, list(audit.arrays), policy, split, clustered)
         unjudged = unjudged_groups(cells, policy, split.alpha_image)
         blocked = any(group.critical for group in unjudged)
         return cls(evaluation, audit, groups, policy, cells, split, blocked, delta, chunk)

@@ -138,15 +138,8 @@ def test_when_every_trial_fails_the_first_reason_is_given(
     broken = dict.fromkeys(index["set_id"], Empty())
     with pytest.raises(InputError, match="every trial failed, the first one because"):
         nodes.run_trials(
-            samples,
-            images,
-            results[1],
-            random_model,
-            broken,
-            index,
-            TrialStore(tmp_path),
-            SHIFTS,
-            PARAMETERS,
+            *(samples, images, results[1], random_model, broken, index),
+            *(TrialStore(tmp_path), SHIFTS, PARAMETERS),
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ from ptq_pipeline.trials.executors import build_executor
 from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)
+
+# From the float model's predictions to what is told each draw's set and predictions (None when it
+# failed), in the order of the draws, and says whether the recipe is refused by now.
+Refusal = Callable[[pd.DataFrame], Callable[[str, pd.DataFrame | None], bool]]
 
 
 def stress_images(
@@ -56,6 +61,7 @@ def run_trials(
     store: TrialStore,
     shifts: StressParameters,
     parameters: QuantizationParameters,
+    refusal: Refusal | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Quantize once per calibration set and predict under every shift.
 
@@ -65,15 +71,14 @@ def run_trials(
     Returns:
         ``trials``, ``predictions`` and ``float_predictions``.
     """
-    from ptq_pipeline.reporting.progress import track
-
     evaluation = build_evaluation(samples, images, stressed, list(shifts.root))
     selection = evaluation.only((evaluation.samples["split"] == "selection").to_numpy())
     runner = trial_runner(
         *(samples, images, model, store, shifts, parameters),
         executor=build_executor(**parameters.executor.model_dump()),
     )
-    reference = runner.run(None, None, evaluation)
+    ids = evaluation.samples["sample_id"]
+    reference = _long(runner.run(None, None, evaluation), ids).drop(columns="trial_id")
     wanted = list(index[index["valid"] | (index["role"] != "evidence")].itertuples(index=False))
     requests = [
         TrialRequest(
@@ -83,22 +88,50 @@ def run_trials(
         )
         for entry in wanted
     ]
-    outcomes = runner.run_all(requests, lambda found, total: track(found, total, "trials"))
+    enough = None
+    if refusal is not None:
+        refused = refusal(reference)
+
+        def enough(outcome: TrialOutcome) -> bool:
+            found = None if outcome.predictions is None else _long(outcome, ids)
+            return refused(str(outcome.spec.calibration_set), found)
+
+    outcomes = _run(runner, wanted, requests, enough)
     rows, tables = [], []
-    for entry, request, outcome in zip(wanted, requests, outcomes, strict=True):
-        rows.append(_trial_row(entry, outcome, runner.runtime.name))
+    for position, outcome in sorted(outcomes.items()):
+        rows.append(_trial_row(wanted[position], outcome, runner.runtime.name))
         if outcome.predictions is not None:
-            tables.append(_long(outcome, request.evaluation.samples["sample_id"]))
+            tables.append(_long(outcome, requests[position].evaluation.samples["sample_id"]))
     if not tables:
         raise InputError(f"every trial failed, the first one because: {rows[0]['error']}")
     predictions = pd.concat(tables, ignore_index=True)
     predictions["trial_id"] = predictions["trial_id"].astype("category")
     predictions["shift"] = predictions["shift"].astype("category")
-    return (
-        pd.DataFrame(rows),
-        predictions,
-        _long(reference, evaluation.samples["sample_id"]).drop(columns="trial_id"),
-    )
+    return pd.DataFrame(rows), predictions, reference
+
+
+def _run(
+    runner: TrialRunner,
+    wanted: Sequence[Any],
+    requests: Sequence[TrialRequest],
+    enough: Callable[[TrialOutcome], bool] | None,
+) -> dict[int, TrialOutcome]:
+    """Return outcomes by position; draws after the one that was enough have none."""
+    from ptq_pipeline.reporting.progress import track
+
+    def run(positions: Sequence[int], **options: Any) -> dict[int, TrialOutcome]:
+        chosen = [requests[position] for position in positions]
+        found = runner.run_all(chosen, lambda each, total: track(each, total, "trials"), **options)
+        return dict(zip(positions, found, strict=False))
+
+    if enough is None:
+        return run(range(len(requests)))
+    draws = [i for i, entry in enumerate(wanted) if entry.role == "evidence"]
+    draws.sort(key=lambda i: wanted[i].draw)
+    found = run(draws, enough=enough)
+    if len(found) < len(draws):
+        log.info("the recipe is refused after %d of %d draws", len(found), len(draws))
+    return {**found, **run([i for i in range(len(wanted)) if i not in draws])}
 
 
 def trial_runner(

@@ -1,0 +1,91 @@
+"""May a study stop? FAIL is valid after any draw, so later draws cannot change it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import pandas as pd
+
+from ptq_pipeline.reliability.anytime import fail_budget, failing_draw
+from ptq_pipeline.reliability.cells import Cells, build_cells, collect_counts
+from ptq_pipeline.reliability.draws import DrawSplit, split_budget
+from ptq_pipeline.reliability.groups import Groups
+from ptq_pipeline.reliability.outcomes import score
+from ptq_pipeline.reliability.policy import GroupKey, Policy
+from ptq_pipeline.reliability.recipe import judge_draws
+
+
+def planned_cells(
+    groups: Groups,
+    shifts: Sequence[str],
+    policy: Policy,
+    split: DrawSplit,
+    clustered: Collection[GroupKey] = (),
+) -> Cells:
+    """Fix the cells of an audit from counts alone, before any draw is evaluated.
+
+    Args:
+        groups: Groups of the evaluated samples.
+        shifts: Names of the shifts.
+        policy: Limits and critical groups.
+        split: Budget of PASS for the distinct draws.
+        clustered: Groups that hold several samples of one cluster; their cells stay open.
+    """
+    counts = groups.counts("audit").assign(split="audit")
+    scores = pd.concat([counts.assign(shift=shift) for shift in shifts])
+    return build_cells(scores, policy, split.alpha_image, clustered)
+
+
+class Refusal:
+    """Whether the draws so far refuse the recipe, as `judge_recipe` would.
+
+    Draws are added in the order in which they were drawn, whatever order they finish in, so where
+    a study stops does not depend on who evaluates it. Cells of clustered groups are not looked at:
+    they can only make the verdict of all draws harsher.
+
+    Args:
+        groups: Groups of the evaluated samples.
+        shifts: Names of the shifts.
+        policy: Limits and errors.
+        draws: Distinct draws of the full audit.
+        reference: ``shift``, ``sample_id``, ``predicted`` of the float model.
+        clustered: Groups that hold several samples of one cluster.
+    """
+
+    def __init__(
+        self,
+        groups: Groups,
+        shifts: Sequence[str],
+        policy: Policy,
+        draws: int,
+        reference: pd.DataFrame,
+        clustered: Collection[GroupKey] = (),
+    ) -> None:
+        self.groups, self.reference = groups, reference
+        self.split = split_budget(max(draws, 1), policy.p0, policy.alpha)
+        self.cells = planned_cells(groups, shifts, policy, self.split, clustered)
+        self.budget = fail_budget(policy.p0, policy.alpha_fail)
+        self.bad: list[bool] = []
+
+    def add(self, predictions: pd.DataFrame | None) -> bool:
+        """Add a draw and return whether the recipe is refused by now.
+
+        Args:
+            predictions: ``trial_id``, ``shift``, ``sample_id``, ``predicted`` of its one trial;
+                None for a failed trial, which is a bad draw.
+        """
+        self.bad.append(predictions is None or self._shown_bad(predictions))
+        return failing_draw(self.bad, self.budget) is not None
+
+    def _shown_bad(self, predictions: pd.DataFrame) -> bool:
+        trial = str(predictions["trial_id"].iloc[0])
+        trials = pd.DataFrame(
+            {
+                **{"trial_id": [trial], "set_id": "", "strategy": "", "role": "evidence"},
+                **{"draw": len(self.bad), "status": "done"},
+            }
+        )
+        scores = score(predictions, self.reference, self.groups, trials)
+        counts = collect_counts(scores, self.cells, [trial], "audit")
+        _, bad = judge_draws(counts, self.cells, self.split.alpha_image, self.budget.alpha_images)
+        return bool(bad.any())

@@ -1,0 +1,80 @@
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ptq_pipeline.calibration import Pool, draw_set, parse_options
+from ptq_pipeline.images import content_hashes
+from ptq_pipeline.models import Preprocessing, load_float_model
+from ptq_pipeline.pipelines.quantization import nodes
+from ptq_pipeline.pipelines.quantization.parameters import (
+    QuantizationParameters,
+    StressParameters,
+)
+from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
+from ptq_pipeline.pipelines.until_refused.nodes import run_trials_until_refused
+from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
+from ptq_pipeline.trials import TrialStore
+
+SHIFTS = StressParameters({"clean": {}, "noise": {"kind": "gaussian_noise", "sigma": 0.1}})
+LEVELS = ("average", "class", "segment", "intersection")
+POLICY = WorstCaseCheckParameters.model_validate(
+    {"draws": 6, "p0": 0.1, "limits": dict.fromkeys(LEVELS, {"points": 30.0})}
+)
+
+
+@pytest.mark.parametrize("executor", [{"kind": "serial"}, {"kind": "process", "workers": 2}])
+def test_a_refused_recipe_costs_no_more_draws_whoever_runs_them(
+    project, raw_data, tmp_path, executor
+):
+    """The reference model at two bits."""
+    model = load_float_model(
+        "ptq_pipeline.models.resnet20",
+        project / "data/06_models/reference/resnet20.safetensors",
+        Preprocessing((0.286,), (0.353,)),
+        list("abcdefghij"),
+    )
+    raw = gzip.decompress((raw_data / "fashion_mnist/test/images-idx3-ubyte.gz").read_bytes())
+    images = np.frombuffer(raw, np.uint8, count=320 * 784, offset=16).reshape(-1, 1, 28, 28)
+    raw = gzip.decompress((raw_data / "fashion_mnist/test/labels-idx1-ubyte.gz").read_bytes())
+    samples = pd.DataFrame(
+        {
+            **{"sample_id": range(320), "content_hash": content_hashes(images)},
+            "label": np.frombuffer(raw, np.uint8, count=320, offset=8).astype(int),
+            "split": ["audit", "pool", "selection", "reference"] * 80,
+        }
+    )
+    groups = {"classes": model.classes, "segments": {}}
+    pool = Pool.from_samples(samples, groups)
+    drawn = [
+        draw_set(pool, images, "random", parse_options("random"), size=8, seed=0, draw=draw)
+        for draw in range(9)
+    ]
+    evidence = pd.DataFrame(
+        {
+            **{"set_id": [each.set_id for each in drawn], "strategy": "random"},
+            **{"role": ["evidence"] * 8 + ["comparison"], "draw": [*range(8), 0], "valid": True},
+        }
+    )
+    by_id = {each.set_id: each for each in drawn}
+    stressed = nodes.stress_images(samples, images, SHIFTS)
+
+    parameters = QuantizationParameters.model_validate(
+        {
+            "method": {"weight_bits": 2, "activation_bits": 2},
+            "runtime": {"name": "openvino", "threads": 1},
+            "executor": executor,
+        }
+    )
+    inputs = (samples, images, stressed, model, by_id, evidence)
+    inputs = (*inputs, TrialStore(tmp_path / "trials"), SHIFTS, parameters)
+    trials, predictions, _ = run_trials_until_refused(
+        *inputs, groups, SubgroupScoringParameters(), POLICY
+    )
+    assert trials["role"].tolist() == ["evidence"] * 4 + ["comparison"]
+    whole, all_predictions, _ = nodes.run_trials(*inputs)
+    assert len(whole) == 9
+    pd.testing.assert_frame_equal(trials, whole.iloc[[*range(4), 8]].reset_index(drop=True))
+    kept = all_predictions["trial_id"].isin(trials["trial_id"])
+    assert predictions.astype(str).equals(all_predictions[kept].astype(str).reset_index(drop=True))
