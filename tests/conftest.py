@@ -4,6 +4,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,21 @@ def random_model(tmp_path_factory):
         save_file(resnet20(classes=3).state_dict(), path)
     factory = "ptq_pipeline.models.resnet20"
     return load_float_model(factory, path, Preprocessing((0.5,), (0.3,)), "abc", {"classes": 3})
+
+
+@pytest.fixture
+def small(tmp_path, project, monkeypatch):
+    """A project with the shipped configuration; the current directory."""
+    from ptq_pipeline.registry import no_champion
+
+    shutil.copytree(project / "conf", tmp_path / "conf")
+    (tmp_path / "conf/local").mkdir(exist_ok=True)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.kedro]\npackage_name = "ptq_pipeline"\nproject_name = "small"\n'
+        'kedro_init_version = "1.7.0"\nsource_dir = "src"\n'
+    )
+    (tmp_path / "data/06_models").mkdir(parents=True)
+    (tmp_path / "data/06_models/champion_baseline.json").write_bytes(no_champion())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -9,6 +9,8 @@ from click.testing import CliRunner
 from tests.registry.conftest import REASON, against, candidate
 
 from ptq_pipeline.commands import ptq
+from ptq_pipeline.commands.project import opened
+from ptq_pipeline.registry import note
 
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
 
@@ -104,6 +106,53 @@ def test_verify_exits_with_5_and_names_the_file(small):
     assert code == 5 and "model.bin" in content["error"]
     assert run("rollback", "--to", "v0001").exit_code == 1
     assert run_json("status")[1]["champion"] == "v0001"
+
+
+def test_a_damaged_log_does_not_hide_what_serves(small):
+    decided(small, *candidate("a"))
+    run("promote")
+    path = small / "data/06_models/registry/log/00000001.json"
+    path.write_text(path.read_text()[:100])
+    result = run("status")
+    assert (result.exit_code, result.stdout) == (5, "champion: v0001\n")
+    assert str(path) in result.stderr and "restore it from a backup" in result.stderr
+    assert run_json("status")[1]["champion"] == "v0001"
+    for command in (("promote",), ("gate",), ("history",), ("rollback",)):
+        result = run(*command)
+        assert result.exit_code == 1 and str(path) in result.stderr
+
+
+def test_a_missing_artifact_is_said_by_status(small):
+    decided(small, *candidate("a"))
+    run("promote")
+    path = small / "data/06_models/registry/versions/v0001/model.bin"
+    path.unlink()
+    assert f"missing: {path}" in run("status").stdout
+    assert run_json("status")[1]["missing"] == [str(path)]
+
+
+def test_a_truncated_decision_names_its_file(small):
+    decided(small, *candidate("a"))
+    path = small / "data/08_reporting/decision.json"
+    path.write_text("{")
+    for command in ("gate", "promote"):
+        result = run(command)
+        assert result.exit_code == 1
+        assert str(path) in result.stderr and "run the pipeline that makes it" in result.stderr
+
+
+def test_status_says_that_retraining_is_needed_until_another_version_serves(small):
+    first = decided(small, *candidate("a"))
+    run("promote")
+    content = {"outcome": "retraining needed", "serve": "float", "trigger": "ladder"}
+    with opened() as project:
+        note(project.load("registry"), content, datetime.now(UTC))
+    assert "retraining needed since" in run("status").stdout
+    assert "until then serve: float" in run("status").stdout
+    assert run_json("status")[1]["retraining_needed"]["record"] == 2
+    decided(small, *candidate("b", champion=against(first)))
+    run("promote")
+    assert run_json("status")[1]["retraining_needed"] is None
 
 
 def test_a_waiver_opens_the_gate_and_stands_in_the_record(small):

@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from tests.commands.test_registry import decided, run, run_json, small  # noqa: F401
+from tests.commands.test_registry import decided, run, run_json
 from tests.registry.conftest import against, candidate
 
 from ptq_pipeline.registry import RegistryError
@@ -23,7 +23,7 @@ def commit(root, message):
 
 
 @pytest.fixture
-def repository(small, project, monkeypatch):  # noqa: F811
+def repository(small, project, monkeypatch):
     git(small, "init", "-q")
     git(small, "config", "user.name", "T")
     git(small, "config", "user.email", "t@example.com")

@@ -89,6 +89,7 @@ def test_a_disk_that_refuses_at_any_write_changes_no_champion(registry, monkeypa
                 release(registry, *second, terms())
                 break
             except RegistryError as error:
+                assert f"'{registry.root}' could not be written" in str(error)
                 assert "champion keeps serving" in str(error)
         assert check(registry, {"v0001", "v0002"})
     assert failing_call > 10

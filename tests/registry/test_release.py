@@ -12,6 +12,7 @@ from ptq_pipeline.registry import (
     ReleaseRefusedError,
     VerificationError,
     Waiver,
+    counted_day,
     excused,
     note,
     release,
@@ -155,6 +156,11 @@ def test_a_clock_that_goes_backwards_is_recorded_and_revives_no_waiver(registry)
         release(registry, *given, terms())
     record = release(registry, *candidate("b"), terms())
     assert record.content["clock_went_backwards_from"].startswith("2027-02-24")
+    with pytest.raises(
+        RegistryError, match="it is 2027-02-24 by .* log; the clock says 2026-11-26"
+    ):
+        waive(registry, waiver(), NOW)
+    assert counted_day(registry.log.read(), NOW).isoformat() == "2027-02-24"
     assert verify(registry) == ["v0001"]
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from tests.registry.conftest import against, candidate, terms
@@ -55,7 +56,7 @@ def test_an_edited_record_is_named_and_blocks_every_change(two):
         lambda: rollback(two, "v0001", terms()),
         lambda: release(two, *candidate("c"), terms()),
     ):
-        with pytest.raises(VerificationError, match="00000001.json.*was edited"):
+        with pytest.raises(VerificationError, match="00000001.json.*was edited.*serves on"):
             action()
     assert two.champion().version == "v0002"
 
@@ -100,6 +101,36 @@ def test_a_pointer_to_a_version_that_does_not_exist(two):
         two.champion()
     rollback(two, "v0001", ReleaseTerms())
     assert two.champion().version == "v0001"
+
+
+def test_a_pointer_that_was_edited_to_another_version_is_found_and_mended(two):
+    edit(two.pointer, "v0002", "v0001")
+    with pytest.raises(VerificationError, match="names v0001, and its record made v0002"):
+        verify(two)
+    third = candidate("c", champion=against(candidate("b", champion=against(candidate("a")[0]))[0]))
+    release(two, *third, terms())
+    assert (two.champion().version, verify(two)[-1]) == ("v0003", "v0003")
+
+
+def test_a_pointer_cannot_leave_the_registry(two):
+    (two.root / "outside").mkdir()
+    edit(two.pointer, "v0002", "../outside")
+    with pytest.raises(VerificationError, match="names version ../outside"):
+        two.champion()
+
+
+@pytest.mark.parametrize("lost", ["folder", "baseline.json"])
+def test_a_champion_that_lost_its_files_is_left_by_the_rollback_that_the_message_names(two, lost):
+    folder = two.folder("v0002")
+    if lost == "folder":
+        shutil.rmtree(folder)
+    else:
+        (folder / lost).write_text("{")
+    with pytest.raises(VerificationError, match="v0002.*backup, or `kedro ptq rollback --to VER"):
+        release(two, *candidate("c"), terms())
+    rollback(two, None, ReleaseTerms())
+    assert two.champion().version == "v0001"
+    assert verify(two, "v0001") == ["v0001"]
 
 
 def test_a_damaged_pointer_is_mended_by_a_rollback(two):

@@ -54,7 +54,11 @@ class Mount:
                 raise InputError(
                     f"'{full}' does not exist yet: run the pipeline that makes it"
                 ) from error
-            raise InputError(f"'{full}' cannot be read: {causes[-1]}") from error
+            place = self.catalog.get(full)._describe().get("filepath", full)
+            raise InputError(
+                f"'{full}' cannot be read from '{place}': {causes[-1]}; restore the file, or run "
+                "the pipeline that makes it"
+            ) from error
 
     def path(self, dataset: str) -> Path:
         """Return where a dataset stands, relative to the project.

@@ -13,6 +13,7 @@ from ptq_pipeline.errors import PtqPipelineError
 
 if TYPE_CHECKING:
     from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
+    from ptq_pipeline.registry import Champion, Record, Registry
     from ptq_pipeline.registry.gto import GtoTags
 
 gto_option = click.option(
@@ -171,22 +172,38 @@ def history(env: str | None, mount: str | None, as_json: bool) -> None:
         what = content.get("version") or content.get("rule") or content.get("outcome") or ""
         by = content.get("by") or content.get("trigger") or ""
         click.echo(f"{record.sequence:4d}  {record.time}  {record.kind:9s}  {what}  {by}")
+        if later := content.get("clock_went_backwards_from"):
+            click.echo(f"      the clock went backwards: the record before says {later}")
     if not records:
         click.echo("nothing was promoted yet")
 
 
-@command("status", epilog="Example: kedro ptq status --json")
+@command("status", epilog="Exits with 5 when the log is damaged. Example: kedro ptq status --json")
 @env_option
 @mount_option
 @json_option
-def status(env: str | None, mount: str | None, as_json: bool) -> None:
-    """Say what serves, what is waived, and what waits for somebody."""
+def status(env: str | None, mount: str | None, as_json: bool) -> int:
+    """Say what serves, what is waived, and what waits for somebody.
+
+    What serves is read from the pointer alone, so a damaged log does not hide it.
+    """
+    from ptq_pipeline.registry import VerificationError
+
     with opened(env, mount) as project:
-        found = _status(project)
+        champion = project.load("registry").champion()
+        try:
+            found = _status(project, champion)
+        except VerificationError as error:
+            return _damaged(champion, error, as_json)
     if as_json:
         print_json(found)
-        return
+        return ExitCode.DONE
     click.echo(f"champion: {found['champion'] or 'none yet'}")
+    for path in found["missing"]:
+        click.echo(
+            f"  missing: {path}; restore it from a backup, or `kedro ptq rollback` to another "
+            "version"
+        )
     if found["since"]:
         click.echo(f"  since {found['since']}")
     if found["interrupted"]:
@@ -205,6 +222,17 @@ def status(env: str | None, mount: str | None, as_json: bool) -> None:
         click.echo(f"waiver until {waiver['expires']}: {waiver['rule']} ({waiver['reason']})")
     for path in found["uncommitted_dvc_files"]:
         click.echo(f"waits for a git commit: {path}")
+    return ExitCode.DONE
+
+
+def _damaged(champion: "Champion | None", error: PtqPipelineError, as_json: bool) -> int:
+    version = champion.version if champion else None
+    if as_json:
+        print_json({"champion": version, "error": str(error)})
+    else:
+        click.echo(f"champion: {version or 'none yet'}")
+        click.echo(f"error: {error}", err=True)
+    return ExitCode.VERIFICATION_FAILED
 
 
 @command(
@@ -248,23 +276,24 @@ def waive(
         click.echo(f"{rule} is waived until {expires} (record {record.sequence})")
 
 
-def _status(project: Mount) -> dict[str, Any]:
+def _status(project: Mount, champion: "Champion | None") -> dict[str, Any]:
     import json
 
-    from ptq_pipeline.registry import Registry
+    from ptq_pipeline.registry import counted_day
 
     registry: Registry = project.load("registry")
-    champion, records = registry.champion(), registry.log.read()
+    records = registry.log.read()
     since = next((r.time for r in records if champion and r.hash == champion.record_hash), None)
     interrupted, unsolved = registry.interrupted(records), registry.unsolved(records)
     try:
         known = json.loads(registry.baseline.read_text(encoding="utf-8")).get("version")
     except (OSError, ValueError, AttributeError):
         known = "unreadable"
-    today = _now().date().isoformat()
+    today = counted_day(records, _now()).isoformat()
     return {
         "champion": champion.version if champion else None,
         "folder": str(champion.folder) if champion else None,
+        "missing": _missing(registry, records, champion),
         "since": since,
         "interrupted": interrupted.champion if interrupted else None,
         "retraining_needed": unsolved
@@ -277,6 +306,17 @@ def _status(project: Mount) -> dict[str, Any]:
         "waivers": [w.to_json() for w in registry.waivers(records) if w.expires >= today],
         "uncommitted_dvc_files": _uncommitted_dvc_files(project),
     }
+
+
+def _missing(
+    registry: "Registry", records: "tuple[Record, ...]", champion: "Champion | None"
+) -> list[str]:
+    """Files of the champion that are not there; `verify` also reads those that are."""
+    promotion = registry.promotions(records).get(champion.version) if champion else None
+    if champion is None or promotion is None:
+        return []
+    paths = [champion.folder / name for name in promotion.content["files"]]
+    return [str(path) for path in paths if not path.is_file()]
 
 
 def _uncommitted_dvc_files(project: Mount) -> list[str]:

@@ -15,7 +15,15 @@ from ptq_pipeline.registry.errors import (
     VerificationError,
 )
 from ptq_pipeline.registry.records import Kind, Record
-from ptq_pipeline.registry.release import ReleaseTerms, excused, note, release, rollback, waive
+from ptq_pipeline.registry.release import (
+    ReleaseTerms,
+    counted_day,
+    excused,
+    note,
+    release,
+    rollback,
+    waive,
+)
 from ptq_pipeline.registry.store import Champion, Registry
 from ptq_pipeline.registry.verification import check_version, verify
 from ptq_pipeline.registry.waivers import Waiver
@@ -38,6 +46,7 @@ __all__ = [
     "Waiver",
     "baseline_bytes",
     "check_version",
+    "counted_day",
     "excused",
     "no_champion",
     "note",

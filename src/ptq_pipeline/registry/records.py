@@ -17,6 +17,10 @@ from ptq_pipeline.registry.errors import RegistryError, VerificationError
 
 RECORD_SCHEMA_VERSION = 1
 HASH = "record_hash"
+RESTORE = (
+    "restore it from a backup (a promotion's record also stands in its version, as record.json). "
+    "Meanwhile the champion serves on and nothing can be promoted"
+)
 
 
 class Kind(StrEnum):
@@ -98,16 +102,13 @@ class Log:
         for sequence, name in enumerate(names, 1):
             expected = self.path(sequence)
             if name != expected.name:
-                raise VerificationError(
-                    f"record '{expected}' is missing from the log; restore it from a backup: the "
-                    "champion keeps serving, but its history cannot be trusted"
-                )
+                raise VerificationError(f"record '{expected}' is missing from the log; {RESTORE}")
             record = _read(expected, sequence)
             before = records[-1].hash if records else None
             if record.previous != before:
                 raise VerificationError(
                     f"record '{expected}' does not follow the record before it: one of the two "
-                    "was edited; restore both from a backup"
+                    f"was edited; {RESTORE}"
                 )
             records.append(record)
         return tuple(records)
@@ -141,11 +142,11 @@ def _read(path: Path, sequence: int) -> Record:
         seal = content[HASH]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise VerificationError(
-            f"record '{path}' is truncated or damaged ({error}); restore it from a backup"
+            f"record '{path}' is truncated or damaged ({error}); {RESTORE}"
         ) from error
     if record.to_json() != content or record.hash != seal or record.sequence != sequence:
         raise VerificationError(
             f"record '{path}' does not match its hash: it was edited after it was written; "
-            "restore it from a backup"
+            f"{RESTORE}"
         )
     return record

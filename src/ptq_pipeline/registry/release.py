@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -79,7 +79,9 @@ def release(
         earlier = _released(registry, records, decision)
         if earlier is not None:
             return earlier
-        waivers = _check_outcome(decision, registry.waivers(records), _today(records, terms.now))
+        waivers = _check_outcome(
+            decision, registry.waivers(records), counted_day(records, terms.now)
+        )
         _check_obligations(decision, terms)
         _check_champion(registry, records, decision)
         version = f"v{len(registry.promotions(records)) + 1:04d}"
@@ -118,7 +120,8 @@ def rollback(
         RegistryError: there is no such version, it serves already, or there is none before it.
         VerificationError: its files do not hold.
     """
-    with registry.locked() as records:
+    # What serves may be what is damaged: nothing of it is touched before the other one is checked.
+    with registry.locked(finish=False) as records:
         promotions = registry.promotions(records)
         served = [record.champion for record in records if record.champion is not None]
         if version is None:
@@ -130,6 +133,7 @@ def rollback(
             known = ", ".join(promotions) or "none"
             raise RegistryError(f"version '{version}' does not exist; the versions are {known}")
         if served[-1] == version:
+            registry.finish_interrupted(records)
             raise RegistryError(f"version {version} is the champion already")
         check_version(registry, promotions[version])
         content = {"version": version, "replaces": served[-1], "by": terms.by, "reason": reason}
@@ -145,9 +149,12 @@ def waive(registry: Registry, waiver: Waiver, now: datetime) -> Record:
         RegistryError: it has expired already.
     """
     with registry.locked() as records:
-        if waiver.expires < _today(records, now).isoformat():
+        today = counted_day(records, now)
+        if waiver.expires < today.isoformat():
+            by_log = f" by the registry's log; the clock says {now:%Y-%m-%d}"
             raise RegistryError(
-                f"the waiver expired on {waiver.expires}, before today; it would count for nothing"
+                f"a waiver that expired on {waiver.expires} would count for nothing: it is "
+                f"{today}{'' if today == now.date() else by_log}"
             )
         record = _next_record(records, Kind.WAIVER, waiver.to_json(), now)
         registry.log.append(record)
@@ -166,7 +173,7 @@ def excused(registry: Registry, decision: Decision, now: datetime) -> tuple[bool
     """Return whether a decision may be released today, and the waivers that this rests on."""
     records = registry.log.read()
     try:
-        return True, _check_outcome(decision, registry.waivers(records), _today(records, now))
+        return True, _check_outcome(decision, registry.waivers(records), counted_day(records, now))
     except ReleaseRefusedError:
         return False, []
 
@@ -211,7 +218,7 @@ def _check_files(decision: Decision, files: Mapping[str, bytes]) -> None:
             )
 
 
-def _check_outcome(decision: Decision, waivers: list[Waiver], today: Any) -> list[Waiver]:
+def _check_outcome(decision: Decision, waivers: list[Waiver], today: date) -> list[Waiver]:
     if decision.outcome is Outcome.PROMOTE:
         return []
     left, used = uncovered(decision.reasons, waivers, today)
@@ -310,8 +317,11 @@ def _next_record(
     return Record(len(records) + 1, kind, time, last.hash if last else None, content)
 
 
-def _today(records: tuple[Record, ...], now: datetime) -> Any:
-    """Return the date; a clock that went backwards cannot revive an expired waiver."""
+def counted_day(records: tuple[Record, ...], now: datetime) -> date:
+    """Return the day by which waivers count: the latest that the clock or a record ever said.
+
+    So a clock that went backwards cannot revive an expired waiver.
+    """
     times = [now, *(datetime.fromisoformat(record.time) for record in records)]
     return max(times).date()
 

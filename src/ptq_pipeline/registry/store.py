@@ -6,6 +6,7 @@ leaves the old champion serving and complete; the next change first finishes wha
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ POINTER_SCHEMA_VERSION = 1
 DECISION_FILE = "decision.json"
 RECORD_FILE = "record.json"
 RETRAINING = "retraining needed"
+VERSION = re.compile(r"v\d{4,}")
 LOCK_SECONDS = 10.0
 
 
@@ -83,12 +85,12 @@ class Registry:
                 f"the champion pointer '{self.pointer}' is damaged ({error}); "
                 "`kedro ptq rollback --to VERSION` writes it anew"
             ) from error
-        folder = self.folder(version)
-        if not folder.is_dir():
+        folder = self.folder(str(version))
+        if not VERSION.fullmatch(str(version)) or not folder.is_dir():
             raise VerificationError(
                 f"the champion pointer '{self.pointer}' names version {version}, but '{folder}' "
                 "does not exist; restore the folder, or `kedro ptq rollback --to VERSION` of one "
-                "that does"
+                "that `kedro ptq history` lists"
             )
         return Champion(version, record_hash, folder)
 
@@ -113,12 +115,15 @@ class Registry:
         return None
 
     def interrupted(self, records: tuple[Record, ...]) -> Record | None:
-        """Return the record of a change that was killed before it moved the pointer."""
+        """Return the record of the last change if the pointer does not say what it says.
+
+        The process was killed before it moved the pointer, or the pointer was edited.
+        """
         moves = [record for record in records if record.champion is not None]
         if not moves:
             return None
-        champion = self._pointed()
-        return None if champion == moves[-1].hash else moves[-1]
+        last = moves[-1]
+        return None if self._pointed() == (last.champion, last.hash) else last
 
     def finish_interrupted(self, records: tuple[Record, ...]) -> None:
         """Move pointer and baseline to where the log says they should be.
@@ -172,14 +177,20 @@ class Registry:
         try:
             known = Baseline.from_json(json.loads(path.read_text(encoding="utf-8")), str(path))
         except (OSError, ValueError) as error:
-            raise VerificationError(f"version {version}: '{path}' is missing or damaged") from error
+            raise VerificationError(
+                f"version {version}: '{path}' is missing or damaged; restore the version's folder "
+                "from a backup, or `kedro ptq rollback --to VERSION` of another one"
+            ) from error
         promotion = self.promotions(records)[version]
         decision_hash = promotion.content["decision_hash"]
         return baseline_bytes(known.served_as(version, decision_hash))
 
     @contextmanager
-    def locked(self) -> Iterator[tuple[Record, ...]]:
+    def locked(self, finish: bool = True) -> Iterator[tuple[Record, ...]]:
         """Hold the registry's lock, finish an interrupted change, and give the checked log.
+
+        Args:
+            finish: Whether to finish it; a rollback does not need what it leaves.
 
         Raises:
             RegistryError: another process holds the lock for too long, or the disk refuses.
@@ -192,7 +203,8 @@ class Registry:
         try:
             with lock:
                 records = self.log.read()
-                self.finish_interrupted(records)
+                if finish:
+                    self.finish_interrupted(records)
                 yield records
         except Timeout:
             raise RegistryError(
@@ -201,13 +213,14 @@ class Registry:
             ) from None
         except OSError as error:
             raise RegistryError(
-                f"the registry could not be written ({error}); the champion keeps serving: free "
-                "space or mend the permission, and run the command again"
+                f"the registry '{self.root}' could not be written ({error}); the champion keeps "
+                "serving: free space or mend the permission, and run the command again"
             ) from error
 
-    def _pointed(self) -> str | None:
+    def _pointed(self) -> tuple[str, str] | None:
         try:
-            return json.loads(self.pointer.read_text(encoding="utf-8"))["record_hash"]
+            content = json.loads(self.pointer.read_text(encoding="utf-8"))
+            return content["version"], content["record_hash"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
