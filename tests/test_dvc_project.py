@@ -190,14 +190,31 @@ def test_what_changed_runs_again_with_what_follows_and_nothing_else(
     after_check = ["worst_case_check", "drift", "promotion", "reporting"]
     assert mine.repro() == after_check
     assert "worst_case_check.p0" in mine.dvc("params", "diff", "HEAD")
-    metrics = mine.dvc("metrics", "diff", "HEAD", "--json")
-    assert "recipe.p0" in metrics
+    assert "recipe.p0" in mine.dvc("metrics", "diff", "HEAD", "--json")
     mine.commit("another threshold")
+    for what in ("params", "metrics"):
+        moved = json.loads(mine.dvc(what, "diff", "HEAD~1", "HEAD", "--json"))
+        values = [each[key] for each in moved.values() for key in each if key.endswith(".p0")]
+        assert {(value["old"], value["new"]) for value in values} == {(0.1, 0.2)}
     mine.change("calibration", strategy="class_balanced", comparison_strategies=["random"])
     ran = mine.repro()
     assert "data_loading" not in ran
     assert ran[:2] == ["calibration", "quantization"]
     assert "calibration.strategy" in mine.dvc("params", "diff", "HEAD")
+
+
+def test_a_plain_run_writes_the_same_files_and_dvc_commit_adopts_what_it_changed(
+    audited: DvcProject, tmp_path: Path
+) -> None:
+    mine = audited.copy(tmp_path / "plain")
+    mine.run("kedro", "run")
+    assert "up to date" in mine.dvc("status")
+    mine.change("worst_case_check", p0=0.2)
+    mine.run("kedro", "run", "--pipelines", "worst_case_check,drift,promotion,reporting")
+    assert "up to date" not in mine.dvc("status")
+    mine.dvc("commit", "--force")
+    assert "up to date" in mine.dvc("status")
+    assert mine.repro() == []
 
 
 def test_code_and_weights_run_again_what_depends_on_them(

@@ -134,6 +134,25 @@ def test_everything_leads_to_the_exact_images(small):
     assert "8 of 40 images, strategy random" in text
 
 
+def test_trials_and_verdicts_of_a_requantization_lead_to_its_sets(small):
+    root, *_ = small
+    own = make_set(range(2, 10), 3, 60)
+    event = root / "data/05_model_input/requantization/event1/calibration_sets"
+    save_sets({own.set_id: own}, event)
+    folder = root / "data/07_model_output/requantization"
+    folder.mkdir()
+    trials = pd.DataFrame({"trial_id": ["feedfeedfeedfeed"], "set_id": [own.set_id]})
+    trials.to_parquet(folder / "trials.parquet")
+    verdict = {"candidate": {"trial_id": "feedfeedfeedfeed", "set_id": own.set_id}}
+    (root / "data/08_reporting/requantization").mkdir()
+    path = root / "data/08_reporting/requantization/verdict.json"
+    path.write_text(json.dumps(verdict))
+    for reference in ("feedfeed", canonical_hash(verdict)[:12], own.set_id):
+        code, content = run_json("calibration", "show", reference)
+        assert (code, content["set_id"]) == (0, own.set_id)
+        assert content["pixels"].startswith("data/05_model_input/requantization/event1/")
+
+
 def test_a_version_keeps_its_lineage_when_the_sets_are_gone(small):
     root, first, *_ = small
     shutil.rmtree(root / "data/05_model_input/calibration_sets")

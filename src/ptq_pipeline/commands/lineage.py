@@ -1,5 +1,6 @@
 """From anything that an audit or a release left behind to the calibration set it rests on."""
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 HASH = re.compile(r"[0-9a-f]{6,64}")
 VERSION = re.compile(r"v\d{4,}")
+# Prefixes of what the audit writes, and of what a requantization writes beside it.
+AUDITS = ("", "requantization.")
 KINDS = (
     "a set id, a trial id, the hash of a verdict, a decision or a record (six digits or more), a "
     "version such as v0001, or the path of one of their files or folders"
@@ -74,21 +77,22 @@ def _named(project: Mount, prefix: str) -> Iterator[Candidate]:
     for folder in _set_folders(project):
         for path in sorted(folder.glob(f"{prefix}*.json")):
             yield path.stem, (f"calibration set {path.stem}",), None
-    trials = _table(project, "trials")
-    if trials is not None:
-        for _, row in trials[trials["trial_id"].str.startswith(prefix)].iterrows():
-            yield row["set_id"], (f"trial {row['trial_id']}",), None
+    for audit in AUDITS:
+        trials = _table(project, f"{audit}trials")
+        if trials is not None:
+            for _, row in trials[trials["trial_id"].str.startswith(prefix)].iterrows():
+                yield row["set_id"], (f"trial {row['trial_id']}",), None
     yield from _current(project, prefix)
     yield from _released(project, prefix)
 
 
 def _current(project: Mount, prefix: str) -> Iterator[Candidate]:
-    """Verdict and decision of the last audit."""
+    """Verdict and decision of the last audit, and of the last requantization."""
     from ptq_pipeline.canonical import canonical_hash
 
-    for name in ("verdict", "decision"):
+    for audit, name in itertools.product(AUDITS, ("verdict", "decision")):
         try:
-            content = project.load(name)
+            content = project.load(audit + name)
         except InputError:
             continue
         own = content["decision_hash"] if name == "decision" else canonical_hash(content)

@@ -1,0 +1,117 @@
+"""The ladder of docs/watch.md, climbed with the commands that anyone would use, on real audits."""
+
+import json
+
+import pytest
+from tests.test_drift_story import load_story
+
+pytestmark = pytest.mark.slow
+
+LOOSE = {
+    "average": {"points": 40.0},
+    "class": {"points": 95.0},
+    "segment": {"points": 60.0},
+    "intersection": {"points": 99.0, "min_size": 100_000},
+}
+THREE_BITS = {"name": "three bits"}
+TWO_BITS = {"name": "two bits", "quantization": {"method": {"weight_bits": 2}}}
+EIGHT_BITS = {"name": "eight bits", "quantization": {"method": {"weight_bits": 8}}}
+
+
+@pytest.fixture(scope="module")
+def climbed(project, tmp_path_factory):
+    """Climb ladders under a policy that got stricter; return the story and what was said."""
+    module = load_story(project)
+    sizes = module.Sizes(pool=700, reference=500, selection=250, audit=1_800, calm=500)
+    story = module.Story(tmp_path_factory.mktemp("ladder") / "shop", sizes)
+    story.build()
+    bits = {"weight_bits": 3, "activation_bits": 8}
+    story.change("parameters_quantization", quantization={"method": bits})
+
+    def policy(limits):
+        story.change("parameters_worst_case_check", worst_case_check={"limits": limits})
+
+    def ladder(*recipes, fallback="champion"):
+        story.change("parameters_ladder", ladder={"recipes": list(recipes), "fallback": fallback})
+        return story.report("ladder")
+
+    policy(LOOSE)
+    said = {"loose": ladder(THREE_BITS), "first": story.report("promote", "--by", "Jo")}
+    policy(module.CLEAN_ONLY)
+    said["nothing passes"] = ladder(THREE_BITS, TWO_BITS)
+    said["again"] = ladder(THREE_BITS, TWO_BITS)
+    said["fallback"] = ladder(THREE_BITS, TWO_BITS, fallback="float")
+    said["status"] = story.report("status")
+    said["second passes"] = ladder(THREE_BITS, EIGHT_BITS)
+    said["second"] = story.report("promote", "--by", "Jo")
+    said["solved"] = story.report("status")
+    said["champion holds"] = ladder(THREE_BITS, TWO_BITS, fallback="float")
+    said["history"] = story.report("history")
+    said["verify"] = story.report("verify")
+    return story, said
+
+
+def decisions(report):
+    return {rung["name"]: rung["decision"] for rung in report["ladder"]}
+
+
+def test_the_first_recipe_that_passes_ends_the_ladder(climbed):
+    code, report = climbed[1]["loose"]
+    assert (code, report["action"], decisions(report)) == (0, "passed", {"three bits": "promote"})
+    assert climbed[1]["first"][1]["content"]["version"] == "v0001"
+
+
+def test_the_second_passes_where_the_first_fails_and_can_be_promoted(climbed):
+    code, report = climbed[1]["second passes"]
+    assert (code, report["action"]) == (0, "passed")
+    assert decisions(report) == {"three bits": "refuse", "eight bits": "promote"}
+    assert report["changes"] == {"quantization": {"method": {"weight_bits": 8}}}
+    record = climbed[1]["second"][1]
+    assert record["content"]["version"] == "v0002"
+    assert record["content"]["decision_hash"] == report["ladder"][-1]["decision_hash"]
+
+
+def test_when_nothing_passes_retraining_is_recorded_with_evidence_and_the_champion_kept(climbed):
+    code, report = climbed[1]["nothing passes"]
+    assert (code, report["action"]) == (11, "retraining needed")
+    assert decisions(report) == {"three bits": "refuse", "two bits": "refuse"}
+    assert (report["champion"], report["serve"]) == ("v0001", "champion")
+    record = climbed[1]["history"][1][1]["content"]
+    assert (record["outcome"], record["trigger"]) == ("retraining needed", "ladder")
+    assert record["evidence"] == report["evidence"]
+    assert record["evidence"]["champion"]["result"] == "FAILS"
+
+
+def test_the_float_model_should_serve_where_policy_says_so_and_the_champion_fails(climbed):
+    code, report = climbed[1]["fallback"]
+    assert (code, report["serve"], report["champion"]) == (11, "float", "v0001")
+    needed = climbed[1]["status"][1]["retraining_needed"]
+    assert (needed["serve"], needed["trigger"]) == ("float", "ladder")
+    assert climbed[1]["solved"][1]["retraining_needed"] is None
+
+
+def test_a_champion_that_holds_keeps_serving(climbed):
+    code, report = climbed[1]["champion holds"]
+    assert (code, report["serve"], report["champion"]) == (11, "champion", "v0002")
+    assert report["evidence"]["champion"]["result"] == "HOLDS"
+
+
+def test_the_log_holds_each_outcome_once_and_every_hash(climbed):
+    assert [record["kind"] for record in climbed[1]["history"][1]] == [
+        *("promotion", "outcome", "outcome", "promotion", "outcome")
+    ]
+    assert climbed[1]["verify"] == (0, {"ok": True, "versions": ["v0001", "v0002"]})
+    assert climbed[1]["again"][1]["reason"] == climbed[1]["nothing passes"][1]["reason"]
+
+
+def test_every_opening_of_the_audit_images_is_in_the_ledger(climbed):
+    story, _ = climbed
+    lines = (story.root / "data/06_models/audit_ledger.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert len({entry["audit"] for entry in entries}) == 1
+    bits = [
+        entry["question"]["method"]["weight_bits"] for entry in entries if entry["kind"] == "recipe"
+    ]
+    assert bits == [3, 2, 8], "each recipe once, however often it was asked"
+    asked = [entry["question"]["champion"] for entry in entries if entry["kind"] == "reaudit"]
+    assert len(set(asked)) == 2, "either champion was asked as well"
