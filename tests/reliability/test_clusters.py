@@ -74,3 +74,16 @@ def test_too_few_clusters_are_not_judged(answers, policy):
     verdict = judge(answers([0] * 3, np.arange(1200) // 100), policy)
     assert {(g.level, g.group) for g in verdict.groups_not_judged} >= {("class", "boot")}
     assert all(g.needed_n > g.n for g in verdict.groups_not_judged)
+
+
+def test_a_shift_whose_clusters_are_not_known_stays_open(answers, policy):
+    """As the images of a production window, which stand in clusters of their own."""
+    world, clusters = answers([0] * FIFTY, PAIRS)
+    production = world.scores[world.scores["shift"] == "clean"].assign(shift="production")
+    scores = pd.concat([world.scores, production], ignore_index=True)
+    verdict = build_verdict(scores, world.trials, world.index, policy, clusters=clusters)
+    assert verdict.result == "INCONCLUSIVE"
+    found = {c["shift"]: c for c in verdict.candidate.cells if c["group"] == "boot"}
+    assert found["clean"]["status"] == "shown_good" and found["clean"]["accuracy_lower"] > 0.95
+    assert found["production"]["status"] == "open"
+    assert found["production"]["accuracy_lower"] is None

@@ -70,12 +70,14 @@ class ClusteredAudit:
             trial_ids: Trials, one row each.
 
         Returns:
-            By position of the cell.
+            By position of the cell. Shifts whose answers are not here are left out: their clusters
+            are not known, so nothing is shown of them.
         """
+        here = set(self.predictions["shift"])
         wanted = [
             (i, key)
             for i, key in enumerate(zip(cells.level, cells.group, strict=True))
-            if key in self._codes
+            if key in self._codes and cells.shift[i] in here
         ]
         if not wanted or not trial_ids:
             return {}
