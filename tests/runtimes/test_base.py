@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,24 @@ def test_nan_logits_name_the_image(images: np.ndarray) -> None:
         predict_top1(BrightestColumn(), images, _as_float, batch_size=4)
     with pytest.raises(InputError, match="NaN logits for image 17"):
         predict_top1(BrightestColumn(), images, _as_float, rows=np.array([3, 17]))
+
+
+def test_batches_run_side_by_side_on_streams(images: np.ndarray) -> None:
+    class OnStreams(BrightestColumn):
+        streams = 2
+
+    class TwoAtATime(OnStreams):
+        together = threading.Barrier(2, timeout=20)
+
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            self.together.wait()
+            return super().__call__(batch)
+
+    top1 = predict_top1(TwoAtATime(), images[:20], _as_float, batch_size=5)
+    assert np.array_equal(top1, images[:20].reshape(20, 5).argmax(1))
+    images[[7, 17], 0, 0, 2] = 255
+    with pytest.raises(InputError, match="NaN logits for image 7;"):
+        predict_top1(OnStreams(), images[:20], _as_float, batch_size=2)
 
 
 def test_runtimes_are_built_by_name() -> None:

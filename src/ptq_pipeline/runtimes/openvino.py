@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -38,28 +39,37 @@ class OpenvinoPredictor:
         model: the graph that was compiled, with an open batch size; what `save` writes.
         compiled: ``openvino.CompiledModel``.
         layers: names of the layer calls.
+        streams: threads that may call at a time; each call runs on one core.
     """
 
     model: Any
     compiled: Any
     layers: tuple[str, ...]
+    streams: int = 1
+    _idle: SimpleQueue[Any] = field(default_factory=SimpleQueue, repr=False)
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """Return logits, float32 ``(n, classes)``, for a float32 ``(n, C, H, W)`` batch."""
-        batch = np.ascontiguousarray(batch, np.float32)
-        return self.compiled(batch, share_inputs=True)[0]
+        try:
+            request = self._idle.get_nowait()
+        except Empty:
+            request = self.compiled.create_infer_request()
+        try:
+            return request.infer(np.ascontiguousarray(batch, np.float32), share_inputs=True)[0]
+        finally:
+            self._idle.put(request)
 
 
 class OpenvinoRuntime:
     """OpenVINO's CPU plugin, in float32 outside the integer layers.
 
     A prepared model is converted the first time it is seen; every later trial copies that graph,
-    inserts its own quantizers and compiles. Not safe to share between threads.
+    inserts its own quantizers and compiles. Not safe to share between threads; its predictors are.
 
     Args:
         device: only ``cpu``; there so that all runtimes take the same options.
-        threads: threads of one inference, and of torch, which calibrates, for the whole process;
-            None leaves both.
+        threads: batches that run at a time, each on one core, and torch's threads, which
+            calibrate, for the whole process; None leaves both.
 
     Raises:
         InputError: another device, or the number of threads is not positive.
@@ -160,10 +170,13 @@ class OpenvinoRuntime:
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         }
         if self.threads is not None:
-            config["INFERENCE_NUM_THREADS"] = self.threads
+            # One core works on one small batch, whose activations stay in its cache, and waits for
+            # no other core: a sixth faster than two cores on one batch.
+            config["INFERENCE_NUM_THREADS"] = config["NUM_STREAMS"] = self.threads
             # Pinned, processes side by side would all share the first cores.
             config["ENABLE_CPU_PINNING"] = False
-        return OpenvinoPredictor(model, _core().compile_model(model, "CPU", config), layers)
+        compiled = _core().compile_model(model, "CPU", config)
+        return OpenvinoPredictor(model, compiled, layers, self.threads or 1)
 
 
 def executed_precisions(predictor: OpenvinoPredictor) -> dict[str, str]:

@@ -73,7 +73,7 @@ class TrialRunner:
         store: TrialStore,
         shifts: Mapping[str, Mapping[str, Any]],
         image_shape: tuple[int, int, int],
-        batch_size: int = 250,
+        batch_size: int = 50,
         executor: Executor | None = None,
         statistics: bool = True,
         pool: "np.ndarray | ImageRows | None" = None,
@@ -211,7 +211,6 @@ class TrialRunner:
                 self.workload.sets[request.set_id] = request.images
         if not missing:
             return
-        self.workload.collect(missing.values())
         with closing(executor.map(self.workload, list(missing.values()))) as outcomes:
             for outcome in outcomes:
                 self._keep(outcome)

@@ -1,7 +1,7 @@
 """What the trials of one study share, and the pure function from a trial's spec to its result."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from ptq_pipeline.ptq.image_statistics import ImageRows, ImageStatistics
     from ptq_pipeline.ptq.statistics import HistogramGrid
-    from ptq_pipeline.runtimes import Runtime
+    from ptq_pipeline.runtimes import Predictor, Runtime
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Workload:
     image_shape: tuple[int, int, int]
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
     sets: dict[str, np.ndarray] = field(default_factory=dict)
-    batch_size: int = 250
+    batch_size: int = 50
     statistics_folder: Path | None = None
     pool: "np.ndarray | ImageRows | None" = None
     grids: "Sequence[HistogramGrid] | None" = None
@@ -114,6 +114,12 @@ class Workload:
             "every draw is calibrated by forward passes of its own"
         )
         return None
+
+    def is_quick(self, spec: TrialSpec) -> bool:
+        """Whether a trial is prepared without learning, in a fraction of a second."""
+        from ptq_pipeline.ptq import method_from_json
+
+        return spec.method is None or method_from_json(spec.method).reducible
 
     def reduces(self, method: "Method") -> bool:
         """Whether draws of this method are calibrated from statistics of single images."""
@@ -187,22 +193,44 @@ class Workload:
         """Run one trial; a quantization that the engine refuses is a failed trial, not an error.
 
         Raises:
-            InputError: the spec asks for what is not here, or for another machine.
+            InputError: as `prepare`.
+        """
+        return self.prepare(spec)()
+
+    def prepare(self, spec: TrialSpec) -> Callable[[], TrialOutcome]:
+        """Quantize and compile, and return what evaluates.
+
+        Trials may be prepared in one thread while another one evaluates.
+
+        Raises:
+            InputError: the spec asks for what is not here, or for another machine, or statistics
+                do not fit on the disk.
         """
         self._require(spec)
+        self.collect([spec])
         try:
-            return TrialOutcome(spec, self._predict(spec))
+            predictor = self._predictor(spec)
         except PtqPipelineError as error:
-            return TrialOutcome(spec, None, str(error))
+            failed = TrialOutcome(spec, None, str(error))
+            return lambda: failed
+        return lambda: self._evaluated(spec, predictor)
 
-    def _predict(self, spec: TrialSpec) -> Predictions:
-        from ptq_pipeline.runtimes import predict_top1
-
+    def _predictor(self, spec: TrialSpec) -> "Predictor":
         parameters = None
         if spec.method is not None:
             images = self.sets[str(spec.calibration_set)]
             parameters = self.quantize(spec.method, images, spec.method_seed)
-        predictor = self.runtime.compile(self.prepared, parameters)
+        return self.runtime.compile(self.prepared, parameters)
+
+    def _evaluated(self, spec: TrialSpec, predictor: "Predictor") -> TrialOutcome:
+        try:
+            return TrialOutcome(spec, self._predict(spec, predictor))
+        except PtqPipelineError as error:
+            return TrialOutcome(spec, None, str(error))
+
+    def _predict(self, spec: TrialSpec, predictor: "Predictor") -> Predictions:
+        from ptq_pipeline.runtimes import predict_top1
+
         evaluation = self.evaluations[spec.evaluation]
         return {
             name: predict_top1(

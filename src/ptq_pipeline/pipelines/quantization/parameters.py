@@ -26,7 +26,7 @@ class OpenvinoParameters(BaseModel):
 
     name: Literal["openvino"]
     threads: int = Field(default=2, ge=1)
-    batch_size: int = Field(default=250, ge=1)
+    batch_size: int = Field(default=50, ge=1)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class SimulatedParameters(BaseModel):
     device: str = "cpu"
     # As exported files have their biases: the simulation of the runtime onnxruntime.
     integer_biases: bool = False
-    batch_size: int = Field(default=250, ge=1)
+    batch_size: int = Field(default=50, ge=1)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class OnnxruntimeParameters(BaseModel):
     threads: int = Field(default=2, ge=1)
     optimization: Literal["all", "none"] = "all"
     opset: int = Field(default=18, ge=18)
-    batch_size: int = Field(default=250, ge=1)
+    batch_size: int = Field(default=50, ge=1)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class DaskExecutor:
         self, workload: Workload, specs: Sequence[TrialSpec]
     ) -> Generator[TrialOutcome, None, None]:
         """Yield one outcome per spec, as they finish."""
+        workload.collect(specs)
         with tempfile.TemporaryDirectory(prefix="ptq-trials-") as scratch:
             description = describe(workload, Path(scratch))
             with self._connected() as client:

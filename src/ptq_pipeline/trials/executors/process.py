@@ -40,6 +40,7 @@ class ProcessExecutor:
         self, workload: Workload, specs: Sequence[TrialSpec]
     ) -> Generator[TrialOutcome, None, None]:
         """Yield one outcome per spec, as they finish."""
+        workload.collect(specs)
         with tempfile.TemporaryDirectory(prefix="ptq-trials-") as scratch:
             description = describe(workload, Path(scratch))
             crew = _Crew(description, min(self.workers, len(specs)))
