@@ -118,6 +118,12 @@ class SeededComponents:
         """Standard deviation of one trial's drop between sets of n images, as a share."""
         return float(np.sqrt((self.image + self.draw_image + self.rest) / self.images))
 
+    @property
+    def draw_share(self) -> float:
+        """Share of the variance of one observed drop that is due to the set; 0 if all are 0."""
+        total = self.draw + self.seed + self.drop_sd_between_image_sets**2
+        return self.draw / total if total > 0 else 0.0
+
 
 def seeded_components(losses: ArrayLike) -> SeededComponents:
     """Estimate the components of seeds within draws, both crossed with images.

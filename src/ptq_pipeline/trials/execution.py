@@ -37,11 +37,13 @@ class TrialRequest:
         set_id: id of the calibration set; None for the float model.
         images: its uint8 images ``(n, C, H, W)``; None for the float model.
         evaluation: the samples to predict.
+        repeat: number of the method's seed.
     """
 
     set_id: str | None
     images: np.ndarray | None
     evaluation: Evaluation
+    repeat: int = 0
 
 
 class TrialRunner:
@@ -109,7 +111,9 @@ class TrialRunner:
         """Quantized weights; they depend on no calibration set."""
         return self.workload.weights(self.method)
 
-    def spec(self, calibration_set: str | None, evaluation: Evaluation) -> TrialSpec:
+    def spec(
+        self, calibration_set: str | None, evaluation: Evaluation, repeat: int = 0
+    ) -> TrialSpec:
         """Return the spec of a trial; without a calibration set, of the float model."""
         from ptq_pipeline.ptq import ENGINE_VERSION
 
@@ -122,6 +126,7 @@ class TrialRunner:
             runtime=self.runtime.description(),
             engine=ENGINE_VERSION,
             statistics=None if calibration_set is None else self._grid_id,
+            repeat=repeat,
         )
 
     @cached_property
@@ -175,7 +180,7 @@ class TrialRunner:
             InputError: the float model itself cannot be evaluated, or the executor has no worker.
         """
         requests = list(requests)
-        ids = [self.spec(each.set_id, each.evaluation).trial_id for each in requests]
+        ids = [self.spec(each.set_id, each.evaluation, each.repeat).trial_id for each in requests]
         by_id: dict[str, TrialOutcome] = {}
         found: list[TrialOutcome] = []
         with closing(self._stream(requests, self.executor)) as stream:
@@ -197,7 +202,7 @@ class TrialRunner:
         missing: dict[str, TrialSpec] = {}
         seen: set[str] = set()
         for request in requests:
-            spec = self.spec(request.set_id, request.evaluation)
+            spec = self.spec(request.set_id, request.evaluation, request.repeat)
             if spec.trial_id in seen:
                 continue
             seen.add(spec.trial_id)

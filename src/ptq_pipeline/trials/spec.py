@@ -25,6 +25,8 @@ class TrialSpec:
         engine: version of the quantization engine.
         statistics: hash of the grid that activations were counted on, where it is shared by all
             draws and so decides about their ranges; left out of the JSON form when there is none.
+        repeat: number of the seed of everything random in the method, from 0 on; left out of the
+            JSON form when it is 0.
     """
 
     model: str
@@ -35,6 +37,7 @@ class TrialSpec:
     runtime: Mapping[str, Any]
     engine: str
     statistics: str | None = None
+    repeat: int = 0
 
     @cached_property
     def trial_id(self) -> str:
@@ -46,13 +49,15 @@ class TrialSpec:
         """Seed of everything random in the method, see `ptq_pipeline.ptq.method_seed`."""
         from ptq_pipeline.ptq import method_seed
 
-        return method_seed(self.model, self.method, self.calibration_set)
+        return method_seed(self.model, self.method, self.calibration_set, self.repeat)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain dictionaries."""
         content = asdict(self)
         if self.statistics is None:
             del content["statistics"]
+        if not self.repeat:
+            del content["repeat"]
         return content
 
     @classmethod

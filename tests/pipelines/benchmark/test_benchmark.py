@@ -170,6 +170,30 @@ def test_tables_and_figures(samples, found):
         figure.canvas.draw()
 
 
+def test_seeds_of_a_method_are_a_factor_of_their_own(samples, images, model, tmp_path):
+    learned = {"name": "qdrop_cpu", "iterations": 20, "batch_size": 6, "rounding_lr": 0.3}
+    study = {"reference": "random", "calibrations": {"random": {}}, "bits": ["W8A2"], "draws": 3}
+    settings = parameters(
+        named_methods={"learned": learned},
+        studies={"seeds": {**study, "methods": ["learned"], "seeds": 2}, "plain": study},
+    )
+    trials, answers = run(samples, images, model, tmp_path, settings)
+    seeded = trials[trials["study"] == "seeds"]
+    assert seeded[["draw", "seed"]].to_numpy().tolist() == [
+        [d, s] for d in range(3) for s in (0, 1)
+    ]
+    assert seeded["row"].is_unique and set(trials["method"]) == {"minmax", "mse", "learned"}
+    assert set(trials.loc[trials["study"] == "plain", "method"]) == {"minmax", "mse"}
+    none = trials.head(0), np.zeros((0, 0, 0), np.int16)
+    drops, _, variance = nodes.analyse_benchmark(
+        samples, DEFINITIONS, settings, trials, answers, *none
+    )
+    assert (drops["draws"] == 3).all()
+    by_study = variance.groupby("study")
+    assert by_study["seeds"].max().to_dict() == {"seeds": 2, "plain": 1}
+    assert by_study["sd_between_seeds"].count().to_dict() == {"seeds": 2, "plain": 0}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -179,6 +203,7 @@ def test_tables_and_figures(samples, found):
         ({"only": {"methods": ["msee"]}}, r"only.methods: 'msee' is none of"),
         ({"only": {"shifts": ["contrast"]}}, "'clean' must be among them"),
         ({"shifts": {"contrast": {}}}, "clean"),
+        ({"named_methods": {"mse": {}}}, "'mse' stands in both"),
     ],
 )
 def test_bad_grids_are_refused(changes, message):

@@ -9,7 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.pipelines.benchmark.parameters import BenchmarkParameters
-from ptq_pipeline.reliability.crossed import components, group_drops, mean_over_draws
+from ptq_pipeline.reliability.crossed import (
+    components,
+    group_drops,
+    mean_over_draws,
+    seeded_components,
+)
 
 KEYS = ["model", "study", "bits", "method", "calibration"]
 WORST, AVERAGE = "worst_class", "average"
@@ -55,9 +60,12 @@ def losses_of(answers: np.ndarray, shift: int, labels: np.ndarray) -> np.ndarray
 
 
 def cell_table(trials: pd.DataFrame, views: Mapping[tuple[str, str], Answers]) -> pd.DataFrame:
-    """Return one row per cell and shift: mean worst-class and average drop with intervals."""
+    """Return one row per cell and shift: mean worst-class and average drop with intervals.
+
+    Of several seeds of a method the first one counts, as there would be one in use.
+    """
     rows = []
-    for key, part in trials.groupby(KEYS, sort=False):
+    for key, part in trials[trials["seed"] == 0].groupby(KEYS, sort=False):
         places = _places(part)
         for (model, shift), view in views.items():
             if model != key[0] or not len(places):
@@ -116,7 +124,8 @@ def _comparisons(
     trials: pd.DataFrame, views: Mapping[tuple[str, str], Answers]
 ) -> Iterator[tuple[Any, ...]]:
     """Yield what is compared with what: lists of ``(K,)`` places, one per method or calibration."""
-    for (model, study, bits), part in trials.groupby(["model", "study", "bits"], sort=False):
+    first_seed = trials[trials["seed"] == 0]
+    for (model, study, bits), part in first_seed.groupby(["model", "study", "bits"], sort=False):
         places = {
             (method, calibration): rows["row"].to_numpy()
             for (method, calibration), rows in part.groupby(["method", "calibration"], sort=False)
@@ -152,25 +161,36 @@ def variance_table(trials: pd.DataFrame, views: Mapping[tuple[str, str], Answers
     """Return the crossed components of the worst class's drop for every cell and shift."""
     rows = []
     for key, part in trials.groupby(KEYS, sort=False):
-        places = _places(part)
+        places = _places(part[part["seed"] == 0])
         for (model, shift), view in views.items():
             if model != key[0] or len(places) < 2:
                 continue
             worst = int(np.nanargmax(view.drops[0][:, places].mean(1)))
-            found = components(view.losses[places][:, view.labels == worst])
-            rows.append(
-                dict(zip(KEYS, key, strict=True))
-                | {
-                    "shift": shift,
-                    "class": view.classes[worst],
-                    "draws": found.draws,
-                    "images": found.images,
-                    "sd_between_draws": 100 * found.drop_sd_between_draws,
-                    "sd_between_image_sets": 100 * found.drop_sd_between_image_sets,
-                    "draw_share": found.draw_share,
-                }
-            )
+            losses = view.losses[:, view.labels == worst]
+            row = dict(zip(KEYS, key, strict=True))
+            row |= {"shift": shift, "class": view.classes[worst]}
+            rows.append(row | _components(part, losses))
     return pd.DataFrame(rows)
+
+
+def _components(part: pd.DataFrame, losses: np.ndarray) -> dict[str, Any]:
+    """Return spreads in points; between seeds too where every set was quantized with several."""
+    table = part.pivot(index="draw", columns="seed", values="row").to_numpy()
+    if table.shape[1] > 1 and (table >= 0).all():
+        found = seeded_components(losses[table])
+        seeds, between_seeds = found.seeds, 100 * found.drop_sd_between_seeds
+    else:
+        found = components(losses[_places(part[part["seed"] == 0])])
+        seeds, between_seeds = 1, float("nan")
+    return {
+        "draws": found.draws,
+        "seeds": seeds,
+        "images": found.images,
+        "sd_between_draws": 100 * found.drop_sd_between_draws,
+        "sd_between_seeds": between_seeds,
+        "sd_between_image_sets": 100 * found.drop_sd_between_image_sets,
+        "draw_share": found.draw_share,
+    }
 
 
 def _places(part: pd.DataFrame) -> np.ndarray:

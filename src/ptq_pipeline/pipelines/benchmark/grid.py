@@ -19,6 +19,8 @@ class Cell:
         method: name of the method.
         calibration: name of the calibration distribution within the study.
         choice: that distribution.
+        draws: calibration sets.
+        seeds: seeds of the method per set.
     """
 
     study: str
@@ -26,6 +28,8 @@ class Cell:
     method: str
     calibration: str
     choice: CalibrationChoice
+    draws: int
+    seeds: int
 
 
 def cells(parameters: BenchmarkParameters) -> Iterator[Cell]:
@@ -40,7 +44,8 @@ def cells(parameters: BenchmarkParameters) -> Iterator[Cell]:
             for bits in study.bits or parameters.bits:
                 for method in study.methods or parameters.methods:
                     if only.allows("bits", bits) and only.allows("methods", method):
-                        yield Cell(name, bits, method, label, choice)
+                        draws = study.draws or parameters.draws
+                        yield Cell(name, bits, method, label, choice, draws, study.seeds)
 
 
 class Sets:

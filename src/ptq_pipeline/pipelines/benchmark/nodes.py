@@ -20,7 +20,10 @@ from ptq_pipeline.trials.store import TrialStore
 log = logging.getLogger(__name__)
 
 FLOAT = "float"
-TRIAL_COLUMNS = ["model", "study", "bits", "method", "calibration", "size", "draw", "row", "error"]
+TRIAL_COLUMNS = [
+    *("model", "study", "bits", "method", "calibration"),
+    *("size", "draw", "seed", "row", "error"),
+]
 
 
 def benchmark_of(name: str) -> Callable[..., tuple[pd.DataFrame, np.ndarray]]:
@@ -79,10 +82,17 @@ def run_benchmark(
     answers, rows, known = [_stacked(reference, evaluation)], [], {}
     for number, ((method, bits), found) in enumerate(wanted.items(), 1):
         log.info("%s: %s %s, %d of %d methods x bits", name, method, bits, number, len(wanted))
-        drawn = [(cell, n, sets(cell.choice, n)) for cell in found for n in range(parameters.draws)]
-        requests = [TrialRequest(each.set_id, each.images, evaluation) for _, _, each in drawn]
+        drawn = [
+            (cell, draw, seed, sets(cell.choice, draw))
+            for cell in found
+            for draw in range(cell.draws)
+            for seed in range(cell.seeds)
+        ]
+        requests = [
+            TrialRequest(each.set_id, each.images, evaluation, seed) for _, _, seed, each in drawn
+        ]
         outcomes = runners.of(method, bits).run_all(requests)
-        for (cell, draw, each), outcome in zip(drawn, outcomes, strict=True):
+        for (cell, draw, seed, each), outcome in zip(drawn, outcomes, strict=True):
             trial = outcome.spec.trial_id
             if outcome.predictions is not None and trial not in known:
                 known[trial] = len(answers)
@@ -90,7 +100,7 @@ def run_benchmark(
             place = known.get(trial, -1)
             rows.append(
                 [name, cell.study, bits, method, cell.calibration]
-                + [each.manifest.size, draw, place, outcome.error]
+                + [each.manifest.size, draw, seed, place, outcome.error]
             )
     if len(answers) == 1:
         raise InputError(f"benchmark: every trial of {name} failed: {rows[0][-1] if rows else ''}")

@@ -49,12 +49,16 @@ class Study(BaseModel):
         calibrations: by name; with ``axis`` the names are the numbers on the axis of a figure.
         axis: what the numbers are; None for a study of names.
         reference: the calibration that the others are compared with.
+        draws: calibration sets per distribution; those of the benchmark when left out.
+        seeds: seeds of the method per calibration set, for methods that are random.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     bits: tuple[str, ...] | None = None
     methods: tuple[str, ...] | None = None
+    draws: int | None = Field(default=None, ge=2)
+    seeds: int = Field(default=1, ge=1)
     calibrations: dict[str, CalibrationChoice] = Field(min_length=1)
     axis: str | None = None
     reference: str
@@ -104,7 +108,22 @@ class Only(BaseModel):
 
 
 class BenchmarkParameters(BaseModel):
-    """The grid."""
+    """The grid.
+
+    Attributes:
+        seed: master seed of the calibration sets.
+        draws: calibration sets per distribution, where a study does not say otherwise.
+        set_size: images per set, likewise.
+        bits: such as ``W4A8``.
+        methods: what is crossed, by name; bits are added.
+        named_methods: methods that only the studies use that name them.
+        shifts: of the selection images.
+        studies: by name.
+        only: a subset.
+        replicates: resamplings of the images behind each interval.
+        level: confidence of the intervals.
+        runtime: what executes the models.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -113,6 +132,7 @@ class BenchmarkParameters(BaseModel):
     set_size: int = Field(default=256, ge=2)
     bits: tuple[str, ...] = Field(min_length=1)
     methods: dict[str, dict[str, Any]] = Field(min_length=1)
+    named_methods: dict[str, dict[str, Any]] = {}
     shifts: StressParameters
     studies: dict[str, Study] = Field(min_length=1)
     only: Only = Only()
@@ -133,7 +153,7 @@ class BenchmarkParameters(BaseModel):
         known = {
             "models": MODELS,
             "bits": self.bits,
-            "methods": tuple(self.methods),
+            "methods": (*self.methods, *self.named_methods),
             "studies": tuple(self.studies),
             "calibrations": tuple(n for s in self.studies.values() for n in s.calibrations),
             "shifts": tuple(self.shifts.root),
@@ -147,7 +167,9 @@ class BenchmarkParameters(BaseModel):
                 raise ValueError(f"{where}.{what}: '{unknown[0]}' is none of {list(known[what])}")
         if not self.only.allows("shifts", "clean"):
             raise ValueError("only.shifts: 'clean' must be among them")
-        for name in self.methods:
+        if twice := sorted(set(self.methods) & set(self.named_methods)):
+            raise ValueError(f"methods and named_methods: '{twice[0]}' stands in both")
+        for name in (*self.methods, *self.named_methods):
             for each in self.bits:
                 self.method(name, each)
         return self
@@ -159,4 +181,5 @@ class BenchmarkParameters(BaseModel):
         found = BITS.fullmatch(bits)
         assert found is not None
         widths = {"weight_bits": int(found[1]), "activation_bits": int(found[2])}
-        return method_from_json({**self.methods[name], **widths}).to_json()
+        options = {**self.methods, **self.named_methods}[name]
+        return method_from_json({**options, **widths}).to_json()

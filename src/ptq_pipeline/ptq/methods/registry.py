@@ -171,7 +171,9 @@ def quantize_model(
     return find_method(method.name).run(prepared, batches, method, seed, weights)
 
 
-def method_seed(model: str, method: Mapping[str, Any] | None, calibration_set: str | None) -> int:
+def method_seed(
+    model: str, method: Mapping[str, Any] | None, calibration_set: str | None, repeat: int = 0
+) -> int:
     """Return the seed of a method: equal wherever the same model is quantized in the same way.
 
     Runtime and evaluation do not enter, so the parity check and the exported model get the very
@@ -181,6 +183,13 @@ def method_seed(model: str, method: Mapping[str, Any] | None, calibration_set: s
         model: fingerprint of the float model.
         method: JSON form of the method.
         calibration_set: id of the calibration set.
+        repeat: number of the seed, to see what the seed alone changes.
     """
-    content = {"model": model, "method": method, "calibration_set": calibration_set}
+    content: dict[str, Any] = {
+        "model": model,
+        "method": method,
+        "calibration_set": calibration_set,
+    }
+    if repeat:
+        content["repeat"] = repeat
     return int(canonical_hash(content)[:15], 16)
