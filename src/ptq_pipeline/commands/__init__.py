@@ -28,6 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("ptq_pipeline.commands.reporting:explain", "Say why a group loses."),
     "watch": ("ptq_pipeline.commands.watch:watch", "Act when production has drifted."),
     "ladder": ("ptq_pipeline.commands.ladder:ladder", "Audit recipes until one passes."),
+    "stages": (
+        "ptq_pipeline.commands.stages:stages",
+        "Look quickly, then closer; stop at the first refusal.",
+    ),
     "plan": (
         "ptq_pipeline.commands.plan:plan",
         "Say what an audit takes and what it can prove, before it runs.",

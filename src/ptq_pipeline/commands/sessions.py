@@ -34,13 +34,13 @@ def attempt(
 def run_pipeline(
     project: Mount, env: str | None, pipeline: str, changes: Mapping[str, Any] | None = None
 ) -> None:
-    """Run a pipeline in a Kedro session of its own, with changed parameters."""
+    """Run a pipeline, or several by comma, in a Kedro session, with changed parameters."""
     from kedro.framework.session import KedroServiceSession
     from kedro.io import DatasetError
 
     with KedroServiceSession.create(project_path=project.root, env=env) as session:
         try:
-            session.run(pipeline_names=[pipeline], runtime_params=dict(changes or {}))
+            session.run(pipeline_names=pipeline.split(","), runtime_params=dict(changes or {}))
         except DatasetError as error:
             if isinstance(error.__cause__, PtqPipelineError):
                 raise error.__cause__ from None

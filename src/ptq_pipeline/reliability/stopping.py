@@ -13,6 +13,7 @@ from ptq_pipeline.reliability.groups import Groups
 from ptq_pipeline.reliability.outcomes import score
 from ptq_pipeline.reliability.policy import GroupKey, Policy
 from ptq_pipeline.reliability.recipe import judge_draws
+from ptq_pipeline.reliability.representatives import keep_groups
 
 
 def planned_cells(
@@ -21,6 +22,7 @@ def planned_cells(
     policy: Policy,
     split: DrawSplit,
     clustered: Collection[GroupKey] = (),
+    only: Collection[GroupKey] = (),
 ) -> Cells:
     """Fix the cells of an audit from counts alone, before any draw is evaluated.
 
@@ -30,8 +32,9 @@ def planned_cells(
         policy: Limits and critical groups.
         split: Budget of PASS for the distinct draws.
         clustered: Groups that hold several samples of one cluster; their cells stay open.
+        only: The groups to judge; all of them when empty.
     """
-    counts = groups.counts("audit").assign(split="audit")
+    counts = keep_groups(groups.counts("audit"), list(only)).assign(split="audit")
     scores = pd.concat([counts.assign(shift=shift) for shift in shifts])
     return build_cells(scores, policy, split.alpha_image, clustered)
 
@@ -50,6 +53,7 @@ class Refusal:
         draws: Distinct draws of the full audit.
         reference: ``shift``, ``sample_id``, ``predicted`` of the float model.
         clustered: Groups that hold several samples of one cluster.
+        only: The groups to judge; all of them when empty.
     """
 
     def __init__(
@@ -60,10 +64,11 @@ class Refusal:
         draws: int,
         reference: pd.DataFrame,
         clustered: Collection[GroupKey] = (),
+        only: Collection[GroupKey] = (),
     ) -> None:
         self.groups, self.reference = groups, reference
         self.split = split_budget(max(draws, 1), policy.p0, policy.alpha)
-        self.cells = planned_cells(groups, shifts, policy, self.split, clustered)
+        self.cells = planned_cells(groups, shifts, policy, self.split, clustered, only)
         self.budget = fail_budget(policy.p0, policy.alpha_fail)
         self.bad: list[bool] = []
 

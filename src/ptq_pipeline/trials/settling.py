@@ -5,7 +5,7 @@ images each draw is held against what the full audit would show (`reliability.se
 when that is settled, and the study stops when the recipe's verdict is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +125,7 @@ class Study:
         clustered: frozenset[GroupKey] = frozenset(),
         delta: float = 0.001,
         chunk: int = 500,
+        only: Collection[GroupKey] = (),
     ) -> "Study":
         """Fix cells and budgets from counts alone.
 
@@ -136,10 +137,11 @@ class Study:
             clustered: groups that hold several samples of one cluster.
             delta: error of looking early.
             chunk: images per shift between two looks.
+            only: the groups to judge; all of them when empty.
         """
         audit = evaluation.only((evaluation.samples["split"] == "audit").to_numpy())
         split = split_budget(max(draws, 1), policy.p0, policy.alpha)
-        cells = planned_cells(groups, list(audit.arrays), policy, split, clustered)
+        cells = planned_cells(groups, list(audit.arrays), policy, split, clustered, only)
         unjudged = unjudged_groups(cells, policy, split.alpha_image)
         blocked = any(group.critical for group in unjudged)
         return cls(evaluation, audit, groups, policy, cells, split, blocked, delta, chunk)

@@ -7,6 +7,7 @@ import torch
 import yaml
 from pydantic import ValidationError
 
+from ptq_pipeline.calibration import STRATEGIES
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.models import FloatModel, Preprocessing
@@ -101,6 +102,20 @@ def test_the_shipped_grid_is_the_promised_one():
     assert len(shipped.shifts.root) == 4
     sizes = shipped.studies["set_size"].calibrations
     assert (min(map(int, sizes)), max(map(int, sizes))) == (8, 4096)
+
+
+def test_the_full_environment_crosses_methods_strategies_and_its_shifts():
+    folder = Path(__file__).parents[3] / "conf/full"
+    read = {
+        name: yaml.safe_load((folder / f"parameters_{name}.yml").read_text())[name]
+        for name in ("benchmark", "stress")
+    }
+    full = BenchmarkParameters.model_validate(read["benchmark"])
+    shipped = BenchmarkParameters.model_validate(SHIPPED)
+    assert full.shifts.root == read["stress"]
+    assert {"gptq", "adaround_cpu", "brecq_cpu", "qdrop_cpu", *shipped.methods} <= set(full.methods)
+    strategies = {each.strategy for each in full.studies["strategies"].calibrations.values()}
+    assert strategies == set(STRATEGIES)
 
 
 def test_every_cell_and_draw_has_a_row_and_equal_trials_are_one(found):

@@ -15,6 +15,7 @@ from ptq_pipeline.pipelines.benchmark.parameters import BenchmarkParameters
 from ptq_pipeline.pipelines.benchmark.workload import SharedSets
 from ptq_pipeline.trials.evaluation import CLEAN, Evaluation
 from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
+from ptq_pipeline.trials.executors import build_executor
 from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)
@@ -124,12 +125,14 @@ class _Runners:
         self._parameters = parameters
         self._store = store
         self._workload = SharedSets(model, built, shape, batch_size=batch)
+        self._executor = build_executor(**parameters.executor.model_dump())
 
     def of(self, method: str, bits: str) -> TrialRunner:
         shared = self._workload
         runner = TrialRunner(
             *(shared.model, self._parameters.method(method, bits), shared.runtime, self._store),
             *(self._parameters.shifts.root, shared.image_shape, shared.batch_size),
+            executor=self._executor,
             statistics=False,
         )
         runner.workload = shared

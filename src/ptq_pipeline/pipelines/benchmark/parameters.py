@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from ptq_pipeline.calibration import parse_options
 from ptq_pipeline.pipelines.quantization.parameters import (
+    ExecutorParameters,
     RuntimeParameters,
     StressParameters,
 )
@@ -123,6 +124,7 @@ class BenchmarkParameters(BaseModel):
         replicates: resamplings of the images behind each interval.
         level: confidence of the intervals.
         runtime: what executes the models.
+        executor: where trials run; workers calibrate each trial by passes of its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -139,6 +141,7 @@ class BenchmarkParameters(BaseModel):
     replicates: int = Field(default=400, ge=50)
     level: float = Field(default=0.95, gt=0.5, lt=1)
     runtime: RuntimeParameters = Field(discriminator="name")
+    executor: ExecutorParameters = ExecutorParameters()
 
     @field_validator("bits")
     @classmethod

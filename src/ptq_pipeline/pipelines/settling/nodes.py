@@ -14,6 +14,7 @@ from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameter
 from ptq_pipeline.pipelines.settling.parameters import SettlingParameters
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
+from ptq_pipeline.pipelines.worst_case_check.nodes import propose_groups
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.reliability import clustered_groups
 from ptq_pipeline.reliability.recipe import collect_draws
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 def settle_recipe(
     samples: pd.DataFrame,
+    profiles: pd.DataFrame,
     images: np.ndarray,
     stressed: dict[str, np.ndarray],
     model: FloatModel,
@@ -41,18 +43,22 @@ def settle_recipe(
 ) -> dict[str, Any]:
     """Look at draws and images until the recipe's verdict is settled.
 
+    The groups are those that the verdict would judge: representatives where policy asks for them.
+
     Returns:
         The recipe's verdict and what it took. A promotion needs the full evaluation.
     """
     from ptq_pipeline.reporting.progress import track
 
     groups = define_groups(samples, group_definitions, scoring)
+    chosen = propose_groups(samples, profiles, group_definitions, policy)
     unseen = pd.DataFrame(columns=["trial_id", "set_id", "role", "status"])
     draws = collect_draws(index, unseen, policy)
     study = Study.of(
         build_evaluation(samples, images, stressed, list(shifts.root)),
         *(groups, policy, draws.distinct, clustered_groups(samples, groups)),
         *(parameters.delta, parameters.chunk),
+        only=[(each["level"], each["group"]) for each in chosen],
     )
     runner = trial_runner(samples, images, model, store, shifts, quantization)
     pixels = {set_id: sets[set_id].images for set_id in draws.table["set_id"]}

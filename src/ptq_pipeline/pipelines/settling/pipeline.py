@@ -2,17 +2,25 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline.pipelines.quantization.nodes import stress_images
 from ptq_pipeline.pipelines.settling.nodes import settle_recipe
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
-    """Build the pipeline."""
+    """Build the pipeline; it needs `data_loading` and `calibration` before it."""
     return Pipeline(
         [
+            Node(
+                stress_images,
+                ["samples", "images", "params:stress"],
+                "stressed_images",
+                name="stress_images",
+            ),
             Node(
                 settle_recipe,
                 [
                     "samples",
+                    "profiles",
                     "images",
                     "stressed_images",
                     "float_model",
@@ -28,6 +36,6 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 ],
                 "settled_verdict",
                 name="settle_recipe",
-            )
+            ),
         ]
     )

@@ -1,0 +1,64 @@
+"""``kedro ptq stages``: the staged protocol, from a quick look to the whole."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from ptq_pipeline.commands.exit_codes import ExitCode
+from ptq_pipeline.commands.project import opened
+from ptq_pipeline.commands.running import command, json_option, print_json, project_path
+from ptq_pipeline.errors import InputError
+
+CHAIN = "data_loading,calibration,settling"
+CODES = {
+    "PASS": ExitCode.DONE,
+    "FAIL": ExitCode.REFUSED,
+    "INCONCLUSIVE": ExitCode.INCONCLUSIVE,
+}
+
+
+@command(
+    "stages",
+    epilog="Exits with 0 when the last stage passes, 3 when one refuses, 4 when the last one "
+    "settles nothing. Example: kedro ptq stages --stages quick,base",
+)
+@click.option(
+    "--stages", "names", default="quick,base,full", help="Environments, with commas between."
+)
+@json_option
+def stages(names: str, as_json: bool) -> int:
+    """Settle the recipe stage by stage, and stop where it is refused.
+
+    A stage is a configuration environment: `quick` looks at representative groups and few draws,
+    `base` at all groups, `full` under every shift. Each one stops as soon as its verdict is
+    settled. No candidate is judged: what passes here is audited by `kedro run`.
+    """
+    found = []
+    for each in _settled([name.strip() for name in names.split(",")]):
+        found.append(each)
+        if not as_json:
+            click.echo(f"{each['stage']}: {each['statement']}")
+    if as_json:
+        print_json(found)
+    return CODES[found[-1]["result"]]
+
+
+def _settled(names: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield what each stage settles, up to the first that refuses."""
+    from ptq_pipeline.commands.sessions import run_pipeline
+
+    root = project_path()
+    for name in names:
+        # Kedro takes an environment without a folder for one that changes nothing.
+        if not (root / "conf" / name).is_dir():
+            raise InputError(f"--stages: there is no environment '{name}', no folder conf/{name}")
+    for name in names:
+        with opened(name) as project:
+            run_pipeline(project, name, CHAIN)
+            verdict = root / project.path("settled_verdict")
+        content = json.loads(verdict.read_text(encoding="utf-8"))
+        yield {"stage": name, **content}
+        if content["result"] == "FAIL":
+            return
