@@ -70,3 +70,18 @@ def test_unknown_shift_and_group_are_named():
     with pytest.raises(InputError, match="'Sandals' does not exist at level class.*'Sandal'"):
         check_policy(policy, GROUPS, ["clean", "noise"])
     check_policy(build(), GROUPS, ["clean", "noise"])
+
+
+@pytest.mark.parametrize(
+    ("average", "message"),
+    [
+        ({"points": 4.5}, "the average may lose 4.5 points, but no class more than 4;"),
+        ({"points": 1.0, "shifts": {"noise": 7}}, "7 points under noise, but no class more than 6"),
+    ],
+)
+def test_an_average_looser_than_every_class_is_refused(average, message):
+    policy = build(limits={**LIMITS, "average": average})
+    with pytest.raises(InputError, match=f"limits contradict each other: .*{message}"):
+        check_policy(policy, GROUPS, ["clean", "noise"])
+    allowed = build(limits={**LIMITS, "average": {"points": 4.0, "shifts": {"noise": 6}}})
+    check_policy(allowed, GROUPS, ["clean", "noise"])
