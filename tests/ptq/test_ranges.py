@@ -167,6 +167,18 @@ def test_entropy_minimises_the_divergence_of_histograms() -> None:
     assert high < 0.7 * values.max()
 
 
+def test_entropy_is_not_drawn_to_the_zeros_of_a_relu() -> None:
+    values = np.random.default_rng(4).normal(size=50_000).clip(min=0.0)
+    scheme = IntegerScheme(8, symmetric=False)
+    _, high = Entropy().input_range(_statistics(values), scheme)
+    assert high > 0.9 * values.max()
+    # With all zeros counted, a code of its own for their bin is the best fit.
+    _, drawn = Entropy(zero=1.0).input_range(_statistics(values), scheme)
+    assert drawn < 0.55 * values.max()
+    with pytest.raises(InputError, match="zero must be from 0 to 1, got 2"):
+        Entropy(zero=2.0)
+
+
 @pytest.mark.parametrize("estimator", [Entropy(), Cosine(), Mse(), Percentile(99.0)])
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_constant_and_zero_values_have_a_range(estimator, symmetric: bool) -> None:
