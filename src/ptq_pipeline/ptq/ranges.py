@@ -276,7 +276,9 @@ class Entropy:
         grid, counts = histogram.grid, histogram.counts.copy()
         place = int(np.rint(-grid.low / grid.width - 0.5))
         beside = counts[[*range(max(place - 1, 0), place), *range(place + 1, len(counts))[:1]]]
-        counts[place] -= round((1.0 - self.zero) * max(0, int(counts[place] - beside.max(initial=1))))
+        counts[place] -= round(
+            (1.0 - self.zero) * max(0, int(counts[place] - beside.max(initial=1)))
+        )
         return replace(statistics, histogram=HistogramStatistics(grid, counts))
 
     def _loss(
