@@ -42,12 +42,10 @@ def main(group: str) -> None:
 
     reference, answers = margins(None)
     right = int((answers == own).sum())
-    print(
-        f"{MODEL}, {len(looked)} images of {group}, float margin {reference.mean():.1f}, {right} right"
-    )
-    print(
-        "| ranges | bits | mean change of the margin | right | most taken for |\n|---|---|---|---|---|"
-    )
+    print(f"{MODEL}, {len(looked)} images of {group}, {right} right in float:")
+    print(f"mean margin {reference.mean():.1f}\n")
+    print("| ranges | bits | mean change of the margin | right | most taken for |")
+    print("|" + "---|" * 5)
     for method in METHODS:
         for bits in parameters.bits:
             quantized = workload.quantize(
