@@ -70,7 +70,7 @@ def test_a_refused_recipe_costs_no_more_draws_whoever_runs_them(
     inputs = (samples, images, stressed, model, by_id, evidence)
     inputs = (*inputs, TrialStore(tmp_path / "trials"), SHIFTS, parameters)
     trials, predictions, _ = run_trials_until_refused(
-        *inputs, groups, SubgroupScoringParameters(), POLICY
+        *inputs, groups, SubgroupScoringParameters(), POLICY, pd.DataFrame()
     )
     assert trials["role"].tolist() == ["evidence"] * 4 + ["comparison"]
     whole, all_predictions, _ = nodes.run_trials(*inputs)

@@ -12,6 +12,7 @@ from ptq_pipeline.pipelines.quantization.nodes import run_trials
 from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
+from ptq_pipeline.pipelines.worst_case_check.nodes import propose_groups
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.reliability import clustered_groups, collect_draws
 from ptq_pipeline.reliability.stopping import Refusal
@@ -31,6 +32,7 @@ def run_trials_until_refused(
     group_definitions: Mapping[str, Any],
     scoring: SubgroupScoringParameters,
     policy: WorstCaseCheckParameters,
+    profiles: pd.DataFrame,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Quantize and predict as `run_trials`, up to the draw that refuses the recipe.
 
@@ -38,6 +40,7 @@ def run_trials_until_refused(
         ``trials``, ``predictions`` and ``float_predictions``.
     """
     groups = define_groups(samples, group_definitions, scoring)
+    chosen = propose_groups(samples, profiles, group_definitions, policy)
     unseen = pd.DataFrame(columns=["trial_id", "set_id", "role", "status"])
     draws = collect_draws(index, unseen, policy)
     distinct = set(draws.table["set_id"])
@@ -46,6 +49,7 @@ def run_trials_until_refused(
         seen = Refusal(
             *(groups, list(shifts.root), policy, draws.distinct, reference),
             clustered_groups(samples, groups),
+            only=[(each["level"], each["group"]) for each in chosen],
         )
 
         # Identical sets are one draw.

@@ -24,6 +24,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "group_definitions",
                     "params:subgroup_scoring",
                     "params:worst_case_check",
+                    "profiles",
                 ],
                 trials.outputs,
                 name="run_trials_until_refused",
