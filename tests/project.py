@@ -126,7 +126,7 @@ class SmallProject:
         """Return the content of everything that must be the same for the same input."""
         apart = {"data/07_model_output/trials", "data/08_reporting/drift", "data/01_raw"}
         single = {
-            *("provenance.json", "candidate_speed.json"),
+            *("provenance.json", "candidate_speed.json", "report.html"),
             "calibration_validation_cache.json",
         }
         files = {}

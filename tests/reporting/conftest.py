@@ -11,8 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ptq_pipeline.pipelines.reporting.worst_group import small_png
 from ptq_pipeline.registry import Decision
 from ptq_pipeline.reliability import Policy, build_verdict
+from ptq_pipeline.reliability.business import Business, business_view
+from ptq_pipeline.reliability.reasons import Reason
+from ptq_pipeline.reliability.sentences import say
 from ptq_pipeline.reporting.inputs import ReportInputs, ReportOptions
 
 CLASSES = (
@@ -216,12 +220,155 @@ def _drift(rng) -> pd.DataFrame:
 
 def restate(inputs: ReportInputs, decision: str | None = None, **changes) -> ReportInputs:
     """Change the verdict and let the decision follow, or be another one."""
+    # What is said anew has no key yet.
+    for name, key in (("headline", "headline_sentence"), ("settle", "settle_sentences")):
+        changes |= {key: None} if name in changes else {}
     verdict = inputs.verdict | changes
     files = inputs.decision["candidate"]["files"]
     decided = Decision.from_verdict(verdict, files, "base").to_json()
     if decision is not None:
         decided |= {"decision": decision}
     return dataclasses.replace(inputs, verdict=verdict, decision=decided)
+
+
+def complete(inputs: ReportInputs, prices: dict | None = None) -> ReportInputs:
+    """Add what an audit has when something serves, speed was measured and prices are set."""
+    rng = np.random.default_rng(1)
+    verdict = dict(inputs.verdict)
+    cells = verdict["candidate"]["cells"]
+    business = Business.model_validate(PRICES | (prices or {}))
+    verdict["business"] = business_view(cells, business, 0.95)
+    comparison = _comparison(verdict)
+    files = inputs.decision["candidate"]["files"]
+    trial = verdict["candidate"]["trial_id"]
+    classes = inputs.group_definitions["classes"]
+    worst = verdict["worst"]
+    return dataclasses.replace(
+        inputs,
+        verdict=verdict,
+        decision=Decision.from_verdict(verdict, files, "base", comparison=comparison).to_json(),
+        champion_comparison=comparison,
+        candidate_execution={
+            "trial_id": trial,
+            "files": ["model.xml", "model.bin"],
+            "answers": {shift: {"n": 10000, "different": 0} for shift in SHIFTS},
+            "parity": [
+                {"class": name, "n": 200, "agreement": 0.995, "drop_difference": 0.005}
+                for name in classes
+            ],
+        },
+        candidate_speed={
+            "trial_id": trial,
+            "runtime": {"name": "openvino", "version": "2026.4", "cpu_flags": ["avx2"]},
+            "machine": "x86_64",
+            "batch_size": 250,
+            "float": {"bytes": 1148000, "latency_ms": 0.52, "images_per_second": 9000.0},
+            "candidate": {"bytes": 396000, "latency_ms": 0.21, "images_per_second": 22000.0},
+        },
+        lost_images={
+            "trial_id": trial,
+            "group": {key: worst[key] for key in ("level", "group", "shift")},
+            "n": 280,
+            "lost_count": 46,
+            "set_size": 256,
+            "calibration_count": 3,
+            "lost": [
+                {"sample_id": i, "label": "Sandal", "answer": "Sneaker", "png": _noise(rng)}
+                for i in range(12)
+            ],
+            "calibration": [
+                {"sample_id": i, "label": "Sandal", "png": _noise(rng)} for i in range(3)
+            ],
+        },
+        worst_group_layers=pd.DataFrame(
+            {
+                "layer": [f"blocks.{i}.conv1" for i in range(12)],
+                "error_group": np.linspace(0.09, 0.01, 12),
+                "error_all": 0.01,
+                "clip_group": 0.03,
+                "clip_all": 0.001,
+            }
+        ),
+        decision_log=_log(),
+        machine={
+            "python": "3.11.7",
+            "machine": "x86_64",
+            "cpu_flags": ["avx2", "avx512_vnni"],
+            "versions": {"ptq-pipeline": "0.1.0", "dvc": None},
+            "git": {"revision": "1234567890abcdef" * 2, "dirty": True},
+        },
+    )
+
+
+PRICES = {
+    "requests_per_month": 2e7,
+    "error_cost": {"Sandal": 0.4},
+    "default_error_cost": 0.05,
+    "prices": {"float_model": 0.08, "integer_model": 0.03},
+    "switching_cost": 4000,
+}
+
+
+def _comparison(verdict: dict) -> dict:
+    """Compare with a version that answers as the float model does, so that losses are drops."""
+    cells = [
+        {
+            **{key: cell[key] for key in ("level", "group", "shift", "n", "interval", "judged")},
+            **{key: cell[key] for key in ("lost", "gained", "flips", "status")},
+            "champion_accuracy": cell["float_accuracy"],
+            "candidate_accuracy": cell["quantized_accuracy"],
+            "loss": cell["drop"],
+            "tolerance": cell["limit"],
+        }
+        for cell in verdict["candidate"]["cells"]
+    ]
+    worst = max((cell for cell in cells if cell["judged"]), key=lambda cell: cell["loss"])
+    place = {key: worst[key] for key in ("level", "group", "shift")}
+    sentence = say(
+        "champion.shown_bad",
+        version="v0001",
+        cell=place,
+        limit=worst["tolerance"],
+        drop=worst["loss"],
+        n=worst["n"],
+    )
+    reason = Reason("champion.shown_bad", "candidate", sentence, **place, n=worst["n"])
+    return {
+        "schema_version": 1,
+        "result": "FAIL",
+        "champion": {"version": "v0001", "decision_hash": "c" * 64},
+        "reasons": [reason.to_json()],
+        "not_compared": ["fog"],
+        "cells": cells,
+    }
+
+
+def _log() -> list[dict]:
+    promotion = {
+        "version": "v0001", "replaces": None, "by": "Ada", "trigger": "manual", "reasons": [],
+    }  # fmt: skip
+    waiver = {"rule": "candidate.limit", "by": "Bo", "reason": "<b>not sold</b> before May"}
+    return [
+        {
+            "sequence": number,
+            "kind": kind,
+            "time": f"2026-11-2{number}T02:00:00+00:00",
+            "content": content,
+            "record_hash": f"{number}" * 64,
+        }
+        for number, (kind, content) in enumerate(
+            [("promotion", promotion), ("waiver", waiver)], start=1
+        )
+    ]
+
+
+def _noise(rng) -> str:
+    return small_png(rng.integers(0, 255, (1, 28, 28)).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def full(inputs) -> ReportInputs:
+    return complete(inputs)
 
 
 @pytest.fixture(scope="session")

@@ -25,34 +25,31 @@ output_option = click.option(
 @output_option
 def report(env: str | None, mount: str | None, language: str | None, output: Path | None) -> None:
     """Write the report of the last audit again, from its tables; nothing is computed anew."""
-    from ptq_pipeline.pipelines.reporting import create_pipeline
+    from ptq_pipeline.pipelines.reporting.nodes import write_report
+    from ptq_pipeline.pipelines.reporting.pipeline import REPORT_INPUTS
 
     with opened(env, mount) as project:
-        (node,) = create_pipeline().only_nodes("write_report").nodes
-        values = [_value(project, name, language) for name in node.inputs]
-        html = node.func(*values)
+        values = {key: _value(project, key, name, language) for key, name in REPORT_INPUTS.items()}
+        html = write_report(**values)
         if output is None:
             name = f"{project.name}.report" if project.name else "report"
             project.catalog.save(name, html)
-            click.echo(values[-1].report_path)
+            click.echo(values["parameters"].report_path)
         else:
             _write(output, html)
 
 
-def _value(project: Mount, name: str, language: str | None) -> Any:
+def _value(project: Mount, argument: str, name: str, language: str | None) -> Any:
     import typing
 
     from ptq_pipeline.pipelines.reporting import nodes
 
     if not name.startswith("params:"):
         return project.load(name)
-    group = name.removeprefix("params:")
-    values = project.group(group)
-    if group == "reporting":
-        values |= {} if language is None else {"language": language}
-        group = "parameters"
-    hints = typing.get_type_hints(nodes.write_report)
-    return hints[group].model_validate(values)
+    values = project.group(name.removeprefix("params:"))
+    if argument == "parameters" and language is not None:
+        values |= {"language": language}
+    return typing.get_type_hints(nodes.write_report)[argument].model_validate(values)
 
 
 @command("card", epilog="Example: kedro ptq card v0002 -o MODEL_CARD.md")
@@ -130,32 +127,25 @@ def explain(
 
 
 def _explained(project: Mount, group: str | None, layers: int) -> dict[str, Any]:
-    import torch
-    from safetensors.numpy import load_file
-
-    from ptq_pipeline.monitoring.explaining import explain, nearest
+    from ptq_pipeline.monitoring.explaining import nearest
     from ptq_pipeline.monitoring.served import PARAMETERS
-    from ptq_pipeline.ptq import QuantizationParameters, prepare
+    from ptq_pipeline.pipelines.reporting.members import level_of, members
+    from ptq_pipeline.pipelines.reporting.worst_group import explain_group
 
     verdict, samples = project.load("verdict"), project.load("samples")
     definitions = project.load("group_definitions")
-    name = group or str((verdict.get("worst") or {}).get("group") or "")
-    member = _members(name, samples, definitions)
+    level, name = level_of(definitions, group or str((verdict.get("worst") or {}).get("group")))
+    member = members(samples, definitions, level, name)
     audit = (samples["split"] == "audit").to_numpy()
     if not (member & audit).any():
         raise InputError(f"group '{name}' has no audit image; nothing can be explained")
-    model, images = project.load("float_model"), project.load("images")
     candidate = project.load("candidate_model")
-    parameters = QuantizationParameters.from_arrays(load_file(candidate[PARAMETERS]))
-    example = torch.from_numpy(model.example_input(images.shape[1:]))
-    rng = np.random.default_rng(0)
-    others = np.sort(rng.permutation(np.flatnonzero(audit))[:200])
-    result = explain(
-        prepare(model.module, example),
-        parameters,
-        images[np.flatnonzero(member & audit)[:200]],
-        images[others],
-        model.preprocessing,
+    if PARAMETERS not in candidate:
+        raise InputError(
+            f"the candidate holds no '{PARAMETERS}': files of another tool cannot be looked into"
+        )
+    table = explain_group(
+        member, samples, project.load("images"), project.load("float_model"), candidate
     )
     used = project.load("calibration_sets")[verdict["candidate"]["set_id"]]
     calibrated = samples["sample_id"].isin(used.manifest.sample_ids).to_numpy()
@@ -163,9 +153,8 @@ def _explained(project: Mount, group: str | None, layers: int) -> dict[str, Any]
     features = profiles.filter(like="component_").to_numpy(float)
     return {
         "group": name,
-        "images": result.images,
-        "others": result.others,
-        "layers": result.layers.head(layers).to_dict("records"),
+        **table.attrs,
+        "layers": table.head(layers).to_dict("records"),
         "calibration_images": int(calibrated.sum()),
         "calibration_images_of_group": int((calibrated & member).sum()),
         "nearest_calibration_images": [
@@ -175,28 +164,6 @@ def _explained(project: Mount, group: str | None, layers: int) -> dict[str, Any]
             )
         ],
     }
-
-
-def _members(name: str, samples: Any, definitions: dict[str, Any]) -> np.ndarray:
-    classes = [str(each) for each in definitions["classes"]]
-    member = np.full(len(samples), True)
-    for kind in ("class ", "segment ", "intersection "):
-        name = name.removeprefix(kind)
-    for part in name.split(" & "):
-        column, _, value = part.partition("=")
-        if part in classes:
-            member &= (samples["label"] == classes.index(part)).to_numpy()
-        elif column in definitions["segments"] and (samples[column] == value).any():
-            member &= (samples[column] == value).to_numpy()
-        elif part != "all":
-            segments = [
-                f"{column}={each}"
-                for column, entry in definitions["segments"].items()
-                for each in entry["names"]
-            ]
-            known = ", ".join([*classes, *segments][:40])
-            raise InputError(f"there is no group '{part}'; the groups are {known}")
-    return member
 
 
 def _write(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from ptq_pipeline.datasets.image_sources import (
     ImageWindowsDataset,
 )
 from ptq_pipeline.datasets.ledger import AuditLedgerDataset
+from ptq_pipeline.datasets.optional import DecisionLogDataset, OptionalJSONDataset
 from ptq_pipeline.datasets.production import (
     HistoryDataset,
     ProductionArchiveDataset,
@@ -34,11 +35,13 @@ __all__ = [
     "CalibrationSetsDataset",
     "CandidateDirectory",
     "ChampionDataset",
+    "DecisionLogDataset",
     "DirectoryDataset",
     "FloatModelDataset",
     "GreatExpectationsValidator",
     "GrowingDirectory",
     "HistoryDataset",
+    "OptionalJSONDataset",
     "IdxImageDataset",
     "ImageFolderDataset",
     "ImageManifestDataset",

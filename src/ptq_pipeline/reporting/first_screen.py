@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ptq_pipeline.reporting.artifact import speed_line
+from ptq_pipeline.reporting.business import champion_line, money_lines
 from ptq_pipeline.reporting.formatting import count, is_missing, points
 from ptq_pipeline.reporting.texts import Texts
 from ptq_pipeline.reporting.wording import (
@@ -52,6 +54,7 @@ class FirstScreen:
     next_title: str
     next_steps: tuple[str, ...]
     sure: tuple[str, ...]
+    worth: tuple[str, ...]
 
 
 _GLYPHS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?"}
@@ -62,8 +65,19 @@ def first_screen(
     verdict: Mapping[str, Any],
     decision: Mapping[str, Any],
     parameters: Mapping[str, Any],
+    comparison: Mapping[str, Any],
+    speed: Mapping[str, Any],
 ) -> FirstScreen:
-    """Put the verdict and the decision into the words of the first screen."""
+    """Put the verdict and the decision into the words of the first screen.
+
+    Args:
+        texts: Texts of one language.
+        verdict: Content of ``verdict.json``.
+        decision: Content of ``decision.json``.
+        parameters: Settings of the audit by group, for the bit-widths.
+        comparison: Content of ``champion_comparison.json``; may be empty.
+        speed: Content of ``candidate_speed.json``; may be empty.
+    """
     result = str(verdict["result"])
     outcome = str(decision["decision"])
     if outcome == "refuse" and result == "PASS":
@@ -79,6 +93,15 @@ def first_screen(
         next_title=texts(f"next.title_{result}"),
         next_steps=_next_steps(texts, verdict, outcome),
         sure=_how_sure(texts, verdict),
+        worth=tuple(
+            line
+            for line in (
+                *money_lines(texts, verdict.get("business")),
+                speed_line(texts, speed),
+                champion_line(texts, comparison),
+            )
+            if line
+        ),
     )
 
 

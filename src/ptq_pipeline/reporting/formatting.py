@@ -7,6 +7,7 @@ All functions take fractions (a drop of ``0.088`` is 8.8 points) and give text. 
 import math
 import unicodedata
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 MISSING = "–"
 _MINUS = "−"
@@ -54,6 +55,13 @@ def interval(
         return MISSING
     low, high = bounds
     return template.format(low=points(low, digits), high=points(high, digits))
+
+
+def moment(time: str, template: str) -> str:
+    """Show a time (ISO 8601) in UTC, for example ``2026-11-26 04:10 UTC``."""
+    at = datetime.fromisoformat(time)
+    at = at if at.tzinfo is None else at.astimezone(UTC)
+    return template.format(year=at.year, month=at.month, day=at.day, hour=at.hour, minute=at.minute)
 
 
 def clean_text(text: object) -> str:

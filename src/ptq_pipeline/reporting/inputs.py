@@ -1,6 +1,6 @@
 """What goes into a report: the results it shows, and how it shall look."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,8 +33,11 @@ class ReportOptions:
 class ReportInputs:
     """Everything the report shows: documents as dictionaries, tables as in the data contract.
 
-    ``parameters`` holds the settings of the audit by group (``quantization``, ``calibration``,
-    ``stress``) as plain JSON values; they are shown and not interpreted, but for the bit-widths.
+    From ``champion_comparison`` on, an empty value means that there is nothing to show.
+    ``candidate_speed``, ``decision_log`` and ``machine`` differ from machine to machine and from
+    day to day; everything else is the same for the same audit. ``parameters`` holds the settings of
+    the audit by group (``quantization``, ``calibration``, ``stress``) as plain JSON values; they
+    are shown and not interpreted, but for the bit-widths.
     """
 
     verdict: Mapping[str, Any]
@@ -47,4 +50,11 @@ class ReportInputs:
     drift_table: pd.DataFrame
     group_definitions: Mapping[str, Any]
     trials: pd.DataFrame
+    champion_comparison: Mapping[str, Any] = field(default_factory=dict)
+    candidate_execution: Mapping[str, Any] = field(default_factory=dict)
+    candidate_speed: Mapping[str, Any] = field(default_factory=dict)
+    lost_images: Mapping[str, Any] = field(default_factory=dict)
+    worst_group_layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    decision_log: Sequence[Mapping[str, Any]] = ()
+    machine: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)

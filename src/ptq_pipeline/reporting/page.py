@@ -5,11 +5,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ptq_pipeline.reporting import formatting, frames, sections, tables
+from ptq_pipeline.reporting import (
+    artifact,
+    business,
+    formatting,
+    frames,
+    records,
+    sections,
+    tables,
+)
 from ptq_pipeline.reporting.checks import check_same_audit
 from ptq_pipeline.reporting.first_screen import first_screen, open_questions
 from ptq_pipeline.reporting.inputs import ReportInputs, ReportOptions
 from ptq_pipeline.reporting.texts import Texts, load_texts
+from ptq_pipeline.reporting.wording import shift_name
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -41,7 +50,7 @@ def render_report(inputs: ReportInputs, options: ReportOptions) -> str:
     Raises:
         InputError: If the inputs come from different audits or lack what a section needs.
     """
-    check_same_audit(inputs.verdict, inputs.decision, inputs.worst_case_table, inputs.scores)
+    check_same_audit(inputs)
     texts = load_texts(options.language)
     environment = _environment(texts, options)
     return environment.get_template(TEMPLATE).render(_context(inputs, options, texts))
@@ -64,7 +73,11 @@ def _environment(texts: Texts, options: ReportOptions) -> "Environment":
         percent=partial(formatting.percent, digits=2, template=texts.template("format.percent")),
         interval=partial(formatting.interval, digits=2, template=texts.template("format.interval")),
         number=formatting.number,
+        shift_name=partial(shift_name, texts),
         count=formatting.count,
+        count_interval=lambda bounds: texts(
+            "format.interval", low=formatting.count(bounds[0]), high=formatting.count(bounds[1])
+        ),
         clean=formatting.clean_text,
         short=partial(formatting.shorten, length=options.name_length),
     )
@@ -94,7 +107,10 @@ def _context(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict
         "css": Markup(_read("report.css")),
         "script": Markup(_read("report.js")),
         "script_hash": _content_security_hash(_read("report.js")),
-        "first": first_screen(texts, verdict, decision, inputs.parameters),
+        "first": first_screen(
+            *(texts, verdict, decision, inputs.parameters),
+            *(inputs.champion_comparison, inputs.candidate_speed),
+        ),
         "still_open": open_questions(texts, verdict) if decision["decision"] == "refuse" else [],
         "verdict": verdict,
         "decision": decision,
@@ -117,9 +133,42 @@ def _context(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict
         "trials": sections.trial_table(texts, inputs.trials),
         "parity": sections.parity_table(texts, inputs.parity, candidate.get("trial_id"), classes),
         "drift": sections.drift_blocks(texts, inputs.drift_table),
+        **_candidate_parts(inputs, options, texts),
+        **_manager_parts(inputs, options, texts),
+        "log": records.log_table(texts, inputs.decision_log, options.max_rows),
+        "origin": records.origin_facts(texts, inputs.machine),
+        "made": records.trial_facts(texts, inputs.trials, inputs.calibration_set_index, candidate),
         "policy": _as_json(verdict.get("policy") or {}),
         "parameters": [(name, _as_json(inputs.parameters[name])) for name in inputs.parameters],
         "candidate_files": sorted(((decision.get("candidate") or {}).get("files") or {}).items()),
+    }
+
+
+def _candidate_parts(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict[str, Any]:
+    return {
+        "lost_images": artifact.lost_images(texts, inputs.lost_images),
+        "layers": artifact.layer_table(texts, inputs.worst_group_layers),
+        "execution": artifact.execution_table(texts, inputs.candidate_execution),
+        "exported_parity": artifact.exported_parity_table(texts, inputs.candidate_execution),
+        "speed": artifact.speed_table(texts, inputs.candidate_speed),
+        "speed_conditions": artifact.speed_conditions(texts, inputs.candidate_speed),
+    }
+
+
+def _manager_parts(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict[str, Any]:
+    view, comparison = inputs.verdict.get("business"), inputs.champion_comparison
+    reasons, cells = business.champion_tables(texts, comparison, options.max_rows)
+    return {
+        "money": business.money_lines(texts, view) if view else [],
+        "assumptions": business.assumptions(texts, view),
+        "business": business.business_table(texts, view),
+        "champion": business.champion_name(comparison),
+        "champion_line": business.champion_line(texts, comparison),
+        "champion_reasons": reasons,
+        "champion_cells": cells,
+        "not_compared": [
+            shift_name(texts, shift) for shift in comparison.get("not_compared") or ()
+        ],
     }
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ptq_pipeline.reliability.sentences import Wording, decimal
+from ptq_pipeline.reliability.sentences import ENGLISH, Sentence, Wording, decimal
 from ptq_pipeline.reporting.formatting import (
     count,
     interval,
@@ -16,6 +16,8 @@ from ptq_pipeline.reporting.formatting import (
 from ptq_pipeline.reporting.texts import Texts
 
 NAME_LENGTH = 40
+# Inside a sentence, where no tooltip gives the rest.
+SENTENCE_NAME = 80
 
 
 def group_words(texts: Texts, level: str, group: str, length: int = NAME_LENGTH) -> str:
@@ -52,14 +54,29 @@ def said(texts: Texts, text: str, sentence: Mapping[str, Any] | None) -> str:
 
     Args:
         texts: Texts of one language.
-        text: The sentence in English; it stays where the language has no words for it, or where an
-            older file gives no more than the text.
+        text: The sentence in English; it stays where an older file gives no more, and where a
+            newer one says what this release does not know.
         sentence: The same as ``key`` and ``values``, see ``reliability.sentences``.
     """
-    key = f"sentence.{sentence['key']}" if sentence else ""
-    if sentence is None or key not in texts:
+    if sentence is None or sentence["key"] not in ENGLISH:
         return text
-    return _wording(texts).vformat(texts.template(key), (), sentence["values"])
+    key = f"sentence.{sentence['key']}"
+    if key in texts:
+        return _wording(texts).vformat(texts.template(key), (), sentence["values"])
+    return Sentence(sentence["key"], _readable(sentence["values"])).text
+
+
+def _readable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the values of an English sentence with short groups and shifts in plain words."""
+    shown = dict(values)
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            shown[name] = {**value, "group": shorten(value["group"], SENTENCE_NAME)}
+            if "shift" in value:
+                shown[name]["shift"] = plain_name(value["shift"])
+        elif name == "shift":
+            shown[name] = plain_name(value)
+    return shown
 
 
 def all_said(
@@ -86,7 +103,7 @@ def _wording(texts: Texts) -> Wording:
         return texts("format.percent", value=text)
 
     def group(value: Mapping[str, str], length: str = "") -> str:
-        return group_words(texts, value["level"], value["group"], length=200)
+        return group_words(texts, value["level"], value["group"], SENTENCE_NAME)
 
     def cell(value: Mapping[str, str], _: str) -> str:
         return texts("group.under", group=group(value), shift=shift_name(texts, value["shift"]))

@@ -1,5 +1,6 @@
 """Nodes of ``reporting``: thin, since everything is written in ``ptq_pipeline.reporting``."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -71,45 +72,33 @@ def plot_strategy_comparison(
 
 
 def write_report(
-    verdict: dict[str, Any],
-    decision: dict[str, Any],
-    worst_case_table: pd.DataFrame,
-    scores: pd.DataFrame,
-    calibration_set_index: pd.DataFrame,
-    calibration_validation: pd.DataFrame,
-    parity: pd.DataFrame,
-    drift_table: pd.DataFrame,
-    group_definitions: dict[str, Any],
-    trials: pd.DataFrame,
     quantization: QuantizationParameters,
     calibration: CalibrationParameters,
     stress: StressParameters,
     parameters: ReportingParameters,
+    **results: Any,
 ) -> str:
     """Write the report; the parameters of earlier pipelines are shown to the reviewer.
+
+    Args:
+        quantization: Shown.
+        calibration: Shown.
+        stress: Shown.
+        parameters: How the report looks.
+        results: Documents and tables, by the names in :class:`.ReportInputs`.
 
     Returns:
         One HTML document that needs no other file and no network.
     """
+    from ptq_pipeline.provenance import describe_machine
     from ptq_pipeline.reporting.inputs import ReportInputs
     from ptq_pipeline.reporting.page import render_report
 
+    shown = {"quantization": quantization, "calibration": calibration, "stress": stress}
     inputs = ReportInputs(
-        verdict=verdict,
-        decision=decision,
-        worst_case_table=worst_case_table,
-        scores=scores,
-        calibration_set_index=calibration_set_index,
-        calibration_validation=calibration_validation,
-        parity=parity,
-        drift_table=drift_table,
-        group_definitions=group_definitions,
-        trials=trials,
-        parameters={
-            "quantization": quantization.model_dump(mode="json"),
-            "calibration": calibration.model_dump(mode="json"),
-            "stress": stress.model_dump(mode="json"),
-        },
+        **results,
+        parameters={name: group.model_dump(mode="json") for name, group in shown.items()},
+        machine=describe_machine(Path.cwd()),
     )
     return render_report(inputs, _options(parameters))
 

@@ -12,6 +12,23 @@ from ptq_pipeline.pipelines.reporting.nodes import (
     write_report,
     write_summary,
 )
+from ptq_pipeline.pipelines.reporting.worst_group import explain_worst_group, gather_lost_images
+
+# What `write_report` takes, by the names of its arguments.
+REPORT_INPUTS = {
+    name: name
+    for name in (
+        *("verdict", "decision", "worst_case_table", "scores", "group_definitions"),
+        *("calibration_set_index", "calibration_validation", "trials", "drift_table"),
+        *("parity", "candidate_execution", "candidate_speed", "champion_comparison"),
+        *("lost_images", "worst_group_layers", "decision_log"),
+    )
+} | {
+    "quantization": "params:quantization",
+    "calibration": "params:calibration",
+    "stress": "params:stress",
+    "parameters": "params:reporting",
+}
 
 _FIGURES = {
     "worst_groups": plot_worst_groups,
@@ -40,26 +57,34 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         [
             *figures,
             Node(
-                write_report,
+                gather_lost_images,
                 [
                     "verdict",
-                    "decision",
-                    "worst_case_table",
-                    "scores",
-                    "calibration_set_index",
-                    "calibration_validation",
-                    "parity",
-                    "drift_table",
+                    "samples",
                     "group_definitions",
-                    "trials",
-                    "params:quantization",
-                    "params:calibration",
-                    "params:stress",
-                    "params:reporting",
+                    "images",
+                    "stressed_images",
+                    "float_predictions",
+                    "predictions",
+                    "calibration_sets",
                 ],
-                "report",
-                name="write_report",
+                "lost_images",
+                name="gather_lost_images",
             ),
+            Node(
+                explain_worst_group,
+                [
+                    "verdict",
+                    "samples",
+                    "group_definitions",
+                    "images",
+                    "float_model",
+                    "candidate_model",
+                ],
+                "worst_group_layers",
+                name="explain_worst_group",
+            ),
+            Node(write_report, REPORT_INPUTS, "report", name="write_report"),
             Node(
                 write_summary,
                 ["verdict", "decision", "params:reporting"],

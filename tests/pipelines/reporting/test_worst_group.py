@@ -1,0 +1,110 @@
+import base64
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.pipelines.reporting.members import level_of, members
+from ptq_pipeline.pipelines.reporting.worst_group import (
+    explain_worst_group,
+    gather_lost_images,
+    small_png,
+)
+
+DEFINITIONS = {
+    "classes": ["boot", "shoe & co"],
+    "segments": {"tone": {"names": ["dark", "light"]}},
+}
+SAMPLES = pd.DataFrame(
+    {
+        "sample_id": range(8),
+        "split": ["pool", "pool", "selection", "audit", "audit", "audit", "audit", "audit"],
+        "label": [0, 1, 0, 0, 0, 0, 1, 0],
+        "tone": ["dark", "dark", "dark", "dark", "dark", "light", "dark", "dark"],
+        "content_hash": "h",
+    }
+)
+WORST = {"level": "intersection", "group": "boot & tone=dark", "shift": "noise"}
+VERDICT = {"candidate": {"trial_id": "t", "set_id": "s"}, "worst": WORST}
+# Sample ids 2 to 7 are evaluated. The float model is wrong on 7; the candidate on 2, 4, 5 and 7.
+RIGHT = [0, 0, 0, 0, 1, 1]
+ANSWERS = [1, 0, 1, 1, 1, 1]
+
+
+def table(answers, **columns):
+    rows = pd.DataFrame({"sample_id": range(2, 8), "predicted": answers, "shift": "noise"})
+    return rows.assign(**columns)
+
+
+def gathered(verdict=VERDICT, **changes):
+    chosen = SimpleNamespace(
+        manifest=SimpleNamespace(sample_ids=(1, 0)), images=np.full((2, 1, 4, 4), 9, np.uint8)
+    )
+    given = {
+        "images": np.zeros((8, 1, 4, 4), np.uint8),
+        "stressed": {"noise": np.arange(6, dtype=np.uint8).repeat(16).reshape(6, 1, 4, 4)},
+        "float_predictions": table(RIGHT),
+        "predictions": table(ANSWERS, trial_id="t"),
+        "calibration_sets": {"s": chosen},
+    }
+    return gather_lost_images(verdict, SAMPLES, DEFINITIONS, **(given | changes))
+
+
+def pixels(png):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))))
+
+
+def test_only_audit_images_that_the_float_model_gets_right_are_lost():
+    found = gathered()
+    assert (found["n"], found["lost_count"]) == (3, 1)
+    (lost,) = found["lost"]
+    assert (lost["sample_id"], lost["label"], lost["answer"]) == (4, "boot", "shoe & co")
+    assert (pixels(lost["png"]) == 2).all(), "shown as the model saw it: under the shift"
+
+
+def test_beside_them_stand_the_groups_own_calibration_images():
+    found = gathered()
+    assert (found["calibration_count"], found["set_size"]) == (1, 2)
+    assert found["calibration"][0]["sample_id"] == 0
+    assert (pixels(found["calibration"][0]["png"]) == 9).all()
+
+
+def test_without_a_candidate_there_is_nothing_to_show():
+    nothing = {"candidate": {"trial_id": None, "set_id": None}, "worst": None}
+    assert gathered(nothing)["lost"] == []
+    assert explain_worst_group(nothing, SAMPLES, DEFINITIONS, None, None, {}).empty
+
+
+def test_predictions_of_another_audit_are_refused():
+    with pytest.raises(InputError, match="candidate t has no predictions.*two audits"):
+        gathered(predictions=table(ANSWERS, trial_id="other"))
+
+
+@pytest.mark.parametrize(("shape", "size"), [((1, 300, 150), (48, 96)), ((3, 8, 8), (8, 8))])
+def test_large_images_are_made_small_and_small_ones_stay(shape, size):
+    image = Image.open(io.BytesIO(base64.b64decode(small_png(np.zeros(shape, np.uint8)))))
+    assert image.size == size
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "count"),
+    [
+        ("boot", ("class", "boot"), 6),
+        ("class boot", ("class", "boot"), 6),
+        ("tone=dark", ("segment", "tone=dark"), 7),
+        ("shoe & co & tone=dark", ("intersection", "shoe & co & tone=dark"), 2),
+        ("all", ("average", "all"), 8),
+    ],
+)
+def test_a_group_is_found_by_its_name(name, found, count):
+    assert level_of(DEFINITIONS, name) == found
+    assert members(SAMPLES, DEFINITIONS, *found).sum() == count
+
+
+def test_an_unknown_group_names_those_that_there_are():
+    with pytest.raises(InputError, match="no group 'hat'; the groups are boot, shoe & co, tone"):
+        members(SAMPLES, DEFINITIONS, *level_of(DEFINITIONS, "hat"))
