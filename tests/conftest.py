@@ -5,6 +5,9 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -56,3 +59,29 @@ def small(tmp_path, project, monkeypatch):
     (tmp_path / "data/06_models/champion_baseline.json").write_bytes(no_champion())
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def wheel(project, tmp_path_factory):
+    """The unpacked wheel: exactly what an installation would put on the path."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "src", "conf", "pyproject.toml", "README.md", "LICENSE"],
+        cwd=project, capture_output=True, text=True, check=True,
+    ).stdout.split("\0")  # fmt: skip
+    for name in filter(None, tracked):
+        if (project / name).exists():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(project / name, source / name, follow_symlinks=False)
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"),
+            *("--no-build-isolation", "--wheel-dir", str(folder), str(source)),
+        ],
+        check=True,
+    )
+    (archive,) = folder.glob("*.whl")
+    with zipfile.ZipFile(archive) as content:
+        content.extractall(folder / "site")
+    return folder / "site"

@@ -3,8 +3,12 @@ import signal
 
 import click
 import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.hooks import InterruptHooks
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.hooks import InterruptHooks, mount_hooks
+from ptq_pipeline.mounting import create_pipeline
 
 
 def test_ctrl_c_under_a_command_ends_with_130_and_one_sentence(capsys):
@@ -29,3 +33,30 @@ def test_ctrl_c_of_a_host_that_runs_a_session_is_left_alone():
     assert signal.getsignal(signal.SIGINT) is before
     hooks.after_pipeline_run()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def mounted(namespace):
+    """One stage of the audit under a namespace, and a node of the host's own beside it."""
+    own = Pipeline([Node(lambda: 1, None, "etl.table", name="own", namespace="etl")])
+    return create_pipeline(namespace, stages=["reporting"]) + own
+
+
+def test_unknown_groups_of_a_mount_are_refused_and_others_are_the_hosts():
+    catalog = DataCatalog(
+        {"parameters": MemoryDataset({"shop": {"dataloading": {}}, "etl": {"x": 1}})}
+    )
+    with pytest.raises(
+        InputError, match="group.s. dataloading of the mount 'shop'; the groups are"
+    ):
+        mount_hooks.before_pipeline_run(mounted("shop"), catalog)
+    mount_hooks.before_pipeline_run(mounted("farm"), catalog)
+    mount_hooks.before_pipeline_run(create_pipeline(stages=["reporting"]), DataCatalog())
+
+
+def test_a_mount_ends_its_run_with_the_summary(capsys):
+    catalog = DataCatalog({"shop.summary": MemoryDataset({"lines": ["FAIL: Sandal"]})})
+    catalog["shop.provenance"] = MemoryDataset()
+    mount_hooks.before_pipeline_run(mounted("farm"), DataCatalog({"parameters": MemoryDataset({})}))
+    mount_hooks.after_pipeline_run({"project_path": "."}, mounted("shop"), catalog)
+    assert capsys.readouterr().out == "\nFAIL: Sandal\n"
+    assert catalog.load("shop.provenance")["pipelines"] == ["__default__"]

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 
 import pytest
 import yaml
@@ -73,32 +72,6 @@ def test_no_dataset_in_memory_crosses_a_pipeline(project):
         for dataset in stage.all_outputs() & others:
             assert dataset in catalog, dataset
             assert not isinstance(catalog[dataset], MemoryDataset), dataset
-
-
-@pytest.fixture(scope="module")
-def wheel(project, tmp_path_factory):
-    """The unpacked wheel: exactly what an installation would put on the path."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z", "src", "conf", "pyproject.toml", "README.md", "LICENSE"],
-        cwd=project, capture_output=True, text=True, check=True,
-    ).stdout.split("\0")  # fmt: skip
-    for name in filter(None, tracked):
-        if (project / name).exists():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(project / name, source / name, follow_symlinks=False)
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"),
-            *("--no-build-isolation", "--wheel-dir", str(folder), str(source)),
-        ],
-        check=True,
-    )
-    (archive,) = folder.glob("*.whl")
-    with zipfile.ZipFile(archive) as content:
-        content.extractall(folder / "site")
-    return folder / "site"
 
 
 @pytest.fixture(scope="module")

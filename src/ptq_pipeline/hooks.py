@@ -65,7 +65,7 @@ class ProvenanceHooks:
         self._node_seconds: dict[str, float] = {}
 
     @hook_impl
-    def before_pipeline_run(self) -> None:
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Start the clock of the run."""
         self._run_started = time.monotonic()
         self._node_seconds = {}
@@ -81,14 +81,19 @@ class ProvenanceHooks:
         self._node_seconds[node.name] = round(time.monotonic() - self._node_started, 2)
 
     @hook_impl
-    def after_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
         """Save the provenance of this run."""
-        if "provenance" not in catalog:
+        self._save("provenance", run_params, catalog)
+
+    def _save(self, name: str, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
+        if name not in catalog:
             return
         from ptq_pipeline.provenance import describe_machine
 
         catalog.save(
-            "provenance",
+            name,
             {
                 **describe_machine(Path(run_params["project_path"])),
                 "environment": run_params.get("env") or "base",
@@ -145,8 +150,55 @@ class SummaryHooks:
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Print the lines."""
-        if "summary" not in pipeline.all_outputs():
-            return
-        summary = catalog.load("summary")
-        sys.stdout.write("\n".join(["", *summary["lines"], ""]))
-        sys.stdout.flush()
+        _print_summary("summary", pipeline, catalog)
+
+
+class MountHooks(ProvenanceHooks):
+    """The same for mounts in other projects, which know nothing of this project's settings.
+
+    Kedro finds it by the entry point ``kedro.hooks``; runs without a mount are left alone.
+    """
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Refuse unknown parameter groups below the name of a mount, and start the clock."""
+        super().before_pipeline_run(pipeline, catalog)
+        mounts = _mounts(pipeline)
+        parameters = catalog.load("parameters") if mounts else {}
+        for mount in mounts:
+            unknown = sorted(set(parameters.get(mount) or {}) - PARAMETER_GROUPS)
+            if unknown:
+                raise InputError(
+                    f"unknown parameter group(s) {', '.join(unknown)} of the mount '{mount}'; the "
+                    f"groups are {', '.join(sorted(PARAMETER_GROUPS))}"
+                )
+
+    @hook_impl
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Save the provenance of every mount, and print the lines of those that wrote a report."""
+        for mount in _mounts(pipeline):
+            self._save(f"{mount}.provenance", run_params, catalog)
+            _print_summary(f"{mount}.summary", pipeline, catalog)
+
+
+mount_hooks = MountHooks()
+
+
+def _mounts(pipeline: Pipeline) -> list[str]:
+    """Namespaces under which nodes of this package stand."""
+    return sorted(
+        {
+            node.namespace.split(".")[0]
+            for node in pipeline.nodes
+            if node.namespace and node.func.__module__.startswith("ptq_pipeline.")
+        }
+    )
+
+
+def _print_summary(name: str, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    if name not in pipeline.all_outputs():
+        return
+    sys.stdout.write("\n".join(["", *catalog.load(name)["lines"], ""]))
+    sys.stdout.flush()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ptq_pipeline.reliability.cells import Cells, ClusterOutcomes
 from ptq_pipeline.reliability.groups import Groups, clustered_groups
-from ptq_pipeline.reliability.outcomes import lay_out, lay_out_float
+from ptq_pipeline.reliability.outcomes import CLEAN, lay_out, lay_out_float
 from ptq_pipeline.reliability.policy import GroupKey
 
 
@@ -91,13 +91,18 @@ class ClusteredAudit:
         }
         found = {}
         for i, key in wanted:
-            codes = self._codes[key]
+            codes, size, shift = self._codes[key], self.sizes[key], cells.shift[i]
             inside = codes >= 0
-            size = self.sizes[key]
-            float_right = right[answers.shifts.index(cells.shift[i])][inside].astype(np.int64)
+            if shift in self.groups.conditions:
+                inside &= self.groups.conditions[shift]
+                kept, of_kept = np.unique(codes[inside], return_inverse=True)
+                codes = np.full(len(codes), -1, dtype=np.int64)
+                codes[inside] = of_kept
+                size, shift = np.bincount(of_kept, minlength=len(kept)).astype(np.float64), CLEAN
+            float_right = right[answers.shifts.index(shift)][inside].astype(np.int64)
             net = np.zeros((len(trial_ids), len(size)))
             for row, trial in enumerate(trial_ids):
-                predicted = answers.predicted[row_of[(trial, cells.shift[i])]][inside]
+                predicted = answers.predicted[row_of[(trial, shift)]][inside]
                 lost = float_right - (predicted == self.groups.labels[inside])
                 net[row] = np.bincount(codes[inside], weights=lost, minlength=len(size))
             reached = np.bincount(codes[inside], weights=float_right, minlength=len(size))

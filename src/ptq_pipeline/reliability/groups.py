@@ -2,15 +2,22 @@
 
 Groups come in levels: the ``average`` over everything (group ``all``), each ``class``, each
 ``segment`` value (``tone=dark``) and each ``intersection`` of a class with a segment value
-(``Sandal & tone=dark``). Within one *partition* (the classes, one segment column, the classes
-crossed with one segment column) a sample belongs to at most one group, so counting is one
-``bincount`` per partition. A group without samples is missing: it gets no row, never a 0 or a 1.
+(``Sandal & tone=dark``), or of more of them. Within one *partition* (the classes, one segment
+column, the classes crossed with one segment column) a sample belongs to at most one group, so
+counting is one ``bincount`` per partition. A group without samples is missing: it gets no row,
+never a 0 or a 1.
+
+A *control* column (the camera, the site) makes no groups. Each of its values is a condition like a
+shift: every group is judged again on the unchanged images that have this value (``camera=night``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,12 +60,22 @@ class Groups:
         split: ``selection`` or ``audit`` per sample, shape (samples,).
         labels: Class index per sample, int64, shape (samples,).
         partitions: All partitions, the average first.
+        conditions: Per value of a control column, the samples that have it, shape (samples,).
     """
 
     sample_ids: NDArray[np.int64]
     split: NDArray[np.str_]
     labels: NDArray[np.int64]
     partitions: tuple[Partition, ...]
+    conditions: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+    def under(self, condition: str) -> Groups:
+        """The same groups, with only those samples that meet a condition."""
+        meets = self.conditions[condition]
+        partitions = tuple(
+            replace(each, codes=np.where(meets, each.codes, NO_GROUP)) for each in self.partitions
+        )
+        return replace(self, partitions=partitions, conditions={})
 
     def counts(self, split: str = "audit") -> pd.DataFrame:
         """Counts of one split: columns ``level``, ``group``, ``n``; empty groups have no row."""
@@ -79,22 +96,41 @@ class Groups:
         return names
 
 
+def defined_segments(
+    definitions: Mapping[str, Any],
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return the values of segment columns and of control columns.
+
+    Args:
+        definitions: Content of ``group_definitions``; a control column is marked ``control``.
+    """
+    found: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
+    for column, entry in definitions["segments"].items():
+        found[bool(entry.get("control"))][column] = list(entry["names"])
+    return found
+
+
 def build_groups(
     samples: pd.DataFrame,
     classes: Sequence[str],
     segments: Mapping[str, Sequence[str]],
     *,
+    controls: Mapping[str, Sequence[str]] | None = None,
     intersections: bool = True,
     intersection_min_size: int = 1,
+    intersection_depth: int = 2,
 ) -> Groups:
     """Build the groups of the ``selection`` and ``audit`` samples.
 
     Args:
-        samples: Columns ``sample_id``, ``split``, ``label`` and one per segment.
+        samples: Columns ``sample_id``, ``split``, ``label`` and one per segment and control.
         classes: Class names in label order.
         segments: Segment columns with their values in order of display.
+        controls: Control columns with their values; each value is a condition, not a group.
         intersections: Whether classes are crossed with segments.
         intersection_min_size: Intersections with fewer audit samples are left out.
+        intersection_depth: 2 crosses the classes with each segment; ``d`` crosses up to ``d - 1``
+            segments with each other, and the classes with each of these.
 
     Returns:
         The groups.
@@ -103,7 +139,8 @@ def build_groups(
         InputError: For a missing column, a label outside the classes, an unknown segment value, or
             a group with a single sample.
     """
-    _check_columns(samples, segments)
+    controls = controls or {}
+    _check_columns(samples, {**segments, **controls})
     used = samples[samples["split"].isin(EVALUATED_SPLITS)].sort_values("sample_id")
     labels = used["label"].to_numpy(dtype=np.int64)
     if labels.size and not (0 <= labels.min() and labels.max() < len(classes)):
@@ -115,22 +152,42 @@ def build_groups(
     split = used["split"].to_numpy(dtype=np.str_)
     average = Partition("average", (AVERAGE_GROUP,), np.zeros(len(used), dtype=np.int64))
     by_class = Partition("class", tuple(classes), labels)
-    partitions, crossed = [average, by_class], []
-    for column, values in segments.items():
-        segment = _segment_partition(used, column, values)
-        partitions.append(segment)
-        if intersections:
-            cross = _cross(by_class, segment)
-            crossed.append(_keep(cross, cross.count(split == "audit") >= intersection_min_size))
+    by_segment = [_segment_partition(used, column, values) for column, values in segments.items()]
+    crossed = []
+    for together in range(1, intersection_depth if intersections else 1):
+        for chosen in combinations(by_segment, together):
+            segment = reduce(_cross, chosen)
+            cells = [segment] if together > 1 else []
+            crossed += [
+                _keep(cell, cell.count(split == "audit") >= intersection_min_size)
+                for cell in (*cells, _cross(by_class, segment))
+            ]
     groups = Groups(
-        used["sample_id"].to_numpy(dtype=np.int64), split, labels, (*partitions, *crossed)
+        used["sample_id"].to_numpy(dtype=np.int64),
+        split,
+        labels,
+        (average, by_class, *by_segment, *crossed),
+        _conditions(used, controls),
     )
     check_single_samples(groups)
     return groups
 
 
+def _conditions(
+    samples: pd.DataFrame, controls: Mapping[str, Sequence[str]]
+) -> dict[str, NDArray[np.bool_]]:
+    partitions = [_segment_partition(samples, column, values) for column, values in controls.items()]
+    return {
+        name: partition.codes == code
+        for partition in partitions
+        for code, name in enumerate(partition.groups)
+    }
+
+
 def check_single_samples(groups: Groups) -> None:
-    """Refuse classes and segments that hold a single sample in a split: nothing can be said of it.
+    """Refuse classes and segments of a single audit sample: nothing can be said of it.
+
+    One sample of `selection` is enough: it informs choices, and nothing is said of it.
 
     Raises:
         InputError: Naming the group and the split.
@@ -138,13 +195,12 @@ def check_single_samples(groups: Groups) -> None:
     for partition in groups.partitions:
         if partition.level not in ("class", "segment"):
             continue
-        for split in EVALUATED_SPLITS:
-            counts = partition.count(groups.split == split)
-            for group in np.asarray(partition.groups)[counts == 1]:
-                raise InputError(
-                    f"samples: {partition.level} '{group}' has one sample in split '{split}'; "
-                    "merge it with another, add samples, or leave it out."
-                )
+        counts = partition.count(groups.split == "audit")
+        for group in np.asarray(partition.groups)[counts == 1]:
+            raise InputError(
+                f"samples: {partition.level} '{group}' has one sample in split 'audit'; "
+                "merge it with another, add samples, or leave it out."
+            )
 
 
 def clustered_groups(samples: pd.DataFrame, groups: Groups) -> frozenset[tuple[str, str]]:
@@ -194,10 +250,17 @@ def _segment_partition(samples: pd.DataFrame, column: str, values: Sequence[str]
     return Partition("segment", tuple(f"{column}={value}" for value in values), codes)
 
 
-def _cross(classes: Partition, segment: Partition) -> Partition:
-    names = tuple(f"{a} & {b}" for a in classes.groups for b in segment.groups)
-    codes = classes.codes * len(segment.groups) + segment.codes
-    return Partition("intersection", names, np.where(segment.codes < 0, NO_GROUP, codes))
+def _cross(first: Partition, second: Partition) -> Partition:
+    """Intersections that hold a sample, in the order of their parts."""
+    inside = (first.codes >= 0) & (second.codes >= 0)
+    width = len(second.groups)
+    both = np.where(inside, first.codes * width + second.codes, NO_GROUP)
+    found, codes = np.unique(both, return_inverse=True)
+    outside = int(found.size > 0 and found[0] == NO_GROUP)
+    names = tuple(
+        f"{first.groups[code // width]} & {second.groups[code % width]}" for code in found[outside:]
+    )
+    return Partition("intersection", names, codes.reshape(-1).astype(np.int64) - outside)
 
 
 def _keep(partition: Partition, kept: NDArray[np.bool_]) -> Partition:

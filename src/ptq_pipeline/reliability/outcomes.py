@@ -6,7 +6,7 @@ that need no trial (samples, float answers that are right) are made once per shi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,8 @@ SCORE_COLUMNS = (
     "flips",
 )
 UNANSWERED = -1
+# The shift that leaves images as they are; conditions of control columns are looked at under it.
+CLEAN = "clean"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Answers:
         predicted: Class index, int32, shape (rows, samples); -1 where there is no answer.
         trial_ids: Trials in order of first appearance.
         shifts: Shifts in order of first appearance.
+        order: Place of a condition among the shifts, after all of them; None for shifts.
     """
 
     trial: NDArray[np.int64]
@@ -50,6 +53,7 @@ class Answers:
     predicted: NDArray[np.int32]
     trial_ids: tuple[str, ...]
     shifts: tuple[str, ...]
+    order: int | None = None
 
 
 def score(
@@ -68,8 +72,8 @@ def score(
         trials: ``trial_id``, ``set_id``, ``strategy``, ``role``, ``draw``, ``status``.
 
     Returns:
-        One row per trial, split, shift and group that has samples, with the columns
-        ``SCORE_COLUMNS``: counts are int64, accuracies and ``drop`` fractions. Failed trials have
+        One row per trial, split, shift and group that has samples, then the same under every
+        condition of a control column, with the columns ``SCORE_COLUMNS``: counts are int64, accuracies and ``drop`` fractions. Failed trials have
         no rows.
 
     Raises:
@@ -82,8 +86,14 @@ def score(
         raise InputError(f"predictions: trial '{unknown[0]}' is not a finished trial of `trials`.")
     answers = lay_out(predictions, groups)
     reference = lay_out_float(float_predictions, groups, answers.shifts)
+    scored = [(answers, reference, groups)]
+    for number, condition in enumerate(groups.conditions):
+        unchanged = _as_condition(answers, condition, number)
+        if unchanged is not None:
+            scored.append((unchanged, reference, groups.under(condition)))
     parts = [
-        _score_split(answers, reference, groups, split, position)
+        _score_split(*each, split, position)
+        for each in scored
         for position, split in enumerate(EVALUATED_SPLITS)
         if np.any(groups.split == split)
     ]
@@ -98,6 +108,23 @@ def score(
     hidden = (scores["role"] == "comparison") & (scores["split"] == "audit")
     scores = scores[~hidden].reset_index(drop=True)
     return scores[list(SCORE_COLUMNS)]
+
+
+def _as_condition(answers: Answers, condition: str, number: int) -> Answers | None:
+    """The answers on unchanged images, under the name of a condition; None without any."""
+    if CLEAN not in answers.shifts:
+        return None
+    rows = answers.shift == answers.shifts.index(CLEAN)
+    names = list(answers.shifts)
+    names[answers.shifts.index(CLEAN)] = condition
+    return replace(
+        answers,
+        trial=answers.trial[rows],
+        shift=answers.shift[rows],
+        predicted=answers.predicted[rows],
+        shifts=tuple(names),
+        order=len(names) + number,
+    )
 
 
 def _positions(sample_ids: pd.Series, groups: Groups, table: str) -> NDArray[np.int64]:
@@ -242,6 +269,7 @@ def _finish(table: pd.DataFrame, answers: Answers, split: str, position: int) ->
     table["trial_id"] = np.asarray(answers.trial_ids, dtype=object)[answers.trial[row]]
     table["shift"] = np.asarray(answers.shifts, dtype=object)[answers.shift[row]]
     table["split"] = split
-    table["_trial"], table["_shift"] = answers.trial[row], answers.shift[row]
+    table["_trial"] = answers.trial[row]
+    table["_shift"] = answers.shift[row] if answers.order is None else answers.order
     table["_split"] = position
     return table
