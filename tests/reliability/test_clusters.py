@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.reliability import ClusteredAudit, build_verdict
+from ptq_pipeline.reliability import ClusteredAudit, build_verdict, score
+from ptq_pipeline.reliability.cells import build_cells, collect_counts
 
 FIFTY = 50
 
@@ -87,3 +90,22 @@ def test_a_shift_whose_clusters_are_not_known_stays_open(answers, policy):
     assert found["clean"]["status"] == "shown_good" and found["clean"]["accuracy_lower"] > 0.95
     assert found["production"]["status"] == "open"
     assert found["production"]["accuracy_lower"] is None
+
+
+def test_clusters_are_cut_to_those_of_a_control_value(answers, policy):
+    world, clusters = answers([0] * 3, PAIRS)
+    audit = world.groups.split == "audit"
+    north = np.arange(len(audit)) % 2 == 0
+    groups = replace(world.groups, conditions={"site=north": north})
+    cut = ClusteredAudit(clusters.samples, groups, clusters.predictions, clusters.float_predictions)
+    trials = [f"trial-{k:02d}" for k in range(3)]
+    scores = score(cut.predictions, cut.float_predictions, groups, world.trials.head(3))
+    cells = build_cells(scores, policy, 0.05, cut.sizes, cut.sizes)
+    counts = collect_counts(scores, cells, trials, "audit")
+    found = cut.outcomes(cells, trials)
+    under = [i for i in found if cells.shift[i] == "site=north"]
+    assert under
+    for i in under:
+        assert found[i].size.sum() == cells.n[i] == counts.n[i]
+        assert (found[i].size > 0).all()
+        assert found[i].net.sum(1).tolist() == (counts.lost - counts.gained)[:, i].tolist()

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -91,3 +93,68 @@ def test_samples_are_in_order_of_their_ids(samples):
     groups = build_groups(samples, CLASSES, SEGMENTS)
     assert np.all(np.diff(groups.sample_ids) > 0)
     assert groups.labels[groups.sample_ids == 3] == 0
+
+
+@pytest.fixture
+def shop():
+    rng = np.random.default_rng(0)
+    columns = {"tone": ["dark", "light"], "size": ["big", "small"], "site": ["north", "south"]}
+    table = pd.DataFrame({name: rng.choice(values, 400) for name, values in columns.items()})
+    table = table.assign(sample_id=np.arange(400), label=rng.integers(0, 2, 400), split="audit")
+    table.loc[::9, "size"] = "missing"
+    return table, columns
+
+
+@pytest.mark.parametrize(("depth", "segments"), [(2, 1), (3, 2), (4, 3)])
+def test_intersections_up_to_a_depth_count_as_a_plain_query_does(shop, depth, segments):
+    table, columns = shop
+    groups = build_groups(table, CLASSES, columns, intersection_depth=depth)
+    counts = groups.counts().query("level == 'intersection'")
+    table = table.assign(boot=np.asarray(CLASSES)[table["label"]])
+    deepest = 0
+    for group, n in counts[["group", "n"]].itertuples(index=False):
+        parts = [part.split("=") if "=" in part else ("boot", part) for part in group.split(" & ")]
+        member = np.logical_and.reduce([table[column] == value for column, value in parts])
+        assert n == member.sum()
+        deepest = max(deepest, len(parts))
+    assert deepest == segments + 1
+    expected = {2: 2 * 6, 3: 2 * 6 + 12 * 3, 4: 2 * 6 + 12 * 3 + 8 * 3}[depth]
+    assert len(counts) == expected
+    assert len(set(counts["group"])) == expected
+
+
+def test_deep_intersections_keep_their_least_size(shop):
+    table, columns = shop
+    counts = build_groups(
+        table, CLASSES, columns, intersection_depth=4, intersection_min_size=40
+    ).counts()
+    assert counts.query("level == 'intersection'")["n"].min() >= 40
+
+
+def test_control_columns_are_conditions_and_no_groups(shop):
+    table, columns = shop
+    controls = {"site": columns.pop("site")}
+    groups = build_groups(table, CLASSES, columns, controls=controls)
+    assert list(groups.conditions) == ["site=north", "site=south"]
+    assert not any("site=" in group for names in groups.by_level().values() for group in names)
+    north = groups.under("site=north").counts().set_index("group")["n"]
+    rows = table[table["site"] == "north"]
+    assert north["all"] == len(rows)
+    assert north["bag"] == (rows["label"] == 1).sum()
+    assert north["bag & tone=dark"] == ((rows["label"] == 1) & (rows["tone"] == "dark")).sum()
+
+
+def test_thousands_of_classes_make_no_more_groups_than_samples_in_a_second():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"sample_id": np.arange(30_000), "label": np.arange(30_000) % 3000})
+    table = table.assign(split=np.where(table.index % 2, "audit", "selection"))
+    table["site"] = rng.choice([f"s{k}" for k in range(50)], len(table))
+    sites = {"site": sorted(table["site"].unique())}
+    started = time.process_time()
+    groups = build_groups(table, [f"class {k}" for k in range(3000)], sites)
+    assert time.process_time() - started < 5
+    assert len(groups.counts()) < 1 + 3000 + 50 + 15_000
+    few = build_groups(
+        table, [f"class {k}" for k in range(3000)], sites, intersection_min_size=20
+    ).counts()
+    assert "intersection" not in set(few["level"])

@@ -136,3 +136,30 @@ def test_default_audit_is_scored_quickly():
     start = time.process_time()
     score(predictions, floats, groups, trials)
     assert time.process_time() - start < 5
+
+
+def test_a_control_value_is_scored_like_a_shift_on_unchanged_images():
+    samples, predictions, floats, trials = make(samples=240)
+    samples["site"] = np.where(np.arange(240) % 4 == 0, "north", "south")
+    groups = build_groups(samples, CLASSES, SEGMENTS, controls={"site": ["north", "south"]})
+    plain = score(predictions, floats, build_groups(samples, CLASSES, SEGMENTS), trials)
+    scores = score(predictions, floats, groups, trials)
+    shifts = list(dict.fromkeys(scores["shift"]))
+    assert sorted(shifts[:2]) == ["clean", "noise"] and shifts[2:] == ["site=north", "site=south"]
+    shifted = scores[scores["shift"].isin(["clean", "noise"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(shifted, plain)
+    north = set(samples.loc[samples["site"] == "north", "sample_id"])
+    for site, ids in (("site=north", north), ("site=south", set(samples["sample_id"]) - north)):
+        own = scores[scores["shift"] == site].assign(shift="clean")
+        alone = samples[samples["sample_id"].isin(ids)]
+        expected = score(
+            predictions[predictions["sample_id"].isin(ids)],
+            floats[floats["sample_id"].isin(ids)],
+            build_groups(alone, CLASSES, SEGMENTS),
+            trials,
+        ).query("shift == 'clean'")
+        # Trials come in the order of first appearance, which leaving rows out may change.
+        tables = [
+            t.sort_values("trial_id", kind="stable", ignore_index=True) for t in (own, expected)
+        ]
+        pd.testing.assert_frame_equal(*tables)

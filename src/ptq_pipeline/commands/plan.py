@@ -36,9 +36,10 @@ def _plan(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
         QuantizationParameters,
         StressParameters,
     )
+    from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
     from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, propose_groups
     from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
-    from ptq_pipeline.reliability import build_groups
+    from ptq_pipeline.reliability import build_groups, defined_segments
     from ptq_pipeline.reliability.budget import plan_budget
 
     calibration = CalibrationParameters.model_validate(_group(project, "calibration"))
@@ -47,8 +48,16 @@ def _plan(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
     quantization = QuantizationParameters.model_validate(_group(project, "quantization"))
     samples, definitions = project.load("samples"), project.load("group_definitions")
     check_names(samples, definitions, policy, shifts)
-    segments = {name: each["names"] for name, each in definitions["segments"].items()}
-    counts = build_groups(samples, definitions["classes"], segments).counts("audit")
+    segments, _ = defined_segments(definitions)
+    scoring = SubgroupScoringParameters.model_validate(_group(project, "subgroup_scoring"))
+    counts = build_groups(
+        samples,
+        definitions["classes"],
+        segments,
+        intersections=scoring.intersections,
+        intersection_min_size=scoring.intersection_min_size,
+        intersection_depth=scoring.intersection_depth,
+    ).counts("audit")
     if policy.representatives is not None:
         chosen = propose_groups(samples, project.load("profiles"), definitions, policy)
         keys = {(each["level"], each["group"]) for each in chosen}

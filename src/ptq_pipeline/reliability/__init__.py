@@ -33,6 +33,7 @@ from ptq_pipeline.reliability.groups import (
     build_groups,
     check_single_samples,
     clustered_groups,
+    defined_segments,
 )
 from ptq_pipeline.reliability.interval import drop_interval, simultaneous_intervals
 from ptq_pipeline.reliability.ledger import Entry, Ledger, alpha_at
@@ -109,6 +110,7 @@ __all__ = [
     "check_single_samples",
     "choose_candidate",
     "clustered_groups",
+    "defined_segments",
     "collect_counts",
     "collect_draws",
     "compare_with_champion",

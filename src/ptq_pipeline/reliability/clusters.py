@@ -73,7 +73,7 @@ class ClusteredAudit:
             By position of the cell. Shifts whose answers are not here are left out: their clusters
             are not known, so nothing is shown of them.
         """
-        here = set(self.predictions["shift"])
+        here = set(self.predictions["shift"]) | set(self.groups.conditions)
         wanted = [
             (i, key)
             for i, key in enumerate(zip(cells.level, cells.group, strict=True))

@@ -176,7 +176,9 @@ def build_groups(
 def _conditions(
     samples: pd.DataFrame, controls: Mapping[str, Sequence[str]]
 ) -> dict[str, NDArray[np.bool_]]:
-    partitions = [_segment_partition(samples, column, values) for column, values in controls.items()]
+    partitions = [
+        _segment_partition(samples, column, values) for column, values in controls.items()
+    ]
     return {
         name: partition.codes == code
         for partition in partitions

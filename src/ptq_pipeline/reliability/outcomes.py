@@ -73,8 +73,8 @@ def score(
 
     Returns:
         One row per trial, split, shift and group that has samples, then the same under every
-        condition of a control column, with the columns ``SCORE_COLUMNS``: counts are int64, accuracies and ``drop`` fractions. Failed trials have
-        no rows.
+        condition of a control column, with the columns ``SCORE_COLUMNS``: counts are int64,
+        accuracies and ``drop`` fractions. Failed trials have no rows.
 
     Raises:
         InputError: For an unknown trial, shift or sample, an answer given twice, or a split that a

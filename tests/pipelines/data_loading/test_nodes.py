@@ -267,3 +267,16 @@ def test_a_layer_that_cannot_be_quantized_is_named_before_decoding(source, model
     source.read = None
     with pytest.raises(InputError, match="conv2d"):
         nodes.decode_images(source, hidden, PARAMETERS)
+
+
+def test_control_columns_are_marked_and_must_exist(source, model):
+    images, table = nodes.decode_images(source, model, PARAMETERS)
+    table["site"] = np.where(table["sample_id"] % 2, "north", "south")
+    profiles = nodes.profile_samples(table, images, model, PARAMETERS)[0]
+    controlled = PARAMETERS.model_copy(update={"controls": ("site",)})
+    found = nodes.define_segments(table, profiles, model, controlled)["segments"]
+    assert found["site"] == {"names": ["north", "south"], "control": True}
+    assert not any("control" in entry for name, entry in found.items() if name != "site")
+    unknown = PARAMETERS.model_copy(update={"controls": ("camera",)})
+    with pytest.raises(InputError, match="no segment column 'camera'; the columns are site"):
+        nodes.define_segments(table, profiles, model, unknown)

@@ -177,6 +177,13 @@ def define_segments(
             )
         rule = SegmentRule(chosen.feature, chosen.quantiles, chosen.names)
         segments[column] = freeze(rule, column, pool[chosen.feature]).to_json()
+    for column in parameters.controls:
+        if column not in segments:
+            raise InputError(
+                f"data_loading.controls: there is no segment column '{column}'; the columns are "
+                f"{', '.join(segments) or 'none'}"
+            )
+        segments[column] = {**segments[column], "control": True}
     return {"classes": list(model.classes), "segments": segments}
 
 

@@ -61,3 +61,4 @@ class DataLoadingParameters(BaseModel):
     expected_accuracy: float | None = Field(default=None, gt=0, le=1)
     metadata: MetadataParameters = MetadataParameters()
     segments: dict[str, SegmentParameters] = {}
+    controls: tuple[str, ...] = ()

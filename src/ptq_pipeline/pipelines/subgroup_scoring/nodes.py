@@ -7,7 +7,7 @@ import pandas as pd
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
-from ptq_pipeline.reliability import Groups, build_groups, score
+from ptq_pipeline.reliability import Groups, build_groups, defined_segments, score
 
 
 def define_groups(
@@ -22,19 +22,22 @@ def define_groups(
     Raises:
         InputError: For an unknown segment, or groups that cannot be scored.
     """
-    segments = {name: each["names"] for name, each in group_definitions["segments"].items()}
+    segments, controls = defined_segments(group_definitions)
     chosen = segments if parameters.segments is None else parameters.segments
     if unknown := sorted(set(chosen) - set(segments)):
         raise InputError(
             f"subgroup_scoring: segment '{unknown[0]}' does not exist; the segments are "
             f"{', '.join(map(repr, segments)) or 'none'}."
+            + (f" '{unknown[0]}' is a control column." if unknown[0] in controls else "")
         )
     return build_groups(
         samples,
         group_definitions["classes"],
         {name: segments[name] for name in chosen},
+        controls=controls,
         intersections=parameters.intersections,
         intersection_min_size=parameters.intersection_min_size,
+        intersection_depth=parameters.intersection_depth,
     )
 
 

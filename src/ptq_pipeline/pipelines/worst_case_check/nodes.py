@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from ptq_pipeline.pipelines.quantization.parameters import StressParameters
+from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import (
     BusinessParameters,
     WorstCaseCheckParameters,
@@ -24,6 +25,7 @@ from ptq_pipeline.reliability import (
     clustered_groups,
     collect_draws,
     compare_with_champion,
+    defined_segments,
     group_components,
     keep_groups,
     propose_representatives,
@@ -31,6 +33,7 @@ from ptq_pipeline.reliability import (
 from ptq_pipeline.reliability.business import business_view
 
 NO_BUSINESS = BusinessParameters()
+AS_DEFAULT = SubgroupScoringParameters()
 
 
 def check_names(
@@ -39,6 +42,7 @@ def check_names(
     parameters: WorstCaseCheckParameters,
     stress: StressParameters,
     business: BusinessParameters = NO_BUSINESS,
+    scoring: SubgroupScoringParameters = AS_DEFAULT,
 ) -> Policy:
     """Check that policy and business view name only groups and shifts that exist.
 
@@ -47,8 +51,8 @@ def check_names(
     Raises:
         InputError: Naming the unknown group or shift, or the group whose cost is missing.
     """
-    groups = _all_groups(samples, group_definitions)
-    check_policy(parameters, groups.by_level(), stress.root)
+    groups = _all_groups(samples, group_definitions, scoring)
+    check_policy(parameters, groups.by_level(), [*stress.root, *groups.conditions])
     business.check(groups.by_level())
     return parameters
 
@@ -61,7 +65,11 @@ def propose_groups(
 ) -> list[dict[str, Any]]:
     """Propose the groups of a quick look from ``pool`` and ``selection``; none means all."""
     chosen = propose_representatives(
-        samples, profiles, group_definitions["classes"], _segments(group_definitions), policy
+        samples,
+        profiles,
+        group_definitions["classes"],
+        defined_segments(group_definitions)[0],
+        policy,
     )
     return [each.to_json() for each in chosen]
 
@@ -78,13 +86,14 @@ def judge(
     float_predictions: pd.DataFrame | None = None,
     representatives: list[dict[str, Any]] | None = None,
     business: BusinessParameters = NO_BUSINESS,
+    scoring: SubgroupScoringParameters = AS_DEFAULT,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Judge the recipe and the candidate, after both are entered in the audit ledger.
 
     Returns:
         The content of ``verdict.json``, and the candidate's cells beside the drops over all draws.
     """
-    groups = _all_groups(samples, group_definitions)
+    groups = _all_groups(samples, group_definitions, scoring)
     chosen = representatives or []
     kept = [(each["level"], each["group"]) for each in chosen]
     scores = keep_groups(scores, kept)
@@ -124,6 +133,7 @@ def compare(
     champion: Baseline,
     policy: Policy,
     stress: StressParameters,
+    scoring: SubgroupScoringParameters = AS_DEFAULT,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Compare the candidate with the version that serves today, answer by answer.
 
@@ -139,14 +149,21 @@ def compare(
         {name: dict(options) for name, options in stress.root.items()},
         verdict["candidate"]["cells"],
     )
-    groups = _all_groups(audit, group_definitions)
+    groups = _all_groups(audit, group_definitions, scoring)
     comparison = compare_with_champion(champion, candidate, groups, policy, audit)
     return comparison.to_json(), candidate.to_json()
 
 
-def _all_groups(samples: pd.DataFrame, group_definitions: Mapping[str, Any]) -> Groups:
-    return build_groups(samples, group_definitions["classes"], _segments(group_definitions))
-
-
-def _segments(group_definitions: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: each["names"] for name, each in group_definitions["segments"].items()}
+def _all_groups(
+    samples: pd.DataFrame,
+    group_definitions: Mapping[str, Any],
+    scoring: SubgroupScoringParameters,
+) -> Groups:
+    segments, controls = defined_segments(group_definitions)
+    return build_groups(
+        samples,
+        group_definitions["classes"],
+        segments,
+        controls=controls,
+        intersection_depth=scoring.intersection_depth,
+    )
