@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -27,6 +28,11 @@ def played(project, tmp_path_factory):
     sizes = module.Sizes(pool=900, reference=600, selection=300, audit=1_800, calm=500)
     story = module.Story(tmp_path_factory.mktemp("story") / "shop", sizes)
     story.build()
+    for command in (
+        *(["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"], ["git", "add", "-A"]),
+        ["git", "-c", "user.name=Jo", "-c", "user.email=jo@example.com", "commit", "-qm", "shop"],
+    ):
+        subprocess.run(command, cwd=story.root, check=True, capture_output=True)
     code, output = story.call("run")
     assert code == 0, output
     said = {"promote": story.report("promote", "--by", "Jo")}
@@ -36,6 +42,7 @@ def played(project, tmp_path_factory):
     story.deliver_drifted("2027-01-02")
     said["dry run"] = story.report("watch", "--once", "--dry-run")
     said["drift"] = story.report("watch", "--once")
+    said["status"] = story.report("status")
     said["verify"] = story.report("verify")
     said["again"] = story.report("watch", "--once")
     said["rollback"] = story.report("rollback", "--reason", "to see that it works")
@@ -119,6 +126,18 @@ def test_calibration_sets_of_the_event_are_kept(played):
     assert len(list((folder / "calibration_sets").glob("*.json"))) >= 30
     samples = pd.read_parquet(folder / "samples.parquet")
     assert not samples["content_hash"].duplicated().any()
+
+
+def test_they_wait_under_dvc_for_a_commit_that_only_people_make(played):
+    story, said = played
+    event = said["drift"][1]["event"]
+    waiting = [f"data/05_model_input/requantization/{event}/calibration_sets.dvc"]
+    assert said["drift"][1]["dvc_files"] == waiting
+    assert said["status"][1]["uncommitted_dvc_files"] == waiting
+    log = subprocess.run(
+        ["git", "log", "--format=%s"], cwd=story.root, check=True, capture_output=True, text=True
+    )
+    assert log.stdout == "shop\n"
 
 
 @pytest.mark.parametrize("kind", ["unlabelled", "broken"])

@@ -85,9 +85,9 @@ def test_when_nothing_passes_retraining_is_recorded_with_evidence_and_the_champi
 def test_the_float_model_should_serve_where_policy_says_so_and_the_champion_fails(climbed):
     code, report = climbed[1]["fallback"]
     assert (code, report["serve"], report["champion"]) == (11, "float", "v0001")
-    needed = climbed[1]["status"][1]["retraining_needed"]
+    needed = climbed[1]["status"][1]["unsolved"]
     assert (needed["serve"], needed["trigger"]) == ("float", "ladder")
-    assert climbed[1]["solved"][1]["retraining_needed"] is None
+    assert climbed[1]["solved"][1]["unsolved"] is None
 
 
 def test_a_champion_that_holds_keeps_serving(climbed):

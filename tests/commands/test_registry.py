@@ -149,10 +149,10 @@ def test_status_says_that_retraining_is_needed_until_another_version_serves(smal
         note(project.load("registry"), content, datetime.now(UTC))
     assert "retraining needed since" in run("status").stdout
     assert "until then serve: float" in run("status").stdout
-    assert run_json("status")[1]["retraining_needed"]["record"] == 2
+    assert run_json("status")[1]["unsolved"]["record"] == 2
     decided(small, *candidate("b", champion=against(first)))
     run("promote")
-    assert run_json("status")[1]["retraining_needed"] is None
+    assert run_json("status")[1]["unsolved"] is None
 
 
 def test_a_waiver_opens_the_gate_and_stands_in_the_record(small):

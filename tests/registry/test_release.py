@@ -217,6 +217,8 @@ def test_retraining_is_needed_until_what_serves_changes(registry):
     assert registry.unsolved(registry.log.read()) == record
     release(registry, *candidate("b", champion=against(first[0])), terms())
     assert registry.unsolved(registry.log.read()) is None
-    note(registry, {"outcome": "retraining needed", "serve": "champion"}, NOW)
+    record = note(registry, {"outcome": "retraining needed", "serve": "champion"}, NOW)
+    note(registry, {"outcome": "requantization advised"}, NOW)
+    assert registry.unsolved(registry.log.read()) == record
     note(registry, {"outcome": "champion holds"}, NOW)
     assert registry.unsolved(registry.log.read()) is None

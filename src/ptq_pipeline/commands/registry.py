@@ -211,9 +211,9 @@ def status(env: str | None, mount: str | None, as_json: bool) -> int:
             f"  a change to {found['interrupted']} was interrupted; the next `kedro ptq promote` "
             "or `rollback` finishes it"
         )
-    if unsolved := found["retraining_needed"]:
+    if unsolved := found["unsolved"]:
         click.echo(
-            f"retraining needed since {unsolved['since']} ({unsolved['trigger']}, record "
+            f"{unsolved['outcome']} since {unsolved['since']} ({unsolved['trigger']}, record "
             f"{unsolved['record']}); until then serve: {unsolved['serve'] or 'nothing'}"
         )
     if not found["baseline_matches"]:
@@ -296,11 +296,11 @@ def _status(project: Mount, champion: "Champion | None") -> dict[str, Any]:
         "missing": _missing(registry, records, champion),
         "since": since,
         "interrupted": interrupted.champion if interrupted else None,
-        "retraining_needed": unsolved
+        "unsolved": unsolved
         and {
             "record": unsolved.sequence,
             "since": unsolved.time,
-            **{key: unsolved.content.get(key) for key in ("trigger", "serve")},
+            **{key: unsolved.content.get(key) for key in ("outcome", "trigger", "serve")},
         },
         "baseline_matches": known == (champion.version if champion else None),
         "waivers": [w.to_json() for w in registry.waivers(records) if w.expires >= today],

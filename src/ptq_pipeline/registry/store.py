@@ -23,7 +23,7 @@ from ptq_pipeline.reliability.baseline import Baseline
 POINTER_SCHEMA_VERSION = 1
 DECISION_FILE = "decision.json"
 RECORD_FILE = "record.json"
-RETRAINING = "retraining needed"
+HOLDS = "champion holds"
 VERSION = re.compile(r"v\d{4,}")
 LOCK_SECONDS = 10.0
 
@@ -103,15 +103,16 @@ class Registry:
         return [Waiver(**record.content) for record in records if record.kind is Kind.WAIVER]
 
     def unsolved(self, records: tuple[Record, ...]) -> Record | None:
-        """Return the last record that says *retraining needed*, unless what serves changed since.
+        """Return the last record of candidates that did not pass, such as *retraining needed*.
 
         Its field ``serve`` says whether the champion or the float model should serve meanwhile.
+        None when what serves changed since, or the champion was shown to hold.
         """
         for record in reversed(records):
-            if record.champion is not None:
+            if record.champion is not None or record.content.get("outcome") == HOLDS:
                 return None
-            if record.kind is Kind.OUTCOME:
-                return record if record.content.get("outcome") == RETRAINING else None
+            if record.kind is Kind.OUTCOME and "serve" in record.content:
+                return record
         return None
 
     def interrupted(self, records: tuple[Record, ...]) -> Record | None:
