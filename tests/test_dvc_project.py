@@ -113,6 +113,11 @@ class DvcProject:
     def json(self, name: str) -> dict:
         return json.loads((self.root / "data" / name).read_text())
 
+    def clone(self, target: Path) -> "DvcProject":
+        """What somebody else gets: git's content alone, without cache, outs or state."""
+        self.run("git", "clone", "-q", str(self.root), str(target))
+        return DvcProject(target)
+
     def copy(self, target: Path) -> "DvcProject":
         shutil.copytree(self.root, target, symlinks=True)
         return DvcProject(target)
@@ -149,15 +154,18 @@ def test_a_refused_promotion_still_locks_its_stage_and_the_status_is_clean(
     audited.ptq("gate", code=None)
 
 
-def test_an_empty_trial_store_gives_the_same_hashes(audited: DvcProject, tmp_path: Path) -> None:
-    again = audited.copy(tmp_path / "again")
+def test_a_clean_clone_with_an_empty_trial_store_gives_the_same_hashes(
+    audited: DvcProject, tmp_path: Path
+) -> None:
+    again = audited.clone(tmp_path / "again")
     expected = again.outs()
-    shutil.rmtree(again.root / "data/07_model_output/trials")
-    (again.root / "data/07_model_output/calibration_validation_cache.json").unlink()
+    assert again.state() == {}
     assert again.repro("--force") == CHAIN
     found = again.outs()
     assert {path for path in expected if found[path] != expected[path]} == set()
     assert "up to date" in again.dvc("status")
+    assert again.run("git", "status", "--porcelain") == "", "what git keeps is the same as well"
+    assert "identical" in again.ptq("verify", "--against", "HEAD")
 
 
 def test_a_release_reruns_the_check_and_dvc_never_touches_the_state(
@@ -240,8 +248,7 @@ def test_sets_and_candidates_move_between_clones(released: DvcProject, tmp_path:
     mine.dvc("remote", "add", "-d", "shared", str(tmp_path / "remote"))
     mine.commit("remote")
     mine.dvc("push")
-    mine.run("git", "clone", "-q", str(mine.root), str(tmp_path / "clone"))
-    clone = DvcProject(tmp_path / "clone")
+    clone = mine.clone(tmp_path / "clone")
     assert not (clone.root / "data/05_model_input/calibration_sets").exists()
     clone.dvc("pull")
     for folder in ("data/05_model_input/calibration_sets", "data/06_models/candidate"):

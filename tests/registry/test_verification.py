@@ -81,6 +81,23 @@ def test_the_last_record_forged_does_not_match_the_pointer(two):
         verify(two)
 
 
+def test_a_log_that_was_forged_as_a_whole_does_not_match_what_stands_in_the_version(two):
+    """Another recipe in the record, with new hashes from there to the pointer."""
+    from dataclasses import replace
+
+    first, second = two.log.read()
+    hashes = {**first.content["hashes"], "recipe": "0" * 64}
+    forged = replace(first, content={**first.content, "hashes": hashes})
+    following = replace(second, previous=forged.hash)
+    for record in (forged, following):
+        two.log.path(record.sequence).write_text(json.dumps(record.to_json()))
+        copy = two.folder(record.champion) / "record.json"
+        copy.write_text(json.dumps(record.to_json()))
+    edit(two.pointer, second.hash, following.hash)
+    with pytest.raises(VerificationError, match="v0001.*trial.json' does not belong to its rec"):
+        verify(two)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"sequence": 1}'])
 def test_a_truncated_record_is_named(two, content):
     two.log.path(2).write_text(content)

@@ -182,6 +182,22 @@ class Decision:
         """Obligations that a release touches."""
         return tuple(each for each in self.obligations if each["touched"])
 
+    def hashes(self, trial: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a promotion's record says of the origin of its version.
+
+        Args:
+            trial: content of the candidate's ``trial.json``.
+        """
+        spec, files = trial["spec"], self.candidate.files
+        return {
+            "float_model": spec["model"],
+            "artifact": canonical_hash({k: v for k, v in files.items() if k.startswith("model.")}),
+            "recipe": canonical_hash(spec["method"]),
+            "policy": self.policy_hash,
+            "evaluation": spec["evaluation"],
+            "calibration_set": self.candidate.set_id,
+        }
+
     def _content(self) -> dict[str, Any]:
         return {
             "schema_version": DECISION_SCHEMA_VERSION,

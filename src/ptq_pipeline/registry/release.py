@@ -269,11 +269,8 @@ def _promotion(
     waivers: list[Waiver],
     registry: Registry,
 ) -> dict[str, Any]:
-    from ptq_pipeline.canonical import canonical_hash
-
-    spec = json.loads(files["trial.json"])["spec"]
+    trial = json.loads(files["trial.json"])
     champion = registry.champion()
-    artifact = {k: v for k, v in decision.candidate.files.items() if k.startswith("model.")}
     return {
         "version": version,
         "replaces": champion.version if champion else None,
@@ -285,15 +282,8 @@ def _promotion(
         "environment": decision.environment,
         "trial_id": decision.candidate.trial_id,
         "files": dict(decision.candidate.files),
-        "hashes": {
-            "float_model": spec["model"],
-            "artifact": canonical_hash(artifact),
-            "recipe": canonical_hash(spec["method"]),
-            "policy": decision.policy_hash,
-            "evaluation": spec["evaluation"],
-            "calibration_set": decision.candidate.set_id,
-        },
-        "runtime": spec["runtime"],
+        "hashes": decision.hashes(trial),
+        "runtime": trial["spec"]["runtime"],
         "machine": dict(terms.machine),
         "obligations": [dict(each) for each in decision.obligations],
         "acknowledged": sorted(

@@ -78,10 +78,15 @@ def check_version(registry: Registry, promotion: Record) -> None:
         decision = Decision.from_json(json.loads((folder / DECISION_FILE).read_text("utf-8")))
         copy = json.loads((folder / RECORD_FILE).read_text("utf-8"))
         verdict = json.loads((folder / "verdict.json").read_text("utf-8"))
-    except (OSError, ValueError, InputError) as error:
-        raise VerificationError(f"version {version}: {error}") from error
+        hashes = decision.hashes(json.loads((folder / "trial.json").read_text("utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+        raise VerificationError(
+            f"version {version}: '{folder}' is damaged ({error}); restore it from a backup, or "
+            "roll back to another version"
+        ) from error
     for name, what, then in (
         (DECISION_FILE, decision.hash, promotion.content["decision_hash"]),
+        ("trial.json", hashes, promotion.content["hashes"]),
         (RECORD_FILE, copy, promotion.to_json()),
         ("verdict.json", canonical_hash(verdict), decision.verdict_hash),
     ):
