@@ -2,22 +2,26 @@
 
 Usage: ``make reconstruction``; after its first line (``data_loading``) also single parts of it::
 
-    python benchmarks/reconstruction_study.py [--models NAME ...] [--methods NAME ...]
-        [--bits W4A4 ...] [--draws N] [--table-only]
+    python benchmarks/reconstruction_study.py [--study NAME] [--models NAME ...]
+        [--methods NAME ...] [--bits W4A4 ...] [--draws N] [--threads N] [--table-only]
 
-What to run stands in ``conf/reconstruction/study.yml``. Calibration sets come from the pool; scores
-are of the selection and reference images, so no audit image is opened. Trials are kept below
-``data/reconstruction``; a second call goes on where the first one stopped. The table is written to
-``data/reconstruction/08_reporting/methods.md``.
+What to run stands in ``conf/reconstruction/NAME.yml``: ``study`` has all methods, ``rates`` the
+learning rates that the CPU presets were chosen from, ``originals`` the published presets beside
+them. Calibration sets come from the pool; scores are of the splits named there, so no audit image
+is opened. Draw 1 of everything comes first, then draw 2. Trials are kept below
+``data/reconstruction``; a second call goes on where the first one stopped, and calls for different
+models may run side by side. The table is written to ``data/reconstruction/08_reporting/NAME.md``.
 """
 
 import argparse
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import yaml
 
 from ptq_pipeline.files import replacing
@@ -27,70 +31,80 @@ from ptq_pipeline.runtimes import build_runtime
 from ptq_pipeline.trials.evaluation import CLEAN, Evaluation
 from ptq_pipeline.trials.execution import TrialRunner
 from ptq_pipeline.trials.store import TrialStore
+from ptq_pipeline.trials.workload import TrialOutcome
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data/reconstruction"
-TABLE = DATA / "08_reporting/methods.md"
 
 
 def main() -> None:
     """Run what is missing and print the table of what is there."""
-    study = yaml.safe_load((ROOT / "conf/reconstruction/study.yml").read_text(encoding="utf-8"))
-    asked = _arguments(study)
+    asked, study = _arguments()
+    torch.set_num_threads(asked.threads)
     samples = pd.read_parquet(DATA / "03_primary/samples.parquet")
     images = np.load(DATA / "03_primary/images.npy", mmap_mode="r")
-    evaluation = _evaluation(samples, images)
-    sets = _calibration_sets(samples, study)
+    chosen = samples[samples["split"].isin(study["splits"])].sort_values("sample_id")
+    evaluation = Evaluation(chosen, {CLEAN: images}, {CLEAN: chosen["sample_id"].to_numpy()})
+    models = {name: _model(name, study["models"][name]) for name in asked.models}
     rows = []
+    for draw, (set_id, drawn) in enumerate(_calibration_sets(samples, study, asked.draws).items()):
+        for name, bits, label in product(asked.models, asked.bits, asked.methods):
+            method = _method(study["methods"][label], bits, study["models"][name]["ends"])
+            runner = _runner(models[name], method, asked.threads)
+            spec = runner.spec(set_id, evaluation)
+            if asked.table_only and runner.store.get(spec) is None:
+                continue
+            outcome = runner.run(set_id, images[drawn], evaluation)
+            if outcome.predictions is None:
+                raise SystemExit(f"{name} {bits} {label}: {outcome.error}")
+            rows.append((name, bits, label, draw, *_scores(outcome, evaluation)))
+            print(*rows[-1], flush=True)
     for name in asked.models:
-        model = _model(name, study["models"][name])
-        for bits in asked.bits:
-            for label in asked.methods:
-                method = _method(study["methods"][label], bits, study["models"][name]["ends"])
-                runner = _runner(model, method, asked.threads)
-                for draw, (set_id, chosen) in enumerate(list(sets.items())[: asked.draws]):
-                    spec = runner.spec(set_id, evaluation)
-                    if asked.table_only and runner.store.get(spec) is None:
-                        continue
-                    outcome = runner.run(set_id, images[chosen], evaluation)
-                    if outcome.predictions is None:
-                        raise SystemExit(f"{name} {bits} {label}: {outcome.error}")
-                    right = outcome.predictions[CLEAN] == evaluation.samples["label"].to_numpy()
-                    by_class = pd.Series(right).groupby(evaluation.samples["label"].to_numpy())
-                    worst = float(by_class.mean().min())
-                    rows.append((name, bits, label, draw, float(right.mean()), worst))
-                    print(*rows[-1], flush=True)
-        rows.append((name, "float", "float", 0, *_float_scores(model, evaluation, asked.threads)))
-    with replacing(TABLE) as scratch:
-        scratch.write_text(_table(rows), encoding="utf-8")
-    print(_table(rows))
+        outcome = _runner(models[name], {}, asked.threads).run(None, None, evaluation)
+        rows.append((name, "float", "float", 0, *_scores(outcome, evaluation)))
+    table = _table(rows)
+    with replacing(DATA / f"08_reporting/{asked.study}.md") as scratch:
+        scratch.write_text(table, encoding="utf-8")
+    print(table)
 
 
-def _arguments(study: Mapping[str, Any]) -> argparse.Namespace:
-    bits = [f"W{weights}A{activations}" for weights, activations in study["bits"]]
+def _arguments() -> tuple[argparse.Namespace, dict[str, Any]]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", default=list(study["models"]))
-    parser.add_argument("--methods", nargs="+", default=list(study["methods"]))
-    parser.add_argument("--bits", nargs="+", default=bits)
-    parser.add_argument("--draws", type=int, default=study["draws"])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--study", default="study")
+    parser.add_argument("--models", nargs="+")
+    parser.add_argument("--methods", nargs="+")
+    parser.add_argument("--bits", nargs="+")
+    parser.add_argument("--draws", type=int)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table-only", action="store_true")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    path = ROOT / f"conf/reconstruction/{asked.study}.yml"
+    study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    asked.models = asked.models or list(study["models"])
+    asked.methods = asked.methods or list(study["methods"])
+    asked.bits = asked.bits or [f"W{weights}A{inputs}" for weights, inputs in study["bits"]]
+    asked.draws = asked.draws or study["draws"]
+    return asked, study
 
 
-def _evaluation(samples: pd.DataFrame, images: np.ndarray) -> Evaluation:
-    chosen = samples[samples["split"].isin(["selection", "reference"])].sort_values("sample_id")
-    return Evaluation(chosen, {CLEAN: images}, {CLEAN: chosen["sample_id"].to_numpy()})
+def _scores(outcome: TrialOutcome, evaluation: Evaluation) -> tuple[float, float]:
+    """Return average and worst-class accuracy."""
+    assert outcome.predictions is not None
+    labels = evaluation.samples["label"].to_numpy()
+    right = pd.Series(outcome.predictions[CLEAN] == labels)
+    return float(right.mean()), float(right.groupby(labels).mean().min())
 
 
-def _calibration_sets(samples: pd.DataFrame, study: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _calibration_sets(
+    samples: pd.DataFrame, study: Mapping[str, Any], draws: int
+) -> dict[str, np.ndarray]:
     pool = samples.loc[samples["split"] == "pool", "sample_id"].to_numpy()
     size, seed = study["set_size"], study["seed"]
     return {
         f"study-{seed}-{size}-{draw}": np.random.default_rng([seed, draw]).choice(
             pool, size, replace=False
         )
-        for draw in range(study["draws"])
+        for draw in range(draws)
     }
 
 
@@ -111,23 +125,15 @@ def _method(options: Mapping[str, Any], bits: str, ends: list[str]) -> dict[str,
     return method_from_json(values).to_json()
 
 
-def _runner(model: FloatModel, method: dict[str, Any] | None, threads: int) -> TrialRunner:
+def _runner(model: FloatModel, method: dict[str, Any], threads: int) -> TrialRunner:
     store = TrialStore(DATA / "07_model_output/trials")
     runtime = build_runtime("openvino", threads=threads)
-    return TrialRunner(model, method or {}, runtime, store, {CLEAN: {}}, (1, 28, 28))
-
-
-def _float_scores(model: FloatModel, evaluation: Evaluation, threads: int) -> tuple[float, float]:
-    found = _runner(model, None, threads).run(None, None, evaluation).predictions
-    assert found is not None
-    labels = evaluation.samples["label"].to_numpy()
-    right = pd.Series(found[CLEAN] == labels)
-    return float(right.mean()), float(right.groupby(labels).mean().min())
+    return TrialRunner(model, method, runtime, store, {CLEAN: {}}, (1, 28, 28))
 
 
 def _table(rows: list[tuple]) -> str:
     columns = ["model", "bits", "method", "draw", "average", "worst class"]
-    frame = pd.DataFrame(rows, columns=columns)
+    frame = pd.DataFrame(rows, columns=columns).sort_values("model", ascending=False, kind="stable")
     lines = [
         "| model | bits | method | draws | average, % | worst class, % (mean; worst draw) |",
         "|---|---|---|---|---|---|",
