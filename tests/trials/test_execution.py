@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from ptq_pipeline.images import content_hashes
+from ptq_pipeline.ptq import method_from_json
 from ptq_pipeline.runtimes import build_runtime
 from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.evaluation import build_evaluation, evaluated_samples
 from ptq_pipeline.trials.execution import TrialRunner
+from ptq_pipeline.trials.executors.worker import answer, outcome_of
 
 SHAPE = (1, 12, 12)
 SHIFTS = {"clean": {}, "dark": {"kind": "made up"}}
@@ -88,6 +90,22 @@ def test_results_are_kept_and_used_again(runner, random_model, images, evaluatio
     assert first.spec == second.spec
     for name, values in first.predictions.items():
         np.testing.assert_array_equal(values, second.predictions[name])
+
+
+def test_fallbacks_stand_in_the_record_of_the_trial(runner, random_model, images, evaluation):
+    method = method_from_json(
+        {"name": "adaround", "iterations": 1, "rounding_lr": 50.0, "batch_size": 8}
+    ).to_json()
+    runner = TrialRunner(
+        *(random_model, method, runner.runtime, runner.store, SHIFTS, SHAPE), batch_size=7
+    )
+    outcome = runner.run("set", images[1::2], evaluation)
+    assert outcome.notes
+    assert all("nearest rounding kept, because its error" in note for note in outcome.notes)
+    # Taken from the store, and sent by a worker, they are the same.
+    assert runner.run("set", images[1::2], evaluation).notes == outcome.notes
+    sent = answer(runner.workload, outcome.spec.to_json())
+    assert outcome_of(outcome.spec, *sent).notes == outcome.notes
 
 
 def test_batches_and_selection_do_not_change_predictions(runner, images, evaluation):

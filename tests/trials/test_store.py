@@ -37,6 +37,17 @@ def test_results_come_back(tmp_path):
     assert [path.suffix for path in store.root.rglob("*") if path.is_file()] == [".safetensors"]
 
 
+def test_notes_of_the_quantization_come_back(tmp_path):
+    store = TrialStore(tmp_path)
+    store.put(SPEC, PREDICTIONS, ("layer 'a' runs more than once",))
+    _, notes = store.outcome(SPEC)
+    assert notes == ("layer 'a' runs more than once",)
+    # A trial without notes has the bytes that it had before there were any.
+    store.put(SPEC, PREDICTIONS)
+    assert b"notes" not in store.path(SPEC).read_bytes()
+    assert store.outcome(SPEC)[1] == ()
+
+
 def test_same_result_same_bytes(tmp_path):
     contents = []
     for name in "ab":

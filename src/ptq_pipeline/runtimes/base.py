@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
 
 # A layer's activations of so many small images stay in the cache of a core.
@@ -56,6 +58,15 @@ class Runtime(Protocol):
     ) -> Predictor:
         """Return a predictor of the quantized model, or of the float model without parameters."""
         ...
+
+
+def calibration_description() -> dict[str, Any]:
+    """Return what calibration in torch rounds by, whatever executes the model afterwards."""
+    return {
+        "torch": str(torch.__version__),
+        "torch_threads": torch.get_num_threads(),
+        "cpu_flags": cpu_flags(),
+    }
 
 
 def predict_top1(

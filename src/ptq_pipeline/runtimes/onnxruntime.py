@@ -9,13 +9,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, overridden
 from ptq_pipeline.ptq.export import DEFAULT_OPSET, FloatGraph, float_graph, quantized_graph
 from ptq_pipeline.ptq.export.float_graph import INPUT, OUTPUT
+from ptq_pipeline.runtimes.base import calibration_description
 from ptq_pipeline.runtimes.simulated import require_same_layers, set_torch_threads
 
 SERIOUS = 3
@@ -119,10 +118,7 @@ class OnnxruntimeRuntime:
             "threads": self.threads,
             "optimization": self.optimization,
             "opset": self.opset,
-            # Calibration runs in torch and rounds as this version with these threads does.
-            "torch": str(torch.__version__),
-            "torch_threads": torch.get_num_threads(),
-            "cpu_flags": cpu_flags(),
+            **calibration_description(),
         }
 
     def compile(

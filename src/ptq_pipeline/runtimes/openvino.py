@@ -9,11 +9,10 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
-import torch
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
+from ptq_pipeline.runtimes.base import calibration_description
 from ptq_pipeline.runtimes.openvino_graph import (
     BIAS_SUFFIX,
     MODULE_PREFIX,
@@ -101,11 +100,8 @@ class OpenvinoRuntime:
             "name": self.name,
             "version": self.version,
             "threads": self.threads,
-            # Calibration runs in torch and rounds as this version with these threads does.
-            "torch": str(torch.__version__),
-            "torch_threads": torch.get_num_threads(),
             "capabilities": sorted(capabilities),
-            "cpu_flags": cpu_flags(),
+            **calibration_description(),
         }
 
     def compile(

@@ -206,9 +206,10 @@ class TrialRunner:
             if spec.trial_id in seen:
                 continue
             seen.add(spec.trial_id)
-            stored = self.store.get(spec)
+            stored = self.store.outcome(spec)
             if stored is not None:
-                yield TrialOutcome(spec, stored)
+                predictions, notes = stored
+                yield TrialOutcome(spec, predictions, notes=notes)
                 continue
             missing[spec.trial_id] = spec
             self.workload.evaluations[spec.evaluation] = request.evaluation
@@ -224,7 +225,7 @@ class TrialRunner:
     def _keep(self, outcome: TrialOutcome) -> None:
         spec = outcome.spec
         if outcome.predictions is not None:
-            self.store.put(spec, outcome.predictions)
+            self.store.put(spec, outcome.predictions, outcome.notes)
         elif spec.method is None:
             raise InputError(outcome.error)
         else:

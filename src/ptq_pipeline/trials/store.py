@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ class TrialStore:
     """A folder with one ``.safetensors`` file per finished trial.
 
     A file holds the top-1 classes ``(N,)`` int16 of every shift, and as metadata the schema
-    version, the trial's spec and the SHA-256 of the predictions.
+    version, the trial's spec, the SHA-256 of the predictions and the notes of its quantization.
 
     Args:
         root: the folder; made when the first result is put.
@@ -38,6 +38,11 @@ class TrialStore:
 
         A damaged file, one of another schema or of another spec is reported and counts as absent.
         """
+        outcome = self.outcome(spec)
+        return None if outcome is None else dict(outcome[0])
+
+    def outcome(self, spec: TrialSpec) -> tuple[dict[str, np.ndarray], tuple[str, ...]] | None:
+        """Return predictions by shift and notes, or None like `get`."""
         from safetensors import SafetensorError, safe_open
 
         path = self.path(spec)
@@ -47,24 +52,29 @@ class TrialStore:
             with safe_open(path, framework="numpy") as stored:
                 metadata = stored.metadata() or {}
                 predictions = {name: stored.get_tensor(name) for name in spec.shifts}
-        except (SafetensorError, OSError, KeyError) as error:
+            notes = tuple(json.loads(metadata["trial"]).get("notes", ()))
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
             log.warning("stored trial '%s' is damaged (%s) and is computed again", path, error)
             return None
-        if metadata != _metadata(spec, predictions):
+        if metadata != _metadata(spec, predictions, notes):
             log.warning("stored trial '%s' does not match its spec and is computed again", path)
             return None
-        return predictions
+        return predictions, notes
 
-    def put(self, spec: TrialSpec, predictions: Mapping[str, np.ndarray]) -> None:
-        """Keep the predictions of ``spec``: ``(N,)`` int16 per shift."""
+    def put(
+        self, spec: TrialSpec, predictions: Mapping[str, np.ndarray], notes: Sequence[str] = ()
+    ) -> None:
+        """Keep the predictions of ``spec``, ``(N,)`` int16 per shift, and its notes."""
         from safetensors.numpy import save_file
 
         arrays = {name: np.ascontiguousarray(predictions[name], np.int16) for name in spec.shifts}
         with replacing(self.path(spec)) as scratch:
-            save_file(arrays, scratch, _metadata(spec, arrays))
+            save_file(arrays, scratch, _metadata(spec, arrays, notes))
 
 
-def _metadata(spec: TrialSpec, predictions: Mapping[str, np.ndarray]) -> dict[str, str]:
+def _metadata(
+    spec: TrialSpec, predictions: Mapping[str, np.ndarray], notes: Sequence[str]
+) -> dict[str, str]:
     digest = hashlib.sha256()
     for name in spec.shifts:
         digest.update(name.encode() + np.ascontiguousarray(predictions[name]).tobytes())
@@ -73,5 +83,7 @@ def _metadata(spec: TrialSpec, predictions: Mapping[str, np.ndarray]) -> dict[st
         "spec": spec.to_json(),
         "sha256": digest.hexdigest(),
     }
+    if notes:
+        content["notes"] = list(notes)
     # One entry: the format keeps the order of several only by chance, and files shall be equal.
     return {"trial": json.dumps(content, sort_keys=True)}

@@ -39,11 +39,13 @@ class TrialOutcome:
         spec: what was asked.
         predictions: top-1 classes ``(N,)`` int16 per shift; None when the trial failed.
         error: why it failed, or "".
+        notes: fallbacks that its quantization took, one sentence each.
     """
 
     spec: TrialSpec
     predictions: Predictions | None
     error: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -209,22 +211,25 @@ class Workload:
         self._require(spec)
         self.collect([spec])
         try:
-            predictor = self._predictor(spec)
+            predictor, notes = self._predictor(spec)
         except PtqPipelineError as error:
             failed = TrialOutcome(spec, None, str(error))
             return lambda: failed
-        return lambda: self._evaluated(spec, predictor)
+        return lambda: self._evaluated(spec, predictor, notes)
 
-    def _predictor(self, spec: TrialSpec) -> "Predictor":
+    def _predictor(self, spec: TrialSpec) -> "tuple[Predictor, tuple[str, ...]]":
         parameters = None
         if spec.method is not None:
             images = self.sets[str(spec.calibration_set)]
             parameters = self.quantize(spec.method, images, spec.method_seed)
-        return self.runtime.compile(self.prepared, parameters)
+        notes = () if parameters is None else parameters.notes
+        return self.runtime.compile(self.prepared, parameters), notes
 
-    def _evaluated(self, spec: TrialSpec, predictor: "Predictor") -> TrialOutcome:
+    def _evaluated(
+        self, spec: TrialSpec, predictor: "Predictor", notes: tuple[str, ...]
+    ) -> TrialOutcome:
         try:
-            return TrialOutcome(spec, self._predict(spec, predictor))
+            return TrialOutcome(spec, self._predict(spec, predictor), notes=notes)
         except PtqPipelineError as error:
             return TrialOutcome(spec, None, str(error))
 

@@ -129,6 +129,21 @@ def test_no_parity_draw_gives_an_empty_table(results, samples, images, random_mo
     ).empty
 
 
+def test_the_table_of_trials_names_fallbacks(
+    samples, images, random_model, sets, index, results, tmp_path, caplog
+):
+    assert not results[2]["notes"].any()
+    method = {"name": "adaround", "iterations": 1, "rounding_lr": 50.0, "batch_size": 8}
+    parameters = QuantizationParameters(method=method, runtime={"name": "openvino", "threads": 1})
+    caplog.set_level("INFO")
+    trials, _, _ = nodes.run_trials(
+        *(samples, images, results[1], random_model, sets, index.head(1)),
+        *(TrialStore(tmp_path), SHIFTS, parameters),
+    )
+    assert "nearest rounding kept" in trials["notes"].iloc[0].splitlines()[0]
+    assert "1 of 1 trials took a fallback" in caplog.text
+
+
 def test_when_every_trial_fails_the_first_reason_is_given(
     samples, images, random_model, index, results, tmp_path
 ):

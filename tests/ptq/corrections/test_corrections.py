@@ -14,6 +14,7 @@ from ptq_pipeline.ptq import (
 )
 from ptq_pipeline.ptq.corrections import cross_layer_equalization, smooth_quant
 from ptq_pipeline.ptq.corrections.after import layers_with_batch_norm
+from ptq_pipeline.ptq.corrections.before import not_equalized
 from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime
 
 
@@ -60,7 +61,10 @@ def test_equalization_keeps_the_model_and_evens_out_ranges(images: Tensor) -> No
     first, second = (equal.module.get_submodule(name) for name in ("0", "2"))
     ranges = first.weight.flatten(1).abs().amax(1), second.weight.flatten(1).abs().amax(1)
     torch.testing.assert_close(*ranges, rtol=1e-3, atol=1e-5)
-    # ReLU6 is not homogeneous.
+    # ReLU6 is not homogeneous: the second pair stays, and the record says so.
+    (note,) = not_equalized(model, images[:8])
+    assert "1 pairs of layers keep their scales, because ReLU6" in note and "'2' and '4'" in note
+    assert _corrected(model, images[:8], "cross_layer_equalization").notes == (note,)
     assert torch.equal(
         equal.module.get_submodule("4").weight, model.module.get_submodule("4").weight
     )

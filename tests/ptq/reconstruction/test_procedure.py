@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -14,6 +16,22 @@ from ptq_pipeline.runtimes import SimulatedRuntime
 
 TINY = {"iterations": 4, "activation_iterations": 4, "batch_size": 8}
 LOW = {"weight_bits": 2, "activation_bits": 4}
+CHAIN = """
+import resource, sys, torch
+from torch import nn
+from ptq_pipeline.models.resnet import BasicBlock
+from ptq_pipeline.ptq import method_from_json, prepare, quantize_model
+
+torch.set_num_threads(1)
+images = torch.rand(256, 1, 28, 28)
+blocks = [BasicBlock(16, 16, 1) for _ in range(int(sys.argv[1]))]
+head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)]
+model = prepare(nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), *blocks, *head).eval(), images[:2])
+method = method_from_json({"name": "qdrop", "weight_bits": 4, "iterations": 2})
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+quantize_model(model, images.split(64), method, seed=0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
 
 
 def _quantized(prepared: PreparedModel, images: Tensor, seed: int = 3, **values):
@@ -140,6 +158,20 @@ def test_second_order_rounding_has_less_error_than_nearest() -> None:
     assert errors["gptq"] < 0.7 * errors["nearest"]
 
 
+def test_what_the_closed_form_does_not_cover_is_noted() -> None:
+    class Lines(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.out = nn.Conv1d(1, 2, 3), nn.Linear(2 * 14, 3)
+
+        def forward(self, x):
+            return self.out(self.conv(x.flatten(2)).flatten(1))
+
+    model = prepare(Lines().eval(), torch.rand(2, 1, 4, 4))
+    found = _quantized(model, torch.rand(19, 1, 4, 4), name="gptq", iterations=0)
+    assert [note.split(":")[0] for note in found.notes] == ["layer 'conv'"]
+
+
 def test_fewer_images_than_a_batch_is_an_error(prepared: PreparedModel, images: Tensor) -> None:
     with pytest.raises(InputError, match="qdrop: a batch takes 32 images .* has 19; use more"):
         _quantized(prepared, images, name="qdrop", batch_size=32)
@@ -186,3 +218,18 @@ def test_a_layer_that_runs_twice_keeps_nearest_and_is_noted() -> None:
 def test_bad_configurations(values: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         method_from_json({"name": "qdrop", **values})
+
+
+@pytest.mark.slow
+def test_peak_memory_grows_with_one_block_and_not_with_their_number() -> None:
+    def grown(blocks: int) -> int:
+        """Return the KiB by which the peak grows while a chain of equal blocks is reconstructed."""
+        done = subprocess.run(
+            [sys.executable, "-c", CHAIN, str(blocks)], capture_output=True, text=True, check=True
+        )
+        return int(done.stdout)
+
+    few, many = grown(2), grown(10)
+    # Of one block are cached: its input, its float input and its target.
+    one = 3 * 256 * 16 * 28 * 28 * 4 / 1024
+    assert one < few and many < few + one

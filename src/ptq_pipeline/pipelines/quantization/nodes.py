@@ -102,6 +102,8 @@ def run_trials(
         rows.append(_trial_row(wanted[position], outcome, runner.runtime.name))
         if outcome.predictions is not None:
             tables.append(_long(outcome, requests[position].evaluation.samples["sample_id"]))
+    if noted := sum(bool(row["notes"]) for row in rows):
+        log.info("%d of %d trials took a fallback, see 'notes' of the trials", noted, len(rows))
     if not tables:
         raise InputError(f"every trial failed, the first one because: {rows[0]['error']}")
     predictions = pd.concat(tables, ignore_index=True)
@@ -185,6 +187,8 @@ def _trial_row(entry: Any, outcome: TrialOutcome, runtime: str) -> dict[str, Any
         "draw": entry.draw,
         "status": "failed" if outcome.predictions is None else "done",
         "error": outcome.error,
+        # Fallbacks of the quantization, a line each.
+        "notes": "\n".join(outcome.notes),
         "runtime": runtime,
         "spec": json.dumps(outcome.spec.to_json(), sort_keys=True),
     }

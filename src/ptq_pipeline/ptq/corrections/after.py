@@ -23,6 +23,7 @@ from ptq_pipeline.ptq.parameters import (
 )
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.quantizer import QParams, fake_quantize
+from ptq_pipeline.ptq.tracing import visit_outputs
 
 # A channel that quantization left without any spread has nothing to scale.
 LEAST_DEVIATION = 1e-6
@@ -55,7 +56,8 @@ def correct_outputs(
         spread: layers whose standard deviation is restored too.
 
     Returns:
-        New parameters; biases are overrides.
+        New parameters; biases are overrides. A layer that runs more than once has no single output
+        to correct: it keeps its bias, and a note says so.
     """
     wanted = _float_moments(prepared, images)
     module = copy.deepcopy(prepared.module)
@@ -82,13 +84,21 @@ def correct_outputs(
 
     _quantize(module, parameters)
     for name in parameters.layers:
-        # A layer that runs more than once has no single output to correct.
         if calls[name] == 1:
             module.get_submodule(name).register_forward_hook(hook_for(name))
     with torch.no_grad():
         module(images)
-    overrides = {**parameters.overrides, **biases}
-    return replace(parameters, layers=layers, overrides=overrides)
+    notes = tuple(
+        f"layer {name!r} runs more than once: its output is not corrected"
+        for name in parameters.layers
+        if calls[name] != 1
+    )
+    return replace(
+        parameters,
+        layers=layers,
+        overrides={**parameters.overrides, **biases},
+        notes=(*parameters.notes, *notes),
+    )
 
 
 def layers_with_batch_norm(prepared: PreparedModel, example: Tensor) -> set[str]:
@@ -150,22 +160,10 @@ def _qparams(activation: ActivationParameters) -> QParams:
 def _float_moments(prepared: PreparedModel, images: Tensor) -> dict[str, _Moments]:
     found: dict[str, _Moments] = {}
 
-    def hook_for(name: str) -> Any:
-        def hook(child: nn.Module, args: Any, output: Tensor) -> None:
-            found[name] = _moments_of(output, child)
+    def keep(name: str, output: Tensor) -> None:
+        found[name] = _moments_of(output, prepared.layer_module(name))
 
-        return hook
-
-    handles = [
-        prepared.layer_module(layer.name).register_forward_hook(hook_for(layer.name))
-        for layer in prepared.layers
-    ]
-    try:
-        with torch.no_grad():
-            prepared.module(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    visit_outputs(prepared.module, [layer.name for layer in prepared.layers], images, keep)
     return found
 
 

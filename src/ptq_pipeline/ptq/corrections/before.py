@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ptq_pipeline.ptq.preparation import PreparedModel
+from ptq_pipeline.ptq.reconstruction.units import ACTIVATIONS
+from ptq_pipeline.ptq.tracing import visit_outputs
 
 # f(s x) = s f(x) for s > 0.
 HOMOGENEOUS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Identity, nn.Dropout)
@@ -38,7 +40,8 @@ def cross_layer_equalization(prepared: PreparedModel, images: Tensor) -> Prepare
     output channel of the first weight and ``r2`` that of the same input channel of the second,
     ``s = sqrt(r1 r2) / r2``; the first weight and bias are divided by s, the second weight is
     multiplied. Between the layers may be what is positively homogeneous, such as ReLU. ReLU6 is
-    not, and is not replaced (the paper replaces it by ReLU, which changes the model).
+    not, and is not replaced (the paper replaces it by ReLU, which changes the model that is
+    audited): such layers are left as they are, and `not_equalized` names them.
 
     Args:
         prepared: the model; not changed.
@@ -47,13 +50,26 @@ def cross_layer_equalization(prepared: PreparedModel, images: Tensor) -> Prepare
     module = copy.deepcopy(prepared.module)
     check = _Check(module, images)
     pairs = []
-    for first, second in _pairs(prepared, images[:1]):
-        if check.keeps(first, second, change=_equalize):
+    for first, second, between in _pairs(prepared, images[:1]):
+        if not between and check.keeps(first, second, change=_equalize):
             pairs.append((first, second))
     for _ in range(SWEEPS - 1):
         for first, second in pairs:
             _equalize(module.get_submodule(first), module.get_submodule(second))
     return replace(prepared, module=module)
+
+
+def not_equalized(prepared: PreparedModel, images: Tensor) -> tuple[str, ...]:
+    """Return a note on the layers whose scales an activation function between them holds back."""
+    held = [pair for pair in _pairs(prepared, images[:1]) if pair[2]]
+    if not held:
+        return ()
+    kinds = ", ".join(sorted({between for _, _, between in held}))
+    named = ", ".join(f"{first!r} and {second!r}" for first, second, _ in held)
+    return (
+        f"cross_layer_equalization: {len(held)} pairs of layers keep their scales, because {kinds} "
+        f"between them does not pass a scale on: {named}",
+    )
 
 
 def smooth_quant(prepared: PreparedModel, images: Tensor, alpha: float = 0.5) -> PreparedModel:
@@ -126,20 +142,25 @@ def _equalize(first: Any, second: Any) -> None:
     second.weight.copy_(grouped.reshape(weight.shape))
 
 
-def _pairs(prepared: PreparedModel, example: Tensor) -> Iterator[tuple[str, str]]:
-    """Yield layers of which the second reads the first, through homogeneous modules only."""
+def _pairs(prepared: PreparedModel, example: Tensor) -> Iterator[tuple[str, str, str]]:
+    """Yield layers of which the second reads the first through activation functions only.
+
+    The third entry is the type of the first function that is not homogeneous, or "".
+    """
     layers = {layer.name: layer for layer in prepared.layers if layer.calls == 1}
-    source: dict[int, str] = {}
+    source: dict[int, tuple[str, str]] = {}
     calls = _calls(prepared.module, example)
     for call in calls:
         module = prepared.module.get_submodule(call.name)
+        first, between = source.get(id(call.input), ("", ""))
         if call.name in layers:
-            first = source.get(id(call.input))
             if first and layers[first].weight_shape[0] == _inputs_of(module):
-                yield first, call.name
-            source[id(call.output)] = call.name
-        elif isinstance(module, HOMOGENEOUS) and id(call.input) in source:
-            source[id(call.output)] = source[id(call.input)]
+                yield first, call.name, between
+            source[id(call.output)] = call.name, ""
+        elif first and isinstance(module, HOMOGENEOUS):
+            source[id(call.output)] = first, between
+        elif first and isinstance(module, ACTIVATIONS):
+            source[id(call.output)] = first, between or type(module).__name__
 
 
 def _inputs_of(module: Any) -> int:
@@ -147,45 +168,42 @@ def _inputs_of(module: Any) -> int:
 
 
 def _norms(prepared: PreparedModel, example: Tensor) -> dict[str, list[str]]:
-    """Return every LayerNorm and the Linear layers that read it."""
+    """Return every LayerNorm and the Linear layers that read it.
+
+    What moves tokens about (Swin's windows) stands between the two: where no layer reads the very
+    output of a norm, the next layer of its width is tried, and the check proves it.
+    """
     layers = {layer.name for layer in prepared.layers if layer.kind == "linear"}
     source: dict[int, str] = {}
     found: dict[str, list[str]] = {}
+    likely: dict[str, list[str]] = {}
+    last, width = "", 0
     for call in _calls(prepared.module, example):
         module: Any = prepared.module.get_submodule(call.name)
         if isinstance(module, nn.LayerNorm) and module.weight is not None:
             if len(module.normalized_shape) == 1:
+                last, width = call.name, len(module.weight)
                 source[id(call.output)] = call.name
         elif isinstance(module, nn.Identity | nn.Dropout) and id(call.input) in source:
             source[id(call.output)] = source[id(call.input)]
         elif call.name in layers and id(call.input) in source:
             found.setdefault(source[id(call.input)], []).append(call.name)
-    return found
+        elif call.name in layers and last and module.in_features == width:
+            likely.setdefault(last, [call.name])
+    return likely | found
 
 
 def _largest_outputs(module: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Return the largest absolute value of each channel that each LayerNorm returned."""
     found: dict[str, Tensor] = {}
 
-    def hook_for(name: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: Tensor) -> None:
-            largest = output.abs().flatten(0, -2).amax(0)
-            found[name] = torch.maximum(found[name], largest) if name in found else largest
+    def keep(name: str, output: Tensor) -> None:
+        largest = output.abs().flatten(0, -2).amax(0)
+        found[name] = torch.maximum(found[name], largest) if name in found else largest
 
-        return hook
-
-    handles = [
-        child.register_forward_hook(hook_for(name))
-        for name, child in module.named_modules()
-        if isinstance(child, nn.LayerNorm)
-    ]
-    try:
-        with torch.no_grad():
-            for part in images.split(32):
-                module(part)
-    finally:
-        for handle in handles:
-            handle.remove()
+    norms = [name for name, child in module.named_modules() if isinstance(child, nn.LayerNorm)]
+    for part in images.split(32):
+        visit_outputs(module, norms, part, keep)
     return found
 
 

@@ -10,7 +10,11 @@ from torch import Tensor
 
 from ptq_pipeline.ptq.calibration import calibrate
 from ptq_pipeline.ptq.corrections.after import correct_outputs, layers_with_batch_norm
-from ptq_pipeline.ptq.corrections.before import cross_layer_equalization, smooth_quant
+from ptq_pipeline.ptq.corrections.before import (
+    cross_layer_equalization,
+    not_equalized,
+    smooth_quant,
+)
 from ptq_pipeline.ptq.parameters import QuantizationParameters
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.spec import MethodSpec
@@ -27,15 +31,17 @@ def quantize_with_corrections(
         method: bits, ranges and corrections.
 
     Returns:
-        Integers and steps; what was changed in float stands in `overrides`.
+        Integers and steps; what was changed in float stands in `overrides`, what could not be
+        corrected in `notes`.
     """
-    changed = prepared
+    changed, notes = prepared, tuple[str, ...]()
     if "cross_layer_equalization" in method.corrections:
+        notes = not_equalized(changed, images)
         changed = cross_layer_equalization(changed, images)
     if "smooth_quant" in method.corrections:
         changed = smooth_quant(changed, images)
     parameters = calibrate(changed, images.split(32), method)
-    parameters = replace(parameters, overrides=_changes(prepared, changed))
+    parameters = replace(parameters, overrides=_changes(prepared, changed), notes=notes)
     spread: set[str] = set()
     if "batch_norm_reestimation" in method.corrections:
         spread = layers_with_batch_norm(changed, images[:1])

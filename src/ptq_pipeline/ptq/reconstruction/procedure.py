@@ -20,7 +20,7 @@ from ptq_pipeline.ptq.reconstruction.learning import (
     objective,
 )
 from ptq_pipeline.ptq.reconstruction.rounding import SoftWeight
-from ptq_pipeline.ptq.reconstruction.second_order import second_order_weights
+from ptq_pipeline.ptq.reconstruction.second_order import has_columns, second_order_weights
 from ptq_pipeline.ptq.reconstruction.start import starting_point
 from ptq_pipeline.ptq.reconstruction.units import Unit, partition
 from ptq_pipeline.ptq.reconstruction.working import WorkingModel, unit_input, unit_output
@@ -84,8 +84,9 @@ def _weights_of(
     config: Reconstruction,
     rng: np.random.Generator,
 ) -> list[str]:
-    """Round a unit's weights; return a note when nearest rounding stays."""
+    """Round a unit's weights; return notes where nearest rounding stays."""
     cache = _cache(model, unit, images)
+    notes = _without_closed_form(model, unit) if config.initial == "second_order" else []
     for name in unit.layers:
         model.fix(name, model.initial_weights[name])
     if config.objective == "fisher_diag":
@@ -100,14 +101,24 @@ def _weights_of(
         model.fix(name, weight)
     reached = objective(model, unit, cache)
     if reached <= nearest:
-        return []
+        return notes
     for quantizer in model.quantizers(unit):
         quantizer.reset()
     for name in unit.layers:
         model.fix(name, model.initial_weights[name])
     return [
+        *notes,
         f"unit {unit.name!r}: nearest rounding kept, because its error {nearest:.4g} is below "
-        f"the {reached:.4g} of learned rounding"
+        f"the {reached:.4g} of learned rounding",
+    ]
+
+
+def _without_closed_form(model: WorkingModel, unit: Unit) -> list[str]:
+    return [
+        f"layer {name!r}: no rounding in closed form, which covers Linear and zero-padded 2-d "
+        "convolutions; it starts from the float weight"
+        for name in unit.layers
+        if not has_columns(model.root.get_submodule(name))
     ]
 
 

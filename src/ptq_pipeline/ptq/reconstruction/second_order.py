@@ -27,12 +27,12 @@ def second_order_weights(
     """Return for each layer the weight right before its rounding; its nearest codes are the result.
 
     Layers of a unit are done in call order, each behind the rounded ones before it. What is neither
-    Linear nor a zero-padded 2-d convolution keeps its float weight.
+    Linear nor a zero-padded 2-d convolution keeps its float weight, see `has_columns`.
     """
     found = {}
     for name in unit.layers:
         module = model.root.get_submodule(name)
-        if not _has_columns(module):
+        if not has_columns(module):
             found[name] = targets[name]
             continue
         quantized, cross = _moments(model, unit, cache, name)
@@ -47,7 +47,8 @@ def second_order_weights(
     return found
 
 
-def _has_columns(module: nn.Module) -> bool:
+def has_columns(module: nn.Module) -> bool:
+    """Whether a layer's output is a product with columns of patches: what the closed form needs."""
     if isinstance(module, nn.Conv2d):
         return module.padding_mode == "zeros" and not isinstance(module.padding, str)
     return isinstance(module, nn.Linear)

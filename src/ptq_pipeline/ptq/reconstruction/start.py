@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from ptq_pipeline.ptq.statistics import (
     InputStatistics,
     RangeStatistics,
 )
+from ptq_pipeline.ptq.tracing import visit_outputs
 
 
 def starting_point(
@@ -90,16 +90,18 @@ def _output_steps(
         layer_activation_bits=dict(bits),
     )
     found: dict[str, InputStatistics] = {}
-    for histograms in (False, True):
+
+    def add_range(name: str, values: Tensor) -> None:
+        ends = float(values.min()), float(values.max())
+        new = InputStatistics(RangeStatistics(*ends, values.numel(), (ends,)))
+        found[name] = found[name].merge(new) if name in found else new
+
+    def add_counts(name: str, values: Tensor) -> None:
+        found[name] = replace(found[name], histogram=_count(values, found[name]))
+
+    for visit in (add_range, add_counts):
         for part in images.split(64):
-            for name, values in _outputs(prepared, part, list(bits)).items():
-                seen = found.get(name)
-                if not histograms:
-                    ends = float(values.min()), float(values.max())
-                    new = InputStatistics(RangeStatistics(*ends, values.numel(), (ends,)))
-                    found[name] = seen.merge(new) if seen else new
-                elif seen is not None:
-                    found[name] = replace(seen, histogram=_count(values, seen))
+            visit_outputs(prepared.module, bits, part, visit)
     return activations_from(found, method)
 
 
@@ -109,22 +111,3 @@ def _count(values: Tensor, seen: InputStatistics) -> HistogramStatistics:
     hits = torch.histc(values.clamp(grid.low, end), grid.bins, grid.low, end)
     new = HistogramStatistics(grid, hits.cpu().numpy().astype(np.int64))
     return seen.histogram.merge(new) if seen.histogram else new
-
-
-def _outputs(prepared: PreparedModel, images: Tensor, names: list[str]) -> dict[str, Tensor]:
-    seen: dict[str, Tensor] = {}
-
-    def hook_for(name: str) -> Any:
-        def hook(module: Any, args: Any, output: Tensor) -> None:
-            seen[name] = output.detach().clone()
-
-        return hook
-
-    handles = [prepared.layer_module(n).register_forward_hook(hook_for(n)) for n in names]
-    try:
-        with torch.no_grad():
-            prepared.module(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen

@@ -43,8 +43,8 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
 def answer(workload: Workload, spec: Mapping[str, Any]) -> tuple[str, Any]:
     """Run one trial and return ``(kind, content)``.
 
-    Kinds: ``done`` with predictions by shift, ``failed`` with the reason, ``crashed`` with a
-    traceback when something went wrong that a trial cannot be blamed for.
+    Kinds: ``done`` with predictions by shift and notes, ``failed`` with the reason, ``crashed``
+    with a traceback when something went wrong that a trial cannot be blamed for.
     """
     try:
         outcome = workload.run(TrialSpec.from_json(spec))
@@ -52,7 +52,7 @@ def answer(workload: Workload, spec: Mapping[str, Any]) -> tuple[str, Any]:
         return "crashed", traceback.format_exc()
     if outcome.predictions is None:
         return "failed", outcome.error
-    return "done", dict(outcome.predictions)
+    return "done", (dict(outcome.predictions), outcome.notes)
 
 
 def outcome_of(spec: TrialSpec, kind: str, content: Any) -> TrialOutcome:
@@ -62,7 +62,8 @@ def outcome_of(spec: TrialSpec, kind: str, content: Any) -> TrialOutcome:
         InputError: the worker crashed in a way that no other worker would change.
     """
     if kind == "done":
-        return TrialOutcome(spec, content)
+        predictions, notes = content
+        return TrialOutcome(spec, predictions, notes=notes)
     if kind == "failed":
         return TrialOutcome(spec, None, content)
     reason = str(content).strip().splitlines()[-1]
