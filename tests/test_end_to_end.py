@@ -3,10 +3,15 @@ import os
 import signal
 import sys
 import time
+from importlib import resources
 from pathlib import Path
 
+import jsonschema
 import pandas as pd
 import pytest
+from click.testing import CliRunner
+
+from ptq_pipeline.commands import ptq
 
 sys.path.insert(0, str(Path(__file__).parent))
 from project import SmallProject  # noqa: E402
@@ -143,3 +148,44 @@ def test_interrupted_it_exits_130_and_resumes_to_the_same_bytes(project, tmp_pat
     code, output = small.run()
     assert code == 0, output
     assert_same(small.reproducible_files(), finished[2])
+
+
+def asked(small, monkeypatch, *arguments):
+    monkeypatch.chdir(small.root)
+    return CliRunner().invoke(ptq, list(arguments))
+
+
+def test_the_report_is_written_again_from_its_tables_and_in_japanese(finished, monkeypatch):
+    small, *_ = finished
+    written = (reporting(small) / "report.html").read_text("utf-8")
+    result = asked(small, monkeypatch, "report", "-o", "again.html")
+    assert result.exit_code == 0, result.output
+    again = (small.root / "again.html").read_text("utf-8")
+    head, _, tail = again.partition("<section")
+    assert written.startswith(head), "the first screen is the same"
+    assert "data:image/png;base64," in tail or load(small, "lost_images.json")["lost"] == []
+    assert asked(small, monkeypatch, "report", "--language", "ja", "-o", "ja.html").exit_code == 0
+    assert 'lang="ja"' in (small.root / "ja.html").read_text("utf-8")
+
+
+def test_explain_says_why_a_group_loses(finished, monkeypatch):
+    small, *_ = finished
+    result = asked(small, monkeypatch, "explain", "class Sandal", "--layers", "3", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["group"] == "Sandal"
+    errors = [layer["error_group"] for layer in found["layers"]]
+    assert len(errors) == 3 and errors == sorted(errors, reverse=True) and min(errors) > 0
+    assert 0 <= found["calibration_images_of_group"] <= found["calibration_images"] == 64
+    assert len(found["nearest_calibration_images"]) == 5
+    text = asked(small, monkeypatch, "explain", "tone=dark")
+    assert text.stdout.startswith("tone=dark: ")
+    wrong = asked(small, monkeypatch, "explain", "class Hat")
+    assert wrong.exit_code == 1
+    assert "there is no group 'Hat'; the groups are T-shirt/top, Trouser" in wrong.stderr
+
+
+def test_the_verdict_keeps_the_published_schema(finished):
+    folder = resources.files("ptq_pipeline.reporting").joinpath("schemas")
+    schema = json.loads(folder.joinpath("verdict.schema.json").read_text("utf-8"))
+    jsonschema.validate(load(finished[0], "verdict.json"), schema)

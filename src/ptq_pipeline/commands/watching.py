@@ -140,6 +140,7 @@ class Watch:
         from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
         from ptq_pipeline.provenance import describe_machine
         from ptq_pipeline.registry import Decision, ReleaseTerms, release
+        from ptq_pipeline.reporting.card import model_card
 
         configured = ReleaseParameters.model_validate(self.project.group("release"))
         decision = Decision.from_json(read_json(self.project, "requantization/decision.json"))
@@ -150,6 +151,7 @@ class Watch:
             by=self.ladder.by,
             trigger=f"drift:{event.event}",
             machine=describe_machine(self.project.root),
+            card=model_card,
         )
         files = {n: path.read_bytes() for n, path in paths.items() if n != "candidate.json"}
         return release(self.registry, decision, files, terms)

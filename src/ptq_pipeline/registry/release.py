@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from hashlib import sha256
@@ -17,7 +17,7 @@ from ptq_pipeline.registry.errors import (
     VerificationError,
 )
 from ptq_pipeline.registry.records import Kind, Record
-from ptq_pipeline.registry.store import DECISION_FILE, RECORD_FILE, Registry
+from ptq_pipeline.registry.store import CARD_FILE, DECISION_FILE, RECORD_FILE, Registry
 from ptq_pipeline.registry.verification import check_version
 from ptq_pipeline.registry.waivers import Waiver, uncovered
 from ptq_pipeline.reliability import acknowledgement, acknowledges
@@ -36,6 +36,8 @@ class ReleaseTerms:
         trigger: what caused it, for example ``manual`` or ``drift``.
         machine: versions, processor and git state.
         now: the clock; UTC.
+        card: writes the model card from the record, as plain values, and the verdict; None for
+            no card. The record seals its hash.
     """
 
     environments: Collection[str] = ("base",)
@@ -44,6 +46,7 @@ class ReleaseTerms:
     trigger: str = "manual"
     machine: Mapping[str, Any] = field(default_factory=dict)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    card: Callable[[Mapping[str, Any], Mapping[str, Any]], str] | None = None
 
 
 def release(
@@ -86,6 +89,9 @@ def release(
         _check_champion(registry, records, decision)
         version = f"v{len(registry.promotions(records)) + 1:04d}"
         content = _promotion(decision, files, terms, version, waivers, registry)
+        card = _card(terms, _next_record(records, Kind.PROMOTION, content, terms.now), files)
+        if card is not None:
+            content |= {"card": sha256(card).hexdigest()}
         record = _next_record(records, Kind.PROMOTION, content, terms.now)
         folder = registry.folder(version)
         # No record names it: a process was killed before it wrote one.
@@ -94,12 +100,19 @@ def release(
             folder,
             {
                 **files,
+                **({} if card is None else {CARD_FILE: card}),
                 DECISION_FILE: _json_bytes(decision.to_json()),
                 RECORD_FILE: _json_bytes(record.to_json()),
             },
         )
         _commit(registry, records, record)
         return record
+
+
+def _card(terms: ReleaseTerms, record: Record, files: Mapping[str, bytes]) -> bytes | None:
+    if terms.card is None:
+        return None
+    return terms.card(record.to_json(), json.loads(files["verdict.json"])).encode()
 
 
 def rollback(

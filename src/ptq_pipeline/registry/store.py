@@ -23,6 +23,7 @@ from ptq_pipeline.reliability.baseline import Baseline
 POINTER_SCHEMA_VERSION = 1
 DECISION_FILE = "decision.json"
 RECORD_FILE = "record.json"
+CARD_FILE = "MODEL_CARD.md"
 HOLDS = "champion holds"
 VERSION = re.compile(r"v\d{4,}")
 LOCK_SECONDS = 10.0

@@ -8,7 +8,7 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.registry.decisions import Decision
 from ptq_pipeline.registry.errors import RegistryError, VerificationError
 from ptq_pipeline.registry.records import Record
-from ptq_pipeline.registry.store import DECISION_FILE, RECORD_FILE, Registry
+from ptq_pipeline.registry.store import CARD_FILE, DECISION_FILE, RECORD_FILE, Registry
 
 
 def verify(registry: Registry, version: str | None = None) -> list[str]:
@@ -64,6 +64,8 @@ def check_version(registry: Registry, promotion: Record) -> None:
     version = str(promotion.content["version"])
     folder = registry.folder(version)
     expected = dict(promotion.content["files"])
+    if "card" in promotion.content:
+        expected[CARD_FILE] = promotion.content["card"]
     found = {
         path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
     }

@@ -10,7 +10,7 @@ from ptq_pipeline.reporting import frames
 from ptq_pipeline.reporting.formatting import count, percent, points
 from ptq_pipeline.reporting.pull_request import escaped
 from ptq_pipeline.reporting.texts import Texts, load_texts
-from ptq_pipeline.reporting.wording import interval_words, shift_name, statement
+from ptq_pipeline.reporting.wording import interval_words, said, shift_name, statement
 
 MOST_GROUPS = 20
 _COLUMNS = (
@@ -51,8 +51,11 @@ def model_card(record: Mapping[str, Any], verdict: Mapping[str, Any], language: 
         "",
         *_statements(texts, verdict),
         "",
-        *_list(texts("model_card.obligations"), promotion.get("obligations") or (), "text"),
-        *_list(texts("model_card.waivers"), promotion.get("waivers") or (), "reason"),
+        *_list(texts("model_card.obligations"), _owed(texts, promotion)),
+        *_list(
+            texts("model_card.waivers"),
+            [str(waiver.get("reason") or "") for waiver in promotion.get("waivers") or ()],
+        ),
         f"## {texts('reviewer.identity')}",
         "",
         *(f"- {name}: `{value}`" for name, value in sorted(promotion["hashes"].items())),
@@ -128,7 +131,12 @@ def _statements(texts: Texts, verdict: Mapping[str, Any]) -> list[str]:
     return [f"- {escaped(each)}" for each in found if each]
 
 
-def _list(title: str, entries: Sequence[Mapping[str, Any]], key: str) -> list[str]:
-    if not entries:
+def _owed(texts: Texts, promotion: Mapping[str, Any]) -> list[str]:
+    owed = promotion.get("obligations") or ()
+    return [said(texts, str(each["text"]), each.get("sentence")) for each in owed]
+
+
+def _list(title: str, lines: Sequence[str]) -> list[str]:
+    if not lines:
         return []
-    return [f"## {title}", "", *(f"- {escaped(entry.get(key) or '')}" for entry in entries), ""]
+    return [f"## {title}", "", *(f"- {escaped(line)}" for line in lines), ""]

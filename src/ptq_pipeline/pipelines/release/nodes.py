@@ -21,6 +21,8 @@ def release_candidate(
 ) -> dict[str, Any]:
     """Make the candidate of a decision the champion; the same decision again changes nothing.
 
+    Its model card is written beside its files.
+
     Returns:
         The promotion's record.
 
@@ -29,6 +31,7 @@ def release_candidate(
             why and the champion keeps serving.
     """
     from ptq_pipeline.provenance import describe_machine
+    from ptq_pipeline.reporting.card import model_card
 
     terms = ReleaseTerms(
         environments=parameters.allowed_environments,
@@ -36,6 +39,7 @@ def release_candidate(
         by=parameters.by,
         trigger=parameters.trigger,
         machine=describe_machine(Path.cwd()),
+        card=model_card,
     )
     files = {name: path.read_bytes() for name, path in candidate_model.items() if name != INDEX}
     record = release(registry, Decision.from_json(decision), files, terms)
