@@ -3,95 +3,147 @@
 Usage, after ``kedro run --pipelines data_loading``: ``python benchmarks/drift_alarm_rates.py
 [--data data] [--samples 200] [--served] [--sizes 500 5000]``. It prints the table in
 ``docs/drift.md``. ``--served`` adds what only the served model says, its answers and clip rates, as
-monitoring does: of a W8A8 model that is calibrated on 256 images of the pool.
+monitoring does: of a W8A8 model that is calibrated on 256 images of the pool. What a model says of
+an image is computed once; the samples are drawn from that.
 """
 
 import argparse
+import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
+from ptq_pipeline.datasets import ImageWindowsDataset
+from ptq_pipeline.images import decode_source
+from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model
 from ptq_pipeline.monitoring import DriftColumn, DriftSettings, distance, sampling_thresholds
+from ptq_pipeline.monitoring.distances import WASSERSTEIN, jensen_shannon, normed_wasserstein
 from ptq_pipeline.monitoring.measuring import with_served_columns
+from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
+from ptq_pipeline.pipelines.drift.nodes import gather_window_profiles
+from ptq_pipeline.pipelines.drift.parameters import DriftParameters
+from ptq_pipeline.pipelines.monitoring.parameters import MonitoringParameters
 
 SIZES = (256, 500, 2_000, 5_000)
 CALIBRATION_IMAGES = 256
-PARAMETERS = Path(__file__).parents[1] / "conf/base/parameters_drift.yml"
+ROOT = Path(__file__).parents[1]
 
 
-def read_settings() -> DriftSettings:
-    """Return the settings of the base environment."""
-    drift = yaml.safe_load(PARAMETERS.read_text(encoding="utf-8"))["drift"]
-    columns = tuple(DriftColumn(name, **column) for name, column in drift["columns"].items())
-    return DriftSettings(columns, drift["alpha"], drift["resamples"], drift["seed"])
+def configured(group: str) -> dict[str, Any]:
+    """Return a parameter group of the base environment."""
+    path = ROOT / f"conf/base/parameters_{group}.yml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))[group]
+
+
+@cache
+def float_model() -> FloatModel:
+    """Return the reference network."""
+    return load_float_model(
+        "ptq_pipeline.models.resnet20",
+        ROOT / "data/06_models/reference/resnet20.safetensors",
+        Preprocessing((0.286,), (0.353,)),
+        [str(number) for number in range(10)],
+    )
+
+
+def read_sources(data: Path, served: bool) -> dict[str, pd.DataFrame]:
+    """Return the profiles of reference, pool and production windows, one row per image."""
+    profiles = pd.read_parquet(data / "04_feature/profiles.parquet")
+    images = np.load(data / "03_primary/images.npy", mmap_mode="r")
+    shape = list(images.shape[1:])
+    windows = ImageWindowsDataset(str(ROOT / "data/01_raw/production"), shape).load()
+    parameters = DriftParameters.model_validate(configured("drift"))
+    production = gather_window_profiles(
+        windows,
+        float_model(),
+        json.loads((data / "04_feature/feature_projection.json").read_text("utf-8")),
+        json.loads((data / "03_primary/group_definitions.json").read_text("utf-8")),
+        DataLoadingParameters.model_validate(configured("data_loading")),
+        parameters,
+    )
+    tables = {name: profiles[profiles["split"] == name] for name in ("reference", "pool")}
+    pixels = {name: images[table["sample_id"].to_numpy()] for name, table in tables.items()}
+    for name in parameters.windows:
+        tables[name] = production[production["comparison"] == f"production_{name}"]
+        pixels[name] = decode_source(windows[name]()).images if served else None
+    if served:
+        chosen = np.asarray(pixels["pool"][:CALIBRATION_IMAGES])
+        said = served_columns(chosen)
+        tables = {
+            name: pd.concat([table.reset_index(drop=True), said(pixels[name])], axis=1)
+            for name, table in tables.items()
+        }
+    return tables
+
+
+def served_columns(calibration: np.ndarray) -> Callable[[np.ndarray], pd.DataFrame]:
+    """Quantize by ``calibration`` images; return what gives answers and clip rates of others."""
+    import torch
+
+    from ptq_pipeline.monitoring.clipping import clip_rates
+    from ptq_pipeline.ptq import MethodSpec, as_tensor_batches, calibrate, prepare
+    from ptq_pipeline.runtimes import OpenvinoRuntime, predict_top1
+
+    model = float_model()
+    example = model.example_input(calibration.shape[1:])
+    prepared = prepare(model.module, torch.from_numpy(example))
+    batches = as_tensor_batches(model.preprocessing(calibration))
+    parameters = calibrate(prepared, batches, MethodSpec())
+    predictor = OpenvinoRuntime(threads=1).compile(prepared, parameters)
+
+    def said(images: np.ndarray) -> pd.DataFrame:
+        answers = predict_top1(predictor, images, model.preprocessing).astype(np.int64)
+        return clip_rates(prepared, parameters, images, model.preprocessing).assign(served=answers)
+
+    return said
+
+
+def resampled_distance(
+    column: DriftColumn, reference: pd.Series, source: pd.Series
+) -> Callable[[np.ndarray], float]:
+    """Return the distance to the reference by how often each row of ``source`` was drawn."""
+    both = pd.concat([reference, source])
+    numeric = column.method == WASSERSTEIN
+    values = both.to_numpy(float) if numeric else both.astype(str).to_numpy(str)
+    support, codes = np.unique(values, return_inverse=True)
+    before = np.bincount(codes[: len(reference)], minlength=len(support)).astype(float)
+    codes = codes[len(reference) :]
+
+    def value(drawn: np.ndarray) -> float:
+        now = np.bincount(codes, drawn, len(support))
+        return normed_wasserstein(support, before, now) if numeric else jensen_shannon(before, now)
+
+    return value
 
 
 def alarm_rates(
     source: pd.DataFrame,
     reference: pd.DataFrame,
     settings: DriftSettings,
+    chance: dict[str, float],
     size: int,
     samples: int,
 ) -> dict[str, float]:
     """Return the share of ``samples`` random subsets with an alarm, under three rules."""
-    chance = sampling_thresholds(reference, settings, size)
+    distances = {
+        column: resampled_distance(column, reference[column.name], source[column.name])
+        for column in settings.columns
+    }
     generator = np.random.default_rng([settings.seed, size, 1])
     alarms = np.zeros((samples, 3), bool)
     for sample in range(samples):
         rows = generator.choice(len(source), size, replace=size > len(source))
-        current = source.iloc[rows]
-        for column in settings.columns:
-            name = column.name
-            value = distance(column.method, reference[name], current[name])
-            beyond = np.array([value >= column.threshold, value >= chance[name]])
+        drawn = np.bincount(rows, minlength=len(source))
+        for column, of in distances.items():
+            value = of(drawn)
+            beyond = np.array([value >= column.threshold, value >= chance[column.name]])
             alarms[sample] |= [beyond.all(), *beyond]
     return dict(zip(("both", "material only", "chance only"), alarms.mean(0), strict=True))
-
-
-def served_columns(data: Path, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Return the tables with answers and clip rates of a model that was quantized on the pool.
-
-    Args:
-        data: the data folder.
-        tables: ``reference``, ``pool`` and the production windows.
-    """
-    import torch
-
-    from ptq_pipeline.datasets import ProductionArchiveDataset
-    from ptq_pipeline.images import decode_source
-    from ptq_pipeline.models import Preprocessing, load_float_model
-    from ptq_pipeline.monitoring.clipping import clip_rates
-    from ptq_pipeline.ptq import MethodSpec, as_tensor_batches, calibrate, prepare
-    from ptq_pipeline.runtimes import OpenvinoRuntime, predict_top1
-
-    model = load_float_model(
-        "ptq_pipeline.models.resnet20",
-        PARAMETERS.parents[2] / "data/06_models/reference/resnet20.safetensors",
-        Preprocessing((0.286,), (0.353,)),
-        [str(number) for number in range(10)],
-    )
-    images = np.load(data / "03_primary/images.npy", mmap_mode="r")
-    raw = PARAMETERS.parents[2] / "data/01_raw/production"
-    archive = ProductionArchiveDataset(str(raw), list(images.shape[1:])).load()
-    prepared = prepare(model.module, torch.from_numpy(model.example_input(tuple(images.shape[1:]))))
-    chosen = images[tables["pool"]["sample_id"].to_numpy()[:CALIBRATION_IMAGES]]
-    batches = as_tensor_batches(model.preprocessing(np.asarray(chosen)))
-    parameters = calibrate(prepared, batches, MethodSpec())
-    served = OpenvinoRuntime(threads=2).compile(prepared, parameters)
-    found = {}
-    for name, table in tables.items():
-        stored = name in ("reference", "pool")
-        pixels = (
-            images[table["sample_id"].to_numpy()]
-            if stored
-            else decode_source(archive[name]()).images
-        )
-        added = clip_rates(prepared, parameters, pixels, model.preprocessing)
-        added["served"] = predict_top1(served, pixels, model.preprocessing).astype(np.int64)
-        found[name] = pd.concat([table.reset_index(drop=True), added], axis=1)
-    return found
 
 
 def main() -> None:
@@ -102,15 +154,14 @@ def main() -> None:
     parser.add_argument("--served", action="store_true")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     arguments = parser.parse_args()
-    settings = read_settings()
-    profiles = pd.read_parquet(arguments.data / "04_feature/profiles.parquet")
-    windows = pd.read_parquet(arguments.data / "04_feature/production_profiles.parquet")
-    sources = {name: profiles[profiles["split"] == name] for name in ("reference", "pool")}
-    sources |= dict(list(windows.groupby("window")))
-    if arguments.served:
-        sources = served_columns(arguments.data, sources)
-        settings = with_served_columns(settings, sources["reference"], 0.1, 0.5)
+    settings = DriftParameters.model_validate(configured("drift")).settings()
+    sources = read_sources(arguments.data, arguments.served)
     reference = sources.pop("reference")
+    if arguments.served:
+        added = MonitoringParameters.model_validate(configured("monitoring"))
+        settings = with_served_columns(
+            settings, reference, added.served_threshold, added.clip_threshold
+        )
 
     whole = {
         name: {
@@ -119,14 +170,14 @@ def main() -> None:
         }
         for name, source in sources.items()
     }
-    for size in arguments.sizes:
-        whole[f"chance at {size}"] = sampling_thresholds(reference, settings, size)
+    chance = {size: sampling_thresholds(reference, settings, size) for size in arguments.sizes}
+    whole |= {f"chance at {size}": limits for size, limits in chance.items()}
     print(pd.DataFrame(whole).round(3).to_string(), "\n")
     rates = [
         {
             "source": name,
             "rows": size,
-            **alarm_rates(source, reference, settings, size, arguments.samples),
+            **alarm_rates(source, reference, settings, chance[size], size, arguments.samples),
         }
         for name, source in sources.items()
         for size in arguments.sizes

@@ -52,10 +52,15 @@ def write_idx(path, array):
     path.write_bytes(gzip.compress(header + np.ascontiguousarray(array).tobytes(), mtime=0))
 
 
-def cut(source, target, rows):
-    """Copy a slice of a pair of idx files."""
-    for name in ("images-idx3-ubyte.gz", "labels-idx1-ubyte.gz"):
-        write_idx(target / name, read_idx(source / name)[rows])
+def cut(source, target, rows, exposure=1.0):
+    """Copy a slice of a pair of idx files; ``exposure`` makes its images darker or brighter."""
+    images, labels = (
+        read_idx(source / name)[rows] for name in ("images-idx3-ubyte.gz", "labels-idx1-ubyte.gz")
+    )
+    if exposure != 1.0:
+        images = np.rint(np.clip(images * exposure, 0, 255)).astype(np.uint8)
+    write_idx(target / "images-idx3-ubyte.gz", images)
+    write_idx(target / "labels-idx1-ubyte.gz", labels)
 
 
 class SmallProject:

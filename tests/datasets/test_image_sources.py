@@ -11,6 +11,7 @@ from ptq_pipeline.datasets import (
     ImageManifestDataset,
     ImageWindowsDataset,
 )
+from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import decode_source
 
 
@@ -26,10 +27,25 @@ def test_windows_are_read_in_the_order_of_their_names(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / "week_3" / name).mkdir(parents=True)
         Image.fromarray(np.full((9, 9), 5, np.uint8)).save(tmp_path / "week_3" / name / "1.png")
+    (tmp_path / ".week_4").mkdir()
     windows = ImageWindowsDataset(str(tmp_path), [1, 4, 4]).load()
     assert list(windows) == ["week_1", "week_2", "week_3"]
-    assert [len(window.table) for window in windows.values()] == [2, 3, 2]
-    assert decode_source(windows["week_3"]).images.shape == (2, 1, 4, 4)
+    assert [len(window().table) for window in windows.values()] == [2, 3, 2]
+    assert decode_source(windows["week_3"]()).images.shape == (2, 1, 4, 4)
+
+
+def test_a_broken_window_is_an_error_only_when_it_is_opened(tmp_path):
+    write_window(tmp_path / "whole", 2)
+    write_window(tmp_path / "cut", 2)
+    (tmp_path / "notes").mkdir()
+    path = tmp_path / "cut/images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:20])
+    windows = ImageWindowsDataset(str(tmp_path), [1, 4, 4]).load()
+    assert len(windows["whole"]().table) == 2
+    with pytest.raises(InputError, match="cut/images-idx3-ubyte.gz' is truncated"):
+        windows["cut"]()
+    with pytest.raises(InputError, match="notes' holds no window: neither"):
+        windows["notes"]()
 
 
 def test_no_folder_is_no_window(tmp_path):

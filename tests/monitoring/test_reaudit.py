@@ -2,7 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.monitoring.reaudit import Answers, reaudit, without_lone_samples, worst_cell
+from ptq_pipeline.monitoring.reaudit import (
+    Answers,
+    judged_in_audit,
+    reaudit,
+    without_lone_samples,
+    worst_cell,
+)
 from ptq_pipeline.reliability import Policy
 
 DEFINITIONS = {"classes": ["boot", "bag"], "segments": {"tone": {"names": ["dark", "light"]}}}
@@ -19,7 +25,7 @@ def samples(n=1000, labelled=True):
     return table.assign(tone=np.where(np.arange(n) % 4 < 2, "dark", "light"))
 
 
-def judge(wrong, labelled=True, n=1000):
+def judge(wrong, labelled=True, n=1000, required=()):
     """Judge a champion that differs from a perfect float model in the samples of `wrong`."""
     right = (np.arange(n) % 2).astype(np.int16)
     answers = right.copy()
@@ -30,6 +36,7 @@ def judge(wrong, labelled=True, n=1000):
         DEFINITIONS,
         POLICY,
         "v1",
+        required,
     )
 
 
@@ -66,8 +73,39 @@ def test_disagreement_bounds_the_drop_from_above():
             assert known["drop"] <= bound["drop"]
 
 
-def test_too_few_images_show_nothing():
-    assert judge([], n=20)["result"] == "OPEN"
+def test_too_few_images_show_nothing_and_it_says_how_many_would():
+    result = judge([], n=20)
+    assert result["result"] == "OPEN"
+    assert result["too_small"]["n"] < result["too_small"]["needed"]
+    assert judge([], n=10 * result["too_small"]["needed"])["result"] == "HOLDS"
+
+
+def test_what_the_audit_judged_must_be_judged_again():
+    """Of a class with 20 images nothing is shown, so the champion was not shown to hold."""
+    required = judged_in_audit(samples(1000).assign(split="audit"), DEFINITIONS, POLICY)
+    assert required == {
+        *(("class", "boot"), ("class", "bag")),
+        *(("segment", "tone=dark"), ("segment", "tone=light")),
+    }
+    assert not judged_in_audit(samples(40).assign(split="audit"), DEFINITIONS, POLICY)
+    table = samples(400)
+    table["label"] = pd.array(np.arange(400) % 20 == 0, dtype="boolean").astype("Int64")
+    right = table["label"].to_numpy(np.int16)
+    answers = Answers({"clean": right}, {"clean": right})
+    assert reaudit(table, answers, DEFINITIONS, POLICY, "v1")["result"] == "HOLDS"
+    result = reaudit(table, answers, DEFINITIONS, POLICY, "v1", required)
+    assert result["result"] == "OPEN"
+    assert result["too_small"] == {"group": "bag", "shift": "clean", "n": 20, "needed": 64}
+    assert judge([], n=400, required=required)["result"] == "HOLDS"
+
+
+def test_images_enough_to_show_a_drop_near_its_limit_are_not_too_few():
+    """More images are not what is missing, so there is no reason to wait."""
+    result = judge(slice(1, 780, 10), n=8000)
+    assert result["result"] == "HOLDS"
+    near = judge(slice(1, 2 * 312, 2), n=8000)
+    assert near["result"] == "OPEN"
+    assert near["too_small"] is None
 
 
 def test_a_group_of_one_is_left_out():

@@ -10,6 +10,7 @@ from ptq_pipeline.monitoring.trigger import (
     TriggerState,
     advance,
     conclude,
+    postpone,
 )
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
@@ -84,12 +85,31 @@ def test_a_later_window_is_waited_for_and_preferred():
     assert advice.action is Action.WAIT
     _, advice = advance(state, windows("ddc"), rules, NOW)
     assert advice.action is Action.REAUDIT
-    assert advice.audit_window == "w02"
+    assert advice.audit_windows == ("w02",)
+
+
+def test_an_event_that_could_not_be_judged_is_judged_again_when_another_window_has_come():
+    state, advice = advance(TriggerState(), windows("dd"), RULES, NOW)
+    state = postpone(state, "w01", "of boot it has 12 images and needs about 90")
+    state = TriggerState.from_json(state.to_json())
+    state, advice = advance(state, windows("dd"), RULES, NOW)
+    assert advice.action is Action.WAIT
+    assert "boot" in advice.reason
+    state, advice = advance(state, windows("ddd"), RULES, NOW)
+    assert advice.action is Action.REAUDIT
+    assert (advice.event.windows, advice.audit_windows) == (("w00", "w01"), ("w02",))
+    state = postpone(state, "w02", "still too few")
+    assert advance(state, windows("ddd"), RULES, NOW)[1].action is Action.WAIT
+    state, advice = advance(state, windows("dddc"), RULES, NOW)
+    assert advice.audit_windows == ("w02", "w03")
+    state = conclude(state, advice.event, {"action": "recorded"})
+    assert (state.pending, state.waits_after) == (None, None)
+    assert advance(state, windows("dddc"), RULES, NOW)[1].action is Action.NOTHING
 
 
 def test_without_waiting_the_windows_of_the_event_are_divided():
     _, advice = advance(TriggerState(), windows("dd"), RULES, NOW)
-    assert advice.audit_window is None
+    assert advice.audit_windows == ()
 
 
 def test_a_clock_that_goes_backwards_is_reported_and_skips_no_cooldown():

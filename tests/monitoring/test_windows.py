@@ -12,10 +12,10 @@ from ptq_pipeline.monitoring.windows import (
     Status,
     Window,
     accept,
+    as_audited,
     divide_windows,
     split_window,
 )
-from ptq_pipeline.pipelines.monitoring.nodes import encode_window
 
 CLASSES = ("boot", "bag", "shirt")
 SHARES = {"pool": 0.4, "reference": 0.2, "selection": 0.1, "audit": 0.3}
@@ -40,7 +40,7 @@ def deliver(root, name, images, labels=None):
 @pytest.fixture
 def arrivals(tmp_path):
     return ProductionArrivalsDataset(
-        str(tmp_path / "production"), str(tmp_path / "checkpoint.json"), [1, 8, 8]
+        str(tmp_path / "production"), str(tmp_path / "checkpoint.json"), shape=[1, 8, 8]
     )
 
 
@@ -48,7 +48,7 @@ def decide(arrival, audited=(), earlier=(), definitions=None):
     return accept(
         arrival,
         (1, 8, 8),
-        lambda table: encode_window(table, CLASSES, definitions or {"segments": {}}),
+        lambda table: as_audited(table, CLASSES, definitions or {"segments": {}}),
         set(audited),
         dict(earlier),
         AcceptanceRules(),
@@ -134,6 +134,63 @@ def test_a_missing_segment_column_is_named(tmp_path, arrivals):
     assert "'shop'" in decide(arrivals.load()[0], definitions=definitions).reason
 
 
+SHOP = {"segments": {"shop": {"names": ["north", "south"]}}}
+AGE = {"segments": {"age": {"names": ["q1 (<= 30)", "q2 (> 30)"], "boundaries": [30]}}}
+
+
+def deliver_manifest(root, name, images, **columns):
+    folder = root / name
+    folder.mkdir(parents=True)
+    paths = [f"{number}.png" for number in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(folder / path)
+    pd.DataFrame({"path": paths, **columns}).to_csv(folder / "manifest.csv", index=False)
+
+
+def test_metadata_becomes_the_groups_of_the_audit(tmp_path, arrivals):
+    root = tmp_path / "production"
+    deliver_manifest(root, "ages", noise(4), label=[0, 1, 2, 0], age=[7, 30, 31, None])
+    deliver_manifest(root, "unlabelled", noise(3, 1), age=[1, 2, 99])
+    deliver_manifest(root, "words", noise(2, 2), label=[0, 1], age=["old", "young"])
+    deliver_manifest(root, "elsewhere", noise(2, 3), label=[0, 1], shop=["north", "west"])
+    found = {each.name: each for each in arrivals.load()}
+    ages = decide(found["ages"], definitions=AGE).window.table["age"]
+    assert ages.tolist() == ["q1 (<= 30)", "q1 (<= 30)", "q2 (> 30)", "missing"]
+    unlabelled = decide(found["unlabelled"], definitions=AGE).window
+    assert not unlabelled.labelled
+    assert unlabelled.table["age"].tolist() == ["q1 (<= 30)", "q1 (<= 30)", "q2 (> 30)"]
+    assert "other than numbers" in decide(found["words"], definitions=AGE).reason
+    assert "'shop' holds 'west'" in decide(found["elsewhere"], definitions=SHOP).reason
+    assert "no segment column 'shop'" in decide(found["unlabelled"], definitions=SHOP).reason
+
+
+def test_labels_of_some_images_only_count_as_none(tmp_path, arrivals):
+    deliver_manifest(tmp_path / "production", "w", noise(3), label=["boot", None, "bag"])
+    decided = decide(arrivals.load()[0])
+    assert not decided.window.labelled
+    assert decided.reason == "2 of 3 labels are there, so it counts as unlabelled"
+
+
+def test_what_is_missing_or_unreadable_is_named(tmp_path, arrivals):
+    root = tmp_path / "production"
+    deliver(root, "no images", noise(3), [0, 1, 2])
+    (root / "no images/images-idx3-ubyte.gz").unlink()
+    deliver(root, "too many labels", noise(3), [0, 1, 2, 0])
+    deliver_manifest(root, "lost", noise(3), label=[0, 1, 2])
+    (root / "lost/1.png").unlink()
+    deliver(root, "forbidden", noise(3))
+    path = root / "forbidden/images-idx3-ubyte.gz"
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+    reasons = {each.name: decide(each).reason for each in arrivals.load()}
+    assert "holds no window: neither images-idx3-ubyte.gz" in reasons["no images"]
+    assert "(4,) labels for 3 images" in reasons["too many labels"]
+    assert "1.png" in reasons["lost"]
+    assert "monitoring.acceptance.max_unreadable" in reasons["lost"]
+    assert "forbidden/images-idx3-ubyte.gz' is truncated or damaged" in reasons["forbidden"]
+    assert all(reason.startswith("window '") for reason in reasons.values())
+
+
 def test_a_repeated_window_is_found_whatever_its_name_and_order(tmp_path, arrivals):
     deliver(tmp_path / "production", "a", noise(20))
     deliver(tmp_path / "production", "b", noise(20)[::-1])
@@ -183,7 +240,7 @@ def test_an_image_is_in_the_same_split_whatever_it_arrives_with():
 
 def test_clusters_stay_together_and_judge_once():
     bursts = window("a", 300, 0, cluster=[f"c{number // 3}" for number in range(300)])
-    table, images = divide_windows([bursts], None, SHARES, 1)
+    table, images = divide_windows([bursts], [], SHARES, 1)
     assert (table.groupby("cluster")["split"].nunique() == 1).all()
     judged = table[table["split"].isin(["production_audit", "production_selection"])]
     assert not judged["cluster"].duplicated().any()
@@ -192,7 +249,7 @@ def test_clusters_stay_together_and_judge_once():
 
 def test_a_later_window_is_audited_as_a_whole():
     first, later = window("a", 200, 0), window("b", 100, 1)
-    table, _ = divide_windows([first], later, SHARES, 1)
+    table, _ = divide_windows([first], [later], SHARES, 1)
     by_window = table.groupby("window")["split"].unique()
     assert by_window["b"].tolist() == ["production_audit"]
     assert "production_audit" not in by_window["a"]
@@ -201,5 +258,5 @@ def test_a_later_window_is_audited_as_a_whole():
 def test_no_content_stands_in_two_splits():
     first = window("a", 200, 0)
     later = Window("b", first.images[:50], first.table[:50], "b")
-    table, _ = divide_windows([first], later, SHARES, 1)
+    table, _ = divide_windows([first], [later], SHARES, 1)
     assert not table["content_hash"].duplicated().any()

@@ -1,15 +1,21 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.profiling.metadata import metadata_groups
+from ptq_pipeline.profiling.metadata import define_metadata, metadata_groups
 
 POOL = np.arange(100) < 50
 
 
 def groups(values, quantiles=(0.5,), most_values=8):
-    return metadata_groups(pd.Series(values, name="m"), POOL, quantiles, most_values).tolist()
+    column = pd.Series(values, name="m")
+    entry = json.loads(json.dumps(define_metadata(column, POOL, quantiles, most_values)))
+    found = metadata_groups(column, entry).tolist()
+    assert entry["names"] == sorted(set(found))
+    return found
 
 
 def test_boundaries_come_from_the_pool_alone():
@@ -54,3 +60,14 @@ def test_infinite_values_fall_into_the_outer_groups():
 def test_columns_that_make_no_groups_are_refused_by_name(values, message):
     with pytest.raises(InputError, match=message):
         groups(values)
+
+
+def test_what_comes_later_is_cut_at_the_same_boundaries():
+    times = pd.Series(pd.date_range("2024-01-01", periods=100, freq="D"), name="m")
+    entry = json.loads(json.dumps(define_metadata(times, POOL, (0.5,), 8)))
+    later = pd.Series(["2030-01-01", "2024-01-25", None])
+    assert metadata_groups(later, entry).tolist() == [
+        "q2 (> 2024-01-25)", "q1 (<= 2024-01-25)", "missing",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="'when' is cut at .* other than numbers or times"):
+        metadata_groups(pd.Series(["soon"], name="when"), entry)

@@ -19,14 +19,18 @@ def init(mount: str, force: bool, as_json: bool) -> int:
     Files that exist are kept. The champion's baseline is state and is never replaced, nor is a
     logging.yml of the project's own.
     """
+    from ptq_pipeline.pipelines.requantization import create_pipeline
     from ptq_pipeline.project_template import host_files, logging_configuration
     from ptq_pipeline.registry import no_champion
 
     root, metadata = bootstrapped()
     package = (metadata.source_dir / metadata.package_name).relative_to(root)
+    requantized = [
+        name for name in create_pipeline().datasets() if name.startswith("requantization.")
+    ]
     done = {
         str(path): _write(root / path, text.encode(), force)
-        for path, text in host_files(package, mount).items()
+        for path, text in host_files(package, mount, requantized).items()
     }
     baseline = Path(f"data/{mount}/06_models/champion_baseline.json")
     done[str(baseline)] = _write(root / baseline, no_champion(), force=False)
@@ -44,7 +48,8 @@ def init(mount: str, force: bool, as_json: bool) -> int:
         click.echo("What was kept differs from what would be written; --force replaces it.")
     click.echo(
         f"Next: say in conf/base/catalog_{mount}.yml which images and which model, then\n"
-        f"  kedro ptq doctor --mount {mount}\n  kedro run --pipelines {mount}"
+        f"  kedro ptq doctor --mount {mount}\n  kedro run --pipelines {mount}\n"
+        f"  kedro ptq promote --mount {mount}\n  kedro ptq watch --once --mount {mount}"
     )
     return ExitCode.DONE
 

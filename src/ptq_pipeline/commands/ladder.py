@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ptq_pipeline.commands.project import opened
+from ptq_pipeline.commands.project import mount_option, opened
 from ptq_pipeline.commands.running import command, env_option, json_option, print_json
 
 
@@ -14,8 +14,9 @@ from ptq_pipeline.commands.running import command, env_option, json_option, prin
     "Example: kedro ptq ladder",
 )
 @env_option
+@mount_option
 @json_option
-def ladder(env: str | None, as_json: bool) -> int:
+def ladder(env: str | None, mount: str | None, as_json: bool) -> int:
     """Audit the recipes of `ladder.recipes` in order until one passes.
 
     Each is a whole audit of its own. A recipe that is INCONCLUSIVE ends it: more images or draws
@@ -24,7 +25,7 @@ def ladder(env: str | None, as_json: bool) -> int:
     """
     from ptq_pipeline.commands.laddering import audit_recipes
 
-    with opened(env) as project:
+    with opened(env, mount) as project:
         report = audit_recipes(project, env)
     if as_json:
         print_json(report)

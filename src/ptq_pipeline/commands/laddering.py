@@ -32,6 +32,8 @@ def audit_recipes(project: Mount, env: str | None) -> dict[str, Any]:
     Raises:
         InputError: No recipe could be tried.
     """
+    from ptq_pipeline.registry import note
+
     ladder = LadderParameters.model_validate(project.group("ladder"))
     # A champion that cannot be read is an error before anything else happens.
     champion = project.load("registry").champion()
@@ -60,7 +62,7 @@ def audit_recipes(project: Mount, env: str | None) -> dict[str, Any]:
         "trigger": "ladder",
         "evidence": evidence | {"champion": kept},
     }
-    record = _record(project, content)
+    record = note(project.load("registry"), content, datetime.now(UTC)).sequence
     reason = f"none of {len(rungs)} recipes passed (record {record}); {_served(serve, held)}"
     return report | {"reason": reason, "serve": serve, "evidence": content["evidence"]}
 
@@ -120,14 +122,3 @@ def _judge_champion(project: Mount, champion: "Champion") -> dict[str, Any]:
     own = {name: baseline.answers[name] for name in shared}
     definitions = project.load("group_definitions")
     return reaudit(audit, Answers(own, reference), definitions, policy, champion.version)
-
-
-def _record(project: Mount, content: dict[str, Any]) -> int:
-    """Record an outcome once; the same one again is the record that is there."""
-    from ptq_pipeline.registry import note
-
-    registry = project.load("registry")
-    records = registry.log.read()
-    if records and dict(records[-1].content) == content:
-        return int(records[-1].sequence)
-    return int(note(registry, content, datetime.now(UTC)).sequence)

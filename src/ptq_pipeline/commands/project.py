@@ -60,6 +60,10 @@ class Mount:
                 "the pipeline that makes it"
             ) from error
 
+    def save(self, dataset: str, data: Any) -> None:
+        """Save a dataset of this mount."""
+        self.catalog.save(f"{self.name}.{dataset}" if self.name else dataset, data)
+
     def path(self, dataset: str) -> Path:
         """Return where a dataset stands, relative to the project.
 

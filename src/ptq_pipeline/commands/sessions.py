@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ptq_pipeline.commands.project import Mount
@@ -34,25 +33,54 @@ def attempt(
 def run_pipeline(
     project: Mount, env: str | None, pipeline: str, changes: Mapping[str, Any] | None = None
 ) -> None:
-    """Run a pipeline, or several by comma, in a Kedro session, with changed parameters."""
+    """Run a pipeline of a mount, or several by comma, in a Kedro session of its own."""
     from kedro.framework.session import KedroServiceSession
     from kedro.io import DatasetError
 
-    with KedroServiceSession.create(project_path=project.root, env=env) as session:
+    parameters = dict(changes or {})
+    if project.name:
+        # The catalog names folders after the event, and knows no mount where it does so.
+        event = {key: parameters[key] for key in ("reaudit",) if key in parameters}
+        parameters = {project.name: parameters, **event}
+    # Serving mode: all pipelines of a host are loaded first, and one may then be added.
+    with KedroServiceSession.create(
+        project_path=project.root, env=env, serving_mode=bool(project.name)
+    ) as session:
         try:
-            session.run(pipeline_names=pipeline.split(","), runtime_params=dict(changes or {}))
+            session.run(
+                pipeline_names=[_registered(project, name) for name in pipeline.split(",")],
+                runtime_params=parameters,
+            )
         except DatasetError as error:
             if isinstance(error.__cause__, PtqPipelineError):
                 raise error.__cause__ from None
             raise InputError(f"{pipeline}: {error}") from error
 
 
+def _registered(project: Mount, pipeline: str) -> str:
+    """Return the name under which the session finds a pipeline.
+
+    A host registers the audit of a mount; what watches it is added here, so that it is no part of
+    the host's ``__default__``.
+    """
+    if not project.name:
+        return pipeline
+    if pipeline == "__default__":
+        return project.name
+    from kedro.framework.project import pipelines
+
+    from ptq_pipeline.mounting import create_pipeline
+
+    name = f"{project.name}.{pipeline}"
+    pipelines[name] = create_pipeline(project.name, stages=[pipeline])
+    return name
+
+
 def read_json(project: Mount, name: str) -> dict[str, Any]:
     """Read a report of the last run, below ``08_reporting`` of the environment."""
     import json
 
-    folder = Path(project.catalog["verdict"]._describe()["filepath"]).parent
-    path = project.root / folder / name
+    path = project.root / project.path("verdict").parent / name
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:

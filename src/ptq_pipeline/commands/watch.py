@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ptq_pipeline.commands.project import opened
+from ptq_pipeline.commands.project import mount_option, opened
 from ptq_pipeline.commands.running import command, env_option, json_option, print_json
 from ptq_pipeline.errors import InputError
 
@@ -21,8 +21,9 @@ _CODES = (
 @click.option("--once", is_flag=True, required=True, help="Look once and end; cron calls again.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; remember nothing.")
 @env_option
+@mount_option
 @json_option
-def watch(once: bool, dry_run: bool, env: str | None, as_json: bool) -> int:
+def watch(once: bool, dry_run: bool, env: str | None, mount: str | None, as_json: bool) -> int:
     """Look at new production windows; re-audit and requantize when they have drifted.
 
     The champion serves on until a candidate has passed the same gate, on old and new images. Two
@@ -30,8 +31,8 @@ def watch(once: bool, dry_run: bool, env: str | None, as_json: bool) -> int:
     """
     from ptq_pipeline.commands.watching import Watch
 
-    with opened(env) as project:
-        folder = project.root / Path(project.catalog["watch_state"]._describe()["filepath"]).parent
+    with opened(env, mount) as project:
+        folder = project.root / project.path("watch_state").parent
         with _alone(folder / "watch.lock") as first:
             if not first:
                 report = {"action": "nothing", "reason": "another watch is running", "exit_code": 0}
@@ -76,4 +77,5 @@ def _print(report: dict[str, Any]) -> None:
     click.echo(f"{report['action']}: {report['reason']}")
     for rung in report.get("ladder", ()):
         click.echo(f"  {rung['decision']:12s}  {rung['name']}: {rung['headline']}")
-    click.echo(f"champion: {report.get('champion') or 'none yet'}")
+    if "champion" in report:
+        click.echo(f"champion: {report['champion'] or 'none yet'}")

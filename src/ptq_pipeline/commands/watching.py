@@ -17,6 +17,7 @@ from ptq_pipeline.monitoring.trigger import (
     TriggerState,
     advance,
     conclude,
+    postpone,
 )
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Watch:
         return TriggerState.from_json(content) if content else TriggerState()
 
     def _keep(self, state: TriggerState) -> None:
-        self.project.catalog.save("watch_state", state.to_json())
+        self.project.save("watch_state", state.to_json())
 
     def _act(self, state: TriggerState, advice: Advice) -> dict[str, Any]:
         if advice.action is not Action.REAUDIT or advice.event is None:
@@ -96,7 +97,7 @@ class Watch:
         target = {
             "event": event.event,
             "windows": list(event.windows),
-            "audit_window": advice.audit_window,
+            "audit_windows": list(advice.audit_windows),
         }
         self.run("reaudit", {"reaudit": target})
         result = read_json(self.project, f"monitoring/reaudit_{event.event}.json")
@@ -109,6 +110,8 @@ class Watch:
         if result["result"] == "HOLDS":
             self._note(event, "champion holds", result)
             return self._end(state, event, "recorded", text, ExitCode.DONE)
+        if result["result"] == "OPEN" and result["too_small"]:
+            return self._wait(state, event, target, text, ExitCode.DONE)
         if not result["labelled"]:
             self._note(event, "requantization advised", result)
             reason = f"{text}; without labels no candidate can be promoted: label the window"
@@ -125,11 +128,29 @@ class Watch:
             return found | self._end(state, event, "promoted", reason, ExitCode.DONE)
         failed = result["result"] == "FAILS"
         serve = self.ladder.fallback if failed else "champion"
+        if any(rung.decision == "inconclusive" for rung in rungs):
+            self._note(event, "no candidate was shown to hold", evidence, serve=serve)
+            reason = f"{text}; no recipe was shown to hold yet, the {serve} serves"
+            code = ExitCode.NO_CANDIDATE_PASSED
+            return found | self._wait(state, event, target, reason, code)
         self._note(event, "retraining needed", evidence, serve=serve)
         reason = f"{text}; no recipe passed: retraining needed, the {serve} serves"
         return found | self._end(
             state, event, "retraining needed", reason, ExitCode.NO_CANDIDATE_PASSED
         )
+
+    def _wait(
+        self,
+        state: TriggerState,
+        event: Event,
+        target: Mapping[str, Any],
+        reason: str,
+        code: ExitCode,
+    ) -> dict[str, Any]:
+        """Leave the event open; when another window has come, it is judged anew."""
+        self._keep(postpone(state, [*target["windows"], *target["audit_windows"]][-1], reason))
+        reason = f"{reason}; event {event.event} waits for more windows"
+        return {"action": "wait", "reason": reason, "event": event.event, "exit_code": int(code)}
 
     def _requantize(self, step: Step, target: Mapping[str, Any]) -> Rung:
         log.info("requantization, recipe '%s'", step.name)
@@ -222,9 +243,14 @@ def _describe(result: Mapping[str, Any]) -> str:
     text = f"{result['champion']} {what[result['result']]} on {result['n']} production images"
     worst = worst_cell(result)
     if worst is None:
-        return f"{text}, no group of which is large enough to be judged"
-    kind = "loses" if result["labelled"] else "answers differently by"
+        text += ", no group of which is large enough to be judged"
+    else:
+        kind = "loses" if result["labelled"] else "answers differently by"
+        text += f"; worst is {worst['group']}, which {kind} {100 * worst['drop']:.1f} points "
+        text += f"(limit {100 * worst['limit']:.1f})"
+    small = result["too_small"] if result["result"] == "OPEN" else None
+    if small is None:
+        return text
     return (
-        f"{text}; worst is {worst['group']}, which {kind} {100 * worst['drop']:.1f} points "
-        f"(limit {100 * worst['limit']:.1f})"
+        f"{text}; of {small['group']} it has {small['n']} images and needs about {small['needed']}"
     )

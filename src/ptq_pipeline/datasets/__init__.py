@@ -20,7 +20,6 @@ from ptq_pipeline.datasets.ledger import AuditLedgerDataset
 from ptq_pipeline.datasets.optional import DecisionLogDataset, OptionalJSONDataset
 from ptq_pipeline.datasets.production import (
     HistoryDataset,
-    ProductionArchiveDataset,
     ProductionArrivalsDataset,
 )
 from ptq_pipeline.datasets.registry import ChampionDataset, RegistryDataset
@@ -47,7 +46,6 @@ __all__ = [
     "ImageManifestDataset",
     "ImageWindowsDataset",
     "RegistryDataset",
-    "ProductionArchiveDataset",
     "ProductionArrivalsDataset",
     "SafetensorsDataset",
     "TrialStoreDataset",

@@ -1,6 +1,7 @@
 """Load-only datasets of images; each gives an ``ImageSource`` that decodes on demand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -110,7 +111,8 @@ class ImageWindowsDataset(_ReadOnlyDataset):
     """Production windows: every folder below ``filepath`` is one, named by the folder.
 
     A window holds ``images-idx3-ubyte.gz`` (and ``labels-idx1-ubyte.gz``), or a ``manifest.csv``
-    / ``manifest.parquet``, or class folders.
+    / ``manifest.parquet`` (``label`` may be absent), or class folders. A folder whose name begins
+    with a dot is no window, so one can be filled under such a name and renamed when it is complete.
 
     Args:
         filepath: the folder of windows.
@@ -138,11 +140,15 @@ class ImageWindowsDataset(_ReadOnlyDataset):
         }
         self.metadata = metadata
 
-    def load(self) -> dict[str, ImageSource]:
-        """Return the windows in the order of their names."""
+    def load(self) -> dict[str, Callable[[], ImageSource]]:
+        """Return what reads each window, in the order of their names; none is opened yet."""
+        return {folder.name: partial(self._window, folder) for folder in self._folders()}
+
+    def _folders(self) -> list[Path]:
         root = Path(self._filepath)
-        folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-        return {folder.name: self._window(folder) for folder in folders}
+        if not root.is_dir():
+            return []
+        return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
     def _window(self, folder: Path) -> ImageSource:
         images, labels = folder / "images-idx3-ubyte.gz", folder / "labels-idx1-ubyte.gz"
@@ -151,8 +157,14 @@ class ImageWindowsDataset(_ReadOnlyDataset):
         decoding = _decoding(**self._decoding)
         for name in ("manifest.csv", "manifest.parquet"):
             if (folder / name).is_file():
-                return manifest(folder / name, decoding, None)
-        return image_folder(folder, decoding, None)
+                return manifest(folder / name, decoding, None, labelled=False)
+        try:
+            return image_folder(folder, decoding, None)
+        except InputError:
+            raise InputError(
+                f"'{folder}' holds no window: neither {images.name}, nor manifest.csv or .parquet, "
+                "nor class folders with images"
+            ) from None
 
 
 def _decoding(shape: Sequence[int] | None, **options: Any) -> Decoding:

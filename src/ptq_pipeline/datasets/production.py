@@ -1,7 +1,7 @@
 """Production windows as they arrive, each decided about once."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +12,6 @@ from kedro.io import AbstractDataset
 from ptq_pipeline.datasets.image_sources import ImageWindowsDataset
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.files import replacing
-from ptq_pipeline.images import ImageSource
 from ptq_pipeline.monitoring.windows import Arrival
 
 CHECKPOINT_SCHEMA_VERSION = 1
@@ -27,26 +26,22 @@ class ProductionArrivalsDataset(ImageWindowsDataset):
     Args:
         filepath: the folder of windows.
         checkpoint: file that remembers what was confirmed.
-        shape: ``[C, H, W]`` to decode image files to.
+        decoding: see `ImageWindowsDataset`, and the same as there.
     """
 
     _shown = ("_filepath", "_checkpoint")
 
-    def __init__(
-        self, filepath: str, checkpoint: str, shape: list[int], metadata: Any = None
-    ) -> None:
-        super().__init__(filepath, shape, metadata)
+    def __init__(self, filepath: str, checkpoint: str, **decoding: Any) -> None:
+        super().__init__(filepath, **decoding)
         self._checkpoint = Path(checkpoint)
         self._loaded: dict[str, str] = {}
 
     def load(self) -> list[Arrival]:  # type: ignore[override]
         """Return new and changed windows, in the order of their names; none is decoded yet."""
-        root = Path(self._filepath)
         confirmed = self._confirmed()
-        folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
         latest = max(confirmed, default="")
         arrivals = []
-        for folder in folders:
+        for folder in self._folders():
             digest = _digest(folder)
             if confirmed.get(folder.name) != digest:
                 arrivals.append(
@@ -85,21 +80,15 @@ class ProductionArrivalsDataset(ImageWindowsDataset):
 
 
 def _digest(folder: Path) -> str:
+    """Return a hash of all files; one that cannot be read counts by its name and error."""
     digest = sha256()
     for path in sorted(each for each in folder.rglob("*") if each.is_file()):
         digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
-        digest.update(sha256(path.read_bytes()).digest())
+        try:
+            digest.update(sha256(path.read_bytes()).digest())
+        except OSError as error:
+            digest.update(f"{error.strerror}\0".encode())
     return digest.hexdigest()
-
-
-class ProductionArchiveDataset(ImageWindowsDataset):
-    """All windows below ``filepath`` by name, each read when it is called for."""
-
-    def load(self) -> dict[str, Callable[[], ImageSource]]:  # type: ignore[override]
-        """Return what reads each window."""
-        root = Path(self._filepath)
-        folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-        return {folder.name: partial(self._window, folder) for folder in folders}
 
 
 class HistoryDataset(AbstractDataset[Mapping[str, Any], dict[str, Any]]):

@@ -74,15 +74,25 @@ def image_folder(
     return FileSource(table, decoding, splits)
 
 
-def manifest(path: Path, decoding: Decoding, splits: Mapping[str, float] | None) -> FileSource:
+def manifest(
+    path: Path, decoding: Decoding, splits: Mapping[str, float] | None, labelled: bool = True
+) -> FileSource:
     """Read a CSV or parquet manifest with ``path``, ``label`` and any further columns.
 
     Relative image paths are taken from the manifest's folder and may not leave it.
 
+    Args:
+        path: the manifest.
+        decoding: how files become pixels.
+        splits: weights for rows without a split.
+        labelled: whether the column ``label`` must be there; without it labels are missing.
+
     Raises:
         InputError: if the manifest is missing, damaged or lacks a column, or a path leaves it.
     """
-    table = _read_table(path, "manifest", ("path", "label"))
+    table = _read_table(path, "manifest", ("path", "label") if labelled else ("path",))
+    if "label" not in table:
+        table["label"] = None
     root = path.parent.resolve()
     full = [(root / str(entry)).resolve() for entry in table["path"]]
     for entry in full:

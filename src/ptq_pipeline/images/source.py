@@ -50,12 +50,17 @@ class DecodedImages:
     unreadable: tuple[str, ...]
 
 
-def decode_source(source: ImageSource, max_unreadable: int = 0) -> DecodedImages:
+def decode_source(
+    source: ImageSource,
+    max_unreadable: int = 0,
+    setting: str = "data_loading.max_unreadable",
+) -> DecodedImages:
     """Decode every image once into a memory-mapped array.
 
     Args:
         source: where the images come from.
         max_unreadable: how many images may be unreadable before that is an error.
+        setting: parameter that says so, for the error's text.
 
     Raises:
         InputError: if the source is empty or more images than that cannot be decoded.
@@ -76,8 +81,7 @@ def decode_source(source: ImageSource, max_unreadable: int = 0) -> DecodedImages
                 if len(unreadable) > max_unreadable:
                     raise InputError(
                         f"{len(unreadable)} unreadable image(s), {max_unreadable} tolerated: "
-                        f"{'; '.join(unreadable[:3])}. Mend the files or raise "
-                        "'data_loading.max_unreadable'"
+                        f"{'; '.join(unreadable[:3])}. Mend the files or raise '{setting}'"
                     ) from error
     table = source.table.iloc[kept].reset_index(drop=True)
     return DecodedImages(images[: len(kept)], table, tuple(unreadable))

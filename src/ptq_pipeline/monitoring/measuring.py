@@ -71,7 +71,7 @@ class WindowProfiler:
         table = with_segments(table, table, self.definitions)
         for column in self.definitions["segments"]:
             if column not in table and column in window.table:
-                table[column] = window.table[column].astype(str).to_numpy()
+                table[column] = window.table[column].to_numpy()
         if window.labelled:
             table.insert(0, "label", window.table["label"].astype(np.int64).to_numpy())
         return self.with_served(table, window.images)

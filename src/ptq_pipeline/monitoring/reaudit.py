@@ -4,7 +4,7 @@ One artifact is judged, not a recipe: each group's paired drop against the float
 stay below its limit, shown to exceed it, or stays open, by the tests of the worst-case check.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,8 +14,15 @@ import pandas as pd
 
 from ptq_pipeline.reliability import Policy, build_groups, score
 from ptq_pipeline.reliability.candidate import judge_candidate
-from ptq_pipeline.reliability.cells import build_cells, collect_counts
+from ptq_pipeline.reliability.cells import (
+    Cells,
+    Counts,
+    build_cells,
+    collect_counts,
+    needed_samples,
+)
 from ptq_pipeline.reliability.interval import simultaneous_intervals
+from ptq_pipeline.reliability.planning import samples_to_show
 
 SCHEMA_VERSION = 1
 
@@ -50,6 +57,7 @@ def reaudit(
     definitions: Mapping[str, Any],
     policy: Policy,
     version: str,
+    required: Collection[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """Judge the champion on the audit images of production.
 
@@ -64,9 +72,14 @@ def reaudit(
         definitions: classes and segments.
         policy: limits and errors.
         version: the champion's name.
+        required: level and name of groups that HOLDS must speak of where they occur; see
+            `judged_in_audit`.
 
     Returns:
-        ``result``, ``labelled``, ``n``, accuracies on clean images, and one entry per cell.
+        ``result``, ``labelled``, ``n``, accuracy of the float model on clean images, one entry per
+        cell, and ``too_small``: of what is open for lack of images, the group that is furthest
+        from enough to show even a champion without a net drop to hold; None when more images are
+        not what is missing.
     """
     labelled = bool(len(samples)) and bool(samples["label"].notna().all())
     clean = next(iter(answers.float_model.values()))
@@ -87,7 +100,8 @@ def reaudit(
     )
     cells = build_cells(scores, policy, policy.alpha)
     counts = collect_counts(scores, cells, [version], "audit")
-    blocked = bool((cells.critical & ~cells.judged).any())
+    needed = cells.critical | np.array([key in required for key in _keys(cells)], bool)
+    blocked = bool((needed & ~cells.judged).any())
     outcome = judge_candidate(counts, cells, version, policy, blocked)
     result = _HOLDING[outcome.result] if cells.judged.any() else Holding.OPEN
     intervals = simultaneous_intervals(counts.lost[0], counts.gained[0], cells.n, policy.alpha)
@@ -100,6 +114,9 @@ def reaudit(
         "n": int(kept.sum()),
         "float_accuracy": float(right) if labelled else None,
         "policy_hash": policy.hash,
+        "too_small": _too_small(cells, counts, outcome.status, needed, policy.alpha)
+        if result is Holding.OPEN
+        else None,
         "cells": [
             {
                 "level": cells.level[i],
@@ -115,6 +132,56 @@ def reaudit(
             for i in range(len(cells))
         ],
     }
+
+
+def judged_in_audit(
+    samples: pd.DataFrame, definitions: Mapping[str, Any], policy: Policy
+) -> frozenset[tuple[str, str]]:
+    """Return level and name of the classes and segments that the audit had enough images to judge.
+
+    A window that is too small for them cannot say that a champion still holds.
+
+    Args:
+        samples: the audit's ``split``, ``label`` and segments.
+        definitions: classes and segments.
+        policy: limits and errors.
+    """
+    audit = samples[samples["split"] == "audit"]
+    classes = enumerate(definitions["classes"])
+    sizes = {("class", name): (audit["label"] == code).sum() for code, name in classes}
+    for column, entry in definitions["segments"].items():
+        for value in entry["names"]:
+            sizes["segment", f"{column}={value}"] = (audit[column] == value).sum()
+    return frozenset(
+        key
+        for key, n in sizes.items()
+        if n >= needed_samples(policy.strictest_limit(*key, ["clean"]), policy.alpha)
+    )
+
+
+def _keys(cells: Cells) -> list[tuple[str, str]]:
+    return list(zip(cells.level, cells.group, strict=True))
+
+
+def _too_small(
+    cells: Cells, counts: Counts, status: tuple[str, ...], required: np.ndarray, alpha: float
+) -> dict[str, Any] | None:
+    """Return group, shift, size and about the size it would take, of the one that lacks most."""
+    lacking = []
+    for i, found in enumerate(status):
+        unjudged = found == "not_judged" and (required[i] or cells.level[i] == "average")
+        if found != "open" and not unjudged:
+            continue
+        n = int(cells.n[i])
+        # Half an answer each way, so that rates never seen are not taken for zero.
+        flips = (counts.flips[0, i] + 1) / (n + 1)
+        needed = samples_to_show(float(flips), float(cells.limit[i]), alpha)
+        if n < needed:
+            lacking.append((n / needed, i, n, needed))
+    if not lacking:
+        return None
+    _, i, n, needed = min(lacking)
+    return {"group": cells.group[i], "shift": cells.shift[i], "n": n, "needed": needed}
 
 
 def _without_lone_samples(samples: pd.DataFrame, segments: list[str]) -> pd.DataFrame:

@@ -89,6 +89,9 @@ class TriggerState:
         calm: calm windows in a row since the last event.
         last_event: the last event.
         pending: the event whose action is still due; None when there is none.
+        waits_after: the last window that the pending event was judged on without an end; it is
+            judged again when another has come.
+        waits_for: what is missing to judge it, one sentence.
         latest: the latest time that was ever seen, UTC ISO 8601.
         outcomes: what came of each event, by its id.
     """
@@ -98,6 +101,8 @@ class TriggerState:
     calm: int = 0
     last_event: Event | None = None
     pending: Event | None = None
+    waits_after: str | None = None
+    waits_for: str = ""
     latest: str | None = None
     outcomes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -136,14 +141,14 @@ class Advice:
     Attributes:
         action: nothing, wait, or reaudit.
         event: the event to act on.
-        audit_window: a window that came after the event, for its audit; None when there is none.
+        audit_windows: the windows that came after the event, for its audit.
         reason: one sentence.
         warnings: what looks wrong, one sentence each.
     """
 
     action: Action
     event: Event | None
-    audit_window: str | None
+    audit_windows: tuple[str, ...]
     reason: str
     warnings: tuple[str, ...] = ()
 
@@ -171,12 +176,15 @@ def advance(
         if each in new:
             state = _observe(state, counted[: position + 1], rules, clock)
     if state.pending is None:
-        return state, Advice(Action.NOTHING, None, None, _why_not(state, new, rules), warnings)
+        return state, Advice(Action.NOTHING, None, (), _why_not(state, new, rules), warnings)
     event = state.pending
-    later = _later(counted, event)
-    if later is None and rules.later_window:
+    later = tuple(each.window for each in _after(counted, event.windows[-1]))
+    if not later and rules.later_window:
         reason = f"event {event.event} waits for a window after {event.windows[-1]}, for its audit"
-        return state, Advice(Action.WAIT, event, None, reason, warnings)
+        return state, Advice(Action.WAIT, event, (), reason, warnings)
+    if state.waits_after is not None and not _after(counted, state.waits_after):
+        reason = f"event {event.event} waits for more windows: {state.waits_for}"
+        return state, Advice(Action.WAIT, event, later, reason, warnings)
     reason = f"{len(event.windows)} of the last {rules.windows} windows drifted: " + ", ".join(
         event.windows
     )
@@ -186,7 +194,12 @@ def advance(
 def conclude(state: TriggerState, event: Event, outcome: Mapping[str, Any]) -> TriggerState:
     """Record what came of an event; it is not acted on again."""
     outcomes = {**state.outcomes, event.event: dict(outcome)}
-    return replace(state, pending=None, outcomes=outcomes)
+    return replace(state, pending=None, waits_after=None, waits_for="", outcomes=outcomes)
+
+
+def postpone(state: TriggerState, last_window: str, reason: str) -> TriggerState:
+    """Leave the event pending until a window after the last that it was judged on has come."""
+    return replace(state, waits_after=last_window, waits_for=reason)
 
 
 def _clock(state: TriggerState, now: datetime) -> tuple[datetime, tuple[str, ...]]:
@@ -209,7 +222,8 @@ def _observe(
     armed = state.armed or calm >= rules.rearm_after or changed
     state = replace(state, handled=(*state.handled, latest.window), calm=calm, armed=armed)
     # Windows from before the last event have been acted on, or were before another champion.
-    since = _since(seen, state.last_event)[-rules.windows :]
+    last = state.last_event
+    since = (_after(seen, last.windows[-1]) if last else seen)[-rules.windows :]
     drifted = [each.window for each in since if each.drifted]
     fires = latest.drifted and armed and len(drifted) >= rules.drifted
     if not fires or state.pending is not None or _cooling(state, rules, clock):
@@ -219,11 +233,9 @@ def _observe(
     return replace(state, armed=False, last_event=event, pending=event)
 
 
-def _since(seen: Sequence[Observation], event: Event | None) -> Sequence[Observation]:
-    if event is None:
-        return seen
+def _after(seen: Sequence[Observation], window: str) -> Sequence[Observation]:
     names = [each.window for each in seen]
-    return seen[names.index(event.windows[-1]) + 1 :] if event.windows[-1] in names else seen
+    return seen[names.index(window) + 1 :] if window in names else seen
 
 
 def _cooling(state: TriggerState, rules: TriggerRules, clock: datetime) -> bool:
@@ -231,11 +243,6 @@ def _cooling(state: TriggerState, rules: TriggerRules, clock: datetime) -> bool:
         return False
     fired = datetime.fromisoformat(state.last_event.time)
     return clock < fired + timedelta(hours=rules.cooldown_hours)
-
-
-def _later(counted: Sequence[Observation], event: Event) -> str | None:
-    after = _since(counted, event)
-    return after[-1].window if after and after is not counted else None
 
 
 def _why_not(state: TriggerState, new: Sequence[Observation], rules: TriggerRules) -> str:

@@ -1,15 +1,18 @@
 """Production windows: what arrives, and whether it can be believed."""
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.images import ImageSource, content_hashes, decode_source
+from ptq_pipeline.images import ImageSource, content_hashes, decode_source, encode_labels
+from ptq_pipeline.profiling.metadata import metadata_groups
+from ptq_pipeline.profiling.segments import MISSING
 
 SPLIT_PREFIX = "production_"
 SPLITS = ("pool", "reference", "selection", "audit")
@@ -98,10 +101,42 @@ class Acceptance:
     window: Window | None = None
 
 
+def as_audited(
+    table: pd.DataFrame, classes: Sequence[str], definitions: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return a window's table in the terms of the audit.
+
+    Args:
+        table: ``name``, ``label`` and the segment columns of a source.
+        classes: class names of the model.
+        definitions: content of ``group_definitions``.
+
+    Returns:
+        Labels as class indices, missing when any of them is; metadata as the groups of the audit.
+
+    Raises:
+        InputError: a label or a segment's value is unknown, or such a column is missing.
+    """
+    table = table.copy()
+    for column, entry in definitions["segments"].items():
+        if "thresholds" in entry:
+            continue
+        if column not in table:
+            raise InputError(f"its table has no segment column '{column}', which the audit has")
+        table[column] = metadata_groups(table[column], entry)
+        if unknown := sorted(set(table[column]) - {*entry["names"], MISSING}):
+            raise InputError(
+                f"segment '{column}' holds '{unknown[0]}'; the audit knows {entry['names']}"
+            )
+    if table["label"].notna().all():
+        return table.assign(label=encode_labels(table, tuple(classes)))
+    return table.assign(label=pd.Series(pd.NA, table.index, dtype="Int64"))
+
+
 def accept(
     arrival: Arrival,
     shape: tuple[int, int, int],
-    encode: Callable[[pd.DataFrame], pd.Series],
+    translate: Callable[[pd.DataFrame], pd.DataFrame],
     audited: Collection[str],
     earlier: Mapping[str, str],
     rules: AcceptanceRules,
@@ -111,7 +146,7 @@ def accept(
     Args:
         arrival: the window.
         shape: ``(C, H, W)`` of the audited images.
-        encode: turns a table's labels into class indices; raises InputError for others.
+        translate: see `as_audited`.
         audited: content hashes of the audit's images.
         earlier: names of accepted windows by the hash of their content.
         rules: what is tolerated.
@@ -124,13 +159,9 @@ def accept(
         if not len(source.table):
             return nothing
         _check_shape(arrival.name, source, shape)
-        table = source.table.copy()
-        if table["label"].notna().all():
-            table["label"] = encode(table)
-        else:
-            table["label"] = pd.Series(pd.NA, table.index, dtype="Int64")
+        table = translate(source.table)
         tolerated = int(rules.max_unreadable * len(table))
-        decoded = decode_source(source, tolerated)
+        decoded = decode_source(source, tolerated, "monitoring.acceptance.max_unreadable")
     except (InputError, OSError) as error:
         return Acceptance(Status.REJECTED, f"window '{arrival.name}': {error}")
     table = table[table["name"].isin(decoded.table["name"])].reset_index(drop=True)
@@ -142,7 +173,12 @@ def accept(
             f"window '{arrival.name}' holds the same images as '{earlier[content]}'",
         )
     table["content_hash"] = hashes
-    return _accept_content(arrival, decoded.images, table, content, audited, rules)
+    decided = _accept_content(arrival, decoded.images, table, content, audited, rules)
+    labels = int(source.table["label"].notna().sum())
+    if decided.window is None or labels in (0, len(source.table)):
+        return decided
+    partly = f"{labels} of {len(source.table)} labels are there, so it counts as unlabelled"
+    return replace(decided, reason="; ".join(filter(None, (decided.reason, partly))))
 
 
 def _accept_content(
@@ -224,24 +260,26 @@ def _place(text: str) -> float:
 
 
 def divide_windows(
-    windows: list[Window], audit: Window | None, shares: Mapping[str, float], seed: int
+    windows: list[Window], audit: list[Window], shares: Mapping[str, float], seed: int
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Bring the windows of an event together and divide them.
 
     Args:
         windows: the drifted windows.
-        audit: a later window that is audited as a whole, so that the windows that fired the event
-            for being extreme play no part in the judgement; None divides them by ``shares``.
+        audit: later windows that are audited as a whole, so that the windows that fired the event
+            for being extreme play no part in the judgement; without any, these are divided by
+            ``shares``.
         shares: share of each split.
         seed: seed of the division.
 
     Returns:
         The tables with columns ``window`` and ``split``, every content once, and their images.
     """
-    used = {name: share for name, share in shares.items() if audit is None or name != "audit"}
+    used = {name: share for name, share in shares.items() if not (audit and name == "audit")}
     tables, images = [], []
-    for window in ([audit] if audit else []) + windows:
-        splits = split_window(window, {"audit": 1.0} if window is audit else used, seed)
+    for position, window in enumerate(audit + windows):
+        later = position < len(audit)
+        splits = split_window(window, {"audit": 1.0} if later else used, seed)
         tables.append(window.table.assign(window=window.name, split=splits))
         images.append(window.images)
     table = pd.concat(tables, ignore_index=True)

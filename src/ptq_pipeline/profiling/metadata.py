@@ -1,6 +1,7 @@
 """Groups from metadata columns of any type: categories as they are, numbers by quantiles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,10 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.profiling.segments import MISSING
 
 
-def metadata_groups(
+def define_metadata(
     values: pd.Series, pool: np.ndarray, quantiles: Sequence[float], most_values: int
-) -> pd.Series:
-    """Give the group of every sample by one metadata column.
+) -> dict[str, Any]:
+    """Freeze how one metadata column becomes groups.
 
     Categories, texts and truth values are groups as they are. Numbers and times with more than
     ``most_values`` different values are cut at quantiles of the pool, so that the other splits
@@ -26,7 +27,8 @@ def metadata_groups(
         most_values: numbers and times with no more different values than this stay as they are.
 
     Returns:
-        Texts, row by row.
+        ``names`` of the groups that occur and, of a column that is cut, its ``boundaries``
+        (numbers, or times as ISO 8601 texts).
 
     Raises:
         InputError: if a text column has more than half as many values as rows (an identifier, not a
@@ -34,22 +36,65 @@ def metadata_groups(
 
     Example:
         >>> ages = pd.Series([20, 30, 40, 50, None], name="age")
-        >>> metadata_groups(ages, np.full(5, True), [0.5], 2).tolist()
-        ['q1 (<= 30)', 'q1 (<= 30)', 'q2 (> 30)', 'q2 (> 30)', 'missing']
+        >>> age = define_metadata(ages, np.full(5, True), [0.5], 2)
+        >>> age
+        {'boundaries': [30.0], 'names': ['missing', 'q1 (<= 30)', 'q2 (> 30)']}
+        >>> metadata_groups(pd.Series([7, 99]), age).tolist()
+        ['q1 (<= 30)', 'q2 (> 30)']
     """
     distinct = values.nunique()
     ordered = pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values)
+    entry: dict[str, Any] = {}
     if ordered and not pd.api.types.is_bool_dtype(values) and distinct > most_values:
-        return _cut(values, pool, quantiles)
-    if not ordered and distinct > max(2 * most_values, len(values) // 2):
+        entry["boundaries"] = _boundaries(values, pool, quantiles)
+    elif not ordered and distinct > max(2 * most_values, len(values) // 2):
         raise InputError(
             f"metadata column '{values.name}' has {distinct:,} different texts on {len(values):,} "
             "images, so it names images and not groups; leave it out of the manifest"
         )
-    return values.map(_shown, na_action="ignore").astype("object").where(values.notna(), MISSING)
+    return {**entry, "names": sorted(metadata_groups(values, entry).unique())}
 
 
-def _cut(values: pd.Series, pool: np.ndarray, quantiles: Sequence[float]) -> pd.Series:
+def metadata_groups(values: pd.Series, entry: Mapping[str, Any]) -> pd.Series:
+    """Give the group of every image by one metadata column, as it was defined.
+
+    Args:
+        values: the column, of the audit or of a window that arrived later.
+        entry: what `define_metadata` returned.
+
+    Returns:
+        Texts, row by row; ``missing`` without a value.
+
+    Raises:
+        InputError: the column was cut as numbers or times, and these values are neither.
+    """
+    if "boundaries" not in entry:
+        shown = values.map(_shown, na_action="ignore").astype("object")
+        return shown.where(values.notna(), MISSING)
+    at = list(entry["boundaries"])
+    try:
+        if isinstance(at[0], str):
+            at = [pd.Timestamp(time) for time in at]
+            values = pd.to_datetime(values)
+        else:
+            values = pd.to_numeric(values)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"metadata column '{values.name}' is cut at {entry['boundaries']} in the audit, and "
+            f"here it holds other than numbers or times ({error})"
+        ) from error
+    names = [f"q1 (<= {_shown(at[0])})"]
+    names += [
+        f"q{number} ({_shown(low)} to {_shown(high)})"
+        for number, (low, high) in enumerate(zip(at[:-1], at[1:], strict=True), 2)
+    ]
+    names.append(f"q{len(at) + 1} (> {_shown(at[-1])})")
+    codes = np.searchsorted(pd.Series(at).to_numpy(), values.to_numpy(), side="left")
+    groups = pd.Series(np.array(names, object)[codes.clip(max=len(at))], values.index, "object")
+    return groups.where(values.notna(), MISSING)
+
+
+def _boundaries(values: pd.Series, pool: np.ndarray, quantiles: Sequence[float]) -> list[Any]:
     known = values[pool].dropna()
     known = known[~known.isin([np.inf, -np.inf])] if values.dtype.kind == "f" else known
     if known.empty:
@@ -59,15 +104,7 @@ def _cut(values: pd.Series, pool: np.ndarray, quantiles: Sequence[float]) -> pd.
         )
     # Observed values, not interpolated ones: a boundary can then be read in the data.
     at = sorted(set(known.quantile(list(quantiles), interpolation="lower")))
-    names = [f"q1 (<= {_shown(at[0])})"]
-    names += [
-        f"q{number} ({_shown(low)} to {_shown(high)})"
-        for number, (low, high) in enumerate(zip(at[:-1], at[1:], strict=True), 2)
-    ]
-    names.append(f"q{len(at) + 1} (> {_shown(at[-1])})")
-    codes = np.searchsorted(np.array(at), values.to_numpy(), side="left")
-    groups = pd.Series(np.array(names, object)[codes.clip(max=len(at))], values.index, "object")
-    return groups.where(values.notna(), MISSING)
+    return [t.isoformat() if isinstance(t, pd.Timestamp) else np.asarray(t).item() for t in at]
 
 
 def _shown(value: object) -> str:

@@ -5,19 +5,21 @@ a host starts from is what the tests of this project run.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from ptq_pipeline.errors import InputError
 
 BASE = Path(__file__).parent / "base"
 # What a host brings itself; everything else is the same in every mount.
-BROUGHT = ("image_source", "production_windows", "float_model")
+BROUGHT = ("image_source", "production_windows", "production_arrivals", "float_model")
 GROUPS = (
     "data_loading", "calibration", "quantization", "stress", "subgroup_scoring",
     "worst_case_check", "business", "drift", "promotion", "release", "reporting", "settling",
+    "monitoring", "reaudit", "ladder",
 )  # fmt: skip
 
-_ENTRY = re.compile(r'^"?([\w{}]+)"?:')
+_ENTRY = re.compile(r'^"?([\w{}.]+)"?:')
 _GLOBAL = re.compile(r"^(\w+):\s*(\S+)\s*$", re.M)
 
 _SHIM = '''"""Audit of `{mount}`: the pipelines of ptq_pipeline under a namespace."""
@@ -42,12 +44,17 @@ _SEGMENTS = """segments:
       names: [smooth, medium, detailed]
 """
 
-# A host whose windows hold image files gives a `shape` in an entry of its own.
+# A host whose windows hold image files gives a `shape` in entries of its own.
 _WINDOWS = """
-# Production windows, one folder each, named in drift.windows.
+# Production windows, one folder each: those named in drift.windows, and all for `kedro ptq watch`.
 "{mount}.production_windows":
   type: ptq_pipeline.datasets.ImageWindowsDataset
   filepath: data/{mount}/01_raw/production
+
+"{mount}.production_arrivals":
+  type: ptq_pipeline.datasets.ProductionArrivalsDataset
+  filepath: data/{mount}/01_raw/production
+  checkpoint: data/{mount}/07_model_output/monitoring/arrivals.json
 """
 
 _BROUGHT = """# What `{mount}` audits. Every other entry stands in catalog_ptq.yml, for all mounts.
@@ -68,12 +75,13 @@ _BROUGHT = """# What `{mount}` audits. Every other entry stands in catalog_ptq.y
 """
 
 
-def host_files(package: Path, mount: str) -> dict[Path, str]:
+def host_files(package: Path, mount: str, inner: Iterable[str] = ()) -> dict[Path, str]:
     """Return what a mount needs, by path relative to the project.
 
     Args:
         package: the host's package, relative to the project, for example ``src/shop``.
         mount: name of the mount: namespace, folder of the shim, and folder below ``data``.
+        inner: datasets of namespaces inside the mount; see `catalog_patterns`.
 
     Raises:
         InputError: the name is no Python identifier.
@@ -84,7 +92,8 @@ def host_files(package: Path, mount: str) -> dict[Path, str]:
         )
     conf = Path("conf/base")
     return {
-        conf / "catalog_ptq.yml": catalog_patterns(),
+        conf / "catalog_ptq.yml": catalog_patterns("catalog.yml") + _WINDOWS,
+        conf / "catalog_ptq_production.yml": catalog_patterns("catalog_production.yml", inner),
         conf / f"catalog_{mount}.yml": _BROUGHT.format(mount=mount),
         conf / f"parameters_{mount}.yml": mount_parameters(mount),
         package / "pipelines" / mount / "__init__.py": _SHIM.format(mount=mount),
@@ -100,19 +109,30 @@ def logging_configuration() -> str:
     return (BASE.parent / "logging.yml").read_text(encoding="utf-8")
 
 
-def catalog_patterns() -> str:
-    """Return the catalog with entries as patterns ``{mount}.<entry>`` below ``data/{mount}``."""
-    kept, keep = [], True
-    for line in (BASE / "catalog.yml").read_text(encoding="utf-8").splitlines():
+def catalog_patterns(file: str, inner: Iterable[str] = ()) -> str:
+    """Return a catalog with entries as patterns ``{mount}.<entry>`` below ``data/{mount}``.
+
+    Args:
+        file: its name.
+        inner: datasets of namespaces inside the mount, such as ``requantization.predictions``.
+            Those without an entry stay in memory; the pattern ``{mount}.predictions`` would fit
+            them too, with a mount of another name.
+    """
+    kept, entries, keep = [], set(), True
+    for line in (BASE / file).read_text(encoding="utf-8").splitlines():
         entry = _ENTRY.match(line)
         if entry:
             keep = entry[1] not in BROUGHT
+            entries.add(entry[1])
         if keep and entry:
             kept.append(f'"{{mount}}.{entry[1]}":{line[entry.end() :]}')
         elif keep or line.startswith("#"):
             kept.append(line)
     head = "# Written by `kedro ptq init`: one pattern for all mounts, each below data/<mount>.\n"
-    return head + _without_globals("\n".join(kept[2:]), "{mount}") + "\n" + _WINDOWS
+    in_memory = [
+        f'"{{mount}}.{name}": {{type: MemoryDataset}}' for name in sorted(set(inner) - entries)
+    ]
+    return head + _without_globals("\n".join([*kept[2:], *in_memory]), "{mount}") + "\n"
 
 
 def mount_parameters(mount: str) -> str:
@@ -127,10 +147,10 @@ def mount_parameters(mount: str) -> str:
             text = text[: text.index("segments:\n")] + _SEGMENTS
         if group == "drift":
             text = text.replace("    size: {", "    detail: {")
+            # The host's production windows are its own.
+            text = re.sub(r"^(\s+windows:).*$", r"\1 []", text, flags=re.M)
         lines += [f"  {line}".rstrip() for line in text.splitlines()]
-    parameters = _without_globals("\n".join(lines), mount)
-    # The host's production windows are its own.
-    return re.sub(r"^(\s+windows:).*$", r"\1 []", parameters, flags=re.M) + "\n"
+    return _without_globals("\n".join(lines), mount) + "\n"
 
 
 def _without_globals(text: str, mount: str) -> str:

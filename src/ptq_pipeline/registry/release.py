@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from hashlib import sha256
 from typing import Any
 
+from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.registry.decisions import Decision, Outcome
 from ptq_pipeline.registry.durable import write_folder
 from ptq_pipeline.registry.errors import (
@@ -175,8 +176,13 @@ def waive(registry: Registry, waiver: Waiver, now: datetime) -> Record:
 
 
 def note(registry: Registry, content: Mapping[str, Any], now: datetime) -> Record:
-    """Record what moves no champion, such as ``retraining needed``, with its evidence."""
+    """Record what moves no champion, such as ``retraining needed``, with its evidence.
+
+    The same as in the last record is not recorded twice.
+    """
     with registry.locked() as records:
+        if records and canonical_hash(records[-1].content) == canonical_hash(content):
+            return records[-1]
         record = _next_record(records, Kind.OUTCOME, content, now)
         registry.log.append(record)
         return record

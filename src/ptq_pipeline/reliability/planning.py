@@ -36,3 +36,22 @@ def samples_to_decide(lost: float, gained: float, n: int, limit: float, alpha: f
     z = -special.ndtri(alpha) + special.ndtri(POWER)
     needed = int(np.ceil(z * z * max(variance, 1e-9) / distance**2))
     return max(needed, needed_samples(limit, alpha), n + max(1, n // 10))
+
+
+def samples_to_show(flips: float, limit: float, alpha: float) -> int:
+    """About how many samples a group needs until a model without a net drop is shown to hold.
+
+    Args:
+        flips: Share of answers that differ from the float model's.
+        limit: Limit of the drop, a fraction.
+        alpha: Level of the test.
+
+    Returns:
+        Samples in total, with power 0.9.
+
+    Example:
+        >>> samples_to_show(flips=0.02, limit=0.03, alpha=0.05)
+        191
+    """
+    z = -special.ndtri(alpha) + special.ndtri(POWER)
+    return max(int(np.ceil(z * z * flips / limit**2)), needed_samples(limit, alpha))

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.images import content_hashes, content_keys
+from ptq_pipeline.images import content_hashes, content_keys, encode_labels
 from ptq_pipeline.images.idx import IdxSource
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model, resnet20
 from ptq_pipeline.pipelines.data_loading import nodes
@@ -67,9 +67,9 @@ def model(tmp_path):
 
 
 def run(source, model, parameters=PARAMETERS):
-    images, table = nodes.decode_images(source, model, parameters)
+    images, table, metadata = nodes.decode_images(source, model, parameters)
     raw, projection = nodes.profile_samples(table, images, model, parameters)
-    definitions = nodes.define_segments(table, raw, model, parameters)
+    definitions = nodes.define_segments(metadata, raw, model, parameters)
     samples, profiles = nodes.build_samples(table, raw, definitions)
     return images, samples, profiles, definitions, projection
 
@@ -109,7 +109,7 @@ def test_a_segment_cannot_have_two_meanings(source, model):
 def test_labels_may_be_class_names(source, model):
     expected = source.table["label"].tolist()
     source.table["label"] = [CLASSES[label] for label in expected]
-    assert nodes.encode_labels(source.table, CLASSES).tolist() == expected
+    assert encode_labels(source.table, CLASSES).tolist() == expected
 
 
 @pytest.mark.parametrize("bad", [3, -1, "zebra", None])
@@ -120,7 +120,7 @@ def test_a_label_outside_the_classes_names_the_image(source, bad):
     source.table.loc[7, "label"] = bad
     table = source.table.infer_objects()
     with pytest.raises(InputError, match=r"images\.gz\[7\]' is outside the model's 3 classes"):
-        nodes.encode_labels(table, CLASSES)
+        encode_labels(table, CLASSES)
 
 
 def test_the_same_pixels_in_two_splits_are_refused(source, model):
@@ -152,30 +152,9 @@ def test_channels_of_images_and_preprocessing_must_agree(source, model):
         nodes.decode_images(source, colour, PARAMETERS)
 
 
-def test_windows_use_the_thresholds_of_the_audit(source, model):
-    _, samples, _, definitions, projection = run(source, model)
-    dark = IdxSource([{"images": source.table["name"][0].split("[")[0]}])
-    dark._arrays[0] = dark._arrays[0] // 8
-    profiles = nodes.profile_windows({"night": dark}, model, projection, definitions, PARAMETERS)
-    assert set(profiles["window"]) == {"night"}
-    assert (profiles["tone"] == "dark").mean() > 0.95
-    assert "label" not in profiles
-
-
-def test_an_empty_window_is_named(source, model):
-    _, _, _, definitions, projection = run(source, model)
-    source.table = source.table[:0]
-    with pytest.raises(InputError, match="production window 'sunday' holds no image"):
-        nodes.profile_windows({"sunday": source}, model, projection, definitions, PARAMETERS)
-
-
-def test_no_window_gives_an_empty_table(model):
-    assert nodes.profile_windows({}, model, {}, {}, PARAMETERS).empty
-
-
 def test_near_chance_accuracy_is_reported(source, model, caplog):
     source.table["label"] = 2
-    images, table = nodes.decode_images(source, model, PARAMETERS)
+    images, table, _ = nodes.decode_images(source, model, PARAMETERS)
     table["label"] = table["sample_id"] % 3
     caplog.clear()
     nodes.profile_samples(table, images, model, PARAMETERS)
@@ -183,7 +162,7 @@ def test_near_chance_accuracy_is_reported(source, model, caplog):
 
 
 def test_classes_in_the_wrong_order_are_refused(source, model):
-    images, table = nodes.decode_images(source, model, PARAMETERS)
+    images, table, _ = nodes.decode_images(source, model, PARAMETERS)
     predicted = nodes.profile_samples(table, images, model, PARAMETERS)[0]["predicted"]
     table["label"] = (predicted + 1) % 3
     with pytest.raises(InputError, match="stood in another order: output"):
@@ -191,7 +170,7 @@ def test_classes_in_the_wrong_order_are_refused(source, model):
 
 
 def test_accuracy_far_below_the_expected_one_is_reported(source, model, caplog):
-    images, table = nodes.decode_images(source, model, PARAMETERS)
+    images, table, _ = nodes.decode_images(source, model, PARAMETERS)
     table["label"] = nodes.profile_samples(table, images, model, PARAMETERS)[0]["predicted"]
     table.loc[:11, "label"] = (table.loc[:11, "label"] + 1) % 3
     caplog.clear()
@@ -247,7 +226,7 @@ def test_corrupt_images_are_left_out_with_their_labels(tmp_path, model):
     with pytest.raises(InputError, match=r"5\.png"):
         nodes.decode_images(source, model, PARAMETERS)
     tolerant = PARAMETERS.model_copy(update={"max_unreadable": 1})
-    _, table = nodes.decode_images(source, model, tolerant)
+    _, table, _ = nodes.decode_images(source, model, tolerant)
     assert table["label"].tolist() == [row % 3 for row in range(40) if row != 5]
 
 
@@ -270,13 +249,13 @@ def test_a_layer_that_cannot_be_quantized_is_named_before_decoding(source, model
 
 
 def test_control_columns_are_marked_and_must_exist(source, model):
-    images, table = nodes.decode_images(source, model, PARAMETERS)
-    table["site"] = np.where(table["sample_id"] % 2, "north", "south")
+    source.table["site"] = ["south", "north"] * 60
+    images, table, metadata = nodes.decode_images(source, model, PARAMETERS)
     profiles = nodes.profile_samples(table, images, model, PARAMETERS)[0]
     controlled = PARAMETERS.model_copy(update={"controls": ("site",)})
-    found = nodes.define_segments(table, profiles, model, controlled)["segments"]
+    found = nodes.define_segments(metadata, profiles, model, controlled)["segments"]
     assert found["site"] == {"names": ["north", "south"], "control": True}
     assert not any("control" in entry for name, entry in found.items() if name != "site")
     unknown = PARAMETERS.model_copy(update={"controls": ("camera",)})
     with pytest.raises(InputError, match="no segment column 'camera'; the columns are site"):
-        nodes.define_segments(table, profiles, model, unknown)
+        nodes.define_segments(metadata, profiles, model, unknown)

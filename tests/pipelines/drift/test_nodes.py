@@ -1,11 +1,17 @@
+import gzip
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import save_file
 
 from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.images.idx import IdxSource
+from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model, resnet20
+from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 from ptq_pipeline.pipelines.drift.nodes import (
     CANDIDATE,
     RECIPE,
@@ -138,18 +144,88 @@ def test_no_valid_set_and_an_unknown_candidate_are_errors() -> None:
         gather_calibration_profiles(by_id, make_index(sets), verdict, make_profiles(9, 0), None, {})
 
 
-def test_an_empty_window_is_named() -> None:
-    windows = make_profiles(10, 0).assign(window="calm")
-    with pytest.raises(InputError, match=r"window 'drifted' has no rows .*\['calm'\]"):
-        gather_window_profiles(windows, PARAMETERS)
+def write_idx(path, array) -> str:
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    path.write_bytes(gzip.compress(header + array.tobytes()))
+    return str(path)
+
+
+@pytest.fixture
+def model(tmp_path) -> FloatModel:
+    save_file(resnet20(classes=3).state_dict(), tmp_path / "weights.safetensors")
+    return load_float_model(
+        "ptq_pipeline.models.resnet20",
+        tmp_path / "weights.safetensors",
+        Preprocessing((0.3,), (0.3,)),
+        tuple("abc"),
+        {"classes": 3},
+    )
+
+
+@pytest.fixture
+def available(tmp_path):
+    """One window that can be read, and several that cannot."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 12, 12), np.uint8)
+    images, labels = np.arange(40, dtype=np.uint8) % 3, np.full(40, 9, np.uint8)
+    calm = {"images": write_idx(tmp_path / "images.gz", pixels)}
+    calm["labels"] = write_idx(tmp_path / "labels.gz", images)
+    wrong = calm | {"labels": write_idx(tmp_path / "wrong.gz", labels)}
+    empty = {"images": write_idx(tmp_path / "empty.gz", pixels[:0])}
+    colour = {"images": write_idx(tmp_path / "colour.gz", np.zeros((2, 4, 4, 3), np.uint8))}
+    gone = {"images": tmp_path / "gone.gz"}
+    parts = {"calm": calm, "wrong": wrong, "empty": empty, "colour": colour, "gone": gone}
+    return {name: partial(IdxSource, [part]) for name, part in parts.items()}
+
+
+DEFINITIONS = {
+    "classes": ["a", "b", "c"],
+    "segments": {
+        "tone": {"feature": "brightness", "thresholds": [0.5], "names": ["dark", "light"]}
+    },
+}
+PROJECTION = {"mean": [0.0] * 64, "components": [[0.0] * 64] * 8}
+
+
+def gather(available, model, *names):
+    parameters = PARAMETERS.model_copy(update={"windows": names})
+    loading = DataLoadingParameters(seed=1)
+    return gather_window_profiles(available, model, PROJECTION, DEFINITIONS, loading, parameters)
+
+
+def test_named_windows_are_profiled_and_no_other_is_opened(available, model) -> None:
+    table = gather(available, model, "calm")
+    assert set(table["comparison"]) == {"production_calm"}
+    assert table["label"].tolist() == [number % 3 for number in range(40)]
+    assert set(table["tone"]) <= {"dark", "light"}
+    assert {"brightness", "predicted", "component_8"} <= set(table)
+    assert gather(available, model).empty
+
+
+@pytest.mark.parametrize(
+    ("window", "reason"),
+    [
+        ("wrong", r"label '9' .* outside the model's 3 classes"),
+        ("empty", "it holds no image"),
+        ("colour", r"3 channel\(s\) and the model takes 1"),
+        ("gone", "gone.gz' does not exist"),
+        ("tomorrow", r"it does not exist; there are \['calm', 'colour'"),
+    ],
+)
+def test_a_named_window_that_cannot_be_compared_is_an_error(
+    available, model, window, reason
+) -> None:
+    with pytest.raises(InputError, match=f"window '{window}' cannot be compared: .*{reason}"):
+        gather(available, model, "calm", window)
 
 
 def test_comparisons_end_in_table_summary_and_reports() -> None:
     profiles = make_profiles(2_000, 1)
     windows = pd.concat(
         [
-            make_profiles(800, 2).assign(window="calm"),
-            make_profiles(800, 3, brightness=0.5).assign(window="drifted", label=np.nan),
+            make_profiles(800, 2).assign(comparison="production_calm"),
+            make_profiles(800, 3, brightness=0.5).assign(
+                comparison="production_drifted", label=np.nan
+            ),
         ],
         ignore_index=True,
     )
@@ -158,9 +234,7 @@ def test_comparisons_end_in_table_summary_and_reports() -> None:
     gathered = gather_calibration_profiles(
         {sets[0].set_id: sets[0]}, make_index(sets), verdict, profiles, None, {}
     )
-    table, summary, reports = compare_with_reference(
-        gathered, gather_window_profiles(windows, PARAMETERS), profiles, PARAMETERS
-    )
+    table, summary, reports = compare_with_reference(gathered, windows, profiles, PARAMETERS)
     names = [RECIPE, CANDIDATE, "production_calm", "production_drifted"]
     assert list(table["comparison"].unique()) == names
     assert list(table.columns[:2]) == ["comparison", "column"]
@@ -172,8 +246,6 @@ def test_comparisons_end_in_table_summary_and_reports() -> None:
     assert comparisons["production_drifted"]["furthest"]["column"] == "brightness"
     assert comparisons[CANDIDATE]["n"] == 125
     assert set(reports) == {f"{name}.{kind}" for name in names for kind in ("html", "json")}
-    again = compare_with_reference(
-        gathered, gather_window_profiles(windows, PARAMETERS), profiles, PARAMETERS
-    )
+    again = compare_with_reference(gathered, windows, profiles, PARAMETERS)
     pd.testing.assert_frame_equal(table, again[0])
     assert summary == again[1]

@@ -8,9 +8,11 @@ def test_inputs_and_outputs() -> None:
         "calibration_set_index",
         "verdict",
         "profiles",
-        "production_profiles",
+        "production_windows",
+        "group_definitions",
         "float_model",
         "feature_projection",
+        "params:data_loading",
         "params:drift",
     }
     assert pipeline.outputs() == {"drift_table", "drift_summary", "drift_reports"}

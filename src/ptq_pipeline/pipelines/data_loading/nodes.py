@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.images import ImageSource
+from ptq_pipeline.images import ImageSource, encode_labels
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 
@@ -19,15 +19,16 @@ _PLAIN_COLUMNS = ("name", "label", "part", "split", "cluster")
 
 def decode_images(
     source: ImageSource, model: FloatModel, parameters: DataLoadingParameters
-) -> tuple[np.ndarray, pd.DataFrame]:
+) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
     """Decode the source once, check model, labels and splits, and hash the pixels.
 
     Returns:
-        The uint8 images ``(N, C, H, W)`` and one row per image: ``sample_id``, ``name``,
-        ``content_hash``, ``split``, ``label``, optional ``cluster``, the source's segment columns.
+        The uint8 images ``(N, C, H, W)``; one row per image: ``sample_id``, ``name``,
+        ``content_hash``, ``split``, ``label``, optional ``cluster``, the source's metadata as
+        groups; and how these were made.
     """
     from ptq_pipeline.images import assign_splits, check_splits, content_hashes, decode_source
-    from ptq_pipeline.profiling.metadata import metadata_groups
+    from ptq_pipeline.profiling.metadata import define_metadata, metadata_groups
     from ptq_pipeline.reliability.groups import build_groups
 
     _check_channels(source, model)
@@ -52,20 +53,22 @@ def decode_images(
     segments = [column for column in source.table if column not in _PLAIN_COLUMNS]
     chosen = parameters.metadata
     in_pool = (table["split"] == "pool").to_numpy()
-    for column in segments:
-        table[column] = metadata_groups(
-            table[column], in_pool, chosen.quantiles, chosen.most_values
-        )
+    metadata = {
+        column: define_metadata(table[column], in_pool, chosen.quantiles, chosen.most_values)
+        for column in segments
+    }
+    for column, entry in metadata.items():
+        table[column] = metadata_groups(table[column], entry)
     # Raises when a class or segment has a single sample, now rather than after quantization.
     build_groups(
         table,
         model.classes,
-        {column: sorted(table[column].unique()) for column in segments},
+        {column: entry["names"] for column, entry in metadata.items()},
         intersections=False,
     )
     plain = ["sample_id", "name", "content_hash", "split", "label"]
     plain += ["cluster"] if "cluster" in table else []
-    return decoded.images, table[[*plain, *segments]]
+    return decoded.images, table[[*plain, *segments]], metadata
 
 
 def _without(table: pd.DataFrame, kept: pd.DataFrame) -> set[str]:
@@ -87,27 +90,6 @@ def _check_model(model: FloatModel, image_shape: tuple[int, int, int]) -> None:
     from ptq_pipeline.ptq import prepare
 
     prepare(model.module, torch.from_numpy(model.example_input(image_shape)))
-
-
-def encode_labels(table: pd.DataFrame, classes: tuple[str, ...]) -> pd.Series:
-    """Return labels as class indices; labels may be indices or class names.
-
-    Raises:
-        InputError: if a label is missing or outside the model's classes.
-    """
-    labels = table["label"]
-    if not pd.api.types.is_integer_dtype(labels):
-        index = {name: number for number, name in enumerate(classes)}
-        labels = labels.map(lambda value: index.get(str(value), -1))
-    outside = (labels < 0) | (labels >= len(classes))
-    if outside.any():
-        row = outside.idxmax()
-        raise InputError(
-            f"label '{table['label'][row]}' of '{table['name'][row]}' is outside the model's "
-            f"{len(classes)} classes ({int(outside.sum())} such labels); mend the labels or "
-            "'classes' of the model"
-        )
-    return labels.astype(np.int64)
 
 
 def _check_training_images(table: pd.DataFrame, model: FloatModel) -> None:
@@ -156,7 +138,7 @@ def profile_samples(
 
 
 def define_segments(
-    table: pd.DataFrame,
+    metadata: dict[str, Any],
     profiles: pd.DataFrame,
     model: FloatModel,
     parameters: DataLoadingParameters,
@@ -164,10 +146,7 @@ def define_segments(
     """Freeze the thresholds of every segment on the pool and name all groups."""
     from ptq_pipeline.profiling import SegmentRule, freeze
 
-    plain = {"sample_id", "name", "content_hash", "split", "label", "cluster"}
-    segments: dict[str, Any] = {
-        column: {"names": sorted(table[column].unique())} for column in table if column not in plain
-    }
+    segments = dict(metadata)
     pool = profiles[profiles["split"] == "pool"]
     for column, chosen in parameters.segments.items():
         if column in segments:
@@ -195,32 +174,3 @@ def build_samples(
 
     samples = with_segments(table.drop(columns="name"), profiles, definitions)
     return samples, profiles.assign(**{name: samples[name] for name in definitions["segments"]})
-
-
-def profile_windows(
-    windows: dict[str, ImageSource],
-    model: FloatModel,
-    projection: dict[str, Any],
-    definitions: dict[str, Any],
-    parameters: DataLoadingParameters,
-) -> pd.DataFrame:
-    """Profile the production windows with the segments and the projection of the audit."""
-    from ptq_pipeline.images import decode_source
-    from ptq_pipeline.profiling import Projection, profile, with_segments
-
-    frames = []
-    for name, source in windows.items():
-        if not len(source.table):
-            raise InputError(
-                f"production window '{name}' holds no image; remove its folder or wait for data"
-            )
-        _check_channels(source, model)
-        decoded = decode_source(source, parameters.max_unreadable)
-        frame = profile(decoded.images, model, Projection.from_json(projection))
-        frame.insert(0, "window", name)
-        if decoded.table["label"].notna().all():
-            frame.insert(1, "label", encode_labels(decoded.table, model.classes))
-        frames.append(with_segments(frame, frame, definitions))
-    if not frames:
-        return pd.DataFrame({"window": pd.Series(dtype=str)})
-    return pd.concat(frames, ignore_index=True)

@@ -7,7 +7,6 @@ from ptq_pipeline.pipelines.data_loading.nodes import (
     decode_images,
     define_segments,
     profile_samples,
-    profile_windows,
 )
 
 
@@ -18,7 +17,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
             Node(
                 decode_images,
                 ["image_source", "float_model", "params:data_loading"],
-                ["images", "image_table"],
+                ["images", "image_table", "metadata_definitions"],
                 name="decode_images",
             ),
             Node(
@@ -29,7 +28,10 @@ def create_pipeline(**kwargs: object) -> Pipeline:
             ),
             Node(
                 define_segments,
-                ["image_table", "unsegmented_profiles", "float_model", "params:data_loading"],
+                [
+                    *("metadata_definitions", "unsegmented_profiles"),
+                    *("float_model", "params:data_loading"),
+                ],
                 "group_definitions",
                 name="define_segments",
             ),
@@ -38,18 +40,6 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 ["image_table", "unsegmented_profiles", "group_definitions"],
                 ["samples", "profiles"],
                 name="build_samples",
-            ),
-            Node(
-                profile_windows,
-                [
-                    "production_windows",
-                    "float_model",
-                    "feature_projection",
-                    "group_definitions",
-                    "params:data_loading",
-                ],
-                "production_profiles",
-                name="profile_windows",
             ),
         ]
     )

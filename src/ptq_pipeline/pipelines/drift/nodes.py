@@ -2,18 +2,21 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.images import ImageSource
 from ptq_pipeline.models import FloatModel
+from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 from ptq_pipeline.pipelines.drift.parameters import DriftParameters
 
 if TYPE_CHECKING:
     from ptq_pipeline.monitoring import DriftResult
+    from ptq_pipeline.profiling import Projection
 
 log = logging.getLogger(__name__)
 
@@ -83,24 +86,70 @@ def _set_profiles(
 
 
 def gather_window_profiles(
-    production_profiles: pd.DataFrame, parameters: DriftParameters
+    available: Mapping[str, Callable[[], ImageSource]],
+    model: FloatModel,
+    projection: dict[str, Any],
+    definitions: Mapping[str, Any],
+    loading: DataLoadingParameters,
+    parameters: DriftParameters,
 ) -> pd.DataFrame:
-    """Return the profiles of every configured production window, named in ``comparison``.
+    """Profile every configured production window, named in ``comparison``; no other is opened.
 
     Raises:
-        InputError: if a window has no rows.
+        InputError: a window is missing, empty or broken.
     """
+    from ptq_pipeline.profiling import Projection
+
     tables = []
-    for window in parameters.windows:
-        rows = production_profiles[production_profiles["window"] == window]
-        if rows.empty:
-            known = sorted(production_profiles["window"].unique())
-            raise InputError(
-                f"drift: production window '{window}' has no rows (there is data for {known}); "
-                "fill data/01_raw/production or mend 'drift.windows'"
+    for name in parameters.windows:
+        try:
+            source = _open_window(name, available, model)
+            table = _window_profiles(
+                source, model, Projection.from_json(projection), definitions, loading.max_unreadable
             )
-        tables.append(rows.drop(columns="window").assign(comparison=f"{WINDOW_PREFIX}{window}"))
+        except InputError as error:
+            raise InputError(
+                f"drift: production window '{name}' cannot be compared: {error}; mend its folder, "
+                "or take it out of 'drift.windows'"
+            ) from error
+        tables.append(table.assign(comparison=f"{WINDOW_PREFIX}{name}"))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({COMPARISON: []})
+
+
+def _open_window(
+    name: str, available: Mapping[str, Callable[[], ImageSource]], model: FloatModel
+) -> ImageSource:
+    if name not in available:
+        raise InputError(f"it does not exist; there are {sorted(available) or 'none'}")
+    source = available[name]()
+    if not len(source.table):
+        raise InputError("it holds no image")
+    if source.shape[0] != model.preprocessing.channels:
+        raise InputError(
+            f"its images have {source.shape[0]} channel(s) and the model takes "
+            f"{model.preprocessing.channels}"
+        )
+    return source
+
+
+def _window_profiles(
+    source: ImageSource,
+    model: FloatModel,
+    projection: "Projection",
+    definitions: Mapping[str, Any],
+    max_unreadable: int,
+) -> pd.DataFrame:
+    from ptq_pipeline.images import decode_source
+    from ptq_pipeline.monitoring.windows import as_audited
+    from ptq_pipeline.profiling import profile, with_segments
+
+    decoded = decode_source(source, max_unreadable)
+    table = as_audited(decoded.table, model.classes, definitions)
+    frame = profile(decoded.images, model, projection)
+    if table["label"].notna().all():
+        frame.insert(0, "label", table["label"].astype("int64").to_numpy())
+    given = [name for name, entry in definitions["segments"].items() if "thresholds" not in entry]
+    return with_segments(frame, frame, definitions).assign(**{name: table[name] for name in given})
 
 
 def compare_with_reference(

@@ -28,7 +28,10 @@ def create_pipeline(**kwargs: object) -> Pipeline:
             ),
             Node(
                 gather_window_profiles,
-                ["production_profiles", "params:drift"],
+                [
+                    *("production_windows", "float_model", "feature_projection"),
+                    *("group_definitions", "params:data_loading", "params:drift"),
+                ],
                 "drift_window_profiles",
                 name="gather_window_profiles",
             ),

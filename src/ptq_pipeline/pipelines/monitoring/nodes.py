@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.monitoring.windows import Acceptance, Arrival, Status, Window, accept
-from ptq_pipeline.pipelines.data_loading.nodes import encode_labels
+from ptq_pipeline.monitoring.windows import (
+    Acceptance,
+    Arrival,
+    Status,
+    Window,
+    accept,
+    as_audited,
+)
 from ptq_pipeline.pipelines.drift.parameters import DriftParameters
 from ptq_pipeline.pipelines.monitoring.parameters import MonitoringParameters
 from ptq_pipeline.registry import Registry
@@ -38,22 +43,22 @@ def accept_arrivals(
     Returns:
         The accepted windows by name, and one record per arrival.
     """
-    known = {record["window"]: record for record in history.get("windows", [])}
-    contents = {
-        record["content"]: name
-        for name, record in known.items()
-        if record["status"] == Status.ACCEPTED
-    }
-    windows, records = {}, []
+    records = history.get("windows", [])
+    known = {(record["window"], record["digest"]) for record in records}
+    accepted = {r["window"]: r for r in records if r["status"] == Status.ACCEPTED}
+    contents = {record["content"]: name for name, record in accepted.items()}
+    windows, decisions = {}, []
     for arrival in arrivals:
-        earlier = known.get(arrival.name)
-        if earlier is not None and earlier["status"] == Status.ACCEPTED:
-            decided = _changed(arrival, earlier)
+        # A run that was killed between writing a decision and confirming it.
+        if (arrival.name, arrival.digest) in known:
+            continue
+        if arrival.name in accepted:
+            decided = _changed(arrival, accepted[arrival.name])
         else:
             decided = accept(
                 arrival,
                 images.shape[1:],
-                lambda table: encode_window(table, model.classes, definitions),
+                lambda table: as_audited(table, model.classes, definitions),
                 set(samples["content_hash"]),
                 contents,
                 parameters.acceptance.rules,
@@ -62,29 +67,8 @@ def accept_arrivals(
             windows[arrival.name] = decided.window
             contents[decided.window.content] = arrival.name
         _report(arrival, decided)
-        records.append(_record(arrival, decided))
-    return windows, records
-
-
-def encode_window(
-    table: pd.DataFrame, classes: tuple[str, ...], definitions: Mapping[str, Any]
-) -> pd.Series:
-    """Return labels as class indices, after checking the segment columns that the source brings.
-
-    Raises:
-        InputError: a label or a segment's value is unknown, or such a column is missing.
-    """
-    for column, entry in definitions["segments"].items():
-        if "thresholds" in entry:
-            continue
-        if column not in table:
-            raise InputError(f"its table has no segment column '{column}', which the audit has")
-        unknown = sorted(set(table[column].dropna().astype(str)) - {*entry["names"], "missing"})
-        if unknown:
-            raise InputError(
-                f"segment '{column}' holds '{unknown[0]}'; the audit knows {entry['names']}"
-            )
-    return encode_labels(table, classes)
+        decisions.append(_record(arrival, decided))
+    return windows, decisions
 
 
 def _changed(arrival: Arrival, earlier: Mapping[str, Any]) -> Acceptance:
@@ -185,14 +169,9 @@ def record_decisions(
     decided: list[dict[str, Any]],
     measured: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Add the new decisions to the history, in the order of arrival.
-
-    A record of the same arrival that a killed run wrote without confirming it is not written twice.
-    """
+    """Add the new decisions to the history, in the order of arrival."""
     windows = list(history.get("windows", []))
-    known = {(record["window"], record["digest"]) for record in windows}
     for record in decided:
-        if (record["window"], record["digest"]) not in known:
-            found = dict(measured.get(record["window"], {"drifted": False}))
-            windows.append({"sequence": len(windows) + 1, **record, **found})
+        found = dict(measured.get(record["window"], {"drifted": False}))
+        windows.append({"sequence": len(windows) + 1, **record, **found})
     return {"schema_version": HISTORY_SCHEMA_VERSION, "windows": windows}

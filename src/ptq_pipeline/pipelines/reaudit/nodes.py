@@ -10,8 +10,13 @@ import pandas as pd
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import ImageSource
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.monitoring.windows import Arrival, Window, accept, divide_windows
-from ptq_pipeline.pipelines.monitoring.nodes import encode_window
+from ptq_pipeline.monitoring.windows import (
+    Arrival,
+    Window,
+    accept,
+    as_audited,
+    divide_windows,
+)
 from ptq_pipeline.pipelines.monitoring.parameters import MonitoringParameters
 from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.pipelines.reaudit.parameters import ReauditParameters
@@ -23,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def divide_production(
-    archive: Mapping[str, Callable[[], ImageSource]],
+    available: Mapping[str, Callable[[], ImageSource]],
     samples: pd.DataFrame,
     images: np.ndarray,
     model: FloatModel,
@@ -47,12 +52,12 @@ def divide_production(
         )
 
     def read(name: str) -> Window:
-        if name not in archive:
+        if name not in available:
             raise InputError(f"reaudit: production window '{name}' does not exist any more")
         decided = accept(
-            Arrival(name, "", archive[name]),
+            Arrival(name, "", available[name]),
             images.shape[1:],
-            lambda table: encode_window(table, model.classes, definitions),
+            lambda table: as_audited(table, model.classes, definitions),
             set(samples["content_hash"]),
             {},
             monitoring.acceptance.rules,
@@ -61,10 +66,9 @@ def divide_production(
             raise InputError(f"reaudit: {decided.reason}")
         return decided.window
 
-    later = parameters.audit_window
     table, pixels = divide_windows(
         [read(name) for name in parameters.windows],
-        read(later) if later else None,
+        [read(name) for name in parameters.audit_windows],
         parameters.shares,
         parameters.seed,
     )
@@ -86,7 +90,7 @@ def _profiled(
     plain += ["cluster"] if "cluster" in table else []
     samples = table[plain].assign(
         label=table["label"].astype("Int64"),
-        **{name: table[name].astype(object).fillna("missing").astype(str) for name in given},
+        **{name: table[name] for name in given},
     )
     samples.insert(0, "sample_id", np.arange(len(samples)))
     samples = with_segments(samples, profiles, definitions)
@@ -105,16 +109,18 @@ def audit_champion(
     policy: WorstCaseCheckParameters,
     stress: StressParameters,
     ledger: Ledger,
+    audited: pd.DataFrame,
     parameters: ReauditParameters,
 ) -> dict[str, Any]:
     """Judge the champion on the production audit images, with its own files.
 
-    That these images are asked is entered in the audit ledger.
+    That these images are asked is entered in the audit ledger. ``audited`` are the samples of the
+    audit: what it judged must be judged here, or the champion was not shown to hold.
 
     Raises:
         InputError: nothing serves yet, no image is left to audit, or a shift is unknown.
     """
-    from ptq_pipeline.monitoring.reaudit import reaudit, worst_cell
+    from ptq_pipeline.monitoring.reaudit import judged_in_audit, reaudit, worst_cell
 
     champion = registry.champion()
     if champion is None:
@@ -136,6 +142,7 @@ def audit_champion(
         definitions,
         policy,
         champion.version,
+        judged_in_audit(audited, definitions, policy),
     )
     worst = worst_cell(result)
     log.info(
@@ -146,7 +153,7 @@ def audit_champion(
     return {
         "event": parameters.event,
         "windows": list(parameters.windows),
-        "audit_window": parameters.audit_window,
+        "audit_windows": list(parameters.audit_windows),
         **result,
     }
 

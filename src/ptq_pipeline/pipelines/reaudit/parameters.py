@@ -13,7 +13,7 @@ class ReauditParameters(BaseModel):
     Attributes:
         event: id of the drift event; `kedro ptq watch` gives it, with the next two.
         windows: the event's windows.
-        audit_window: a later window that is audited as a whole.
+        audit_windows: later windows that are audited as a whole.
         seed: seed of the division by content hash.
         shares: share of each split; without a later window ``audit`` takes its share as well.
         shifts: shifts of `stress` under which the champion is audited on production images, which
@@ -24,7 +24,7 @@ class ReauditParameters(BaseModel):
 
     event: str = Field(default="by_hand", pattern=r"^[A-Za-z0-9_.-]+$")
     windows: tuple[str, ...] = ()
-    audit_window: str | None = None
+    audit_windows: tuple[str, ...] = ()
     seed: int = Field(default=0, ge=0)
     shares: dict[str, float]
     shifts: tuple[str, ...] = ("clean",)
@@ -35,6 +35,6 @@ class ReauditParameters(BaseModel):
             raise ValueError(f"shares must give each of {list(SPLITS)} something")
         if self.shifts[:1] != ("clean",):
             raise ValueError("shifts must begin with 'clean', the window as it is")
-        if self.audit_window in self.windows:
-            raise ValueError(f"window '{self.audit_window}' cannot audit itself")
+        if both := sorted(set(self.audit_windows) & set(self.windows)):
+            raise ValueError(f"window '{both[0]}' cannot audit itself")
         return self

@@ -12,7 +12,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
             Node(
                 divide_production,
                 [
-                    "production_archive",
+                    "production_windows",
                     "samples",
                     "images",
                     "float_model",
@@ -35,6 +35,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "params:worst_case_check",
                     "params:stress",
                     "audit_ledger",
+                    "samples",
                     "params:reaudit",
                 ],
                 "reaudit_result",
