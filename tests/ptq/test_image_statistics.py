@@ -204,7 +204,5 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def test_identity_holds_what_changes_the_numbers(statistics):
-    assert {"model", "engine", "torch", "threads", "cpu_flags", "places"} <= set(
-        statistics.identity
-    )
+    assert {"model", "engine", "torch", "cpu_flags", "places"} <= set(statistics.identity)
     assert replace(MethodSpec(), weight_bits=4).reducible

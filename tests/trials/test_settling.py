@@ -109,6 +109,8 @@ def test_the_settled_verdict_is_that_of_the_full_audit_and_takes_less(
     assert full_verdict(data, runner, evaluation, groups).recipe.result == result
     if result == "FAIL":
         assert settled.failed_after_draws == len(settled.draws) == 4
+        # What was bad in the draw before is looked at first, and alone.
+        assert max(draw.images for draw in settled.draws[1:]) <= settled.draws[0].images
     again = run(data, model, tmp_path, bits)[3]
     assert again.to_json() == settled.to_json()
     assert result in settled.to_json()["statement"]

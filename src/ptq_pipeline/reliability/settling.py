@@ -23,9 +23,9 @@ cells, so there ``delta`` is divided among them. The full audit's verdicts keep 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,6 +36,8 @@ from ptq_pipeline.reliability.paired import rejection_region
 
 # Few answers change: the prior's mean is 2 %.
 PRIOR = (1.0, 49.0)
+# Standard errors over its limit from which on a cell is looked at ahead of the others.
+SUSPICIOUS = 2.0
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 DrawState = Literal["running", "good", "bad", "open"]
@@ -142,6 +144,40 @@ class SettlingLevels:
         return cls(alpha_image, alpha_images_bad / cells, share, share / cells)
 
 
+def shown_bad(
+    n: int, limit: float, counts: tuple[int, int, int], levels: SettlingLevels
+) -> bool | None:
+    """Whether all images of a cell will show it bad; None when that is not settled.
+
+    The bound behind it holds at all times at once, so a cell may be looked at ahead of the others
+    at no price.
+
+    Args:
+        n: Images of the cell.
+        limit: Its limit, a fraction.
+        counts: Seen, lost and gained images.
+        levels: Levels of tests and looks.
+    """
+    seen, lost, gained = counts
+    low, high = total_bounds([lost, gained], [seen, seen], [n, n], levels.delta_bad)
+    return _shown_bad(n, limit, seen, (low[0], high[0], low[1], high[1]), levels)
+
+
+def _shown_bad(
+    n: int, limit: float, seen: int, box: Sequence[Any], levels: SettlingLevels
+) -> bool | None:
+    lost_low, lost_high, gained_low, gained_high = box
+    if lost_high - gained_low <= n * limit:
+        return False
+    above = lost_low - gained_high > n * limit
+    if not above and seen < n:
+        return None
+    edge = rejection_region(n, -limit, levels.alpha_bad).b_max[lost_low : lost_high + 1]
+    if above and gained_high <= edge.min():
+        return True
+    return False if gained_low > edge.max() or seen >= n else None
+
+
 class DrawTracker:
     """What is settled about one draw.
 
@@ -183,6 +219,14 @@ class DrawTracker:
         self._settle_good(np.flatnonzero(needed & self._unsure_good))
         self._settle_bad(np.flatnonzero(needed & self._unsure_bad))
 
+    @property
+    def suspicious(self) -> IntArray:
+        """Cells that seem to lose more than their limit, the clearest first."""
+        drop = self.lost - self.gained - self.seen * self.cells.limit
+        score = drop / np.sqrt(np.maximum(self.lost + self.gained, 1))
+        order = np.argsort(-score, kind="stable")
+        return order[(score[order] > SUSPICIOUS) & self._unsure_bad[order]]
+
     def _boxes(self, where: IntArray, delta: float) -> list[IntArray]:
         seen, total = self.seen[where], self.cells.n[where]
         return [
@@ -210,19 +254,12 @@ class DrawTracker:
 
     def _settle_bad(self, where: IntArray) -> None:
         where = where[self._unsure_bad[where]]
-        boxes = zip(where, *self._boxes(where, self.levels.delta_bad), strict=True)
-        for i, lost_low, lost_high, gained_low, gained_high in boxes:
+        boxes = zip(*self._boxes(where, self.levels.delta_bad), strict=True)
+        for i, box in zip(where, boxes, strict=True):
             n, limit = int(self.cells.n[i]), float(self.cells.limit[i])
-            if lost_high - gained_low <= n * limit:
-                self._unsure_bad[i] = False
-                continue
-            if lost_low - gained_high <= n * limit and self.seen[i] < n:
-                continue
-            largest = rejection_region(n, -limit, self.levels.alpha_bad).b_max
-            edge = largest[lost_low : lost_high + 1]
-            above = lost_low - gained_high > n * limit
-            if above and gained_high <= edge.min():
+            found = _shown_bad(n, limit, int(self.seen[i]), box, self.levels)
+            if found:
                 self._bad = True
                 return
-            if gained_low > edge.max() or self.seen[i] >= n:
+            if found is False:
                 self._unsure_bad[i] = False

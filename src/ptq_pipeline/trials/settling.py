@@ -2,10 +2,11 @@
 
 Draws come in their order, images in a random order that the audit set fixes. After every few
 images each draw is held against what the full audit would show (`reliability.settling`); it stops
-when that is settled, and the study stops when the recipe's verdict is.
+when that is settled, and the study stops when the recipe's verdict is. One bad group makes a bad
+draw, so groups that look bad, or were bad in the draw before, are looked at ahead of the others.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from ptq_pipeline.reliability.cells import Cells, unjudged_groups
 from ptq_pipeline.reliability.draws import DrawSplit, split_budget
 from ptq_pipeline.reliability.policy import GroupKey, Policy
 from ptq_pipeline.reliability.recipe import Draws
-from ptq_pipeline.reliability.settling import DrawState, DrawTracker, SettlingLevels
+from ptq_pipeline.reliability.settling import DrawTracker, SettlingLevels, shown_bad
 from ptq_pipeline.reliability.stopping import planned_cells
 from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.execution import TrialRunner
@@ -190,7 +191,7 @@ def settle(
     Returns:
         The verdict of the recipe. It says nothing of a candidate: that needs the full evaluation.
     """
-    reference = _Reference(study, runner)
+    reference = _Known(study, answers(runner, study, None, np.empty(0)))
     budget = fail_budget(study.policy.p0, study.policy.alpha_fail)
     levels = SettlingLevels.of(
         *(study.split.alpha_image, budget.alpha_images, study.delta),
@@ -198,9 +199,18 @@ def settle(
     )
     preset = draws.table["preset"].to_numpy(dtype=bool)
     found: list[SettledDraw] = []
+    suspects: list[int] = []
     result, failed_at = "INCONCLUSIVE", None
     for set_id in watch(list(draws.table["set_id"])):
-        found.append(_settle_draw(study, levels, runner, reference, set_id, images[set_id]))
+        try:
+            answer = answers(runner, study, set_id, np.asarray(images[set_id]))
+        except PtqPipelineError:
+            found.append(SettledDraw(set_id, "failed", 0))
+        else:
+            draw = _Draw(study, levels, _Known(study, answer), reference)
+            state = draw.settle(suspects)
+            found.append(SettledDraw(set_id, state, draw.known.evaluated))
+            suspects = draw.bad_cells or suspects
         bad = [draw.state in ("bad", "failed") for draw in found]
         good = np.array([draw.state == "good" for draw in found])
         failed_at = failing_draw(bad, budget)
@@ -223,16 +233,21 @@ def settle(
     )
 
 
-class _Reference:
-    """The float model's right answers, evaluated as far as some draw has needed them."""
+class _Known:
+    """A model's right answers, evaluated as far as they have been needed."""
 
-    def __init__(self, study: Study, runner: TrialRunner) -> None:
+    def __init__(self, study: Study, answer: Answer) -> None:
         self.labels = study.evaluation.samples["label"].to_numpy()
-        self._answer = answers(runner, study, None, np.empty(0))
+        self._answer = answer
         self._right = {s: np.full(len(self.labels), -1, np.int8) for s in study.evaluation.arrays}
 
+    @property
+    def evaluated(self) -> int:
+        """Images answered so far, over all shifts."""
+        return sum(int((known >= 0).sum()) for known in self._right.values())
+
     def right(self, shift: str, positions: np.ndarray) -> np.ndarray:
-        """Return whether the float model is right, bool ``(len(positions),)``."""
+        """Return whether the model is right, bool ``(len(positions),)``."""
         known = self._right[shift]
         new = positions[known[positions] < 0]
         if len(new):
@@ -275,46 +290,86 @@ def answers(runner: TrialRunner, study: Study, set_id: str | None, images: np.nd
     return answer
 
 
-def _settle_draw(
-    study: Study,
-    levels: SettlingLevels,
-    runner: TrialRunner,
-    reference: _Reference,
-    set_id: str,
-    images: np.ndarray,
-) -> SettledDraw:
-    try:
-        answer = answers(runner, study, set_id, np.asarray(images))
-    except PtqPipelineError:
-        return SettledDraw(set_id, "failed", 0)
-    tracker = DrawTracker(study.cells, levels)
-    left = {shift: _Queue(study, shift) for shift in study.evaluation.arrays}
-    evaluated = 0
-    state: DrawState = tracker.state
-    while state == "running":
-        before = evaluated
-        for shift, queue in left.items():
-            chosen = queue.take(tracker.needed, study.chunk)
-            if not len(chosen):
-                continue
-            evaluated += len(chosen)
-            right = answer(shift, chosen) == reference.labels[chosen]
-            tracker.update(*queue.count(chosen, reference.right(shift, chosen), right))
-            state = tracker.state
-            if state != "running":
+class _Draw:
+    """One draw that is looked at until it is settled.
+
+    Attributes:
+        known: its model's right answers.
+        bad_cells: the cell that was shown bad ahead of the others, if one was.
+    """
+
+    def __init__(
+        self, study: Study, levels: SettlingLevels, known: _Known, reference: _Known
+    ) -> None:
+        self.study, self.levels = study, levels
+        self.known, self.reference = known, reference
+        self.tracker = DrawTracker(study.cells, levels)
+        self.queues = {shift: _Queue(study, shift) for shift in study.evaluation.arrays}
+        self.bad_cells: list[int] = []
+        self._looked_at: set[int] = set()
+
+    def settle(self, suspects: Sequence[int]) -> str:
+        """Return ``good``, ``bad`` or ``open``.
+
+        Args:
+            suspects: cells to look at first.
+        """
+        if any(self._is_bad(cell) for cell in suspects):
+            return "bad"
+        while self.tracker.state == "running":
+            taken = 0
+            for shift, queue in self.queues.items():
+                chosen = queue.take(self.tracker.needed, self.study.chunk)
+                if not len(chosen):
+                    continue
+                taken += len(chosen)
+                floats = self.reference.right(shift, chosen)
+                self.tracker.update(*queue.count(chosen, floats, self.known.right(shift, chosen)))
+                if self.tracker.state != "running":
+                    break
+                new = [c for c in self.tracker.suspicious if c not in self._looked_at]
+                if new and self._is_bad(int(new[0])):
+                    return "bad"
+            if not taken:
+                return "open"
+        return self.tracker.state
+
+    def _is_bad(self, cell: int) -> bool:
+        """Look at all images of one cell, as far as it takes, and at no others."""
+        self._looked_at.add(cell)
+        cells, shift = self.study.cells, self.study.cells.shift[cell]
+        members = self.queues[shift].members(cell)
+        seen = lost = gained = 0
+        found: bool | None = None
+        for start in range(0, len(members), self.study.chunk):
+            chosen = members[start : start + self.study.chunk]
+            floats, right = self.reference.right(shift, chosen), self.known.right(shift, chosen)
+            seen += len(chosen)
+            lost += int((floats & ~right).sum())
+            gained += int((~floats & right).sum())
+            counts = seen, lost, gained
+            found = shown_bad(int(cells.n[cell]), float(cells.limit[cell]), counts, self.levels)
+            if found is not None:
                 break
-        if evaluated == before:
-            return SettledDraw(set_id, "open", evaluated)
-    return SettledDraw(set_id, state, evaluated)
+        if found:
+            self.bad_cells.append(cell)
+        return bool(found)
 
 
 class _Queue:
     """Audit images under one shift that wait in their random order."""
 
     def __init__(self, study: Study, shift: str) -> None:
-        self._waiting = study.order
+        self._order = self._waiting = study.order
         self._memberships = study.cells_of(shift)
         self._cells = len(study.cells)
+
+    def members(self, cell: int) -> np.ndarray:
+        """Return the images of one cell in their random order."""
+        inside = np.zeros(len(self._order), bool)
+        for cells in self._memberships:
+            inside |= cells[self._order] == cell
+        return self._order[inside]
 
     def take(self, needed: np.ndarray, count: int) -> np.ndarray:
         """Return the next images of which some cell is needed; the others are passed over."""

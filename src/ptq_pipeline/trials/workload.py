@@ -118,10 +118,10 @@ class Workload:
         return None
 
     def is_quick(self, spec: TrialSpec) -> bool:
-        """Whether a trial is prepared without learning, in a fraction of a second."""
+        """Whether a trial is prepared by one thread in a fraction of a second."""
         from ptq_pipeline.ptq import method_from_json
 
-        return spec.method is None or method_from_json(spec.method).reducible
+        return spec.method is None or self.reduces(method_from_json(spec.method))
 
     def reduces(self, method: "Method") -> bool:
         """Whether draws of this method are calibrated from statistics of single images."""

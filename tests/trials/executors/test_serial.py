@@ -15,6 +15,7 @@ def specs_of(runner, study):
 
 def test_the_next_trial_is_prepared_while_one_is_evaluated(study, tmp_path, monkeypatch):
     runner = study.runner(tmp_path)
+    assert runner.workload.statistics is not None
     specs, prepare, prepared = specs_of(runner, study), runner.workload.prepare, {}
     events = {spec.trial_id: threading.Event() for spec in specs}
 

@@ -10,8 +10,8 @@ from ptq_pipeline.trials.workload import TrialOutcome, Workload
 class SerialExecutor:
     """Starts no process.
 
-    While a trial is evaluated, the next one is quantized and compiled, unless its method learns,
-    which takes all cores itself.
+    While a trial is evaluated, the next one is quantized and compiled, unless that takes all cores
+    itself: forward passes of its own, learning.
     """
 
     def map(
