@@ -5,6 +5,7 @@ its size that the search has not seen: if it were no better than they, its rank 
 anybody's, so the share of ranks that are as good is an exact p-value.
 """
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from ptq_pipeline.pipelines.benchmark.parameters import CalibrationChoice
+
+log = logging.getLogger(__name__)
 
 # Draws of the random sets start here, far from those that the search looks at.
 FRESH_DRAWS = 10_000
@@ -75,6 +78,10 @@ def search(choices: Sequence[CalibrationChoice], score: Score, draws: int) -> li
             for each in kept
         ]
         kept.sort(key=lambda each: each.mean)
+        log.info(
+            "%d designs after %d draws: the best one's worst group loses %.2f points",
+            *(len(kept), wanted, kept[0].mean),
+        )
         if wanted >= draws:
             return kept
         kept = kept[: max(1, math.ceil(len(kept) / 2))]
@@ -131,6 +138,7 @@ def needed_random_sets(level: float) -> int:
 def confirm(winner: float, size: int, score: Score, level: float) -> Confirmation:
     """Compare the winner's drop on the audit with random sets of its size."""
     plain = CalibrationChoice(size=size)
+    log.info("comparing with %d random sets on the audit", needed_random_sets(level))
     found = [score(plain, FRESH_DRAWS + number) for number in range(needed_random_sets(level))]
     return Confirmation(winner, tuple(found), level)
 
