@@ -26,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("ptq_pipeline.commands.reporting:report", "Write the report again, in en or ja."),
     "card": ("ptq_pipeline.commands.reporting:card", "Write the model card of a version."),
     "explain": ("ptq_pipeline.commands.reporting:explain", "Say why a group loses."),
+    "divergence": (
+        "ptq_pipeline.commands.divergence:divergence",
+        "Compare a draw's outputs with the float model's.",
+    ),
     "watch": ("ptq_pipeline.commands.watch:watch", "Act when production has drifted."),
     "ladder": ("ptq_pipeline.commands.ladder:ladder", "Audit recipes until one passes."),
     "stages": (

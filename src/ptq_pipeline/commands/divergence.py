@@ -1,0 +1,95 @@
+"""``kedro ptq divergence``: how far a draw's outputs are from the float model's, where it hurts."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from ptq_pipeline.commands.project import Mount, mount_option, opened
+from ptq_pipeline.commands.running import command, env_option, json_option, print_json
+from ptq_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN_ROWS = 12
+
+
+@command("divergence", epilog="Example: kedro ptq divergence --draw 3")
+@click.option("--draw", default=0, type=click.IntRange(0), help="Draw of the recipe.")
+@env_option
+@mount_option
+@json_option
+def divergence(draw: int, env: str | None, mount: str | None, as_json: bool) -> None:
+    """Compare the softmax outputs of one draw with the float model's, by class and segment.
+
+    Trials keep answers, not logits, so the draw is quantized again, with the very integers of its
+    trial, and both models see the selection images under every shift.
+    """
+    with opened(env, mount) as project:
+        table = _divergence(project, draw)
+    if as_json:
+        print_json(table.to_dict("records"))
+        return
+    click.echo("Kullback-Leibler divergence, float against quantized, in nats; largest means first")
+    for row in table.head(SHOWN_ROWS).itertuples(index=False):
+        click.echo(
+            f"  {row.mean:8.4f} on average, {row.largest:7.3f} at most: {row.group} under "
+            f"{row.shift} (n={row.n})"
+        )
+
+
+def _divergence(project: Mount, draw: int) -> "pd.DataFrame":
+    import pandas as pd
+
+    from ptq_pipeline.pipelines.benchmark.nodes import shifted
+    from ptq_pipeline.pipelines.quantization.nodes import trial_runner
+    from ptq_pipeline.pipelines.quantization.parameters import (
+        QuantizationParameters,
+        StressParameters,
+    )
+    from ptq_pipeline.reliability.divergence import output_divergence
+
+    trials = project.load("trials")
+    own = trials[(trials["role"] == "evidence") & (trials["draw"] == draw)]
+    if own.empty or own["status"].iloc[0] != "done":
+        known = trials.loc[(trials["role"] == "evidence") & (trials["status"] == "done"), "draw"]
+        raise InputError(
+            f"--draw {draw}: the last audit has no finished trial of it; its draws are "
+            f"{', '.join(map(str, sorted(known)))}"
+        )
+    samples, images = project.load("samples"), project.load("images")
+    shifts = StressParameters.model_validate(project.group("stress"))
+    recipe = QuantizationParameters.model_validate(project.group("quantization"))
+    runner = trial_runner(
+        *(samples, images, project.load("float_model"), project.load("trial_store")),
+        *(shifts, recipe),
+    )
+    chosen = project.load("calibration_sets")[own["set_id"].iloc[0]]
+    workload = runner.workload
+    models = [
+        workload.runtime.compile(workload.prepared, parameters)
+        for parameters in (None, runner.quantize(chosen.set_id, chosen.images))
+    ]
+    evaluation = shifted(samples, images, shifts.root, "selection")
+    groups = _groups(evaluation.samples, project.load("group_definitions"))
+    tables = []
+    for shift, pixels in evaluation.arrays.items():
+        parts = [
+            pixels[start : start + workload.batch_size]
+            for start in range(0, len(pixels), workload.batch_size)
+        ]
+        prepared = [workload.model.preprocessing(np.asarray(part)) for part in parts]
+        logits = [np.concatenate([np.array(model(part)) for part in prepared]) for model in models]
+        for names in groups:
+            tables.append(output_divergence(*logits, names).assign(shift=shift))
+    found = pd.concat(tables, ignore_index=True)
+    return found.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
+
+
+def _groups(samples: "pd.DataFrame", definitions: dict[str, Any]) -> "list[np.ndarray]":
+    """Return the class of each sample, and its value of each segment."""
+    found = [np.asarray(definitions["classes"])[samples["label"].to_numpy()]]
+    for column in definitions["segments"]:
+        found.append((f"{column}=" + samples[column].astype(str)).to_numpy(dtype=np.str_))
+    return found
