@@ -99,7 +99,21 @@ def _seconds(project: "Mount", work: dict[str, int]) -> float:
     # The weights are brought, not made, so there is nothing that a pipeline would have to make.
     model = project.catalog.load(name)
     samples, images = project.load("samples"), project.load("images")
-    return round(expected_seconds(model, samples, images, parameters, work), 1)
+    rest = _rest(project)
+    return round(expected_seconds(model, samples, images, parameters, work, rest), 1)
+
+
+def _rest(project: "Mount") -> float | None:
+    """Return what the last run of this environment took beside trials; None before the first."""
+    from ptq_pipeline.errors import InputError
+    from ptq_pipeline.pipelines.data_loading import create_pipeline
+    from ptq_pipeline.pipelines.quantization.measurement import seconds_beside_trials
+
+    try:
+        last = project.load("provenance")
+    except InputError:
+        return None
+    return seconds_beside_trials(last, [node.name for node in create_pipeline().nodes])
 
 
 def _print(budget: "BudgetPlan", work: dict[str, Any], seconds: float | None) -> None:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ import pandas as pd
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters
 
-# What no single trial shows, in seconds on an idle core that runs the reference loop in
-# REFERENCE_SECONDS: imports and start, thresholds and validation, drift, export, report.
+# What no single trial shows (imports and start, thresholds and validation, drift, export, report)
+# is taken from the last run here. Before the first one: seconds on an idle core that runs the
+# reference loop in REFERENCE_SECONDS.
 FIXED_SECONDS = 16.0
 PER_SET_SECONDS = 0.35
 PER_DRAW_JUDGED_SECONDS = 0.15
 REFERENCE_SECONDS = 0.1
 MEASURED_IMAGES = 1000
+TRIAL_NODES = frozenset({"run_trials", "measure_parity"})
 
 
 def expected_seconds(
@@ -27,6 +29,7 @@ def expected_seconds(
     images: np.ndarray,
     parameters: QuantizationParameters,
     work: Mapping[str, int],
+    rest: float | None = None,
 ) -> float:
     """Measure one calibration and a thousand inferences, and extrapolate.
 
@@ -36,6 +39,7 @@ def expected_seconds(
         images: uint8 ``(N, C, H, W)``.
         parameters: method and runtime.
         work: what `kedro ptq plan` counts.
+        rest: seconds of everything but trials, see `seconds_beside_trials`.
     """
     from ptq_pipeline.runtimes import build_runtime, predict_top1
     from ptq_pipeline.trials.execution import TrialRunner
@@ -81,8 +85,26 @@ def expected_seconds(
     seconds += evaluated * per_image + work["images_per_draw"] * per_float
     # The simulation of the parity check runs float kernels.
     seconds += work["parity_draws"] * work["selection_images"] * 3 * per_float
+    if rest is not None:
+        return seconds + rest
     others = FIXED_SECONDS + PER_SET_SECONDS * trials + PER_DRAW_JUDGED_SECONDS * work["draws"]
     return seconds + others * _slowness()
+
+
+def seconds_beside_trials(provenance: Mapping[str, Any], left_out: Collection[str]) -> float | None:
+    """Return what the last whole run spent on everything but its trials.
+
+    Args:
+        provenance: what the run wrote.
+        left_out: nodes that the plan takes for done, those of ``data_loading``.
+
+    Returns:
+        Seconds, or None when it was no whole run.
+    """
+    nodes = provenance["node_seconds"]
+    if not nodes.keys() >= {*TRIAL_NODES, *left_out}:
+        return None
+    return float(provenance["seconds"] - sum(nodes[name] for name in (*TRIAL_NODES, *left_out)))
 
 
 def _slowness() -> float:

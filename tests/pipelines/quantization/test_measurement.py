@@ -1,0 +1,17 @@
+from ptq_pipeline.pipelines.quantization.measurement import seconds_beside_trials
+
+LAST = {
+    "seconds": 60.0,
+    "node_seconds": {"decode": 5.0, "run_trials": 30.0, "measure_parity": 2.0, "judge": 3.0},
+}
+
+
+def test_everything_but_trials_and_what_is_done_is_taken_from_the_last_run():
+    # Loading, saving and the start belong to it: they are in the whole, not in the nodes.
+    assert seconds_beside_trials(LAST, ["decode"]) == 60 - 5 - 30 - 2
+
+
+def test_a_run_of_some_pipelines_says_nothing():
+    assert seconds_beside_trials(LAST, ["decode", "profile_samples"]) is None
+    part = {**LAST, "node_seconds": {"judge": 3.0}}
+    assert seconds_beside_trials(part, []) is None
