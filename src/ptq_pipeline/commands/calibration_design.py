@@ -58,6 +58,10 @@ def _design(project: Mount, sizes: list[int], draws: int) -> dict[str, Any]:
     from ptq_pipeline.pipelines.benchmark.grid import Sets
     from ptq_pipeline.reliability import audit_hash
 
+    # Not `project.load`, which asks for a file that is there: an empty ledger has none.
+    ledger = project.catalog.load(
+        f"{project.name}.audit_ledger" if project.name else "audit_ledger"
+    )
     samples, images = project.load("samples"), project.load("images")
     definitions, profiles = project.load("group_definitions"), project.load("profiles")
     pool = Pool.from_samples(samples, definitions, profiles=profiles)
@@ -76,10 +80,7 @@ def _design(project: Mount, sizes: list[int], draws: int) -> dict[str, Any]:
         "set": winner.set_id,
         "shifts": {name: dict(options) for name, options in runner.shifts.items()},
     }
-    # Not `project.load`, which asks for a file that is there: an empty ledger has none.
-    name = f"{project.name}.audit_ledger" if project.name else "audit_ledger"
-    audited = audit_hash(audit["content_hash"])
-    entry = project.catalog.load(name).enter(audited, "design", question)
+    entry = ledger.enter(audit_hash(audit["content_hash"]), "design", question)
     score = _scorer(project, runner, sets, "audit")
     result = confirm(score(best.choice, draw), winner.manifest.size, score, entry.level(ALPHA))
     return {

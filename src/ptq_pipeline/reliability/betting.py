@@ -36,9 +36,10 @@ from ptq_pipeline.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
-# Fixed before any data. Large stakes are right when little is lost, small ones near the limit.
-STAKES = np.array([0.999, 0.7, 0.45, 0.28, 0.17, 0.1, 0.06, 0.035, 0.02, 0.012, 0.007, 0.004])
-SHARES = np.array([0.3, *([0.7 / (len(STAKES) - 1)] * (len(STAKES) - 1))])
+# Fixed before any data. Most of the capital stands where few losses in some hundred units decide,
+# the rest on small stakes for groups near their limit.
+STAKES = np.array([0.999, 0.88, 0.7, 0.45, 0.28, 0.17, 0.1, 0.06, 0.035, 0.02, 0.012, 0.007, 0.004])
+SHARES = np.array([0.2, 0.36, 0.1, 0.1, 0.04, *([0.025] * 8)])
 STEPS = 40
 
 
@@ -87,7 +88,7 @@ def log_capital(units: Units, delta: float) -> float:
     Examples:
         >>> units = Units.of(np.ones(100), np.zeros(100))
         >>> round(log_capital(units, 0.06), 1)
-        5.0
+        5.3
     """
     y = (delta * units.size - units.net) / (units.size.max() * (1 - delta))
     factors = np.log1p(STAKES[:, None] * np.maximum(y, -1.0))

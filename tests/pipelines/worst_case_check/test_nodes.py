@@ -17,7 +17,14 @@ from ptq_pipeline.pipelines.worst_case_check.parameters import (
     WorstCaseCheckParameters,
 )
 from ptq_pipeline.pipelines.worst_case_check.plots import tabulate_plots
-from ptq_pipeline.reliability import Baseline, build_groups, needed_samples, score, split_budget
+from ptq_pipeline.reliability import (
+    Baseline,
+    Ledger,
+    build_groups,
+    needed_samples,
+    score,
+    split_budget,
+)
 
 CONFIGURATION = Path(__file__).parents[3] / "conf" / "base"
 DEFINITIONS = {"classes": ["boot", "bag"], "segments": {"tone": {"names": ["dark", "light"]}}}
@@ -137,6 +144,18 @@ def test_names_that_do_not_exist_are_refused_before_any_score(samples, changes, 
         check_names(samples, DEFINITIONS, parameters(**changes), STRESS)
     nodes = {node.name: node for node in create_pipeline().nodes}
     assert not {"scores", "predictions", "trials"} & set(nodes["check_policy"].inputs)
+
+
+def test_an_edited_ledger_is_refused_before_any_score(samples, tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.enter("a" * 64, "recipe", {"method": "minmax"})
+    check_names(samples, DEFINITIONS, parameters(), STRESS, ledger=ledger)
+    text = ledger.path.read_text()
+    ledger.path.write_text(text.replace("minmax", "mse"))
+    with pytest.raises(InputError, match="line 1: the audit ledger was edited"):
+        check_names(samples, DEFINITIONS, parameters(), STRESS, ledger=Ledger(ledger.path))
+    (node,) = [node for node in create_pipeline().nodes if node.name == "check_policy"]
+    assert "audit_ledger" in node.inputs
 
 
 def test_shipped_limits_can_be_shown_with_zero_losses():

@@ -43,14 +43,19 @@ def check_names(
     stress: StressParameters,
     business: BusinessParameters = NO_BUSINESS,
     scoring: SubgroupScoringParameters = AS_DEFAULT,
+    ledger: Ledger | None = None,
 ) -> Policy:
     """Check that policy and business view name only groups and shifts that exist.
 
-    It needs no score, so a policy with a wrong name is an error before any model is quantized.
+    It needs no score, so a policy with a wrong name is an error before any model is quantized, and
+    so is a ledger that was edited.
 
     Raises:
-        InputError: Naming the unknown group or shift, or the group whose cost is missing.
+        InputError: Naming the unknown group or shift, the group whose cost is missing, or the
+            ledger's broken line.
     """
+    if ledger is not None:
+        ledger.entries()
     groups = _all_groups(samples, group_definitions, scoring)
     check_policy(parameters, groups.by_level(), [*stress.root, *groups.conditions])
     business.check(groups.by_level())

@@ -24,6 +24,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "params:stress",
                     "params:business",
                     "params:subgroup_scoring",
+                    "audit_ledger",
                 ],
                 "checked_policy",
                 name="check_policy",
