@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tempfile
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +28,6 @@ from ptq_pipeline.trials.store import TrialStore
 PROJECT = Path(__file__).resolve().parents[1]
 DATA = PROJECT / "data/bench"
 THREADS = 2
-BATCH = 250
 SET_SIZE = 256
 
 
@@ -128,19 +129,49 @@ class Study:
         chosen = self.samples.set_index("sample_id").loc[rows].reset_index()
         return Evaluation(chosen, {"clean": self.images}, {"clean": rows})
 
-    def runner(self, folder: Path, bits: tuple[int, int] = (8, 8), **options) -> TrialRunner:
+    def runner(
+        self, bits: tuple[int, int] = (8, 8), threads: int = THREADS, **options
+    ) -> TrialRunner:
         """Return this pipeline's runner on an empty store."""
+        folder = Path(tempfile.mkdtemp(prefix="bench-store-"))
         return TrialRunner(
             self.model,
             {"weight_bits": bits[0], "activation_bits": bits[1]},
-            build_runtime("openvino", threads=THREADS),
+            build_runtime("openvino", threads=threads),
             TrialStore(folder),
             self.shifts,
             self.images.shape[1:],
-            BATCH,
+            parameters("quantization")["runtime"]["batch_size"],
             pool=ImageRows(self.images, self.pool),
             **options,
         )
+
+
+class Clock:
+    """Seconds of the clock and of this process's CPU time, over several stretches."""
+
+    def __init__(self) -> None:
+        self.walls: list[float] = []
+        self.cpus: list[float] = []
+
+    def __enter__(self) -> "Clock":
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.walls.append(time.perf_counter() - self._wall)
+        self.cpus.append(time.process_time() - self._cpu)
+
+    def to_json(self) -> dict[str, float]:
+        """Mean, median and extremes of the stretches."""
+        return {
+            "mean_s": round(float(np.mean(self.walls)), 3),
+            "median_s": round(float(np.median(self.walls)), 3),
+            "min_s": round(min(self.walls), 3),
+            "max_s": round(max(self.walls), 3),
+            "mean_cpu_s": round(float(np.mean(self.cpus)), 3),
+            "median_cpu_s": round(float(np.median(self.cpus)), 3),
+        }
 
 
 def requests(sets: dict[str, np.ndarray], evaluation: Evaluation) -> list[TrialRequest]:
