@@ -22,30 +22,26 @@ EIGHT_BITS = {"name": "eight bits", "quantization": {"method": {"weight_bits": 8
 def climbed(project, tmp_path_factory):
     """Climb ladders under a policy that got stricter; return the story and what was said."""
     module = load_story(project)
-    sizes = module.Sizes(pool=700, reference=500, selection=250, audit=1_800, calm=500)
+    sizes = module.Sizes(pool=900, reference=600, selection=300, audit=1_800, calm=500)
     story = module.Story(tmp_path_factory.mktemp("ladder") / "shop", sizes)
     story.build()
     bits = {"weight_bits": 3, "activation_bits": 8}
     story.change("parameters_quantization", quantization={"method": bits})
 
-    def policy(limits):
+    def climb(limits, *recipes):
+        ladder = {"recipes": list(recipes), "fallback": "float"}
+        story.change("parameters_ladder", ladder=ladder)
         story.change("parameters_worst_case_check", worst_case_check={"limits": limits})
-
-    def ladder(*recipes, fallback="champion"):
-        story.change("parameters_ladder", ladder={"recipes": list(recipes), "fallback": fallback})
         return story.report("ladder")
 
-    policy(LOOSE)
-    said = {"loose": ladder(THREE_BITS), "first": story.report("promote", "--by", "Jo")}
-    policy(module.CLEAN_ONLY)
-    said["nothing passes"] = ladder(THREE_BITS, TWO_BITS)
-    said["again"] = ladder(THREE_BITS, TWO_BITS)
-    said["fallback"] = ladder(THREE_BITS, TWO_BITS, fallback="float")
+    said = {"loose": climb(LOOSE, THREE_BITS), "first": story.report("promote", "--by", "Jo")}
+    said["nothing passes"] = climb(module.CLEAN_ONLY, THREE_BITS, TWO_BITS)
     said["status"] = story.report("status")
-    said["second passes"] = ladder(THREE_BITS, EIGHT_BITS)
+    said["second passes"] = climb(module.CLEAN_ONLY, THREE_BITS, EIGHT_BITS)
     said["second"] = story.report("promote", "--by", "Jo")
     said["solved"] = story.report("status")
-    said["champion holds"] = ladder(THREE_BITS, TWO_BITS, fallback="float")
+    said["champion holds"] = climb(module.CLEAN_ONLY, TWO_BITS)
+    said["again"] = climb(module.CLEAN_ONLY, TWO_BITS)
     said["history"] = story.report("history")
     said["verify"] = story.report("verify")
     return story, said
@@ -61,6 +57,20 @@ def test_the_first_recipe_that_passes_ends_the_ladder(climbed):
     assert climbed[1]["first"][1]["content"]["version"] == "v0001"
 
 
+def test_when_nothing_passes_retraining_is_recorded_with_evidence_and_the_champion_kept(climbed):
+    """The champion itself fails under the stricter policy, so the float model should serve."""
+    code, report = climbed[1]["nothing passes"]
+    assert (code, report["action"]) == (11, "retraining needed")
+    assert decisions(report) == {"three bits": "refuse", "two bits": "refuse"}
+    assert (report["champion"], report["serve"]) == ("v0001", "float")
+    record = climbed[1]["history"][1][1]["content"]
+    assert (record["outcome"], record["trigger"]) == ("retraining needed", "ladder")
+    assert record["evidence"] == report["evidence"]
+    assert record["evidence"]["champion"]["result"] == "FAILS"
+    unsolved = climbed[1]["status"][1]["unsolved"]
+    assert (unsolved["outcome"], unsolved["serve"]) == ("retraining needed", "float")
+
+
 def test_the_second_passes_where_the_first_fails_and_can_be_promoted(climbed):
     code, report = climbed[1]["second passes"]
     assert (code, report["action"]) == (0, "passed")
@@ -69,24 +79,6 @@ def test_the_second_passes_where_the_first_fails_and_can_be_promoted(climbed):
     record = climbed[1]["second"][1]
     assert record["content"]["version"] == "v0002"
     assert record["content"]["decision_hash"] == report["ladder"][-1]["decision_hash"]
-
-
-def test_when_nothing_passes_retraining_is_recorded_with_evidence_and_the_champion_kept(climbed):
-    code, report = climbed[1]["nothing passes"]
-    assert (code, report["action"]) == (11, "retraining needed")
-    assert decisions(report) == {"three bits": "refuse", "two bits": "refuse"}
-    assert (report["champion"], report["serve"]) == ("v0001", "champion")
-    record = climbed[1]["history"][1][1]["content"]
-    assert (record["outcome"], record["trigger"]) == ("retraining needed", "ladder")
-    assert record["evidence"] == report["evidence"]
-    assert record["evidence"]["champion"]["result"] == "FAILS"
-
-
-def test_the_float_model_should_serve_where_policy_says_so_and_the_champion_fails(climbed):
-    code, report = climbed[1]["fallback"]
-    assert (code, report["serve"], report["champion"]) == (11, "float", "v0001")
-    needed = climbed[1]["status"][1]["unsolved"]
-    assert (needed["serve"], needed["trigger"]) == ("float", "ladder")
     assert climbed[1]["solved"][1]["unsolved"] is None
 
 
@@ -98,10 +90,10 @@ def test_a_champion_that_holds_keeps_serving(climbed):
 
 def test_the_log_holds_each_outcome_once_and_every_hash(climbed):
     assert [record["kind"] for record in climbed[1]["history"][1]] == [
-        *("promotion", "outcome", "outcome", "promotion", "outcome")
+        *("promotion", "outcome", "promotion", "outcome")
     ]
+    assert climbed[1]["again"] == climbed[1]["champion holds"]
     assert climbed[1]["verify"] == (0, {"ok": True, "versions": ["v0001", "v0002"]})
-    assert climbed[1]["again"][1]["reason"] == climbed[1]["nothing passes"][1]["reason"]
 
 
 def test_every_opening_of_the_audit_images_is_in_the_ledger(climbed):
