@@ -1,7 +1,10 @@
 """Pipelines run by a command in Kedro sessions of their own, and what they left on disk."""
 
 import logging
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
+from pathlib import PurePath
 from typing import Any
 
 from ptq_pipeline.commands.project import Mount
@@ -25,8 +28,11 @@ def attempt(
     except PtqPipelineError as error:
         log.warning("recipe '%s' could not be tried: %s", step.name, error)
         return Rung(step.name, "error", str(error))
-    decision = read_json(project, f"{folder}/decision.json")
-    verdict = read_json(project, f"{folder}/verdict.json")
+    # An audit of its own has no folder below the reports.
+    decision, verdict = (
+        read_json(project, PurePath(folder, name).as_posix())
+        for name in ("decision.json", "verdict.json")
+    )
     return Rung(step.name, decision["decision"], verdict["headline"], decision["decision_hash"])
 
 
@@ -47,10 +53,12 @@ def run_pipeline(
         project_path=project.root, env=env, serving_mode=bool(project.name)
     ) as session:
         try:
-            session.run(
-                pipeline_names=[_registered(project, name) for name in pipeline.split(",")],
-                runtime_params=parameters,
-            )
+            # A run ends with three lines for people; stdout belongs to the command's own.
+            with redirect_stdout(sys.stderr):
+                session.run(
+                    pipeline_names=[_registered(project, name) for name in pipeline.split(",")],
+                    runtime_params=parameters,
+                )
         except DatasetError as error:
             if isinstance(error.__cause__, PtqPipelineError):
                 raise error.__cause__ from None
