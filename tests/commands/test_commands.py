@@ -1,11 +1,17 @@
+import os
+import re
+import resource
+import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from ptq_pipeline.commands import COMMANDS, ptq
+from ptq_pipeline.commands.exit_codes import ExitCode
 from ptq_pipeline.commands.lazy import LazyGroup
 from ptq_pipeline.commands.running import command
 from ptq_pipeline.errors import InputError
@@ -59,3 +65,96 @@ def test_kedro_shows_the_group(project):
         check=True,
     )
     assert "Audit, promote and watch" in result.stdout
+
+
+def all_commands(group=ptq, path=()):
+    for name in group.list_commands(click.Context(group)):
+        found = group.get_command(click.Context(group), name)
+        yield (*path, name), found
+        if isinstance(found, click.Group):
+            yield from all_commands(found, (*path, name))
+
+
+@pytest.mark.parametrize(("path", "found"), all_commands(), ids=lambda value: str(value)[:40])
+def test_every_help_text_has_an_example_of_its_own_command(path, found):
+    result = CliRunner().invoke(found, ["--help"])
+    assert result.exit_code == 0
+    assert f"kedro ptq {' '.join(path)}" in " ".join(result.output.split())
+
+
+def test_an_unexpected_error_is_one_line_without_traceback():
+    def fail():
+        raise ValueError("first line\nsecond line " + 1000 * "x")
+
+    result = CliRunner().invoke(made(fail))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: unexpected ValueError: first line second line xxx")
+    assert result.stderr.endswith("; --verbose shows where\n")
+    assert result.stderr.count("\n") == 1 and len(result.stderr) < 600
+    assert "Traceback" in CliRunner().invoke(made(fail), ["--verbose"]).stderr
+
+
+def test_exit_codes_are_those_of_the_documentation(project):
+    page = (project / "docs/command_line.md").read_text()
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.M)}
+    assert documented == {int(code) for code in ExitCode}
+    help_text = CliRunner().invoke(ptq, ["--help"]).output
+    assert all(re.search(rf"\b{int(code)} [a-z]", help_text) for code in ExitCode)
+
+
+def kedro(project, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "kedro", *arguments], cwd=project, env=os.environ | environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("kedro ptq ca", {"calibration", "card"}),
+        ("kedro ptq calibration s", {"show"}),
+        ("kedro ptq gate --j", {"--json"}),
+        ("kedro ptq gate --env q", {"quick"}),
+    ],
+)
+def test_the_shell_completes_names_options_and_environments(project, words, expected):
+    result = subprocess.run(
+        ["kedro"], cwd=project, capture_output=True, text=True, check=True,
+        executable=str(Path(sys.executable).parent / "kedro"),
+        env=os.environ
+        | {"_KEDRO_COMPLETE": "bash_complete", "COMP_WORDS": words}
+        | {"COMP_CWORD": str(len(words.split()) - 1)},
+    )  # fmt: skip
+    assert {line.split(",")[1] for line in result.stdout.splitlines()} == expected
+
+
+def test_completion_imports_no_command():
+    group = LazyGroup(name="g", commands_by_name={"far": ("does.not.exist:far", "Goes far.")})
+    items = group.shell_complete(click.Context(group), "f")
+    assert [(item.value, item.help) for item in items] == [("far", "Goes far.")]
+
+
+HEAVY = {"torch", "openvino", "great_expectations", "evidently", "pandas", "matplotlib", "scipy"}
+
+
+def test_the_help_costs_less_than_a_second_more_than_kedros(project):
+    def seconds(*arguments):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert kedro(project, *arguments).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    # Time of the processor, in turn, so that what else runs here matters little.
+    own, kedros = zip(
+        *[(seconds("ptq", "--help"), seconds("--help")) for _ in range(3)], strict=True
+    )
+    assert statistics.median(own) - statistics.median(kedros) < 1
+    script = "import sys; sys.argv = ['kedro', 'ptq', '--help']\nimport kedro.framework.cli as c\n"
+    script += (
+        "try:\n    c.main()\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True
+    )
+    assert not HEAVY & set(result.stderr.split())

@@ -81,3 +81,19 @@ def bring_resnet18(path: Path) -> None:
         network = resnet18(num_classes=len(CLASSES))
     body = torch.nn.Sequential(*list(network.children())[:-1])
     torch.save(fit(network, body, network.fc).state_dict(), path)
+
+
+def bring_packed(root: Path, count: int, make_network, seed: int = 1) -> None:
+    """Write one array of images, a table beside it, and weights of a network that knows them."""
+    from safetensors.torch import save_file
+
+    rng = np.random.default_rng(seed)
+    pixels, labels = images(rng, count)
+    root.mkdir(parents=True, exist_ok=True)
+    np.save(root / "images.npy", pixels)
+    rows = {"label": np.asarray(CLASSES)[labels], "site": rng.choice(["hill", "valley"], count)}
+    pd.DataFrame(rows).to_csv(root / "rows.csv", index=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = make_network(len(CLASSES))
+    save_file(fit(network, network[:-1], network[-1]).state_dict(), root / "sorting.safetensors")

@@ -1,5 +1,6 @@
 """The tutorials as a reader would follow them: files from their blocks, commands in their order."""
 
+import json
 import os
 import re
 import shutil
@@ -99,3 +100,18 @@ def test_a_torchvision_network_from_an_empty_folder_to_its_verdict(tmp_path, whe
     page = (reader.place / "data/fruit/08_reporting/report.html").read_text()
     assert "customer=Bakery" in page and "days_on_the_road=missing" in page
     shutil.rmtree(reader.place)
+
+
+@pytest.mark.slow
+def test_a_factory_and_a_dataset_class_of_ones_own(tmp_path, wheel):
+    blocks = blocks_of("own_model_and_data.md")
+    names = {}
+    exec(next(block.text for block in blocks if block.title.endswith("networks.py")), names)  # noqa: S102
+    fruit.bring_packed(tmp_path / "brought", 1000, names["sorting_network"])
+    reader = Reader(tmp_path, wheel)
+    reader.follow(blocks)
+    assert "ok    float_model   5 classes" in reader.after("float_model")
+    verdict = json.loads((reader.place / "data/harvest/08_reporting/verdict.json").read_text())
+    cells = verdict["candidate"]["cells"]
+    assert {"site=hill", "site=valley"} <= {cell["shift"] for cell in cells}
+    assert not any("site=" in cell["group"] for cell in cells)

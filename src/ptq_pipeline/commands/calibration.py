@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FIRST_IMAGES = 10
 
 
-@click.group("calibration")
+@click.group("calibration", epilog="Example: kedro ptq calibration show v0001")
 def calibration() -> None:
     """Look into calibration sets, and search for better ones."""
 

@@ -34,7 +34,11 @@ class Finding:
     text: str
 
 
-@command("doctor", epilog="Exits with 1 when something would stop an audit.")
+@command(
+    "doctor",
+    epilog="Exits with 1 when something would stop an audit. "
+    "Example: kedro ptq doctor --mount shop",
+)
 @env_option
 @mount_option
 @json_option

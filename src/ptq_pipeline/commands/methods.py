@@ -7,7 +7,7 @@ import click
 from ptq_pipeline.commands.running import command, json_option, print_json
 
 
-@command("methods")
+@command("methods", epilog="Example: kedro ptq methods --json")
 @json_option
 def methods(as_json: bool) -> None:
     """List quantization methods with paper, bits and options, those of plug-ins included."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SHOWN_GROUPS = 8
 
 
-@command("plan")
+@command("plan", epilog="Example: kedro ptq plan --env quick")
 @env_option
 @mount_option
 @json_option

@@ -157,6 +157,16 @@ def mount_option(function: Any) -> Any:
     """Add ``--mount``, the namespace of the pipelines in this project."""
     import click
 
-    return click.option("--mount", default=None, help="Namespace that the pipelines stand in.")(
-        function
-    )
+    return click.option(
+        "--mount",
+        default=None,
+        help="Namespace that the pipelines stand in.",
+        shell_complete=_mounts,
+    )(function)
+
+
+def _mounts(context: Any, option: Any, incomplete: str) -> list[str]:
+    """Names of the shims that `kedro ptq init` wrote, for the shell."""
+    shims = project_path().glob("src/*/pipelines/*/__init__.py")
+    names = sorted(p.parent.name for p in shims if "ptq_pipeline.mounting" in p.read_text("utf-8"))
+    return [name for name in names if name.startswith(incomplete)]

@@ -13,13 +13,14 @@ import click
 from ptq_pipeline.commands.exit_codes import ExitCode
 from ptq_pipeline.errors import PtqPipelineError
 
+MOST_CHARACTERS = 500
+
 
 def command(name: str, **attributes: Any) -> Callable[[Callable[..., int | None]], click.Command]:
     """Declare a command: like `click.command`, with ``--verbose``, error texts and exit codes.
 
-    The function returns its exit code, or None for 0. An error that this package raises on purpose
-    is printed as one paragraph on stderr and exits with 1; ``--verbose`` adds the traceback. Ctrl-C
-    exits with 130.
+    The function returns its exit code, or None for 0. An error is printed as one paragraph on
+    stderr and exits with 1; ``--verbose`` adds the traceback. Ctrl-C exits with 130.
     """
 
     def declare(function: Callable[..., int | None]) -> click.Command:
@@ -42,7 +43,19 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def env_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--env``, the configuration environment."""
-    return click.option("--env", "-e", default=None, help="Configuration environment.")(function)
+    return click.option(
+        "--env",
+        "-e",
+        default=None,
+        help="Configuration environment.",
+        shell_complete=_environments,
+    )(function)
+
+
+def _environments(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
+    """The folders of conf/, for the shell."""
+    found = sorted(path.name for path in project_path().glob("conf/*") if path.is_dir())
+    return [name for name in found if name.startswith(incomplete)]
 
 
 def print_json(value: Any) -> None:
@@ -78,4 +91,11 @@ def _guarded(function: Callable[[], int | None], verbose: bool) -> int:
         if verbose:
             traceback.print_exc()
         click.echo(f"error: {error}", err=True)
+        return ExitCode.ERROR
+    except Exception as error:  # noqa: BLE001 - a traceback is for those who ask for it
+        if verbose:
+            traceback.print_exc()
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        way_out = "" if verbose else "; --verbose shows where"
+        click.echo(f"error: unexpected {what[:MOST_CHARACTERS]}{way_out}", err=True)
         return ExitCode.ERROR
