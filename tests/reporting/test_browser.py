@@ -4,6 +4,8 @@ Needs Chromium (Debian: ``apt-get install chromium``). Continuous integration se
 ``REQUIRE_BROWSER=1``, which turns a missing browser from a skipped test into a failure.
 """
 
+import dataclasses
+import itertools
 import os
 import shutil
 
@@ -16,7 +18,7 @@ SWITCHES = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
 ]  # fmt: skip
-WIDTHS = [390, 1440]
+WIDTHS = [390, 768, 1440]
 
 # Elements that stick out of the page, or whose text is cut, without a scrolling ancestor.
 OVERFLOWING = """() => {
@@ -48,10 +50,12 @@ def browser():
         started.close()
 
 
-@pytest.fixture(scope="module")
-def report(inputs, options, tmp_path_factory):
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(render_report(inputs, options), encoding="utf-8")
+@pytest.fixture(scope="module", params=["en", "ja"])
+def report(request, full, options, tmp_path_factory):
+    """The whole report of a made-up audit, in both languages."""
+    path = tmp_path_factory.mktemp("report") / f"report_{request.param}.html"
+    spoken = dataclasses.replace(options, language=request.param)
+    path.write_text(render_report(full, spoken), encoding="utf-8")
     return path
 
 
@@ -97,6 +101,81 @@ def test_without_javascript_the_tables_are_still_there(browser, report):
         page.context.close()
 
 
+def rows_of(table):
+    return [
+        [cell.inner_text().strip() for cell in row.locator("th, td").all()]
+        for row in table.locator("tbody tr").all()
+    ]
+
+
+def numbers(rows, column):
+    return [float(row[column].replace(",", "").replace("\u2212", "-")) for row in rows]
+
+
+def test_a_table_is_sorted_by_a_click_up_and_down_and_says_so(browser, report):
+    page, _, said = opened(browser, report, 1440)
+    try:
+        table = page.locator("#worst table").last
+        page.locator("#worst details summary").last.click()
+        heads = table.locator("thead th")
+        before = rows_of(table)
+        head = heads.nth(2)
+        head.locator("button").click()
+        down = rows_of(table)
+        assert numbers(down, 2) == sorted(numbers(before, 2), reverse=True)
+        assert head.get_attribute("aria-sort") == "descending"
+        head.locator("button").press("Enter")
+        assert numbers(rows_of(table), 2) == sorted(numbers(before, 2))
+        assert head.get_attribute("aria-sort") == "ascending"
+        heads.nth(0).locator("button").click()
+        assert head.get_attribute("aria-sort") is None
+        names = [row[0] for row in rows_of(table)]
+        assert names == page.evaluate("n => [...n].sort((a, b) => a.localeCompare(b))", names)
+        assert sorted(map(tuple, rows_of(table))) == sorted(map(tuple, before)), "no row is lost"
+        assert said == []
+    finally:
+        page.context.close()
+
+
+def test_headings_follow_each_other_without_a_gap(browser, report):
+    page, _, _ = opened(browser, report, 1440)
+    try:
+        levels = page.evaluate(
+            "[...document.querySelectorAll('h1, h2, h3, h4')].map(e => Number(e.tagName[1]))"
+        )
+        assert levels[0] == 1 and levels.count(1) == 1
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    finally:
+        page.context.close()
+
+
+def test_every_picture_has_words_and_every_table_a_caption(browser, report):
+    page, _, _ = opened(browser, report, 1440)
+    try:
+        bare = page.evaluate(
+            """() => [...document.querySelectorAll('img, [role=img]')]
+            .filter(e => !(e.getAttribute('alt') || e.getAttribute('aria-label'))).length"""
+        )
+        assert bare == 0
+        assert page.evaluate(
+            "[...document.querySelectorAll('table')].every(t => t.caption.textContent.trim())"
+        )
+    finally:
+        page.context.close()
+
+
+def test_it_prints(browser, report):
+    page, _, _ = opened(browser, report, 1440)
+    try:
+        assert page.pdf(format="A4").startswith(b"%PDF")
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 720, "height": 1000})
+        assert page.evaluate(OVERFLOWING) == []
+        assert not page.locator("nav").is_visible()
+    finally:
+        page.context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_keep_their_contrast(browser, report, scheme):
     page, _, _ = opened(browser, report, 1440, color_scheme=scheme)
@@ -117,7 +196,8 @@ CONTRAST = """() => {
     const c = rgb(getComputedStyle(n).backgroundColor);
     if (c.length < 4 || c[3] > 0.99) return c; } return [255, 255, 255]; };
   let least = 21;
-  for (const e of document.querySelectorAll('p, td, th, li, h1, h2, h3, figcaption')) {
+  const kinds = 'p, td, th, li, h1, h2, h3, figcaption, a, summary, dt, dd, caption, .badge';
+  for (const e of document.querySelectorAll(kinds)) {
     if (!e.textContent.trim() || !e.getBoundingClientRect().width) continue;
     const [a, b] = [light(rgb(getComputedStyle(e).color)), light(ground(e))];
     least = Math.min(least, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05));
