@@ -105,6 +105,7 @@ def test_inputs_that_are_constant_or_all_zero(images: Tensor) -> None:
     ):
         parameters = calibrate(model, [images[:16]], method)
         assert parameters.all_zero_inputs == ("constant",)
+        assert "'constant': its input was 0 on every" in parameters.fallbacks[0]
         assert parameters.layers["constant"].activation.scale == 1.0
         ones = parameters.layers["head"].activation
         # A constant input keeps zero in its range and is the largest code itself.

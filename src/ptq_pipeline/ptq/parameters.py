@@ -110,7 +110,7 @@ class QuantizationParameters:
             dotted name.
         outputs: quantizers on what a module returns, by dotted name of the module: operands of
             products of activations, and outputs of blocks.
-        notes: fallbacks, one sentence each; they belong into the record of the trial.
+        notes: fallbacks that the method took, one sentence each.
         file: a model that another tool quantized; then there is nothing else, and the file itself
             is what is kept, not `to_arrays`.
     """
@@ -123,12 +123,21 @@ class QuantizationParameters:
 
     @property
     def all_zero_inputs(self) -> tuple[str, ...]:
-        """Layers whose input was zero on every calibration image; a trial should record them."""
+        """Layers whose input was zero on every calibration image."""
         return tuple(
             name
             for name, layer in self.layers.items()
             if layer.activation and layer.activation.all_zero
         )
+
+    @property
+    def fallbacks(self) -> tuple[str, ...]:
+        """What belongs into the record of a trial: `notes`, and a sentence on `all_zero_inputs`."""
+        zeros = (
+            f"layer {name!r}: its input was 0 on every calibration image, so its step is 1"
+            for name in self.all_zero_inputs
+        )
+        return (*self.notes, *zeros)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return flat named arrays, as safetensors takes them; `from_arrays` is the inverse.

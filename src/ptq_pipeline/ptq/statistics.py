@@ -257,6 +257,8 @@ def observe_inputs(
                 if not isinstance(batch, Tensor) or batch.dtype != torch.float32:
                     kind = getattr(batch, "dtype", type(batch).__name__)
                     raise InputError(f"calibration batches must be float32 tensors, got {kind}")
+                if not len(batch):
+                    continue
                 prepared.module(batch.to(prepared.device))
                 seen += len(batch)
     finally:

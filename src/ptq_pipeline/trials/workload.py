@@ -222,7 +222,7 @@ class Workload:
         if spec.method is not None:
             images = self.sets[str(spec.calibration_set)]
             parameters = self.quantize(spec.method, images, spec.method_seed)
-        notes = () if parameters is None else parameters.notes
+        notes = () if parameters is None else parameters.fallbacks
         return self.runtime.compile(self.prepared, parameters), notes
 
     def _evaluated(

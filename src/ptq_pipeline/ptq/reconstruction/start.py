@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ptq_pipeline.ptq.calibration import activations_from, calibrate
@@ -20,6 +18,7 @@ from ptq_pipeline.ptq.statistics import (
     HistogramStatistics,
     InputStatistics,
     RangeStatistics,
+    count_values,
 )
 from ptq_pipeline.ptq.tracing import visit_outputs
 
@@ -107,7 +106,5 @@ def _output_steps(
 
 def _count(values: Tensor, seen: InputStatistics) -> HistogramStatistics:
     grid = seen.histogram.grid if seen.histogram else HistogramGrid.covering(seen.ranges)
-    end = grid.low + grid.width * grid.bins
-    hits = torch.histc(values.clamp(grid.low, end), grid.bins, grid.low, end)
-    new = HistogramStatistics(grid, hits.cpu().numpy().astype(np.int64))
+    new = HistogramStatistics(grid, count_values(values, grid).cpu().numpy())
     return seen.histogram.merge(new) if seen.histogram else new
