@@ -19,7 +19,7 @@ ADAROUND: dict[str, Any] = {
 GPTQ: dict[str, Any] = ADAROUND | {"initial": "second_order", "iterations": 0}
 BRECQ: dict[str, Any] = {"activations": "after", "step_lr": 4e-4}
 QDROP: dict[str, Any] = {"activations": "joint", "step_lr": 4e-5}
-CPU: dict[str, Any] = {"iterations": 200, "rounding_lr": 1e-2}
+CPU: dict[str, Any] = {"iterations": 200, "rounding_lr": 3e-2}
 
 PAPERS = {
     "gptq": "Frantar et al., ICLR 2023 (arXiv 2210.17323)",
