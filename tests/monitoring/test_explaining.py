@@ -1,10 +1,7 @@
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from ptq_pipeline.commands.reporting import _members
-from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import Preprocessing
 from ptq_pipeline.monitoring.explaining import explain, nearest
 from ptq_pipeline.ptq import MethodSpec, prepare, quantize_model
@@ -41,18 +38,3 @@ def test_the_nearest_images_are_those_like_the_group():
     features = np.array([[0, 0], [10, 1], [9, 1], [0, 1], [11, 1]], float)
     found = nearest(features, np.array([1]), np.array([0, 2, 3, 4]), 2)
     assert sorted(found) == [2, 4]
-
-
-def test_groups_are_found_by_the_names_of_the_verdict():
-    samples = pd.DataFrame({"label": [0, 1, 1], "tone": ["dark", "dark", "light"]})
-    definitions = {"classes": ["bag", "boot"], "segments": {"tone": {"names": ["dark", "light"]}}}
-    for name, expected in {
-        "boot": [0, 1, 1],
-        "class boot": [0, 1, 1],
-        "tone=dark": [1, 1, 0],
-        "intersection boot & tone=dark": [0, 1, 0],
-        "all": [1, 1, 1],
-    }.items():
-        assert _members(name, samples, definitions).tolist() == [bool(x) for x in expected]
-    with pytest.raises(InputError, match="no group 'shoe'.*bag, boot, tone=dark"):
-        _members("shoe", samples, definitions)

@@ -287,4 +287,4 @@ def test_inputs_and_outputs() -> None:
         "params:quantization",
         "params:stress",
     }
-    assert pipeline.outputs() == {"decision", "candidate_model"}
+    assert pipeline.outputs() == {"decision", "candidate_model", "candidate_speed"}
