@@ -66,6 +66,17 @@ def test_only_audit_images_that_the_float_model_gets_right_are_lost():
     assert (pixels(lost["png"]) == 2).all(), "shown as the model saw it: under the shift"
 
 
+def test_a_control_value_is_looked_at_on_unchanged_images():
+    worst = {"level": "class", "group": "boot", "shift": "tone=light"}
+    found = gathered(
+        VERDICT | {"worst": worst},
+        float_predictions=table(RIGHT).assign(shift="clean"),
+        predictions=table(ANSWERS, trial_id="t").assign(shift="clean"),
+    )
+    assert found["group"]["shift"] == "tone=light"
+    assert (found["n"], [image["sample_id"] for image in found["lost"]]) == (1, [5])
+
+
 def test_beside_them_stand_the_groups_own_calibration_images():
     found = gathered()
     assert (found["calibration_count"], found["set_size"]) == (1, 2)
@@ -103,6 +114,16 @@ def test_large_images_are_made_small_and_small_ones_stay(shape, size):
 def test_a_group_is_found_by_its_name(name, found, count):
     assert level_of(DEFINITIONS, name) == found
     assert members(SAMPLES, DEFINITIONS, *found).sum() == count
+
+
+def test_a_group_of_several_segments_is_found():
+    definitions = DEFINITIONS | {
+        "segments": DEFINITIONS["segments"] | {"split": {"names": ["pool", "audit"]}}
+    }
+    for name, count in {"tone=dark & split=audit": 4, "boot & tone=dark & split=audit": 3}.items():
+        found = level_of(definitions, name)
+        assert found == ("intersection", name)
+        assert members(SAMPLES, definitions, *found).sum() == count
 
 
 def test_an_unknown_group_names_those_that_there_are():

@@ -1,12 +1,14 @@
 """Which samples belong to a group, in any split."""
 
 from collections.abc import Iterator, Mapping
+from itertools import chain, combinations, product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability.outcomes import CLEAN
 
 KINDS = ("class ", "segment ", "intersection ")
 
@@ -30,16 +32,35 @@ def members(
     """
     if level == "average":
         return np.full(len(samples), True)
-    for name, label, segment in _groups(definitions, level):
+    for name, label, segments in _groups(definitions, level):
         if name == group:
             mask = np.full(len(samples), True)
             if label is not None:
                 mask &= (samples["label"] == label).to_numpy()
-            if segment is not None:
-                mask &= (samples[segment[0]] == segment[1]).to_numpy()
+            for column, value in segments:
+                mask &= (samples[column] == value).to_numpy()
             return mask
     known = [name for kind in ("class", "segment") for name, *_ in _groups(definitions, kind)]
     raise InputError(f"there is no group '{group}'; the groups are {', '.join(known[:40])}")
+
+
+def under_condition(
+    samples: pd.DataFrame, definitions: Mapping[str, Any], shift: str
+) -> tuple[str, np.ndarray]:
+    """Tell under which shift images are seen, and which of them count.
+
+    Args:
+        samples: as for :func:`members`.
+        definitions: as for :func:`members`.
+        shift: a shift of the images, or the value of a control column (``store=Lyon``), which is
+            looked at on unchanged images.
+
+    Returns:
+        The shift of the images, and bool of shape ``(samples,)``.
+    """
+    if level_of(definitions, shift) == ("segment", shift):
+        return CLEAN, members(samples, definitions, "segment", shift)
+    return shift, np.full(len(samples), True)
 
 
 def level_of(definitions: Mapping[str, Any], group: str) -> tuple[str, str]:
@@ -63,18 +84,22 @@ Segment = tuple[str, str]
 
 def _groups(
     definitions: Mapping[str, Any], level: str
-) -> Iterator[tuple[str, int | None, Segment | None]]:
+) -> Iterator[tuple[str, int | None, tuple[Segment, ...]]]:
+    """Yield name, label and segments, crossed as deeply as ``build_groups`` may cross them."""
     classes = [str(name) for name in definitions["classes"]]
-    segments = [
-        (column, str(name))
+    columns = [
+        [(column, str(name)) for name in entry["names"]]
         for column, entry in definitions["segments"].items()
-        for name in entry["names"]
     ]
     if level == "class":
-        yield from ((name, label, None) for label, name in enumerate(classes))
+        yield from ((name, label, ()) for label, name in enumerate(classes))
     elif level == "segment":
-        yield from (("=".join(segment), None, segment) for segment in segments)
+        yield from (("=".join(segment), None, (segment,)) for segment in chain(*columns))
     else:
-        for segment in segments:
-            for label, name in enumerate(classes):
-                yield f"{name} & {'='.join(segment)}", label, segment
+        for together in range(1, len(columns) + 1):
+            for segments in chain(*(product(*some) for some in combinations(columns, together))):
+                name = " & ".join(map("=".join, segments))
+                if together > 1:
+                    yield name, None, segments
+                for label, of_class in enumerate(classes):
+                    yield f"{of_class} & {name}", label, segments

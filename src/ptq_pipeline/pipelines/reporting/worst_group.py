@@ -13,7 +13,7 @@ from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring.served import PARAMETERS
-from ptq_pipeline.pipelines.reporting.members import members
+from ptq_pipeline.pipelines.reporting.members import members, under_condition
 from ptq_pipeline.trials.evaluation import build_evaluation
 
 MOST_IMAGES = 12
@@ -48,17 +48,19 @@ def gather_lost_images(
         return {"trial_id": trial_id, "group": None, "lost": [], "calibration": []}
     level, group, shift = (str(worst[key]) for key in ("level", "group", "shift"))
     classes = [str(name) for name in group_definitions["classes"]]
-    evaluation = build_evaluation(samples, images, dict(stressed), [shift])
+    seen_under, _ = under_condition(samples, group_definitions, shift)
+    evaluation = build_evaluation(samples, images, dict(stressed), [seen_under])
     seen = evaluation.samples
     judged = members(seen, group_definitions, level, group) & (seen["split"] == "audit").to_numpy()
+    judged &= under_condition(seen, group_definitions, shift)[1]
     own = predictions[predictions["trial_id"] == trial_id]
     if own.empty or verdict["candidate"]["set_id"] not in calibration_sets:
         raise InputError(
             f"the verdict's candidate {trial_id} has no predictions or no calibration set here, so "
             "they come from two audits; run the pipelines from quantization on again"
         )
-    right = _answers(float_predictions, shift, seen) == seen["label"].to_numpy()
-    answers = _answers(own, shift, seen)
+    right = _answers(float_predictions, seen_under, seen) == seen["label"].to_numpy()
+    answers = _answers(own, seen_under, seen)
     lost = np.flatnonzero(judged & right & (answers != seen["label"].to_numpy()))
     chosen = calibration_sets[verdict["candidate"]["set_id"]]
     used = samples.set_index("sample_id").loc[list(chosen.manifest.sample_ids)].reset_index()
@@ -73,7 +75,7 @@ def gather_lost_images(
                 "sample_id": int(seen["sample_id"].iloc[i]),
                 "label": classes[int(seen["label"].iloc[i])],
                 "answer": classes[int(answers[i])],
-                "png": small_png(evaluation.arrays[shift][evaluation.rows[shift][i]]),
+                "png": small_png(evaluation.arrays[seen_under][evaluation.rows[seen_under][i]]),
             }
             for i in lost[:MOST_IMAGES]
         ],
@@ -129,6 +131,7 @@ def explain_worst_group(
     if worst is None or PARAMETERS not in candidate:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in LAYERS})
     mask = members(samples, group_definitions, str(worst["level"]), str(worst["group"]))
+    mask &= under_condition(samples, group_definitions, str(worst["shift"]))[1]
     return explain_group(mask, samples, images, model, candidate)[list(LAYERS)]
 
 
