@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -38,3 +39,19 @@ def test_the_nearest_images_are_those_like_the_group():
     features = np.array([[0, 0], [10, 1], [9, 1], [0, 1], [11, 1]], float)
     found = nearest(features, np.array([1]), np.array([0, 2, 3, 4]), 2)
     assert sorted(found) == [2, 4]
+
+
+def test_the_error_does_not_depend_on_the_threads_of_the_process(prepared):
+    images = np.random.default_rng(1).integers(0, 256, (64, 1, 8, 8), np.uint8)
+    preprocessing = Preprocessing((0.2,), (0.2,))
+    batches = [torch.from_numpy(preprocessing(images))]
+    parameters = quantize_model(prepared, batches, MethodSpec(3, 3), seed=0)
+    threads, tables = torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            tables.append(explain(prepared, parameters, images, images, preprocessing).layers)
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+    pd.testing.assert_frame_equal(*tables, check_exact=True)

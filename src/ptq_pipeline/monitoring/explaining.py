@@ -51,15 +51,17 @@ def explain(
         others: uint8 images that stand for all.
         preprocessing: what the model takes.
     """
+    from ptq_pipeline.ptq.threads import one_thread
+
     columns = {}
     for name, given in (("group", group), ("all", others)):
         images = np.asarray(given[:MOST_IMAGES])
-        rates = clip_rates(prepared, parameters, images, preprocessing).mean()
+        with one_thread():
+            rates = clip_rates(prepared, parameters, images, preprocessing).mean()
+            errors = _output_errors(prepared, parameters, preprocessing(images))
         rates = rates[[each for each in rates.index if each.startswith(CLIP_PREFIX)]]
         columns[f"clip_{name}"] = rates.rename(lambda each: each.removeprefix(CLIP_PREFIX))
-        columns[f"error_{name}"] = pd.Series(
-            _output_errors(prepared, parameters, preprocessing(images))
-        )
+        columns[f"error_{name}"] = pd.Series(errors)
     table = pd.DataFrame(columns).rename_axis("layer").reset_index()
     table = table.sort_values("error_group", ascending=False, kind="stable", ignore_index=True)
     return Explanation(table, min(len(group), MOST_IMAGES), min(len(others), MOST_IMAGES))

@@ -41,6 +41,7 @@ from ptq_pipeline.ptq.statistics import (
     count_values,
     observe_inputs,
 )
+from ptq_pipeline.ptq.threads import one_thread
 
 log = logging.getLogger(__name__)
 
@@ -220,7 +221,7 @@ class ImageStatistics:
         return self._histograms
 
     def _observed(self, batch: np.ndarray, observe: Callable[[str, Tensor], None]) -> None:
-        with _one_thread():
+        with one_thread():
             observe_inputs(self.prepared, [torch.from_numpy(self.preprocess(batch))], observe)
 
     def _range_rows(self, batch: np.ndarray) -> np.ndarray:
@@ -373,21 +374,6 @@ def image_keys(images: np.ndarray | ImageRows) -> list[bytes]:
         part = np.ascontiguousarray(images[start : start + 1024])
         keys += [hashlib.sha256(image.data).digest()[:KEY_BYTES] for image in part]
     return keys
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch use one thread: rows may be computed while other threads evaluate a trial.
-
-    On cores that are taken, torch's threads would wait for each other forty times as long as they
-    work on such small batches.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextmanager
