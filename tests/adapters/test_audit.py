@@ -29,7 +29,6 @@ def test_the_tool_appears_in_trials_scores_and_verdict_like_any_method(
     recipe = {"method": {"name": name}, "runtime": {"name": runtime, "threads": 1}}
     path = small.root / "conf/base/parameters_quantization.yml"
     path.write_text(yaml.safe_dump({"quantization": recipe}))
-    (small.root / "conf/base/parameters_stress.yml").write_text("stress: {clean: {}}\n")
     code, output = small.run()
     assert code == 0, output
     data = small.root / "data"
