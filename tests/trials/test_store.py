@@ -68,6 +68,14 @@ def test_a_damaged_result_is_reported_and_counts_as_absent(tmp_path, caplog, pos
     assert str(store.path(SPEC)) in caplog.text
 
 
+def test_a_result_of_an_older_schema_is_reported_and_computed_again(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("ptq_pipeline.trials.store.SCHEMA_VERSION", 0)
+    TrialStore(tmp_path).put(SPEC, PREDICTIONS)
+    monkeypatch.undo()
+    assert TrialStore(tmp_path).get(SPEC) is None
+    assert "does not match its spec and is computed again" in caplog.text
+
+
 def test_a_truncated_result_counts_as_absent(tmp_path):
     store = TrialStore(tmp_path)
     store.put(SPEC, PREDICTIONS)
