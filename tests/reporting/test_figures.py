@@ -8,6 +8,7 @@ import pytest
 
 from ptq_pipeline.reporting import gallery
 from ptq_pipeline.reporting.embedding import inline_svg
+from ptq_pipeline.reporting.figures import style
 
 
 def draw(name, inputs, options):
@@ -130,3 +131,19 @@ def test_importing_the_pipeline_does_not_import_matplotlib():
         "heavy = {'matplotlib', 'jinja2', 'torch'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_a_japanese_font_the_log_says_once_what_to_install(
+    inputs, options, monkeypatch, caplog
+):
+    monkeypatch.setattr(style, "japanese_font", lambda: None)
+    style.warn_without_font.cache_clear()
+    draw("worst_groups", inputs, options)
+    assert not caplog.messages
+    for _ in range(2):
+        draw("worst_groups", inputs, dataclasses.replace(options, language="ja"))
+    assert [
+        message for message in caplog.messages if "fonts-noto-cjk" in message
+    ] == caplog.messages
+    assert len(caplog.messages) == 1
+    style.warn_without_font.cache_clear()

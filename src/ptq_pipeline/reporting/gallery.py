@@ -10,10 +10,10 @@ from ptq_pipeline.reporting import frames
 from ptq_pipeline.reporting.figures.drops import draw_drop_distribution
 from ptq_pipeline.reporting.figures.heat_map import draw_heat_map
 from ptq_pipeline.reporting.figures.strategies import draw_strategy_comparison
-from ptq_pipeline.reporting.figures.style import ReportFigure
+from ptq_pipeline.reporting.figures.style import ReportFigure, warn_without_font
 from ptq_pipeline.reporting.figures.worst_groups import draw_worst_groups
 from ptq_pipeline.reporting.formatting import count, points, shorten
-from ptq_pipeline.reporting.texts import load_texts
+from ptq_pipeline.reporting.texts import Texts, load_texts
 from ptq_pipeline.reporting.wording import identifier_name, shift_name
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ class Drawing:
     words: Mapping[str, Any]
 
 
+def _texts(language: str) -> Texts:
+    warn_without_font(language)
+    return load_texts(language)
+
+
 def worst_groups(
     worst_case_table: pd.DataFrame,
     scores: pd.DataFrame,
@@ -35,7 +40,7 @@ def worst_groups(
     options: "ReportOptions",
 ) -> Drawing:
     """Draw the candidate's worst judged groups of each kind, and below them the average."""
-    texts = load_texts(options.language)
+    texts = _texts(options.language)
     cells = frames.group_cells(worst_case_table)
     shown = frames.worst_of_each_level(cells, each=3)
     average = [cell for cell in cells if cell.level == "average" and cell.shift == "clean"]
@@ -59,7 +64,7 @@ def drop_distribution(
     options: "ReportOptions",
 ) -> Drawing:
     """Draw the drops of every class over the draws, on clean images and under the worst shift."""
-    texts = load_texts(options.language)
+    texts = _texts(options.language)
     cells = frames.group_cells(worst_case_table)
     of_class = {(cell.group, cell.shift): cell for cell in cells if cell.level == "class"}
     drops = frames.evidence_class_drops(scores)
@@ -90,7 +95,7 @@ def group_shift_heat_map(
     options: "ReportOptions",
 ) -> Drawing:
     """Draw the mean drop over draws of the average, every class and every segment by shift."""
-    texts = load_texts(options.language)
+    texts = _texts(options.language)
     cells = frames.group_cells(worst_case_table)
     shifts = frames.shift_order(scores["shift"].unique())
     kept = set(frames.classes_to_show(group_definitions, cells, options.max_classes))
@@ -124,7 +129,7 @@ def strategy_comparison(
     options: "ReportOptions",
 ) -> Drawing:
     """Draw average and worst class of every draw by strategy, on the selection split."""
-    texts = load_texts(options.language)
+    texts = _texts(options.language)
     table = frames.strategy_drops(scores)
     images = int(table["n"].iloc[0]) if len(table) else None
     means = table.groupby("strategy")["worst_class_drop"].mean()

@@ -4,12 +4,15 @@ Colours are those of Okabe and Ito (2008), which stay apart for colour-blind rea
 that a colour carries is also carried by a marker, a hatch or a word.
 """
 
+import logging
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from matplotlib import style as mpl_style
 from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
 
 # Each of these stands for a role. The report replaces them by CSS variables, so that an inline
 # figure follows the reader's light or dark theme; files keep the values given here.
@@ -73,6 +76,17 @@ def japanese_font() -> str | None:
 
     installed = set(font_manager.get_font_names())
     return next((name for name in JAPANESE_FONTS if name in installed), None)
+
+
+@cache
+def warn_without_font(language: str) -> None:
+    """Say once per process that labels of figure files will be boxes, and what to install."""
+    if language == "ja" and japanese_font() is None:
+        log.warning(
+            "report.language is 'ja' and no font with Japanese letters is installed: labels of PNG "
+            "figures show boxes (the report itself is drawn with its reader's fonts); install one, "
+            "such as Debian's package fonts-noto-cjk"
+        )
 
 
 def font_families() -> list[str]:
