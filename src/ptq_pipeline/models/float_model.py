@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,14 +194,32 @@ def run_in_batches(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run the float model and keep what its last layer saw.
 
+    Returns:
+        Logits ``(N, classes)`` and penultimate features ``(N, F)`` of all images, as
+        :func:`batches` gives them.
+    """
+    found = list(batches(model, images, batch_size))
+    if not found:
+        empty = np.zeros((0, len(model.classes)), np.float32)
+        return empty, empty
+    logits, features = zip(*found, strict=True)
+    return np.concatenate(logits), np.concatenate(features)
+
+
+def batches(
+    model: FloatModel, images: np.ndarray, batch_size: int = 32
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Run the float model batch by batch and keep what its last layer saw.
+
     Args:
         model: the model.
         images: ``(N, C, H, W)`` uint8, may be memory-mapped.
         batch_size: images per forward pass; small batches stay in the processor's cache.
 
-    Returns:
-        Logits ``(N, classes)`` and penultimate features ``(N, F)``, both float32. The features are
-        the input of the linear layer that runs last; for a network without one, the logits.
+    Yields:
+        Per batch of ``B`` images the logits ``(B, classes)`` and the penultimate features
+        ``(B, F)``, both float32. The features are the input of the linear layer that runs last;
+        for a network without one, the logits.
 
     Raises:
         InputError: if the logits are not finite or their number is not the number of classes.
@@ -215,7 +233,6 @@ def run_in_batches(
         layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         for layer in linear
     ]
-    logits, features = [], []
     try:
         with torch.inference_mode():
             for start in range(0, len(images), batch_size):
@@ -227,16 +244,14 @@ def run_in_batches(
                         f"the model returns an output of shape {tuple(output.shape)} but "
                         f"{len(model.classes)} classes are declared; both must agree"
                     )
-                logits.append(output.numpy())
+                logits = output.numpy()
+                if not np.isfinite(logits).all():
+                    raise InputError(
+                        "the float model returns NaN or infinite logits; check weights and "
+                        "preprocessing"
+                    )
                 last = seen[-1] if seen else output
-                features.append(last.flatten(1).numpy())
+                yield logits, last.flatten(1).numpy()
     finally:
         for hook in hooks:
             hook.remove()
-    if not all(np.isfinite(part).all() for part in logits):
-        raise InputError(
-            "the float model returns NaN or infinite logits; check weights and preprocessing"
-        )
-    width = len(model.classes)
-    empty = np.zeros((0, width), np.float32)
-    return np.concatenate(logits or [empty]), np.concatenate(features or [empty])

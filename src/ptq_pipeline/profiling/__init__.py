@@ -7,6 +7,7 @@ from ptq_pipeline.profiling.features import (
     image_features,
     model_features,
     profile,
+    profile_and_fit,
 )
 from ptq_pipeline.profiling.segments import (
     SegmentDefinition,
@@ -27,5 +28,6 @@ __all__ = [
     "image_features",
     "model_features",
     "profile",
+    "profile_and_fit",
     "with_segments",
 ]

@@ -1,5 +1,6 @@
 """Numeric profiles of images: what Great Expectations and Evidently see instead of pixels."""
 
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,11 @@ IMAGE_FEATURES = (
     "foreground_brightness",
 )
 COMPONENTS = 8
+# Images of the reference that the principal components are fitted on.
+MOST_FITTED = 20_000
+# Features, and pixels, in memory at a time.
+BLOCK = 4096
+PIXELS = 400_000
 # A pixel brighter than this share of the scale belongs to the object, not to the dark background.
 FOREGROUND_LEVEL = 0.1
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
@@ -38,7 +44,8 @@ class Projection:
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Project ``(N, F)`` features to ``(N, COMPONENTS)``."""
-        return (features - self.mean) @ self.components.T
+        # Not a matrix product, which rounds by the number of images.
+        return np.einsum("nf,kf->nk", features - self.mean, self.components)
 
     def to_json(self) -> dict[str, list]:
         """Return plain lists."""
@@ -63,12 +70,12 @@ def fit_projection(features: np.ndarray) -> Projection:
     return Projection(mean.astype(np.float32), components)
 
 
-def image_features(images: np.ndarray, chunk: int = 500) -> pd.DataFrame:
+def image_features(images: np.ndarray, chunk: int | None = None) -> pd.DataFrame:
     """Compute the features that need nothing but pixels.
 
     Args:
         images: ``(N, C, H, W)`` uint8 with one or three channels; H and W at least 3.
-        chunk: images at a time.
+        chunk: images at a time; as many as have about `PIXELS` pixels when left out.
 
     Returns:
         One row per image, float64 columns: ``brightness`` and ``contrast`` (mean and standard
@@ -77,6 +84,7 @@ def image_features(images: np.ndarray, chunk: int = 500) -> pd.DataFrame:
         256-level histogram), ``foreground_share`` (pixels brighter than 0.1) and
         ``foreground_brightness`` (their mean luminance, 0 without any).
     """
+    chunk = chunk or max(1, PIXELS // int(np.prod(images.shape[2:])))
     parts = [
         _image_features(np.asarray(images[start : start + chunk]))
         for start in range(0, len(images), chunk)
@@ -131,19 +139,71 @@ def model_features(
         Columns ``predicted`` (int64), ``confidence`` (largest softmax probability), ``margin``
         (largest minus second largest probability), ``component_1`` to ``component_8``.
     """
+    return pd.concat([_answers(logits), _components(features, projection)], axis=1)
+
+
+def _answers(logits: np.ndarray) -> pd.DataFrame:
     shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
     probabilities = shifted / shifted.sum(1, keepdims=True)
     top = np.sort(probabilities, axis=1)[:, ::-1]
     frame = pd.DataFrame({"predicted": logits.argmax(1).astype(np.int64), "confidence": top[:, 0]})
     frame["margin"] = top[:, 0] - (top[:, 1] if top.shape[1] > 1 else 0.0)
+    return frame
+
+
+def _components(features: np.ndarray, projection: Projection) -> pd.DataFrame:
     names = [f"component_{number}" for number in range(1, COMPONENTS + 1)]
-    components = pd.DataFrame(projection(features).astype(np.float64), columns=names)
-    return pd.concat([frame, components], axis=1)
+    return pd.DataFrame(projection(features).astype(np.float64), columns=names)
 
 
 def profile(images: np.ndarray, model: "FloatModel", projection: Projection) -> pd.DataFrame:
-    """Return all profile columns of uint8 ``(N, C, H, W)`` images, one row each, in order."""
-    from ptq_pipeline.models.float_model import run_in_batches
+    """Return all profile columns of uint8 ``(N, C, H, W)`` images, one row each, in order.
 
-    logits, features = run_in_batches(model, images)
-    return pd.concat([image_features(images), model_features(logits, features, projection)], axis=1)
+    Of the model's logits and features one batch is in memory at a time.
+    """
+    from ptq_pipeline.models.float_model import batches
+
+    parts = [model_features(*each, projection) for each in batches(model, images)]
+    if not parts:
+        nothing = np.zeros((0, len(model.classes)), np.float32)
+        empty = np.zeros((0, projection.mean.size), np.float32)
+        parts = [model_features(nothing, empty, projection)]
+    return pd.concat([image_features(images), pd.concat(parts, ignore_index=True)], axis=1)
+
+
+def profile_and_fit(
+    images: np.ndarray, model: "FloatModel", reference: np.ndarray
+) -> tuple[pd.DataFrame, Projection]:
+    """Profile images, with the projection fitted on those of the reference.
+
+    The features wait in a temporary file until the projection is known, so memory grows with the
+    reference (at most `MOST_FITTED` images of it), not with the set.
+
+    Args:
+        images: ``(N, C, H, W)`` uint8, may be memory-mapped; at least one.
+        model: the float model.
+        reference: truth value per image.
+
+    Returns:
+        As :func:`profile`, and the projection.
+    """
+    from ptq_pipeline.models.float_model import batches
+
+    answers, done = [], 0
+    with tempfile.TemporaryFile(prefix="ptq-features-") as scratch:
+        for logits, features in batches(model, images):
+            if not done:
+                shape = (len(images), features.shape[1])
+                stored = np.memmap(scratch, np.float32, "w+", shape=shape)
+            stored[done : done + len(features)] = features
+            done += len(features)
+            answers.append(_answers(logits))
+    rows = np.flatnonzero(reference)
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_FITTED)).astype(np.int64)]
+    projection = fit_projection(stored[rows])
+    components = [
+        _components(stored[start : start + BLOCK], projection) for start in range(0, done, BLOCK)
+    ]
+    columns = [image_features(images)]
+    columns += [pd.concat(parts, ignore_index=True) for parts in (answers, components)]
+    return pd.concat(columns, axis=1), projection

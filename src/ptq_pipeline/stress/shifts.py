@@ -1,6 +1,7 @@
 """Distribution shifts under which the audit evaluates: functions of pixels and seed alone."""
 
 import functools
+import tempfile
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -16,6 +17,8 @@ ENTRY_POINTS = "ptq_pipeline.shifts"
 # So many images are shifted first; all but one of them again, backwards, to see whether order plays
 # a part.
 PROBE = 4
+# Bytes of images that are shifted at a time; the result of more stands in a temporary file.
+BLOCK_BYTES = 64 * 2**20
 
 SHIFTS: dict[str, Callable[..., Shift]] = {
     "clean": Clean,
@@ -78,28 +81,50 @@ def _factory(name: str, kind: str) -> Callable[..., Shift]:
         ) from error
 
 
-def apply_shift(name: str, shift: Shift, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
+def apply_shift(
+    name: str,
+    shift: Shift,
+    images: np.ndarray,
+    keys: np.ndarray,
+    rows: np.ndarray | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> np.ndarray:
     """Shift images and refuse what is no shift of the same images in the same order.
 
     Args:
         name: of the shift, for errors.
         shift: what to apply.
-        images: ``(N, C, H, W)`` uint8.
+        images: ``(M, C, H, W)`` uint8, may be memory-mapped.
         keys: ``(N,)`` uint64.
+        rows: ``(N,)`` which images to shift; all when left out.
+        block_bytes: images of about this size are in memory at a time.
+
+    Returns:
+        ``(N, C, H, W)`` uint8; of more than one block a memory map of a temporary file.
 
     Raises:
         InputError: the result has another shape or type, comes with labels, or an image's result
             depends on order or on the other images, so that labels could not be relied on.
     """
     # The probe comes first: it is cheap, and the whole may take long.
-    probe = _checked(name, shift, images[:PROBE], keys[:PROBE])
-    fewer = _checked(name, shift, images[:PROBE][:0:-1], keys[:PROBE][:0:-1])
+    rows = np.arange(len(images)) if rows is None else rows
+    first = np.asarray(images[rows[:PROBE]])
+    probe = _checked(name, shift, first, keys[:PROBE])
+    fewer = _checked(name, shift, first[:0:-1], keys[:PROBE][:0:-1])
     if not np.array_equal(probe[:0:-1], fewer):
         raise InputError(
             f"shift '{name}' gives an image other pixels in another order or beside other images, "
             "so labels cannot be relied on; draw an image's randomness from its key alone"
         )
-    return _checked(name, shift, images, keys)
+    size = max(PROBE, block_bytes // max(1, int(np.prod(images.shape[1:]))))
+    if len(rows) <= size:
+        return _checked(name, shift, np.asarray(images[rows]), keys)
+    with tempfile.TemporaryFile(prefix="ptq-shift-") as scratch:
+        shifted = np.memmap(scratch, np.uint8, "w+", shape=(len(rows), *images.shape[1:]))
+    for start in range(0, len(rows), size):
+        block = slice(start, start + size)
+        shifted[block] = _checked(name, shift, np.asarray(images[rows[block]]), keys[block])
+    return shifted
 
 
 def _checked(name: str, shift: Shift, images: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -114,20 +114,12 @@ def profile_samples(
     table: pd.DataFrame, images: np.ndarray, model: FloatModel, parameters: DataLoadingParameters
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Compute every sample's profile; the projection is fitted on the reference."""
-    from ptq_pipeline.models import run_in_batches
-    from ptq_pipeline.profiling import fit_projection, image_features, model_features
+    from ptq_pipeline.profiling import profile_and_fit
     from ptq_pipeline.profiling.plausibility import check_class_order, suspicion
 
-    logits, features = run_in_batches(model, images)
-    projection = fit_projection(features[(table["split"] == "reference").to_numpy()])
-    profiles = pd.concat(
-        [
-            table[["sample_id", "split", "label"]],
-            image_features(images),
-            model_features(logits, features, projection),
-        ],
-        axis=1,
-    )
+    reference = (table["split"] == "reference").to_numpy()
+    columns, projection = profile_and_fit(images, model, reference)
+    profiles = pd.concat([table[["sample_id", "split", "label"]], columns], axis=1)
     labels, predicted = profiles["label"].to_numpy(), profiles["predicted"].to_numpy()
     log.info("float model: %.2f %% of all samples right", 100 * (labels == predicted).mean())
     check_class_order(labels, predicted, model.classes)

@@ -43,9 +43,9 @@ def stress_images(
 
     chosen = evaluated_samples(samples)
     keys = content_keys(chosen["content_hash"])
-    clean = images[chosen["sample_id"].to_numpy()]
+    rows = chosen["sample_id"].to_numpy()
     return {
-        name: apply_shift(name, build_shift(name, options), clean, keys)
+        name: apply_shift(name, build_shift(name, options), images, keys, rows)
         for name, options in shifts.root.items()
         if name != CLEAN
     }
