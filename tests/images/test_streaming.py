@@ -43,26 +43,32 @@ def model():
     return FloatModel(network, Preprocessing((0.5,) * 3, (0.3,) * 3), tuple("abcdefghij"), "f")
 
 
-@pytest.fixture
-def peak():
-    """Bytes that Python and NumPy held at most since the test began; maps of files are not held."""
+def peak(folder, model, count):
+    """Bytes that Python and NumPy held at most on the way of ``count`` images.
+
+    Maps of files are not counted: the system drops their pages when memory is short.
+    """
     tracemalloc.start()
-    yield lambda: tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-
-
-def test_a_large_set_is_decoded_stored_profiled_and_shifted_in_blocks(tmp_path, model, peak):
-    decoded = decode_source(Drawn(COUNT))
-    write_array(tmp_path / "images.npy", decoded.images)
-    images = read_array(tmp_path / "images.npy")
+    decoded = decode_source(Drawn(count))
+    write_array(folder / "images.npy", decoded.images)
+    images = read_array(folder / "images.npy")
     hashes = content_hashes(images)
-    profiles, _ = profile_and_fit(images, model, np.arange(COUNT) % 5 == 0)
-    keys = np.arange(COUNT, dtype=np.uint64)
+    profiles, _ = profile_and_fit(images, model, np.arange(count) % 5 == 0)
     shift = build_shift("brightness", {"severity": 3})
-    shifted = apply_shift("brightness", shift, images, keys, block_bytes=4 * MEGABYTE)
+    keys = np.arange(count, dtype=np.uint64)
+    shifted = apply_shift("brightness", shift, images, keys, block_bytes=MEGABYTE)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(hashes)) == len(profiles) == len(shifted) == count
+    return held
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path, model):
+    peak(tmp_path, model, 200)  # imports
+    half, whole = peak(tmp_path, model, COUNT // 2), peak(tmp_path, model, COUNT)
     assert TOTAL > 120 * MEGABYTE
-    assert peak() < 60 * MEGABYTE
-    assert len(set(hashes)) == len(profiles) == len(shifted) == COUNT
+    assert whole < 40 * MEGABYTE
+    assert whole < half + 4 * MEGABYTE
 
 
 def test_blocks_change_no_result(model):

@@ -17,8 +17,9 @@ ENTRY_POINTS = "ptq_pipeline.shifts"
 # So many images are shifted first; all but one of them again, backwards, to see whether order plays
 # a part.
 PROBE = 4
-# Bytes of images that are shifted at a time; the result of more stands in a temporary file.
-BLOCK_BYTES = 64 * 2**20
+# Bytes of images that are shifted at a time (a shift computes in floats, so it needs up to twenty
+# times that); the result of more stands in a temporary file.
+BLOCK_BYTES = 16 * 2**20
 
 SHIFTS: dict[str, Callable[..., Shift]] = {
     "clean": Clean,
