@@ -6,7 +6,7 @@ import pytest
 from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project, pipelines
 
-from ptq_pipeline.hooks import PARAMETER_GROUPS, ParameterGroupHooks
+from ptq_pipeline.hooks import PARAMETER_GROUPS
 from ptq_pipeline.mounting import DEFAULT
 
 configure_project("ptq_pipeline")
@@ -73,14 +73,3 @@ def test_every_dataset_between_pipelines_is_in_the_catalog(project):
         if name in DEFAULT:
             free = {x for x in pipeline.inputs() if not x.startswith("params:")}
             assert free <= set(entries), name
-
-
-class Context:
-    def __init__(self, params):
-        self.params = params
-
-
-def test_an_unknown_parameter_group_is_refused():
-    ParameterGroupHooks().after_context_created(Context({"stress": {}}))
-    with pytest.raises(ValueError, match="unknown parameter group\\(s\\) strss"):
-        ParameterGroupHooks().after_context_created(Context({"strss": {}}))

@@ -12,6 +12,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline.configuration import check_parameters
 from ptq_pipeline.errors import InputError
 
 PARAMETER_GROUPS = frozenset(
@@ -38,20 +39,19 @@ PARAMETER_GROUPS = frozenset(
 
 
 class ParameterGroupHooks:
-    """An unknown top-level parameter group is an error before anything runs.
-
-    Unknown keys inside a group are refused by the group's pydantic model.
-    """
+    """An unknown parameter group or a setting that does not hold: an error before any node."""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Check the groups of the configuration and of ``--params``."""
-        unknown = sorted(set(context.params) - PARAMETER_GROUPS)
+        """Check the parameters of the configuration and of ``--params``."""
+        parameters = context.config_loader["parameters"]
+        unknown = sorted(set(parameters) - PARAMETER_GROUPS)
         if unknown:
             raise InputError(
                 f"unknown parameter group(s) {', '.join(unknown)} in conf/ or --params; the groups "
                 f"are {', '.join(sorted(PARAMETER_GROUPS))}"
             )
+        check_parameters(parameters)
 
 
 class ProvenanceHooks:

@@ -16,6 +16,7 @@ def test_judged_groups_follow_from_counts_and_the_strictest_limit(build_world, p
     world = build_world([0, 0])
     limits = policy.model_dump(by_alias=True)["limits"]
     # 500 audit samples per class, 250 per intersection.
+    limits["average"] = {"points": 3.0, "shifts": {"noise": 0.5}}
     limits["class"] = {"points": 20.0, "shifts": {"noise": 0.5}}
     limits["intersection"] = {"points": 8.0, "min_size": 251}
     strict = Policy.model_validate({"limits": limits})

@@ -80,8 +80,6 @@ def test_unknown_shift_and_group_are_named():
     ],
 )
 def test_an_average_looser_than_every_class_is_refused(average, message):
-    policy = build(limits={**LIMITS, "average": average})
-    with pytest.raises(InputError, match=f"limits contradict each other: .*{message}"):
-        check_policy(policy, GROUPS, ["clean", "noise"])
-    allowed = build(limits={**LIMITS, "average": {"points": 4.0, "shifts": {"noise": 6}}})
-    check_policy(allowed, GROUPS, ["clean", "noise"])
+    with pytest.raises(ValidationError, match=f"limits contradict each other: .*{message}"):
+        build(limits={**LIMITS, "average": average})
+    build(limits={**LIMITS, "average": {"points": 4.0, "shifts": {"noise": 6}}})

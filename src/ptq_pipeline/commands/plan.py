@@ -38,7 +38,10 @@ def _plan(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
     )
     from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
     from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, propose_groups
-    from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
+    from ptq_pipeline.pipelines.worst_case_check.parameters import (
+        BusinessParameters,
+        WorstCaseCheckParameters,
+    )
     from ptq_pipeline.reliability import build_groups, defined_segments
     from ptq_pipeline.reliability.budget import plan_budget
 
@@ -47,9 +50,11 @@ def _plan(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
     shifts = StressParameters.model_validate(_group(project, "stress"))
     quantization = QuantizationParameters.model_validate(_group(project, "quantization"))
     samples, definitions = project.load("samples"), project.load("group_definitions")
-    check_names(samples, definitions, policy, shifts)
-    segments, _ = defined_segments(definitions)
     scoring = SubgroupScoringParameters.model_validate(_group(project, "subgroup_scoring"))
+    business = BusinessParameters.model_validate(_group(project, "business"))
+    ledger = project.load("audit_ledger")
+    check_names(samples, definitions, policy, shifts, business, scoring, ledger)
+    segments, _ = defined_segments(definitions)
     counts = build_groups(
         samples,
         definitions["classes"],
@@ -134,6 +139,8 @@ def _print(budget: "BudgetPlan", work: dict[str, Any], seconds: float | None) ->
         click.echo(f"It can PASS, with up to {budget.allowed} of {budget.draws} draws left open.")
     for obstacle in budget.obstacles:
         click.echo(f"No PASS: {obstacle}")
+    for sentence in budget.unprovable:
+        click.echo(f"A level that cannot be judged: {sentence}")
     click.echo(f"Cheapest budget that could PASS: {budget.cheapest_draws} draws, all shown good.")
     if budget.early_pass is not None:
         price = budget.early_pass

@@ -125,10 +125,14 @@ def opened(env: str | None = None, mount: str | None = None) -> Iterator[Mount]:
     from kedro.io import DatasetError
     from kedro.validation.exceptions import ParameterValidationError
 
+    from ptq_pipeline.configuration import check_parameters
+
     root, _ = bootstrapped()
     with KedroSession.create(root, env=env) as session:
         try:
             context = session.load_context()
+            # Our own project's hook has done this; hosts of a mount have no such hook.
+            check_parameters(context.config_loader["parameters"])
             project = Mount(root, context.catalog, dict(context.params), mount or "")
         except (ParameterValidationError, MissingConfigException, DatasetError) as error:
             raise InputError(f"the configuration of this project does not hold: {error}") from error

@@ -63,6 +63,8 @@ class BudgetPlan:
         best: What the draws show at best, in a sentence.
         cheapest_draws: The fewest draws that could PASS.
         obstacles: What makes PASS impossible with this budget, in sentences.
+        unprovable: Levels none of whose groups could show its limit, in sentences: a PASS says
+            nothing of them.
         early_pass: The price of looking once before the preset number of draws; None where there
             is nothing to look at earlier.
         groups: Every group.
@@ -75,6 +77,7 @@ class BudgetPlan:
     best: str
     cheapest_draws: int
     obstacles: tuple[str, ...]
+    unprovable: tuple[str, ...]
     early_pass: dict[str, Any] | None
     groups: tuple[GroupPlan, ...]
 
@@ -118,6 +121,7 @@ def plan_budget(
         best=best,
         cheapest_draws=cheapest,
         obstacles=obstacles,
+        unprovable=_unprovable(groups),
         early_pass=early_pass_price(policy.draws, policy.p0, policy.alpha),
         groups=groups,
     )
@@ -203,4 +207,19 @@ def _obstacles(
             )
     if groups and not any(group.judged for group in groups):
         found.append("no group has enough samples for its limit, so nothing would be judged.")
+    return tuple(found)
+
+
+def _unprovable(groups: Sequence[GroupPlan]) -> tuple[str, ...]:
+    found = []
+    for level in dict.fromkeys(group.level for group in groups):
+        own = [group for group in groups if group.level == level]
+        if any(group.judged for group in own):
+            continue
+        best = min(own, key=lambda group: group.needed_n - group.n)
+        found.append(
+            f"{group_name(level, best.group)} comes nearest, with {best.n} of the {best.needed_n} "
+            f"samples that its limit of {points(best.limit)} needs; they could show "
+            f"{points(best.provable)}."
+        )
     return tuple(found)

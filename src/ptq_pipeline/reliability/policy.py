@@ -174,6 +174,12 @@ class Policy(BaseModel):
     class_priors: dict[str, dict[str, float]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
+    def _check_limits(self) -> Self:
+        if found := self.contradictions():
+            raise ValueError(f"limits contradict each other: {found[0]}.")
+        return self
+
+    @model_validator(mode="after")
     def _check_quick_look(self) -> Self:
         enough = smallest_passing_draws(self.p0, self.alpha)
         if self.representatives is not None and self.draws >= enough:
@@ -258,8 +264,6 @@ def check_policy(
     Raises:
         InputError: Naming what does not exist, and what does.
     """
-    if found := policy.contradictions():
-        raise InputError(f"worst_case_check: limits contradict each other: {found[0]}.")
     for mix in policy.class_priors.values():
         target_shares(mix, list(groups.get("class", ())))
     shifts = list(shifts)

@@ -48,15 +48,21 @@ def target_shares(target: Mapping[str, float], classes: Sequence[str]) -> NDArra
         InputError: For a class that is unknown or missing, or a weight that is no weight.
     """
     if unknown := sorted(set(target) - set(classes)):
-        raise InputError(f"class_priors: unknown class '{unknown[0]}'; the classes are {classes}.")
+        raise InputError(
+            f"worst_case_check.class_priors: unknown class '{unknown[0]}'; the classes are "
+            f"{', '.join(classes)}."
+        )
     if missing := [name for name in classes if name not in target]:
-        raise InputError(f"class_priors: class '{missing[0]}' has no weight; give every class one.")
+        raise InputError(
+            f"worst_case_check.class_priors: class '{missing[0]}' has no weight; give every class "
+            "one."
+        )
     weights = np.array([target[name] for name in classes], dtype=np.float64)
     if not np.all(np.isfinite(weights)) or weights.min() < 0 or weights.sum() <= 0:
         wrong = classes[int(np.argmin(np.where(np.isfinite(weights), weights, -np.inf)))]
         raise InputError(
-            f"class_priors: the weight of '{wrong}' is {target[wrong]}; weights are numbers of at "
-            "least 0, and one is larger."
+            f"worst_case_check.class_priors: the weight of '{wrong}' is {target[wrong]}; weights "
+            "are numbers of at least 0, and one is larger."
         )
     return weights / weights.sum()
 

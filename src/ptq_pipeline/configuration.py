@@ -1,0 +1,61 @@
+"""Parameters checked in words: one sentence instead of what Kedro and pydantic would print."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ptq_pipeline.errors import InputError
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Check every parameter that a registered node takes as a model, as Kedro is about to do.
+
+    Args:
+        parameters: As the configuration gives them, before Kedro has made models of them.
+
+    Raises:
+        InputError: Naming the first setting that does not hold, what is wrong with it, and how many
+            more there are.
+    """
+    from kedro.framework.project import pipelines
+    from kedro.validation.type_extractor import TypeExtractor
+    from kedro.validation.utils import resolve_nested_dict_path
+
+    for name, model in TypeExtractor(dict(pipelines)).extract_types_from_pipelines().items():
+        given = resolve_nested_dict_path(dict(parameters), name)
+        # What is missing or no model of ours is left to Kedro.
+        if isinstance(given, Mapping) and isinstance(model, type) and issubclass(model, BaseModel):
+            try:
+                model.model_validate(given)
+            except ValidationError as error:
+                raise InputError(_sentence(name, given, error)) from None
+
+
+def _sentence(name: str, given: Any, error: ValidationError) -> str:
+    first, *more = error.errors(include_url=False)
+    place = ".".join([name, *_places(given, first["loc"])])
+    text = {
+        "extra_forbidden": "is no setting; mend its name or remove it",
+        "missing": "is missing; add it",
+    }.get(first["type"])
+    if first["type"] == "value_error":
+        # Raised by our own models; some name the group themselves.
+        text = str(first["ctx"]["error"]).rstrip(".").removeprefix(f"{place}: ")
+    elif text is None:
+        text = f"{first['msg'].replace('Input should', 'should')}, but is {first['input']!r}"
+    rest = f"; {len(more)} more settings there do not hold" if more else ""
+    return f"{place}: {text}{rest} (in conf/ or --params)"
+
+
+def _places(given: Any, places: tuple[int | str, ...]) -> list[str]:
+    """Keys on the way to a setting, without the tags that pydantic adds where it chose a model."""
+    found = []
+    for number, place in enumerate(places):
+        inside = isinstance(given, Mapping) and place in given
+        if inside or (isinstance(given, list) and isinstance(place, int)):
+            given = given[place]
+            found.append(str(place))
+        elif number == len(places) - 1:
+            found.append(str(place))
+    return found

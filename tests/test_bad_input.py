@@ -1,0 +1,174 @@
+"""What cannot be meant ends in one sentence before any work, by the commands that people call."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from ptq_pipeline.commands.plan import plan
+
+CLASSES = ["boot", "bag"]
+BUSINESS = {"requests_per_month": 1000, "prices": {"float_model": 2.0, "integer_model": 1.0}}
+SHIFT = """
+def relabel():
+    return lambda images, keys: (images, keys)
+"""
+
+
+@pytest.fixture
+def loaded(small):
+    """A project after data_loading: two classes, one segment, 1,200 audit images."""
+    splits = np.repeat(["pool", "reference", "selection", "audit"], [300, 300, 200, 1200])
+    position = np.arange(len(splits))
+    samples = pd.DataFrame({"sample_id": position, "split": splits, "label": position % 2})
+    samples["content_hash"] = [f"{each:064x}" for each in position]
+    samples["tone"] = np.where(position % 4 < 2, "dark", "light")
+    folder = small / "data/03_primary"
+    folder.mkdir(parents=True)
+    samples.to_parquet(folder / "samples.parquet")
+    definitions = {"classes": CLASSES, "segments": {"tone": {"names": ["dark", "light"]}}}
+    (folder / "group_definitions.json").write_text(json.dumps(definitions))
+    np.save(folder / "images.npy", np.zeros((len(splits), 1, 8, 8), np.uint8))
+    return small
+
+
+def change(project, group, values):
+    path = project / f"conf/base/parameters_{group}.yml"
+    content = yaml.safe_load(path.read_text())
+    content[group].update(values)
+    path.write_text(yaml.safe_dump(content))
+
+
+def limits(**changes):
+    same = {"points": 10.0, "shifts": {}}
+    return {
+        "limits": dict.fromkeys(("average", "class", "segment", "intersection"), same) | changes
+    }
+
+
+POLICY, LIMIT_20 = "worst_case_check", {"points": 20.0, "shifts": {}}
+CRITICAL = {"level": "class", "group": "shoe"}
+ERRORS = [
+    (
+        *(POLICY, limits(average=LIMIT_20)),
+        "worst_case_check: limits contradict each other: the average may lose 20 points, but no "
+        "class more than 10; the average cannot lose more than every class (in conf/ or --params)",
+    ),
+    (
+        *(POLICY, limits() | {"critical": [CRITICAL]}),
+        "worst_case_check: critical group 'shoe' does not exist at level class; its groups are "
+        "'boot', 'bag'.",
+    ),
+    (
+        *(POLICY, limits(segment={"points": 9, "shifts": {"fog": 12}})),
+        "worst_case_check: limits name unknown shift 'fog'; the shifts are 'clean', "
+        "'gaussian_noise', 'image_size'.",
+    ),
+    (
+        *(POLICY, limits() | {"draws": 0}),
+        "worst_case_check.draws: should be greater than or equal to 1, but is 0 (in conf/ or "
+        "--params)",
+    ),
+    (
+        *("calibration", {"draws": 0}),
+        "calibration.draws: should be greater than or equal to 1, but is 0 (in conf/ or --params)",
+    ),
+    (
+        *("quantization", {"runtime": {"name": "openvino", "thread": 2}}),
+        "quantization.runtime.thread: is no setting; mend its name or remove it (in conf/ or "
+        "--params)",
+    ),
+    (
+        *(POLICY, limits() | {"class_priors": {"holiday": {"boot": 1}}}),
+        "worst_case_check.class_priors: class 'bag' has no weight; give every class one.",
+    ),
+    (
+        *(POLICY, limits() | {"class_priors": {"holiday": {"boot": 1, "bag": -2}}}),
+        "worst_case_check.class_priors: the weight of 'bag' is -2.0; weights are numbers of at "
+        "least 0, and one is larger.",
+    ),
+    (
+        *("business", BUSINESS | {"error_cost": {"boot": -1.0}}),
+        "business: error_cost of 'boot' must not be negative, got -1.0 (in conf/ or --params)",
+    ),
+    (
+        *("business", BUSINESS | {"error_cost": {"boot": 1.0}}),
+        "business.error_cost: the cost of an error is missing for bag; give it, or "
+        "'default_error_cost'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("group", "values", "sentence"), ERRORS)
+def test_a_plan_refuses_in_one_sentence(loaded, group, values, sentence):
+    change(loaded, POLICY, limits())
+    change(loaded, group, values)
+    result = CliRunner().invoke(plan, ["--no-measurement"])
+    assert (result.exit_code, result.stderr) == (1, f"error: {sentence}\n")
+
+
+def test_a_plan_refuses_an_edited_ledger(loaded):
+    change(loaded, POLICY, limits())
+    ledger = loaded / "data/06_models/audit_ledger.jsonl"
+    ledger.write_text('{"audit": "a"}\n')
+    result = CliRunner().invoke(plan, ["--no-measurement"])
+    assert result.exit_code == 1 and len(result.stderr.splitlines()) == 1
+    assert f"{ledger}', line 1: no entry of the audit ledger" in result.stderr
+    assert "restore the file from version control" in result.stderr
+
+
+def test_a_plan_names_limits_that_no_group_can_show(loaded):
+    change(
+        loaded, POLICY, limits(average={"points": 0.5, "shifts": {}}, **{"class": {"points": 0.5}})
+    )
+    result = CliRunner().invoke(plan, ["--no-measurement"])
+    assert result.exit_code == 0, result.stderr
+    assert (
+        "A level that cannot be judged: class boot comes nearest, with 600 of the 821 samples that "
+        "its limit of 0.5 points needs; they could show 0.7 points." in result.stdout
+    )
+
+
+def kedro_run(project, *options, path=()):
+    places = [*map(str, path), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-m", "kedro", "run", *options],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    return done.returncode, (done.stdout + done.stderr).rstrip().splitlines()[-1]
+
+
+def test_a_run_ends_with_the_sentence_before_any_node(loaded):
+    change(loaded, "calibration", {"draws": 0})
+    code, last = kedro_run(loaded)
+    assert code == 1
+    assert last.endswith("InputError: " + ERRORS[4][2])
+    assert not (loaded / "data/05_model_input").exists()
+
+
+def test_a_run_refuses_a_shift_that_changes_labels(loaded, tmp_path):
+    """A shift of an installed package, found by its entry point."""
+    package = tmp_path / "package"
+    (package / "relabel-1.0.dist-info").mkdir(parents=True)
+    (package / "relabel.py").write_text(SHIFT)
+    (package / "relabel-1.0.dist-info/METADATA").write_text("Name: relabel\nVersion: 1.0\n")
+    entry = "[ptq_pipeline.shifts]\nrelabel = relabel:relabel\n"
+    (package / "relabel-1.0.dist-info/entry_points.txt").write_text(entry)
+    change(loaded, "stress", {"relabel": {}})
+    code, last = kedro_run(loaded, "--nodes", "stress_images", path=[package])
+    assert code == 1
+    assert last.endswith(
+        "InputError: shift 'relabel' returned a tuple instead of images; a shift may not change "
+        "labels, it returns the images only"
+    )
