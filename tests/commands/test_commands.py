@@ -94,6 +94,14 @@ def test_an_unexpected_error_is_one_line_without_traceback():
     assert "Traceback" in CliRunner().invoke(made(fail), ["--verbose"]).stderr
 
 
+def test_a_reader_that_goes_away_is_no_error(project):
+    ended = subprocess.run(
+        "set -o pipefail; kedro ptq methods | true", shell=True, executable="/bin/bash",
+        cwd=project, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.stderr == ""
+
+
 def test_exit_codes_are_those_of_the_documentation(project):
     page = (project / "docs/command_line.md").read_text()
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.M)}

@@ -58,7 +58,7 @@ def _range(bits: list[int]) -> str:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and "name" in value:
         options = ", ".join(f"{key}={item}" for key, item in value.items() if key != "name")
         return f"{value['name']}({options})" if options else value["name"]
     return str(value)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -87,6 +88,10 @@ def _guarded(function: Callable[[], int | None], verbose: bool) -> int:
     except KeyboardInterrupt:
         click.echo("interrupted; what was finished is kept", err=True)
         return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has seen enough (`| head`); the flush at exit must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.ERROR
     except PtqPipelineError as error:
         if verbose:
             traceback.print_exc()

@@ -1,6 +1,7 @@
 """Methods by name: the registry, the configurations, and the methods of this package."""
 
-import ptq_pipeline.ptq.methods.reconstruction  # noqa: F401 (registers)
+import ptq_pipeline.ptq.methods.nearest  # (registers, the simplest first)
+import ptq_pipeline.ptq.methods.reconstruction  # noqa: F401
 from ptq_pipeline.ptq.methods.config import Method, MethodConfig
 from ptq_pipeline.ptq.methods.nearest import NEAREST
 from ptq_pipeline.ptq.methods.registry import (
