@@ -15,10 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT / "data/reconstruction/03_primary"
 BITS = {"weight_bits": 2, "activation_bits": 4}
 NAMES = ("nearest", "gptq", "adaround_cpu", "brecq_cpu", "qdrop_cpu")
 
@@ -26,21 +23,14 @@ NAMES = ("nearest", "gptq", "adaround_cpu", "brecq_cpu", "qdrop_cpu")
 def measure(name: str, threads: int) -> None:
     """Quantize once and print one row."""
     import torch
+    from study_data import load_images, load_model, load_samples, rows_of
 
-    from ptq_pipeline.models import Preprocessing, load_float_model
     from ptq_pipeline.ptq import as_tensor_batches, method_from_json, prepare, quantize_model
 
     torch.set_num_threads(threads)
-    samples = pd.read_parquet(DATA / "samples.parquet")
-    pool = samples.loc[samples["split"] == "pool", "sample_id"].to_numpy()
+    pool = rows_of(load_samples(), "pool")
     drawn = np.sort(np.random.default_rng(2303).choice(pool, 256, replace=False))
-    images = np.load(DATA / "images.npy", mmap_mode="r")[drawn]
-    model = load_float_model(
-        factory="ptq_pipeline.models.resnet20",
-        weights=ROOT / "data/06_models/reference/resnet20.safetensors",
-        preprocessing=Preprocessing((0.286,), (0.353,)),
-        classes=[str(label) for label in range(10)],
-    )
+    images, model = load_images()[drawn], load_model("resnet20")
     prepared = prepare(model.module, torch.from_numpy(model.example_input((1, 28, 28))))
     batches = as_tensor_batches(model.preprocessing(images))
     method = method_from_json({"name": name, **BITS})

@@ -6,36 +6,25 @@ images: neither the pool's nor audit images.
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
+from study_data import accuracy, load_images, load_model, load_samples, rows_of
 
-from ptq_pipeline.models import Preprocessing, load_float_model
 from ptq_pipeline.ptq import as_tensor_batches, method_from_json, prepare, quantize_model
 from ptq_pipeline.ptq.mixed_precision import choose_bits, measure_effects
 from ptq_pipeline.runtimes import build_runtime, predict_top1
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT / "data/reconstruction/03_primary"
 METHOD = {"weight_range": "mse", "activation_bits": 8}
 BUDGETS = (2.5, 3.0, 4.0)
 
 
 def main(name: str, threads: int) -> None:
     """Measure and print."""
-    samples = pd.read_parquet(DATA / "samples.parquet")
-    images = np.load(DATA / "images.npy", mmap_mode="r")
-    model = load_float_model(
-        factory=f"ptq_pipeline.models.{name}",
-        weights=ROOT / f"data/06_models/reference/{name}.safetensors",
-        preprocessing=Preprocessing((0.286,), (0.353,)),
-        classes=[str(label) for label in range(10)],
-    )
+    samples, images, model = load_samples(), load_images(), load_model(name)
     prepared = prepare(model.module, torch.from_numpy(model.example_input((1, 28, 28))))
     runtime = build_runtime("openvino", threads=threads)
-    rows = {split: _rows(samples, split) for split in ("pool", "selection", "reference")}
+    rows = {split: rows_of(samples, split) for split in ("pool", "selection", "reference")}
     labels = samples.set_index("sample_id")["label"]
     drawn = np.random.default_rng(2303).choice(rows["pool"], 256, replace=False)
     batches = as_tensor_batches(model.preprocessing(images[np.sort(drawn)]))
@@ -62,16 +51,8 @@ def main(name: str, threads: int) -> None:
             mixed = method_from_json({**METHOD, "layer_weight_bits": bits})
             predictor = runtime.compile(prepared, quantize_model(prepared, batches, mixed, seed=0))
             got = predict_top1(predictor, images, model.preprocessing, rows=rows["reference"])
-            expected = labels[rows["reference"]].to_numpy()
-            right = pd.Series(got == expected)
-            worst = right.groupby(expected).mean().min()
-            print(
-                f"| {budget:g} | {by} | {100 * right.mean():.2f} | {100 * worst:.1f} |", flush=True
-            )
-
-
-def _rows(samples: pd.DataFrame, split: str) -> np.ndarray:
-    return np.sort(samples.loc[samples["split"] == split, "sample_id"].to_numpy())
+            average, worst = accuracy(got, labels[rows["reference"]].to_numpy())
+            print(f"| {budget:g} | {by} | {100 * average:.2f} | {100 * worst:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,16 +16,15 @@ models may run side by side. The table is written to ``data/reconstruction/08_re
 import argparse
 from collections.abc import Mapping
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-import yaml
+from study_data import DATA, accuracy, load_images, load_model, load_samples, load_study
 
 from ptq_pipeline.files import replacing
-from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model
+from ptq_pipeline.models import FloatModel
 from ptq_pipeline.ptq import method_from_json
 from ptq_pipeline.runtimes import build_runtime
 from ptq_pipeline.trials.evaluation import CLEAN, Evaluation
@@ -33,19 +32,15 @@ from ptq_pipeline.trials.execution import TrialRunner
 from ptq_pipeline.trials.store import TrialStore
 from ptq_pipeline.trials.workload import TrialOutcome
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT / "data/reconstruction"
-
 
 def main() -> None:
     """Run what is missing and print the table of what is there."""
     asked, study = _arguments()
     torch.set_num_threads(asked.threads)
-    samples = pd.read_parquet(DATA / "03_primary/samples.parquet")
-    images = np.load(DATA / "03_primary/images.npy", mmap_mode="r")
+    samples, images = load_samples(), load_images()
     chosen = samples[samples["split"].isin(study["splits"])].sort_values("sample_id")
     evaluation = Evaluation(chosen, {CLEAN: images}, {CLEAN: chosen["sample_id"].to_numpy()})
-    models = {name: _model(name, study["models"][name]) for name in asked.models}
+    models = {name: load_model(name) for name in asked.models}
     rows = []
     for draw, (set_id, drawn) in enumerate(_calibration_sets(samples, study, asked.draws).items()):
         for name, bits, label in product(asked.models, asked.bits, asked.methods):
@@ -78,8 +73,7 @@ def _arguments() -> tuple[argparse.Namespace, dict[str, Any]]:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table-only", action="store_true")
     asked = parser.parse_args()
-    path = ROOT / f"conf/reconstruction/{asked.study}.yml"
-    study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    study = load_study(asked.study)
     asked.models = asked.models or list(study["models"])
     asked.methods = asked.methods or list(study["methods"])
     asked.bits = asked.bits or [f"W{weights}A{inputs}" for weights, inputs in study["bits"]]
@@ -90,9 +84,7 @@ def _arguments() -> tuple[argparse.Namespace, dict[str, Any]]:
 def _scores(outcome: TrialOutcome, evaluation: Evaluation) -> tuple[float, float]:
     """Return average and worst-class accuracy."""
     assert outcome.predictions is not None
-    labels = evaluation.samples["label"].to_numpy()
-    right = pd.Series(outcome.predictions[CLEAN] == labels)
-    return float(right.mean()), float(right.groupby(labels).mean().min())
+    return accuracy(outcome.predictions[CLEAN], evaluation.samples["label"].to_numpy())
 
 
 def _calibration_sets(
@@ -106,15 +98,6 @@ def _calibration_sets(
         )
         for draw in range(draws)
     }
-
-
-def _model(name: str, options: Mapping[str, Any]) -> FloatModel:
-    return load_float_model(
-        factory=options["factory"],
-        weights=ROOT / f"data/06_models/reference/{name}.safetensors",
-        preprocessing=Preprocessing((0.286,), (0.353,)),
-        classes=[str(label) for label in range(10)],
-    )
 
 
 def _method(options: Mapping[str, Any], bits: str, ends: list[str]) -> dict[str, Any]:

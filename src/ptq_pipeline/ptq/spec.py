@@ -79,6 +79,7 @@ class MethodSpec:
     """
 
     name: ClassVar[str] = "nearest"
+    min_images: ClassVar[int] = 1
 
     weight_bits: int = 8
     activation_bits: int = 8

@@ -151,11 +151,24 @@ def test_when_every_trial_fails_the_first_reason_is_given(
         images = np.zeros((0, 1, 12, 12), np.uint8)
 
     broken = dict.fromkeys(index["set_id"], Empty())
+    index = index.assign(role="comparison")
     with pytest.raises(InputError, match="every trial failed, the first one because"):
         nodes.run_trials(
             *(samples, images, results[1], random_model, broken, index),
             *(TrialStore(tmp_path), SHIFTS, PARAMETERS),
         )
+
+
+def test_sets_that_are_too_small_for_the_method_are_refused_before_the_first_trial(
+    samples, images, random_model, sets, index, results, tmp_path
+):
+    learned = PARAMETERS.model_copy(update={"method": {"name": "qdrop_cpu", "batch_size": 500}})
+    with pytest.raises(InputError, match="has 8 images and method qdrop_cpu needs 500; raise"):
+        nodes.run_trials(
+            *(samples, images, results[1], random_model, sets, index),
+            *(TrialStore(tmp_path), SHIFTS, learned),
+        )
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,8 @@ def run_trials(
     Returns:
         ``trials``, ``predictions`` and ``float_predictions``.
     """
+    wanted = list(index[index["valid"] | (index["role"] != "evidence")].itertuples(index=False))
+    _require_images(wanted, sets, parameters.method)
     evaluation = build_evaluation(samples, images, stressed, list(shifts.root))
     selection = evaluation.only((evaluation.samples["split"] == "selection").to_numpy())
     runner = trial_runner(
@@ -79,7 +81,6 @@ def run_trials(
     )
     ids = evaluation.samples["sample_id"]
     reference = _long(runner.run(None, None, evaluation), ids).drop(columns="trial_id")
-    wanted = list(index[index["valid"] | (index["role"] != "evidence")].itertuples(index=False))
     requests = [
         TrialRequest(
             entry.set_id,
@@ -110,6 +111,22 @@ def run_trials(
     predictions["trial_id"] = predictions["trial_id"].astype("category")
     predictions["shift"] = predictions["shift"].astype("category")
     return pd.DataFrame(rows), predictions, reference
+
+
+def _require_images(
+    wanted: Sequence[Any], sets: dict[str, CalibrationSet], method: dict[str, Any]
+) -> None:
+    from ptq_pipeline.ptq import method_from_json
+
+    parsed = method_from_json(method)
+    for entry in wanted:
+        size = len(sets[entry.set_id].images)
+        if entry.role == "evidence" and size < parsed.min_images:
+            raise InputError(
+                f"calibration set {entry.set_id} has {size} images and method {parsed.name} needs "
+                f"{parsed.min_images}; raise calibration.set_size or lower what the method needs "
+                "(batch_size of learned rounding)"
+            )
 
 
 def _run(

@@ -30,6 +30,7 @@ class Method(Protocol):
         weight_bits: bits of the weights.
         activation_bits: bits of the activations.
         reducible: weights need no images, and activations only statistics of the float model.
+        min_images: calibration images that it needs at least.
     """
 
     @property
@@ -40,6 +41,8 @@ class Method(Protocol):
     def activation_bits(self) -> int: ...  # noqa: D102
     @property
     def reducible(self) -> bool: ...  # noqa: D102
+    @property
+    def min_images(self) -> int: ...  # noqa: D102
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values from which `method_from_json` makes an equal configuration."""
@@ -68,6 +71,7 @@ class MethodConfig:
     """  # noqa: D205
 
     reducible: ClassVar[bool] = False
+    min_images: ClassVar[int] = 1
 
     name: str
     weight_bits: int = field(default=8)

@@ -65,6 +65,11 @@ class Reconstruction(MethodConfig):
     keep_quantized_probability: float = 0.5
     first_last_8_bit: bool = True
 
+    @property
+    def min_images(self) -> int:  # type: ignore[override]
+        """One batch."""
+        return self.batch_size
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for key, least in (("iterations", 0), ("activation_iterations", 1), ("batch_size", 1)):
