@@ -383,4 +383,4 @@ def inputs() -> ReportInputs:
 
 @pytest.fixture(scope="session")
 def options() -> ReportOptions:
-    return ReportOptions(title="Worst-case audit of a quantized model")
+    return ReportOptions()

@@ -352,7 +352,7 @@ def test_an_audit_without_any_finished_trial_still_has_a_report(inputs, options,
 
 
 def test_the_report_in_japanese_has_the_same_numbers_and_no_english_sentence(tree, inputs, options):
-    japanese = dataclasses.replace(options, language="ja", title="監査")
+    japanese = dataclasses.replace(options, language="ja")
     other = ElementTree.fromstring(render_report(inputs, japanese))
     assert other.get("lang") == "ja"
     screen = words(by_id(other, "decision"))

@@ -137,7 +137,7 @@ def test_a_class_list_in_another_order_is_refused(full, options):
 
 
 def test_no_english_sentence_is_left_in_the_japanese_report(full, options):
-    japanese = dataclasses.replace(options, language="ja", title="監査")
+    japanese = dataclasses.replace(options, language="ja")
     tree = ElementTree.fromstring(render_report(full, japanese))
     body = next(tree.iter(f"{NAMESPACE}body"))
     left = [

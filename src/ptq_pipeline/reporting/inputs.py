@@ -12,21 +12,21 @@ class ReportOptions:
     """How the report looks; none of this changes a number.
 
     Attributes:
-        title: Title of the page.
         language: Language of the texts.
         worst_cells: Rows of the first worst-case table, and reasons shown before the rest.
         max_classes: Classes drawn in figures; with more, those that lose most are drawn.
         max_rows: Largest number of rows of any table.
         name_length: Longest group name shown in full; longer ones are cut, with the full name as a
             tooltip.
+        title: Title of the page; the words of the language when left out.
     """
 
-    title: str
     language: str = "en"
     worst_cells: int = 12
     max_classes: int = 30
     max_rows: int = 400
     name_length: int = 40
+    title: str | None = None
 
 
 @dataclass(frozen=True)

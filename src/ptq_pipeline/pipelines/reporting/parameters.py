@@ -13,7 +13,7 @@ class ReportingParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    title: str = Field(min_length=1)
+    title: str | None = Field(default=None, min_length=1)
     language: str = "en"
     worst_cells: int = Field(default=12, ge=1)
     max_classes: int = Field(default=30, ge=1)
