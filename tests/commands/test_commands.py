@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import resource
@@ -110,6 +111,37 @@ def test_exit_codes_are_those_of_the_documentation(project):
     assert all(re.search(rf"\b{int(code)} [a-z]", help_text) for code in ExitCode)
 
 
+TALKATIVE = """
+import ctypes, logging, os, sys
+from ptq_pipeline.commands.running import command, json_option, print_json
+
+@command("talk")
+@json_option
+def talk(as_json):
+    print("printed")
+    logging.StreamHandler(sys.stdout).emit(logging.makeLogRecord({"msg": "logged"}))
+    ctypes.CDLL(None).printf(b"held by the C library until the process ends\\n")
+    os.write(1, b"written\\n")
+    os.system("echo by another process")
+    print_json({"draws": 3, "name": "画像"})
+
+talk()
+"""
+
+
+def test_what_libraries_print_is_not_among_the_json():
+    result = subprocess.run(
+        [sys.executable, "-c", TALKATIVE, "--json"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(result.stdout) == {"draws": 3, "name": "画像"}
+    for text in ("printed", "logged", "C library", "written", "by another process"):
+        assert text in result.stderr
+    without = subprocess.run(
+        [sys.executable, "-c", TALKATIVE], capture_output=True, text=True, check=True
+    )
+    assert "printed" in without.stdout, "people read everything in one place"
+
+
 def kedro(project, *arguments, **environment):
     return subprocess.run(
         [sys.executable, "-m", "kedro", *arguments], cwd=project, env=os.environ | environment,
@@ -141,6 +173,16 @@ def test_completion_imports_no_command():
     group = LazyGroup(name="g", commands_by_name={"far": ("does.not.exist:far", "Goes far.")})
     items = group.shell_complete(click.Context(group), "f")
     assert [(item.value, item.help) for item in items] == [("far", "Goes far.")]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("methods",), ("doctor",), ("status",), ("init", "shop")],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_real_command_prints_json_alone_also_with_verbose(small, arguments):
+    result = kedro(small, "ptq", *arguments, "--json", "--verbose")
+    assert json.loads(result.stdout), result.stderr
 
 
 HEAVY = {"torch", "openvino", "great_expectations", "evidently", "pandas", "matplotlib", "scipy"}

@@ -16,7 +16,13 @@ SHOWN_ROWS = 12
 
 
 @command("divergence", epilog="Example: kedro ptq divergence --draw 3")
-@click.option("--draw", default=0, type=click.IntRange(0), help="Draw of the recipe.")
+@click.option(
+    "--draw",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Which draw of the recipe, counted from 0.",
+)
 @env_option
 @mount_option
 @json_option

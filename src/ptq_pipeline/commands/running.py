@@ -5,9 +5,11 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -15,19 +17,27 @@ from ptq_pipeline.commands.exit_codes import ExitCode
 from ptq_pipeline.errors import PtqPipelineError
 
 MOST_CHARACTERS = 500
+STDOUT, STDERR = 1, 2
+
+# Where `print_json` writes; None is stdout.
+_json_stream: ContextVar[IO[str] | None] = ContextVar("json_stream", default=None)
 
 
 def command(name: str, **attributes: Any) -> Callable[[Callable[..., int | None]], click.Command]:
     """Declare a command: like `click.command`, with ``--verbose``, error texts and exit codes.
 
     The function returns its exit code, or None for 0. An error is printed as one paragraph on
-    stderr and exits with 1; ``--verbose`` adds the traceback. Ctrl-C exits with 130.
+    stderr and exits with 1; ``--verbose`` adds the traceback. Ctrl-C exits with 130. With
+    ``--json`` nothing but what `print_json` prints reaches stdout.
     """
 
     def declare(function: Callable[..., int | None]) -> click.Command:
         @functools.wraps(function)
         def run(*args: Any, verbose: bool, **kwargs: Any) -> None:
-            sys.exit(_guarded(functools.partial(function, *args, **kwargs), verbose))
+            quiet = _stdout_for_json() if kwargs.get("as_json") else nullcontext()
+            with quiet:
+                code = _guarded(functools.partial(function, *args, **kwargs), verbose)
+            sys.exit(code)
 
         option = click.option("--verbose", is_flag=True, help="Show the traceback of an error.")
         return click.command(name, **attributes)(option(run))
@@ -61,7 +71,28 @@ def _environments(context: click.Context, option: click.Parameter, incomplete: s
 
 def print_json(value: Any) -> None:
     """Print ``value`` as indented JSON with sorted keys."""
-    click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    click.echo(text, file=_json_stream.get())
+
+
+@contextmanager
+def _stdout_for_json() -> Iterator[None]:
+    """Keep stdout for `print_json`: what libraries print, also from C, goes to stderr.
+
+    The process's own stdout stays redirected until it ends, because C libraries may hold what they
+    printed until then.
+    """
+    stream = sys.stdout
+    if stream is sys.__stdout__:
+        stream = os.fdopen(os.dup(STDOUT), "w", encoding="utf-8", errors="surrogateescape")
+        sys.stdout.flush()
+        os.dup2(STDERR, STDOUT)
+    kept = _json_stream.set(stream)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _json_stream.reset(kept)
 
 
 def project_path() -> Path:

@@ -25,7 +25,11 @@ CODES = {
     "settles nothing. Example: kedro ptq stages --stages quick,base",
 )
 @click.option(
-    "--stages", "names", default="quick,base,full", help="Environments, with commas between."
+    "--stages",
+    "names",
+    default="quick,base,full",
+    show_default=True,
+    help="Environments, with commas between.",
 )
 @json_option
 def stages(names: str, as_json: bool) -> int:

@@ -15,7 +15,7 @@ SHOWN = 20
 @command(
     "verify",
     epilog="Exits with 5 when a hash does not hold or the audits differ. "
-    "Examples: kedro ptq verify v0002; kedro ptq verify --against HEAD~1 --env passing",
+    "Examples: kedro ptq verify v0002; kedro ptq verify --against HEAD~1",
 )
 @click.argument("version", required=False)
 @click.option(

@@ -13,7 +13,8 @@ from ptq_pipeline.errors import InputError
 
 _CODES = (
     "Exits with 0 when there is nothing to do or a new version was promoted, 10 when "
-    "requantization is advised, 11 when the champion failed and no candidate passed."
+    "requantization is advised (or, with --dry-run, a re-audit), 11 when the champion failed and "
+    "no candidate passed."
 )
 
 
