@@ -11,7 +11,10 @@ from tests.commands.test_registry import run, run_json
 from ptq_pipeline.commands.project import opened
 from ptq_pipeline.commands.watching import add_to_dvc
 
-SETS = "data/05_model_input/requantization/event1/calibration_sets"
+FOLDER = "data/05_model_input/requantization/event1"
+SETS = f"{FOLDER}/calibration_sets"
+# DVC hides what it keeps from git, unless git ignores it already.
+WRITTEN = [f"{FOLDER}/.gitignore", f"{SETS}.dvc"]
 AUTHOR = ("-c", "user.name=T", "-c", "user.email=t@e.org")
 
 
@@ -47,13 +50,15 @@ def add():
 
 def test_the_sets_are_added_and_wait_for_a_commit_that_people_make(versioned):
     before = call(versioned, "git", "rev-parse", "HEAD")
-    assert add() == [f"{SETS}.dvc"]
+    assert sorted(add()) == WRITTEN
     assert call(versioned, "git", "rev-parse", "HEAD") == before
     assert call(versioned, "git", "diff", "--cached", "--name-only") == ""
     assert f"{SETS}/" not in call(versioned, "git", "status", "--porcelain", "-uall")
-    assert run_json("status")[1]["uncommitted_dvc_files"] == [f"{SETS}.dvc"]
-    assert f"waits for a git commit: {SETS}.dvc" in run("status").stdout
+    assert run_json("status")[1]["uncommitted_dvc_files"] == WRITTEN
+    for path in WRITTEN:
+        assert f"waits for a git commit: {path}\n" in run("status").stdout
     call(versioned, "git", "add", "-A")
+    assert run_json("status")[1]["uncommitted_dvc_files"] == WRITTEN
     call(versioned, "git", *AUTHOR, "commit", "-qm", "sets of event1")
     assert run_json("status")[1]["uncommitted_dvc_files"] == []
     shutil.rmtree(versioned / SETS)

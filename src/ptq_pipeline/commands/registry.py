@@ -2,6 +2,7 @@
 
 import getpass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -71,7 +72,10 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
     return code
 
 
-@command("promote", epilog="Example: kedro ptq promote --by 'Jo Doe'")
+@command(
+    "promote",
+    epilog="Exits with 3 when the release is refused. Example: kedro ptq promote --by 'Jo Doe'",
+)
 @env_option
 @mount_option
 @by_option
@@ -94,7 +98,7 @@ def promote(
 ) -> int:
     """Make the candidate of the last decision the champion.
 
-    The same decision again changes nothing. Exits with 3 when the release is refused.
+    The same decision again changes nothing.
     """
     from ptq_pipeline.pipelines.release.nodes import release_candidate
     from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
@@ -237,7 +241,8 @@ def _damaged(champion: "Champion | None", error: PtqPipelineError, as_json: bool
 
 @command(
     "waive",
-    epilog="Example: kedro ptq waive candidate.limit --group Sandal --reason 'the shop agreed' "
+    epilog="RULE is the `rule` of a reason, as `kedro ptq gate --json` prints it. "
+    "Example: kedro ptq waive candidate.limit --group Sandal --reason 'the shop agreed' "
     "--expires 2027-03-31",
 )
 @click.argument("rule")
@@ -320,19 +325,29 @@ def _missing(
 
 
 def _uncommitted_dvc_files(project: Mount) -> list[str]:
+    """Return the `.dvc` files that git lacks and the `.gitignore` that DVC wrote beside them."""
     import subprocess
 
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=project.root, capture_output=True, text=True, check=True
+        ).stdout
+
     try:
-        lines = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=all", "--", "*.dvc"],
-            cwd=project.root,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.splitlines()
+        above = git("rev-parse", "--show-prefix").strip()
+        changed = git(
+            *("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"),
+            *("--", "*.dvc", "*.gitignore"),
+        )
     except (OSError, subprocess.CalledProcessError):
         return []
-    return sorted(line[3:] for line in lines)
+    # Each is `XY path`, from the root of the repository, which may be above the project's.
+    paths = [Path(line[3:].removeprefix(above)) for line in changed.split("\0") if line]
+    return sorted(
+        path.as_posix()
+        for path in paths
+        if path.suffix == ".dvc" or any((project.root / path).parent.glob("?*.dvc"))
+    )
 
 
 def _gto_tags(project: Mount, configured: "ReleaseParameters") -> "GtoTags":

@@ -198,10 +198,11 @@ class Watch:
 
 
 def add_to_dvc(project: Mount, event: str) -> list[str]:
-    """Put an event's calibration sets under DVC; committing the ``.dvc`` file is for people.
+    """Put an event's calibration sets under DVC; committing what DVC writes is for people.
 
     Returns:
-        The ``.dvc`` file that waits for a commit, relative to the project; none without DVC.
+        The ``.dvc`` file and the ``.gitignore`` beside it where there is one, relative to the
+        project; none without DVC.
     """
     import subprocess
     import sys
@@ -224,7 +225,8 @@ def add_to_dvc(project: Mount, event: str) -> list[str]:
         said = (done.stderr.strip().splitlines() or ["no reason"])[-1]
         log.warning("'%s' is kept, but not under DVC; `dvc add %s` failed: %s", *[folder] * 2, said)
         return []
-    return [f"{folder.as_posix()}.dvc"]
+    written = [folder.with_name(f"{folder.name}.dvc"), folder.with_name(".gitignore")]
+    return [path.as_posix() for path in written if (project.root / path).is_file()]
 
 
 def _observations(windows: list[dict[str, Any]]) -> list[Observation]:
