@@ -1,6 +1,7 @@
 """A small Kedro project around the installed package, for end-to-end tests."""
 
 import gzip
+import json
 import os
 import shutil
 import subprocess
@@ -63,6 +64,43 @@ def cut(source, target, rows, exposure=1.0):
     write_idx(target / "labels-idx1-ubyte.gz", labels)
 
 
+def without_network(root, python_path=None):
+    """Return an environment whose Python reaches no other machine.
+
+    What was tried stands in ``root/network.log``. Nothing in it opts out of telemetry.
+    """
+    blocker = root / "blocker"
+    blocker.mkdir(exist_ok=True)
+    (blocker / "sitecustomize.py").write_text(NETWORK_BLOCK)
+    kept = {k: v for k, v in os.environ.items() if k not in {"DO_NOT_TRACK", "CI"}}
+    python_path = python_path or os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(blocker), *filter(None, [python_path])])
+    return kept | {"PYTHONPATH": path, "NETWORK_LOG": str(root / "network.log")}
+
+
+def built_viz(root, python_path=None):
+    """Build Kedro-Viz there with previews and without a network.
+
+    Returns:
+        The names of the pipelines, and by name of dataset what the built page shows of it.
+    """
+    result = subprocess.run(
+        [sys.executable, "-m", "kedro", "viz", "build", "--include-previews"],
+        cwd=root, env=without_network(root, python_path) | {"DO_NOT_TRACK": "1"},
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert "Success" in result.stdout, result.stdout + result.stderr
+    assert not (root / "network.log").exists(), (root / "network.log").read_text()
+    api = root / "build/api"
+    main = json.loads((api / "main").read_text())
+    previews = {}
+    for node in main["nodes"]:
+        path = api / "nodes" / node["id"]
+        if node["type"] == "data" and path.is_file():
+            previews[node["name"]] = json.loads(path.read_text()).get("preview")
+    return {pipeline["id"] for pipeline in main["pipelines"]}, previews
+
+
 class SmallProject:
     """A copy of the default configuration with little data and few draws."""
 
@@ -102,12 +140,7 @@ class SmallProject:
         return self.root / "network.log"
 
     def environment(self):
-        blocker = self.root / "blocker"
-        blocker.mkdir(exist_ok=True)
-        (blocker / "sitecustomize.py").write_text(NETWORK_BLOCK)
-        kept = {k: v for k, v in os.environ.items() if k not in {"DO_NOT_TRACK", "CI"}}
-        path = os.pathsep.join([str(blocker), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return kept | {"PYTHONPATH": path, "NETWORK_LOG": str(self.network_log)}
+        return without_network(self.root)
 
     def start(self, *arguments, **options):
         """Start ``kedro run`` with these arguments."""

@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 
+import pandas as pd
 import pytest
 import yaml
 from kedro.io import MemoryDataset
-from tests.project import cut
+from tests.project import built_viz, cut
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.mounting import DEFAULT, create_pipeline
@@ -26,6 +30,13 @@ def register_pipelines():
     pipelines["__default__"] = sum(pipelines.values())
     return pipelines
 """
+
+
+def documented(project, word):
+    """Return the code block of the page on mounting that contains a word."""
+    page = (project / "docs/mounting.md").read_text()
+    (found,) = [b for b in re.findall(r"^```\w*\n(.*?)^```", page, re.S | re.M) if word in b]
+    return found
 
 
 def test_two_mounts_share_no_dataset():
@@ -94,6 +105,9 @@ def host(wheel, tmp_path_factory):
     (root / "conf/local").mkdir()
     shutil.copy(wheel.parent / "source/conf/logging.yml", root / "conf/logging.yml")
     (root / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[project]\nname = "host"\nversion = "1"\n'
+        '[tool.setuptools.packages.find]\nwhere = ["src"]\n'
         '[tool.kedro]\npackage_name = "host"\nproject_name = "host"\n'
         'kedro_init_version = "1.7.0"\nsource_dir = "src"\n'
     )
@@ -133,6 +147,14 @@ def test_kedro_finds_both_mounts(host):
     _, kedro = host
     listed = kedro("registry", "list").stdout
     assert "shop" in listed and "farm" in listed
+
+
+def test_init_says_how_environments_merge_until_they_do(host, project):
+    root, kedro = host
+    assert "CONFIG_LOADER_ARGS = {" in kedro("ptq", "init", "shop").stdout
+    settings = root / "src/host/settings.py"
+    settings.write_text(SETTINGS + documented(project, "CONFIG_LOADER_ARGS"))
+    assert "CONFIG_LOADER_ARGS" not in kedro("ptq", "init", "shop").stdout
 
 
 SMALL = {"average": {"points": 6}, "class": {"points": 25}, "segment": {"points": 12}}
@@ -201,6 +223,42 @@ def mounted(host, project):
     return root, kedro
 
 
+@pytest.mark.slow
+def test_an_environment_of_the_host_changes_a_value_and_writes_elsewhere(mounted, project):
+    root, kedro = mounted
+    night = root / "conf/night"
+    night.mkdir()
+    (night / "parameters_shop.yml").write_text(documented(project, "environment: night"))
+    (root / "src/host/settings.py").write_text(SETTINGS)
+    refused = kedro("run", "--env", "night", "--pipelines", "shop", check=False)
+    assert refused.returncode == 1 and "Field required" in refused.stderr
+    (root / "src/host/settings.py").write_text(SETTINGS + documented(project, "CONFIG_LOADER_ARGS"))
+    copy, run, _ = documented(project, "--env night").splitlines()
+    subprocess.run(copy, shell=True, check=True, cwd=root)
+    before = {path for path in (root / "data").rglob("*") if path.is_file()}
+    kedro(*run.split()[1:], "--to-outputs", "shop.samples")
+    samples = pd.read_parquet(root / "data/night/shop/03_primary/samples.parquet")
+    assert set(samples["tone"]) == {"black", "grey", "white"}
+    assert len(set(samples["detail"])) == 3, "what the environment does not name stays"
+    after = {path for path in (root / "data").rglob("*") if path.is_file()}
+    assert {path.relative_to(root / "data").parts[0] for path in after - before} == {"night"}
+
+
+@pytest.mark.slow
+def test_kedro_packages_the_host_with_its_mounts(mounted):
+    root, kedro = mounted
+    kedro("package")
+    (wheel,) = (root / "dist").glob("host-*.whl")
+    with zipfile.ZipFile(wheel) as content:
+        assert {f"host/pipelines/{name}/__init__.py" for name in ("shop", "farm")} <= set(
+            content.namelist()
+        )
+    with tarfile.open(root / "dist/conf-host.tar.gz") as content:
+        assert {"conf/base/catalog_ptq.yml", "conf/base/parameters_shop.yml"} <= set(
+            content.getnames()
+        )
+
+
 def contents(root, mount):
     return {p: p.read_bytes() for p in (root / f"data/{mount}").rglob("*.json")}
 
@@ -241,7 +299,18 @@ def test_a_mount_is_watched_and_requantized(mounted, project):
     assert (report["action"], report["champion"]) == ("promoted", "v0002")
     event = root / "data/shop/05_model_input/requantization" / report["event"]
     assert len(list((event / "calibration_sets").glob("*.json"))) >= 5
-    assert {path.name for path in (root / "data").iterdir()} == {"shop", "farm"}
+    assert {path.name for path in (root / "data").iterdir()} <= {"shop", "farm", "night"}
     assert farm == contents(root, "farm")
     verified = json.loads(kedro("ptq", "verify", "--mount", "shop", "--json").stdout)
     assert verified["versions"] == ["v0001", "v0002"]
+
+
+@pytest.mark.slow
+def test_kedro_viz_shows_both_mounts(mounted, wheel):
+    root, kedro = mounted
+    if not (root / "data/shop/08_reporting/decision.json").is_file():
+        kedro("run", "--pipelines", "shop")
+    named, previews = built_viz(root, str(wheel))
+    assert {"shop", "farm", "__default__"} <= named
+    assert previews["shop.worst_groups_figure"]
+    assert {"shop.decision", "farm.decision"} <= set(previews)

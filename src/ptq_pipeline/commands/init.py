@@ -8,6 +8,11 @@ from ptq_pipeline.commands.exit_codes import ExitCode
 from ptq_pipeline.commands.project import bootstrapped
 from ptq_pipeline.commands.running import command, json_option, print_json
 
+# Kedro forgets its defaults, the first two, when a project says anything of its own.
+MERGING = (
+    '{"base_env": "base", "default_run_env": "local", "merge_strategy": {"parameters": "soft"}}'
+)
+
 
 @command("init", epilog="Example: kedro ptq init shop")
 @click.argument("mount", default="ptq")
@@ -46,12 +51,25 @@ def init(mount: str, force: bool, as_json: bool) -> int:
         click.echo(f"{what:9s}  {path}")
     if kept:
         click.echo("What was kept differs from what would be written; --force replaces it.")
+    if not _environments_merge():
+        click.echo(
+            f"An environment that sets one value of '{mount}' would drop all others. Let them "
+            f"merge, in {package}/settings.py:\n  CONFIG_LOADER_ARGS = {MERGING}"
+        )
     click.echo(
         f"Next: say in conf/base/catalog_{mount}.yml which images and which model, then\n"
         f"  kedro ptq doctor --mount {mount}\n  kedro run --pipelines {mount}\n"
         f"  kedro ptq promote --mount {mount}\n  kedro ptq watch --once --mount {mount}"
     )
     return ExitCode.DONE
+
+
+def _environments_merge() -> bool:
+    """Whether this project lets an environment set one value below the name of a mount."""
+    from kedro.framework.project import settings
+
+    strategy = settings.CONFIG_LOADER_ARGS.get("merge_strategy", {})
+    return strategy.get("parameters") == "soft"
 
 
 def _write(path: Path, content: bytes, force: bool) -> str:
