@@ -1,6 +1,10 @@
+import re
+
 import pandas as pd
 import pytest
-from kedro.io import DataCatalog
+import yaml
+from kedro.config import OmegaConfigLoader
+from kedro.io import DataCatalog, DatasetError
 from kedro.validation.exceptions import DataValidationError
 
 from ptq_pipeline.datasets import GreatExpectationsValidator
@@ -83,3 +87,49 @@ def test_wrong_options_are_refused(expectations, message):
 def test_only_tables_are_validated():
     with pytest.raises(InputError, match="expected a pandas DataFrame, got list"):
         GreatExpectationsValidator(EXPECTED).validate([])
+
+
+@pytest.fixture
+def documented(project, tmp_path, monkeypatch):
+    """The catalog of the page on mounting, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    page = (project / "docs/mounting.md").read_text()
+    (block,) = [
+        b for b in re.findall(r"^```yaml\n(.*?)^```", page, re.S | re.M) if "validator" in b
+    ]
+    return DataCatalog.from_config(yaml.safe_load(block))
+
+
+def test_an_error_of_the_documented_catalog_stops_the_load(documented, tmp_path):
+    folder = tmp_path / "data/01_raw/shop"
+    folder.mkdir(parents=True)
+    table = pd.DataFrame({"label": range(1000)})
+    table.to_csv(folder / "images.csv", index=False)
+    assert len(documented.load("shop_images")) == 1000
+    table[:10].to_csv(folder / "images.csv", index=False)
+    with pytest.raises(DataValidationError, match="row_count_to_be_between does not hold: 10"):
+        documented.load("shop_images")
+
+
+def test_a_warning_of_the_documented_catalog_names_two_and_saves(documented, tmp_path, caplog):
+    table = pd.DataFrame({"country": ["DE", "FR"], "customer": [1, 1]})
+    documented.save("shop_customers", table)
+    assert "value" in caplog.text and "(such as 'FR')" in caplog.text
+    assert "of 'customer' does not hold: 2 of 2 values" in caplog.text
+    assert "and 1 more" in caplog.text
+    assert len(documented.load("shop_customers")) == 2
+
+
+def test_a_misspelt_expectation_is_refused_when_its_entry_is_used(tmp_path):
+    path = tmp_path / "t.parquet"
+    misspelt = catalog(path, expectations=[{"type": "expect_magic"}])
+    with pytest.raises(DatasetError, match="has no expectation 'expect_magic'"):
+        misspelt.save("images", pd.DataFrame({"label": [1]}))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("env", ["base", "quick", "full", "passing", "bench", "reconstruction"])
+def test_no_entry_of_this_project_can_lose_evidence(project, env):
+    loader = OmegaConfigLoader(str(project / "conf"), "base", env)
+    for name, entry in loader["catalog"].items():
+        assert entry.get("validator", {}).get("severity") != "error", name
