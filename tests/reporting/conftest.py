@@ -48,6 +48,10 @@ class MadeUpAudit:
     comparison_draws: int = 5
     severity: float = 1.0
     seed: int = 7
+    shifts: tuple[str, ...] = SHIFTS
+    policy: Policy = POLICY
+    audit_images: int = 8000
+    intersections: bool = True
 
 
 def build_inputs(audit: MadeUpAudit) -> ReportInputs:
@@ -56,7 +60,7 @@ def build_inputs(audit: MadeUpAudit) -> ReportInputs:
     sets = _sets(audit, rng)
     scores = _scores(audit, sets[sets["valid"]], rng)
     trials = _trials(sets)
-    judged = build_verdict(scores, trials, sets, POLICY, pool_size=7000)
+    judged = build_verdict(scores, trials, sets, audit.policy, pool_size=7000)
     verdict = judged.to_json()
     files = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("m.bin", "m.xml")}
     return ReportInputs(
@@ -130,11 +134,13 @@ def _scores(audit: MadeUpAudit, sets: pd.DataFrame, rng) -> pd.DataFrame:
     for record in sets.to_dict("records"):
         draw_effect = np.exp(rng.normal(0, 0.35))
         splits = ["selection", "audit"] if record["role"] == "evidence" else ["selection"]
-        for split, shift in itertools.product(splits, SHIFTS):
-            total = 8000 if split == "audit" else 2000
+        for split, shift in itertools.product(splits, audit.shifts):
+            total = audit.audit_images if split == "audit" else 2000
             n = np.maximum(1, np.round(total / len(audit.classes) * shares)).astype(int)
             right = np.random.default_rng(3).binomial(n, 0.93 if shift == "clean" else 0.85)
-            rate = np.clip(0.016 * audit.severity * harm * factor[shift] * draw_effect, 0, 0.6)
+            rate = np.clip(
+                0.016 * audit.severity * harm * factor.get(shift, 1.2) * draw_effect, 0, 0.6
+            )
             lost = rng.binomial(right, rate)
             gained = rng.binomial(n - right, np.clip(rate, 0, 0.2))
             other = rng.binomial(n - right - gained, 0.1)
@@ -143,7 +149,7 @@ def _scores(audit: MadeUpAudit, sets: pd.DataFrame, rng) -> pd.DataFrame:
             )
             base = {key: record[key] for key in ("set_id", "strategy", "role", "draw")}
             base |= {"trial_id": f"trial{record['set_id']}", "split": split, "shift": shift}
-            rows += [{**base, **row} for row in _levels(cells)]
+            rows += [{**base, **row} for row in _levels(cells, audit.intersections)]
     frame = pd.DataFrame(rows)
     frame["float_accuracy"] = frame["right"] / frame["n"]
     frame["drop"] = (frame["lost"] - frame["gained"]) / frame["n"]
@@ -151,7 +157,7 @@ def _scores(audit: MadeUpAudit, sets: pd.DataFrame, rng) -> pd.DataFrame:
     return frame.drop(columns="right")
 
 
-def _levels(cells: pd.DataFrame):
+def _levels(cells: pd.DataFrame, intersections: bool):
     counts = ["n", "right", "lost", "gained", "flips"]
     yield {"level": "average", "group": "all", **cells[counts].sum().to_dict()}
     for name, row in cells.groupby("class", sort=False)[counts].sum().iterrows():
@@ -159,6 +165,8 @@ def _levels(cells: pd.DataFrame):
     for segment in SEGMENTS:
         for name, row in cells.groupby(segment, sort=False)[counts].sum().iterrows():
             yield {"level": "segment", "group": f"{segment}={name}", **row.to_dict()}
+        if not intersections:
+            continue
         for (label, name), row in (
             cells.groupby(["class", segment], sort=False)[counts].sum().iterrows()
         ):

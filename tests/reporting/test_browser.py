@@ -10,6 +10,7 @@ import os
 import shutil
 
 import pytest
+from tests.reporting.conftest import CLASSES, MadeUpAudit, build_inputs, complete
 
 from ptq_pipeline.reporting.page import render_report
 
@@ -80,6 +81,21 @@ def test_nothing_is_fetched_nothing_complains_nothing_overflows(browser, report,
         assert page.evaluate(OVERFLOWING) == []
     finally:
         page.context.close()
+
+
+def test_names_of_markup_and_of_200_characters_do_no_harm(browser, options, tmp_path):
+    evil = ("<img src=x onerror=alert(1)>", "y" * 200, "ほげ" * 100)
+    audit = MadeUpAudit(classes=(*CLASSES[:7], *evil), draws=6, comparison_draws=1, severity=6)
+    path = tmp_path / "report.html"
+    path.write_text(render_report(complete(build_inputs(audit)), options), encoding="utf-8")
+    for width in WIDTHS:
+        page, asked, said = opened(browser, path, width)
+        try:
+            assert [a for a in asked if not a.startswith("data:")] == [path.as_uri()]
+            assert said == []
+            assert page.evaluate(OVERFLOWING) == []
+        finally:
+            page.context.close()
 
 
 def test_the_check_of_overflow_can_fail(browser, report):

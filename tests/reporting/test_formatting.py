@@ -47,6 +47,11 @@ def test_shorten_cuts_the_middle_to_the_length_asked_for():
     assert "…" in short
 
 
+def test_shorten_counts_a_wide_character_as_two():
+    assert formatting.shorten("ふかいみどりいろのうわぎ", 12) == "ふかい…わぎ"
+    assert formatting.shorten("うわぎ", 6) == "うわぎ"
+
+
 def test_shorten_leaves_short_names_alone():
     assert formatting.shorten("Ankle boot", 10) == "Ankle boot"
 

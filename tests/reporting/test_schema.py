@@ -4,6 +4,8 @@ from importlib import resources
 
 import jsonschema
 import pytest
+from kedro.config import OmegaConfigLoader
+from tests.reporting.conftest import MadeUpAudit, build_inputs
 
 from ptq_pipeline.reliability import Policy, build_verdict
 from ptq_pipeline.reliability.business import Business, business_view
@@ -29,6 +31,17 @@ def test_a_verdict_keeps_the_published_schema(validator, inputs):
 
 def test_the_verdict_in_git_keeps_the_published_schema(validator, project):
     verdict = json.loads((project / "data/08_reporting/verdict.json").read_text("utf-8"))
+    assert complaints(validator, verdict) == []
+
+
+@pytest.mark.parametrize("env", ["quick", "passing", pytest.param("full", marks=pytest.mark.slow)])
+def test_a_verdict_by_the_policy_of_each_environment_keeps_it(validator, project, env):
+    parameters = OmegaConfigLoader(str(project / "conf"), env=env, base_env="base")["parameters"]
+    policy = Policy.model_validate(parameters["worst_case_check"])
+    draws, shifts = policy.draws, tuple(parameters["stress"])
+    verdict = build_inputs(MadeUpAudit(draws=draws, shifts=shifts, policy=policy)).verdict
+    assert {cell["shift"] for cell in verdict["candidate"]["cells"]} == set(shifts)
+    assert verdict["policy"]["draws"] == draws == {"quick": 5}.get(env, 50)
     assert complaints(validator, verdict) == []
 
 

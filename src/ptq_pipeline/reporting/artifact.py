@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ptq_pipeline.reporting.formatting import clean_text, count, number
-from ptq_pipeline.reporting.tables import Row, Table, make_table
+from ptq_pipeline.reporting.tables import Row, Table, make_table, worst_first_if_long
 from ptq_pipeline.reporting.texts import Texts
 from ptq_pipeline.reporting.wording import shift_name
 
@@ -103,7 +103,7 @@ def execution_table(texts: Texts, execution: Mapped) -> Table:
     return make_table(texts, texts("artifact.caption_execution", files=files), columns, rows)
 
 
-def exported_parity_table(texts: Texts, execution: Mapped) -> Table:
+def exported_parity_table(texts: Texts, execution: Mapped, max_rows: int) -> Table:
     """Compare the exported file with the simulation, class by class."""
     rows = [
         Row({key: row[key] for key in ("class", "n", "agreement", "drop_difference")})
@@ -115,7 +115,8 @@ def exported_parity_table(texts: Texts, execution: Mapped) -> Table:
         ("agreement", "percent"),
         ("drop_difference", "points"),
     )
-    return make_table(texts, texts("artifact.caption_parity"), columns, rows)
+    rows = worst_first_if_long(rows, "drop_difference", max_rows)
+    return make_table(texts, texts("artifact.caption_parity"), columns, rows, max_rows)
 
 
 def speed_table(texts: Texts, speed: Mapped) -> Table:

@@ -62,7 +62,7 @@ def assumptions(texts: Texts, business: Mapped | None) -> list[str]:
     return all_said(texts, business["assumptions"], business.get("assumption_sentences"))
 
 
-def business_table(texts: Texts, business: Mapped | None) -> Table:
+def business_table(texts: Texts, business: Mapped | None, max_rows: int) -> Table:
     """Give the groups that cost most first: errors added a month and what they cost."""
     groups = sorted((business or {}).get("groups") or (), key=lambda row: -row["loss"])
     rows = [
@@ -91,7 +91,7 @@ def business_table(texts: Texts, business: Mapped | None) -> Table:
         ("break_even_drop", "points"),
     )
     currency = (business or {}).get("currency", "")
-    return make_table(texts, texts("business.caption", currency=currency), columns, rows)
+    return make_table(texts, texts("business.caption", currency=currency), columns, rows, max_rows)
 
 
 def champion_name(comparison: Mapped) -> str | None:

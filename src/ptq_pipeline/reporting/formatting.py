@@ -76,8 +76,8 @@ def clean_text(text: object) -> str:
 def shorten(text: object, length: int) -> str:
     """Give ``text`` on one line with at most ``length`` characters, cut in the middle.
 
-    The middle is cut because an intersection such as ``Sandal & tone=dark`` is told apart from its
-    neighbours by both ends.
+    A wide character, such as a Japanese one, takes the room of two. The middle is cut because an
+    intersection such as ``Sandal & tone=dark`` is told apart from its neighbours by both ends.
 
     Raises:
         ValueError: If ``length`` leaves no room for one character at both ends.
@@ -85,11 +85,20 @@ def shorten(text: object, length: int) -> str:
     if length < 3:
         raise ValueError(f"length must be at least 3 to shorten a name, it is {length}")
     line = clean_text(text)
-    if len(line) <= length:
+    if width(line) <= length:
         return line
-    head = (length - 1 + 1) // 2
-    tail = length - 1 - head
-    return f"{line[:head].rstrip()}…{line[len(line) - tail :].lstrip()}"
+    head, tail = length // 2, (length - 1) // 2
+    end = _beginning(line[::-1], tail)[::-1]
+    return f"{_beginning(line, head).rstrip()}…{end.lstrip()}"
+
+
+def width(text: str) -> int:
+    """Give the room that a line takes, in narrow characters."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def _beginning(text: str, room: int) -> str:
+    return next(text[:n] for n in range(room, -1, -1) if width(text[:n]) <= room)
 
 
 def plain_name(identifier: object) -> str:

@@ -101,6 +101,7 @@ def _context(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict
     )
     classes = [str(name) for name in inputs.group_definitions["classes"]]
     drops = frames.strategy_drops(inputs.scores)
+    everywhere = ordered if len(ordered) <= options.max_rows else [*average, *worst]
     make = partial(tables.cell_table, texts, max_rows=options.max_rows)
     return {
         "options": options,
@@ -122,7 +123,7 @@ def _context(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict
             texts, "reasons.caption_others", reasons[options.worst_cells :], options.max_rows
         ),
         "worst_table": make(texts("worst.caption"), [*judged, *average]),
-        "all_cells": make(texts("worst.caption_all"), ordered),
+        "all_cells": make(texts("worst.caption_all"), everywhere),
         "not_judged": tables.not_judged_table(
             texts, verdict.get("groups_not_judged") or (), options.max_rows
         ),
@@ -131,7 +132,9 @@ def _context(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict
         "expectations": expectations,
         "expectations_clean": expectations_clean,
         "trials": sections.trial_table(texts, inputs.trials),
-        "parity": sections.parity_table(texts, inputs.parity, candidate.get("trial_id"), classes),
+        "parity": sections.parity_table(
+            texts, inputs.parity, candidate.get("trial_id"), classes, options.max_rows
+        ),
         "drift": sections.drift_blocks(texts, inputs.drift_table),
         **_candidate_parts(inputs, options, texts),
         **_manager_parts(inputs, options, texts),
@@ -149,7 +152,9 @@ def _candidate_parts(inputs: ReportInputs, options: ReportOptions, texts: Texts)
         "lost_images": artifact.lost_images(texts, inputs.lost_images),
         "layers": artifact.layer_table(texts, inputs.worst_group_layers),
         "execution": artifact.execution_table(texts, inputs.candidate_execution),
-        "exported_parity": artifact.exported_parity_table(texts, inputs.candidate_execution),
+        "exported_parity": artifact.exported_parity_table(
+            texts, inputs.candidate_execution, options.max_rows
+        ),
         "speed": artifact.speed_table(texts, inputs.candidate_speed),
         "speed_conditions": artifact.speed_conditions(texts, inputs.candidate_speed),
     }
@@ -161,7 +166,7 @@ def _manager_parts(inputs: ReportInputs, options: ReportOptions, texts: Texts) -
     return {
         "money": business.money_lines(texts, view) if view else [],
         "assumptions": business.assumptions(texts, view),
-        "business": business.business_table(texts, view),
+        "business": business.business_table(texts, view, options.max_rows),
         "champion": business.champion_name(comparison),
         "champion_line": business.champion_line(texts, comparison),
         "champion_reasons": reasons,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ptq_pipeline.reporting.formatting import plain_name
-from ptq_pipeline.reporting.tables import Row, Table, make_table
+from ptq_pipeline.reporting.tables import Row, Table, make_table, worst_first_if_long
 from ptq_pipeline.reporting.texts import Texts
 from ptq_pipeline.reporting.wording import identifier_name, shift_name
 
@@ -158,7 +158,11 @@ def expectation_table(texts: Texts, validation: pd.DataFrame) -> tuple[Table, in
 
 
 def parity_table(
-    texts: Texts, parity: pd.DataFrame, trial_id: str | None, classes: Sequence[str]
+    texts: Texts,
+    parity: pd.DataFrame,
+    trial_id: str | None,
+    classes: Sequence[str],
+    max_rows: int,
 ) -> Table:
     """Compare simulated and serving runtime per class, for the candidate where it was measured."""
     trials = list(dict.fromkeys(parity["trial_id"]))
@@ -187,7 +191,8 @@ def parity_table(
         ("difference", "points"),
     )
     which = "candidate" if shown is not None and shown == trial_id else "other"
-    return make_table(texts, texts(f"parity.caption_{which}"), columns, rows)
+    rows = worst_first_if_long(rows, "difference", max_rows)
+    return make_table(texts, texts(f"parity.caption_{which}"), columns, rows, max_rows)
 
 
 @dataclass(frozen=True)

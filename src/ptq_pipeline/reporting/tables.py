@@ -70,6 +70,13 @@ def make_table(
     )
 
 
+def worst_first_if_long(rows: list[Row], badness: str, max_rows: int) -> list[Row]:
+    """Leave rows in their order while all fit; else put the worst first, so that they are shown."""
+    if len(rows) <= max_rows:
+        return rows
+    return sorted(rows, key=lambda row: -abs(row.values[badness] or 0))
+
+
 CELL_COLUMNS = (
     ("group", "name"),
     ("shift", "text"),

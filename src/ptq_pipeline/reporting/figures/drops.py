@@ -16,7 +16,7 @@ from ptq_pipeline.reporting.figures.style import (
     new_figure,
     styled,
 )
-from ptq_pipeline.reporting.formatting import count, shorten
+from ptq_pipeline.reporting.formatting import count, shorten, width
 from ptq_pipeline.reporting.frames import GroupCell
 from ptq_pipeline.reporting.texts import Texts
 from ptq_pipeline.reporting.wording import shift_name
@@ -24,7 +24,9 @@ from ptq_pipeline.reporting.wording import shift_name
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_ROW_INCHES = 0.3
+_ROW_INCHES, _CHARACTER_INCHES = 0.3, 0.095
+# Characters: what a name is cut to, and those for which the figure has room as it is.
+_NAME, _USUAL_NAME = 22, 12
 
 
 @styled
@@ -49,7 +51,10 @@ def draw_drop_distribution(
         A figure with ``len(shifts)`` axes; hatched rows are classes that are not judged.
     """
     rows = max(len(classes), 1)
-    figure = new_figure(4.7, max(len(shifts), 1) * (rows * _ROW_INCHES + 0.75) + 0.75)
+    # Names take their room from no panel, whose title and axis have words of their own.
+    longest = max((width(shorten(name, _NAME)) for name in classes), default=0)
+    wide = 4.7 + _CHARACTER_INCHES * max(0, longest - _USUAL_NAME)
+    figure = new_figure(wide, max(len(shifts), 1) * (rows * _ROW_INCHES + 0.75) + 0.75)
     axes = figure.subplots(max(len(shifts), 1), 1, sharex=True, squeeze=False)[:, 0]
     draws = int(drops["draw"].nunique())
     for axis, shift in zip(axes, shifts, strict=False):
@@ -77,7 +82,7 @@ def draw_drop_distribution(
 
 
 def _label(name: str, cells: dict[tuple[str, str], GroupCell], shift: str, texts: Texts) -> str:
-    short = shorten(name, 22)
+    short = shorten(name, _NAME)
     cell = cells.get((name, shift))
     if cell is None:
         return short
