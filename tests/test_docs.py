@@ -9,21 +9,26 @@ from pathlib import Path
 import click
 import pytest
 from kedro.framework.project import configure_project, pipelines
+from tests.documented import NOT_RUN, RUN_BY
 
 from ptq_pipeline.commands import ptq
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
-# Names of mounts in a reader's own project.
-MOUNTS = {"shop", "farm"}
+# Names of mounts and environments in a reader's own project.
+MOUNTS = {"shop", "farm", "fruit", "harvest"}
+ENVIRONMENTS = {"night"}
+SHELLS = {"", "bash", "sh", "console", "text"}
 COMMAND = re.compile(r"^(?:\$ )?(?:\S*/)?(make|kedro|python|dvc)\s+(.*)$")
 
 
 def commands_of(page):
     """Return the commands in code blocks and in inline code."""
     text = page.read_text()
-    blocks = re.findall(r"^```(?:bash|sh|console|text)?\n(.*?)^```", text, re.S | re.M)
-    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    # Every block, so that the end of one is not taken for the start of another.
+    blocks = re.findall(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", text, re.S | re.M)
+    shown = [block for language, block in blocks if language in SHELLS]
+    lines = [line.strip() for block in shown for line in block.splitlines()]
     lines += re.findall(r"`([^`\n]+)`", text)
     return [match.groups() for line in lines if (match := COMMAND.match(line))]
 
@@ -60,7 +65,7 @@ def test_every_command_in_the_docs_exists(program, arguments):
     elif program == "kedro" and words[0] == "run":
         configure_project("ptq_pipeline")
         for env in option(words, "--env", "-e"):
-            if env.isidentifier():
+            if env.isidentifier() and env not in ENVIRONMENTS:
                 assert (PROJECT / "conf" / env).is_dir()
         for names in option(words, "--pipelines"):
             assert {name for name in names.split(",") if name.islower()} <= set(pipelines) | MOUNTS
@@ -68,6 +73,51 @@ def test_every_command_in_the_docs_exists(program, arguments):
 
 def test_the_documentation_has_commands():
     assert {("make", "audit"), ("make", "test")} <= {(p, " ".join(words_of(a))) for p, a in FOUND}
+
+
+WHERE = {pattern: test for test, patterns in RUN_BY.items() for pattern in patterns}
+SAID = sorted({f"{program} {' '.join(words_of(arguments))}" for program, arguments in FOUND})
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_every_command_in_the_docs_is_run_by_a_test_or_says_why_not(said):
+    assert any(re.fullmatch(pattern, said) for pattern in [*WHERE, *NOT_RUN]), (
+        f"no test in tests/documented.py runs `{said}`"
+    )
+
+
+@pytest.mark.parametrize("pattern", [*WHERE, *NOT_RUN])
+def test_what_is_said_of_a_command_is_of_one_that_the_docs_have(pattern):
+    assert any(re.fullmatch(pattern, said) for said in SAID)
+
+
+@pytest.mark.parametrize("test", RUN_BY)
+def test_the_tests_that_run_commands_exist(test):
+    path, _, name = test.partition("::")
+    assert f"def {name}(" in (PROJECT / path).read_text()
+
+
+def test_every_study_can_be_loaded():
+    paths = sorted(
+        str(p) for name in ("benchmarks", "scripts") for p in PROJECT.glob(f"{name}/*.py")
+    )
+    load = (
+        "import runpy, sys\n"
+        "for path in sys.argv[1:]:\n"
+        "    sys.path.insert(0, path.rpartition('/')[0])\n"
+        "    runpy.run_path(path, run_name='loaded')\n"
+    )
+    assert len(paths) > 15
+    subprocess.run([sys.executable, "-c", load, *paths], cwd=PROJECT, check=True)
+
+
+def test_a_study_of_seconds_runs(tmp_path):
+    script = "benchmarks/shift_contact_sheet.py"
+    subprocess.run([sys.executable, script, str(tmp_path)], cwd=PROJECT, check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "shifts_28_grey.png",
+        "shifts_224_colour.png",
+    }
 
 
 class Fetched(HTMLParser):

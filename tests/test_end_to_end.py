@@ -1,6 +1,8 @@
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 from importlib import resources
@@ -185,7 +187,57 @@ def test_explain_says_why_a_group_loses(finished, monkeypatch):
     assert "there is no group 'Hat'; the groups are T-shirt/top, Trouser" in wrong.stderr
 
 
-def test_the_verdict_keeps_the_published_schema(finished):
+def check_schema(verdict):
     folder = resources.files("ptq_pipeline.reporting").joinpath("schemas")
     schema = json.loads(folder.joinpath("verdict.schema.json").read_text("utf-8"))
-    jsonschema.validate(load(finished[0], "verdict.json"), schema)
+    jsonschema.validate(verdict, schema)
+
+
+def test_the_verdict_keeps_the_published_schema(finished):
+    check_schema(load(finished[0], "verdict.json"))
+
+
+def early_refusal():
+    """The chain that stops at the first refusal, as the page on speed gives it."""
+    page = (Path(__file__).parents[1] / "docs/speed.md").read_text()
+    return re.search(r"--pipelines (data_loading,calibration,until_refused\S*)", page)[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "folder"),
+    [
+        (("--env", "quick"), "data/quick"),
+        (("--env", "passing"), "data/passing"),
+        (("--pipelines", early_refusal()), "data"),
+    ],
+    ids=["quick", "passing", "until_refused"],
+)
+def test_other_ways_through_the_chain_end_in_a_verdict(project, tmp_path, arguments, folder):
+    small = SmallProject(project, tmp_path / "other")
+    code, output = small.run(*arguments)
+    assert code == 0, output
+    verdict = json.loads((small.root / folder / "08_reporting/verdict.json").read_text())
+    check_schema(verdict)
+    assert verdict["recipe"]["draws"] > 0
+    assert bool(verdict["representatives"]) == ("quick" in arguments)
+    assert (small.root / folder / "08_reporting/report.html").is_file()
+
+
+def test_a_plan_is_made_of_a_real_project(finished, monkeypatch):
+    small, *_ = finished
+    result = asked(small, monkeypatch, "plan", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)
+    text = asked(small, monkeypatch, "plan", "--no-measurement")
+    assert text.exit_code == 0 and "4" in text.stdout
+
+
+def test_a_study_reads_the_answers_of_a_run(finished, project):
+    small, *_ = finished
+    done = subprocess.run(
+        [sys.executable, project / "benchmarks/changed_answers.py", small.root / "data"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for shift in {cell["shift"] for cell in load(small, "verdict.json")["candidate"]["cells"]}:
+        assert f"{shift}: " in done.stdout

@@ -242,6 +242,8 @@ def test_an_environment_of_the_host_changes_a_value_and_writes_elsewhere(mounted
     assert len(set(samples["detail"])) == 3, "what the environment does not name stays"
     after = {path for path in (root / "data").rglob("*") if path.is_file()}
     assert {path.relative_to(root / "data").parts[0] for path in after - before} == {"night"}
+    gate = kedro("ptq", "gate", "--env", "night", "--mount", "shop", check=False)
+    assert "'shop.decision' does not exist yet" in gate.stderr, "that of base is another's"
 
 
 @pytest.mark.slow
@@ -288,6 +290,8 @@ def test_a_mount_is_watched_and_requantized(mounted, project):
     root, kedro = mounted
     if not (root / "data/shop/08_reporting/decision.json").is_file():
         kedro("run", "--pipelines", "shop")
+    examined = json.loads(kedro("ptq", "doctor", "--mount", "shop", "--json").stdout)
+    assert "fail" not in {finding["status"] for finding in examined}
     kedro("ptq", "promote", "--mount", "shop", "--by", "Jo")
     farm = contents(root, "farm")
     heldout = project / "data/01_raw/fashion_mnist/heldout"

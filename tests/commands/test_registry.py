@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -84,6 +86,15 @@ def test_promote_rollback_history_status_and_verify(small):
     assert json.loads((small / "data/06_models/champion_baseline.json").read_text())["version"] == (
         "v0001"
     )
+
+
+def test_the_pipeline_releases_as_promote_does(small):
+    decided(small, *candidate("a"))
+    command = [sys.executable, "-m", "kedro", "run", "--pipelines", "release"]
+    done = subprocess.run(command, cwd=small, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert run_json("status")[1]["champion"] == "v0001"
+    assert json.loads((small / "data/08_reporting/release.json").read_text())["kind"] == "promotion"
 
 
 def test_a_stale_decision_is_refused(small):

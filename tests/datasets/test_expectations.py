@@ -130,6 +130,6 @@ def test_a_misspelt_expectation_is_refused_when_its_entry_is_used(tmp_path):
 
 @pytest.mark.parametrize("env", ["base", "quick", "full", "passing", "bench", "reconstruction"])
 def test_no_entry_of_this_project_can_lose_evidence(project, env):
-    loader = OmegaConfigLoader(str(project / "conf"), "base", env)
+    loader = OmegaConfigLoader(str(project / "conf"), env=env, base_env="base")
     for name, entry in loader["catalog"].items():
         assert entry.get("validator", {}).get("severity") != "error", name

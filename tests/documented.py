@@ -1,0 +1,150 @@
+"""Which test runs each command of the documentation; ``test_docs.py`` holds that none is missing.
+
+A pattern must match a whole command, as the pages write it without its comment.
+"""
+
+END_TO_END, REGISTRY = "tests/test_end_to_end.py", "tests/commands/test_registry.py"
+COMMANDS, MOUNTING = "tests/commands/test_commands.py", "tests/test_mounting.py"
+DVC, TUTORIALS = "tests/test_dvc_project.py", "tests/tutorials/test_tutorials.py"
+LADDER, CALIBRATION = "tests/test_ladder.py", "tests/commands/test_calibration.py"
+
+RUN_BY = {
+    f"{END_TO_END}::test_the_run_ends_in_a_verdict_a_decision_and_a_report": ["kedro run"],
+    f"{END_TO_END}::test_other_ways_through_the_chain_end_in_a_verdict": [
+        r"kedro run --env (quick|passing)",
+        r"kedro run --pipelines data_loading,calibration,until_refused,.*",
+    ],
+    f"{END_TO_END}::test_interrupted_it_exits_130_and_resumes_to_the_same_bytes": [
+        r"kedro run --pipelines quantization --params \".*kind=dask.*",
+    ],
+    f"{END_TO_END}::test_a_plan_is_made_of_a_real_project": [r"kedro ptq plan( --env quick)?"],
+    f"{END_TO_END}::test_a_study_reads_the_answers_of_a_run": [r"python benchmarks/changed_.*"],
+    f"{END_TO_END}::test_the_report_is_written_again_from_its_tables_and_in_japanese": [
+        r"kedro ptq report( --language ja .*)?",
+    ],
+    f"{END_TO_END}::test_explain_says_why_a_group_loses": [
+        r"kedro ptq explain( GROUP| 'class Sandal')?",
+    ],
+    "tests/test_own_data.py::test_a_manifest_becomes_samples_with_its_segments": [
+        "kedro run --pipelines data_loading",
+    ],
+    "tests/test_watch.py::test_a_broken_window_stops_a_run_only_where_it_is_named": [
+        "kedro run --pipelines drift",
+    ],
+    f"{REGISTRY}::test_the_pipeline_releases_as_promote_does": ["kedro run --pipelines release"],
+    f"{DVC}::test_a_plain_run_writes_the_same_files_and_dvc_commit_adopts_what_it_changed": [
+        "kedro run --pipelines worst_case_check,promotion",
+        "dvc commit",
+    ],
+    "tests/commands/test_stages.py::test_an_obvious_failure_is_refused_after_five_draws_at_most_and"
+    "_a_good_one_passes_at_the_preset": [
+        r"kedro ptq stages( --stages passing)?",
+        "kedro run --pipelines settling",
+    ],
+    f"{TUTORIALS}::test_a_torchvision_network_from_an_empty_folder_to_its_verdict": [
+        r"kedro new --name shop .*",
+        r"kedro (run --pipelines|ptq \w+ --mount) fruit.*",
+        "kedro ptq init fruit",
+    ],
+    f"{TUTORIALS}::test_a_factory_and_a_dataset_class_of_ones_own": [
+        r"kedro new --name orchard .*",
+        r"kedro (run --pipelines|ptq \w+ --mount) harvest.*",
+        "kedro ptq init harvest",
+    ],
+    f"{MOUNTING}::test_init_is_idempotent_and_keeps_what_was_changed": [
+        r"kedro ptq init( shop| farm)?",
+    ],
+    f"{MOUNTING}::test_two_mounts_run_side_by_side_and_do_not_touch_each_other": [
+        "kedro run --pipelines shop",
+        "kedro ptq gate --mount shop",
+    ],
+    f"{MOUNTING}::test_an_environment_of_the_host_changes_a_value_and_writes_elsewhere": [
+        r"kedro (run|ptq gate) --env night .*",
+    ],
+    f"{MOUNTING}::test_a_mount_is_watched_and_requantized": [
+        "kedro ptq watch --once --mount shop",
+        "kedro ptq doctor --mount shop",
+    ],
+    f"{MOUNTING}::test_kedro_packages_the_host_with_its_mounts": ["kedro package"],
+    "tests/reporting/test_viz.py::test_kedro_viz_shows_the_figures_and_names_the_pipelines": [
+        "kedro viz build --include-previews",
+    ],
+    f"{COMMANDS}::test_kedro_shows_the_group": [r"kedro ptq( --help| \.\.\.)?"],
+    f"{COMMANDS}::test_every_help_text_has_an_example_of_its_own_command": [
+        "kedro ptq gate --help"
+    ],
+    f"{COMMANDS}::test_the_help_costs_less_than_a_second_more_than_kedros": ["kedro --help"],
+    f"{COMMANDS}::test_a_real_command_prints_json_alone_also_with_verbose": [
+        r"kedro ptq doctor --(json|verbose)",
+        r"kedro ptq methods( --json)?",
+    ],
+    f"{REGISTRY}::test_the_gate_answers_by_its_exit_code": [
+        r"kedro ptq gate( --json > gate.json)?"
+    ],
+    f"{REGISTRY}::test_promote_rollback_history_status_and_verify": [
+        r"kedro ptq (promote|rollback|history|verify)",
+        r"kedro ptq status( --json)?",
+    ],
+    f"{REGISTRY}::test_a_waiver_opens_the_gate_and_stands_in_the_record": [
+        r"kedro ptq waive( RULE)?",
+    ],
+    f"{REGISTRY}::test_an_obligation_needs_an_acknowledgement": [
+        r"kedro ptq promote --acknowledge .*",
+    ],
+    "tests/registry/test_gto.py::test_versions_and_stages_are_tagged_and_rolled_back": [
+        "kedro ptq promote --gto",
+    ],
+    "tests/registry/test_audits.py::test_verify_against_a_revision_answers_by_word_and_exit_code": [
+        r"kedro ptq verify --against( HEAD| REV)?",
+    ],
+    "tests/commands/test_reporting.py"
+    "::test_the_command_writes_the_same_card_again_and_in_japanese": [
+        r"kedro ptq card( v0002 .*)?",
+    ],
+    f"{CALIBRATION}::test_everything_leads_to_the_exact_images": [
+        r"kedro ptq calibration show (ID|v0003 --images)",
+    ],
+    f"{CALIBRATION}::test_diff_says_how_sets_differ": [r"kedro ptq calibration diff .*"],
+    "tests/commands/test_calibration_design.py"
+    "::test_the_winner_is_confirmed_once_and_stands_in_the_ledger": [
+        r"kedro ptq calibration design( .*)?",
+    ],
+    "tests/commands/test_divergence.py::test_outputs_of_a_draw_are_compared_by_class_and_segment": [
+        "kedro ptq divergence"
+    ],
+    f"{LADDER}::test_the_first_recipe_that_passes_ends_the_ladder": [
+        r"kedro ptq ladder( --mount shop)?",
+    ],
+    "tests/test_drift_story.py::test_drift_fires_the_champion_fails_and_a_candidate_is_promoted": [
+        r"kedro ptq watch( --once)?",
+        "python scripts/drift_story.py FOLDER",
+    ],
+    "tests/test_drift_story.py::test_a_dry_run_advises_and_remembers_nothing": [
+        "kedro ptq watch --once --dry-run",
+    ],
+    f"{DVC}::test_a_clean_clone_with_an_empty_trial_store_gives_the_same_hashes": [
+        r"dvc repro( --force)?",
+    ],
+    f"{DVC}::test_a_release_reruns_the_check_and_dvc_never_touches_the_state": [
+        "dvc checkout",
+        "dvc gc -w",
+    ],
+    f"{DVC}::test_what_changed_runs_again_with_what_follows_and_nothing_else": [
+        r"dvc (metrics|params) diff( REV)?",
+    ],
+    f"{DVC}::test_sets_and_candidates_move_between_clones": ["dvc pull"],
+    f"{DVC}::test_plots_of_the_check_can_be_drawn": ["dvc plots"],
+    "tests/test_docs.py::test_the_site_builds_strictly_and_fetches_nothing": ["make docs"],
+    "tests/test_docs.py::test_a_study_of_seconds_runs": [r"python benchmarks/shift_contact_.*"],
+}
+
+# What no test runs, and why. Of the studies a test loads each file.
+NOT_RUN = {
+    r"make (audit|lint|test)": "they build .venv and run what this suite is, or `kedro run`",
+    r"make (bench|benchmark|coverage-study|reconstruction)": "minutes to hours, on quiet cores",
+    r"python benchmarks/.*": "minutes to hours; their figures stand in docs/",
+    r"python -m ptq_pipeline.reliability.simulation": "minutes; a test simulates fewer audits",
+    r"kedro run .*--pipelines (data_loading,)?benchmark.*": "hours; a test runs its nodes",
+    r"python -m (venv .venv|pip install .*)": "installs from a package index",
+    r"dvc plots diff REV": "DVC's own page around what `dvc plots` is tested to draw",
+}
