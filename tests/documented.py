@@ -12,12 +12,13 @@ RUN_BY = {
     f"{END_TO_END}::test_the_run_ends_in_a_verdict_a_decision_and_a_report": ["kedro run"],
     f"{END_TO_END}::test_other_ways_through_the_chain_end_in_a_verdict": [
         r"kedro run --env (quick|passing)",
+        r"kedro ptq plan --env (quick|full)",
         r"kedro run --pipelines data_loading,calibration,until_refused,.*",
     ],
     f"{END_TO_END}::test_interrupted_it_exits_130_and_resumes_to_the_same_bytes": [
         r"kedro run --pipelines quantization --params \".*kind=dask.*",
     ],
-    f"{END_TO_END}::test_a_plan_is_made_of_a_real_project": [r"kedro ptq plan( --env quick)?"],
+    f"{END_TO_END}::test_a_plan_is_made_of_a_real_project": ["kedro ptq plan"],
     f"{END_TO_END}::test_a_study_reads_the_answers_of_a_run": [r"python benchmarks/changed_.*"],
     f"{END_TO_END}::test_the_report_is_written_again_from_its_tables_and_in_japanese": [
         r"kedro ptq report( --language ja .*)?",
@@ -142,6 +143,7 @@ RUN_BY = {
 NOT_RUN = {
     r"make (audit|lint|test)": "they build .venv and run what this suite is, or `kedro run`",
     r"make (bench|benchmark|coverage-study|reconstruction)": "minutes to hours, on quiet cores",
+    "kedro run --env full": "16 minutes of a processor; a test judges by its policy",
     r"python benchmarks/.*": "minutes to hours; their figures stand in docs/",
     r"python -m ptq_pipeline.reliability.simulation": "minutes; a test simulates fewer audits",
     r"kedro run .*--pipelines (data_loading,)?benchmark.*": "hours; a test runs its nodes",

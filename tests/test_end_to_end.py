@@ -213,7 +213,9 @@ def early_refusal():
     ],
     ids=["quick", "passing", "until_refused"],
 )
-def test_other_ways_through_the_chain_end_in_a_verdict(project, tmp_path, arguments, folder):
+def test_other_ways_through_the_chain_end_in_a_verdict(
+    project, tmp_path, monkeypatch, arguments, folder
+):
     small = SmallProject(project, tmp_path / "other")
     code, output = small.run(*arguments)
     assert code == 0, output
@@ -222,6 +224,9 @@ def test_other_ways_through_the_chain_end_in_a_verdict(project, tmp_path, argume
     assert verdict["recipe"]["draws"] > 0
     assert bool(verdict["representatives"]) == ("quick" in arguments)
     assert (small.root / folder / "08_reporting/report.html").is_file()
+    if "--env" in arguments:
+        planned = asked(small, monkeypatch, "plan", *arguments, "--no-measurement")
+        assert planned.exit_code == 0, planned.output
 
 
 def test_a_plan_is_made_of_a_real_project(finished, monkeypatch):
