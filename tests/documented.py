@@ -67,6 +67,9 @@ RUN_BY = {
         "kedro ptq doctor --mount shop",
     ],
     f"{MOUNTING}::test_kedro_packages_the_host_with_its_mounts": ["kedro package"],
+    "tests/test_packaging.py::test_the_packaged_project_runs_where_its_data_is": [
+        r"python -m ptq_pipeline --conf-source .*",
+    ],
     "tests/reporting/test_viz.py::test_kedro_viz_shows_the_figures_and_names_the_pipelines": [
         "kedro viz build --include-previews",
     ],
