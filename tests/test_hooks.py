@@ -3,9 +3,11 @@ import signal
 
 import click
 import pytest
+from kedro.framework.project import configure_project
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline.configuration import check_parameters
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.hooks import InterruptHooks, mount_hooks
 from ptq_pipeline.mounting import create_pipeline
@@ -51,6 +53,12 @@ def test_unknown_groups_of_a_mount_are_refused_and_others_are_the_hosts():
         mount_hooks.before_pipeline_run(mounted("shop"), catalog)
     mount_hooks.before_pipeline_run(mounted("farm"), catalog)
     mount_hooks.before_pipeline_run(create_pipeline(stages=["reporting"]), DataCatalog())
+
+
+def test_what_an_environment_dropped_is_explained():
+    configure_project("ptq_pipeline")
+    with pytest.raises(InputError, match=r"calibration.seed: is missing; .* replaces a group as a"):
+        check_parameters({"calibration": {"draws": 4}})
 
 
 def test_a_mount_ends_its_run_with_the_summary(capsys):

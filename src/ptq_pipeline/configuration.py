@@ -37,7 +37,9 @@ def _sentence(name: str, given: Any, error: ValidationError) -> str:
     place = ".".join([name, *_places(given, first["loc"])])
     text = {
         "extra_forbidden": "is no setting; mend its name or remove it",
-        "missing": "is missing; add it",
+        # Kedro's way, which surprises: see docs/mounting.md.
+        "missing": "is missing; add it (an environment, or --params beside --env, replaces a "
+        "group as a whole)",
     }.get(first["type"])
     if first["type"] == "value_error":
         # Raised by our own models; some name the group themselves.
