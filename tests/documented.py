@@ -64,6 +64,8 @@ RUN_BY = {
     ],
     f"{MOUNTING}::test_a_mount_is_watched_and_requantized": [
         "kedro ptq watch --once --mount shop",
+    ],
+    f"{MOUNTING}::test_the_doctor_finds_that_a_mount_can_be_audited": [
         "kedro ptq doctor --mount shop",
     ],
     f"{MOUNTING}::test_kedro_packages_the_host_with_its_mounts": ["kedro package"],
