@@ -12,6 +12,11 @@ import yaml
 from click.testing import CliRunner
 
 from ptq_pipeline.commands.plan import plan
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.pipelines.quantization.parameters import StressParameters
+from ptq_pipeline.pipelines.settling.nodes import settle_recipe
+from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
+from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 
 CLASSES = ["boot", "bag"]
 BUSINESS = {"requests_per_month": 1000, "prices": {"float_model": 2.0, "integer_model": 1.0}}
@@ -172,3 +177,12 @@ def test_a_run_refuses_a_shift_that_changes_labels(loaded, tmp_path):
         "InputError: shift 'relabel' returned a tuple instead of images; a shift may not change "
         "labels, it returns the images only"
     )
+
+
+def test_a_stage_refuses_a_policy_that_names_an_unknown_group(loaded):
+    samples = pd.read_parquet(loaded / "data/03_primary/samples.parquet")
+    definitions = json.loads((loaded / "data/03_primary/group_definitions.json").read_text())
+    policy = WorstCaseCheckParameters.model_validate(limits() | {"critical": [CRITICAL]})
+    given = (StressParameters({"clean": {}}), None, SubgroupScoringParameters(), policy, None)
+    with pytest.raises(InputError, match="critical group 'shoe' does not exist"):
+        settle_recipe(samples, *[None] * 6, definitions, None, *given)

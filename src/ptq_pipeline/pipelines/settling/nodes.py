@@ -14,7 +14,7 @@ from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameter
 from ptq_pipeline.pipelines.settling.parameters import SettlingParameters
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
-from ptq_pipeline.pipelines.worst_case_check.nodes import propose_groups
+from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, propose_groups
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.reliability import clustered_groups
 from ptq_pipeline.reliability.recipe import collect_draws
@@ -47,9 +47,13 @@ def settle_recipe(
 
     Returns:
         The recipe's verdict and what it took. A promotion needs the full evaluation.
+
+    Raises:
+        InputError: Policy names a group or a shift that does not exist.
     """
     from ptq_pipeline.reporting.progress import track
 
+    check_names(samples, group_definitions, policy, shifts, scoring=scoring)
     groups = define_groups(samples, group_definitions, scoring)
     chosen = propose_groups(samples, profiles, group_definitions, policy)
     unseen = pd.DataFrame(columns=["trial_id", "set_id", "role", "status"])
