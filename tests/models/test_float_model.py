@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import Preprocessing, load_float_model, resnet20, run_in_batches
@@ -59,6 +59,22 @@ def test_weights_of_another_network_are_refused(weights):
 def test_weights_of_other_shapes_are_refused(weights):
     with pytest.raises(InputError, match="does not fit factory"):
         load_float_model(FACTORY, weights, GREY, CLASSES, {"classes": 7})
+
+
+def half(**arguments):
+    return resnet20(**arguments).half()
+
+
+def test_a_network_in_half_precision_is_refused_and_weights_in_half_precision_are_not(
+    weights, monkeypatch
+):
+    state = load_file(weights)
+    save_file({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, weights)
+    model = load_float_model(FACTORY, weights, GREY, CLASSES)
+    assert model.module.conv1.weight.dtype == torch.float32
+    monkeypatch.setattr("ptq_pipeline.models.resnet20", half)
+    with pytest.raises(InputError, match=r"'conv1.weight' is torch.float16; only float32"):
+        load_float_model(FACTORY, weights, GREY, CLASSES)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

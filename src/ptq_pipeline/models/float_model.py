@@ -142,6 +142,13 @@ def load_float_model(
             f"missing {missing[:3]} ({len(missing)}), unexpected {unexpected[:3]} "
             f"({len(unexpected)}); check factory, its arguments and the file"
         )
+    for name, parameter in module.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise InputError(
+                f"factory '{factory}' returns a network whose '{name}' is {parameter.dtype}; only "
+                "float32 networks can be audited: convert it with .float() (weights files may "
+                "hold float16)"
+            )
     description = json.dumps(
         {
             "factory": factory,
