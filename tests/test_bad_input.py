@@ -162,6 +162,12 @@ def test_a_run_ends_with_the_sentence_before_any_node(loaded):
     assert not (loaded / "data/05_model_input").exists()
 
 
+def test_a_run_refuses_a_group_of_parameters_that_nobody_reads(loaded):
+    code, last = kedro_run(loaded, "--params", "calibrations.draws=5")
+    assert code == 1
+    assert "InputError: unknown parameter group(s) calibrations in conf/ or --params" in last
+
+
 def test_a_run_refuses_a_shift_that_changes_labels(loaded, tmp_path):
     """A shift of an installed package, found by its entry point."""
     package = tmp_path / "package"

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ValidationError
 
 from ptq_pipeline.errors import InputError
 
+# Of a setting's value that are shown.
+MOST_CHARACTERS = 100
+
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
     """Check every parameter that a registered node takes as a model, as Kedro is about to do.
@@ -45,9 +48,14 @@ def _sentence(name: str, given: Any, error: ValidationError) -> str:
         # Raised by our own models; some name the group themselves.
         text = str(first["ctx"]["error"]).rstrip(".").removeprefix(f"{place}: ")
     elif text is None:
-        text = f"{first['msg'].replace('Input should', 'should')}, but is {first['input']!r}"
+        text = f"{first['msg'].replace('Input should', 'should')}, but is {_short(first['input'])}"
     rest = f"; {len(more)} more settings there do not hold" if more else ""
     return f"{place}: {text}{rest} (in conf/ or --params)"
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= MOST_CHARACTERS else f"{shown[:MOST_CHARACTERS]} ..."
 
 
 def _places(given: Any, places: tuple[int | str, ...]) -> list[str]:
