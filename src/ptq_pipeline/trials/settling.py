@@ -85,8 +85,8 @@ class SettledVerdict:
                 f"{self.images} of {self.full_images} answers. The full audit says the same "
                 f"unless an event of probability {self.delta:g} has happened."
                 if self.result != "INCONCLUSIVE"
-                else f"INCONCLUSIVE after {len(self.draws)} of {self.wanted_draws} draws: run the full "
-                "audit."
+                else f"INCONCLUSIVE after {len(self.draws)} of {self.wanted_draws} draws: run "
+                "the full audit."
             ),
         }
 
