@@ -61,4 +61,4 @@ def _short(value: Any) -> str:
     if isinstance(value, dict) and "name" in value:
         options = ", ".join(f"{key}={item}" for key, item in value.items() if key != "name")
         return f"{value['name']}({options})" if options else value["name"]
-    return str(value)
+    return str(list(value) if isinstance(value, tuple) else value)

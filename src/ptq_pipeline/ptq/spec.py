@@ -143,7 +143,18 @@ class MethodSpec:
         return IntegerScheme(bits, self.activation_symmetric)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values that `from_json` reads back to an equal spec."""
+        """Return plain values that `from_json` reads back to an equal spec.
+
+        Options that came later are left out while they have their default, so a spec keeps its
+        JSON form, and its trials their ids.
+        """
+        later: dict[str, Any] = {
+            "weight_symmetric": (self.weight_symmetric, True),
+            "activation_symmetric": (self.activation_symmetric, False),
+            "corrections": (list(self.corrections), []),
+            "layer_weight_bits": (dict(self.layer_weight_bits), {}),
+            "layer_activation_bits": (dict(self.layer_activation_bits), {}),
+        }
         return {
             "weight_bits": self.weight_bits,
             "activation_bits": self.activation_bits,
@@ -151,11 +162,7 @@ class MethodSpec:
             "activation_range": part_to_json(self.activation_range),
             "weight_granularity": self.weight_granularity.name,
             "rounding": self.rounding.name,
-            "weight_symmetric": self.weight_symmetric,
-            "activation_symmetric": self.activation_symmetric,
-            "corrections": list(self.corrections),
-            "layer_weight_bits": dict(self.layer_weight_bits),
-            "layer_activation_bits": dict(self.layer_activation_bits),
+            **{key: value for key, (value, default) in later.items() if value != default},
         }
 
     @classmethod

@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any, Literal
 
@@ -79,6 +79,13 @@ def test_a_method_of_another_package_is_found_configured_and_run(
     parameters = quantize_model(prepared, [images[:8]], method, seed=0)
     assert all(layer.weight.scheme.bits == 4 for layer in parameters.layers.values())
     assert find_method("theirs").options()["rounds"] == 5
+
+
+def test_every_option_is_listed_also_those_that_the_json_form_leaves_out() -> None:
+    options = find_method("nearest").options()
+    assert options.keys() == {part.name for part in fields(MethodSpec)}
+    assert options["corrections"] == ()
+    assert "corrections" not in method_from_json({"name": "nearest"}).to_json()
 
 
 @pytest.mark.usefixtures("plugin")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -75,9 +75,12 @@ class RegisteredMethod:
         return method
 
     def options(self) -> dict[str, Any]:
-        """Return every option with its default."""
-        defaults = self.configure({}).to_json()
-        return {key: value for key, value in defaults.items() if key != "name"}
+        """Return every option with its default, also those that its JSON form leaves out."""
+        configured = self.configure({})
+        values = {part.name: getattr(configured, part.name) for part in fields(self.config)}
+        return {
+            key: value for key, value in (values | configured.to_json()).items() if key != "name"
+        }
 
 
 _METHODS: dict[str, RegisteredMethod] = {}
