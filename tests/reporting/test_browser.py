@@ -10,7 +10,7 @@ import os
 import shutil
 
 import pytest
-from tests.reporting.conftest import CLASSES, MadeUpAudit, build_inputs, complete
+from tests.reporting.conftest import CLASSES, SHIFTS, MadeUpAudit, build_inputs, complete
 
 from ptq_pipeline.reporting.page import render_report
 
@@ -94,6 +94,26 @@ def test_names_of_markup_and_of_200_characters_do_no_harm(browser, options, tmp_
             assert [a for a in asked if not a.startswith("data:")] == [path.as_uri()]
             assert said == []
             assert page.evaluate(OVERFLOWING) == []
+        finally:
+            page.context.close()
+
+
+# Height in pixels of the smallest number in the heat map.
+SMALLEST = """() => Math.min(...Array.from(
+  document.querySelectorAll('#heat_map svg text'), t => t.getBoundingClientRect().height))"""
+
+
+def test_values_under_eleven_shifts_stay_readable(browser, options, tmp_path):
+    names = (*SHIFTS, *(f"shift_{number}" for number in range(11 - len(SHIFTS))))
+    inputs = build_inputs(MadeUpAudit(draws=6, comparison_draws=1, shifts=names))
+    path = tmp_path / "report.html"
+    path.write_text(render_report(complete(inputs), options), encoding="utf-8")
+    for width in WIDTHS:
+        page, _, said = opened(browser, path, width)
+        try:
+            assert said == []
+            assert page.evaluate(OVERFLOWING) == []
+            assert page.evaluate(SMALLEST) >= 8
         finally:
             page.context.close()
 

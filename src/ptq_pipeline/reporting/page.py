@@ -26,14 +26,22 @@ if TYPE_CHECKING:
 TEMPLATE = "report.html.j2"
 
 
+# Inches from which a figure gets the whole width: seven shifts.
+WIDE = 9.0
+
+
 @dataclass(frozen=True)
 class EmbeddedFigure:
-    """A figure with the words that stand for it: ``alt`` for those who do not see it."""
+    """A figure with the words that stand for it: ``alt`` for those who do not see it.
+
+    A ``wide`` one takes the whole width of the page, and scrolls on a phone.
+    """
 
     name: str
     svg: str
     alt: str
     caption: str
+    wide: bool
 
 
 def render_report(inputs: ReportInputs, options: ReportOptions) -> str:
@@ -194,6 +202,7 @@ def report_figures(
             Markup(inline_svg(drawing.figure, name)),
             texts(f"alt.{name}", **drawing.words),
             texts(f"caption.{name}", **drawing.words),
+            wide=drawing.figure.get_figwidth() > WIDE,
         )
     return embedded
 
