@@ -7,10 +7,11 @@ Usage: ``make reconstruction``; after its first line (``data_loading``) also sin
 
 What to run stands in ``conf/reconstruction/NAME.yml``: ``study`` has all methods, ``rates`` the
 learning rates that the CPU presets were chosen from, ``originals`` the published presets beside
-them. Calibration sets come from the pool; scores are of the splits named there, so no audit image
-is opened. Draw 1 of everything comes first, then draw 2. Trials are kept below
-``data/reconstruction``; a second call goes on where the first one stopped, and calls for different
-models may run side by side. The table is written to ``data/reconstruction/08_reporting/NAME.md``.
+them, ``placement`` what the order of learned rounding comes from. Calibration sets come from the
+pool; scores are of the splits named there, so no audit image is opened. Draw 1 of everything comes
+first, then draw 2. Trials are kept below ``data/reconstruction``; a second call goes on where the
+first one stopped, and calls for different models may run side by side. The table is written to
+``data/reconstruction/08_reporting/NAME.md``.
 """
 
 import argparse
