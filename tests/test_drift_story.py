@@ -131,7 +131,8 @@ def test_calibration_sets_of_the_event_are_kept(played):
 def test_they_wait_under_dvc_for_a_commit_that_only_people_make(played):
     story, said = played
     event = said["drift"][1]["event"]
-    waiting = [f"data/05_model_input/requantization/{event}/calibration_sets.dvc"]
+    folder = f"data/05_model_input/requantization/{event}"
+    waiting = [f"{folder}/calibration_sets.dvc", f"{folder}/.gitignore"]
     assert said["drift"][1]["dvc_files"] == waiting
     assert said["status"][1]["uncommitted_dvc_files"] == waiting
     log = subprocess.run(
