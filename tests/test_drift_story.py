@@ -132,9 +132,9 @@ def test_they_wait_under_dvc_for_a_commit_that_only_people_make(played):
     story, said = played
     event = said["drift"][1]["event"]
     folder = f"data/05_model_input/requantization/{event}"
-    waiting = [f"{folder}/calibration_sets.dvc", f"{folder}/.gitignore"]
-    assert said["drift"][1]["dvc_files"] == waiting
-    assert said["status"][1]["uncommitted_dvc_files"] == waiting
+    waiting = [f"{folder}/.gitignore", f"{folder}/calibration_sets.dvc"]
+    assert sorted(said["drift"][1]["dvc_files"]) == waiting
+    assert sorted(said["status"][1]["uncommitted_dvc_files"]) == waiting
     log = subprocess.run(
         ["git", "log", "--format=%s"], cwd=story.root, check=True, capture_output=True, text=True
     )
