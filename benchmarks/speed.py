@@ -70,8 +70,8 @@ def float_model(study: Study) -> dict:
 def settling(study: Study, full: float) -> dict:
     """Time the settled verdict of a recipe that fails and of one that passes."""
     from ptq_pipeline.reliability.recipe import collect_draws
-    from ptq_pipeline.trials.settling import Study as SettlingStudy
     from ptq_pipeline.trials.settling import settle
+    from ptq_pipeline.trials.settling_study import Study as SettlingStudy
 
     unseen = pd.DataFrame(columns=["trial_id", "set_id", "role", "status"])
     draws = collect_draws(study.index, unseen, study.policy)

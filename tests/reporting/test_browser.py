@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import os
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from tests.reporting.conftest import CLASSES, SHIFTS, MadeUpAudit, build_inputs, complete
@@ -72,15 +73,23 @@ def opened(browser, report, width, **options):
     return page, asked, said
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_is_fetched_nothing_complains_nothing_overflows(browser, report, width):
+@contextmanager
+def sound(browser, report, width):
+    """Open a page on which nothing is fetched, nothing complains and nothing overflows."""
     page, asked, said = opened(browser, report, width)
     try:
         assert [a for a in asked if not a.startswith("data:")] == [report.as_uri()]
         assert said == []
         assert page.evaluate(OVERFLOWING) == []
+        yield page
     finally:
         page.context.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_fetched_nothing_complains_nothing_overflows(browser, report, width):
+    with sound(browser, report, width):
+        pass
 
 
 def test_names_of_markup_and_of_200_characters_do_no_harm(browser, options, tmp_path):
@@ -89,13 +98,8 @@ def test_names_of_markup_and_of_200_characters_do_no_harm(browser, options, tmp_
     path = tmp_path / "report.html"
     path.write_text(render_report(complete(build_inputs(audit)), options), encoding="utf-8")
     for width in WIDTHS:
-        page, asked, said = opened(browser, path, width)
-        try:
-            assert [a for a in asked if not a.startswith("data:")] == [path.as_uri()]
-            assert said == []
-            assert page.evaluate(OVERFLOWING) == []
-        finally:
-            page.context.close()
+        with sound(browser, path, width):
+            pass
 
 
 # Height in pixels of the smallest number in the heat map.
@@ -109,13 +113,8 @@ def test_values_under_eleven_shifts_stay_readable(browser, options, tmp_path):
     path = tmp_path / "report.html"
     path.write_text(render_report(complete(inputs), options), encoding="utf-8")
     for width in WIDTHS:
-        page, _, said = opened(browser, path, width)
-        try:
-            assert said == []
-            assert page.evaluate(OVERFLOWING) == []
+        with sound(browser, path, width) as page:
             assert page.evaluate(SMALLEST) >= 8
-        finally:
-            page.context.close()
 
 
 def test_the_check_of_overflow_can_fail(browser, report):

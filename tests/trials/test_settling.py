@@ -12,7 +12,8 @@ from ptq_pipeline.runtimes import build_runtime
 from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.evaluation import build_evaluation
 from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
-from ptq_pipeline.trials.settling import Study, settle
+from ptq_pipeline.trials.settling import settle
+from ptq_pipeline.trials.settling_study import Study
 
 SHAPE = (1, 28, 28)
 CLASSES = list("abcdefghij")

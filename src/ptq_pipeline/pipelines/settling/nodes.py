@@ -19,7 +19,8 @@ from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckPar
 from ptq_pipeline.reliability import clustered_groups
 from ptq_pipeline.reliability.recipe import collect_draws
 from ptq_pipeline.trials.evaluation import build_evaluation
-from ptq_pipeline.trials.settling import Study, settle
+from ptq_pipeline.trials.settling import settle
+from ptq_pipeline.trials.settling_study import Study
 from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)
