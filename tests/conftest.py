@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -15,6 +16,27 @@ import numpy
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+SLOW_SECONDS = 1800
+
+
+def pytest_collection_modifyitems(items):
+    """Give a slow test more time than pyproject.toml gives the others."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts():
+    """Ctrl-C works here and in what the tests start, also where whoever started them ignores it.
+
+    A shell ignores it in background jobs, and cron and some CI runners do; children inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import re
@@ -93,11 +94,21 @@ def test_every_hand_off_stands_on_disk(finished):
     assert code == 0, output
 
 
+def ignore_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def test_a_second_run_reuses_all_trials_and_changes_nothing(finished):
+    """It is started as by `nohup kedro run &`, so Ctrl-C in that shell does not end it."""
     small, _, files = finished
     trials = {path: path.stat().st_mtime_ns for path in trial_files(small)}
-    code, output = small.run()
-    assert code == 0, output
+    process = small.start(start_new_session=True, preexec_fn=ignore_interrupts)
+    while True:
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            output, _ = process.communicate(timeout=0.5)
+            break
+    assert process.returncode == 0, output
     assert {path: path.stat().st_mtime_ns for path in trial_files(small)} == trials
     assert_same(small.reproducible_files(), files)
 
@@ -119,9 +130,8 @@ def test_killed_in_the_middle_it_resumes_to_the_same_bytes(project, tmp_path, fi
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    process.kill()
+    process.communicate(timeout=60)
     survivors = {path: path.stat().st_mtime_ns for path in trial_files(small)}
     code, output = small.run()
     assert code == 0, output

@@ -1,4 +1,3 @@
-import os
 import signal
 
 import click
@@ -18,14 +17,25 @@ def test_ctrl_c_under_a_command_ends_with_130_and_one_sentence(capsys):
     with click.Context(click.Command("run")):
         hooks.before_pipeline_run()
         with pytest.raises(SystemExit) as ended:
-            os.kill(os.getpid(), signal.SIGINT)
-            signal.pause()
+            signal.raise_signal(signal.SIGINT)
         hooks.on_pipeline_error()
     assert ended.value.code == 130
     assert "finished trials are kept" in capsys.readouterr().err
     with pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
-        signal.pause()
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_that_is_ignored_stays_ignored():
+    hooks = InterruptHooks()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with click.Context(click.Command("run")):
+            hooks.before_pipeline_run()
+            signal.raise_signal(signal.SIGINT)
+            hooks.after_pipeline_run()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_of_a_host_that_runs_a_session_is_left_alone():

@@ -129,7 +129,7 @@ def test_a_watch_that_is_killed_leaves_what_the_next_one_goes_on_from(shop):
         while process.poll() is None and not reached():
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.communicate(timeout=60)
         assert process.returncode == -signal.SIGKILL, f"it was to be killed {moment}"
         # The release is the last step, so the registry is as it was.
         assert before == {p: p.read_bytes() for p in registry.rglob("*") if p.is_file()}

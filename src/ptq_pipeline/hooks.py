@@ -108,7 +108,8 @@ class InterruptHooks:
     """Ctrl-C during ``kedro run`` ends it with one sentence and exit code 130.
 
     Kedro's command would say "Aborted!" and exit with 1, like any failure. Nothing changes for a
-    host that runs a session itself: there Ctrl-C stays a ``KeyboardInterrupt``.
+    host that runs a session itself: there Ctrl-C stays a ``KeyboardInterrupt``. Where the signal is
+    ignored, as under ``nohup ... &``, it stays ignored.
     """
 
     def __init__(self) -> None:
@@ -120,7 +121,9 @@ class InterruptHooks:
         import click
 
         by_command = click.get_current_context(silent=True) is not None
-        if by_command and threading.current_thread() is threading.main_thread():
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        in_main = threading.current_thread() is threading.main_thread()
+        if by_command and in_main and not ignored:
             self._before = signal.signal(signal.SIGINT, _stop)
 
     @hook_impl

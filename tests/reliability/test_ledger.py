@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from filelock import FileLock
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.reliability import Ledger, alpha_at, build_verdict
@@ -19,6 +20,14 @@ def test_the_same_question_costs_nothing(ledger):
     again = ledger.enter(AUDIT, "recipe", {"bits": 4, "method": "minmax"})
     assert (first.index, second.index, again) == (1, 2, first)
     assert len(ledger.entries()) == 2
+
+
+def test_a_ledger_that_another_process_holds_is_an_error_not_a_wait(ledger, monkeypatch):
+    monkeypatch.setattr("ptq_pipeline.reliability.ledger.LOCK_SECONDS", 0.01)
+    ledger.path.parent.mkdir()
+    with FileLock(ledger.path.with_name(f".{ledger.path.name}.lock")):
+        with pytest.raises(InputError, match="another process has held .*lock"):
+            ledger.enter(AUDIT, "recipe", {"seed": 1})
 
 
 def test_kinds_and_images_are_counted_apart(ledger):

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from ptq_pipeline.canonical import canonical_hash, canonical_json
 from ptq_pipeline.errors import InputError
@@ -32,6 +32,7 @@ from ptq_pipeline.files import replacing
 
 LEDGER_SCHEMA_VERSION = 1
 Rule = Literal["spend", "warn", "fresh"]
+LOCK_SECONDS = 60.0
 WAY_OUT = "restore the file from version control; a ledger is only ever added to"
 
 
@@ -137,22 +138,32 @@ class Ledger:
             Its entry: the old one if it was asked before.
 
         Raises:
-            InputError: If the file was edited or cannot be read.
+            InputError: If the file was edited or cannot be read, or another process holds it.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
-            entries = self.entries()
-            asked = [e for e in entries if e.audit == audit and e.kind == kind]
-            wanted = canonical_hash(dict(question))
-            for entry in asked:
-                if entry.question_hash == wanted:
-                    return entry
-            previous = entries[-1].hash if entries else None
-            entry = Entry(audit, kind, len(asked) + 1, dict(question), previous)
-            with replacing(self.path) as scratch:
-                lines = [canonical_json(each.to_json()) for each in (*entries, entry)]
-                scratch.write_bytes(b"\n".join(lines) + b"\n")
-            return entry
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        try:
+            with FileLock(lock, timeout=LOCK_SECONDS):
+                return self._enter(audit, kind, question)
+        except Timeout:
+            raise InputError(
+                f"another process has held '{lock}' for {LOCK_SECONDS:.0f} s; end it, or run this "
+                "again when it is done"
+            ) from None
+
+    def _enter(self, audit: str, kind: str, question: Mapping[str, Any]) -> Entry:
+        entries = self.entries()
+        asked = [e for e in entries if e.audit == audit and e.kind == kind]
+        wanted = canonical_hash(dict(question))
+        for entry in asked:
+            if entry.question_hash == wanted:
+                return entry
+        previous = entries[-1].hash if entries else None
+        entry = Entry(audit, kind, len(asked) + 1, dict(question), previous)
+        with replacing(self.path) as scratch:
+            lines = [canonical_json(each.to_json()) for each in (*entries, entry)]
+            scratch.write_bytes(b"\n".join(lines) + b"\n")
+        return entry
 
     def opener(self, audit: str) -> Opener:
         """Return :meth:`enter` for one set of audit images."""
