@@ -1,4 +1,5 @@
 import json
+import os
 from hashlib import sha256
 from pathlib import Path
 
@@ -39,14 +40,14 @@ def test_a_failed_swap_puts_the_old_folder_back(
 ) -> None:
     dataset = DirectoryDataset(str(tmp_path / "folder"))
     dataset.save({"a.txt": b"1"})
-    rename = Path.rename
+    rename = os.rename
 
-    def fail_on_new(path: Path, target: Path) -> Path:
-        if path.name.endswith(".tmp"):
+    def fail_on_new(path: Path, target: Path) -> None:
+        if target.name == "folder" and not path.name.endswith(".old"):
             raise OSError(28, "No space left on device")
-        return rename(path, target)
+        rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", fail_on_new)
+    monkeypatch.setattr(os, "rename", fail_on_new)
     with pytest.raises(DatasetError, match="No space left"):
         dataset.save({"a.txt": b"2"})
     assert dataset.load()["a.txt"].read_bytes() == b"1"

@@ -99,7 +99,7 @@ def test_a_disk_that_refuses_at_any_write_changes_no_champion(registry, monkeypa
 def test_the_same_promotion_finishes_what_a_kill_interrupted(registry, monkeypatch):
     given = candidate("a")
     with monkeypatch.context() as patch:
-        patch.setattr("ptq_pipeline.registry.durable.replace", _killed)
+        patch.setattr("ptq_pipeline.registry.store.write_file", _killed)
         with pytest.raises(KeyboardInterrupt):
             release(registry, *given, terms())
     assert registry.champion() is None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.files import replacing
+from ptq_pipeline.files import write_file
 
 log = logging.getLogger(__name__)
 
@@ -62,5 +62,4 @@ class ValidationCache:
         if self.path is None:
             return
         content = {"schema_version": SCHEMA_VERSION, "results": self._entries}
-        with replacing(self.path) as scratch:
-            scratch.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+        write_file(self.path, json.dumps(content, allow_nan=False).encode())

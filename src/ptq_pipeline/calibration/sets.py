@@ -16,7 +16,7 @@ import numpy as np
 
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import replacing, replacing_folder
+from ptq_pipeline.files import replacing, replacing_folder, write_file
 
 SCHEMA_VERSION = 1
 REBUILD = "run the pipeline 'calibration' again, or restore the folder with 'dvc checkout'"
@@ -161,8 +161,7 @@ def save_set(calibration_set: CalibrationSet, directory: Path) -> None:
     with replacing(directory / f"{stem}.npy") as scratch, scratch.open("wb") as stream:
         np.save(stream, array, allow_pickle=False)
     text = json.dumps(calibration_set.manifest.to_json(), indent=2, sort_keys=True)
-    with replacing(directory / f"{stem}.json") as scratch:
-        scratch.write_text(text + "\n", encoding="utf-8")
+    write_file(directory / f"{stem}.json", f"{text}\n".encode())
 
 
 def load_set(directory: Path, set_id: str) -> CalibrationSet:

@@ -73,7 +73,7 @@ def _environments_merge() -> bool:
 
 
 def _write(path: Path, content: bytes, force: bool) -> str:
-    from ptq_pipeline.files import replacing
+    from ptq_pipeline.files import write_file
 
     if path.is_file():
         if path.read_bytes() == content:
@@ -81,6 +81,5 @@ def _write(path: Path, content: bytes, force: bool) -> str:
         if not force:
             return "kept"
     what = "replaced" if path.is_file() else "written"
-    with replacing(path) as scratch:
-        scratch.write_bytes(content)
+    write_file(path, content)
     return what

@@ -167,8 +167,7 @@ def _explained(project: Mount, group: str | None, layers: int) -> dict[str, Any]
 
 
 def _write(path: Path, text: str) -> None:
-    from ptq_pipeline.files import replacing
+    from ptq_pipeline.files import write_file
 
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_file(path, text.encode())
     click.echo(path)

@@ -9,7 +9,7 @@ from typing import Any
 from kedro.io import AbstractDataset
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import replacing, replacing_folder
+from ptq_pipeline.files import write_file, write_folder
 
 INDEX = "candidate.json"
 
@@ -48,16 +48,7 @@ class DirectoryDataset(AbstractDataset[Mapping[str, bytes], dict[str, Path]]):
         Raises:
             InputError: if a name is absolute or leaves the folder.
         """
-        folder = self._filepath
-        for name in data:
-            parts = PurePosixPath(name).parts
-            if not parts or name.startswith("/") or ".." in parts:
-                raise InputError(f"file name '{name}' leaves the folder '{folder}'")
-        with replacing_folder(folder) as scratch:
-            for name, content in data.items():
-                target = scratch / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
+        write_folder(self._filepath, data)
 
     def _exists(self) -> bool:
         return self._filepath.is_dir()
@@ -75,8 +66,7 @@ class GrowingDirectory(DirectoryDataset):
         for name, content in data.items():
             if PurePosixPath(name).name != name:
                 raise InputError(f"file name '{name}' leaves the folder '{self._filepath}'")
-            with replacing(self._filepath / name) as scratch:
-                scratch.write_bytes(content)
+            write_file(self._filepath / name, content)
 
 
 class CandidateDirectory(DirectoryDataset):

@@ -11,7 +11,7 @@ from kedro.io import AbstractDataset
 
 from ptq_pipeline.datasets.image_sources import ImageWindowsDataset
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import replacing
+from ptq_pipeline.files import write_file
 from ptq_pipeline.monitoring.windows import Arrival
 
 CHECKPOINT_SCHEMA_VERSION = 1
@@ -63,8 +63,8 @@ class ProductionArrivalsDataset(ImageWindowsDataset):
             "schema_version": CHECKPOINT_SCHEMA_VERSION,
             "windows": {**self._confirmed(), **self._loaded},
         }
-        with replacing(self._checkpoint) as scratch:
-            scratch.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
+        text = json.dumps(content, indent=2, sort_keys=True)
+        write_file(self._checkpoint, f"{text}\n".encode())
 
     def _confirmed(self) -> dict[str, str]:
         if not self._checkpoint.is_file():
@@ -124,8 +124,7 @@ class HistoryDataset(AbstractDataset[Mapping[str, Any], dict[str, Any]]):
     def save(self, data: Mapping[str, Any]) -> None:
         """Replace the file."""
         text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        with replacing(self._filepath) as scratch:
-            scratch.write_text(f"{text}\n", encoding="utf-8")
+        write_file(self._filepath, f"{text}\n".encode())
 
     def _exists(self) -> bool:
         return True

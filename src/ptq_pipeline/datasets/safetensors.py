@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
 
-from ptq_pipeline.files import replacing
+from ptq_pipeline.files import write_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,8 +29,7 @@ class SafetensorsDataset(AbstractDataset):
         """Replace the file."""
         from safetensors.torch import save
 
-        with replacing(self._filepath) as scratch:
-            scratch.write_bytes(save(dict(data)))
+        write_file(self._filepath, save(dict(data)))
 
     def _exists(self) -> bool:
         return self._filepath.is_file()

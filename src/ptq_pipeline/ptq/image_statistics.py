@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import replacing
+from ptq_pipeline.files import replacing, write_file
 from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.spec import ENGINE_VERSION
@@ -208,8 +208,8 @@ class ImageStatistics:
 
     def _add_ranges(self, sets: Sequence[np.ndarray | ImageRows]) -> None:
         if not (self.folder / "identity.json").exists():
-            with replacing(self.folder / "identity.json") as scratch:
-                scratch.write_text(json.dumps(self.identity, indent=2, sort_keys=True))
+            content = json.dumps(self.identity, indent=2, sort_keys=True).encode()
+            write_file(self.folder / "identity.json", content)
         self._ranges.extend(sets, self._range_rows)
 
     def _table_of_histograms(self) -> _Table:
@@ -347,8 +347,7 @@ class _Table:
                 digest.update(kept.data)
                 left -= len(kept)
         # The keys come last: rows without keys count as absent.
-        with replacing(path) as scratch:
-            scratch.write_bytes(digest.digest() + keys)
+        write_file(path, digest.digest() + keys)
         self._open(path)
 
 

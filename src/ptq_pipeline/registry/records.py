@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.registry.durable import write_once
+from ptq_pipeline.files import write_once
 from ptq_pipeline.registry.errors import RegistryError, VerificationError
 
 RECORD_SCHEMA_VERSION = 1

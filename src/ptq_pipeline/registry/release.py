@@ -1,7 +1,6 @@
 """The only writers of the registry: release a decision, roll back, grant a waiver."""
 
 import json
-import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -9,8 +8,8 @@ from hashlib import sha256
 from typing import Any
 
 from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.files import write_folder
 from ptq_pipeline.registry.decisions import Decision, Outcome
-from ptq_pipeline.registry.durable import write_folder
 from ptq_pipeline.registry.errors import (
     ChampionChangedError,
     RegistryError,
@@ -95,8 +94,6 @@ def release(
             content |= {"card": sha256(card).hexdigest()}
         record = _next_record(records, Kind.PROMOTION, content, terms.now)
         folder = registry.folder(version)
-        # No record names it: a process was killed before it wrote one.
-        shutil.rmtree(folder, ignore_errors=True)
         write_folder(
             folder,
             {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.registry import durable
+from ptq_pipeline.files import write_file
 from ptq_pipeline.registry.baseline import BASELINE_FILE, baseline_bytes
 from ptq_pipeline.registry.errors import RegistryError, VerificationError
 from ptq_pipeline.registry.records import Kind, Log, Record
@@ -152,7 +152,7 @@ class Registry:
                 f"version {version} is in the log but '{self.folder(version)}' does not exist; "
                 "restore it from a backup before anything else is promoted"
             )
-        durable.replace(
+        write_file(
             self.pointer,
             _json_bytes(
                 {
@@ -167,7 +167,7 @@ class Registry:
         """Write what the champion answers to where git keeps it, if it is not there already."""
         content = self.baseline_of(version, records)
         if not self.baseline.is_file() or self.baseline.read_bytes() != content:
-            durable.replace(self.baseline, content)
+            write_file(self.baseline, content)
 
     def baseline_of(self, version: str, records: tuple[Record, ...]) -> bytes:
         """Return the baseline of one version.

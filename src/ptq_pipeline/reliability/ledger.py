@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from ptq_pipeline.canonical import canonical_hash, canonical_json
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import replacing
+from ptq_pipeline.files import write_file
 
 LEDGER_SCHEMA_VERSION = 1
 Rule = Literal["spend", "warn", "fresh"]
@@ -160,9 +160,8 @@ class Ledger:
                 return entry
         previous = entries[-1].hash if entries else None
         entry = Entry(audit, kind, len(asked) + 1, dict(question), previous)
-        with replacing(self.path) as scratch:
-            lines = [canonical_json(each.to_json()) for each in (*entries, entry)]
-            scratch.write_bytes(b"\n".join(lines) + b"\n")
+        lines = [canonical_json(each.to_json()) for each in (*entries, entry)]
+        write_file(self.path, b"\n".join(lines) + b"\n")
         return entry
 
     def opener(self, audit: str) -> Opener:
