@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from tests.registry.conftest import NOW, REASON, against, candidate, terms
 
+from ptq_pipeline.errors import InputError
 from ptq_pipeline.registry import (
     ChampionChangedError,
     Kind,
@@ -222,3 +223,20 @@ def test_retraining_is_needed_until_what_serves_changes(registry):
     assert registry.unsolved(registry.log.read()) == record
     note(registry, {"outcome": "champion holds"}, NOW)
     assert registry.unsolved(registry.log.read()) is None
+
+
+@pytest.mark.parametrize("text", ["Kim\n   9  2026-01-01  rollback  v0001", "\x1b[1A", "a\u2028b"])
+def test_no_text_that_people_type_forges_a_line_of_the_history(registry, text):
+    release(registry, *candidate("a"), terms())
+    for action in (
+        lambda: terms(by=text),
+        lambda: terms(trigger=text),
+        lambda: terms(acknowledged=[text]),
+        lambda: rollback(registry, "v0001", terms(), text),
+        lambda: waiver(by=text),
+        lambda: waiver(reason=text),
+        lambda: waiver(group=text),
+    ):
+        with pytest.raises(InputError, match="control character"):
+            action()
+    assert len(registry.log.read()) == 1

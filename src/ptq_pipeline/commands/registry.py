@@ -11,6 +11,7 @@ from ptq_pipeline.commands.exit_codes import ExitCode
 from ptq_pipeline.commands.project import Mount, mount_option, opened
 from ptq_pipeline.commands.running import command, env_option, json_option, print_json
 from ptq_pipeline.errors import PtqPipelineError
+from ptq_pipeline.plain_text import visible
 
 if TYPE_CHECKING:
     from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
@@ -62,13 +63,14 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
         return code
     click.echo(f"{decision.outcome}: {decision.candidate.trial_id}")
     for reason in decision.reasons[:5]:
-        click.echo(f"  {reason['text']}")
+        click.echo(f"  {visible(reason['text'])}")
     if len(decision.reasons) > 5:
         click.echo(f"  and {len(decision.reasons) - 5} more in decision.json")
     for each in touched:
-        click.echo(f"  {each['text']} To acknowledge: --acknowledge '{each['acknowledge']}'")
+        text = f"  {each['text']} To acknowledge: --acknowledge '{each['acknowledge']}'"
+        click.echo(visible(text))
     for waiver in waivers:
-        click.echo(f"  waived until {waiver.expires} by {waiver.by}: {waiver.rule}")
+        click.echo(visible(f"  waived until {waiver.expires} by {waiver.by}: {waiver.rule}"))
     return code
 
 
@@ -175,7 +177,8 @@ def history(env: str | None, mount: str | None, as_json: bool) -> None:
         content = record.content
         what = content.get("version") or content.get("rule") or content.get("outcome") or ""
         by = content.get("by") or content.get("trigger") or ""
-        click.echo(f"{record.sequence:4d}  {record.time}  {record.kind:9s}  {what}  {by}")
+        line = f"{record.sequence:4d}  {record.time}  {record.kind:9s}  {what}  {by}"
+        click.echo(visible(line))
         if later := content.get("clock_went_backwards_from"):
             click.echo(f"      the clock went backwards: the record before says {later}")
     if not records:
@@ -223,7 +226,8 @@ def status(env: str | None, mount: str | None, as_json: bool) -> int:
     if not found["baseline_matches"]:
         click.echo("  champion_baseline.json is not the champion's; promote or rollback rewrite it")
     for waiver in found["waivers"]:
-        click.echo(f"waiver until {waiver['expires']}: {waiver['rule']} ({waiver['reason']})")
+        text = f"waiver until {waiver['expires']}: {waiver['rule']} ({waiver['reason']})"
+        click.echo(visible(text))
     for path in found["uncommitted_dvc_files"]:
         click.echo(f"waits for a git commit: {path}")
     return ExitCode.DONE

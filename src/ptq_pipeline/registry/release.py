@@ -9,6 +9,7 @@ from typing import Any
 
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.files import write_folder
+from ptq_pipeline.plain_text import plain
 from ptq_pipeline.registry.decisions import Decision, Outcome
 from ptq_pipeline.registry.errors import (
     ChampionChangedError,
@@ -47,6 +48,13 @@ class ReleaseTerms:
     machine: Mapping[str, Any] = field(default_factory=dict)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     card: Callable[[Mapping[str, Any], Mapping[str, Any]], str] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse text that would forge a line of the history."""
+        plain("the name of who does it", self.by)
+        plain("the trigger", self.trigger)
+        for text in self.acknowledged:
+            plain("an acknowledgement", text)
 
 
 def release(
@@ -131,6 +139,7 @@ def rollback(
         RegistryError: there is no such version, it serves already, or there is none before it.
         VerificationError: its files do not hold.
     """
+    plain("the reason", reason)
     # What serves may be what is damaged: nothing of it is touched before the other one is checked.
     with registry.locked(finish=False) as records:
         promotions = registry.promotions(records)

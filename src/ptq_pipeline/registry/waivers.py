@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.plain_text import plain
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Waiver:
         for name in ("rule", "reason", "by"):
             if not getattr(self, name).strip():
                 raise InputError(f"a waiver needs a {name}: it must say what it allows and why")
+        for name in ("rule", "reason", "by", "group", "shift"):
+            plain(f"the {name} of a waiver", getattr(self, name) or "")
         try:
             date.fromisoformat(self.expires)
         except ValueError:

@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from ptq_pipeline.plain_text import table_cell
+
 MOST_CELLS = 20
 KEY = ["level", "group", "shift"]
 
@@ -30,4 +32,6 @@ def tabulate_plots(
 
 
 def _names(table: pd.DataFrame) -> pd.Series:
-    return table["group"].astype(str) + " (" + table["shift"].astype(str) + ")"
+    names = table["group"].astype(str) + " (" + table["shift"].astype(str) + ")"
+    # People open these tables in a spreadsheet.
+    return names.map(table_cell)
