@@ -29,6 +29,14 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize("name", ["name", "part"])
+def test_a_column_that_would_be_overwritten_is_refused(folder, name):
+    rows = pd.DataFrame({"path": ["cat/0.png", "dog/0.png"], "label": ["cat", "dog"], name: "x"})
+    rows.to_csv(folder / "images.csv", index=False)
+    with pytest.raises(InputError, match=f"column '{name}', and this package writes"):
+        manifest(folder / "images.csv", COLOUR, {"pool": 1})
+
+
 def test_image_folder_takes_labels_from_folder_names(folder):
     source = image_folder(folder, COLOUR, {"pool": 1})
     assert list(source.table["label"]) == ["cat"] * 3 + ["dog"] * 3

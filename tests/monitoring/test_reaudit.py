@@ -6,7 +6,6 @@ from ptq_pipeline.monitoring.reaudit import (
     Answers,
     judged_in_audit,
     reaudit,
-    without_lone_samples,
     worst_cell,
 )
 from ptq_pipeline.reliability import Policy
@@ -106,12 +105,6 @@ def test_images_enough_to_show_a_drop_near_its_limit_are_not_too_few():
     near = judge(slice(1, 2 * 312, 2), n=8000)
     assert near["result"] == "OPEN"
     assert near["too_small"] is None
-
-
-def test_a_group_of_one_is_left_out():
-    table = samples(41).assign(split="audit")
-    table.loc[0, "tone"] = "odd"
-    assert 0 not in without_lone_samples(table, DEFINITIONS)["sample_id"].tolist()
 
 
 @pytest.mark.parametrize("labelled", [True, False])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.profiling.metadata import define_metadata, metadata_groups
+from ptq_pipeline.profiling.metadata import check_columns, define_metadata, metadata_groups
 
 POOL = np.arange(100) < 50
 
@@ -71,3 +71,30 @@ def test_what_comes_later_is_cut_at_the_same_boundaries():
     ]  # fmt: skip
     with pytest.raises(InputError, match="'when' is cut at .* other than numbers or times"):
         metadata_groups(pd.Series(["soon"], name="when"), entry)
+
+
+def test_identifiers_that_were_read_as_numbers_do_not_merge():
+    values = pd.Series([10000001.0, 10000002.0, None, 0.1 + 0.2, -0.0, 0.0], name="store")
+    assert metadata_groups(values, {}).tolist() == [
+        *("10000001", "10000002", "missing", "0.30000000000000004", "0", "0")
+    ]
+    many = pd.Series(10_000_001.0 + np.arange(40), name="store")
+    entry = define_metadata(many, np.full(40, True), [0.5], 2)
+    assert entry["names"] == ["q1 (<= 10000020)", "q2 (> 10000020)"]
+
+
+def test_different_values_that_are_written_alike_are_refused():
+    with pytest.raises(InputError, match="2 different values that are all written '1'"):
+        metadata_groups(pd.Series([1, "1", 2], name="store", dtype=object), {})
+    with pytest.raises(InputError, match="holds the text 'missing' and also images without"):
+        metadata_groups(pd.Series(["missing", None], name="store"), {})
+    alone = metadata_groups(pd.Series(["missing", "here"], name="store"), {})
+    assert alone.tolist() == ["missing", "here"]
+
+
+@pytest.mark.parametrize(
+    "name", ["part", "name", "sample_id", "brightness", "component_1", "class"]
+)
+def test_a_column_that_the_package_writes_itself_is_refused(name):
+    with pytest.raises(InputError, match=f"the source has a column '{name}' for groups"):
+        check_columns(["tone", name], "the source")

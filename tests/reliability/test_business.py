@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.reliability.business import Business, Latency, business_view
 
-GROUPS = {"average": ["all"], "class": ["bag", "boot"], "segment": ["tone=dark", "tone=light"]}
+GROUPS = {"average": ["all"], "class": ["bag", "boot"], "tone": ["tone=dark", "tone=light"]}
 PRICES = {"float_model": 0.10, "integer_model": 0.04}
 COSTS = {"bag": 2.0, "boot": 0.5}
 
@@ -96,7 +96,15 @@ def test_segments_may_carry_the_costs():
     tones += [cell("tone=light", 0.0, 0.0, 0.0, level="segment")]
     priced = business(level="tone", error_cost={}, default_error_cost=1.0)
     priced.check(GROUPS)
-    assert business_view(tones, priced, 0.95)["loss"] == pytest.approx(5000)
+    assert business_view(tones, priced, 0.95, GROUPS)["loss"] == pytest.approx(5000)
+
+
+def test_a_column_whose_name_begins_another_one_takes_no_cell_of_it():
+    cells = [cell("a=c", 0.01, 0.0, 0.02, level="segment", n=100)]
+    cells += [cell("a=b=c", 0.5, 0.4, 0.6, level="segment", n=100)]
+    groups = {"a": ["a=c"], "a=b": ["a=b=c"]}
+    priced = business(level="a", error_cost={}, default_error_cost=1.0)
+    assert [g["group"] for g in business_view(cells, priced, 0.95, groups)["groups"]] == ["a=c"]
 
 
 def test_without_requests_there_is_no_view():

@@ -6,6 +6,7 @@ import pytest
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.reliability import build_groups, clustered_groups
+from ptq_pipeline.reliability.clusters import sample_clusters
 
 CLASSES = ("boot", "bag")
 SEGMENTS = {"tone": ("dark", "light")}
@@ -56,14 +57,6 @@ def test_intersections_can_be_turned_off(samples):
     [
         ({"label": [0, 0, 0, 1, 1, 2, 0, 0, 1]}, "label 2 is outside the model's 2 classes"),
         ({"tone": ["dark"] * 5 + ["grey"] + ["dark"] * 3}, "'tone' holds 'grey'"),
-        (
-            {"tone": ["dark"] * 5 + ["light"] + ["dark"] * 3},
-            "segment 'tone=light' has one sample in split 'audit'",
-        ),
-        (
-            {"label": [0, 0, 0, 0, 0, 1, 0, 0, 1]},
-            "class 'bag' has one sample in split 'audit'",
-        ),
     ],
 )
 def test_bad_samples_are_named(samples, change, message):
@@ -87,6 +80,70 @@ def test_clusters_are_found_where_they_repeat(samples):
         ("segment", "tone=light"),
         ("intersection", "bag & tone=light"),
     }
+
+
+def test_equal_pixels_count_once_in_every_group(samples):
+    plain = build_groups(samples, CLASSES, SEGMENTS)
+    hashes = [f"{i}" for i in samples["sample_id"]]
+    twenty = pd.concat(
+        [samples.assign(content_hash=hashes, sample_id=samples["sample_id"] + 100 * i)
+         for i in range(20)]
+    )  # fmt: skip
+    groups = build_groups(twenty, CLASSES, SEGMENTS)
+    assert groups.counts("audit").equals(plain.counts("audit"))
+    assert groups.copies("audit") == 19 * 6
+    assert clustered_groups(twenty, groups) == frozenset()
+    assert (
+        build_groups(twenty, CLASSES, SEGMENTS, intersection_min_size=3)
+        .counts()
+        .equals(build_groups(samples, CLASSES, SEGMENTS, intersection_min_size=3).counts())
+    )
+
+
+def test_copies_that_differ_in_a_segment_count_once_in_their_class_and_once_in_each_segment():
+    table = pd.DataFrame(
+        {
+            "sample_id": [0, 1, 2, 3],
+            "split": "audit",
+            "label": [0, 0, 1, 1],
+            "tone": ["dark", "light", "dark", "light"],
+            "site": ["n", "s", "n", "n"],
+            "content_hash": ["same", "same", "p", "q"],
+        }
+    )
+    groups = build_groups(table, CLASSES, SEGMENTS, controls={"site": ["n", "s"]})
+    sizes = groups.sizes()
+    assert sizes["average", "all"] == 3
+    assert sizes["class", "boot"] == 1
+    assert sizes["segment", "tone=dark"] == sizes["segment", "tone=light"] == 2
+    assert sizes["intersection", "boot & tone=light"] == 1
+    assert groups.under("site=s").sizes()["class", "boot"] == 1
+
+
+def test_equal_pixels_of_two_labels_are_one_cluster(samples):
+    hashes = [f"{i}" for i in samples["sample_id"]]
+    # Sample 3 is a boot, sample 1 a bag in light tones.
+    hashes[3] = hashes[1]
+    twice = samples.assign(content_hash=hashes)
+    groups = build_groups(twice, CLASSES, SEGMENTS)
+    assert groups.copies("audit") == 0
+    assert clustered_groups(twice, groups) == {("average", "all")}
+
+
+def test_clusters_that_share_an_image_are_one():
+    table = pd.DataFrame(
+        {"cluster": ["a", "a", "b", "b", None, None], "content_hash": list("uvvwxx")}
+    )
+    codes = sample_clusters(table)
+    assert len(set(codes[:4])) == 1
+    assert codes[4] == codes[5] != codes[0]
+    assert len(set(sample_clusters(table[["cluster"]]))) == 4
+    assert len(set(sample_clusters(table[[]]))) == 6
+
+
+def test_classes_and_segments_without_an_image_have_size_0(samples):
+    sizes = build_groups(samples, (*CLASSES, "hat"), {"tone": (*SEGMENTS["tone"], "x")}).sizes()
+    assert sizes["class", "hat"] == sizes["segment", "tone=x"] == 0
 
 
 def test_samples_are_in_order_of_their_ids(samples):

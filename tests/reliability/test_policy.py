@@ -83,3 +83,17 @@ def test_an_average_looser_than_every_class_is_refused(average, message):
     with pytest.raises(ValidationError, match=f"limits contradict each other: .*{message}"):
         build(limits={**LIMITS, "average": average})
     build(limits={**LIMITS, "average": {"points": 4.0, "shifts": {"noise": 6}}})
+
+
+def test_obligations_whose_names_would_be_equal_are_refused():
+    owed = {"to": "ACME", "notice_required": True}
+    first = {**owed, "level": "class", "group": "x y", "shifts": ["z"]}
+    second = {**owed, "level": "class", "group": "x", "shifts": ["y z"]}
+    with pytest.raises(ValidationError, match="both called 'ACME: notice_required class x y z'"):
+        build(obligations=[first, second])
+    build(obligations=[first, {**second, "to": "Globex"}])
+
+
+def test_a_shift_may_not_be_called_like_the_value_of_a_control_column():
+    with pytest.raises(InputError, match="both called 'camera=night'"):
+        check_policy(build(), GROUPS, ["clean", "noise", "camera=night", "camera=night"])

@@ -36,13 +36,13 @@ def _plan(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
         QuantizationParameters,
         StressParameters,
     )
+    from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
     from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
     from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, propose_groups
     from ptq_pipeline.pipelines.worst_case_check.parameters import (
         BusinessParameters,
         WorstCaseCheckParameters,
     )
-    from ptq_pipeline.reliability import build_groups, defined_segments
     from ptq_pipeline.reliability.budget import plan_budget
 
     calibration = CalibrationParameters.model_validate(_group(project, "calibration"))
@@ -54,15 +54,7 @@ def _plan(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
     business = BusinessParameters.model_validate(_group(project, "business"))
     ledger = project.load("audit_ledger")
     check_names(samples, definitions, policy, shifts, business, scoring, ledger)
-    segments, _ = defined_segments(definitions)
-    counts = build_groups(
-        samples,
-        definitions["classes"],
-        segments,
-        intersections=scoring.intersections,
-        intersection_min_size=scoring.intersection_min_size,
-        intersection_depth=scoring.intersection_depth,
-    ).counts("audit")
+    counts = define_groups(samples, definitions, scoring).counts("audit")
     if policy.representatives is not None:
         chosen = propose_groups(samples, project.load("profiles"), definitions, policy)
         keys = {(each["level"], each["group"]) for each in chosen}

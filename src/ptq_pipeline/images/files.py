@@ -27,6 +27,11 @@ class FileSource:
     def __init__(
         self, table: pd.DataFrame, decoding: Decoding, splits: Mapping[str, float] | None
     ) -> None:
+        if taken := sorted({"name", "part"} & set(table)):
+            raise InputError(
+                f"the image source has a column '{taken[0]}', and this package writes a column of "
+                "that name itself; rename it"
+            )
         self.shape = decoding.shape
         unsaid = {} if "split" in table else DEFAULT_SPLITS
         self.splits = [dict(unsaid if splits is None else splits)]

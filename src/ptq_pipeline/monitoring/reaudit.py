@@ -21,6 +21,7 @@ from ptq_pipeline.reliability.cells import (
     collect_counts,
     needed_samples,
 )
+from ptq_pipeline.reliability.group_ids import NAMED_LEVELS
 from ptq_pipeline.reliability.interval import simultaneous_intervals
 from ptq_pipeline.reliability.planning import samples_to_show
 
@@ -86,13 +87,10 @@ def reaudit(
     truth = samples["label"] if labelled else pd.Series(clean, samples.index)
     samples = samples.assign(label=truth.astype(np.int64), split="audit")
     segments = {name: entry["names"] for name, entry in definitions["segments"].items()}
-    groups = build_groups(
-        _without_lone_samples(samples, list(segments)), definitions["classes"], segments
-    )
-    kept = np.isin(samples["sample_id"], groups.sample_ids)
+    groups = build_groups(samples, definitions["classes"], segments)
     scores = score(
-        _long(samples, answers.champion, kept).assign(trial_id=version),
-        _long(samples, answers.float_model, kept),
+        _long(samples, answers.champion).assign(trial_id=version),
+        _long(samples, answers.float_model),
         groups,
         pd.DataFrame(
             [{"trial_id": version, "set_id": "", "strategy": "", "role": "evidence", "draw": 0}]
@@ -111,7 +109,7 @@ def reaudit(
         "result": str(Holding.OPEN if result is Holding.FAILS and not labelled else result),
         "champion": version,
         "labelled": labelled,
-        "n": int(kept.sum()),
+        "n": len(samples) - groups.copies("audit"),
         "float_accuracy": float(right) if labelled else None,
         "policy_hash": policy.hash,
         "too_small": _too_small(cells, counts, outcome.status, needed, policy.alpha)
@@ -146,16 +144,13 @@ def judged_in_audit(
         definitions: classes and segments.
         policy: limits and errors.
     """
-    audit = samples[samples["split"] == "audit"]
-    classes = enumerate(definitions["classes"])
-    sizes = {("class", name): (audit["label"] == code).sum() for code, name in classes}
-    for column, entry in definitions["segments"].items():
-        for value in entry["names"]:
-            sizes["segment", f"{column}={value}"] = (audit[column] == value).sum()
+    segments = {name: entry["names"] for name, entry in definitions["segments"].items()}
+    groups = build_groups(samples, definitions["classes"], segments, intersections=False)
     return frozenset(
         key
-        for key, n in sizes.items()
-        if n >= needed_samples(policy.strictest_limit(*key, ["clean"]), policy.alpha)
+        for key, n in groups.sizes("audit").items()
+        if key[0] in NAMED_LEVELS
+        and n >= needed_samples(policy.strictest_limit(*key, ["clean"]), policy.alpha)
     )
 
 
@@ -184,41 +179,20 @@ def _too_small(
     return {"group": cells.group[i], "shift": cells.shift[i], "n": n, "needed": needed}
 
 
-def _without_lone_samples(samples: pd.DataFrame, segments: list[str]) -> pd.DataFrame:
-    """Leave out samples that are alone in their class or segment: nothing can be said of them."""
-    while True:
-        lone = pd.Series(False, samples.index)
-        for column in ("label", *segments):
-            sizes = samples.groupby([column, "split"])[column].transform("size")
-            lone |= sizes == 1
-        if not lone.any():
-            return samples
-        samples = samples[~lone]
-
-
-def without_lone_samples(samples: pd.DataFrame, definitions: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the samples without those that are alone in their class or segment of a split."""
-    judged = samples["split"].isin(["selection", "audit"])
-    kept = _without_lone_samples(samples[judged], list(definitions["segments"]))
-    return samples[~judged | samples.index.isin(kept.index)]
-
-
 def worst_cell(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the judged cell that uses most of its limit, or None."""
     judged = [cell for cell in content["cells"] if cell["status"] != "not_judged"]
     return max(judged, key=lambda cell: cell["drop"] / cell["limit"], default=None)
 
 
-def _long(
-    samples: pd.DataFrame, answers: Mapping[str, np.ndarray], kept: np.ndarray
-) -> pd.DataFrame:
+def _long(samples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
     return pd.concat(
         [
             pd.DataFrame(
                 {
                     "shift": shift,
-                    "sample_id": samples["sample_id"].to_numpy()[kept],
-                    "predicted": np.asarray(predicted)[kept],
+                    "sample_id": samples["sample_id"].to_numpy(),
+                    "predicted": np.asarray(predicted),
                 }
             )
             for shift, predicted in answers.items()

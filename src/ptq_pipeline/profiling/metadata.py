@@ -1,13 +1,43 @@
 """Groups from metadata columns of any type: categories as they are, numbers by quantiles."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.profiling.features import COMPONENTS, IMAGE_FEATURES
 from ptq_pipeline.profiling.segments import MISSING
+
+# Columns that this package writes into the tables that segment columns stand in.
+OWN_COLUMNS = frozenset(
+    {
+        *("sample_id", "name", "path", "part", "content_hash", "split", "label", "cluster"),
+        *("window", "predicted", "confidence", "margin", *IMAGE_FEATURES),
+        *(f"component_{number}" for number in range(1, COMPONENTS + 1)),
+        # Where a column is named, these mean a level of groups.
+        *("average", "class", "segment", "intersection"),
+    }
+)
+
+
+def check_columns(columns: Iterable[str], where: str) -> None:
+    """Refuse columns for groups that have the name of a column of ours.
+
+    Args:
+        columns: metadata or segment columns.
+        where: what holds them, for the error.
+
+    Raises:
+        InputError: naming the column.
+    """
+    for column in columns:
+        if column in OWN_COLUMNS:
+            raise InputError(
+                f"{where} has a column '{column}' for groups, and this package writes a column of "
+                "that name itself; rename it"
+            )
 
 
 def define_metadata(
@@ -70,6 +100,7 @@ def metadata_groups(values: pd.Series, entry: Mapping[str, Any]) -> pd.Series:
     """
     if "boundaries" not in entry:
         shown = values.map(_shown, na_action="ignore").astype("object")
+        _check_distinct(values, shown)
         return shown.where(values.notna(), MISSING)
     at = list(entry["boundaries"])
     try:
@@ -94,6 +125,22 @@ def metadata_groups(values: pd.Series, entry: Mapping[str, Any]) -> pd.Series:
     return groups.where(values.notna(), MISSING)
 
 
+def _check_distinct(values: pd.Series, shown: pd.Series) -> None:
+    """Refuse different values that would become one group."""
+    known = pd.DataFrame({"value": values, "shown": shown})[values.notna()]
+    if values.isna().any() and (known["shown"] == MISSING).any():
+        raise InputError(
+            f"metadata column '{values.name}' holds the text '{MISSING}' and also images without a "
+            "value, which are called that; give one of them another name"
+        )
+    alike = known.groupby("shown", sort=False)["value"].nunique()
+    if (alike > 1).any():
+        raise InputError(
+            f"metadata column '{values.name}' holds {alike.max()} different values that are all "
+            f"written '{alike.idxmax()}' (a number and a text, for example); make them one type"
+        )
+
+
 def _boundaries(values: pd.Series, pool: np.ndarray, quantiles: Sequence[float]) -> list[Any]:
     known = values[pool].dropna()
     known = known[~known.isin([np.inf, -np.inf])] if values.dtype.kind == "f" else known
@@ -111,5 +158,6 @@ def _shown(value: object) -> str:
     if isinstance(value, pd.Timestamp):
         return value.isoformat(sep=" ").removesuffix(" 00:00:00")
     if isinstance(value, float | np.floating):
-        return f"{value:g}"
+        # All digits: identifiers that were read as numbers must not merge.
+        return str(value + 0.0).removesuffix(".0")
     return str(value)

@@ -20,19 +20,18 @@ from ptq_pipeline.reliability.champion import (
     candidate_baseline,
     compare_with_champion,
 )
-from ptq_pipeline.reliability.clusters import ClusteredAudit
+from ptq_pipeline.reliability.clusters import ClusteredAudit, clustered_groups
 from ptq_pipeline.reliability.draws import (
     DrawSplit,
     false_pass_bound,
     share_of_good_draws,
     split_budget,
 )
+from ptq_pipeline.reliability.group_ids import GroupId, defined_ids
 from ptq_pipeline.reliability.groups import (
     Groups,
     Partition,
     build_groups,
-    check_single_samples,
-    clustered_groups,
     defined_segments,
 )
 from ptq_pipeline.reliability.interval import drop_interval, simultaneous_intervals
@@ -85,6 +84,7 @@ __all__ = [
     "Entry",
     "FailBudget",
     "GroupComponents",
+    "GroupId",
     "Groups",
     "Ledger",
     "LevelLimit",
@@ -107,9 +107,9 @@ __all__ = [
     "build_verdict",
     "candidate_baseline",
     "check_policy",
-    "check_single_samples",
     "choose_candidate",
     "clustered_groups",
+    "defined_ids",
     "defined_segments",
     "collect_counts",
     "collect_draws",

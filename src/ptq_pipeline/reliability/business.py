@@ -85,14 +85,15 @@ class Business(BaseModel):
         """Check names and costs before any work.
 
         Args:
-            groups: names of all groups by level; segments as ``column=value`` under ``segment``.
+            groups: names of the groups under ``class`` and under each segment's column, see
+                :meth:`.Groups.by_column`.
 
         Raises:
             InputError: the level or a group does not exist, or a cost or share is missing.
         """
         if self.requests_per_month is None:
             return
-        known = _of_level(groups, self.level)
+        known = list(groups.get(self.level, ()))
         if not known:
             raise InputError(
                 f"business.level: there are no groups of '{self.level}'; give 'class' or the name "
@@ -115,16 +116,11 @@ class Business(BaseModel):
             raise InputError(f"business.shares: the share is missing for {', '.join(lost)}")
 
 
-def _of_level(groups: Mapping[str, Collection[str]], level: str) -> list[str]:
-    if level in groups:
-        return list(groups[level])
-    prefix = f"{level}="
-    segments = groups.get("segment", ())
-    return [name for name in segments if name.startswith(prefix)]
-
-
 def business_view(
-    cells: Sequence[Mapping[str, Any]], business: Business, confidence: float
+    cells: Sequence[Mapping[str, Any]],
+    business: Business,
+    confidence: float,
+    groups: Mapping[str, Collection[str]] | None = None,
 ) -> dict[str, Any] | None:
     """Return what switching to the candidate is expected to save and to cost a month.
 
@@ -133,6 +129,8 @@ def business_view(
             ``drop``, ``interval`` (simultaneous over all cells).
         business: parameters.
         confidence: of these intervals together.
+        groups: names of the groups by segment column, as for :meth:`Business.check`; not needed
+            where costs are given for classes.
 
     Returns:
         JSON-ready mapping, or None when no view was asked for. Losses are positive where errors are
@@ -140,16 +138,13 @@ def business_view(
     """
     if business.requests_per_month is None:
         return None
-    names = {"class", "average"}
+    names = (groups or {}).get(business.level)
+    level = business.level if business.level in ("class", "average") else "segment"
     here = [
         cell
         for cell in cells
-        if cell["shift"] == CLEAN
-        and (
-            cell["level"] == business.level
-            or (business.level not in names and cell["group"].startswith(f"{business.level}="))
-        )
-        and cell["level"] in {"class", "segment", "average"}
+        if (cell["shift"], cell["level"]) == (CLEAN, level)
+        and (cell["group"] in names if names is not None else level != "segment")
     ]
     if not here:
         raise InputError(

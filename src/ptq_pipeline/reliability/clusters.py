@@ -1,4 +1,7 @@
-"""Outcomes by cluster, for groups that hold several audit samples of one user, scene or burst."""
+"""Outcomes by cluster, for groups that hold several audit samples of one user, scene or burst.
+
+Samples of equal pixels are one cluster too, whatever the column ``cluster`` says.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,61 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptq_pipeline.reliability.cells import Cells, ClusterOutcomes
-from ptq_pipeline.reliability.groups import Groups, clustered_groups
+from ptq_pipeline.reliability.groups import Groups
 from ptq_pipeline.reliability.outcomes import CLEAN, lay_out, lay_out_float
 from ptq_pipeline.reliability.policy import GroupKey
+
+
+def sample_clusters(samples: pd.DataFrame) -> NDArray[np.int64]:
+    """Number the clusters: samples of one ``cluster``, or of equal pixels, belong together.
+
+    Args:
+        samples: Optional columns ``cluster`` and ``content_hash``; without a value a sample is
+            linked to no other by that column.
+
+    Returns:
+        A number per sample, int64, shape (samples,).
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(samples)
+    rows, links, nodes = [np.arange(count)], [np.arange(count)], count
+    for column in ("cluster", "content_hash"):
+        if column in samples.columns:
+            codes, values = pd.factorize(samples[column])
+            known = np.flatnonzero(codes >= 0)
+            rows.append(known)
+            links.append(codes[known] + nodes)
+            nodes += len(values)
+    row, link = np.concatenate(rows), np.concatenate(links)
+    graph = coo_matrix((np.ones(len(row), dtype=np.int8), (row, link)), shape=(nodes, nodes))
+    return connected_components(graph, directed=False)[1][:count].astype(np.int64)
+
+
+def clusters_of(samples: pd.DataFrame, groups: Groups) -> NDArray[np.int64]:
+    """Number of the cluster of every sample of ``groups``, int64, shape (samples,)."""
+    return sample_clusters(samples.set_index("sample_id").reindex(groups.sample_ids))
+
+
+def clustered_groups(samples: pd.DataFrame, groups: Groups) -> frozenset[tuple[str, str]]:
+    """Groups in which some cluster has more than one audit sample.
+
+    Args:
+        samples: The samples with optional ``cluster`` and ``content_hash``.
+        groups: Their groups.
+
+    Returns:
+        Pairs of level and group.
+    """
+    codes = clusters_of(samples, groups)
+    found = set()
+    for partition in groups.partitions:
+        used = (groups.split == "audit") & (partition.codes >= 0)
+        pairs = pd.DataFrame({"group": partition.codes[used], "cluster": codes[used]})
+        for code in pairs.loc[pairs.duplicated(), "group"].unique():
+            found.add((partition.level, partition.groups[code]))
+    return frozenset(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +76,8 @@ class ClusteredAudit:
     """The audit samples' clusters and everybody's answers.
 
     Attributes:
-        samples: With a ``cluster`` column, or without one where nothing is clustered. A sample
-            without a cluster stands alone.
+        samples: With optional columns ``cluster`` and ``content_hash``; a sample without either
+            stands alone.
         groups: Their groups.
         predictions: ``trial_id``, ``shift``, ``sample_id``, ``predicted``.
         float_predictions: ``shift``, ``sample_id``, ``predicted``.
@@ -47,10 +102,7 @@ class ClusteredAudit:
         clustered = clustered_groups(self.samples, self.groups)
         if not clustered:
             return {}
-        labels = self.samples.set_index("sample_id")["cluster"].reindex(self.groups.sample_ids)
-        codes = pd.factorize(labels)[0].astype(np.int64)
-        alone = codes < 0
-        codes[alone] = codes.max(initial=-1) + 1 + np.arange(int(alone.sum()))
+        codes = clusters_of(self.samples, self.groups)
         found = {}
         for partition in self.groups.partitions:
             for position, name in enumerate(partition.groups):

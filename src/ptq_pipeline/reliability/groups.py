@@ -7,6 +7,11 @@ column, the classes crossed with one segment column) a sample belongs to at most
 counting is one ``bincount`` per partition. A group without samples is missing: it gets no row,
 never a 0 or a 1.
 
+What a group *is* says its :class:`.GroupId`; two groups of one level never have the same label.
+
+In every group equal pixels count once: a copy of an image says nothing new. Copies that carry
+different labels are contradictory, so both count, as one cluster.
+
 A *control* column (the camera, the site) makes no groups. Each of its values is a condition like a
 shift: every group is judged again on the unchanged images that have this value (``camera=night``).
 """
@@ -15,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import combinations
 from typing import Any
 
@@ -24,9 +29,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability.group_ids import (
+    CLASS_LEVEL,
+    NAMED_LEVELS,
+    SEGMENT_LEVEL,
+    GroupId,
+    check_labels,
+    class_ids,
+    segment_ids,
+)
 
 EVALUATED_SPLITS = ("selection", "audit")
-AVERAGE_GROUP = "all"
 MISSING = "missing"
 NO_GROUP = -1
 
@@ -37,18 +50,23 @@ class Partition:
 
     Attributes:
         level: ``average``, ``class``, ``segment`` or ``intersection``.
-        groups: Group names.
-        codes: Index into ``groups`` per sample, int64, shape (samples,); -1 for no group.
+        ids: What the groups are.
+        codes: Index into ``ids`` per sample, int64, shape (samples,); -1 for no group.
     """
 
     level: str
-    groups: tuple[str, ...]
+    ids: tuple[GroupId, ...]
     codes: NDArray[np.int64]
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Labels of the groups."""
+        return tuple(each.label for each in self.ids)
 
     def count(self, mask: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Samples per group, int64, shape (groups,); only those of ``mask`` if it is given."""
         codes = self.codes if mask is None else self.codes[mask]
-        return np.bincount(codes[codes >= 0], minlength=len(self.groups)).astype(np.int64)
+        return np.bincount(codes[codes >= 0], minlength=len(self.ids)).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -59,23 +77,35 @@ class Groups:
         sample_ids: Ids, increasing, int64, shape (samples,).
         split: ``selection`` or ``audit`` per sample, shape (samples,).
         labels: Class index per sample, int64, shape (samples,).
-        partitions: All partitions, the average first.
+        memberships: All partitions with every copy of an image, the average first.
+        content: One number per split, label and pixels, int64, shape (samples,).
         conditions: Per value of a control column, the samples that have it, shape (samples,).
     """
 
     sample_ids: NDArray[np.int64]
     split: NDArray[np.str_]
     labels: NDArray[np.int64]
-    partitions: tuple[Partition, ...]
+    memberships: tuple[Partition, ...]
+    content: NDArray[np.int64]
     conditions: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+    @cached_property
+    def partitions(self) -> tuple[Partition, ...]:
+        """All partitions, the average first; copies of an image belong to no group."""
+        return tuple(_once(each, self.content) for each in self.memberships)
 
     def under(self, condition: str) -> Groups:
         """The same groups, with only those samples that meet a condition."""
         meets = self.conditions[condition]
-        partitions = tuple(
-            replace(each, codes=np.where(meets, each.codes, NO_GROUP)) for each in self.partitions
+        kept = tuple(
+            replace(each, codes=np.where(meets, each.codes, NO_GROUP)) for each in self.memberships
         )
-        return replace(self, partitions=partitions, conditions={})
+        return replace(self, memberships=kept, conditions={})
+
+    def copies(self, split: str = "audit") -> int:
+        """Samples of a split whose pixels and label another one has already."""
+        here = self.content[self.split == split]
+        return int(here.size - np.unique(here).size)
 
     def counts(self, split: str = "audit") -> pd.DataFrame:
         """Counts of one split: columns ``level``, ``group``, ``n``; empty groups have no row."""
@@ -89,11 +119,27 @@ class Groups:
         return pd.DataFrame(rows, columns=["level", "group", "n"])
 
     def by_level(self) -> dict[str, list[str]]:
-        """Names of all groups by level."""
+        """Labels of all groups by level."""
         names: dict[str, list[str]] = {}
         for partition in self.partitions:
             names.setdefault(partition.level, []).extend(partition.groups)
         return names
+
+    def by_column(self) -> dict[str, list[str]]:
+        """Labels of the groups that a cost can be given for: average, class, or segment column."""
+        return {
+            p.ids[0].columns[0] if p.level == SEGMENT_LEVEL else p.level: list(p.groups)
+            for p in self.partitions
+            if p.level in ("average", *NAMED_LEVELS) and p.ids
+        }
+
+    def sizes(self, split: str = "audit") -> dict[tuple[str, str], int]:
+        """Samples by level and label; classes and segments without any have 0."""
+        named = {
+            (level, group): 0 for level in NAMED_LEVELS for group in self.by_level().get(level, ())
+        }
+        rows = self.counts(split).itertuples(index=False)
+        return named | {(str(level), str(group)): int(n) for level, group, n in rows}
 
 
 def defined_segments(
@@ -123,7 +169,8 @@ def build_groups(
     """Build the groups of the ``selection`` and ``audit`` samples.
 
     Args:
-        samples: Columns ``sample_id``, ``split``, ``label`` and one per segment and control.
+        samples: Columns ``sample_id``, ``split``, ``label`` and one per segment and control, and
+            optionally ``content_hash``, by which copies of an image are known.
         classes: Class names in label order.
         segments: Segment columns with their values in order of display.
         controls: Control columns with their values; each value is a condition, not a group.
@@ -137,7 +184,7 @@ def build_groups(
 
     Raises:
         InputError: For a missing column, a label outside the classes, an unknown segment value, or
-            a group with a single sample.
+            groups that would be called alike.
     """
     controls = controls or {}
     _check_columns(samples, {**segments, **controls})
@@ -150,27 +197,45 @@ def build_groups(
             f"(0..{len(classes) - 1}); correct the label or the model's class list."
         )
     split = used["split"].to_numpy(dtype=np.str_)
-    average = Partition("average", (AVERAGE_GROUP,), np.zeros(len(used), dtype=np.int64))
-    by_class = Partition("class", tuple(classes), labels)
+    content = _content(used)
+    average = Partition("average", (GroupId("average"),), np.zeros(len(used), dtype=np.int64))
+    by_class = Partition(CLASS_LEVEL, class_ids(classes), labels)
     by_segment = [_segment_partition(used, column, values) for column, values in segments.items()]
     crossed = []
     for together in range(1, intersection_depth if intersections else 1):
         for chosen in combinations(by_segment, together):
             segment = reduce(_cross, chosen)
             cells = [segment] if together > 1 else []
-            crossed += [
-                _keep(cell, cell.count(split == "audit") >= intersection_min_size)
-                for cell in (*cells, _cross(by_class, segment))
-            ]
-    groups = Groups(
+            for cell in (*cells, _cross(by_class, segment)):
+                sizes = _once(cell, content).count(split == "audit")
+                crossed.append(_keep(cell, sizes >= intersection_min_size))
+    memberships = (average, by_class, *by_segment, *crossed)
+    check_labels(each for partition in memberships for each in partition.ids)
+    return Groups(
         used["sample_id"].to_numpy(dtype=np.int64),
         split,
         labels,
-        (average, by_class, *by_segment, *crossed),
+        memberships,
+        content,
         _conditions(used, controls),
     )
-    check_single_samples(groups)
-    return groups
+
+
+def _content(samples: pd.DataFrame) -> NDArray[np.int64]:
+    """Number the samples so that those of equal split, label and pixels have the same number."""
+    if "content_hash" not in samples.columns:
+        return np.arange(len(samples), dtype=np.int64)
+    pixels = samples["content_hash"].where(samples["content_hash"].notna(), samples["sample_id"])
+    keys = [samples["split"], samples["label"], pixels]
+    return samples.groupby(keys, sort=False, dropna=False).ngroup().to_numpy(dtype=np.int64)
+
+
+def _once(partition: Partition, content: NDArray[np.int64]) -> Partition:
+    """Take the copies of an image out of each group, all but the first."""
+    copies = pd.DataFrame({"code": partition.codes, "content": content}).duplicated().to_numpy()
+    if not copies.any():
+        return partition
+    return replace(partition, codes=np.where(copies, NO_GROUP, partition.codes))
 
 
 def _conditions(
@@ -179,53 +244,12 @@ def _conditions(
     partitions = [
         _segment_partition(samples, column, values) for column, values in controls.items()
     ]
+    check_labels(each for partition in partitions for each in partition.ids)
     return {
         name: partition.codes == code
         for partition in partitions
         for code, name in enumerate(partition.groups)
     }
-
-
-def check_single_samples(groups: Groups) -> None:
-    """Refuse classes and segments of a single audit sample: nothing can be said of it.
-
-    One sample of `selection` is enough: it informs choices, and nothing is said of it.
-
-    Raises:
-        InputError: Naming the group and the split.
-    """
-    for partition in groups.partitions:
-        if partition.level not in ("class", "segment"):
-            continue
-        counts = partition.count(groups.split == "audit")
-        for group in np.asarray(partition.groups)[counts == 1]:
-            raise InputError(
-                f"samples: {partition.level} '{group}' has one sample in split 'audit'; "
-                "merge it with another, add samples, or leave it out."
-            )
-
-
-def clustered_groups(samples: pd.DataFrame, groups: Groups) -> frozenset[tuple[str, str]]:
-    """Groups in which some cluster has more than one audit sample.
-
-    Args:
-        samples: The samples; without a ``cluster`` column nothing is clustered.
-        groups: Their groups.
-
-    Returns:
-        Pairs of level and group.
-    """
-    if "cluster" not in samples.columns:
-        return frozenset()
-    clusters = samples.set_index("sample_id")["cluster"].reindex(groups.sample_ids)
-    codes = pd.factorize(clusters)[0]
-    found = set()
-    for partition in groups.partitions:
-        used = (groups.split == "audit") & (partition.codes >= 0) & (codes >= 0)
-        pairs = pd.DataFrame({"group": partition.codes[used], "cluster": codes[used]})
-        for code in pairs.loc[pairs.duplicated(), "group"].unique():
-            found.add((partition.level, partition.groups[code]))
-    return frozenset(found)
 
 
 def _check_columns(samples: pd.DataFrame, segments: Mapping[str, Sequence[str]]) -> None:
@@ -239,6 +263,8 @@ def _check_columns(samples: pd.DataFrame, segments: Mapping[str, Sequence[str]])
 
 def _segment_partition(samples: pd.DataFrame, column: str, values: Sequence[str]) -> Partition:
     position = {value: code for code, value in enumerate(values)}
+    if len(position) < len(values):
+        raise InputError(f"samples: segment column '{column}' has the same value twice: {values}.")
     observed = samples[column].to_numpy(dtype=object)
     known = samples[column].isin(list(position)).to_numpy()
     absent = samples[column].isna().to_numpy() | (samples[column] == MISSING).to_numpy()
@@ -249,24 +275,24 @@ def _segment_partition(samples: pd.DataFrame, column: str, values: Sequence[str]
             f"{', '.join(map(repr, values))}."
         )
     codes = samples[column].map(position).fillna(NO_GROUP).to_numpy(dtype=np.int64)
-    return Partition("segment", tuple(f"{column}={value}" for value in values), codes)
+    return Partition(SEGMENT_LEVEL, segment_ids(column, values), codes)
 
 
 def _cross(first: Partition, second: Partition) -> Partition:
     """Intersections that hold a sample, in the order of their parts."""
     inside = (first.codes >= 0) & (second.codes >= 0)
-    width = len(second.groups)
+    width = len(second.ids)
     both = np.where(inside, first.codes * width + second.codes, NO_GROUP)
     found, codes = np.unique(both, return_inverse=True)
     outside = int(found.size > 0 and found[0] == NO_GROUP)
-    names = tuple(
-        f"{first.groups[code // width]} & {second.groups[code % width]}" for code in found[outside:]
+    ids = tuple(
+        first.ids[code // width].crossed(second.ids[code % width]) for code in found[outside:]
     )
-    return Partition("intersection", names, codes.reshape(-1).astype(np.int64) - outside)
+    return Partition("intersection", ids, codes.reshape(-1).astype(np.int64) - outside)
 
 
 def _keep(partition: Partition, kept: NDArray[np.bool_]) -> Partition:
-    names = tuple(np.asarray(partition.groups, dtype=object)[kept])
+    ids = tuple(each for each, is_kept in zip(partition.ids, kept, strict=True) if is_kept)
     new_code = np.where(kept, np.cumsum(kept) - 1, NO_GROUP)
     codes = np.where(partition.codes < 0, NO_GROUP, new_code[partition.codes])
-    return Partition(partition.level, names, codes)
+    return Partition(partition.level, ids, codes)

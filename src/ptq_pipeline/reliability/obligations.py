@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ptq_pipeline.reliability.policy import Obligation, Policy
+from ptq_pipeline.reliability.policy import Obligation, Policy, obligation_name
 from ptq_pipeline.reliability.sentences import Sentence, cell_value, say
 
 Kind = Literal["contract_floor", "notice_required"]
@@ -53,7 +53,7 @@ class TouchedObligation:
     @property
     def name(self) -> str:
         """Its name; with the figure it is what :func:`acknowledgement` asks for."""
-        return f"{self.to}: {self.kind} {self.level} {self.group} {self.shift}"
+        return obligation_name(self.to, self.kind, self.level, self.group, self.shift)
 
     @property
     def text(self) -> str:

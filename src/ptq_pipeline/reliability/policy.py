@@ -87,6 +87,22 @@ class Obligation(BaseModel):
             )
         return self
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its parts are acknowledged by, one per kind and shift."""
+        kinds = (self.contract_floor is not None) * ["contract_floor"]
+        kinds += self.notice_required * ["notice_required"]
+        return tuple(
+            obligation_name(self.to, kind, self.level, self.group, shift)
+            for kind in kinds
+            for shift in self.shifts
+        )
+
+
+def obligation_name(to: str, kind: str, level: str, group: str, shift: str) -> str:
+    """What one part of an obligation is called; a policy refuses two of the same name."""
+    return f"{to}: {kind} {level} {group} {shift}"
+
 
 class LedgerPolicy(BaseModel):
     """What becomes of an audit set that judges more than one recipe or candidate.
@@ -190,6 +206,19 @@ class Policy(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _check_obligations(self) -> Self:
+        seen: set[str] = set()
+        for owed in self.obligations:
+            for name in owed.names:
+                if name in seen:
+                    raise ValueError(
+                        f"Two obligations are both called '{name}': an acknowledgement could not "
+                        "tell them apart; merge them, or write `to` differently."
+                    )
+                seen.add(name)
+        return self
+
+    @model_validator(mode="after")
     def _check_critical(self) -> Self:
         seen: set[GroupKey] = set()
         for group in self.critical:
@@ -267,6 +296,12 @@ def check_policy(
     for mix in policy.class_priors.values():
         target_shares(mix, list(groups.get("class", ())))
     shifts = list(shifts)
+    if len(set(shifts)) < len(shifts):
+        twice = next(name for name in shifts if shifts.count(name) > 1)
+        raise InputError(
+            f"stress: a shift and the value of a control column are both called '{twice}'; rename "
+            "the shift."
+        )
     named = {shift for level in LEVELS for shift in policy.limits.of(level).shifts}
     named |= {shift for critical in policy.critical for shift in critical.shifts}
     named |= {shift for obligation in policy.obligations for shift in obligation.shifts}

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability.groups import AVERAGE_GROUP
+from ptq_pipeline.reliability.group_ids import AVERAGE_GROUP, class_ids, segment_ids
 from ptq_pipeline.reliability.policy import GroupKey, Policy
 
 CHOOSING_SPLITS = ("pool", "selection")
@@ -114,11 +114,11 @@ def _table(
 ) -> pd.DataFrame:
     """Accuracy, margin and share of every class and segment value."""
     used = used.assign(right=used["predicted"] == used["label"])
-    names = np.asarray(classes, dtype=object)
+    names = np.array([each.label for each in class_ids(classes)], dtype=object)
     columns = [("class", names[used["label"].to_numpy()])]
     for column, values in segments.items():
-        name = used[column].where(used[column].isin(list(values)))
-        columns.append(("segment", (f"{column}=" + name.astype(object)).to_numpy()))
+        labels = {each.values[0]: each.label for each in segment_ids(column, values)}
+        columns.append(("segment", used[column].map(labels).to_numpy(dtype=object)))
     rows = []
     for level, group in columns:
         for name, part in used.groupby(pd.Series(group, index=used.index), sort=True):

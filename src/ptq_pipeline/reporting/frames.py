@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability.group_ids import CLASS_COLUMN, defined_ids
 from ptq_pipeline.reporting.formatting import is_missing
 
 LEVELS = ("average", "class", "segment", "intersection")
@@ -130,30 +131,40 @@ def shift_order(names: Iterable[str]) -> list[str]:
 
 def group_order(definitions: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Give ``(level, group)`` of the average, the classes in label order, and the segments."""
-    segments = [
-        ("segment", f"{column}={name}")
-        for column, definition in sorted((definitions.get("segments") or {}).items())
-        for name in definition["names"]
-    ]
-    classes = [("class", str(name)) for name in definitions["classes"]]
-    return [("average", "all"), *classes, *segments]
+    segments = dict(sorted((definitions.get("segments") or {}).items()))
+    known = {"classes": definitions["classes"], "segments": segments}
+    levels = ("average", "class", "segment")
+    return [(level, each.label) for level in levels for each in defined_ids(known, level)]
 
 
 def in_group_order(
     cells: Iterable[GroupCell], definitions: Mapping[str, Any], shifts: Sequence[str]
 ) -> list[GroupCell]:
     """Give the cells by level, then label order, then shift; unknown groups by name at the end."""
+    cells = list(cells)
     position = {key: index for index, key in enumerate(group_order(definitions))}
-    classes = {str(name): index for index, name in enumerate(definitions["classes"])}
+    crossed = {cell.group for cell in cells if cell.level == "intersection"}
+    position |= _by_first_class(definitions, crossed)
     columns = {shift: index for index, shift in enumerate(shifts)}
 
     def key(cell: GroupCell) -> tuple[int, int, str, int]:
         level = LEVELS.index(cell.level) if cell.level in LEVELS else len(LEVELS)
-        first = cell.group.split(" & ")[0]
-        place = position.get((cell.level, cell.group), classes.get(first, len(position)))
+        place = position.get((cell.level, cell.group), len(position))
         return level, place, cell.group, columns.get(cell.shift, len(columns))
 
     return sorted(cells, key=key)
+
+
+def _by_first_class(definitions: Mapping[str, Any], wanted: set[str]) -> dict[tuple[str, str], int]:
+    """Give the place of the class of each wanted intersection with a class."""
+    classes = {name: index for index, name in enumerate(definitions["classes"])}
+    found: dict[tuple[str, str], int] = {}
+    for each in defined_ids(definitions, "intersection") if wanted else ():
+        if each.label in wanted and each.columns[0] == CLASS_COLUMN:
+            found[("intersection", each.label)] = classes[each.values[0]]
+        if len(found) == len(wanted):
+            break
+    return found
 
 
 def evidence_class_drops(scores: pd.DataFrame) -> pd.DataFrame:

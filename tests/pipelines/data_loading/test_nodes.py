@@ -1,4 +1,5 @@
 import gzip
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -104,6 +105,23 @@ def test_a_segment_cannot_have_two_meanings(source, model):
     source.table["tone"] = "x"
     with pytest.raises(InputError, match="segment 'tone'.*rename"):
         run(source, model)
+
+
+def test_two_classes_of_one_name_and_columns_of_ours_are_refused_before_decoding(source, model):
+    twins = replace(model, classes=("a", "b", "a"))
+    with pytest.raises(InputError, match="two classes are called 'a'"):
+        nodes.decode_images(source, twins, PARAMETERS)
+    source.table["sample_id"] = "x"
+    with pytest.raises(InputError, match="the image source has a column 'sample_id'"):
+        nodes.decode_images(source, model, PARAMETERS)
+
+
+def test_images_that_repeat_in_a_split_are_said(source, model, caplog):
+    source.table["split"] = ["audit"] * 4 + [None] * 116
+    source.read = lambda position: np.full((1, 12, 12), max(position, 3), np.uint8)
+    source.table["label"] = [0] * 4 + list(np.arange(116) % 3)
+    nodes.decode_images(source, model, PARAMETERS)
+    assert "3 image(s) of split audit repeat pixels and label of another" in caplog.text
 
 
 def test_labels_may_be_class_names(source, model):

@@ -40,7 +40,7 @@ def table(answers, **columns):
     return rows.assign(**columns)
 
 
-def gathered(verdict=VERDICT, **changes):
+def gathered(verdict=VERDICT, definitions=DEFINITIONS, **changes):
     chosen = SimpleNamespace(
         manifest=SimpleNamespace(sample_ids=(1, 0)), images=np.full((2, 1, 4, 4), 9, np.uint8)
     )
@@ -51,7 +51,7 @@ def gathered(verdict=VERDICT, **changes):
         "predictions": table(ANSWERS, trial_id="t"),
         "calibration_sets": {"s": chosen},
     }
-    return gather_lost_images(verdict, SAMPLES, DEFINITIONS, **(given | changes))
+    return gather_lost_images(verdict, SAMPLES, definitions, **(given | changes))
 
 
 def pixels(png):
@@ -68,8 +68,10 @@ def test_only_audit_images_that_the_float_model_gets_right_are_lost():
 
 def test_a_control_value_is_looked_at_on_unchanged_images():
     worst = {"level": "class", "group": "boot", "shift": "tone=light"}
+    controlled = DEFINITIONS | {"segments": {"tone": {"names": ["light"], "control": True}}}
     found = gathered(
         VERDICT | {"worst": worst},
+        controlled,
         float_predictions=table(RIGHT).assign(shift="clean"),
         predictions=table(ANSWERS, trial_id="t").assign(shift="clean"),
     )
@@ -124,6 +126,20 @@ def test_a_group_of_several_segments_is_found():
         found = level_of(definitions, name)
         assert found == ("intersection", name)
         assert members(SAMPLES, definitions, *found).sum() == count
+
+
+def test_a_name_that_a_class_and_a_segment_share_asks_for_the_level():
+    definitions = DEFINITIONS | {"classes": ["boot", "tone=dark"]}
+    with pytest.raises(InputError, match="write 'class tone=dark' or 'segment tone=dark'"):
+        level_of(definitions, "tone=dark")
+    assert level_of(definitions, "segment tone=dark") == ("segment", "tone=dark")
+
+
+def test_two_groups_of_one_name_are_refused_wherever_members_are_asked_for():
+    samples = SAMPLES.assign(**{"a": "b=c", "a=b": "c"})
+    definitions = DEFINITIONS | {"segments": {"a": {"names": ["b=c"]}, "a=b": {"names": ["c"]}}}
+    with pytest.raises(InputError, match="two groups are called 'a=b=c'"):
+        members(samples, definitions, "segment", "a=b=c")
 
 
 def test_an_unknown_group_names_those_that_there_are():

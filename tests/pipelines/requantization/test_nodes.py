@@ -6,7 +6,6 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.pipelines.requantization.nodes import gather_samples, merge_scores
 from ptq_pipeline.reliability import Ledger, Policy
 
-DEFINITIONS = {"classes": ["boot", "bag"], "segments": {}}
 SPLITS = ["pool", "reference", "selection", "audit"]
 
 
@@ -27,7 +26,7 @@ def gather(production):
     new_images = np.ones((len(production), 1, 4, 4), np.uint8)
     profiles = production[["sample_id", "split"]].assign(brightness=1.0)
     return gather_samples(
-        *(old, images, old[["sample_id", "split"]].assign(brightness=0.0), DEFINITIONS),
+        *(old, images, old[["sample_id", "split"]].assign(brightness=0.0)),
         *(production, new_images, profiles),
     )
 

@@ -28,9 +28,13 @@ def decode_images(
         groups; and how these were made.
     """
     from ptq_pipeline.images import assign_splits, check_splits, content_hashes, decode_source
-    from ptq_pipeline.profiling.metadata import define_metadata, metadata_groups
-    from ptq_pipeline.reliability.groups import build_groups
+    from ptq_pipeline.profiling.metadata import check_columns, define_metadata, metadata_groups
+    from ptq_pipeline.reliability.group_ids import check_labels, class_ids
+    from ptq_pipeline.reliability.groups import EVALUATED_SPLITS, build_groups
 
+    segments = [column for column in source.table if column not in _PLAIN_COLUMNS]
+    check_columns(segments, "the image source")
+    check_labels(class_ids(model.classes))
     _check_channels(source, model)
     _check_model(model, source.shape)
     labels = encode_labels(source.table, model.classes)
@@ -50,7 +54,6 @@ def decode_images(
     table["split"] = assign_splits(table, source.splits, parameters.seed)
     check_splits(table, table["name"])
     _check_training_images(table, model)
-    segments = [column for column in source.table if column not in _PLAIN_COLUMNS]
     chosen = parameters.metadata
     in_pool = (table["split"] == "pool").to_numpy()
     metadata = {
@@ -59,13 +62,19 @@ def decode_images(
     }
     for column, entry in metadata.items():
         table[column] = metadata_groups(table[column], entry)
-    # Raises when a class or segment has a single sample, now rather than after quantization.
-    build_groups(
+    # Raises when two groups would be called alike, now rather than after quantization.
+    groups = build_groups(
         table,
         model.classes,
         {column: entry["names"] for column, entry in metadata.items()},
         intersections=False,
     )
+    for split in EVALUATED_SPLITS:
+        if copies := groups.copies(split):
+            log.warning(
+                "%d image(s) of split %s repeat pixels and label of another; each counts once",
+                *(copies, split),
+            )
     plain = ["sample_id", "name", "content_hash", "split", "label"]
     plain += ["cluster"] if "cluster" in table else []
     return decoded.images, table[[*plain, *segments]], metadata
@@ -137,7 +146,9 @@ def define_segments(
 ) -> dict[str, Any]:
     """Freeze the thresholds of every segment on the pool and name all groups."""
     from ptq_pipeline.profiling import SegmentRule, freeze
+    from ptq_pipeline.profiling.metadata import check_columns
 
+    check_columns(parameters.segments, "'data_loading.segments'")
     segments = dict(metadata)
     pool = profiles[profiles["split"] == "pool"]
     for column, chosen in parameters.segments.items():

@@ -1,16 +1,17 @@
 """Which samples belong to a group, in any split."""
 
 from collections.abc import Iterator, Mapping
-from itertools import chain, combinations, product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability import GroupId, defined_ids
+from ptq_pipeline.reliability.group_ids import AVERAGE_GROUP, CLASS_COLUMN
 from ptq_pipeline.reliability.outcomes import CLEAN
 
-KINDS = ("class ", "segment ", "intersection ")
+LEVELS = ("class", "segment", "intersection")
 
 
 def members(
@@ -22,26 +23,30 @@ def members(
         samples: ``label`` and one column per segment.
         definitions: ``classes`` in label order and ``segments`` with their ``names``.
         level: average, class, segment or intersection.
-        group: name of the group.
+        group: label of the group.
 
     Returns:
         bool, shape ``(samples,)``.
 
     Raises:
-        InputError: there is no such group; the message names those that there are.
+        InputError: there is no such group, and the message names those that there are; or there
+            are two.
     """
-    if level == "average":
-        return np.full(len(samples), True)
-    for name, label, segments in _groups(definitions, level):
-        if name == group:
-            mask = np.full(len(samples), True)
-            if label is not None:
-                mask &= (samples["label"] == label).to_numpy()
-            for column, value in segments:
-                mask &= (samples[column] == value).to_numpy()
-            return mask
-    known = [name for kind in ("class", "segment") for name, *_ in _groups(definitions, kind)]
-    raise InputError(f"there is no group '{group}'; the groups are {', '.join(known[:40])}")
+    found = list(_called(definitions, level, group))
+    if len(found) > 1:
+        raise InputError(
+            f"two groups are called '{group}': {found[0].described}, and {found[1].described}; "
+            "rename a class, column or value"
+        )
+    if not found:
+        known = [each.label for kind in LEVELS[:2] for each in defined_ids(definitions, kind)]
+        raise InputError(f"there is no group '{group}'; the groups are {', '.join(known[:40])}")
+    classes = list(definitions["classes"])
+    mask = np.full(len(samples), True)
+    for column, value in zip(found[0].columns, found[0].values, strict=True):
+        wanted = classes.index(value) if column == CLASS_COLUMN else value
+        mask &= (samples[column] == wanted).to_numpy()
+    return mask
 
 
 def under_condition(
@@ -58,48 +63,40 @@ def under_condition(
     Returns:
         The shift of the images, and bool of shape ``(samples,)``.
     """
-    if level_of(definitions, shift) == ("segment", shift):
-        return CLEAN, members(samples, definitions, "segment", shift)
+    controls = {
+        column: entry for column, entry in definitions["segments"].items() if entry.get("control")
+    }
+    only = {"classes": [], "segments": controls}
+    if any(_called(only, "segment", shift)):
+        return CLEAN, members(samples, only, "segment", shift)
     return shift, np.full(len(samples), True)
 
 
 def level_of(definitions: Mapping[str, Any], group: str) -> tuple[str, str]:
-    """Find the level of a group that somebody named, with or without its kind in front.
+    """Find the level of a group that somebody named, with or without its level in front.
 
     Returns:
-        Level and name; the level ``class`` where no group has that name.
+        Level and label; the level ``class`` where no group has that name.
+
+    Raises:
+        InputError: groups of two levels have that name.
     """
-    if group in ("all", "average"):
-        return "average", "all"
-    for kind in KINDS:
-        group = group.removeprefix(kind)
-    for level in ("class", "segment", "intersection"):
-        if any(name == group for name, *_ in _groups(definitions, level)):
-            return level, group
+    if group in (AVERAGE_GROUP, "average"):
+        return "average", AVERAGE_GROUP
+    found = [level for level in LEVELS if any(_called(definitions, level, group))]
+    if len(found) > 1:
+        raise InputError(
+            f"a {found[0]} and a {found[1]} are called '{group}': write '{found[0]} {group}' or "
+            f"'{found[1]} {group}'"
+        )
+    if found:
+        return found[0], group
+    for level in LEVELS:
+        name = group.removeprefix(f"{level} ")
+        if name != group and any(_called(definitions, level, name)):
+            return level, name
     return "class", group
 
 
-Segment = tuple[str, str]
-
-
-def _groups(
-    definitions: Mapping[str, Any], level: str
-) -> Iterator[tuple[str, int | None, tuple[Segment, ...]]]:
-    """Yield name, label and segments, crossed as deeply as ``build_groups`` may cross them."""
-    classes = [str(name) for name in definitions["classes"]]
-    columns = [
-        [(column, str(name)) for name in entry["names"]]
-        for column, entry in definitions["segments"].items()
-    ]
-    if level == "class":
-        yield from ((name, label, ()) for label, name in enumerate(classes))
-    elif level == "segment":
-        yield from (("=".join(segment), None, (segment,)) for segment in chain(*columns))
-    else:
-        for together in range(1, len(columns) + 1):
-            for segments in chain(*(product(*some) for some in combinations(columns, together))):
-                name = " & ".join(map("=".join, segments))
-                if together > 1:
-                    yield name, None, segments
-                for label, of_class in enumerate(classes):
-                    yield f"{of_class} & {name}", label, segments
+def _called(definitions: Mapping[str, Any], level: str, label: str) -> Iterator[GroupId]:
+    return (each for each in defined_ids(definitions, level) if each.label == label)

@@ -1,8 +1,5 @@
 """Nodes of ``requantization``: bring old and new images together, and their scores."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -21,7 +18,6 @@ def gather_samples(
     samples: pd.DataFrame,
     images: np.ndarray,
     profiles: pd.DataFrame,
-    definitions: Mapping[str, Any],
     production: pd.DataFrame,
     production_images: np.ndarray,
     production_profiles: pd.DataFrame,
@@ -35,8 +31,6 @@ def gather_samples(
     Raises:
         InputError: the window has no labels, or a split of it is empty.
     """
-    from ptq_pipeline.monitoring.reaudit import without_lone_samples
-
     if production["label"].isna().any():
         raise InputError(
             "requantization: the window has no labels; without them a candidate can never be "
@@ -55,7 +49,6 @@ def gather_samples(
             "windows, or change 'reaudit.shares'"
         )
     new = new[~new["content_hash"].isin(set(old["content_hash"]))]
-    new = without_lone_samples(new, definitions)
     new_profiles = production_profiles.assign(
         split=renamed, sample_id=production["sample_id"] + len(images)
     )

@@ -33,7 +33,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline."""
     gathered = Node(
         gather_samples,
-        ["old_samples", "old_images", "old_profiles", "group_definitions", *PRODUCTION],
+        ["old_samples", "old_images", "old_profiles", *PRODUCTION],
         ["samples", "images", "profiles", "audited_samples", "production_judged_samples"],
         name="gather_samples",
     )

@@ -17,7 +17,8 @@ def define_groups(
 ) -> Groups:
     """Find each evaluated sample's groups.
 
-    It needs no prediction, so bad groups are an error before any model is quantized.
+    Every pipeline and command takes its groups from here. It needs no prediction, so bad groups are
+    an error before any model is quantized.
 
     Raises:
         InputError: For an unknown segment, or groups that cannot be scored.

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from ptq_pipeline.pipelines.quantization.parameters import StressParameters
+from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import (
     BusinessParameters,
@@ -14,11 +15,9 @@ from ptq_pipeline.pipelines.worst_case_check.parameters import (
 from ptq_pipeline.reliability import (
     Baseline,
     ClusteredAudit,
-    Groups,
     Ledger,
     Policy,
     audit_hash,
-    build_groups,
     build_verdict,
     candidate_baseline,
     check_policy,
@@ -56,9 +55,11 @@ def check_names(
     """
     if ledger is not None:
         ledger.entries()
-    groups = _all_groups(samples, group_definitions, scoring)
+    # Intersections may be named although they are too small to be shown.
+    every = scoring.model_copy(update={"intersection_min_size": 1})
+    groups = define_groups(samples, group_definitions, every)
     check_policy(parameters, groups.by_level(), [*stress.root, *groups.conditions])
-    business.check(groups.by_level())
+    business.check(groups.by_column())
     return parameters
 
 
@@ -98,7 +99,7 @@ def judge(
     Returns:
         The content of ``verdict.json``, and the candidate's cells beside the drops over all draws.
     """
-    groups = _all_groups(samples, group_definitions, scoring)
+    groups = define_groups(samples, group_definitions, scoring)
     chosen = representatives or []
     kept = [(each["level"], each["group"]) for each in chosen]
     scores = keep_groups(scores, kept)
@@ -126,7 +127,9 @@ def judge(
         content["components"] = [each.to_json() for each in found]
     cells, confidence = content["candidate"]["cells"], 1 - policy.alpha_fail
     # A few representative groups do not add up to all requests.
-    content["business"] = None if chosen else business_view(cells, business, confidence)
+    content["business"] = (
+        None if chosen else business_view(cells, business, confidence, groups.by_column())
+    )
     return content, verdict.table
 
 
@@ -154,21 +157,6 @@ def compare(
         {name: dict(options) for name, options in stress.root.items()},
         verdict["candidate"]["cells"],
     )
-    groups = _all_groups(audit, group_definitions, scoring)
+    groups = define_groups(audit, group_definitions, scoring)
     comparison = compare_with_champion(champion, candidate, groups, policy, audit)
     return comparison.to_json(), candidate.to_json()
-
-
-def _all_groups(
-    samples: pd.DataFrame,
-    group_definitions: Mapping[str, Any],
-    scoring: SubgroupScoringParameters,
-) -> Groups:
-    segments, controls = defined_segments(group_definitions)
-    return build_groups(
-        samples,
-        group_definitions["classes"],
-        segments,
-        controls=controls,
-        intersection_depth=scoring.intersection_depth,
-    )
