@@ -140,10 +140,11 @@ def test_of_two_at_once_one_acts_and_the_other_says_so(shop):
     first, second = start(shop), start(shop)
     outputs = [process.communicate(timeout=900) for process in (first, second)]
     reports = [json.loads(out) for out, _ in outputs]
-    assert [process.returncode for process in (first, second)] == [0, 0], outputs
-    acted, idle = sorted(reports, key=lambda report: report["action"], reverse=True)
+    assert sorted(process.returncode for process in (first, second)) == [0, 6], outputs
+    acted, idle = sorted(reports, key=lambda report: report["exit_code"])
     assert (acted["action"], acted["champion"]) == ("promoted", "v0002")
-    assert idle == {"action": "nothing", "reason": "another watch is running", "exit_code": 0}
+    assert (idle["action"], idle["exit_code"]) == ("busy", 6)
+    assert "another watch is at work" in idle["reason"]
     triggers = [r["content"].get("trigger", "") for r in shop.report("history")[1]]
     assert triggers.count(f"drift:{acted['event']}") == 1
     assert shop.report("verify")[0] == 0
@@ -169,7 +170,8 @@ def test_windows_that_cannot_be_used_are_named_and_skipped(shop, story_module):
     shutil.copytree(folder / "2027-02-02", folder / "2027-03-07")
     shop.deliver("2026-12-31", 0.5, 2_800, 240)
     code, report = shop.report("watch", "--once")
-    assert (code, report["action"], report["champion"]) == (0, "nothing", "v0002")
+    assert (code, report["action"], report["champion"]) == (12, "nothing", "v0002")
+    assert len(report["set_aside"]) == report["set_aside_in_all"] == 5
     found = {each["window"]: (each["status"], each["reason"]) for each in report["windows"]}
     for name, status, reason in (
         ("2027-03-01", "rejected", "images-idx3-ubyte.gz' is truncated"),
@@ -185,7 +187,9 @@ def test_windows_that_cannot_be_used_are_named_and_skipped(shop, story_module):
         assert reason in found[name][1]
         assert name in found[name][1] or status == "accepted"
     assert next(each for each in report["windows"] if each["window"] == "2026-12-31")["late"]
-    assert shop.report("watch", "--once")[1]["windows"] == [], "each is decided about once"
+    code, report = shop.report("watch", "--once")
+    assert (code, report["windows"]) == (0, []), "each is decided about once"
+    assert (report["set_aside"], report["set_aside_in_all"]) == ([], 5)
 
 
 def test_a_broken_window_stops_a_run_only_where_it_is_named(shop):
@@ -205,7 +209,8 @@ def test_a_clock_that_went_backwards_is_reported(shop):
     code, report = shop.report("watch", "--once")
     assert (code, report["action"]) == (0, "nothing")
     assert "the clock went backwards" in report["warnings"][0]
-    assert state(shop)["latest"].startswith("2199")
+    assert not state(shop)["latest"].startswith("2199")
+    assert shop.report("watch", "--once")[1]["warnings"] == [], "it is told once"
     path.write_text("{")
     code, _ = shop.report("watch", "--once")
     assert code == 1

@@ -8,6 +8,7 @@ from ptq_pipeline.monitoring.trigger import (
     Observation,
     TriggerRules,
     TriggerState,
+    abandon,
     advance,
     conclude,
     postpone,
@@ -119,10 +120,42 @@ def test_a_clock_that_goes_backwards_is_reported_and_skips_no_cooldown():
     state, advice = advance(state, windows("ddccdd"), RULES, earlier)
     assert "the clock went backwards" in advice.warnings[0]
     assert advice.action is Action.NOTHING
-    assert state.latest == NOW.isoformat()
+    state, advice = advance(state, windows("ddccddd"), RULES, earlier + timedelta(hours=25))
+    assert (advice.action, advice.warnings) == (Action.REAUDIT, ())
 
 
-@pytest.mark.parametrize("content", [{}, {"schema_version": 9}, {"schema_version": 1, "x": 2}])
+@pytest.mark.parametrize("text", ["d", "dd"])
+def test_one_call_under_a_clock_of_the_far_future_costs_one_cooldown_at_most(text):
+    future = NOW.replace(year=2199)
+    state, advice = advance(TriggerState(), windows(text), RULES, future)
+    if advice.event is not None:
+        state = conclude(state, advice.event, {})
+    state, advice = advance(state, windows(text), RULES, NOW)
+    assert "the clock went backwards" in advice.warnings[0]
+    seen = windows(text + "ccdd")
+    assert advance(state, seen, RULES, NOW + timedelta(hours=25))[1].action is Action.REAUDIT
+
+
+def test_an_event_whose_windows_are_gone_makes_room_for_the_next():
+    state, advice = advance(TriggerState(), windows("dd"), RULES, NOW)
+    state = abandon(state, advice.event, {"action": "set aside"})
+    later = NOW + timedelta(hours=25)
+    state, advice = advance(state, windows("ddd"), RULES, later)
+    assert advice.action is Action.NOTHING, "the windows that are gone fire nothing more"
+    _, advice = advance(state, windows("dddd"), RULES, later)
+    assert advice.event.windows == ("w02", "w03")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"schema_version": 9},
+        {"schema_version": 1, "x": 2},
+        {**TriggerState().to_json(), "latest": "soon"},
+        {**TriggerState().to_json(), "latest": "2027-01-01T00:00:00"},
+    ],
+)
 def test_a_damaged_state_is_an_error_with_a_way_out(content):
     with pytest.raises(InputError, match="move the file away"):
         TriggerState.from_json(content)

@@ -1,4 +1,7 @@
+import contextlib
 import gzip
+import os
+import socket
 
 import numpy as np
 import pandas as pd
@@ -7,13 +10,17 @@ from PIL import Image
 
 from ptq_pipeline.datasets import ProductionArrivalsDataset
 from ptq_pipeline.images import content_hashes
+from ptq_pipeline.images.idx import IdxSource
 from ptq_pipeline.monitoring.windows import (
+    Acceptance,
     AcceptanceRules,
+    Arrival,
     Status,
     Window,
     accept,
     as_audited,
     divide_windows,
+    is_late,
     split_window,
 )
 
@@ -64,17 +71,18 @@ def test_a_window_is_new_until_it_is_confirmed_and_again_when_its_files_change(t
     arrivals.confirm()
     assert arrivals.load() == []
     deliver(root, "w1", noise(21))
-    (again,) = arrivals.load()
-    assert again.changed
+    assert [each.name for each in arrivals.load()] == ["w1"]
 
 
-def test_a_window_behind_is_late(tmp_path, arrivals):
-    deliver(tmp_path / "production", "2027-02", noise(20))
-    arrivals.load()
-    arrivals.confirm()
-    deliver(tmp_path / "production", "2027-01", noise(20, 1))
-    (late,) = arrivals.load()
-    assert late.late
+def test_a_window_behind_most_of_the_latest_is_late():
+    months = [f"2027-{month:02d}" for month in range(1, 13)]
+    assert is_late("2026-12", months)
+    assert not is_late("2027-13", months)
+    assert not is_late("2026-12", [])
+    # A window named by a wrong clock is outvoted, and windows that come late stay late.
+    assert not is_late("2028-01", [*months, "2199-01"])
+    assert not is_late("2027-02", ["2199-01", "2027-01"])
+    assert is_late("2026-05", [*months, "2026-03", "2026-04"])
 
 
 def test_a_labelled_window_is_accepted(tmp_path, arrivals):
@@ -189,6 +197,78 @@ def test_what_is_missing_or_unreadable_is_named(tmp_path, arrivals):
     assert "monitoring.acceptance.max_unreadable" in reasons["lost"]
     assert "forbidden/images-idx3-ubyte.gz' is truncated or damaged" in reasons["forbidden"]
     assert all(reason.startswith("window '") for reason in reasons.values())
+
+
+def test_what_is_no_regular_file_is_never_waited_for(tmp_path, arrivals):
+    root = tmp_path / "production"
+    for name in ("socket", "only a pipe"):
+        (root / name / "boot").mkdir(parents=True)
+    os.mkfifo(root / "only a pipe/images-idx3-ubyte.gz")
+    # The path of a socket is short.
+    with contextlib.chdir(root / "socket/boot"), socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("1.png")
+    (root / "circle").symlink_to("circle")
+    (root / "nowhere").symlink_to("gone")
+    found = {each.name: decide(each) for each in arrivals.load()}
+    assert set(found) == {"socket", "only a pipe", "circle", "nowhere"}
+    for name, decided in found.items():
+        assert decided.status is Status.REJECTED, (name, decided)
+        assert name in decided.reason
+
+
+def test_whatever_files_raise_sets_their_window_aside(tmp_path, arrivals):
+    root = tmp_path / "production"
+    header = bytes([0, 0, 8, 3]) + np.array([2**31, 2**31, 4], ">u4").tobytes()
+    deliver(root, "overflow", noise(3))
+    (root / "overflow/images-idx3-ubyte.gz").write_bytes(gzip.compress(header))
+    deliver_manifest(root, "circle", noise(3), label=[0, 1, 2])
+    (root / "circle/1.png").unlink()
+    (root / "circle/1.png").symlink_to("1.png")
+    deliver_manifest(root, "categories", noise(3))
+    (root / "categories/manifest.csv").unlink()
+    labels = pd.Categorical(["boot", "cat", None])
+    table = pd.DataFrame({"path": ["0.png", "1.png", "2.png"], "label": labels})
+    table.to_parquet(root / "categories/manifest.parquet")
+    deliver(root, "good", noise(20))
+    found = {each.name: decide(each) for each in arrivals.load()}
+    assert found.pop("good").status is Status.ACCEPTED
+    categories = found.pop("categories")
+    assert categories.status is Status.REJECTED or not categories.window.labelled
+    for name, decided in found.items():
+        assert decided.status is Status.REJECTED, (name, decided)
+
+    def surprise():
+        raise RecursionError("too deep")
+
+    decided = decide(Arrival("odd", "", surprise))
+    assert decided == Acceptance(
+        Status.REJECTED,
+        "window 'odd': its files cannot be read (RecursionError: too deep)",
+    )
+
+
+def test_files_whose_reading_ends_every_process_are_set_aside_and_the_others_read(
+    tmp_path, arrivals, monkeypatch
+):
+    deliver(tmp_path / "production", "a crash", noise(20))
+    deliver(tmp_path / "production", "good", noise(20, 1))
+    statuses = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            monkeypatch.setattr(IdxSource, "read", lambda *_: os.kill(os.getpid(), 9))
+            decide(arrivals.load()[0])
+            os._exit(0)
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    assert statuses == [-9, -9, -9, 0]
+    crash, good = (decide(each) for each in arrivals.load())
+    assert crash.status is Status.REJECTED
+    assert "3 processes ended while they read it" in crash.reason
+    assert good.status is Status.ACCEPTED
+    deliver(tmp_path / "production", "a crash", noise(19))
+    assert decide(arrivals.load()[0]).status is Status.ACCEPTED, "its files have changed"
+    arrivals.confirm()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.json", "production"]
 
 
 def test_a_repeated_window_is_found_whatever_its_name_and_order(tmp_path, arrivals):

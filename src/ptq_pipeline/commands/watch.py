@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
+from ptq_pipeline.commands.exit_codes import ExitCode
 from ptq_pipeline.commands.project import mount_option, opened
 from ptq_pipeline.commands.running import command, env_option, json_option, print_json
 from ptq_pipeline.errors import InputError
 
 _CODES = (
-    "Exits with 0 when there is nothing to do or a new version was promoted, 10 when "
-    "requantization is advised (or, with --dry-run, a re-audit), 11 when the champion failed and "
-    "no candidate passed."
+    "Exits with 0 when there is nothing to do or a new version was promoted, 6 when another watch "
+    "is at work, 10 when requantization is advised (or, with --dry-run, a re-audit), 11 when the "
+    "champion failed and no candidate passed, 12 when none of these and a window was set aside."
 )
 
 
@@ -28,17 +29,14 @@ def watch(once: bool, dry_run: bool, env: str | None, mount: str | None, as_json
     """Look at new production windows; re-audit and requantize when they have drifted.
 
     The champion serves on until a candidate has passed the same gate, on old and new images. Two
-    calls at once do not both act: the second says so and ends with 0.
+    calls at once do not both act: the second says so and ends with 6.
     """
     from ptq_pipeline.commands.watching import Watch
 
     with opened(env, mount) as project:
-        folder = project.root / project.path("watch_state").parent
-        with _alone(folder / "watch.lock") as first:
-            if not first:
-                report = {"action": "nothing", "reason": "another watch is running", "exit_code": 0}
-            else:
-                report = Watch(project, env, dry_run).once()
+        path = project.root / project.path("watch_state").parent / "watch.lock"
+        with _alone(path) as first:
+            report = Watch(project, env, dry_run).once() if first else _busy(path)
     if as_json:
         print_json(report)
     else:
@@ -54,17 +52,21 @@ def _alone(path: Path) -> Iterator[bool]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=0)
-    except OSError as error:
-        raise InputError(f"'{path.parent}' cannot be written ({error}); free it") from error
-    try:
         lock.acquire()
     except Timeout:
         yield False
         return
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be locked ({error}); free it") from error
     try:
         yield True
     finally:
         lock.release()
+
+
+def _busy(path: Path) -> dict[str, Any]:
+    reason = f"another watch is at work and holds '{path}'; nothing was looked at, call again later"
+    return {"action": "busy", "reason": reason, "exit_code": int(ExitCode.BUSY)}
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -73,6 +75,10 @@ def _print(report: dict[str, Any]) -> None:
         found = drifted if record["status"] == "accepted" else record["status"]
         late = ", late" if record["late"] else ""
         click.echo(f"window {record['window']}: {found}{late}  {record['reason']}".rstrip())
+    if report.get("set_aside"):
+        click.echo(
+            f"set aside: {', '.join(report['set_aside'])} ({report['set_aside_in_all']} in all)"
+        )
     for warning in report.get("warnings", ()):
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{report['action']}: {report['reason']}")

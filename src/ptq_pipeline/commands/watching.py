@@ -15,10 +15,12 @@ from ptq_pipeline.monitoring.trigger import (
     Event,
     Observation,
     TriggerState,
+    abandon,
     advance,
     conclude,
     postpone,
 )
+from ptq_pipeline.monitoring.windows import Status, UnusableWindow
 
 if TYPE_CHECKING:
     from ptq_pipeline.registry import Record, Registry
@@ -44,6 +46,8 @@ class Watch:
         self.ladder = LadderParameters.model_validate(project.group("ladder"))
         self.rules = MonitoringParameters.model_validate(project.group("monitoring")).trigger.rules
         self.registry: Registry = project.load("registry")
+        # Windows of an event that could not be read again.
+        self.unusable: dict[str, str] = {}
 
     def once(self) -> dict[str, Any]:
         """Look at new windows, decide, act; return the report."""
@@ -59,12 +63,20 @@ class Watch:
             self._keep(state)
         report = {
             "windows": windows[known:],
-            "warnings": list(advice.warnings),
             "reason": advice.reason,
             **self._act(state, advice),
         }
+        bad = [each["window"] for each in windows[known:] if each["status"] == Status.REJECTED]
+        bad += self.unusable
+        if bad and report["exit_code"] == ExitCode.DONE:
+            report["exit_code"] = int(ExitCode.WINDOW_SET_ASIDE)
         champion = self.registry.champion()
-        return report | {"champion": champion.version if champion else None}
+        return report | {
+            "warnings": [*advice.warnings, *self.unusable.values()],
+            "set_aside": bad,
+            "set_aside_in_all": len(_set_aside(windows)),
+            "champion": champion.version if champion else None,
+        }
 
     def run(self, pipeline: str, changes: Mapping[str, Any] | None = None) -> None:
         """Run one pipeline in a session of its own."""
@@ -94,12 +106,26 @@ class Watch:
                 "event": event.event,
                 "exit_code": int(ExitCode.REQUANTIZATION_ADVISED),
             }
-        target = {
-            "event": event.event,
-            "windows": list(event.windows),
-            "audit_windows": list(advice.audit_windows),
-        }
-        self.run("reaudit", {"reaudit": target})
+        return self._reaudit(state, event, list(advice.audit_windows))
+
+    def _reaudit(self, state: TriggerState, event: Event, later: list[str]) -> dict[str, Any]:
+        """Audit the champion on the event's windows, without later ones that cannot be used."""
+        windows = list(event.windows)
+        target = {"event": event.event, "windows": windows, "audit_windows": later}
+        try:
+            self.run("reaudit", {"reaudit": target})
+        except UnusableWindow as error:
+            self.unusable[error.window] = str(error)
+            if error.window not in later:
+                reason = f"event {event.event} cannot be judged: {error}"
+                outcome = {"action": "set aside", "reason": reason}
+                self._keep(abandon(state, event, outcome))
+                code = int(ExitCode.WINDOW_SET_ASIDE)
+                return {**outcome, "event": event.event, "exit_code": code}
+            others = [name for name in later if name != error.window]
+            if not others and self.rules.later_window:
+                return self._wait(state, event, target, str(error), ExitCode.WINDOW_SET_ASIDE)
+            return self._reaudit(state, event, others)
         result = read_json(self.project, f"monitoring/reaudit_{event.event}.json")
         return self._follow(state, event, result, target)
 
@@ -147,7 +173,7 @@ class Watch:
         reason: str,
         code: ExitCode,
     ) -> dict[str, Any]:
-        """Leave the event open; when another window has come, it is judged anew."""
+        """Leave the event open; when another window has come, it is judged again."""
         self._keep(postpone(state, [*target["windows"], *target["audit_windows"]][-1], reason))
         reason = f"{reason}; event {event.event} waits for more windows"
         return {"action": "wait", "reason": reason, "event": event.event, "exit_code": int(code)}
@@ -227,6 +253,12 @@ def add_to_dvc(project: Mount, event: str) -> list[str]:
         return []
     written = [folder.with_name(f"{folder.name}.dvc"), folder.with_name(".gitignore")]
     return [path.as_posix() for path in written if (project.root / path).is_file()]
+
+
+def _set_aside(windows: list[dict[str, Any]]) -> list[str]:
+    """Names of windows of which nothing else has been accepted since."""
+    latest = {each["window"]: each["status"] for each in windows}
+    return [name for name, status in latest.items() if status == Status.REJECTED]
 
 
 def _observations(windows: list[dict[str, Any]]) -> list[Observation]:

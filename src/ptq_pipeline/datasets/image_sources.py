@@ -148,7 +148,13 @@ class ImageWindowsDataset(_ReadOnlyDataset):
         root = Path(self._filepath)
         if not root.is_dir():
             return []
-        return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+        # A link that leads nowhere, or in a circle, was meant to be a window.
+        return sorted(
+            path
+            for path in root.iterdir()
+            if not path.name.startswith(".")
+            and (path.is_dir() or (path.is_symlink() and not path.exists()))
+        )
 
     def _window(self, folder: Path) -> ImageSource:
         images, labels = folder / "images-idx3-ubyte.gz", folder / "labels-idx1-ubyte.gz"

@@ -1,9 +1,11 @@
 """Production windows as they arrive, each decided about once."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ from kedro.io import AbstractDataset
 from ptq_pipeline.datasets.image_sources import ImageWindowsDataset
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.files import write_file
+from ptq_pipeline.inputs import open_regular
 from ptq_pipeline.monitoring.windows import Arrival
 
 CHECKPOINT_SCHEMA_VERSION = 1
+# How often a process may end while it reads a window before the window is set aside.
+MOST_DEATHS = 3
 
 
 class ProductionArrivalsDataset(ImageWindowsDataset):
@@ -39,23 +44,38 @@ class ProductionArrivalsDataset(ImageWindowsDataset):
     def load(self) -> list[Arrival]:  # type: ignore[override]
         """Return new and changed windows, in the order of their names; none is decoded yet."""
         confirmed = self._confirmed()
-        latest = max(confirmed, default="")
         arrivals = []
         for folder in self._folders():
-            digest = _digest(folder)
+            digest, empty = _look_into(folder)
             if confirmed.get(folder.name) != digest:
-                arrivals.append(
-                    Arrival(
-                        folder.name,
-                        digest,
-                        partial(self._window, folder),
-                        changed=folder.name in confirmed,
-                        late=folder.name < latest,
-                        empty=not any(path.is_file() for path in folder.rglob("*")),
-                    )
-                )
+                read, guard = partial(self._window, folder), partial(self._guard, digest)
+                arrivals.append(Arrival(folder.name, digest, read, empty, guard))
         self._loaded = {each.name: each.digest for each in arrivals}
         return arrivals
+
+    @contextmanager
+    def _guard(self, digest: str) -> Iterator[None]:
+        """Count the processes that ended while they read these files.
+
+        A window that takes all memory, or makes a decoder crash, ends the process before anything
+        can be decided about it, and would end every later one.
+        """
+        marker = self._checkpoint.with_name(f"{self._checkpoint.stem}_reading.json")
+        try:
+            before = json.loads(marker.read_text(encoding="utf-8"))
+            deaths = int(before["deaths"]) + 1 if before["digest"] == digest else 0
+        except (OSError, ValueError, KeyError, TypeError):
+            deaths = 0
+        if deaths >= MOST_DEATHS:
+            raise InputError(
+                f"{deaths} processes ended while they read it, by lack of memory or a crash; "
+                "deliver its images in smaller windows, or without the broken file"
+            )
+        write_file(marker, json.dumps({"digest": digest, "deaths": deaths}).encode())
+        try:
+            yield
+        finally:
+            marker.unlink(missing_ok=True)
 
     def confirm(self) -> None:
         """Remember that what was loaded last has been decided about."""
@@ -79,16 +99,28 @@ class ProductionArrivalsDataset(ImageWindowsDataset):
             ) from error
 
 
-def _digest(folder: Path) -> str:
-    """Return a hash of all files; one that cannot be read counts by its name and error."""
+def _look_into(folder: Path) -> tuple[str, bool]:
+    """Return a hash of all that stands in a folder, and whether that is nothing.
+
+    Only regular files are read; whatever else there is, or cannot be read, counts by its name and
+    the reason.
+    """
+    paths = sorted(
+        Path(inside, name)
+        for inside, folders, files in os.walk(folder)
+        for name in [*files, *(each for each in folders if Path(inside, each).is_symlink())]
+    )
     digest = sha256()
-    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+    for path in paths:
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode(errors="surrogateescape"))
         try:
-            digest.update(sha256(path.read_bytes()).digest())
+            with open_regular(path) as handle:
+                digest.update(file_digest(handle, sha256).digest())
+        except InputError:
+            digest.update(b"no regular file\0")
         except OSError as error:
             digest.update(f"{error.strerror}\0".encode())
-    return digest.hexdigest()
+    return digest.hexdigest(), folder.is_dir() and not paths
 
 
 class HistoryDataset(AbstractDataset[Mapping[str, Any], dict[str, Any]]):

@@ -92,7 +92,7 @@ class TriggerState:
         waits_after: the last window that the pending event was judged on without an end; it is
             judged again when another has come.
         waits_for: what is missing to judge it, one sentence.
-        latest: the latest time that was ever seen, UTC ISO 8601.
+        latest: when the last call was, UTC ISO 8601; it only tells a clock that went backwards.
         outcomes: what came of each event, by its id.
     """
 
@@ -126,6 +126,9 @@ class TriggerState:
                     values[name] = Event(
                         **{**values[name], "windows": tuple(values[name]["windows"])}
                     )
+                    _instant(values[name].time)
+            if values["latest"] is not None:
+                _instant(values["latest"])
             return cls(**{**values, "handled": tuple(values["handled"])})
         except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
@@ -168,13 +171,12 @@ def advance(
         The new state and the advice. An event stays pending until `conclude` is called, so a call
         that was killed in between is made up for by the next one.
     """
-    clock, warnings = _clock(state, now)
+    state, warnings = _at(state, now)
     counted = [each for each in observations if each.samples >= rules.minimum_samples]
     new = [each for each in counted if each.window not in state.handled]
-    state = replace(state, latest=clock.isoformat())
     for position, each in enumerate(counted):
         if each in new:
-            state = _observe(state, counted[: position + 1], rules, clock)
+            state = _observe(state, counted[: position + 1], rules, now)
     if state.pending is None:
         return state, Advice(Action.NOTHING, None, (), _why_not(state, new, rules), warnings)
     event = state.pending
@@ -197,24 +199,43 @@ def conclude(state: TriggerState, event: Event, outcome: Mapping[str, Any]) -> T
     return replace(state, pending=None, waits_after=None, waits_for="", outcomes=outcomes)
 
 
+def abandon(state: TriggerState, event: Event, outcome: Mapping[str, Any]) -> TriggerState:
+    """Record that an event cannot be judged; drift in the windows after it is a new event."""
+    return replace(conclude(state, event, outcome), armed=True)
+
+
 def postpone(state: TriggerState, last_window: str, reason: str) -> TriggerState:
     """Leave the event pending until a window after the last that it was judged on has come."""
     return replace(state, waits_after=last_window, waits_for=reason)
 
 
-def _clock(state: TriggerState, now: datetime) -> tuple[datetime, tuple[str, ...]]:
-    """Return the clock that never goes backwards: a cooldown can be neither skipped nor endless."""
-    latest = now if state.latest is None else datetime.fromisoformat(state.latest)
-    if now >= latest:
-        return now, ()
-    return latest, (
-        f"the clock went backwards: it is {now.isoformat()}, and the last call was at "
-        f"{latest.isoformat()}; times count from the latter until the clock has caught up",
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"time '{text}' names no time zone")
+    return instant
+
+
+def _at(state: TriggerState, now: datetime) -> tuple[TriggerState, tuple[str, ...]]:
+    """Set the time of this call; where the clock went backwards, the cooldown starts again.
+
+    So a clock that was wrong for a while neither skips a cooldown, by going back, nor makes it last
+    longer than its hours after the clock is right.
+    """
+    before, last = state.latest, state.last_event
+    state = replace(state, latest=now.isoformat())
+    if before is None or now >= _instant(before):
+        return state, ()
+    if last is not None and _instant(last.time) > now:
+        state = replace(state, last_event=replace(last, time=now.isoformat()))
+    return state, (
+        f"the clock went backwards: it is {now.isoformat()}, and the last call was at {before}; a "
+        "cooldown that began after now starts again now, and windows keep the order of arrival",
     )
 
 
 def _observe(
-    state: TriggerState, seen: Sequence[Observation], rules: TriggerRules, clock: datetime
+    state: TriggerState, seen: Sequence[Observation], rules: TriggerRules, now: datetime
 ) -> TriggerState:
     latest = seen[-1]
     calm = 0 if latest.drifted else state.calm + 1
@@ -226,10 +247,10 @@ def _observe(
     since = (_after(seen, last.windows[-1]) if last else seen)[-rules.windows :]
     drifted = [each.window for each in since if each.drifted]
     fires = latest.drifted and armed and len(drifted) >= rules.drifted
-    if not fires or state.pending is not None or _cooling(state, rules, clock):
+    if not fires or state.pending is not None or _cooling(state, rules, now):
         return state
     content = {"windows": drifted, "champion": latest.champion}
-    event = Event(canonical_hash(content)[:12], tuple(drifted), latest.champion, clock.isoformat())
+    event = Event(canonical_hash(content)[:12], tuple(drifted), latest.champion, now.isoformat())
     return replace(state, armed=False, last_event=event, pending=event)
 
 
@@ -238,11 +259,10 @@ def _after(seen: Sequence[Observation], window: str) -> Sequence[Observation]:
     return seen[names.index(window) + 1 :] if window in names else seen
 
 
-def _cooling(state: TriggerState, rules: TriggerRules, clock: datetime) -> bool:
+def _cooling(state: TriggerState, rules: TriggerRules, now: datetime) -> bool:
     if state.last_event is None:
         return False
-    fired = datetime.fromisoformat(state.last_event.time)
-    return clock < fired + timedelta(hours=rules.cooldown_hours)
+    return now - _instant(state.last_event.time) < timedelta(hours=rules.cooldown_hours)
 
 
 def _why_not(state: TriggerState, new: Sequence[Observation], rules: TriggerRules) -> str:

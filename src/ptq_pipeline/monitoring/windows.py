@@ -1,6 +1,7 @@
 """Production windows: what arrives, and whether it can be believed."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
@@ -16,6 +17,21 @@ from ptq_pipeline.profiling.segments import MISSING
 
 SPLIT_PREFIX = "production_"
 SPLITS = ("pool", "reference", "selection", "audit")
+# How many of the latest windows say which names are behind.
+RECENT = 9
+
+
+class UnusableWindow(InputError):
+    """A window that was accepted cannot be used any more.
+
+    Args:
+        window: its name.
+        reason: the rest of the sentence.
+    """
+
+    def __init__(self, window: str, reason: str) -> None:
+        super().__init__(f"window '{window}' {reason}")
+        self.window = window
 
 
 class Status(StrEnum):
@@ -32,20 +48,18 @@ class Arrival:
     """A window that has not been decided about yet.
 
     Attributes:
-        name: name of its folder; windows are ordered by it.
+        name: name of its folder.
         digest: hash of its files.
         open: reads it; raises InputError when its files are of no known schema.
-        changed: whether a decision about other files of that name is on disk.
-        late: whether a window that sorts behind it was decided about earlier.
-        empty: whether its folder holds no file.
+        empty: whether its folder holds nothing.
+        guard: is entered while the window is read; raises InputError when that has ended processes.
     """
 
     name: str
     digest: str
     open: Callable[[], ImageSource]
-    changed: bool = False
-    late: bool = False
     empty: bool = False
+    guard: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 @dataclass(frozen=True)
@@ -101,6 +115,20 @@ class Acceptance:
     window: Window | None = None
 
 
+def is_late(name: str, log: Sequence[str]) -> bool:
+    """Return whether a window was taken before most of the latest ones, by its name.
+
+    The most, and not the last: a single window whose name lies in the far future would otherwise
+    make every later one late.
+
+    Args:
+        name: its name.
+        log: names of the windows accepted before it, oldest first.
+    """
+    recent = log[-RECENT:]
+    return sum(name < each for each in recent) > len(recent) / 2
+
+
 def as_audited(
     table: pd.DataFrame, classes: Sequence[str], definitions: Mapping[str, Any]
 ) -> pd.DataFrame:
@@ -143,6 +171,9 @@ def accept(
 ) -> Acceptance:
     """Check a window's schema, images, labels, duplicates and ranges.
 
+    Whatever its files make of the reading of it, the window is set aside and nothing is raised: the
+    windows behind it must not wait for its repair.
+
     Args:
         arrival: the window.
         shape: ``(C, H, W)`` of the audited images.
@@ -151,19 +182,34 @@ def accept(
         earlier: names of accepted windows by the hash of their content.
         rules: what is tolerated.
     """
+    try:
+        with arrival.guard():
+            return _accept(arrival, shape, translate, audited, earlier, rules)
+    except (InputError, OSError) as error:
+        reason = str(error)
+    except Exception as error:  # noqa: BLE001 - files of others can raise anything in a decoder
+        reason = f"its files cannot be read ({type(error).__name__}: {error})"
+    return Acceptance(Status.REJECTED, f"window '{arrival.name}': {reason}")
+
+
+def _accept(
+    arrival: Arrival,
+    shape: tuple[int, int, int],
+    translate: Callable[[pd.DataFrame], pd.DataFrame],
+    audited: Collection[str],
+    earlier: Mapping[str, str],
+    rules: AcceptanceRules,
+) -> Acceptance:
     nothing = Acceptance(Status.EMPTY, f"window '{arrival.name}' holds no image")
     if arrival.empty:
         return nothing
-    try:
-        source = arrival.open()
-        if not len(source.table):
-            return nothing
-        _check_shape(arrival.name, source, shape)
-        table = translate(source.table)
-        tolerated = int(rules.max_unreadable * len(table))
-        decoded = decode_source(source, tolerated, "monitoring.acceptance.max_unreadable")
-    except (InputError, OSError) as error:
-        return Acceptance(Status.REJECTED, f"window '{arrival.name}': {error}")
+    source = arrival.open()
+    if not len(source.table):
+        return nothing
+    _check_shape(source, shape)
+    table = translate(source.table)
+    tolerated = int(rules.max_unreadable * len(table))
+    decoded = decode_source(source, tolerated, "monitoring.acceptance.max_unreadable")
     table = table[table["name"].isin(decoded.table["name"])].reset_index(drop=True)
     hashes = content_hashes(decoded.images)
     content = sha256("".join(sorted(hashes)).encode()).hexdigest()
@@ -211,7 +257,7 @@ def _accept_content(
     )
 
 
-def _check_shape(name: str, source: ImageSource, shape: tuple[int, int, int]) -> None:
+def _check_shape(source: ImageSource, shape: tuple[int, int, int]) -> None:
     if tuple(source.shape) != tuple(shape):
         raise InputError(
             f"its images are {tuple(source.shape)} and the audit's are {tuple(shape)} "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring.windows import (
     Acceptance,
@@ -16,6 +17,7 @@ from ptq_pipeline.monitoring.windows import (
     Window,
     accept,
     as_audited,
+    is_late,
 )
 from ptq_pipeline.pipelines.drift.parameters import DriftParameters
 from ptq_pipeline.pipelines.monitoring.parameters import MonitoringParameters
@@ -47,6 +49,7 @@ def accept_arrivals(
     known = {(record["window"], record["digest"]) for record in records}
     accepted = {r["window"]: r for r in records if r["status"] == Status.ACCEPTED}
     contents = {record["content"]: name for name, record in accepted.items()}
+    log_order = list(accepted)
     windows, decisions = {}, []
     for arrival in arrivals:
         # A run that was killed between writing a decision and confirming it.
@@ -66,35 +69,36 @@ def accept_arrivals(
         if decided.window is not None:
             windows[arrival.name] = decided.window
             contents[decided.window.content] = arrival.name
-        _report(arrival, decided)
-        decisions.append(_record(arrival, decided))
+        late = is_late(arrival.name, log_order)
+        _report(arrival, decided, late)
+        decisions.append(_record(arrival, decided, late))
     return windows, decisions
 
 
 def _changed(arrival: Arrival, earlier: Mapping[str, Any]) -> Acceptance:
     return Acceptance(
-        Status.REPEATED,
+        Status.REJECTED,
         f"window '{arrival.name}' was accepted earlier (arrival {earlier['sequence']}) and its "
         "files have changed since; the first decision stands: deliver other images under a new "
         "name",
     )
 
 
-def _report(arrival: Arrival, decided: Acceptance) -> None:
-    late = ", late: a window behind it was decided about earlier" if arrival.late else ""
+def _report(arrival: Arrival, decided: Acceptance, late: bool) -> None:
+    behind = ", late: it sorts before most of the latest windows" if late else ""
     if decided.status is Status.ACCEPTED and not late:
         log.info("window '%s' accepted %s", arrival.name, decided.reason)
     else:
-        log.warning("window '%s' %s%s. %s", arrival.name, decided.status, late, decided.reason)
+        log.warning("window '%s' %s%s. %s", arrival.name, decided.status, behind, decided.reason)
 
 
-def _record(arrival: Arrival, decided: Acceptance) -> dict[str, Any]:
+def _record(arrival: Arrival, decided: Acceptance, late: bool) -> dict[str, Any]:
     window = decided.window
     return {
         "window": arrival.name,
         "status": str(decided.status),
         "reason": decided.reason,
-        "late": arrival.late,
+        "late": late,
         "digest": arrival.digest,
         "content": window.content if window else None,
         "n": len(window.table) if window else 0,
@@ -116,7 +120,8 @@ def measure_windows(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, bytes]]:
     """Compare every accepted window with the reference: profiles, answers and clip rates.
 
-    Without a champion the profiles alone are compared.
+    Without a champion the profiles alone are compared. A window that cannot be compared is set
+    aside, unless the reference cannot be compared either: then it is not the window's fault.
 
     Returns:
         What was found by window, and Evidently's pages by file name.
@@ -134,20 +139,32 @@ def measure_windows(
     settings = with_served_columns(
         drift.settings(), reference, parameters.served_threshold, parameters.clip_threshold
     )
+    version = champion.version if champion else None
     found, pages = {}, {}
     for name, window in windows.items():
-        current = profiler.profile(window).dropna(axis="columns", how="all")
-        result = drift_report(current, reference, settings, name)
+        try:
+            current = profiler.profile(window).dropna(axis="columns", how="all")
+            result = drift_report(current, reference, settings, name)
+            found[name] = {"champion": version, **_summarise(result, current)}
+        except Exception as error:  # noqa: BLE001 - whatever it is, other windows must not wait
+            drift_report(reference, reference, settings, name)
+            found[name] = _not_compared(name, error)
+            continue
         log.info(
             "window '%s': %d of %d columns drifted, clip rate %.4f %%",
             *(name, len(result.drifted_columns), len(result.table)),
             100 * current.get("clip_rate", pd.Series([0.0])).mean(),
         )
-        version = champion.version if champion else None
-        found[name] = {"champion": version, **_summarise(result, current)}
         pages[f"{name}.html"] = result.html.encode()
         pages[f"{name}.json"] = json.dumps(result.content, indent=2, sort_keys=True).encode()
     return found, pages
+
+
+def _not_compared(name: str, error: Exception) -> dict[str, Any]:
+    what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    reason = f"window '{name}': it cannot be compared with the reference ({what})"
+    log.warning("window '%s' rejected. %s", name, reason)
+    return {"drifted": False, "status": str(Status.REJECTED), "reason": reason}
 
 
 def _summarise(result: "DriftResult", current: pd.DataFrame) -> dict[str, Any]:

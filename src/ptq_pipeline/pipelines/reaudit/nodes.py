@@ -12,6 +12,8 @@ from ptq_pipeline.images import ImageSource
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring.windows import (
     Arrival,
+    Status,
+    UnusableWindow,
     Window,
     accept,
     as_audited,
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 
 def divide_production(
     available: Mapping[str, Callable[[], ImageSource]],
+    history: Mapping[str, Any],
     samples: pd.DataFrame,
     images: np.ndarray,
     model: FloatModel,
@@ -39,11 +42,14 @@ def divide_production(
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     """Divide the event's windows into ``production_{pool,reference,selection,audit}``.
 
+    Each is read again, and must hold the images that it was accepted with.
+
     Returns:
         ``production_samples`` (sample ids count from 0), their images, and their profiles.
 
     Raises:
-        InputError: no window is named, or one is missing or cannot be believed.
+        InputError: no window is named.
+        UnusableWindow: one is missing, changed since, or cannot be believed.
     """
     if not parameters.windows:
         raise InputError(
@@ -51,9 +57,15 @@ def divide_production(
             '--params "reaudit.windows=[NAME]"'
         )
 
+    contents = {
+        record["window"]: record["content"]
+        for record in history.get("windows", [])
+        if record["status"] == Status.ACCEPTED
+    }
+
     def read(name: str) -> Window:
         if name not in available:
-            raise InputError(f"reaudit: production window '{name}' does not exist any more")
+            raise UnusableWindow(name, "does not exist any more; bring its folder back")
         decided = accept(
             Arrival(name, "", available[name]),
             images.shape[1:],
@@ -63,7 +75,11 @@ def divide_production(
             monitoring.acceptance.rules,
         )
         if decided.window is None:
-            raise InputError(f"reaudit: {decided.reason}")
+            raise UnusableWindow(name, f"cannot be used any more. {decided.reason}")
+        if decided.window.content != contents.get(name, decided.window.content):
+            raise UnusableWindow(
+                name, "holds other images than when it was accepted; bring those back"
+            )
         return decided.window
 
     table, pixels = divide_windows(

@@ -13,6 +13,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 divide_production,
                 [
                     "production_windows",
+                    "window_history",
                     "samples",
                     "images",
                     "float_model",
