@@ -61,8 +61,11 @@ def measure(name: str, images: int) -> None:
     model.load_state_dict(weights, strict=False)
     prepared = prepare(model, torch.from_numpy(inputs[:4]))
     openvino, onnx = OpenvinoRuntime(threads=1), OnnxruntimeRuntime(threads=1)
-    for label, method in (("float", None), ("W8A8", MethodSpec(8, 8)), ("W4A8", MethodSpec(4, 8))):
+    bits = {"float": None, "W8A8": (8, 8), "W4A8": (4, 8), "W4A4": (4, 4), "W3A3": (3, 3)}
+    for label, widths in bits.items():
+        method = None if widths is None else MethodSpec(*widths)
         parameters = None if method is None else calibrate(prepared, calibration, method)
+        expected = top1(SimulatedRuntime().compile(prepared, parameters), inputs)
         with TemporaryDirectory() as folder:
             compiled = openvino.compile(prepared, parameters)
             graph = save(compiled, Path(folder) / "model.xml")
@@ -73,8 +76,6 @@ def measure(name: str, images: int) -> None:
             for runtime, predictor in loaded.items():
                 size = sum(part.stat().st_size for part in files[runtime]) / 1024
                 speed = measure_speed(predictor, inputs[:BATCH])
-                simulated = SimulatedRuntime(integer_biases=runtime == "onnxruntime")
-                expected = top1(simulated.compile(prepared, parameters), inputs)
                 table = parity(
                     expected, top1(predictor, inputs), labels, [str(i) for i in range(10)]
                 )

@@ -141,7 +141,7 @@ def test_a_model_whose_batch_size_is_fixed(images: Tensor) -> None:
         export_onnx(fixed, None)
 
 
-def test_a_bias_that_does_not_fit_its_grid_stays_float(images: Tensor) -> None:
+def test_a_bias_that_would_not_fit_int32_widens_the_steps_of_its_weights(images: Tensor) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
     with torch.no_grad():
         model[1].bias[0] = 1e7
@@ -149,5 +149,9 @@ def test_a_bias_that_does_not_fit_its_grid_stays_float(images: Tensor) -> None:
     prepared = prepare(model, images[:2])
     parameters = calibrate(prepared, [images[:8] * 1e-2], MethodSpec())
     exported = onnx.load_from_string(export_onnx(prepared, parameters))
-    kinds = {entry.data_type for entry in exported.graph.initializer}
-    assert onnx.TensorProto.INT32 not in kinds
+    kept = {each.name: onnx.numpy_helper.to_array(each) for each in exported.graph.initializer}
+    codes, step = kept["1.bias/codes"], kept["1.bias/step"]
+    assert codes.dtype == np.int32
+    assert codes.max() <= 2**30
+    assert codes[0] * step[0] == pytest.approx(1e7, rel=1e-6)
+    assert not kept["1.weight/codes"][0].any()

@@ -66,11 +66,6 @@ def other(request: pytest.FixtureRequest) -> Runtime:
     return OnnxruntimeRuntime(threads=1, optimization=rest[0] if rest else "all")
 
 
-def simulated(other: Runtime) -> SimulatedRuntime:
-    """The simulation of what that runtime executes."""
-    return SimulatedRuntime(integer_biases=other.name == "onnxruntime")
-
-
 def test_operands_are_calibrated(small: PreparedModel, parameters: QuantizationParameters) -> None:
     assert len(small.operands) == 8
     assert set(parameters.outputs) == set(small.operands)
@@ -96,7 +91,7 @@ def test_few_bits_are_the_same_grid_everywhere(
     parameters = calibrate(small, [torch.from_numpy(batch)], MethodSpec(bits, bits))
     kinds = {parameters.outputs[name].scheme.symmetric for name in small.operands}
     assert kinds == {True, False}
-    expected = simulated(other).compile(small, parameters)(batch)
+    expected = SimulatedRuntime().compile(small, parameters)(batch)
     got = other.compile(small, parameters)(batch)
     assert np.median(np.abs(got - expected)) < 1e-3 * expected.std()
 
@@ -110,7 +105,7 @@ def test_outputs_of_blocks_are_quantized_where_they_are_made(
     layers["block.0"] = replace(layers["block.0"], activation=None)
     outputs = {**parameters.outputs, "encoder": coarse, "block": coarse, "stem": coarse}
     placed = replace(parameters, layers=layers, outputs=outputs)
-    expected = simulated(other).compile(small, placed)(batch)
+    expected = SimulatedRuntime().compile(small, placed)(batch)
     got = other.compile(small, placed)(batch)
     plain = SimulatedRuntime().compile(small, parameters)(batch)
     assert np.abs(plain - expected).max() > 0.1 * expected.std()
@@ -123,7 +118,7 @@ def test_overrides_of_parameters_reach_every_runtime(
     shift = np.linspace(-0.5, 0.5, 32, dtype=np.float32)
     # The stem has no bias until it is given one.
     changed = replace(parameters, overrides={"stem.bias": shift, "encoder.norm1.bias": shift})
-    expected = simulated(other).compile(small, changed)(batch)
+    expected = SimulatedRuntime().compile(small, changed)(batch)
     got = other.compile(small, changed)(batch)
     plain = SimulatedRuntime().compile(small, parameters)(batch)
     assert np.abs(plain - expected).max() > 0.1 * expected.std()

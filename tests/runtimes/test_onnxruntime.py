@@ -24,8 +24,8 @@ from ptq_pipeline.runtimes import (
 from ptq_pipeline.runtimes.onnxruntime import executed_operators
 
 Calibrated = Callable[[MethodSpec], QuantizationParameters]
-METHODS = [MethodSpec(8, 8), MethodSpec(8, 4), MethodSpec(4, 6, Mse(), Mse()), MethodSpec(3, 5)]
-NAMES = ["w8a8", "w8a4", "w4a6-mse", "w3a5"]
+METHODS = [MethodSpec(8, 8), MethodSpec(8, 4), MethodSpec(4, 6, Mse(), Mse()), MethodSpec(3, 5), MethodSpec(4, 4)]
+NAMES = ["w8a8", "w8a4", "w4a6-mse", "w3a5", "w4a4"]
 
 
 def test_the_float_model_equals_torch(
@@ -43,7 +43,7 @@ def test_without_optimization_it_is_the_simulation(
 ) -> None:
     parameters = calibrate(trained, as_tensor_batches(preprocessing(pixels[-100:])), method)
     batch = preprocessing(pixels[:200])
-    expected = SimulatedRuntime(integer_biases=True).compile(trained, parameters)(batch)
+    expected = SimulatedRuntime().compile(trained, parameters)(batch)
     got = OnnxruntimeRuntime(threads=1, optimization="none").compile(trained, parameters)(batch)
     # Half of all logits to float rounding; the rest behind a value on the edge of two codes.
     difference = np.abs(got - expected) / expected.std()
@@ -57,7 +57,7 @@ def test_integer_kernels_agree_with_the_simulation(
 ) -> None:
     parameters = calibrate(trained, as_tensor_batches(preprocessing(pixels[-100:])), method)
     compiled = (
-        SimulatedRuntime(integer_biases=True).compile(trained, parameters),
+        SimulatedRuntime().compile(trained, parameters),
         OnnxruntimeRuntime(threads=1).compile(trained, parameters),
     )
     simulated, executed = (predict_top1(each, pixels[:1000], preprocessing) for each in compiled)
@@ -93,7 +93,7 @@ def test_four_bit_types_are_executed(
 ) -> None:
     batch = preprocessing(pixels[:100])
     parameters = calibrated(MethodSpec(4, 4))
-    expected = SimulatedRuntime(integer_biases=True).compile(prepared, parameters)(batch)
+    expected = SimulatedRuntime().compile(prepared, parameters)(batch)
     content = export_onnx(prepared, parameters, opset=21, int4=True)
     # Its optimizer fails on a clip, as of ReLU6, in front of a quantizer of 4 bits.
     clips = b"Clip" in content

@@ -1,8 +1,17 @@
 """Biases on the grid of the accumulator: int32 codes of step ``s_x * s_w``.
 
 Integer kernels add the bias to sums of products of codes, so it has to be a multiple of the step of
-such a product (Jacob et al., CVPR 2018, section 2.4). The rounding is small, but with few bits the
-step is coarse, and it moves values over the edges of the next layer's codes.
+such a product (Jacob et al., CVPR 2018, section 2.4). With few bits that step is coarse, and the
+rounding moves values over the edges of the next layer's codes. So it is part of what is judged:
+every runtime and every exported file takes the biases from here.
+
+Two kinds of channels have weights whose step is no measure for their bias. Their step is chosen by
+the bias, as it is free or nearly so:
+
+- *weights of zero*: any step holds them. The bias becomes a code of 2**24, as exact as float32.
+- *weights so small that the bias would not fit*: the step is widened until the code is 2**30. The
+  weights round to fewer codes. All products of the channel together then are below a thousandth of
+  its bias, and nothing saturates.
 """
 
 from __future__ import annotations
@@ -12,10 +21,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from ptq_pipeline.ptq.calibration import QuantizationParameters
-from ptq_pipeline.ptq.preparation import PreparedModel, overridden
+from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
+from ptq_pipeline.ptq.preparation import PreparedModel
 
-INT32 = np.iinfo(np.int32)
+# Half of int32: the other half is for the products, 33,000 of them at 8 bits.
+LARGEST_CODE = 2**30
+# Float32 holds integers up to here.
+EXACT_CODE = 2**24
+# A product of two steps below this is no normal float32 number.
+LEAST_STEP = 1e-30
+# Keeps the largest code below its limit when the step is rounded to float32.
+MARGIN = 1.0 + 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,49 +41,74 @@ class IntegerBias:
     Attributes:
         codes: int32 ``(C_out,)``.
         step: float32 ``(C_out,)``.
+        real: the float32 bias ``(C_out,)`` that was rounded.
     """
 
     codes: np.ndarray
     step: np.ndarray
+    real: np.ndarray
 
     def dequantized(self) -> np.ndarray:
         """Return the bias as float32 ``(C_out,)``."""
         return self.codes.astype(np.float32) * self.step
 
 
-def integer_biases(
+def integer_form(
     prepared: PreparedModel, parameters: QuantizationParameters
-) -> dict[str, IntegerBias]:
-    """Return the biases of all layers that can have them in int32, by layer name.
+) -> tuple[QuantizationParameters, dict[str, IntegerBias]]:
+    """Return what runtimes execute: parameters whose steps hold the biases, and the biases.
 
-    A bias stays float if its layer has no quantizer of its own input, or if it does not fit int32.
+    A second call changes nothing. A layer without bias, or one whose input is not quantized, has no
+    entry: there is no grid for its bias.
 
     Args:
-        prepared: the model.
+        prepared: the model; not changed.
         parameters: its integers and steps; overridden biases count.
+
+    Returns:
+        The parameters, with wider weight steps where a bias would not fit, and biases by layer.
     """
-    module = overridden(prepared, parameters.overrides).module
-    found = {}
+    layers = dict(parameters.layers)
+    biases: dict[str, IntegerBias] = {}
     for name, layer in parameters.layers.items():
-        bias = module.get_submodule(name).bias
-        if not isinstance(bias, Tensor) or layer.activation is None:
+        bias, source = _bias(prepared, parameters, name), parameters.input_of(name)
+        if bias is None or source is None:
             continue
-        values = bias.detach().cpu().numpy().astype(np.float64)
-        step = np.float32(layer.activation.scale) * layer.weight.scale.astype(np.float32)
-        if not bool((step > 0).all()):
-            continue
-        codes = np.rint(values / step)
-        if codes.min() >= INT32.min and codes.max() <= INT32.max:
-            found[name] = IntegerBias(codes.astype(np.int32), step)
-    return found
+        weight = _holding(layer.weight, bias, source.scale)
+        step = np.float32(source.scale) * weight.scale.astype(np.float32)
+        codes = np.rint(bias.astype(np.float64) / step).astype(np.int32)
+        biases[name] = IntegerBias(codes, step, bias)
+        layers[name] = replace(layer, weight=weight)
+    return replace(parameters, layers=layers), biases
 
 
-def with_integer_biases(
-    prepared: PreparedModel, parameters: QuantizationParameters
-) -> QuantizationParameters:
-    """Return parameters whose overrides hold the biases as integer kernels have them."""
-    rounded = {
-        f"{name}.bias": bias.dequantized()
-        for name, bias in integer_biases(prepared, parameters).items()
-    }
-    return replace(parameters, overrides={**parameters.overrides, **rounded})
+def _bias(
+    prepared: PreparedModel, parameters: QuantizationParameters, name: str
+) -> np.ndarray | None:
+    if f"{name}.bias" in parameters.overrides:
+        return parameters.overrides[f"{name}.bias"].astype(np.float32)
+    bias = prepared.layer_module(name).bias
+    return bias.detach().cpu().numpy() if isinstance(bias, Tensor) else None
+
+
+def _holding(weight: WeightParameters, bias: np.ndarray, input_step: float) -> WeightParameters:
+    """Return a weight whose steps let int32 hold the bias."""
+    column = (-1,) + (1,) * (weight.codes.ndim - 1)
+    zero = weight.zero_point.reshape(column)
+    size = np.abs(bias.astype(np.float64))
+
+    def step_for(code: int) -> np.ndarray:
+        found = np.maximum(size / code * MARGIN, LEAST_STEP) / input_step
+        return np.asarray(found.astype(np.float32))
+
+    scale = np.maximum(weight.scale, step_for(LARGEST_CODE))
+    codes = weight.codes
+    if not np.array_equal(scale, weight.scale):
+        rounded = np.rint(weight.dequantized() / scale.reshape(column)) + zero
+        rounded = rounded.clip(weight.scheme.qmin, weight.scheme.qmax).astype(codes.dtype)
+        codes = np.where((scale > weight.scale).reshape(column), rounded, codes)
+    zeros = (codes == zero).all(axis=tuple(range(1, codes.ndim))) & (size > 0)
+    scale = np.where(zeros, step_for(EXACT_CODE), scale)
+    if np.array_equal(scale, weight.scale):
+        return weight
+    return replace(weight, codes=codes, scale=scale)

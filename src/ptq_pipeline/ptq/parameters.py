@@ -78,10 +78,12 @@ class LayerParameters:
         weight: integers and steps.
         activation: quantizer of the layer's input; None when it reads a tensor that is quantized
             already, where it was made.
+        reads: then, the name of that output, one of ``QuantizationParameters.outputs``.
     """
 
     weight: WeightParameters
     activation: ActivationParameters | None
+    reads: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +123,11 @@ class QuantizationParameters:
     notes: tuple[str, ...] = ()
     file: ModelFile | None = None
 
+    def input_of(self, layer: str) -> ActivationParameters | None:
+        """Return step and zero point of what a layer reads, quantized there or where it is made."""
+        found = self.layers[layer]
+        return found.activation or self.outputs.get(found.reads or "")
+
     @property
     def all_zero_inputs(self) -> tuple[str, ...]:
         """Layers whose input was zero on every calibration image."""
@@ -144,9 +151,10 @@ class QuantizationParameters:
 
         Per layer: ``<name>:codes`` int8, ``<name>:scale`` float32 ``(C_out,)``,
         ``<name>:zero_point`` int32 ``(C_out,)``, ``<name>:activation_scale`` float32 ``(1,)`` if
-        its input has a quantizer, ``<name>:facts`` int32 ``(7,)``: position in call order, weight
+        its input has a quantizer, ``<name>:facts`` int32 ``(8,)``: position in call order, weight
         bits, weight symmetric, activation bits, activation symmetric, activation zero point, all
-        zero (the last four are 0 without a quantizer). Per quantized output:
+        zero (these four are 0 without a quantizer), position of the quantized output that the layer
+        reads (-1 for none). Per quantized output:
         ``<name>:output_scale`` float32 ``(1,)`` and ``<name>:output_facts`` int32 ``(5,)``. Per
         override: ``<name>:override``. Notes: ``:notes``, UTF-8 JSON as uint8.
         """
@@ -159,7 +167,9 @@ class QuantizationParameters:
             facts = [index, weight.scheme.bits, weight.scheme.symmetric]
             if activation is not None:
                 arrays[f"{name}:activation_scale"] = np.array([activation.scale], np.float32)
-            arrays[f"{name}:facts"] = np.array(facts + _activation_facts(activation), np.int32)
+            reads = -1 if layer.reads is None else list(self.outputs).index(layer.reads)
+            facts = [*facts, *_activation_facts(activation), reads]
+            arrays[f"{name}:facts"] = np.array(facts, np.int32)
         for index, (name, output) in enumerate(self.outputs.items()):
             arrays[f"{name}:output_scale"] = np.array([output.scale], np.float32)
             arrays[f"{name}:output_facts"] = np.array([index, *_activation_facts(output)], np.int32)
@@ -177,12 +187,15 @@ class QuantizationParameters:
             InputError: an array is missing; the message names it.
         """
         try:
-            layers = {name: _layer_from(name, arrays) for name in _ordered(arrays, ":facts")}
             outputs = {
                 name: _activation_from(
                     arrays[f"{name}:output_scale"], arrays[f"{name}:output_facts"][1:]
                 )
                 for name in _ordered(arrays, ":output_facts")
+            }
+            layers = {
+                name: _layer_from(name, arrays, list(outputs))
+                for name in _ordered(arrays, ":facts")
             }
         except KeyError as error:
             raise InputError(f"quantization parameters: array {error} is missing") from None
@@ -212,7 +225,7 @@ def _activation_from(scale: np.ndarray, facts: np.ndarray) -> ActivationParamete
     return ActivationParameters(float(scale[0]), zero_point, scheme, bool(all_zero))
 
 
-def _layer_from(name: str, arrays: Mapping[str, np.ndarray]) -> LayerParameters:
+def _layer_from(name: str, arrays: Mapping[str, np.ndarray], outputs: list[str]) -> LayerParameters:
     facts = arrays[f"{name}:facts"]
     weight = WeightParameters(
         arrays[f"{name}:codes"],
@@ -222,5 +235,7 @@ def _layer_from(name: str, arrays: Mapping[str, np.ndarray]) -> LayerParameters:
     )
     activation = None
     if facts[3]:
-        activation = _activation_from(arrays[f"{name}:activation_scale"], facts[3:])
-    return LayerParameters(weight, activation)
+        activation = _activation_from(arrays[f"{name}:activation_scale"], facts[3:7])
+    # Files of the first engine do not say what a layer reads.
+    reads = int(facts[7]) if len(facts) > 7 else -1
+    return LayerParameters(weight, activation, None if reads < 0 else outputs[reads])

@@ -11,7 +11,7 @@ from ptq_pipeline.ptq.quantizer import IntegerScheme
 from ptq_pipeline.ptq.ranges import ESTIMATORS, MinMax, MovingAverageMinMax, RangeEstimator
 
 # Part of every trial's id. Raise it when the same spec and images would give other integers.
-ENGINE_VERSION = "1"
+ENGINE_VERSION = "2"
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from ptq_pipeline.ptq import (
     QuantizationParameters,
     overridden,
 )
+from ptq_pipeline.ptq.biases import IntegerBias, integer_form
 from ptq_pipeline.ptq.marking import marked
 
 LEVELS = 256
@@ -129,6 +130,7 @@ def quantized(model: Any, prepared: PreparedModel, parameters: QuantizationParam
     """
     copied = model.clone()
     calls = call_names(prepared)
+    parameters, biases = integer_form(prepared, parameters)
     inputs: dict[Any, Any] = {}
     for operation in copied.get_ordered_ops():
         name = operation.get_friendly_name()
@@ -149,6 +151,8 @@ def quantized(model: Any, prepared: PreparedModel, parameters: QuantizationParam
                 inputs[key] = _input_quantizer(source, chosen.activation)
             operation.input(0).replace_source_output(inputs[key])
         operation.input(1).replace_source_output(_weight(operation, chosen))
+        if layer in biases:
+            _replace_bias(operation, biases[layer], layer)
     copied.validate_nodes_and_infer_types()
     return copied
 
@@ -259,6 +263,25 @@ def _input_quantizer(source: Any, activation: ActivationParameters) -> Any:
         source = ops.clamp(source, float(bottom), float(top)).output(0)
     low, high = ops.constant(np.float32(low)), ops.constant(np.float32(high))
     return ops.fake_quantize(source, low, high, low, high, LEVELS).output(0)
+
+
+def _replace_bias(operation: Any, bias: IntegerBias, layer: str) -> None:
+    """Let the addition behind a layer add the bias as integer kernels have it."""
+    for target in operation.output(0).get_target_inputs():
+        addition = target.get_node()
+        if addition.get_type_name() != "Add":
+            continue
+        place = addition.input(1 - target.get_index())
+        constant = place.get_source_output().get_node()
+        if constant.get_type_name() != "Constant":
+            continue
+        values = constant.get_data()
+        if np.array_equal(values.reshape(-1), bias.real):
+            rounded = bias.dequantized().reshape(values.shape)
+            place.replace_source_output(import_openvino().opset13.constant(rounded).output(0))
+            return
+    if bias.real.any():
+        raise InputError(f"openvino: the bias of layer {layer!r} is not found after conversion")
 
 
 def _weight(operation: Any, layer: LayerParameters) -> Any:

@@ -21,7 +21,7 @@ from ptq_pipeline.ptq import (
     fake_quantize,
     overridden,
 )
-from ptq_pipeline.ptq.biases import with_integer_biases
+from ptq_pipeline.ptq.biases import integer_form
 from ptq_pipeline.runtimes.base import Predictor
 
 
@@ -50,8 +50,6 @@ class SimulatedRuntime:
     Args:
         device: torch device, for example ``cpu``, ``cuda`` or ``cuda:1``.
         threads: torch's threads on the CPU, set once for the whole process; None leaves them.
-        integer_biases: round biases to int32 on the accumulator's grid, as exported files have
-            them; by default they stay float, as OpenVINO has them.
 
     Raises:
         InputError: the device is unknown or not there, or the threads are not positive.
@@ -59,11 +57,8 @@ class SimulatedRuntime:
 
     name = "simulated"
 
-    def __init__(
-        self, device: str = "cpu", threads: int | None = None, integer_biases: bool = False
-    ) -> None:
+    def __init__(self, device: str = "cpu", threads: int | None = None) -> None:
         set_torch_threads(threads)
-        self.integer_biases = integer_biases
         self.threads = threads
         try:
             self.device = torch.device(device)
@@ -80,23 +75,17 @@ class SimulatedRuntime:
     @property
     def options(self) -> dict[str, Any]:
         """What `build_runtime` makes an equal runtime from."""
-        return {
-            "device": str(self.device),
-            "threads": self.threads,
-            "integer_biases": self.integer_biases,
-        }
+        return {"device": str(self.device), "threads": self.threads}
 
     def description(self) -> dict[str, Any]:
         """Return device, threads, CPU flags and torch version."""
-        description = {
+        return {
             "name": self.name,
             "version": self.version,
             "device": str(self.device),
             "threads": torch.get_num_threads(),
             "cpu_flags": cpu_flags(),
         }
-        # Only said when it holds, so that other trials keep their ids.
-        return {**description, "integer_biases": True} if self.integer_biases else description
 
     def compile(
         self, prepared: PreparedModel, parameters: QuantizationParameters | None
@@ -116,11 +105,13 @@ class SimulatedRuntime:
             return _reference(parameters.file)
         if parameters is not None:
             require_same_layers(prepared, parameters)
-            if self.integer_biases:
-                parameters = with_integer_biases(prepared, parameters)
             prepared = overridden(prepared, parameters.overrides)
+            parameters, biases = integer_form(prepared, parameters)
         module = copy.deepcopy(prepared.module).to(self.device)
         if parameters is not None:
+            for name, bias in biases.items():
+                rounded = torch.from_numpy(bias.dequantized()).to(self.device)
+                module.get_submodule(name).bias = nn.Parameter(rounded, requires_grad=False)
             for name, layer in parameters.layers.items():
                 child = module.get_submodule(name)
                 weight = torch.from_numpy(layer.weight.dequantized()).to(self.device)

@@ -238,7 +238,7 @@ def simulated_trial(
     chosen: CalibrationSet,
     evaluation: Evaluation,
 ) -> TrialOutcome | None:
-    """Run one trial on clean images in the simulation of what the serving runtime executes.
+    """Run one trial on clean images in the simulation, the reference of all runtimes.
 
     Returns:
         The outcome; None for a file of another tool that torch cannot execute.
@@ -247,11 +247,7 @@ def simulated_trial(
 
     if getattr(method_from_json(parameters.method), "file_format", None) == "openvino":
         return None
-    simulated = SimulatedParameters(
-        name="simulated",
-        integer_biases=parameters.runtime.name == "onnxruntime",
-        batch_size=parameters.runtime.batch_size,
-    )
+    simulated = SimulatedParameters(name="simulated", batch_size=parameters.runtime.batch_size)
     clean = StressParameters({CLEAN: {}})
     in_torch = parameters.model_copy(update={"runtime": simulated})
     runner = trial_runner(samples, images, model, store, clean, in_torch)

@@ -41,14 +41,12 @@ class SimulatedParameters(BaseModel):
 
     name: Literal["simulated"]
     device: str = "cpu"
-    # As exported files have their biases: the simulation of the runtime onnxruntime.
-    integer_biases: bool = False
     batch_size: int = Field(default=50, ge=1)
 
     @property
     def options(self) -> dict[str, Any]:
         """What the runtime is built with."""
-        return {"device": self.device, "integer_biases": self.integer_biases}
+        return {"device": self.device}
 
 
 class OnnxruntimeParameters(BaseModel):

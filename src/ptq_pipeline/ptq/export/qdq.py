@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.ptq.biases import IntegerBias, integer_biases
+from ptq_pipeline.ptq.biases import IntegerBias, integer_form
 from ptq_pipeline.ptq.calibration import (
     ActivationParameters,
     LayerParameters,
@@ -92,7 +92,8 @@ def quantized_graph(
     onnx = import_onnx()
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
-    writer = _Writer(model, integer_biases(prepared, parameters), int4)
+    parameters, biases = integer_form(prepared, parameters)
+    writer = _Writer(model, biases, int4)
     for node in graph.model.graph.node:
         if node.name in graph.marks:
             activation = parameters.outputs[graph.marks[node.name]]
@@ -128,11 +129,11 @@ class _Writer:
         if layer.activation is not None:
             written.input[0] = self._quantize(written.input[0], layer.activation)
         written.input[1] = self._weight(node, name, layer)
-        # The exporter leaves a bias of zeros out.
-        if name in self.biases and self.biases[name].codes.any():
+        if name in self.biases:
             if len(node.input) > 2 and node.input[2]:
                 written.input[2] = self._bias(name)
-            else:
+            # The exporter leaves a bias of zeros out.
+            elif self.biases[name].real.any():
                 self._biased_product(node, name)
         self.nodes.append(written)
 
@@ -221,9 +222,15 @@ class _Writer:
 
     def _biased_product(self, node: Any, name: str) -> None:
         """Quantize the bias of a linear layer that was exported as MatMul and Add."""
+        real = self.biases[name].real
         for reader in self.model.graph.node:
             if reader.op_type == "Add" and node.output[0] in reader.input:
                 bias = next(each for each in reader.input if each != node.output[0])
+                known = self.floats.get(bias)
+                if known is None or not np.array_equal(
+                    self.onnx.numpy_helper.to_array(known).reshape(-1), real
+                ):
+                    continue
                 # Only this reader: the exporter shares equal arrays between layers.
                 self._inputs[reader.name] = {bias: self._bias(name)}
                 return

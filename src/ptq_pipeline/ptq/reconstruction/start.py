@@ -71,9 +71,9 @@ def _at_outputs(
     }
     if config.first_last_8_bit and last_block >= 0:
         wanted[units[last_block].output] = 8
-    made_quantized = {name for unit in units[:-1] for name in unit.readers}
+    made_by = {name: unit.output for unit in units[:-1] for name in unit.readers}
     layers = {
-        name: replace(layer, activation=None) if name in made_quantized else layer
+        name: replace(layer, activation=None, reads=made_by[name]) if name in made_by else layer
         for name, layer in parameters.layers.items()
     }
     outputs = dict(parameters.outputs) | _output_steps(prepared, images, wanted, config)

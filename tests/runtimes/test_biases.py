@@ -1,0 +1,100 @@
+"""One definition of biases: the same candidate answers the same everywhere."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ptq_pipeline.models import Preprocessing
+from ptq_pipeline.ptq import (
+    MethodSpec,
+    PreparedModel,
+    as_tensor_batches,
+    calibrate,
+    method_from_json,
+    prepare,
+    quantize_model,
+)
+from ptq_pipeline.runtimes import (
+    OnnxruntimeRuntime,
+    OpenvinoRuntime,
+    Runtime,
+    SimulatedRuntime,
+    parity,
+    predict_top1,
+)
+
+
+@pytest.fixture(params=["openvino", "onnxruntime", "onnxruntime-none"])
+def other(request: pytest.FixtureRequest) -> Runtime:
+    name, _, optimization = request.param.partition("-")
+    if name == "openvino":
+        return OpenvinoRuntime(threads=1)
+    return OnnxruntimeRuntime(threads=1, optimization=optimization or "all")
+
+
+@pytest.mark.parametrize("bits", [(4, 4), (3, 3)], ids=["w4a4", "w3a3"])
+def test_few_bits_answer_the_same(
+    trained: PreparedModel,
+    pixels: np.ndarray,
+    preprocessing: Preprocessing,
+    other: Runtime,
+    bits: tuple[int, int],
+) -> None:
+    batches = as_tensor_batches(preprocessing(pixels[-100:]))
+    parameters = calibrate(trained, batches, MethodSpec(*bits))
+    simulated, executed = (
+        predict_top1(runtime.compile(trained, parameters), pixels[:1000], preprocessing)
+        for runtime in (SimulatedRuntime(), other)
+    )
+    # By the simulation's own answers: 96.4 and 92.5 % at 4 bits with biases of their own.
+    table = parity(simulated, executed, simulated.astype(int), [str(i) for i in range(10)])
+    assert np.average(table["agreement"].fillna(1.0), weights=table["n"]) >= 0.99
+    assert table["agreement"].min() >= 0.95
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("bits", [8, 4])
+def test_channels_whose_bias_outgrows_their_weights(
+    pixels: np.ndarray,
+    preprocessing: Preprocessing,
+    other: Runtime,
+    bits: int,
+    symmetric: bool,
+) -> None:
+    inputs = preprocessing(pixels[:64])
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            *(nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(8 * 36, 4)),
+        )
+        for layer in (model[0], model[2]):
+            layer.weight[0] = 0.0
+            layer.weight[1] *= 1e-8
+            layer.weight[2] *= 1e-20
+            layer.bias[:4] = torch.tensor([0.37, 1.0, 0.7, 0.0])
+    prepared = prepare(model.eval(), torch.from_numpy(inputs[:4]))
+    method = MethodSpec(bits, 8, weight_symmetric=symmetric)
+    parameters = calibrate(prepared, as_tensor_batches(inputs), method)
+    expected = SimulatedRuntime().compile(prepared, parameters)(inputs)
+    real = SimulatedRuntime().compile(prepared, None)(inputs)
+    got = other.compile(prepared, parameters)(inputs)
+    assert np.median(np.abs(got - expected)) < 1e-3 * expected.std()
+    if bits == 8:
+        assert np.abs(expected - real).max() < 0.2 * real.std()
+
+
+def test_outputs_quantized_where_they_are_made(
+    trained: PreparedModel, pixels: np.ndarray, preprocessing: Preprocessing, other: Runtime
+) -> None:
+    config = method_from_json(
+        {"name": "brecq_cpu", "weight_bits": 4, "activation_bits": 4, "iterations": 2}
+    )
+    batches = as_tensor_batches(preprocessing(pixels[-32:]))
+    parameters = quantize_model(trained, batches, config, seed=0)
+    simulated, executed = (
+        predict_top1(runtime.compile(trained, parameters), pixels[:500], preprocessing)
+        for runtime in (SimulatedRuntime(), other)
+    )
+    assert (simulated == executed).mean() >= 0.985
