@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ class Watch:
 
     def once(self) -> dict[str, Any]:
         """Look at new windows, decide, act; return the report."""
-        known = len(self._windows())
+        known = self._state().reported
         # A champion that cannot be read is an error before anything else happens.
         self.registry.champion()
         self.run("monitoring")
@@ -61,12 +62,12 @@ class Watch:
         )
         if not self.dry_run:
             self._keep(state)
-        report = {
-            "windows": windows[known:],
-            "reason": advice.reason,
-            **self._act(state, advice),
-        }
-        bad = [each["window"] for each in windows[known:] if each["status"] == Status.REJECTED]
+        new = windows[known:]
+        report = {"windows": new, "reason": advice.reason, **self._act(state, advice)}
+        if not self.dry_run:
+            # Last, so that a call that is killed or fails alarms for no window in silence.
+            self._keep(replace(self._state(), reported=len(windows)))
+        bad = [each["window"] for each in new if each["status"] == Status.REJECTED]
         bad += self.unusable
         if bad and report["exit_code"] == ExitCode.DONE:
             report["exit_code"] = int(ExitCode.WINDOW_SET_ASIDE)

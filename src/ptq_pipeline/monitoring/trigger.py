@@ -94,6 +94,7 @@ class TriggerState:
         waits_for: what is missing to judge it, one sentence.
         latest: when the last call was, UTC ISO 8601; it only tells a clock that went backwards.
         outcomes: what came of each event, by its id.
+        reported: how many windows of the log earlier calls have reported.
     """
 
     handled: tuple[str, ...] = ()
@@ -105,6 +106,7 @@ class TriggerState:
     waits_for: str = ""
     latest: str | None = None
     outcomes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reported: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the state file."""
