@@ -124,12 +124,26 @@ class CalibrationSet:
 
     Attributes:
         manifest: what the set is.
-        images: ``(n, C, H, W)`` uint8, in memory, mapped from disk, or made on demand;
-            ``numpy.asarray`` reads them.
+        pixels: ``(n, C, H, W)`` uint8, in memory, mapped from disk, or made on demand; nothing has
+            compared them with the manifest.
     """
 
     manifest: CalibrationManifest
-    images: np.ndarray | DeferredImages
+    pixels: np.ndarray | DeferredImages
+
+    @cached_property
+    def images(self) -> np.ndarray | DeferredImages:
+        """The pixels, compared with the manifest when they are first asked for.
+
+        ``numpy.asarray`` reads them. Those that are made on demand are not compared: they are what
+        the manifest is made from.
+
+        Raises:
+            InputError: as `verify`.
+        """
+        if isinstance(self.pixels, np.ndarray):
+            self.verify()
+        return self.pixels
 
     @property
     def set_id(self) -> str:
@@ -142,10 +156,12 @@ class CalibrationSet:
         Raises:
             InputError: if they are not the pixels that the manifest was written for.
         """
-        if array_sha256(self.images) != self.manifest.array_sha256:
+        if array_sha256(self.pixels) != self.manifest.array_sha256:
+            place = getattr(self.pixels, "filename", None)
+            where = "" if place is None else f" ('{place}')"
             raise InputError(
-                f"the pixels of calibration set {self.set_id} are not those of its manifest; "
-                f"{REBUILD}"
+                f"the pixels of calibration set {self.set_id}{where} are not those of its "
+                f"manifest; {REBUILD}"
             )
 
 

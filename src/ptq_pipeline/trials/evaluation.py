@@ -1,12 +1,16 @@
 """Which images a trial is evaluated on, under every shift."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.seals import Signature, signature
 from ptq_pipeline.trials.spec import evaluation_hash
 
 CLEAN = "clean"
@@ -25,11 +29,46 @@ class Evaluation:
     samples: pd.DataFrame
     arrays: Mapping[str, np.ndarray]
     rows: Mapping[str, np.ndarray]
+    _signatures: dict[Path, Signature] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the samples, their pixels before any shift and their order."""
-        return evaluation_hash(self.samples["sample_id"].to_numpy(), self.samples["content_hash"])
+        """Hash of the samples, their order, and the pixels that are there under every shift.
+
+        All pixels are read: those of the clean images are compared with the table's hashes, and
+        those of every shift are hashed as they are.
+
+        Raises:
+            InputError: a clean image is not the one that the table names.
+        """
+        self._signatures.update(_signatures(self.arrays))
+        shifted = {}
+        for name, array in self.arrays.items():
+            rows = self.rows[name]
+            if name == CLEAN:
+                _compare(self.samples, array, rows)
+                continue
+            digest = hashlib.sha256(str(array.shape[1:]).encode())
+            for row in rows:
+                digest.update(np.ascontiguousarray(array[row]).data)
+            shifted[name] = digest.hexdigest()
+        return evaluation_hash(
+            self.samples["sample_id"].to_numpy(), self.samples["content_hash"], shifted
+        )
+
+    def require_unchanged(self) -> None:
+        """Check that nobody has written to the files of the pixels since they were hashed.
+
+        Raises:
+            InputError: naming the file.
+        """
+        now = _signatures(self.arrays)
+        for path, then in self._signatures.items():
+            if now.get(path) != then:
+                raise InputError(
+                    f"'{path}' was written to while trials read it, so their answers are not "
+                    "kept; run the pipeline again when nothing else writes there"
+                )
 
     def only(self, keep: np.ndarray, shifts: list[str] | None = None) -> "Evaluation":
         """Return the evaluation of the samples where the boolean ``keep`` holds."""
@@ -68,3 +107,20 @@ def build_evaluation(
         {name: images if name == CLEAN else stressed[name] for name in shifts},
         {name: clean_rows if name == CLEAN else positions for name in shifts},
     )
+
+
+def _compare(samples: pd.DataFrame, images: np.ndarray, rows: np.ndarray) -> None:
+    for sample, expected, row in zip(
+        samples["sample_id"], samples["content_hash"], rows, strict=True
+    ):
+        if hashlib.sha256(np.ascontiguousarray(images[row]).data).hexdigest() != expected:
+            place = getattr(images, "filename", None) or "the image array"
+            raise InputError(
+                f"the pixels of sample {sample} in '{place}' are not those of the table 'samples'; "
+                "restore the file (`dvc checkout`), or run the pipeline 'data_loading' again"
+            )
+
+
+def _signatures(arrays: Mapping[str, np.ndarray]) -> dict[Path, Signature]:
+    places = {getattr(array, "filename", None) for array in arrays.values()} - {None}
+    return {Path(place): signature(Path(place)) for place in places if Path(place).is_file()}

@@ -225,6 +225,8 @@ class TrialRunner:
     def _keep(self, outcome: TrialOutcome) -> None:
         spec = outcome.spec
         if outcome.predictions is not None:
+            if (evaluation := self.workload.evaluations.get(spec.evaluation)) is not None:
+                evaluation.require_unchanged()
             self.store.put(spec, outcome.predictions, outcome.notes)
         elif spec.method is None:
             raise InputError(outcome.error)

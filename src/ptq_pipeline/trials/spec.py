@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.canonical import canonical_hash, canonical_json
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,19 @@ class TrialSpec:
         return cls(**content)
 
 
-def evaluation_hash(sample_ids: np.ndarray, content_hashes: Iterable[str]) -> str:
-    """Return the hash of which samples are evaluated, with which pixels, in which order."""
+def evaluation_hash(
+    sample_ids: np.ndarray, content_hashes: Iterable[str], shifted: Mapping[str, str] | None = None
+) -> str:
+    """Return the hash of which samples are evaluated, with which pixels, in which order.
+
+    Args:
+        sample_ids: ``(N,)`` integers.
+        content_hashes: SHA-256 (hex) of each sample's own pixels.
+        shifted: SHA-256 (hex) of the pixels of all samples under each shift other than clean.
+    """
     digest = hashlib.sha256(np.ascontiguousarray(sample_ids, np.int64).tobytes())
     for value in content_hashes:
         digest.update(bytes.fromhex(value))
+    for name, value in sorted((shifted or {}).items()):
+        digest.update(canonical_json([name, value]))
     return digest.hexdigest()

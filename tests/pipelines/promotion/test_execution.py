@@ -7,6 +7,7 @@ import torch
 
 from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.images import content_hashes
 from ptq_pipeline.models import FloatModel, Preprocessing, resnet20
 from ptq_pipeline.pipelines.promotion.artifact import build_artifact
 from ptq_pipeline.pipelines.promotion.execution import execute_candidate
@@ -36,11 +37,11 @@ def images() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def samples() -> pd.DataFrame:
+def samples(images: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "sample_id": np.arange(N),
-            "content_hash": [f"{i:064x}" for i in range(N)],
+            "content_hash": content_hashes(images),
             "split": ["pool"] * 20 + ["selection"] * 20 + ["audit"] * 20,
             "label": np.arange(N) % 2,
         }

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from ptq_pipeline.calibration import Pool, draw_set, parse_options
+from ptq_pipeline.calibration.sets import CalibrationSet, array_sha256
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.pipelines.quantization import nodes
@@ -145,12 +147,15 @@ def test_the_table_of_trials_names_fallbacks(
 
 
 def test_when_every_trial_fails_the_first_reason_is_given(
-    samples, images, random_model, index, results, tmp_path
+    samples, images, random_model, sets, index, results, tmp_path
 ):
-    class Empty:
-        images = np.zeros((0, 1, 12, 12), np.uint8)
-
-    broken = dict.fromkeys(index["set_id"], Empty())
+    pixels = np.zeros((0, 1, 12, 12), np.uint8)
+    manifest = replace(
+        next(iter(sets.values())).manifest,
+        size=0, sample_ids=(), content_hashes=(), shape=pixels.shape,
+        array_sha256=array_sha256(pixels),
+    )  # fmt: skip
+    broken = dict.fromkeys(index["set_id"], CalibrationSet(manifest, pixels))
     index = index.assign(role="comparison")
     with pytest.raises(InputError, match="every trial failed, the first one because"):
         nodes.run_trials(
@@ -200,3 +205,72 @@ def test_a_bad_runtime_is_refused(runtime):
 def test_bad_shifts_are_refused(shifts, message):
     with pytest.raises(ValidationError, match=message):
         StressParameters(shifts)
+
+
+def test_answers_of_other_shifted_pixels_are_never_taken_for_these(
+    samples, images, random_model, sets, index, results, tmp_path
+):
+    store = TrialStore(tmp_path)
+    right = results[1]
+    poisoned = {name: np.zeros_like(array) for name, array in right.items()}
+    wrong, *_ = nodes.run_trials(
+        *(samples, images, poisoned, random_model, sets, index, store, SHIFTS, PARAMETERS)
+    )
+    trials, predictions, reference = nodes.run_trials(
+        *(samples, images, right, random_model, sets, index, store, SHIFTS, PARAMETERS)
+    )
+    assert not set(trials["trial_id"]) & set(wrong["trial_id"])
+    fresh = nodes.run_trials(
+        *(samples, images, right, random_model, sets, index),
+        *(TrialStore(tmp_path / "fresh"), SHIFTS, PARAMETERS),
+    )
+    pd.testing.assert_frame_equal(reference, fresh[2])
+    pd.testing.assert_frame_equal(predictions, fresh[1])
+
+
+def test_clean_pixels_that_are_not_those_of_the_table_are_an_error(
+    samples, images, random_model, sets, index, results, tmp_path
+):
+    place = tmp_path / "images.npy"
+    np.save(place, images)
+    poisoned = np.load(place, mmap_mode="r+")
+    poisoned[8] = 0
+    with pytest.raises(InputError, match="pixels of sample 8 in .*images.npy.* restore the file"):
+        nodes.run_trials(
+            *(samples, poisoned, results[1], random_model, sets, index),
+            *(TrialStore(tmp_path / "store"), SHIFTS, PARAMETERS),
+        )
+
+
+def test_calibration_pixels_that_are_not_those_of_the_manifest_are_an_error(
+    samples, images, random_model, sets, index, results, tmp_path
+):
+    first = next(iter(sets))
+    pixels = np.asarray(sets[first].images) ^ np.uint8(1)
+    poisoned = {**sets, first: CalibrationSet(sets[first].manifest, pixels)}
+    with pytest.raises(InputError, match=f"pixels of calibration set {first} are not those"):
+        nodes.run_trials(
+            *(samples, images, results[1], random_model, poisoned, index),
+            *(TrialStore(tmp_path), SHIFTS, PARAMETERS),
+        )
+
+
+def test_a_file_that_is_written_to_during_a_trial_leaves_nothing_in_the_store(
+    samples, images, random_model, sets, index, results, tmp_path, monkeypatch
+):
+    place = tmp_path / "noise.npy"
+    np.save(place, results[1]["noise"])
+    stressed = {"noise": np.load(place, mmap_mode="r")}
+    store = TrialStore(tmp_path / "store")
+    ended = nodes.TrialRunner._keep
+
+    def overwritten(runner, outcome):
+        np.load(place, mmap_mode="r+")[:] = 0
+        return ended(runner, outcome)
+
+    monkeypatch.setattr(nodes.TrialRunner, "_keep", overwritten)
+    with pytest.raises(InputError, match=r"noise.npy' was written to while trials read it"):
+        nodes.run_trials(
+            *(samples, images, stressed, random_model, sets, index, store, SHIFTS, PARAMETERS)
+        )
+    assert not list(store.root.rglob("*.safetensors"))

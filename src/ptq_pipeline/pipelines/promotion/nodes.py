@@ -60,7 +60,6 @@ def export_candidate(
         )
     files[BASELINE] = _json_bytes(baseline)
     chosen = calibration_sets[set_id]
-    chosen.verify()
     files["trial.json"] = _json_bytes({"trial_id": trial_id, "spec": spec})
     files["calibration.json"] = _json_bytes({"set_id": set_id, **chosen.manifest.to_json()})
     facts = {

@@ -120,7 +120,7 @@ def _require_images(
 
     parsed = method_from_json(method)
     for entry in wanted:
-        size = len(sets[entry.set_id].images)
+        size = sets[entry.set_id].manifest.size
         if entry.role == "evidence" and size < parsed.min_images:
             raise InputError(
                 f"calibration set {entry.set_id} has {size} images and method {parsed.name} needs "

@@ -1,0 +1,276 @@
+"""Seals in Kedro: which datasets have one, and the hook that writes and checks them.
+
+Sealed is what one node writes and another one reads. Before a run, everything that it reads from
+earlier runs is compared with its seal, and its origin with the parameters of this run.
+"""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
+
+from filelock import FileLock, Timeout
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Node, Pipeline
+
+from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.files import write_file
+from ptq_pipeline.seals import (
+    Seal,
+    SealError,
+    break_seals,
+    check_origin,
+    checked_seal,
+    digest,
+    read_seal,
+    write_seal,
+)
+
+log = logging.getLogger(__name__)
+
+LOCK, OWNER = ".run.lock", ".run.owner"
+# Stages that make no evidence: other parameters of now are worth a warning there.
+_READERS = frozenset({"reporting", "release", "monitoring"})
+
+
+@cache
+def sealed_names() -> frozenset[str]:
+    """Return the names of the datasets that some node writes and another one reads."""
+    from ptq_pipeline import pipelines
+
+    stages = [
+        import_module(f"{pipelines.__name__}.{module.name}").create_pipeline()
+        for module in iter_modules(pipelines.__path__)
+    ]
+    made = set().union(*(stage.all_outputs() for stage in stages))
+    read = {name for stage in stages for node in stage.nodes for name in node.inputs}
+    # What is acted upon by commands.
+    return frozenset(made & (read | {"decision", "candidate_model", "verdict"}))
+
+
+def sealed_place(catalog: CatalogProtocol, name: str) -> Path | None:
+    """Return the file or folder of a sealed dataset, with or without the name of a mount.
+
+    None for what has no seal: raw data, state, what stays in memory or on another host.
+    """
+    inside = name.partition(".")[2]
+    if not {name, inside} & sealed_names() or name not in catalog:
+        return None
+    dataset = catalog.get(name)
+    described = dataset._describe()
+    place = described.get("filepath")
+    if place is None or described.get("protocol", "file") != "file":
+        return None
+    return Path(str(place)).absolute()
+
+
+def parameter_hash(catalog: CatalogProtocol, name: str) -> str | None:
+    """Return the hash of a parameter group (``params:...``), None where there is none.
+
+    Settings that only say where something runs are left out: a parameter model names them in
+    ``NOT_EVIDENCE``.
+    """
+    if name not in catalog:
+        return None
+    value = catalog.get(name).load()
+    if hasattr(value, "model_dump"):
+        value = value.model_dump(mode="json", exclude=getattr(value, "NOT_EVIDENCE", None))
+    return canonical_hash(value)
+
+
+def check_reading(
+    catalog: CatalogProtocol, names: Iterable[str], strict: bool = True
+) -> dict[str, str]:
+    """Check what is about to be read: its content, and where it comes from.
+
+    Args:
+        catalog: Kedro's catalog.
+        names: datasets; those without a seal are passed over.
+        strict: whether other parameters than those of now are an error, or worth a warning.
+
+    Returns:
+        Hashes of the inputs without seals (the float model) that it was made from, by name.
+
+    Raises:
+        SealError: naming the file and what differs.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        place = sealed_place(catalog, name)
+        if place is None:
+            continue
+        if not place.exists():
+            # The dataset itself says best what is missing, when it is loaded.
+            continue
+        checked_seal(place, name)
+        found |= check_origin(
+            name,
+            lambda each: sealed_place(catalog, each),
+            lambda each: parameter_hash(catalog, each),
+            _refuse if strict else log.warning,
+        )
+    return found
+
+
+def _refuse(sentence: str) -> None:
+    raise SealError(sentence)
+
+
+class SealHooks:
+    """Seals what stages write, checks what they read, and lets one run at a time into a folder."""
+
+    def __init__(self) -> None:
+        self._pipeline = Pipeline([])
+        self._catalog: Any = None
+        self._unsealed: dict[str, str] = {}
+        self._locks: list[FileLock] = []
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Take the lock, check what earlier runs left, and break the seals of what is made now."""
+        self._release()
+        nodes = [node for node in pipeline.nodes if _stage(node)]
+        self._pipeline, self._catalog, self._unsealed = Pipeline(nodes), catalog, {}
+        if not nodes:
+            return
+        self._lock(_folders(nodes, catalog))
+        try:
+            strict = not {_stage(node) for node in nodes} <= _READERS
+            self._unsealed = check_reading(catalog, sorted(pipeline.inputs()), strict)
+            outputs = sorted(self._pipeline.all_outputs())
+            break_seals(place for name in outputs if (place := sealed_place(catalog, name)))
+        except BaseException:
+            self._release()
+            raise
+
+    @hook_impl
+    def before_dataset_loaded(self, dataset_name: str) -> None:
+        """Compare the content with the seal once more: the run may have taken hours."""
+        place = self._place(dataset_name)
+        if place is not None and place.exists():
+            checked_seal(place, dataset_name)
+
+    @hook_impl
+    def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
+        """Compare the float model with the one that earlier files were made with."""
+        found = getattr(data, "fingerprint", None)
+        if self._catalog is None or not isinstance(found, str):
+            return
+        if self._unsealed.setdefault(dataset_name, found) != found:
+            raise SealError(
+                f"'{dataset_name}' is not the one that the results of earlier stages were made "
+                "with (its weights, code, preprocessing or classes changed); run the pipelines "
+                "from 'data_loading' on"
+            )
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        """Write the seal."""
+        place = self._place(dataset_name)
+        if place is not None and _stage(node):
+            self._seal(place, node)
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Seal what was saved in other processes, where hooks do not run, and open the lock."""
+        for node in self._pipeline.nodes:
+            for name in node.outputs:
+                place = self._place(name)
+                if place is not None and place.exists() and read_seal(place) is None:
+                    self._seal(place, node)
+        self._release()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Open the lock; what the run was about to make has no seals."""
+        self._release()
+
+    def _place(self, name: str) -> Path | None:
+        return None if self._catalog is None else sealed_place(self._catalog, name)
+
+    def _seal(self, place: Path, node: Node) -> None:
+        parameters: dict[str, str] = {}
+        inputs: dict[str, str] = {}
+        for name in _sources(self._pipeline, node, self._catalog):
+            if name.startswith("params:"):
+                parameters[name] = str(parameter_hash(self._catalog, name))
+            elif (source := self._place(name)) is not None:
+                seal = read_seal(source)
+                inputs[name] = digest(source) if seal is None else seal.content
+            elif name in self._unsealed:
+                inputs[name] = self._unsealed[name]
+        write_seal(
+            place,
+            Seal(content=digest(place), node=node.name, parameters=parameters, inputs=inputs),
+        )
+
+    def _lock(self, folders: Iterable[Path]) -> None:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / LOCK, timeout=0)
+            try:
+                lock.acquire()
+            except Timeout:
+                self._release()
+                try:
+                    first = (folder / OWNER).read_text(encoding="utf-8")
+                except OSError:
+                    first = "another process"
+                raise InputError(
+                    f"{first} is running in '{folder}'; wait until it has ended, or use another "
+                    "environment (--env)"
+                ) from None
+            self._locks.append(lock)
+            write_file(folder / OWNER, _myself().encode())
+
+    def _release(self) -> None:
+        for lock in self._locks:
+            Path(lock.lock_file).with_name(OWNER).unlink(missing_ok=True)
+            lock.release()
+        self._locks = []
+
+
+def _myself() -> str:
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return f"'{command}' (process {os.getpid()}, started {time.strftime('%Y-%m-%d %H:%M:%S')})"
+
+
+def _stage(node: Node) -> str:
+    """Return the stage of this package that a node belongs to, or ""."""
+    module = getattr(node.func, "__module__", None) or ""
+    package, _, rest = module.partition(".pipelines.")
+    return rest.split(".")[0] if package == "ptq_pipeline" else ""
+
+
+def _folders(nodes: Iterable[Node], catalog: CatalogProtocol) -> list[Path]:
+    """Return where the results of these nodes are: the project's own, and those of mounts."""
+    mounts = {node.namespace.split(".")[0] for node in nodes if node.namespace}
+    names = ["verdict", *(f"{mount}.verdict" for mount in sorted(mounts))]
+    places = (sealed_place(catalog, name) for name in names)
+    return sorted({place.parent for place in places if place is not None})
+
+
+def _sources(pipeline: Pipeline, node: Node, catalog: CatalogProtocol) -> Iterator[str]:
+    """Yield parameters and stored datasets that a node's results come from, through memory."""
+    makers = {output: each for each in pipeline.nodes for output in each.outputs}
+    waiting, seen = sorted(node.inputs), set(node.inputs)
+    while waiting:
+        name = waiting.pop()
+        if name in makers and sealed_place(catalog, name) is None:
+            waiting.extend(sorted(set(makers[name].inputs) - seen))
+            seen |= set(makers[name].inputs)
+        else:
+            yield name
+
+
+seal_hooks = SealHooks()

@@ -1,0 +1,184 @@
+"""What a run reads from earlier runs is what they wrote, with the parameters of now."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.framework.hooks.manager import _create_hook_manager
+from kedro.io import DataCatalog, MemoryDataset, SharedMemoryDataCatalog
+from kedro.runner import ParallelRunner, SequentialRunner
+from kedro_datasets.json import JSONDataset
+from kedro_datasets.pandas import ParquetDataset
+
+from ptq_pipeline.datasets import ArrayDataset, ArrayFolderDataset
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.images import content_hashes
+from ptq_pipeline.pipelines import quantization
+from ptq_pipeline.pipelines.quantization.parameters import StressParameters
+from ptq_pipeline.sealing import OWNER, SealHooks, check_reading, sealed_names
+from ptq_pipeline.seals import Seal, SealError, digest, read_seal, seal_path, write_seal
+
+STRESS = quantization.create_pipeline().filter(node_names=["stress_images"])
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    """Samples and images as `data_loading` left them, and the parameters of the shifts."""
+    images = np.random.default_rng(0).integers(0, 256, (12, 1, 8, 8), dtype=np.uint8)
+    samples = pd.DataFrame(
+        {
+            "sample_id": range(12),
+            "content_hash": content_hashes(images),
+            "label": 0,
+            "split": ["audit", "selection"] * 6,
+        }
+    )
+    found = DataCatalog(
+        {
+            "samples": ParquetDataset(filepath=(tmp_path / "samples.parquet").as_posix()),
+            "images": ArrayDataset(str(tmp_path / "images.npy")),
+            "stressed_images": ArrayFolderDataset(str(tmp_path / "stressed")),
+            "verdict": JSONDataset(filepath=(tmp_path / "verdict.json").as_posix()),
+            "params:stress": MemoryDataset(shifts(0.001)),
+        }
+    )
+    for name, data, file in (
+        ("samples", samples, "samples.parquet"),
+        ("images", images, "images.npy"),
+    ):
+        found.save(name, data)
+        path = tmp_path / file
+        write_seal(path, Seal(content=digest(path), node="decode", parameters={}, inputs={}))
+    return found
+
+
+def shifts(sigma):
+    return StressParameters({"clean": {}, "noise": {"kind": "gaussian_noise", "sigma": sigma}})
+
+
+def run(pipeline, catalog, runner=None, hooks=None):
+    manager = _create_hook_manager()
+    manager.register(hooks or SealHooks())
+    arguments = {"run_params": {}, "pipeline": pipeline, "catalog": catalog}
+    manager.hook.before_pipeline_run(**arguments)
+    try:
+        (runner or SequentialRunner()).run(pipeline, catalog, manager)
+    except Exception as error:
+        manager.hook.on_pipeline_error(**arguments, error=error)
+        raise
+    manager.hook.after_pipeline_run(**arguments, run_result={})
+
+
+def test_what_crosses_nodes_is_sealed():
+    assert {"samples", "images", "stressed_images", "trials", "predictions"} <= sealed_names()
+    assert {"scores", "verdict", "decision", "candidate_model"} <= sealed_names()
+    assert not {"trial_store", "audit_ledger", "champion_baseline", "registry"} & sealed_names()
+
+
+def test_a_seal_says_what_a_dataset_was_made_from(catalog, tmp_path):
+    run(STRESS, catalog)
+    seal = read_seal(tmp_path / "stressed")
+    assert seal.content == digest(tmp_path / "stressed")
+    assert seal.node == "stress_images"
+    assert set(seal.parameters) == {"params:stress"}
+    assert seal.inputs == {
+        "samples": digest(tmp_path / "samples.parquet"),
+        "images": digest(tmp_path / "images.npy"),
+    }
+    first = seal_path(tmp_path / "stressed").read_bytes()
+    run(STRESS, catalog)
+    assert seal_path(tmp_path / "stressed").read_bytes() == first
+    check_reading(catalog, ["stressed_images"])
+
+
+def test_images_of_another_strength_are_not_read(catalog):
+    run(STRESS, catalog)
+    catalog["params:stress"] = MemoryDataset(shifts(0.4))
+    with pytest.raises(SealError, match="'stressed_images' .* other parameters 'stress'"):
+        check_reading(catalog, ["stressed_images"])
+    run(STRESS, catalog)
+    check_reading(catalog, ["stressed_images"])
+
+
+def test_changed_pixels_stop_the_run_before_anything_is_computed(catalog, tmp_path):
+    run(STRESS, catalog)
+    kept = (tmp_path / "images.npy").read_bytes()
+    (tmp_path / "images.npy").write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    with pytest.raises(SealError, match=r"'images' .*images.npy.* was changed after node"):
+        run(STRESS, catalog)
+    assert read_seal(tmp_path / "stressed") is not None
+    (tmp_path / "images.npy").write_bytes(kept)
+    run(STRESS, catalog)
+
+
+def test_pixels_that_change_during_the_run_stop_it(catalog, tmp_path):
+    hooks = SealHooks()
+    check = hooks.before_dataset_loaded
+    manager = _create_hook_manager()
+    manager.register(hooks)
+    arguments = {"run_params": {}, "pipeline": STRESS, "catalog": catalog}
+    manager.hook.before_pipeline_run(**arguments)
+    check("images")
+    np.load(tmp_path / "images.npy", mmap_mode="r+")[0] ^= 1
+    with pytest.raises(SealError, match="'images' .* was changed"):
+        check("images")
+    manager.hook.on_pipeline_error(**arguments, error=None)
+
+
+def test_a_run_that_fails_leaves_no_seal_of_what_it_was_about_to_make(catalog, tmp_path):
+    run(STRESS, catalog)
+    whole = catalog.load("samples")
+    catalog.save("samples", whole.drop(columns="content_hash"))
+    path = tmp_path / "samples.parquet"
+    write_seal(path, Seal(content=digest(path), node="decode", parameters={}, inputs={}))
+    with pytest.raises(KeyError):
+        run(STRESS, catalog)
+    assert read_seal(tmp_path / "stressed") is None
+    with pytest.raises(SealError, match="'stressed_images' .* has no seal"):
+        check_reading(catalog, ["stressed_images"])
+
+
+def test_what_worker_processes_save_is_sealed_in_the_end(catalog, tmp_path):
+    shared = SharedMemoryDataCatalog({name: catalog.get(name) for name in catalog.keys()})
+    run(STRESS, shared, ParallelRunner(max_workers=1))
+    check_reading(catalog, ["stressed_images"])
+
+
+def test_the_second_run_at_once_names_the_first(catalog, tmp_path):
+    first, second = SealHooks(), SealHooks()
+    arguments = {"run_params": {}, "pipeline": STRESS, "catalog": catalog}
+    first.before_pipeline_run(**arguments)
+    with pytest.raises(InputError, match=r"\(process \d+, started .*\) is running in"):
+        second.before_pipeline_run(**arguments)
+    first.after_pipeline_run()
+    assert not (tmp_path / OWNER).exists()
+    run(STRESS, catalog, hooks=second)
+
+
+def test_a_killed_run_leaves_no_lock(catalog, tmp_path):
+    code = (
+        "import os, sys; from filelock import FileLock\n"
+        "lock = FileLock(sys.argv[1]); lock.acquire()\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    lock = tmp_path / ".run.lock"
+    subprocess.run([sys.executable, "-c", code, str(lock)], check=False, timeout=60)
+    (tmp_path / OWNER).write_text("somebody")
+    run(STRESS, catalog)
+    assert not (tmp_path / OWNER).exists()
+
+
+def test_settings_that_decide_nothing_are_no_other_parameters(project):
+    from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters
+    from ptq_pipeline.sealing import parameter_hash
+
+    def hashed(**changes):
+        value = QuantizationParameters(
+            **{"method": {"weight_bits": 8}, "runtime": {"name": "openvino"}} | changes
+        )
+        return parameter_hash(DataCatalog({"params:q": MemoryDataset(value)}), "params:q")
+
+    assert hashed() == hashed(executor={"kind": "process", "workers": 2})
+    assert hashed() != hashed(method={"weight_bits": 4})
