@@ -1,4 +1,7 @@
 import gzip
+import hashlib
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -74,3 +77,42 @@ def test_a_bad_shape_is_explained(tmp_path, shape):
 def test_sources_are_read_only():
     with pytest.raises(DatasetError, match="read only"):
         IdxImageDataset([]).save(1)
+
+
+def test_a_window_may_not_lead_elsewhere_or_mean_two_things(tmp_path):
+    write_window(tmp_path / "elsewhere", 2)
+    write_window(tmp_path / "windows/both", 2)
+    (tmp_path / "windows/both/manifest.csv").write_text("path\n")
+    (tmp_path / "windows/away").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "windows/circle").symlink_to(tmp_path / "windows/circle")
+    windows = ImageWindowsDataset(str(tmp_path / "windows"), [1, 4, 4]).load()
+    with pytest.raises(InputError, match="window .*away' leaves its folder"):
+        windows["away"]()
+    with pytest.raises(InputError, match="circle' cannot be followed"):
+        windows["circle"]()
+    with pytest.raises(InputError, match="holds images-idx3-ubyte.gz and manifest.csv; keep the"):
+        windows["both"]()
+    allowed = ImageWindowsDataset(str(tmp_path / "windows"), [1, 4, 4], allow_outside=True).load()
+    assert len(allowed["away"]().table) == 2
+
+
+def test_a_pipe_in_a_window_is_not_waited_for(tmp_path):
+    for name in ("images-idx3-ubyte.gz", "manifest.csv"):
+        (tmp_path / "w").mkdir()
+        os.mkfifo(tmp_path / "w" / name)
+        with pytest.raises(InputError, match="is a named pipe"):
+            ImageWindowsDataset(str(tmp_path), [1, 4, 4]).load()["w"]()
+        shutil.rmtree(tmp_path / "w")
+
+
+def test_a_hash_of_a_manifest_is_held_against_it(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("path,label\ncat/1.png,cat\n")
+    declared = hashlib.sha256(path.read_bytes()).hexdigest()
+    ImageManifestDataset(str(path), [1, 4, 4], sha256=declared).load()
+    path.write_text("path,label\ncat/1.png,dog\n")
+    with pytest.raises(DatasetError, match="is not the file that its 'sha256' declares"):
+        ImageManifestDataset(str(path), [1, 4, 4], sha256=declared).load()
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(DatasetError, match="is that of its 'annotations'"):
+        ImageFolderDataset(str(tmp_path), [1, 4, 4], sha256=declared).load()

@@ -61,6 +61,24 @@ def test_rows_without_split_and_weights_are_refused():
         assign_splits(table(10), [{}], 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("Audit", "write 'audit', or choose"), (" pool", "write 'pool'"), ("test", "")],
+)
+def test_a_split_that_nothing_uses_is_refused(name, hint):
+    samples = table(50).assign(split=[name] * 10 + ["audit"] * 40)
+    with pytest.raises(InputError, match=f"the 'split' column names '{name}', and .*{hint}"):
+        assign_splits(samples, [WEIGHTS], 0)
+    with pytest.raises(InputError, match=f"'splits' of the image source names '{name}'"):
+        assign_splits(table(50), [WEIGHTS | {name: 1}], 0)
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1, "4", None])
+def test_weights_that_divide_nothing_are_refused(weight):
+    with pytest.raises(InputError, match="no weights to divide them by"):
+        assign_splits(table(10), [{"pool": 1, "audit": weight}], 0)
+
+
 def test_a_missing_split_is_named():
     with pytest.raises(InputError, match="split\\(s\\) reference, selection"):
         check_splits(table(4).assign(split=["pool", "audit"] * 2), pd.Series(list("abcd")))

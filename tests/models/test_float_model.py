@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,6 @@ from safetensors.torch import load_file, save_file
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import Preprocessing, load_float_model, resnet20, run_in_batches
-from ptq_pipeline.models.float_model import import_factory
 
 CLASSES = tuple("abcdefghij")
 FACTORY = "ptq_pipeline.models.resnet20"
@@ -115,12 +116,29 @@ def test_number_of_classes_must_agree(weights):
         run_in_batches(model, np.zeros((1, 1, 28, 28), np.uint8))
 
 
-def test_factories_can_be_restricted():
-    with pytest.raises(InputError, match="outside the allowed prefixes"):
-        import_factory("os.system", ["ptq_pipeline."])
-    with pytest.raises(InputError, match="cannot be imported"):
-        import_factory("ptq_pipeline.models.nothing")
-    assert import_factory(FACTORY, ["ptq_pipeline."]) is resnet20
+@pytest.mark.parametrize("flip", range(0, 1_000_000, 99_991))
+def test_a_flipped_bit_of_the_weights_is_found_by_their_declared_hash(weights, flip):
+    content = bytearray(weights.read_bytes())
+    declared = {"weights": hashlib.sha256(content).hexdigest()}
+    load_float_model(FACTORY, weights, GREY, CLASSES, sha256=declared)
+    content[flip % len(content)] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(InputError, match="is not the file that its 'sha256' declares"):
+        load_float_model(FACTORY, weights, GREY, CLASSES, sha256=declared)
+
+
+def test_the_hashes_of_training_images_are_held_against_their_own(weights, tmp_path):
+    path = tmp_path / "hashes.npy"
+    np.save(path, np.arange(3, dtype=np.uint64))
+    declared = {"training_hashes": hashlib.sha256(path.read_bytes()).hexdigest()}
+    model = load_float_model(FACTORY, weights, GREY, CLASSES, training_hashes=path, sha256=declared)
+    assert model.training_keys.tolist() == [0, 1, 2]
+    np.save(path, np.arange(1, 4, dtype=np.uint64))
+    with pytest.raises(InputError, match=r"hashes\.npy' is not the file"):
+        load_float_model(FACTORY, weights, GREY, CLASSES, training_hashes=path, sha256=declared)
+    path.write_bytes(b"no array")
+    with pytest.raises(InputError, match=r"training hashes .*hashes\.npy' cannot be read"):
+        load_float_model(FACTORY, weights, GREY, CLASSES, training_hashes=path)
 
 
 def test_preprocessing_normalises_per_channel():

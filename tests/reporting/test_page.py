@@ -69,6 +69,20 @@ def test_report_is_well_formed_and_small(html, tree):
     assert len(html.encode()) < 3_000_000
 
 
+def test_what_was_left_out_of_the_audit_is_said(inputs, options):
+    counts = {"hidden": 3, "outside_classes": 1, "no_image": 4, "empty_classes": 1, "unreadable": 5}
+    definitions = {**inputs.group_definitions, "left_out": counts}
+    pages = {
+        language: render_report(
+            dataclasses.replace(inputs, group_definitions=definitions),
+            dataclasses.replace(options, language=language),
+        )
+        for language in ("en", "ja")
+    }
+    assert "Files in class folders that are no images: 4" in pages["en"]
+    assert "\u5fa9\u53f7\u3067\u304d\u306a\u3044\u753b\u50cf\uff1a5" in pages["ja"]
+
+
 def test_nothing_is_fetched(html):
     links = Links()
     links.feed(html)

@@ -75,12 +75,27 @@ class Mount:
             raise InputError(
                 f"the catalog has no entry '{full}'; name the mount with --mount, or add the entry"
             )
-        described = self.catalog.get(full)._describe()
+        described = self._described(full)
+        if described.get("protocol") not in (None, "", "file"):
+            raise InputError(
+                f"'{full}' stands at a URL ({described['protocol']}), where this command cannot "
+                "work; copy or mount it, and give that path in the catalog"
+            )
         path = Path(str(described.get("filepath", "")))
         try:
             return path.relative_to(self.root) if path.is_absolute() else path
         except ValueError:
             raise InputError(f"'{full}' stands at '{path}', outside the project") from None
+
+    def _described(self, full: str) -> dict[str, Any]:
+        from kedro.io import DatasetError
+
+        try:
+            return self.catalog.get(full)._describe()
+        except DatasetError as error:
+            if isinstance(error.__cause__, InputError):
+                raise InputError(f"catalog entry '{full}': {error.__cause__}") from None
+            raise InputError(f"catalog entry '{full}' cannot be used: {error}") from error
 
     def group(self, name: str) -> dict[str, Any]:
         """Return one parameter group of this mount as plain values; empty where it has none."""

@@ -10,6 +10,7 @@ from kedro.io import AbstractDataset
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.files import replacing
+from ptq_pipeline.inputs import local_path
 
 _ROWS_AT_A_TIME = 4096
 
@@ -42,7 +43,7 @@ class ArrayDataset(AbstractDataset[np.ndarray, np.ndarray]):
     """One ``.npy`` file; loading maps it into memory."""
 
     def __init__(self, filepath: str, metadata: Any = None) -> None:
-        self._filepath = Path(filepath)
+        self._filepath = local_path(filepath)
         self.metadata = metadata
 
     def load(self) -> np.ndarray:
@@ -64,7 +65,7 @@ class ArrayFolderDataset(AbstractDataset[Mapping[str, np.ndarray], dict[str, np.
     """A folder of ``.npy`` files as a mapping from name to memory map; saving replaces all."""
 
     def __init__(self, filepath: str, metadata: Any = None) -> None:
-        self._filepath = Path(filepath)
+        self._filepath = local_path(filepath)
         self.metadata = metadata
 
     def load(self) -> dict[str, np.ndarray]:

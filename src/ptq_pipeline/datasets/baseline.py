@@ -1,12 +1,12 @@
 """What serves today, as a dataset: read by the check, rewritten by a release only."""
 
 import json
-from pathlib import Path
 from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.inputs import local_path
 from ptq_pipeline.reliability.baseline import WAY_OUT, Baseline
 
 
@@ -22,7 +22,7 @@ class BaselineDataset(AbstractDataset):
     """
 
     def __init__(self, filepath: str, metadata: Any = None) -> None:
-        self._filepath = Path(filepath)
+        self._filepath = local_path(filepath)
         self.metadata = metadata
 
     def load(self) -> Baseline:

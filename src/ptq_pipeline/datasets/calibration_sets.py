@@ -1,12 +1,12 @@
 """Kedro datasets of the calibration stage: the sets, and what is remembered of their validation."""
 
-from pathlib import Path
 from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
 from ptq_pipeline.calibration.cache import ValidationCache
 from ptq_pipeline.calibration.sets import CalibrationSet, load_sets, save_sets
+from ptq_pipeline.inputs import local_path
 
 
 class CalibrationSetsDataset(AbstractDataset[dict[str, CalibrationSet], dict[str, CalibrationSet]]):
@@ -20,7 +20,7 @@ class CalibrationSetsDataset(AbstractDataset[dict[str, CalibrationSet], dict[str
     """
 
     def __init__(self, filepath: str, metadata: Any = None) -> None:
-        self._filepath = Path(filepath)
+        self._filepath = local_path(filepath)
         self.metadata = metadata
 
     def load(self) -> dict[str, CalibrationSet]:
@@ -48,8 +48,8 @@ class ValidationCacheDataset(AbstractDataset[None, ValidationCache]):
     """
 
     def __init__(self, filepath: str, docs_path: str | None = None, metadata: Any = None) -> None:
-        self._filepath = Path(filepath)
-        self._docs_path = None if docs_path is None else Path(docs_path)
+        self._filepath = local_path(filepath)
+        self._docs_path = None if docs_path is None else local_path(docs_path, "docs_path")
         self.metadata = metadata
 
     def load(self) -> ValidationCache:

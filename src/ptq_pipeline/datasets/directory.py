@@ -10,6 +10,7 @@ from kedro.io import AbstractDataset
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.files import write_file, write_folder
+from ptq_pipeline.inputs import local_path
 
 INDEX = "candidate.json"
 
@@ -26,7 +27,7 @@ class DirectoryDataset(AbstractDataset[Mapping[str, bytes], dict[str, Path]]):
     """
 
     def __init__(self, filepath: str, metadata: Any = None) -> None:
-        self._filepath = Path(filepath)
+        self._filepath = local_path(filepath)
         self.metadata = metadata
 
     def load(self) -> dict[str, Path]:

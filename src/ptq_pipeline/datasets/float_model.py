@@ -1,10 +1,12 @@
 """The float model of a catalog entry."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.inputs import local_path
 
 if TYPE_CHECKING:
     from ptq_pipeline.models.float_model import FloatModel
@@ -22,8 +24,11 @@ class FloatModelDataset(AbstractDataset):
         preprocessing: ``mean`` and ``std``, one value per channel, on the scale [0, 1].
         classes: class names in the order of the logits.
         arguments: keyword arguments of the factory.
-        allowed_factories: prefixes of dotted paths that may be imported; all when left out.
+        allowed_factories: what ``factory`` may be: exact dotted paths, and packages that end in a
+            dot, of which public networks may be named; anything when left out.
         training_hashes: ``.npy`` with the first 8 bytes (uint64) of each training image's SHA-256.
+        sha256: SHA-256 of the files, by the setting that names them: ``weights`` and
+            ``training_hashes``.
     """
 
     def __init__(
@@ -35,15 +40,24 @@ class FloatModelDataset(AbstractDataset):
         arguments: Mapping[str, Any] | None = None,
         allowed_factories: Sequence[str] | None = None,
         training_hashes: str | None = None,
+        sha256: Mapping[str, str] | None = None,
         metadata: Any = None,
     ) -> None:
         self._factory = factory
-        self._weights = weights
+        self._weights = local_path(weights, "weights")
+        self._sha256 = sha256
         self._preprocessing = preprocessing
-        self._classes = classes
+        self._classes = [_class_name(name) for name in classes]
         self._arguments = arguments
         self._allowed_factories = allowed_factories
-        self._training_hashes = training_hashes
+        self._training_hashes = None
+        if training_hashes is not None:
+            self._training_hashes = local_path(training_hashes, "training_hashes")
+        if unknown := sorted(set(sha256 or {}) - {"weights", "training_hashes"}):
+            raise InputError(
+                f"float model: 'sha256' names '{unknown[0]}'; it can name weights and "
+                "training_hashes"
+            )
         self.metadata = metadata
 
     def load(self) -> "FloatModel":
@@ -53,7 +67,7 @@ class FloatModelDataset(AbstractDataset):
 
         return load_float_model(
             self._factory,
-            Path(self._weights),
+            self._weights,
             Preprocessing(
                 tuple(float(value) for value in self._preprocessing["mean"]),
                 tuple(float(value) for value in self._preprocessing["std"]),
@@ -61,7 +75,8 @@ class FloatModelDataset(AbstractDataset):
             self._classes,
             self._arguments,
             self._allowed_factories,
-            None if self._training_hashes is None else Path(self._training_hashes),
+            self._training_hashes,
+            self._sha256,
         )
 
     def save(self, data: Any) -> NoReturn:
@@ -69,4 +84,13 @@ class FloatModelDataset(AbstractDataset):
         raise DatasetError("FloatModelDataset is read only")
 
     def _describe(self) -> dict[str, Any]:
-        return {"factory": self._factory, "weights": self._weights}
+        return {"factory": self._factory, "weights": str(self._weights)}
+
+
+def _class_name(name: Any) -> str:
+    """YAML reads ``no`` as a truth value and ``1`` as a number; only the number is still known."""
+    if isinstance(name, bool) or not isinstance(name, str | int):
+        raise InputError(
+            f"float model: the class {name!r} is no text; put it in quotation marks in the catalog"
+        )
+    return str(name)

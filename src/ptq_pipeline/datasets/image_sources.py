@@ -10,8 +10,10 @@ from kedro.io import AbstractDataset, DatasetError
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images.decoding import Decoding
 from ptq_pipeline.images.files import FileSource, image_folder, manifest
+from ptq_pipeline.images.folders import NoImages, leaves, resolved
 from ptq_pipeline.images.idx import IdxSource
 from ptq_pipeline.images.source import ImageSource
+from ptq_pipeline.inputs import local_path
 
 
 class _ReadOnlyDataset(AbstractDataset):
@@ -33,13 +35,17 @@ class IdxImageDataset(_ReadOnlyDataset):
     """Pairs of idx files.
 
     Args:
-        parts: each with ``images``, optional ``labels`` and optional ``splits`` (weights by which
-            its rows are divided, counts or shares).
+        parts: each with ``images``, optional ``labels``, optional ``splits`` (weights by which its
+            rows are divided, counts or shares) and optional ``sha256`` (of the files of ``images``
+            and ``labels``, as a mapping).
     """
 
     _shown = ("_parts",)
 
     def __init__(self, parts: Sequence[Mapping[str, Any]], metadata: Any = None) -> None:
+        for part in parts:
+            for name in {"images", "labels"} & set(part):
+                local_path(part[name] or "", name)
         self._parts = parts
         self.metadata = metadata
 
@@ -48,8 +54,51 @@ class IdxImageDataset(_ReadOnlyDataset):
         return IdxSource(self._parts)
 
 
-class ImageFolderDataset(_ReadOnlyDataset):
+class _FileDataset(_ReadOnlyDataset):
+    """What all sources of image files share: where they stand and how they are decoded.
+
+    Args:
+        filepath: where they stand.
+        shape: ``[C, H, W]`` to decode to.
+        resize_size: length of the shorter side before the central crop, as in torchvision's
+            presets; by default the image just fits the crop.
+        interpolation: nearest, bilinear, bicubic or lanczos.
+        white: stored value that means white in files of more than 8 bits; without it those files
+            are refused.
+        allow_outside: whether paths and links may lead out of the folder of the images.
+        metadata: Kedro's own.
+    """
+
+    _shown = ("_filepath", "_options")
+
+    def __init__(
+        self,
+        filepath: str,
+        shape: Sequence[int] | None = None,
+        *,
+        resize_size: int | None = None,
+        interpolation: str = "bilinear",
+        white: int | None = None,
+        allow_outside: bool = False,
+        metadata: Any = None,
+    ) -> None:
+        self._filepath = local_path(filepath)
+        self._options = {
+            **{"shape": shape, "resize_size": resize_size},
+            **{"interpolation": interpolation, "white": white},
+        }
+        self._allow_outside = allow_outside
+        self.metadata = metadata
+
+    def _decoding(self) -> Decoding:
+        shape = tuple(int(size) for size in self._options["shape"] or ())
+        return Decoding(**self._options | {"shape": shape})
+
+
+class ImageFolderDataset(_FileDataset):
     """``filepath/<class name>/**/<image>``, the layout of torchvision's ``ImageFolder``.
+
+    Names that begin with a dot are not read; links may lead to what stands below ``filepath``.
 
     Args:
         filepath: the root folder.
@@ -57,15 +106,11 @@ class ImageFolderDataset(_ReadOnlyDataset):
         splits: weights by which images without a split are divided; ``{pool: 4, reference: 2,
             selection: 1, audit: 3}`` where nothing says which image stands in which split.
         annotations: CSV or parquet file with a column ``path``, relative to ``filepath``, and
-            any of ``split``, ``cluster`` and segments.
-        resize_size: length of the shorter side before the central crop, as in torchvision's
-            presets; by default the image just fits the crop.
-        interpolation: nearest, bilinear, bicubic or lanczos.
-        white: stored value that means white in files of more than 8 bits; without it those files
-            are refused.
+            any of ``split``, ``cluster``, ``sha256`` (of the image file) and segments.
+        sha256: SHA-256 of the file of ``annotations``.
+        decoding: ``resize_size``, ``interpolation``, ``white`` and ``allow_outside``, as
+            `ImageWindowsDataset` has them.
     """
-
-    _shown = ("_filepath", "_decoding")
 
     def __init__(
         self,
@@ -73,41 +118,63 @@ class ImageFolderDataset(_ReadOnlyDataset):
         shape: Sequence[int],
         splits: Mapping[str, float] | None = None,
         annotations: str | None = None,
-        resize_size: int | None = None,
-        interpolation: str = "bilinear",
-        white: int | None = None,
-        metadata: Any = None,
+        sha256: str | None = None,
+        **decoding: Any,
     ) -> None:
-        self._filepath = filepath
-        self._decoding = {
-            **{"shape": shape, "resize_size": resize_size},
-            **{"interpolation": interpolation, "white": white},
-        }
+        super().__init__(filepath, shape, **decoding)
         self._splits = splits
-        self._annotations = annotations
-        self.metadata = metadata
+        self._annotations = None if annotations is None else local_path(annotations, "annotations")
+        self._sha256 = sha256
 
     def load(self) -> FileSource:
         """List the images; none is decoded yet."""
-        annotations = None if self._annotations is None else Path(self._annotations)
-        decoding = _decoding(**self._decoding)
-        return image_folder(Path(self._filepath), decoding, self._splits, annotations)
+        if self._sha256 is not None and self._annotations is None:
+            raise InputError(
+                "'sha256' of an image folder is that of its 'annotations'; it has none"
+            )
+        return image_folder(
+            *(self._filepath, self._decoding(), self._splits, self._annotations),
+            allow_outside=self._allow_outside,
+            sha256=self._sha256,
+        )
 
 
-class ImageManifestDataset(ImageFolderDataset):
+class ImageManifestDataset(_FileDataset):
     """A CSV or parquet manifest: ``path``, ``label``, optional ``split``, ``cluster``, segments.
 
-    Arguments as `ImageFolderDataset`, without ``annotations``.
+    A column ``sha256`` holds the SHA-256 of every image file. Only an empty cell is missing.
+
+    Args:
+        filepath: the manifest.
+        shape: ``[C, H, W]`` to decode to.
+        splits: as in `ImageFolderDataset`.
+        sha256: SHA-256 of the manifest itself.
+        decoding: ``resize_size``, ``interpolation``, ``white`` and ``allow_outside``, as
+            `ImageWindowsDataset` has them.
     """
+
+    def __init__(
+        self,
+        filepath: str,
+        shape: Sequence[int],
+        splits: Mapping[str, float] | None = None,
+        sha256: str | None = None,
+        **decoding: Any,
+    ) -> None:
+        super().__init__(filepath, shape, **decoding)
+        self._splits = splits
+        self._sha256 = sha256
 
     def load(self) -> FileSource:
         """Read the manifest; no image is decoded yet."""
-        if self._annotations is not None:
-            raise InputError("a manifest holds its columns itself; leave 'annotations' out")
-        return manifest(Path(self._filepath), _decoding(**self._decoding), self._splits)
+        return manifest(
+            *(self._filepath, self._decoding(), self._splits),
+            allow_outside=self._allow_outside,
+            sha256=self._sha256,
+        )
 
 
-class ImageWindowsDataset(_ReadOnlyDataset):
+class ImageWindowsDataset(_FileDataset):
     """Production windows: every folder below ``filepath`` is one, named by the folder.
 
     A window holds ``images-idx3-ubyte.gz`` (and ``labels-idx1-ubyte.gz``), or a ``manifest.csv``
@@ -117,35 +184,21 @@ class ImageWindowsDataset(_ReadOnlyDataset):
     Args:
         filepath: the folder of windows.
         shape: ``[C, H, W]`` to decode image files to; idx files have their own.
-        resize_size: as in `ImageFolderDataset`, and the same for production as for the audit.
-        interpolation: likewise.
-        white: likewise.
+        resize_size: length of the shorter side before the central crop, as in torchvision's
+            presets; by default the image just fits the crop. For production the same as for the
+            audit, as all that follows.
+        interpolation: nearest, bilinear, bicubic or lanczos.
+        white: stored value that means white in files of more than 8 bits; without it those files
+            are refused.
+        allow_outside: whether paths and links may lead out of a window's folder.
     """
-
-    _shown = ("_filepath", "_decoding")
-
-    def __init__(
-        self,
-        filepath: str,
-        shape: Sequence[int] | None = None,
-        resize_size: int | None = None,
-        interpolation: str = "bilinear",
-        white: int | None = None,
-        metadata: Any = None,
-    ) -> None:
-        self._filepath = filepath
-        self._decoding = {
-            **{"shape": shape, "resize_size": resize_size},
-            **{"interpolation": interpolation, "white": white},
-        }
-        self.metadata = metadata
 
     def load(self) -> dict[str, Callable[[], ImageSource]]:
         """Return what reads each window, in the order of their names; none is opened yet."""
         return {folder.name: partial(self._window, folder) for folder in self._folders()}
 
     def _folders(self) -> list[Path]:
-        root = Path(self._filepath)
+        root = self._filepath
         if not root.is_dir():
             return []
         # A link that leads nowhere, or in a circle, was meant to be a window.
@@ -157,21 +210,24 @@ class ImageWindowsDataset(_ReadOnlyDataset):
         )
 
     def _window(self, folder: Path) -> ImageSource:
+        real = resolved(folder)
+        if not self._allow_outside and not real.is_relative_to(self._filepath.resolve()):
+            raise InputError(f"window {leaves(folder, real)}")
         images, labels = folder / "images-idx3-ubyte.gz", folder / "labels-idx1-ubyte.gz"
-        if images.is_file():
-            return IdxSource([{"images": images, "labels": labels if labels.is_file() else None}])
-        decoding = _decoding(**self._decoding)
-        for name in ("manifest.csv", "manifest.parquet"):
-            if (folder / name).is_file():
-                return manifest(folder / name, decoding, None, labelled=False)
+        lists = [folder / "manifest.csv", folder / "manifest.parquet"]
+        found = [path for path in (images, *lists) if path.exists()]
+        if len(found) > 1:
+            names = " and ".join(path.name for path in found)
+            raise InputError(f"window '{folder}' holds {names}; keep the one that describes it")
+        if images.exists():
+            return IdxSource([{"images": images, "labels": labels if labels.exists() else None}])
+        outside = {"allow_outside": self._allow_outside}
+        if found:
+            return manifest(found[0], self._decoding(), None, labelled=False, **outside)
         try:
-            return image_folder(folder, decoding, None)
-        except InputError:
+            return image_folder(folder, self._decoding(), None, **outside)
+        except NoImages:
             raise InputError(
                 f"'{folder}' holds no window: neither {images.name}, nor manifest.csv or .parquet, "
                 "nor class folders with images"
             ) from None
-
-
-def _decoding(shape: Sequence[int] | None, **options: Any) -> Decoding:
-    return Decoding(tuple(int(size) for size in shape or ()), **options)

@@ -1,10 +1,10 @@
 """The audit ledger as a dataset: nodes receive it as an input and add to it."""
 
-from pathlib import Path
 from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
+from ptq_pipeline.inputs import local_path
 from ptq_pipeline.reliability.ledger import Ledger
 
 
@@ -16,7 +16,7 @@ class AuditLedgerDataset(AbstractDataset):
     """
 
     def __init__(self, filepath: str, metadata: Any = None) -> None:
-        self._filepath = Path(filepath)
+        self._filepath = local_path(filepath)
         self.metadata = metadata
 
     def load(self) -> Ledger:

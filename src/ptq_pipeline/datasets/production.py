@@ -14,7 +14,7 @@ from kedro.io import AbstractDataset
 from ptq_pipeline.datasets.image_sources import ImageWindowsDataset
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.files import write_file
-from ptq_pipeline.inputs import open_regular
+from ptq_pipeline.inputs import local_path, open_regular
 from ptq_pipeline.monitoring.windows import Arrival
 
 CHECKPOINT_SCHEMA_VERSION = 1
@@ -38,7 +38,7 @@ class ProductionArrivalsDataset(ImageWindowsDataset):
 
     def __init__(self, filepath: str, checkpoint: str, **decoding: Any) -> None:
         super().__init__(filepath, **decoding)
-        self._checkpoint = Path(checkpoint)
+        self._checkpoint = local_path(checkpoint, "checkpoint")
         self._loaded: dict[str, str] = {}
 
     def load(self) -> list[Arrival]:  # type: ignore[override]
@@ -131,7 +131,7 @@ class HistoryDataset(AbstractDataset[Mapping[str, Any], dict[str, Any]]):
     """
 
     def __init__(self, filepath: str, metadata: Any = None) -> None:
-        self._filepath = Path(filepath)
+        self._filepath = local_path(filepath)
         self.metadata = metadata
 
     def load(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
+from ptq_pipeline.inputs import local_path
 from ptq_pipeline.registry import Registry
 
 
@@ -17,8 +18,8 @@ class RegistryDataset(AbstractDataset):
     """
 
     def __init__(self, filepath: str, baseline: str, metadata: Any = None) -> None:
-        self._filepath = Path(filepath)
-        self._baseline = Path(baseline)
+        self._filepath = local_path(filepath)
+        self._baseline = local_path(baseline, "baseline")
         self.metadata = metadata
 
     def load(self) -> Registry:

@@ -1,12 +1,12 @@
 """Weights as safetensors: no pickle, nothing is executed on load."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
 
 from ptq_pipeline.files import write_file
+from ptq_pipeline.inputs import local_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +16,7 @@ class SafetensorsDataset(AbstractDataset):
     """A state dict in one ``.safetensors`` file, written atomically."""
 
     def __init__(self, filepath: str, metadata: Any = None) -> None:
-        self._filepath = Path(filepath)
+        self._filepath = local_path(filepath)
         self.metadata = metadata
 
     def load(self) -> "dict[str, Tensor]":

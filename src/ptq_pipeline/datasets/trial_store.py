@@ -1,10 +1,10 @@
 """The trial store as a dataset: nodes receive it as an input and add to it."""
 
-from pathlib import Path
 from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
+from ptq_pipeline.inputs import local_path
 from ptq_pipeline.trials.store import TrialStore
 
 
@@ -16,7 +16,7 @@ class TrialStoreDataset(AbstractDataset):
     """
 
     def __init__(self, filepath: str, metadata: Any = None) -> None:
-        self._filepath = Path(filepath)
+        self._filepath = local_path(filepath)
         self.metadata = metadata
 
     def load(self) -> TrialStore:

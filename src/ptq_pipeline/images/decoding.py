@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images.source import UnreadableImage
+from ptq_pipeline.inputs import check_sha256, open_regular
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 MODES = {1: "L", 3: "RGB"}
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 DEEPEST = 65535  # the largest value of 16 bits
+# Pillow goes by the content: left to itself it would start Ghostscript for an EPS named .png.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 
 @dataclass(frozen=True)
@@ -64,23 +67,37 @@ class Decoding:
                 f"image source: 'white' must lie between 256 and {DEEPEST}, got {self.white}"
             )
 
-    def read(self, path: Path) -> np.ndarray:
+    def read(self, path: Path, sha256: str | None = None) -> np.ndarray:
         """Return the pixels of one file, uint8 ``(C, H, W)``.
 
         Raises:
             UnreadableImage: naming the file that cannot be decoded, and why.
+            InputError: the file has not the hash ``sha256`` that is declared of it.
         """
+        try:
+            handle = open_regular(path)
+        except (OSError, ValueError) as error:
+            raise UnreadableImage(f"'{path}' cannot be opened ({error})") from error
+        with handle:
+            check_sha256(handle, path, sha256)
+            return self._decoded(handle, path)
+
+    def _decoded(self, handle: IO[bytes], path: Path) -> np.ndarray:
         from PIL import Image, ImageOps
 
         try:
-            with Image.open(path) as stored:
+            with Image.open(handle, formats=FORMATS) as stored:
+                # A JPEG of several pictures holds previews of the first.
+                if getattr(stored, "is_animated", False) and stored.format != "MPO":
+                    raise UnreadableImage(f"'{path}' holds several pictures; keep the one meant")
                 shallow = self._in_8_bits(stored, path)
                 upright = ImageOps.exif_transpose(shallow).convert(MODES[self.shape[0]])
                 pixels = np.asarray(self._sized(upright), np.uint8)
         except UnreadableImage:
             raise
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UnreadableImage(f"'{path}' cannot be decoded ({error})") from error
+            reason = str(error).replace(repr(handle), "its content")
+            raise UnreadableImage(f"'{path}' cannot be decoded ({reason})") from error
         return pixels[None] if self.shape[0] == 1 else pixels.transpose(2, 0, 1)
 
     def _in_8_bits(self, stored: "Image.Image", path: Path) -> "Image.Image":
@@ -112,6 +129,10 @@ class Decoding:
             raise UnreadableImage(
                 f"'{path}' holds the value {values.max()}, brighter than 'white' {self.white} of "
                 "the image source; raise it"
+            )
+        if values.size and int(values.min()) < 0:
+            raise UnreadableImage(
+                f"'{path}' holds the value {values.min()}, darker than black; convert it to 8 bits"
             )
         scaled = Image.fromarray(np.rint(values * (255 / self.white)).astype(np.uint8))
         scaled.info["exif"] = stored.getexif().tobytes()

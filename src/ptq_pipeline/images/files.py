@@ -1,5 +1,6 @@
 """Image sources of single files: an ``ImageFolder`` and a CSV or parquet manifest."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,8 +9,12 @@ import pandas as pd
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images.decoding import Decoding
+from ptq_pipeline.images.folders import leaves, list_images, resolved
+from ptq_pipeline.images.tables import read_table
+from ptq_pipeline.inputs import local_path
 
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+log = logging.getLogger(__name__)
+
 # For a source that says nothing of splits.
 DEFAULT_SPLITS = {"pool": 4, "reference": 2, "selection": 1, "audit": 3}
 
@@ -18,14 +23,20 @@ class FileSource:
     """Images that stand in single files, decoded with Pillow.
 
     Args:
-        table: columns ``path``, ``label`` and whatever else the manifest holds.
+        table: columns ``path``, ``label``, optional ``sha256`` of the file, and whatever else the
+            manifest holds.
         decoding: how a file becomes pixels.
         splits: weights for rows without a split; `DEFAULT_SPLITS` if neither they nor a column
             ``split`` are given.
+        left_out: how many files are no part of the source, by reason.
     """
 
     def __init__(
-        self, table: pd.DataFrame, decoding: Decoding, splits: Mapping[str, float] | None
+        self,
+        table: pd.DataFrame,
+        decoding: Decoding,
+        splits: Mapping[str, float] | None,
+        left_out: Mapping[str, int] | None = None,
     ) -> None:
         if taken := sorted({"name", "part"} & set(table)):
             raise InputError(
@@ -35,15 +46,18 @@ class FileSource:
         self.shape = decoding.shape
         unsaid = {} if "split" in table else DEFAULT_SPLITS
         self.splits = [dict(unsaid if splits is None else splits)]
+        self.left_out = dict(left_out or {})
         self._decoding = decoding
         self._paths = [Path(path) for path in table["path"]]
-        self.table = table.drop(columns="path").assign(
+        declared = table.get("sha256", pd.Series(None, table.index, dtype=object))
+        self._hashes = [None if pd.isna(value) else str(value) for value in declared]
+        self.table = table.drop(columns=["path", "sha256"], errors="ignore").assign(
             name=[str(path) for path in self._paths], part=0
         )
 
     def read(self, position: int) -> np.ndarray:
         """Return image ``position`` as uint8 ``(C, H, W)``."""
-        return self._decoding.read(self._paths[position])
+        return self._decoding.read(self._paths[position], self._hashes[position])
 
 
 def image_folder(
@@ -51,8 +65,13 @@ def image_folder(
     decoding: Decoding,
     splits: Mapping[str, float] | None,
     annotations: Path | None = None,
+    *,
+    allow_outside: bool = False,
+    sha256: str | None = None,
 ) -> FileSource:
     """Read the layout of ``torchvision.datasets.ImageFolder``: ``root/<class name>/**/<image>``.
+
+    What is no image is counted in one line of the log.
 
     Args:
         root: the folder.
@@ -60,27 +79,33 @@ def image_folder(
         splits: weights for rows without a split.
         annotations: CSV or parquet file with a column ``path``, relative to ``root``, and any other
             columns of a manifest; images that it does not name have missing values.
+        allow_outside: whether links may lead out of ``root``.
+        sha256: hash that the annotations must have.
 
     Raises:
-        InputError: if the folder is missing or holds no image, or the annotations do not fit it.
+        InputError: if the folder is missing or holds no image, a link leaves it, or the annotations
+            do not fit it.
     """
-    if not root.is_dir():
-        raise InputError(f"image folder '{root}' does not exist; check the image source")
-    rows = [
-        {"path": path, "label": path.relative_to(root).parts[0]}
-        for path in sorted(root.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and path.parent != root
-    ]
-    if not rows:
-        raise InputError(f"image folder '{root}' holds no image in a class folder")
-    table = pd.DataFrame(rows)
+    paths, left_out = list_images(root, allow_outside)
+    for reason, entries in left_out.items():
+        names = ", ".join(entry.relative_to(root).as_posix() for entry in entries[:3])
+        log.warning("image folder '%s': left out as %s: %d, %s", root, reason, len(entries), names)
+    table = pd.DataFrame(
+        {"path": paths, "label": [path.relative_to(root).parts[0] for path in paths]}
+    )
     if annotations is not None:
-        table = _annotated(table, root, annotations)
-    return FileSource(table, decoding, splits)
+        table = _annotated(table, root, annotations, sha256)
+    return FileSource(table, decoding, splits, {each: len(left_out[each]) for each in left_out})
 
 
 def manifest(
-    path: Path, decoding: Decoding, splits: Mapping[str, float] | None, labelled: bool = True
+    path: Path,
+    decoding: Decoding,
+    splits: Mapping[str, float] | None,
+    labelled: bool = True,
+    *,
+    allow_outside: bool = False,
+    sha256: str | None = None,
 ) -> FileSource:
     """Read a CSV or parquet manifest with ``path``, ``label`` and any further columns.
 
@@ -91,26 +116,37 @@ def manifest(
         decoding: how files become pixels.
         splits: weights for rows without a split.
         labelled: whether the column ``label`` must be there; without it labels are missing.
+        allow_outside: whether images may stand outside the manifest's folder.
+        sha256: hash that the manifest must have.
 
     Raises:
-        InputError: if the manifest is missing, damaged or lacks a column, or a path leaves it.
+        InputError: if the manifest is missing, damaged or lacks a column, or a path leaves it or
+            stands in it twice.
     """
-    table = _read_table(path, "manifest", ("path", "label") if labelled else ("path",))
+    needed = ("path", "label") if labelled else ("path",)
+    table = read_table(path, "manifest", needed, sha256)
     if "label" not in table:
         table["label"] = None
     root = path.parent.resolve()
-    full = [(root / str(entry)).resolve() for entry in table["path"]]
-    for entry in full:
-        if not entry.is_relative_to(root):
-            raise InputError(
-                f"manifest '{path}': image path '{entry}' leaves the manifest's folder; "
-                "put the images below it"
-            )
-    return FileSource(table.assign(path=full), decoding, splits)
+    full = []
+    for row, entry in enumerate(table["path"], 1):
+        if pd.isna(entry):
+            raise InputError(f"manifest '{path}': row {row} has no path; fill it or remove the row")
+        named = root / local_path(str(entry), f"manifest '{path}', path")
+        full.append(resolved(named))
+        if not allow_outside and not full[-1].is_relative_to(root):
+            raise InputError(f"manifest '{path}': image path {leaves(named, full[-1])}")
+    paths = pd.Series(full, table.index, dtype=object)
+    if (twice := paths.duplicated()).any():
+        raise InputError(
+            f"manifest '{path}' names '{paths[twice].iloc[0]}' twice ({int(twice.sum())} such "
+            "row(s)), so it would count twice; keep one row per image"
+        )
+    return FileSource(table.assign(path=paths), decoding, splits)
 
 
-def _annotated(images: pd.DataFrame, root: Path, path: Path) -> pd.DataFrame:
-    notes = _read_table(path, "annotations", ("path",))
+def _annotated(images: pd.DataFrame, root: Path, path: Path, sha256: str | None) -> pd.DataFrame:
+    notes = read_table(path, "annotations", ("path",), sha256)
     keys = notes["path"].map(lambda entry: Path(str(entry)).as_posix())
     if "label" in notes:
         raise InputError(
@@ -129,18 +165,3 @@ def _annotated(images: pd.DataFrame, root: Path, path: Path) -> pd.DataFrame:
             )
     joined = notes.drop(columns="path").set_index(keys).reindex(own).reset_index(drop=True)
     return images.join(joined)
-
-
-def _read_table(path: Path, what: str, needed: tuple[str, ...]) -> pd.DataFrame:
-    if not path.is_file():
-        raise InputError(f"{what} '{path}' does not exist; check the image source")
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except Exception as error:
-        raise InputError(f"{what} '{path}' cannot be read: {error}") from error
-    for column in needed:
-        if column not in table:
-            raise InputError(
-                f"{what} '{path}' has no column '{column}'; it has {list(table.columns)}"
-            )
-    return table

@@ -24,11 +24,13 @@ class ImageSource(Protocol):
             and ``cluster``, and any number of segment columns.
         splits: per part, the weights by which rows without a split are divided.
         shape: ``(C, H, W)`` of every decoded image.
+        left_out: how many entries of the source are no image, by reason.
     """
 
     table: pd.DataFrame
     splits: Sequence[Mapping[str, float]]
     shape: tuple[int, int, int]
+    left_out: Mapping[str, int]
 
     def read(self, position: int) -> np.ndarray:
         """Return image ``position`` as uint8 ``(C, H, W)``; raises UnreadableImage."""
@@ -81,7 +83,7 @@ def decode_source(
                 if len(unreadable) > max_unreadable:
                     raise InputError(
                         f"{len(unreadable)} unreadable image(s), {max_unreadable} tolerated: "
-                        f"{'; '.join(unreadable[:3])}. Mend the files or raise '{setting}'"
+                        f"{'; '.join(unreadable[:3])}. Repair the files or raise '{setting}'"
                     ) from error
     table = source.table.iloc[kept].reset_index(drop=True)
     return DecodedImages(images[: len(kept)], table, tuple(unreadable))

@@ -1,6 +1,7 @@
 """Dividing samples into splits so that nothing that belongs together is torn apart."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -26,8 +27,10 @@ def assign_splits(
         seed: seed of the division.
 
     Raises:
-        InputError: if rows are left without a split and their part has no weights.
+        InputError: if a row or a weight names an unknown split, or rows are left without a split
+            and their part has no weights.
     """
+    check_split_names(table, splits)
     given = table.get("split", pd.Series(pd.NA, table.index, dtype="object"))
     result = given.where(given.notna(), None).astype("object")
     units = table["content_hash"]
@@ -35,7 +38,7 @@ def assign_splits(
         units = table["cluster"].where(table["cluster"].notna(), units).astype(str)
     for part, rows in table[result.isna()].groupby("part", sort=True):
         weights = splits[int(part)]  # type: ignore[call-overload]
-        if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
+        if not weights or not all(map(_is_weight, weights.values())) or not any(weights.values()):
             raise InputError(
                 f"part {part} of the image source has {len(rows)} rows without a split and no "
                 "weights to divide them by; give 'splits' for it, like {pool: 0.5, reference: 0.2, "
@@ -50,6 +53,33 @@ def assign_splits(
             chosen.update(zip(members["unit"], _divide(len(members), weights), strict=True))
         result.loc[rows.index] = units[rows.index].map(chosen)
     return result.astype(str)
+
+
+def check_split_names(table: pd.DataFrame, splits: Sequence[Mapping[str, float]]) -> None:
+    """Refuse split names that nothing uses: an image of such a split would take part in nothing.
+
+    Args:
+        table: optional column ``split``.
+        splits: per part, weights by split.
+
+    Raises:
+        InputError: naming the first.
+    """
+    named = [(name, "'splits' of the image source") for part in splits for name in part]
+    if "split" in table:
+        named += [(name, "the 'split' column") for name in table["split"].dropna().unique()]
+    for name, where in named:
+        if name not in REQUIRED_SPLITS:
+            near = str(name).strip().lower()
+            hint = f"write '{near}', or " if near in REQUIRED_SPLITS else ""
+            raise InputError(
+                f"{where} names '{name}', and an image of that split would be used for nothing; "
+                f"{hint}choose among {', '.join(REQUIRED_SPLITS)}, or leave those images out"
+            )
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
 
 
 def _divide(count: int, weights: Mapping[str, float]) -> list[str]:

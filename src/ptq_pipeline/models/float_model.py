@@ -1,7 +1,7 @@
 """A float model as the audit sees it: network, preprocessing, classes and identity."""
 
 import hashlib
-import importlib
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.inputs import read_regular
+from ptq_pipeline.models.factories import build_network
 from ptq_pipeline.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -45,56 +47,33 @@ class FloatModel:
         return self.preprocessing(pixels)
 
 
-def import_factory(dotted: str, allowed: Sequence[str] | None = None) -> Any:
-    """Import the callable at ``package.module.name``.
-
-    Importing runs that module's code: restrict a configuration that may come from
-    others with ``allowed``.
-
-    Args:
-        dotted: dotted path of the callable.
-        allowed: prefixes of dotted paths that may be imported; None allows every path.
-
-    Raises:
-        InputError: if the path is not allowed or does not lead to a callable.
-    """
-    if allowed is not None and not dotted.startswith(tuple(allowed)):
-        raise InputError(
-            f"model factory '{dotted}' is outside the allowed prefixes {list(allowed)}; "
-            "add its package to 'allowed_factories' of the model's catalog entry"
-        )
-    module_name, _, name = dotted.rpartition(".")
-    try:
-        factory = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"model factory '{dotted}' cannot be imported ({error}); "
-            "give the dotted path of a callable, like 'torchvision.models.resnet18'"
-        ) from error
-    if not callable(factory):
-        raise InputError(f"model factory '{dotted}' is not callable")
-    return factory
-
-
-def read_weights(path: Path) -> "dict[str, Tensor]":
+def read_weights(path: Path, sha256: str | None = None) -> "dict[str, Tensor]":
     """Read a state dict from ``.safetensors``, or from a torch file without unpickling objects.
 
+    Args:
+        path: the file.
+        sha256: hash that it must have.
+
     Raises:
-        InputError: if the file is missing, damaged, or holds NaN or infinite values.
+        InputError: if the file is missing, damaged, another one, or holds NaN or infinite values.
     """
     import torch
 
-    if not path.is_file():
+    if not path.exists():
         raise InputError(
             f"weights file '{path}' does not exist; check 'weights' of the model entry"
         )
     try:
+        # What is hashed is what is loaded, whatever happens to the file meanwhile.
+        content = read_regular(path, sha256)
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+            from safetensors.torch import load
 
-            state = load_file(path)
+            state = load(content)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"weights file '{path}' cannot be read: {error}") from error
     for name, value in state.items():
@@ -114,6 +93,7 @@ def load_float_model(
     arguments: Mapping[str, Any] | None = None,
     allowed_factories: Sequence[str] | None = None,
     training_hashes: Path | None = None,
+    sha256: Mapping[str, str] | None = None,
 ) -> FloatModel:
     """Build the network and load its weights.
 
@@ -123,8 +103,9 @@ def load_float_model(
         preprocessing: mean and std per channel.
         classes: class names in the order of the logits.
         arguments: keyword arguments of the factory.
-        allowed_factories: prefixes of dotted paths that may be imported; None allows all.
+        allowed_factories: what ``factory`` may be, see `import_factory`; None allows all.
         training_hashes: ``.npy`` of the training images' content keys.
+        sha256: hashes that the files of ``weights`` and ``training_hashes`` must have.
 
     Raises:
         InputError: if the factory, the weights or the classes do not fit each other.
@@ -132,9 +113,10 @@ def load_float_model(
     import torch
 
     arguments = dict(arguments or {})
-    state = read_weights(weights)
+    declared = sha256 or {}
+    state = read_weights(weights, declared.get("weights"))
     with torch.random.fork_rng(devices=[]):
-        module = import_factory(factory, allowed_factories)(**arguments)
+        module = build_network(factory, arguments, allowed_factories)
     missing, unexpected = _load_state(module, state, factory, weights)
     if missing or unexpected:
         raise InputError(
@@ -159,7 +141,7 @@ def load_float_model(
         },
         sort_keys=True,
     )
-    keys = None if training_hashes is None else np.load(training_hashes, allow_pickle=False)
+    keys = _read_keys(training_hashes, declared.get("training_hashes"))
     module.eval().requires_grad_(False)
     source = {
         **{"factory": factory, "weights": str(weights), "arguments": arguments},
@@ -168,6 +150,20 @@ def load_float_model(
     }
     fingerprint = _fingerprint(description, state)
     return FloatModel(module, preprocessing, tuple(classes), fingerprint, keys, source)
+
+
+def _read_keys(path: Path | None, sha256: str | None) -> np.ndarray | None:
+    if path is None:
+        return None
+    try:
+        return np.load(io.BytesIO(read_regular(path, sha256)), allow_pickle=False)
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"training hashes '{path}' cannot be read ({error}); restore the file, or leave "
+            "'training_hashes' out of the model's catalog entry"
+        ) from error
 
 
 def _load_state(

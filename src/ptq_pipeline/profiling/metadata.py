@@ -14,7 +14,8 @@ from ptq_pipeline.profiling.segments import MISSING
 OWN_COLUMNS = frozenset(
     {
         *("sample_id", "name", "path", "part", "content_hash", "split", "label", "cluster"),
-        *("window", "predicted", "confidence", "margin", *IMAGE_FEATURES),
+        *("window", "comparison", "shift", "draw"),
+        *("predicted", "confidence", "margin", *IMAGE_FEATURES),
         *(f"component_{number}" for number in range(1, COMPONENTS + 1)),
         # Where a column is named, these mean a level of groups.
         *("average", "class", "segment", "intersection"),

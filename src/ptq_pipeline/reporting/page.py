@@ -135,6 +135,7 @@ def _context(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict
         "not_judged": tables.not_judged_table(
             texts, verdict.get("groups_not_judged") or (), options.max_rows
         ),
+        "left_out": inputs.group_definitions.get("left_out", {}),
         "strategies": sections.strategy_table(texts, drops),
         "sets": sections.set_table(texts, inputs.calibration_set_index),
         "expectations": expectations,

@@ -124,6 +124,12 @@ def test_images_that_repeat_in_a_split_are_said(source, model, caplog):
     assert "3 image(s) of split audit repeat pixels and label of another" in caplog.text
 
 
+def test_what_is_left_out_is_counted_in_the_definitions(source, model):
+    assert "left_out" not in run(source, model)[3]
+    source.left_out = {"hidden": 2}
+    assert run(source, model)[3]["left_out"] == {"hidden": 2}
+
+
 def test_labels_may_be_class_names(source, model):
     expected = source.table["label"].tolist()
     source.table["label"] = [CLASSES[label] for label in expected]
@@ -137,7 +143,8 @@ def test_a_label_outside_the_classes_names_the_image(source, bad):
         source.table["label"] = [CLASSES[label] for label in source.table["label"]]
     source.table.loc[7, "label"] = bad
     table = source.table.infer_objects()
-    with pytest.raises(InputError, match=r"images\.gz\[7\]' is outside the model's 3 classes"):
+    said = "has no label" if bad is None else "is outside the model's 3 classes"
+    with pytest.raises(InputError, match=rf"images\.gz\[7\]' {said}"):
         encode_labels(table, CLASSES)
 
 
@@ -244,7 +251,8 @@ def test_corrupt_images_are_left_out_with_their_labels(tmp_path, model):
     with pytest.raises(InputError, match=r"5\.png"):
         nodes.decode_images(source, model, PARAMETERS)
     tolerant = PARAMETERS.model_copy(update={"max_unreadable": 1})
-    _, table, _ = nodes.decode_images(source, model, tolerant)
+    _, table, found = nodes.decode_images(source, model, tolerant)
+    assert found["left_out"] == {"unreadable": 1}
     assert table["label"].tolist() == [row % 3 for row in range(40) if row != 5]
 
 

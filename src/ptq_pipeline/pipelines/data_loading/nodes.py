@@ -25,9 +25,16 @@ def decode_images(
     Returns:
         The uint8 images ``(N, C, H, W)``; one row per image: ``sample_id``, ``name``,
         ``content_hash``, ``split``, ``label``, optional ``cluster``, the source's metadata as
-        groups; and how these were made.
+        groups; and ``segments`` (how these were made) with ``left_out`` (how many images and files
+        are no sample, by reason).
     """
-    from ptq_pipeline.images import assign_splits, check_splits, content_hashes, decode_source
+    from ptq_pipeline.images import (
+        assign_splits,
+        check_split_names,
+        check_splits,
+        content_hashes,
+        decode_source,
+    )
     from ptq_pipeline.profiling.metadata import check_columns, define_metadata, metadata_groups
     from ptq_pipeline.reliability.group_ids import check_labels, class_ids
     from ptq_pipeline.reliability.groups import EVALUATED_SPLITS, build_groups
@@ -35,6 +42,7 @@ def decode_images(
     segments = [column for column in source.table if column not in _PLAIN_COLUMNS]
     check_columns(segments, "the image source")
     check_labels(class_ids(model.classes))
+    check_split_names(source.table, source.splits)
     _check_channels(source, model)
     _check_model(model, source.shape)
     labels = encode_labels(source.table, model.classes)
@@ -77,7 +85,11 @@ def decode_images(
             )
     plain = ["sample_id", "name", "content_hash", "split", "label"]
     plain += ["cluster"] if "cluster" in table else []
-    return decoded.images, table[[*plain, *segments]], metadata
+    # Sources of others may count nothing.
+    left_out = {**getattr(source, "left_out", {}), "unreadable": len(decoded.unreadable)}
+    left_out = {reason: count for reason, count in left_out.items() if count}
+    found = {"segments": metadata, "left_out": left_out}
+    return decoded.images, table[[*plain, *segments]], found
 
 
 def _without(table: pd.DataFrame, kept: pd.DataFrame) -> set[str]:
@@ -149,7 +161,7 @@ def define_segments(
     from ptq_pipeline.profiling.metadata import check_columns
 
     check_columns(parameters.segments, "'data_loading.segments'")
-    segments = dict(metadata)
+    segments = dict(metadata["segments"])
     pool = profiles[profiles["split"] == "pool"]
     for column, chosen in parameters.segments.items():
         if column in segments:
@@ -166,7 +178,9 @@ def define_segments(
                 f"{', '.join(segments) or 'none'}"
             )
         segments[column] = {**segments[column], "control": True}
-    return {"classes": list(model.classes), "segments": segments}
+    # Nothing is said of what is left out where nothing is.
+    more = {"left_out": metadata["left_out"]} if metadata["left_out"] else {}
+    return {"classes": list(model.classes), "segments": segments, **more}
 
 
 def build_samples(

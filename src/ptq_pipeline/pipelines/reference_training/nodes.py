@@ -29,7 +29,7 @@ def train_reference_model(
     import torch
 
     from ptq_pipeline.models import Preprocessing
-    from ptq_pipeline.models.float_model import import_factory
+    from ptq_pipeline.models.factories import build_network
     from ptq_pipeline.models.training import TrainingRecipe, accuracy, train
 
     torch.set_num_threads(parameters.threads)
@@ -41,7 +41,7 @@ def train_reference_model(
             f"{len(training_hashes) - int(rows.sum())} training image(s) are missing from "
             "'complete_images'; put the original Fashion-MNIST files there (see docs)"
         )
-    model = import_factory(parameters.factory)()
+    model = build_network(parameters.factory, {}, ["ptq_pipeline.models."])
     trained = train(
         model,
         torch.from_numpy(preprocessing(images[rows])),
