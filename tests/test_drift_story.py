@@ -45,7 +45,7 @@ def played(project, tmp_path_factory):
     said["status"] = story.report("status")
     said["verify"] = story.report("verify")
     said["again"] = story.report("watch", "--once")
-    said["rollback"] = story.report("rollback", "--reason", "to see that it works")
+    said["rollback"] = story.report("rollback", "--to", "v0001", "--reason", "to see that it works")
     said["verify again"] = story.report("verify")
     said["history"] = story.report("history")
     return story, said

@@ -102,6 +102,15 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             target.write_bytes(content)
 
 
+def remove(path: Path) -> None:
+    """Remove a file or a folder, which disappears as a whole; one that is missing stays so."""
+    if not path.exists():
+        return
+    with _holder(path) as holder:
+        os.rename(path, holder / path.name)
+        _sync(path.parent)
+
+
 def clean(folder: Path) -> None:
     """Remove what dead processes left in ``folder``, not in the folders below it.
 

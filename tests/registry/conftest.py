@@ -12,8 +12,13 @@ from ptq_pipeline.registry import (
     Decision,
     Registry,
     ReleaseTerms,
+    Waiver,
     baseline_bytes,
     no_champion,
+    note,
+    release,
+    verify,
+    waive,
 )
 from ptq_pipeline.reliability import Baseline
 
@@ -61,3 +66,28 @@ def registry(tmp_path):
     baseline = tmp_path / "champion_baseline.json"
     baseline.write_bytes(no_champion())
     return Registry(tmp_path / "registry", baseline)
+
+
+@pytest.fixture
+def two(registry):
+    """A registry of two versions."""
+    first = candidate("a")
+    release(registry, *first, terms())
+    release(registry, *candidate("b", champion=against(first[0])), terms())
+    return registry
+
+
+def third():
+    """Return a candidate that was compared with the champion of `two`."""
+    first = candidate("a")[0]
+    return candidate("c", champion=against(candidate("b", champion=against(first))[0]))
+
+
+GRANTED = Waiver("candidate.limit", "agreed", "2026-12-31", "Kim")
+# Everything that moves or records something, and what only looks.
+CHANGES = (
+    lambda registry: release(registry, *third(), terms()),
+    lambda registry: waive(registry, GRANTED, NOW),
+    lambda registry: note(registry, {"outcome": "retraining needed"}, NOW),
+    verify,
+)

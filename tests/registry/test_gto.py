@@ -51,7 +51,7 @@ def test_versions_and_stages_are_tagged_and_rolled_back(repository):
         "tag: model#production#2",
         "tag: model@v0.0.2",
     ]
-    result = run("rollback", "--gto")
+    result = run("rollback", "--to", "v0001", "--gto")
     assert result.stdout.splitlines() == [
         "champion: v0001 (before: v0002)",
         "tag: model#production#3",
@@ -108,7 +108,7 @@ def test_a_version_without_a_tag_still_rolls_back_and_says_so(repository):
     decided(repository, *candidate("b", champion=against(first)))
     commit(repository, "audit of b")
     assert run("promote", "--gto").exit_code == 0
-    result = run("rollback", "--gto")
+    result = run("rollback", "--to", "v0001", "--gto")
     assert result.exit_code == 1
     assert "version v0001 serves again, but it has no tag 'model@v0.0.1'" in result.stderr
     assert run_json("status")[1]["champion"] == "v0001"

@@ -1,17 +1,18 @@
 """Killed at any instant, or out of disk at any write: the champion is the old or the new one."""
 
 import errno
+import json
 import os
 import random
 import signal
 import time
 
 import pytest
-from tests.registry.conftest import against, candidate, terms
+from tests.registry.conftest import GRANTED, NOW, against, candidate, terms
 
-from ptq_pipeline.registry import RegistryError, release, rollback, verify
+from ptq_pipeline.registry import Decision, RegistryError, release, rollback, verify, waive
 
-KILLS = 40  # in each of eight registries, so that their logs stay short
+KILLS = 25  # in each of eight registries, so that their logs stay short
 
 
 def check(registry, allowed):
@@ -62,6 +63,47 @@ def test_hundreds_of_random_kills_leave_the_old_champion_or_the_new(registry, se
     assert min(landed.values()) > 2, f"kills must fall before and after the switch: {landed}"
 
 
+def test_kills_of_any_change_tear_nothing_and_leave_nothing(two):
+    """Promote, rollback and waive, killed at random instants; the next command cleans up."""
+    rng = random.Random(0)
+    for attempt in range(60):
+        before = len(two.log.read())
+        child = os.fork()
+        if child == 0:
+            try:
+                change(two, attempt)
+            finally:
+                os._exit(0)
+        time.sleep(rng.uniform(0, 0.04))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        verify(two)
+        with two.locked() as records:
+            assert len(records) - before in (0, 1)
+        assert temporary(two) == []
+
+
+def change(registry, attempt):
+    """Promote, roll back or waive."""
+    champion = registry.champion()
+    if attempt % 3 == 0:
+        text = (champion.folder / "decision.json").read_text()
+        decision = Decision.from_json(json.loads(text))
+        release(registry, *candidate(f"k{attempt}", champion=against(decision)), terms())
+    elif attempt % 3 == 1:
+        other = next(each for each in registry.versions() if each != champion.version)
+        rollback(registry, other, terms())
+    else:
+        waive(registry, GRANTED, NOW)
+
+
+def temporary(registry):
+    """Names of what is neither a record nor a version nor the lock."""
+    paths = [*registry.root.rglob("*"), *registry.baseline.parent.iterdir()]
+    names = {path.name for path in paths}
+    return sorted(name for name in names if name.endswith(".tmp") or name == "pending.json")
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
 def test_a_disk_that_refuses_at_any_write_changes_no_champion(registry, monkeypatch, code):
     first = candidate("a")
@@ -99,7 +141,7 @@ def test_a_disk_that_refuses_at_any_write_changes_no_champion(registry, monkeypa
 def test_the_same_promotion_finishes_what_a_kill_interrupted(registry, monkeypatch):
     given = candidate("a")
     with monkeypatch.context() as patch:
-        patch.setattr("ptq_pipeline.registry.store.write_file", _killed)
+        patch.setattr("ptq_pipeline.registry.store.Registry.switch", _killed)
         with pytest.raises(KeyboardInterrupt):
             release(registry, *given, terms())
     assert registry.champion() is None

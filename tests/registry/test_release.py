@@ -169,24 +169,29 @@ def test_rollback_brings_back_what_served_before(registry):
     first = candidate("a")
     release(registry, *first, terms())
     release(registry, *candidate("b", champion=against(first[0])), terms())
-    record = rollback(registry, None, terms(), "complaints")
+    record = rollback(registry, "v0001", terms(), "complaints")
     assert (record.kind, record.champion) == (Kind.ROLLBACK, "v0001")
     assert registry.champion().version == "v0001"
     assert baseline_of(registry).version == "v0001"
-    assert rollback(registry, None, terms()).champion == "v0002"
     assert verify(registry) == ["v0001", "v0002"]
 
 
+def test_the_same_rollback_again_moves_nothing(registry):
+    first = candidate("a")
+    release(registry, *first, terms())
+    release(registry, *candidate("b", champion=against(first[0])), terms())
+    record = rollback(registry, "v0001", terms(), "complaints")
+    assert rollback(registry, "v0001", terms(), "pressed twice") == record
+    assert (registry.champion().version, len(registry.log.read())) == ("v0001", 3)
+
+
 def test_rollback_errors(registry):
-    with pytest.raises(RegistryError, match="nothing served before"):
-        rollback(registry, None, terms())
+    with pytest.raises(RegistryError, match="'v0001' does not exist; the versions are none"):
+        rollback(registry, "v0001", terms())
     release(registry, *candidate("a"), terms())
-    with pytest.raises(RegistryError, match="nothing served before"):
-        rollback(registry, None, terms())
+    assert registry.served_before(registry.records()) is None
     with pytest.raises(RegistryError, match="'v9' does not exist; the versions are v0001"):
         rollback(registry, "v9", terms())
-    with pytest.raises(RegistryError, match="is the champion already"):
-        rollback(registry, "v0001", terms())
 
 
 def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(registry):

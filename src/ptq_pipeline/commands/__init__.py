@@ -13,11 +13,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "promote": (f"{_REGISTRY}:promote", "Make the candidate the champion."),
     "rollback": (f"{_REGISTRY}:rollback", "Make an earlier version the champion again."),
     "history": (f"{_REGISTRY}:history", "List every record of the registry."),
-    "status": (f"{_REGISTRY}:status", "Say what serves and what waits for somebody."),
+    "status": (
+        "ptq_pipeline.commands.status:status",
+        "Say what serves and what waits for somebody.",
+    ),
     "verify": (
         "ptq_pipeline.commands.verifying:verify",
         "Recompute every hash of the registry, or compare two audits.",
     ),
+    "repair": (f"{_REGISTRY}:repair", "Finish what was interrupted; write again what differs."),
     "waive": (f"{_REGISTRY}:waive", "Record that a rule may be broken until a day."),
     "calibration": (
         "ptq_pipeline.commands.calibration:calibration",

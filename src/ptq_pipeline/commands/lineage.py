@@ -105,7 +105,7 @@ def _current(project: Mount, prefix: str) -> Iterator[Candidate]:
 def _released(project: Mount, prefix: str) -> Iterator[Candidate]:
     """Records of the registry, by their own hash or by one that they hold."""
     registry = project.load("registry")
-    for record in registry.log.read():
+    for record in registry.records(needed=False):
         hashes = [record.hash, *_texts(record.content)]
         if record.champion and any(text.startswith(prefix) for text in hashes):
             found = _from_version(project, record.champion, (f"record {record.sequence}",))

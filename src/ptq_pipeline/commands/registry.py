@@ -1,8 +1,7 @@
-"""The registry's commands: gate, promote, rollback, history, status, waive."""
+"""The registry's commands: gate, promote, rollback, history, status, waive, repair."""
 
 import getpass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,12 +9,12 @@ import click
 from ptq_pipeline.commands.exit_codes import ExitCode
 from ptq_pipeline.commands.project import Mount, mount_option, opened
 from ptq_pipeline.commands.running import command, env_option, json_option, print_json
-from ptq_pipeline.errors import PtqPipelineError
+from ptq_pipeline.errors import InputError, PtqPipelineError
 from ptq_pipeline.plain_text import visible
 
 if TYPE_CHECKING:
     from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
-    from ptq_pipeline.registry import Champion, Record, Registry
+    from ptq_pipeline.registry import Record, Registry
     from ptq_pipeline.registry.gto import GtoTags
 
 gto_option = click.option(
@@ -134,7 +133,7 @@ def promote(
 )
 @env_option
 @mount_option
-@click.option("--to", "version", default=None, help="Which version; the one before by default.")
+@click.option("--to", "version", default=None, help="Which version.")
 @click.option("--reason", default="", help="Why, for the record.")
 @by_option
 @gto_option
@@ -148,16 +147,22 @@ def rollback(
     gto: bool,
     as_json: bool,
 ) -> int:
-    """Make an earlier version the champion again, after checking its files."""
+    """Make an earlier version the champion again, after checking its files.
+
+    The version that serves stays: the same request twice moves nothing twice.
+    """
     from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
     from ptq_pipeline.registry import ReleaseTerms
     from ptq_pipeline.registry import rollback as roll_back
 
     with opened(env, mount) as project:
+        registry = project.load("registry")
+        if version is None:
+            raise InputError(_which_version(registry))
         configured = ReleaseParameters.model_validate(project.group("release"))
         tags = _gto_tags(project, configured) if gto else None
         terms = ReleaseTerms(by=by or getpass.getuser(), now=_now())
-        record = roll_back(project.load("registry"), version, terms, reason)
+        record = roll_back(registry, version, terms, reason)
         new = tags.rolled_back(str(record.champion)) if tags else []
     return _moved(record.to_json(), as_json, new)
 
@@ -169,7 +174,14 @@ def rollback(
 def history(env: str | None, mount: str | None, as_json: bool) -> None:
     """List every record of the registry, oldest first, after checking the chain."""
     with opened(env, mount) as project:
-        records = project.load("registry").log.read()
+        registry = project.load("registry")
+        records = registry.log.read()
+        _print_history(records, as_json)
+        # What is there is shown; that something is missing is an error all the same.
+        registry.records()
+
+
+def _print_history(records: "tuple[Record, ...]", as_json: bool) -> None:
     if as_json:
         print_json([record.to_json() for record in records])
         return
@@ -183,64 +195,6 @@ def history(env: str | None, mount: str | None, as_json: bool) -> None:
             click.echo(f"      the clock went backwards: the record before says {later}")
     if not records:
         click.echo("nothing was promoted yet")
-
-
-@command("status", epilog="Exits with 5 when the log is damaged. Example: kedro ptq status --json")
-@env_option
-@mount_option
-@json_option
-def status(env: str | None, mount: str | None, as_json: bool) -> int:
-    """Say what serves, what is waived, and what waits for somebody.
-
-    What serves is read from the pointer alone, so a damaged log does not hide it.
-    """
-    from ptq_pipeline.registry import VerificationError
-
-    with opened(env, mount) as project:
-        champion = project.load("registry").champion()
-        try:
-            found = _status(project, champion)
-        except VerificationError as error:
-            return _damaged(champion, error, as_json)
-    if as_json:
-        print_json(found)
-        return ExitCode.DONE
-    click.echo(f"champion: {found['champion'] or 'none yet'}")
-    for path in found["missing"]:
-        click.echo(
-            f"  missing: {path}; restore it from a backup, or `kedro ptq rollback` to another "
-            "version"
-        )
-    if found["since"]:
-        click.echo(f"  since {found['since']}")
-    if found["interrupted"]:
-        click.echo(
-            f"  a change to {found['interrupted']} was interrupted; the next `kedro ptq promote` "
-            "or `rollback` finishes it"
-        )
-    if unsolved := found["unsolved"]:
-        click.echo(
-            f"{unsolved['outcome']} since {unsolved['since']} ({unsolved['trigger']}, record "
-            f"{unsolved['record']}); until then serve: {unsolved['serve'] or 'nothing'}"
-        )
-    if not found["baseline_matches"]:
-        click.echo("  champion_baseline.json is not the champion's; promote or rollback rewrite it")
-    for waiver in found["waivers"]:
-        text = f"waiver until {waiver['expires']}: {waiver['rule']} ({waiver['reason']})"
-        click.echo(visible(text))
-    for path in found["uncommitted_dvc_files"]:
-        click.echo(f"waits for a git commit: {path}")
-    return ExitCode.DONE
-
-
-def _damaged(champion: "Champion | None", error: PtqPipelineError, as_json: bool) -> int:
-    version = champion.version if champion else None
-    if as_json:
-        print_json({"champion": version, "error": str(error)})
-    else:
-        click.echo(f"champion: {version or 'none yet'}")
-        click.echo(f"error: {error}", err=True)
-    return ExitCode.VERIFICATION_FAILED
 
 
 @command(
@@ -285,73 +239,32 @@ def waive(
         click.echo(f"{rule} is waived until {expires} (record {record.sequence})")
 
 
-def _status(project: Mount, champion: "Champion | None") -> dict[str, Any]:
-    import json
+@command("repair", epilog="Example: kedro ptq repair, then commit champion_baseline.json")
+@env_option
+@mount_option
+@json_option
+def repair(env: str | None, mount: str | None, as_json: bool) -> None:
+    """Finish an interrupted change, and write again what does not agree with the log.
 
-    from ptq_pipeline.registry import counted_day
+    That is the champion pointer and champion_baseline.json. Where records are missing from the
+    log, or the champion's files do not hold, nothing is written and the message says what to
+    restore.
+    """
+    from ptq_pipeline.registry import repair as mend
 
-    registry: Registry = project.load("registry")
-    records = registry.log.read()
-    since = next((r.time for r in records if champion and r.hash == champion.record_hash), None)
-    interrupted, unsolved = registry.interrupted(records), registry.unsolved(records)
-    try:
-        known = json.loads(registry.baseline.read_text(encoding="utf-8")).get("version")
-    except (OSError, ValueError, AttributeError):
-        known = "unreadable"
-    today = counted_day(records, _now()).isoformat()
-    return {
-        "champion": champion.version if champion else None,
-        "folder": str(champion.folder) if champion else None,
-        "missing": _missing(registry, records, champion),
-        "since": since,
-        "interrupted": interrupted.champion if interrupted else None,
-        "unsolved": unsolved
-        and {
-            "record": unsolved.sequence,
-            "since": unsolved.time,
-            **{key: unsolved.content.get(key) for key in ("outcome", "trigger", "serve")},
-        },
-        "baseline_matches": known == (champion.version if champion else None),
-        "waivers": [w.to_json() for w in registry.waivers(records) if w.expires >= today],
-        "uncommitted_dvc_files": _uncommitted_dvc_files(project),
-    }
+    with opened(env, mount) as project:
+        done = mend(project.load("registry"))
+    if as_json:
+        print_json({"done": done})
+    for line in [] if as_json else done or ["nothing to repair: log and registry agree"]:
+        click.echo(line)
 
 
-def _missing(
-    registry: "Registry", records: "tuple[Record, ...]", champion: "Champion | None"
-) -> list[str]:
-    """Files of the champion that are not there; `verify` also reads those that are."""
-    promotion = registry.promotions(records).get(champion.version) if champion else None
-    if champion is None or promotion is None:
-        return []
-    paths = [champion.folder / name for name in promotion.content["files"]]
-    return [str(path) for path in paths if not path.is_file()]
-
-
-def _uncommitted_dvc_files(project: Mount) -> list[str]:
-    """Return the `.dvc` files that git lacks and the `.gitignore` that DVC wrote beside them."""
-    import subprocess
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=project.root, capture_output=True, text=True, check=True
-        ).stdout
-
-    try:
-        above = git("rev-parse", "--show-prefix").strip()
-        changed = git(
-            *("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"),
-            *("--", "*.dvc", "*.gitignore"),
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    # Each is `XY path`, from the root of the repository, which may be above the project's.
-    paths = [Path(line[3:].removeprefix(above)) for line in changed.split("\0") if line]
-    return sorted(
-        path.as_posix()
-        for path in paths
-        if path.suffix == ".dvc" or any((project.root / path).parent.glob("?*.dvc"))
-    )
+def _which_version(registry: "Registry") -> str:
+    before = registry.served_before(registry.records())
+    if before is None:
+        return "there is no version to roll back to: nothing served before"
+    return f"say which version: `kedro ptq rollback --to {before}` is the one that served before"
 
 
 def _gto_tags(project: Mount, configured: "ReleaseParameters") -> "GtoTags":

@@ -28,7 +28,7 @@ class DecisionLogDataset(RegistryDataset):
         Raises:
             VerificationError: naming the record that is missing, damaged or edited.
         """
-        return [record.to_json() for record in super().load().log.read()]
+        return [record.to_json() for record in super().load().records(needed=False)]
 
     def save(self, data: Any) -> NoReturn:
         """Refuse: records are written by a release, a rollback or a waiver."""

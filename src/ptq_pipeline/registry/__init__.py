@@ -21,6 +21,7 @@ from ptq_pipeline.registry.release import (
     excused,
     note,
     release,
+    repair,
     rollback,
     waive,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "note",
     "outcome_of",
     "release",
+    "repair",
     "rollback",
     "verify",
     "waive",

@@ -76,6 +76,35 @@ class Record:
         }
 
 
+@dataclass(frozen=True)
+class Change:
+    """A change of the registry that was begun: written first, removed last.
+
+    Attributes:
+        sequence: number of its record.
+        record_hash: the record.
+        version: the version whose folder it writes; None when it writes none.
+    """
+
+    sequence: int
+    record_hash: str
+    version: str | None
+
+    @classmethod
+    def of(cls, record: Record) -> "Change":
+        """Return the change that a record is the record of."""
+        version = record.champion if record.kind is Kind.PROMOTION else None
+        return cls(record.sequence, record.hash, version)
+
+    def appended(self, records: tuple[Record, ...]) -> bool:
+        """Whether its record is the last of the log."""
+        return bool(records) and records[-1].hash == self.record_hash
+
+    def waits(self, records: tuple[Record, ...]) -> bool:
+        """Whether its record would be the next one of the log."""
+        return len(records) == self.sequence - 1
+
+
 class Log:
     """The records of one registry.
 

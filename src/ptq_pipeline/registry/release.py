@@ -8,8 +8,8 @@ from hashlib import sha256
 from typing import Any
 
 from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.files import write_folder
 from ptq_pipeline.plain_text import plain
+from ptq_pipeline.registry import agreement
 from ptq_pipeline.registry.decisions import Decision, Outcome
 from ptq_pipeline.registry.errors import (
     ChampionChangedError,
@@ -101,17 +101,13 @@ def release(
         if card is not None:
             content |= {"card": sha256(card).hexdigest()}
         record = _next_record(records, Kind.PROMOTION, content, terms.now)
-        folder = registry.folder(version)
-        write_folder(
-            folder,
-            {
-                **files,
-                **({} if card is None else {CARD_FILE: card}),
-                DECISION_FILE: _json_bytes(decision.to_json()),
-                RECORD_FILE: _json_bytes(record.to_json()),
-            },
-        )
-        _commit(registry, records, record)
+        written = {
+            **files,
+            **({} if card is None else {CARD_FILE: card}),
+            DECISION_FILE: _json_bytes(decision.to_json()),
+            RECORD_FILE: _json_bytes(record.to_json()),
+        }
+        registry.change(records, record, written)
         return record
 
 
@@ -121,45 +117,76 @@ def _card(terms: ReleaseTerms, record: Record, files: Mapping[str, bytes]) -> by
     return terms.card(record.to_json(), json.loads(files["verdict.json"])).encode()
 
 
-def rollback(
-    registry: Registry, version: str | None, terms: ReleaseTerms, reason: str = ""
-) -> Record:
+def rollback(registry: Registry, version: str, terms: ReleaseTerms, reason: str = "") -> Record:
     """Make an earlier version the champion again.
+
+    A version that serves already stays, and its record is returned: the same request again changes
+    nothing.
 
     Args:
         registry: the registry.
-        version: which; None for the one that served before the champion.
+        version: which.
         terms: who and when.
         reason: why, for the record.
 
     Returns:
-        The rollback's record.
+        The record that made the version the champion.
 
     Raises:
-        RegistryError: there is no such version, it serves already, or there is none before it.
+        RegistryError: there is no such version.
         VerificationError: its files do not hold.
     """
     plain("the reason", reason)
     # What serves may be what is damaged: nothing of it is touched before the other one is checked.
-    with registry.locked(finish=False) as records:
+    with registry.locked(repairing=True) as records:
         promotions = registry.promotions(records)
-        served = [record.champion for record in records if record.champion is not None]
-        if version is None:
-            before = [each for each in served[:-1] if each != served[-1]]
-            if not before:
-                raise RegistryError("there is no version to roll back to: nothing served before")
-            version = str(before[-1])
         if version not in promotions:
             known = ", ".join(promotions) or "none"
             raise RegistryError(f"version '{version}' does not exist; the versions are {known}")
-        if served[-1] == version:
-            registry.finish_interrupted(records)
-            raise RegistryError(f"version {version} is the champion already")
+        served = next(record for record in reversed(records) if record.champion is not None)
         check_version(registry, promotions[version])
-        content = {"version": version, "replaces": served[-1], "by": terms.by, "reason": reason}
+        if served.champion == version:
+            agreement.check(registry, records)
+            return served
+        content = {
+            "version": version,
+            "replaces": served.champion,
+            "by": terms.by,
+            "reason": reason,
+        }
         record = _next_record(records, Kind.ROLLBACK, content, terms.now)
-        _commit(registry, records, record)
+        registry.change(records, record)
         return record
+
+
+def repair(registry: Registry) -> list[str]:
+    """Write again, from a log that holds, what does not agree with it.
+
+    Nothing is repaired where records are missing, or where a version's files do not hold.
+
+    Returns:
+        What was done, a sentence each.
+
+    Raises:
+        VerificationError: naming what has to be restored first.
+    """
+    done = []
+    with registry.exclusive() as records:
+        agreement.check_folders(registry, records, registry.pending_change())
+        moves = [record for record in records if record.champion is not None]
+        if moves:
+            check_version(registry, registry.promotions(records)[str(moves[-1].champion)])
+        if agreement.must_be_written(registry, records):
+            registry.write_baseline(records)
+            done.append(f"'{registry.baseline}' is written from the log; commit it")
+        if registry.pending_change() is not None:
+            registry.finish_interrupted(records)
+            done.append("a change that was interrupted is finished or undone")
+        if moves and registry.pointed() != (moves[-1].champion, moves[-1].hash):
+            registry.switch(moves[-1])
+            done.append(f"the champion pointer names {moves[-1].champion} again")
+        agreement.check(registry, records)
+    return done
 
 
 def waive(registry: Registry, waiver: Waiver, now: datetime) -> Record:
@@ -177,7 +204,7 @@ def waive(registry: Registry, waiver: Waiver, now: datetime) -> Record:
                 f"{today}{'' if today == now.date() else by_log}"
             )
         record = _next_record(records, Kind.WAIVER, waiver.to_json(), now)
-        registry.log.append(record)
+        registry.change(records, record)
         return record
 
 
@@ -190,23 +217,17 @@ def note(registry: Registry, content: Mapping[str, Any], now: datetime) -> Recor
         if records and canonical_hash(records[-1].content) == canonical_hash(content):
             return records[-1]
         record = _next_record(records, Kind.OUTCOME, content, now)
-        registry.log.append(record)
+        registry.change(records, record)
         return record
 
 
 def excused(registry: Registry, decision: Decision, now: datetime) -> tuple[bool, list[Waiver]]:
     """Return whether a decision may be released today, and the waivers that this rests on."""
-    records = registry.log.read()
+    records = registry.records(needed=False)
     try:
         return True, _check_outcome(decision, registry.waivers(records), counted_day(records, now))
     except ReleaseRefusedError:
         return False, []
-
-
-def _commit(registry: Registry, records: tuple[Record, ...], record: Record) -> None:
-    registry.log.append(record)
-    registry.switch(record)
-    registry.write_baseline(str(record.champion), (*records, record))
 
 
 def _released(registry: Registry, records: tuple[Record, ...], decision: Decision) -> Record | None:

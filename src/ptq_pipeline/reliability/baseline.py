@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
 
-BASELINE_SCHEMA_VERSION = 1
+BASELINE_SCHEMA_VERSION = 2
+UNSEALED_VERSIONS = (1,)
+HASH = "baseline_hash"
 BASELINE_FILE = "champion_baseline.json"
 WAY_OUT = (
-    "restore it from git, or run `kedro ptq promote` or `kedro ptq rollback`, which rewrite it"
+    "restore it from git, or run `kedro ptq repair` where the registry is, which writes it again"
 )
 
 
@@ -38,6 +41,9 @@ class Baseline:
         shifts: Name and options of every shift.
         answers: Class index per audit image, by shift, shape (samples,).
         groups: For people: level, group, shift, n, accuracy and drop against the float model.
+        records: How many records the registry's log held when this was written.
+        head: Hash of the last of them; None where there was none.
+        sealed: Whether the file carried its own hash; those of earlier releases did not.
     """
 
     version: str | None = None
@@ -47,6 +53,14 @@ class Baseline:
     shifts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     answers: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     groups: tuple[Mapping[str, Any], ...] = ()
+    records: int = 0
+    head: str | None = None
+    sealed: bool = True
+
+    @property
+    def hash(self) -> str:
+        """Canonical hash of everything that the file says."""
+        return canonical_hash(self._content())
 
     @property
     def serves(self) -> bool:
@@ -64,8 +78,15 @@ class Baseline:
         """Return the baseline of this model once it serves."""
         return replace(self, version=version, decision_hash=decision_hash)
 
+    def at(self, records: int, head: str | None) -> Baseline:
+        """Return it with the length and the head of the registry's log."""
+        return replace(self, records=records, head=head, sealed=True)
+
     def to_json(self) -> dict[str, Any]:
         """JSON types; equal answers give equal bytes."""
+        return {**self._content(), HASH: self.hash}
+
+    def _content(self) -> dict[str, Any]:
         return {
             "schema_version": BASELINE_SCHEMA_VERSION,
             "version": self.version,
@@ -75,29 +96,32 @@ class Baseline:
             "shifts": {name: dict(options) for name, options in self.shifts.items()},
             "answers": {name: _packed(values) for name, values in self.answers.items()},
             "groups": [dict(group) for group in self.groups],
+            "log": {"records": self.records, "head": self.head},
         }
 
     @classmethod
     def from_json(
         cls, content: Mapping[str, Any], name: str = "champion_baseline.json"
     ) -> Baseline:
-        """Read a baseline.
+        """Read a baseline and check its hash.
 
         Args:
             content: What :meth:`to_json` returned.
             name: The file, for the error.
 
         Raises:
-            InputError: If it is of another schema version, incomplete or damaged.
+            InputError: If it is of another schema version, incomplete, damaged or edited.
         """
         version = content.get("schema_version") if isinstance(content, Mapping) else None
-        if version != BASELINE_SCHEMA_VERSION:
+        if version not in (*UNSEALED_VERSIONS, BASELINE_SCHEMA_VERSION):
             raise InputError(
                 f"'{name}' has schema version {version}; this release reads "
                 f"{BASELINE_SCHEMA_VERSION}: {WAY_OUT}"
             )
+        sealed = version not in UNSEALED_VERSIONS
         try:
-            return cls(
+            log: Mapping[str, Any] = content["log"] if sealed else {"records": 0, "head": None}
+            found = cls(
                 version=content["version"],
                 decision_hash=content["decision_hash"],
                 trial_id=content["trial_id"],
@@ -105,9 +129,18 @@ class Baseline:
                 shifts={key: dict(options) for key, options in content["shifts"].items()},
                 answers={key: _unpacked(part) for key, part in content["answers"].items()},
                 groups=tuple(dict(group) for group in content["groups"]),
+                records=log["records"],
+                head=log["head"],
+                sealed=sealed,
             )
+            edited = sealed and found.to_json() != dict(content)
         except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
             raise InputError(f"'{name}' is incomplete or damaged ({error}): {WAY_OUT}") from error
+        if edited:
+            raise InputError(
+                f"'{name}' does not match its hash: it was edited after it was written: {WAY_OUT}"
+            )
+        return found
 
 
 def audit_hash(content_hashes: Iterable[str]) -> str:
