@@ -17,8 +17,16 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.pipelines import quantization
 from ptq_pipeline.pipelines.quantization.parameters import StressParameters
-from ptq_pipeline.sealing import OWNER, SealHooks, check_reading, sealed_names
-from ptq_pipeline.seals import Seal, SealError, digest, read_seal, seal_path, write_seal
+from ptq_pipeline.sealing import OWNER, SealHooks, check_acting, check_reading, sealed_names
+from ptq_pipeline.seals import (
+    Seal,
+    SealError,
+    break_seals,
+    digest,
+    read_seal,
+    seal_path,
+    write_seal,
+)
 
 STRESS = quantization.create_pipeline().filter(node_names=["stress_images"])
 
@@ -135,9 +143,26 @@ def test_a_run_that_fails_leaves_no_seal_of_what_it_was_about_to_make(catalog, t
     write_seal(path, Seal(content=digest(path), node="decode", parameters={}, inputs={}))
     with pytest.raises(KeyError):
         run(STRESS, catalog)
-    assert read_seal(tmp_path / "stressed") is None
-    with pytest.raises(SealError, match="'stressed_images' .* has no seal"):
+    with pytest.raises(SealError, match="'stressed_images' .* is of an earlier run"):
         check_reading(catalog, ["stressed_images"])
+
+
+def test_a_command_takes_what_git_brought_and_nothing_of_another_run(catalog, tmp_path):
+    catalog.save("verdict", {"result": "PASS"})
+    check_acting(catalog, "verdict")
+    run(STRESS, catalog)
+    path, stressed = tmp_path / "verdict.json", tmp_path / "stressed"
+    made_from = {"stressed_images": digest(stressed)}
+    write_seal(path, Seal(content=digest(path), node="judge", parameters={}, inputs=made_from))
+    check_acting(catalog, "verdict")
+    catalog["params:stress"] = MemoryDataset(shifts(0.4))
+    check_acting(catalog, "verdict")
+    run(STRESS, catalog)
+    with pytest.raises(SealError, match="'verdict' .* was made from another 'stressed_images'"):
+        check_acting(catalog, "verdict")
+    break_seals([stressed])
+    with pytest.raises(SealError, match="'verdict' was made from 'stressed_images' .* not end"):
+        check_acting(catalog, "verdict")
 
 
 def test_what_worker_processes_save_is_sealed_in_the_end(catalog, tmp_path):

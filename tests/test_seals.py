@@ -83,8 +83,14 @@ def test_a_run_that_did_not_end_makes_everything_after_it_unusable(chain):
     break_seals([chain["images"]])
     with pytest.raises(SealError, match="'verdict' was made from 'images' .* did not end"):
         check_origin("verdict", chain.get, NOW.get, refuse)
-    with pytest.raises(SealError, match="'images' .* has no seal"):
+    with pytest.raises(SealError, match="'images' .* is of an earlier run"):
         checked_seal(chain["images"], "images")
+
+
+def test_what_another_hand_wrote_has_no_seal(tmp_path):
+    (tmp_path / "images.npy").write_bytes(b"pixels")
+    with pytest.raises(SealError, match="'images' .* has no seal"):
+        checked_seal(tmp_path / "images.npy", "images")
 
 
 def test_ancestors_that_were_not_brought_here_are_no_error(chain):

@@ -37,7 +37,7 @@ from ptq_pipeline.seals import (
 log = logging.getLogger(__name__)
 
 LOCK, OWNER = ".run.lock", ".run.owner"
-# Stages that make no evidence: other parameters of now are worth a warning there.
+# Stages that make no evidence: see `check_reading` on what is not strict.
 _READERS = frozenset({"reporting", "release", "monitoring"})
 
 
@@ -61,11 +61,14 @@ def sealed_place(catalog: CatalogProtocol, name: str) -> Path | None:
 
     None for what has no seal: raw data, state, what stays in memory or on another host.
     """
-    inside = name.partition(".")[2]
-    if not {name, inside} & sealed_names() or name not in catalog:
+    sealed = {name, name.partition(".")[2]} & sealed_names()
+    return _place(catalog, name) if sealed else None
+
+
+def _place(catalog: CatalogProtocol, name: str) -> Path | None:
+    if name not in catalog:
         return None
-    dataset = catalog.get(name)
-    described = dataset._describe()
+    described = catalog.get(name)._describe()
     place = described.get("filepath")
     if place is None or described.get("protocol", "file") != "file":
         return None
@@ -94,7 +97,8 @@ def check_reading(
     Args:
         catalog: Kedro's catalog.
         names: datasets; those without a seal are passed over.
-        strict: whether other parameters than those of now are an error, or worth a warning.
+        strict: whether a missing seal and other parameters than those of now are errors; if not,
+            the first is passed over, and the second is worth a warning.
 
     Returns:
         Hashes of the inputs without seals (the float model) that it was made from, by name.
@@ -110,6 +114,8 @@ def check_reading(
         if not place.exists():
             # The dataset itself says best what is missing, when it is loaded.
             continue
+        if not strict and read_seal(place) is None:
+            continue
         checked_seal(place, name)
         found |= check_origin(
             name,
@@ -118,6 +124,27 @@ def check_reading(
             _refuse if strict else log.warning,
         )
     return found
+
+
+def check_acting(catalog: CatalogProtocol, name: str) -> None:
+    """Check what a command is about to act upon or to show.
+
+    Its content has to be what its seal says, and the files that it was made from those of the same
+    run. Other parameters of now are no matter, and a file that has no seal was brought by git or
+    by hand: its own hashes have to vouch for it.
+
+    Raises:
+        SealError: naming the file and what differs, or that a later run did not end.
+    """
+    place = _place(catalog, name)
+    if place is None or not place.exists() or read_seal(place) is None:
+        return
+    checked_seal(place, name)
+    check_origin(name, lambda each: _place(catalog, each), lambda each: None, _refuse)
+
+
+def _whole(seal: Seal | None) -> bool:
+    return seal is not None and bool(seal.content)
 
 
 def _refuse(sentence: str) -> None:
@@ -132,6 +159,7 @@ class SealHooks:
         self._catalog: Any = None
         self._unsealed: dict[str, str] = {}
         self._locks: list[FileLock] = []
+        self._strict = True
 
     @hook_impl
     def before_pipeline_run(
@@ -145,8 +173,8 @@ class SealHooks:
             return
         self._lock(_folders(nodes, catalog))
         try:
-            strict = not {_stage(node) for node in nodes} <= _READERS
-            self._unsealed = check_reading(catalog, sorted(pipeline.inputs()), strict)
+            self._strict = not {_stage(node) for node in nodes} <= _READERS
+            self._unsealed = check_reading(catalog, sorted(pipeline.inputs()), self._strict)
             outputs = sorted(self._pipeline.all_outputs())
             break_seals(place for name in outputs if (place := sealed_place(catalog, name)))
         except BaseException:
@@ -157,7 +185,7 @@ class SealHooks:
     def before_dataset_loaded(self, dataset_name: str) -> None:
         """Compare the content with the seal once more: the run may have taken hours."""
         place = self._place(dataset_name)
-        if place is not None and place.exists():
+        if place is not None and place.exists() and (self._strict or read_seal(place)):
             checked_seal(place, dataset_name)
 
     @hook_impl
@@ -186,7 +214,7 @@ class SealHooks:
         for node in self._pipeline.nodes:
             for name in node.outputs:
                 place = self._place(name)
-                if place is not None and place.exists() and read_seal(place) is None:
+                if place is not None and place.exists() and not _whole(read_seal(place)):
                     self._seal(place, node)
         self._release()
 
@@ -206,7 +234,7 @@ class SealHooks:
                 parameters[name] = str(parameter_hash(self._catalog, name))
             elif (source := self._place(name)) is not None:
                 seal = read_seal(source)
-                inputs[name] = digest(source) if seal is None else seal.content
+                inputs[name] = seal.content if seal and seal.content else digest(source)
             elif name in self._unsealed:
                 inputs[name] = self._unsealed[name]
         write_seal(

@@ -3,7 +3,7 @@
 The seal of ``trials.parquet`` is ``.seals/trials.parquet.json`` in the same folder. It holds the
 SHA-256 of the content, the parameters that made it, and the content hashes of what it was made
 from. Whoever reads a file compares it with its seal; whoever makes evidence also compares the
-parameters and the inputs, all the way back to the raw data. A run removes the seals of what it is
+parameters and the inputs, all the way back to the raw data. A run breaks the seals of what it is
 about to make, so a decision of an earlier run cannot be used until the new run has ended.
 
 Seals hold no time and no path: equal runs write equal seals, and DVC keeps them beside its outs.
@@ -40,7 +40,7 @@ class Seal(BaseModel):
     """What a file or folder holds, and what it was made from.
 
     Attributes:
-        content: SHA-256 (hex), see `digest`.
+        content: SHA-256 (hex), see `digest`; empty while a run is about to make it again.
         node: name of the node that wrote it.
         parameters: canonical hash of every parameter group that it depends on, by name; those of
             its inputs stand in their own seals.
@@ -119,9 +119,10 @@ def read_seal(path: Path) -> Seal | None:
 
 
 def break_seals(paths: Iterable[Path]) -> None:
-    """Remove the seals of these files; nobody uses them until they are written again."""
+    """Break the seals of these files; nobody uses the files until they are written again."""
     for path in paths:
-        seal_path(path).unlink(missing_ok=True)
+        if path.exists():
+            write_seal(path, Seal(content="", node="", parameters={}, inputs={}))
 
 
 def checked_seal(path: Path, name: str) -> Seal:
@@ -137,8 +138,13 @@ def checked_seal(path: Path, name: str) -> Seal:
     seal = read_seal(path)
     if seal is None:
         raise SealError(
-            f"'{name}' ({path}) has no seal: the run that makes it did not end, or another version "
-            "or another hand wrote it; run the pipeline that makes it again"
+            f"'{name}' ({path}) has no seal: another version of this package or another hand wrote "
+            "it; run the pipeline that makes it again"
+        )
+    if not seal.content:
+        raise SealError(
+            f"'{name}' ({path}) is of an earlier run: a later one began to make it again and did "
+            "not end; run the pipeline again"
         )
     if digest(path) != seal.content:
         raise SealError(
@@ -175,11 +181,11 @@ def check_origin(
     while waiting:
         current = waiting.pop()
         path = place(current)
-        seal = None if path is None else read_seal(path)
-        if path is None or (seal is None and not path.exists()):
+        if path is None or not path.exists():
             # Not brought here (`dvc pull` of some files): nothing that could be of another age.
             continue
-        if seal is None:
+        seal = read_seal(path)
+        if seal is None or not seal.content:
             raise SealError(
                 f"'{name}' was made from '{current}' ({path}), which a run that did not end was "
                 "about to make again; run the pipeline from there on"
@@ -197,7 +203,7 @@ def check_origin(
                 others[source] = content
                 continue
             made = read_seal(origin)
-            if made is not None and made.content != content:
+            if made is not None and made.content not in ("", content):
                 raise SealError(
                     f"'{current}' ({path}) was made from another '{source}' than the one in "
                     f"'{origin}'; {again}"

@@ -24,7 +24,13 @@ from ptq_pipeline.runtimes import (
 from ptq_pipeline.runtimes.onnxruntime import executed_operators
 
 Calibrated = Callable[[MethodSpec], QuantizationParameters]
-METHODS = [MethodSpec(8, 8), MethodSpec(8, 4), MethodSpec(4, 6, Mse(), Mse()), MethodSpec(3, 5), MethodSpec(4, 4)]
+METHODS = [
+    MethodSpec(8, 8),
+    MethodSpec(8, 4),
+    MethodSpec(4, 6, Mse(), Mse()),
+    MethodSpec(3, 5),
+    MethodSpec(4, 4),
+]
 NAMES = ["w8a8", "w8a4", "w4a6-mse", "w3a5", "w4a4"]
 
 

@@ -62,7 +62,13 @@ def test_every_layer_runs_on_integer_kernels(
 
 @pytest.mark.parametrize(
     "method",
-    [MethodSpec(8, 8), MethodSpec(8, 4), MethodSpec(4, 6, Mse(), Mse()), MethodSpec(3, 5), MethodSpec(4, 4)],
+    [
+        MethodSpec(8, 8),
+        MethodSpec(8, 4),
+        MethodSpec(4, 6, Mse(), Mse()),
+        MethodSpec(3, 5),
+        MethodSpec(4, 4),
+    ],
     ids=["w8a8", "w8a4", "w4a6-mse", "w3a5", "w4a4"],
 )
 def test_answers_agree_with_the_simulation(

@@ -31,17 +31,20 @@ class Mount:
         """Load a dataset of this mount.
 
         Raises:
-            InputError: the catalog has no such entry, or its data is not there yet.
+            InputError: the catalog has no such entry, or its data is not there yet, was changed,
+                or is of an earlier run than a later one that did not end.
         """
         from kedro.io import DatasetError
 
         from ptq_pipeline.errors import PtqPipelineError
+        from ptq_pipeline.sealing import check_acting
 
         full = f"{self.name}.{dataset}" if self.name else dataset
         if full not in self.catalog:
             raise InputError(
                 f"the catalog has no entry '{full}'; name the mount with --mount, or add the entry"
             )
+        check_acting(self.catalog, full)
         try:
             return self.catalog.load(full)
         except DatasetError as error:
