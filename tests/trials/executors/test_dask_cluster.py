@@ -1,16 +1,24 @@
+import datetime
+import http.client
 import os
 import signal
 import socket
 import time
+import urllib.error
+import urllib.request
 
 import numpy as np
+import psutil
 import pytest
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.pipelines.quantization.parameters import ExecutorParameters
 from ptq_pipeline.trials.executors import DaskExecutor
 from ptq_pipeline.trials.executors import dask_cluster as module
 
 distributed = pytest.importorskip("distributed")
+
+FILES = {"ca_file": "ca.pem", "cert": "cert.pem", "key": "key.pem"}
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +38,47 @@ def cluster():
 def same(got, expected):
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def connections(before):
+    mine = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    found = {
+        tuple(each.laddr)
+        for process in mine
+        for each in process.net_connections("tcp")
+        if each.status == psutil.CONN_LISTEN
+    }
+    return found - before
+
+
+def test_a_local_cluster_lets_nobody_else_in(study, expected):
+    before, seen = connections(set()), set()
+
+    def refused(address, security=None):
+        with pytest.raises((OSError, distributed.comm.core.CommClosedError, ValueError)):
+            distributed.Client(address, timeout=1, set_as_default=False, security=security)
+
+    executor = DaskExecutor(workers=1)
+    with executor._connected() as client:
+        scheduler = client.scheduler.address
+        assert scheduler.startswith("tls://127.0.0.1:")
+        (worker,) = client.scheduler_info()["workers"]
+        assert worker.startswith("tls://127.0.0.1:")
+        refused(scheduler.replace("tls://", "tcp://"))
+        refused(scheduler, distributed.Security.temporary())
+        for host, port in connections(before):
+            assert host == "127.0.0.1"
+            seen.add(port)
+            for path in ("", "status", "info/main/workers.html", "json/counts.json", "metrics"):
+                try:
+                    answer = urllib.request.urlopen(f"http://{host}:{port}/{path}", timeout=2)
+                    raise AssertionError(f"{port}/{path} shows {answer.read()[:100]}")
+                except urllib.error.HTTPError as error:
+                    assert error.code == 404
+                except (OSError, http.client.HTTPException):
+                    pass  # it speaks TLS
+    assert len(seen) >= 3
+    same(study.predictions("local", executor), expected)
 
 
 def test_two_workers_answer_as_serial_does(cluster, study, expected):
@@ -93,3 +142,74 @@ def test_a_scheduler_without_workers_is_an_error_with_the_command_to_start_one(s
         pytest.raises(InputError, match="dask worker tcp://.* --nthreads 1"),
     ):
         study.predictions("idle", DaskExecutor(empty.scheduler_address, patience=0.5))
+
+
+def credentials(folder):
+    """Write PEM files of an authority that has signed one certificate, for all."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "audit")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    names = {"ca_file": "cert.pem", "cert": "cert.pem", "key": "key.pem"}
+    return {name: str(folder / file) for name, file in names.items()}
+
+
+def test_a_scheduler_with_credentials_of_its_own(tmp_path, study, expected, caplog):
+    files = credentials(tmp_path)
+    roles = {
+        f"tls_{role}_{part}": files[part]
+        for role in ("scheduler", "worker", "client")
+        for part in ("cert", "key")
+    }
+    security = distributed.Security(tls_ca_file=files["ca_file"], require_encryption=True, **roles)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", protocol="tls", security=security,
+        dashboard_address=None, silence_logs=50,
+    ) as running:  # fmt: skip
+        address = running.scheduler_address
+        executor = DaskExecutor(address, security=files)
+        same(study.predictions("remote", executor), expected)
+        assert "without encryption" not in caplog.text
+        missing = DaskExecutor(address, security=files | {"key": "none.pem"})
+        with pytest.raises(InputError, match=r"the file 'none\.pem' of 'key' does not exist"):
+            study.predictions("missing", missing)
+
+
+def test_a_scheduler_without_encryption_is_warned_of(cluster, study, caplog):
+    study.predictions("plain", DaskExecutor(cluster.scheduler_address))
+    assert "reached without encryption" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"address": "tls://h:1"}, "'security' goes with an address that begins with tls://"),
+        ({"address": "tcp://h:1", "security": FILES}, "'security' goes with"),
+        ({"security": FILES}, "'security' goes with"),
+        ({"address": "tcp://h:1", "dashboard": True}, "'dashboard' is for kind 'dask' without"),
+        ({"kind": "process", "dashboard": True}, "'dashboard' is for kind 'dask'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ExecutorParameters(**{"kind": "dask"} | settings)
+    assert ExecutorParameters(kind="dask", address="tls://h:1", security=FILES).security

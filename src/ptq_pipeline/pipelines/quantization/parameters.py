@@ -69,6 +69,22 @@ class OnnxruntimeParameters(BaseModel):
 RuntimeParameters = OpenvinoParameters | SimulatedParameters | OnnxruntimeParameters
 
 
+class SecurityParameters(BaseModel):
+    """TLS credentials of this client for a Dask scheduler: PEM files.
+
+    Attributes:
+        ca_file: certificate of the authority that signed all of them.
+        cert: this client's certificate.
+        key: its private key.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ca_file: str
+    cert: str
+    key: str
+
+
 class ExecutorParameters(BaseModel):
     """Where trials run; results are the same wherever they do.
 
@@ -78,6 +94,8 @@ class ExecutorParameters(BaseModel):
         workers: worker processes of this machine; 2 when left out.
         address: of a running Dask scheduler, which then brings its own workers; left out, a
             cluster is started on this machine.
+        security: credentials for a scheduler at a ``tls://`` address.
+        dashboard: whether the cluster of this machine serves Dask's dashboard.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,9 +103,22 @@ class ExecutorParameters(BaseModel):
     kind: Literal["serial", "process", "dask"] = "serial"
     workers: int | None = Field(default=None, ge=1)
     address: str | None = None
+    security: SecurityParameters | None = None
+    dashboard: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        encrypted = (self.address or "").startswith("tls://")
+        if encrypted != (self.security is not None):
+            raise ValueError(
+                "executor: 'security' goes with an address that begins with tls://, and such an "
+                "address with 'security'"
+            )
+        if self.dashboard and (self.kind != "dask" or self.address is not None):
+            raise ValueError(
+                "executor: 'dashboard' is for kind 'dask' without an address; a scheduler of its "
+                "own has its own"
+            )
         if self.address is not None and self.kind != "dask":
             raise ValueError(f"executor: an address is for kind 'dask', not '{self.kind}'")
         if self.workers is not None and (self.kind == "serial" or self.address is not None):

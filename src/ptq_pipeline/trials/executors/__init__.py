@@ -3,6 +3,8 @@
 One seam, ``map(workload, specs) -> outcomes``; results are the same bit for bit whichever runs.
 """
 
+from collections.abc import Mapping
+
 from ptq_pipeline.trials.executors.base import Executor
 from ptq_pipeline.trials.executors.dask_cluster import DaskExecutor
 from ptq_pipeline.trials.executors.process import ProcessExecutor
@@ -18,7 +20,11 @@ __all__ = [
 
 
 def build_executor(
-    kind: str = "serial", workers: int | None = None, address: str | None = None
+    kind: str = "serial",
+    workers: int | None = None,
+    address: str | None = None,
+    security: Mapping[str, str] | None = None,
+    dashboard: bool = False,
 ) -> Executor:
     """Build an executor from its parameters.
 
@@ -26,9 +32,11 @@ def build_executor(
         kind: ``serial``, ``process`` or ``dask``.
         workers: worker processes of this machine; 2 when left out.
         address: of a Dask scheduler; None starts a cluster on this machine.
+        security: files of the TLS credentials for that scheduler.
+        dashboard: whether the cluster of this machine serves Dask's dashboard.
     """
     if kind == "process":
         return ProcessExecutor(workers or 2)
     if kind == "dask":
-        return DaskExecutor(address, workers or 2)
+        return DaskExecutor(address, workers or 2, security=security, dashboard=dashboard)
     return SerialExecutor()

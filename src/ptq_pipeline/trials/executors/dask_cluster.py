@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptq_pipeline.errors import InputError, PtqPipelineError
+from ptq_pipeline.inputs import local_path
 from ptq_pipeline.trials.description import describe, open_workload
 from ptq_pipeline.trials.executors.base import Losses
 from ptq_pipeline.trials.executors.worker import answer, differences, environment, outcome_of
@@ -19,7 +20,7 @@ from ptq_pipeline.trials.spec import TrialSpec
 from ptq_pipeline.trials.workload import TrialOutcome, Workload
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster, Security
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ CONNECT_SECONDS = 6.0
 # How long to wait for a worker that may take trials before giving up.
 PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.5
+_ROUTES = ("distributed.scheduler.http.routes", "distributed.worker.http.routes")
 # Trials in flight per worker: one runs, one waits, so that no worker is idle.
 _PER_WORKER = 2
 
@@ -38,11 +40,17 @@ class DaskExecutor:
     one thread, and has opened the study's data and found it equal. Workers may join and leave at
     any time.
 
+    Whoever reaches a scheduler runs code on its workers, and a scheduler runs code here. So a
+    cluster of this machine speaks TLS with credentials that live as long as it does, and shows
+    nothing to others.
+
     Args:
-        address: of the scheduler, like ``tcp://10.0.0.1:8786``; None starts a cluster of processes
+        address: of the scheduler, like ``tls://10.0.0.1:8786``; None starts a cluster of processes
             on this machine.
         workers: processes of that local cluster; a given scheduler's workers are all used.
         patience: seconds to wait for a worker that may take trials.
+        security: for a given scheduler the files ``ca_file``, ``cert`` and ``key`` of this client.
+        dashboard: whether the local cluster serves Dask's dashboard, to every user of this machine.
     """
 
     def __init__(
@@ -50,10 +58,15 @@ class DaskExecutor:
         address: str | None = None,
         workers: int = 2,
         patience: float = PATIENCE_SECONDS,
+        *,
+        security: Mapping[str, str] | None = None,
+        dashboard: bool = False,
     ) -> None:
         self.address = address
         self.workers = workers
         self.patience = patience
+        self.security = security
+        self.dashboard = dashboard
 
     def map(
         self, workload: Workload, specs: Sequence[TrialSpec]
@@ -68,27 +81,21 @@ class DaskExecutor:
     @contextmanager
     def _connected(self) -> Iterator[Client]:
         try:
-            from distributed import Client, LocalCluster
+            import distributed
         except ImportError:
             raise InputError(
                 "executor: kind 'dask' needs the extra: pip install 'ptq-pipeline[dask]'"
             ) from None
         if self.address is None:
-            with (
-                LocalCluster(
-                    n_workers=self.workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address=None,
-                    silence_logs=logging.CRITICAL,
-                ) as cluster,
-                Client(cluster, set_as_default=False) as client,
-            ):
-                yield client
+            with self._local_cluster() as cluster:
+                with distributed.Client(cluster, set_as_default=False) as client:
+                    yield client
             return
+        security = self._credentials()
         try:
-            client = Client(self.address, timeout=CONNECT_SECONDS, set_as_default=False)
+            client = distributed.Client(
+                self.address, timeout=CONNECT_SECONDS, set_as_default=False, security=security
+            )
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
@@ -97,6 +104,62 @@ class DaskExecutor:
             ) from None
         with client:
             yield client
+
+    @contextmanager
+    def _local_cluster(self) -> Iterator[LocalCluster]:
+        import dask
+        from distributed import LocalCluster, Security
+
+        try:
+            security = Security.temporary()
+        except ImportError:
+            raise InputError(
+                "executor: a Dask cluster of this machine encrypts its connections and needs the "
+                "package 'cryptography': pip install 'ptq-pipeline[dask]'"
+            ) from None
+        # Dask starts its HTTP servers in any case; without routes they have nothing to show.
+        routes = {} if self.dashboard else dict.fromkeys(_ROUTES, [])
+        served = {} if self.dashboard else {"dashboard_address": "127.0.0.1:0"}
+        with (
+            dask.config.set(routes),
+            LocalCluster(
+                n_workers=self.workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                protocol="tls",
+                security=security,
+                dashboard_address="127.0.0.1:8787" if self.dashboard else None,
+                scheduler_kwargs=served,
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+        ):
+            if self.dashboard:
+                log.info("dask dashboard: %s", cluster.dashboard_link)
+            yield cluster
+
+    def _credentials(self) -> Security | None:
+        from distributed import Security
+
+        if self.security is None:
+            log.warning(
+                "executor: the Dask scheduler at '%s' is reached without encryption: whoever can "
+                "reach it, or stands between, runs code there and here; give "
+                "'quantization.executor.security' (docs/scaling.md)",
+                self.address,
+            )
+            return None
+        for name, path in self.security.items():
+            if not local_path(path, f"quantization.executor.security.{name}").is_file():
+                raise InputError(
+                    f"quantization.executor.security: the file '{path}' of '{name}' does not exist"
+                )
+        return Security(
+            tls_ca_file=str(self.security["ca_file"]),
+            tls_client_cert=str(self.security["cert"]),
+            tls_client_key=str(self.security["key"]),
+            require_encryption=True,
+        )
 
 
 class _Study:
@@ -162,11 +225,12 @@ class _Study:
 
     def _no_worker(self) -> str:
         address = self.address
+        tls = " and its --tls files" if address.startswith("tls://") else ""
         refused = "".join(f"\n  {each}: {why}" for each, why in self.crew.refused.items())
         return (
             f"executor: the Dask scheduler at '{address}' has no worker that may take trials; "
-            f"results so far are kept. Start workers with 'dask worker {address} --nthreads 1' in "
-            f"the project's folder.{' Refused:' if refused else ''}{refused}"
+            f"results so far are kept. Start workers with 'dask worker {address} --nthreads 1'"
+            f"{tls} in the project's folder.{' Refused:' if refused else ''}{refused}"
         )
 
     def _finished(self) -> list[Future]:
