@@ -126,6 +126,7 @@ class SmallProject:
         shutil.copytree(checkout / "data/06_models/reference", root / "data/06_models/reference")
         self.change("calibration", set_size=64, draws=4, comparison_draws=1)
         self.change("calibration", validation={"simulated_draws": 1500}, data_docs=False)
+        self.change("drift", resamples=200)
         # Two threads spin while they wait, which beside other tests takes many times as long.
         self.change("quantization", runtime={"threads": 1})
 

@@ -201,8 +201,11 @@ def test_what_is_missing_or_unreadable_is_named(tmp_path, arrivals):
 
 def test_what_is_no_regular_file_is_never_waited_for(tmp_path, arrivals):
     root = tmp_path / "production"
-    for name in ("socket", "only a pipe"):
+    for name in ("pipe", "socket", "only a pipe"):
         (root / name / "boot").mkdir(parents=True)
+    for number, image in enumerate(noise(3)):
+        Image.fromarray(image).save(root / f"pipe/boot/{number}.png")
+    os.mkfifo(root / "pipe/boot/9.png")
     os.mkfifo(root / "only a pipe/images-idx3-ubyte.gz")
     # The path of a socket is short.
     with contextlib.chdir(root / "socket/boot"), socket.socket(socket.AF_UNIX) as bound:
@@ -210,10 +213,11 @@ def test_what_is_no_regular_file_is_never_waited_for(tmp_path, arrivals):
     (root / "circle").symlink_to("circle")
     (root / "nowhere").symlink_to("gone")
     found = {each.name: decide(each) for each in arrivals.load()}
-    assert set(found) == {"socket", "only a pipe", "circle", "nowhere"}
+    assert set(found) == {"pipe", "socket", "only a pipe", "circle", "nowhere"}
     for name, decided in found.items():
         assert decided.status is Status.REJECTED, (name, decided)
         assert name in decided.reason
+    assert "9.png' is a named pipe" in found["pipe"].reason
 
 
 def test_whatever_files_raise_sets_their_window_aside(tmp_path, arrivals):
