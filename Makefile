@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: setup audit test test-all lint bench benchmark coverage-study docs clean reconstruction
+.PHONY: setup audit test test-all lint bench benchmark coverage-study docs clean reconstruction fault-study check-cost
 .DEFAULT_GOAL := audit
 
 $(STAMP): pyproject.toml constraints.txt
@@ -49,6 +49,12 @@ reconstruction: $(STAMP)  ## every method on both reference models: hours, but i
 
 coverage-study: $(STAMP)  ## error rates, coverage and power of every bound; writes docs/coverage.md
 	$(BIN)/python benchmarks/coverage_study.py
+
+fault-study: $(STAMP)  ## poison, swap, shorten or flip every input of a verdict; see docs/security.md
+	$(BIN)/python benchmarks/fault_study.py
+
+check-cost: $(STAMP)  ## what checking content costs in a first and a second audit
+	$(BIN)/python benchmarks/check_cost.py
 
 clean:  ## remove .venv
 	rm -rf $(VENV)

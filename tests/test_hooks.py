@@ -3,7 +3,7 @@ import signal
 import click
 import pytest
 from kedro.framework.project import configure_project
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.configuration import check_parameters
@@ -78,3 +78,13 @@ def test_a_mount_ends_its_run_with_the_summary(capsys):
     mount_hooks.after_pipeline_run({"project_path": "."}, mounted("shop"), catalog)
     assert capsys.readouterr().out == "\nFAIL: Sandal\n"
     assert catalog.load("shop.provenance")["pipelines"] == ["__default__"]
+
+
+def test_what_a_dataset_of_this_package_refused_is_said_without_what_kedro_wraps_around_it():
+    refused = InputError("'images.csv' has no column 'label'")
+    inner, outer = DatasetError("while loading"), DatasetError("image_source: while loading")
+    inner.__cause__, outer.__cause__ = refused, inner
+    with pytest.raises(InputError, match="^'images.csv' has no column 'label'$"):
+        mount_hooks.on_pipeline_error(outer)
+    mount_hooks.on_pipeline_error(DatasetError("no cause"))
+    mount_hooks.on_pipeline_error(refused)

@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.configuration import check_parameters
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.errors import InputError, PtqPipelineError
 
 PARAMETER_GROUPS = frozenset(
     {
@@ -184,6 +184,18 @@ class MountHooks(ProvenanceHooks):
         for mount in _mounts(pipeline):
             self._save(f"{mount}.provenance", run_params, catalog)
             _print_summary(f"{mount}.summary", pipeline, catalog)
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Say what a dataset of this package said, without what Kedro wraps around it.
+
+        It comes last, as an error ends the round of hooks.
+        """
+        cause: BaseException | None = error
+        while isinstance(cause, DatasetError):
+            cause = cause.__cause__
+        if isinstance(error, DatasetError) and isinstance(cause, PtqPipelineError):
+            raise cause from None
 
 
 mount_hooks = MountHooks()

@@ -196,7 +196,7 @@ def test_other_thresholds_or_other_profiles_are_validated_anew(material, make_va
     assert third.runs == 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 2}'])
 def test_damaged_cache_is_ignored_and_replaced(tmp_path, text, caplog):
     path = tmp_path / "cache.json"
     path.write_text(text)
@@ -205,6 +205,16 @@ def test_damaged_cache_is_ignored_and_replaced(tmp_path, text, caplog):
     assert "cache.json" in caplog.text
     cache.update({"a": [{"success": True}]})
     assert ValidationCache(path).get("a") == [{"success": True}]
+
+
+def test_a_result_that_was_changed_by_hand_is_not_believed(tmp_path, caplog):
+    path = tmp_path / "cache.json"
+    ValidationCache(path).update({"a": [{"success": False}], "b": [{"success": False}]})
+    path.write_text(path.read_text().replace("false", "true", 1))
+    cache = ValidationCache(path)
+    assert cache.get("a") is None
+    assert cache.get("b") == [{"success": False}]
+    assert "1 of 2 results were changed" in caplog.text
 
 
 def test_two_caches_on_one_file_keep_each_others_results(tmp_path):

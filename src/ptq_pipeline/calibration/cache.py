@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.files import write_file
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # About 2 kB each; the oldest go first.
 MAX_ENTRIES = 4_000
 
@@ -41,11 +42,25 @@ class ValidationCache:
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             if content["schema_version"] == SCHEMA_VERSION:
-                return dict(content["results"])
+                return self._checked(content["results"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             # Nothing is lost: every set is validated again.
             log.warning("validation cache '%s' is unreadable and ignored (%s)", self.path, error)
         return {}
+
+    def _checked(self, results: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """Return the results that are what was written under their key."""
+        whole = {
+            key: entry["rows"]
+            for key, entry in results.items()
+            if entry["sha256"] == canonical_hash([key, entry["rows"]])
+        }
+        if len(whole) < len(results):
+            log.warning(
+                "validation cache '%s': %d of %d results were changed and are ignored",
+                *(self.path, len(results) - len(whole), len(results)),
+            )
+        return whole
 
     def get(self, key: str) -> list[dict[str, Any]] | None:
         """Return the rows of an earlier validation, or None."""
@@ -61,5 +76,9 @@ class ValidationCache:
             del self._entries[key]
         if self.path is None:
             return
-        content = {"schema_version": SCHEMA_VERSION, "results": self._entries}
+        entries = {
+            key: {"rows": rows, "sha256": canonical_hash([key, rows])}
+            for key, rows in self._entries.items()
+        }
+        content = {"schema_version": SCHEMA_VERSION, "results": entries}
         write_file(self.path, json.dumps(content, allow_nan=False).encode())
