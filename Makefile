@@ -26,11 +26,14 @@ lint: $(STAMP)  ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Files keep the order of tests/conftest.py.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+
 test: lint  ## lint, then all tests that take seconds
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov=ptq_pipeline --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) --cov=ptq_pipeline --cov-report=term:skip-covered
 
 test-all: lint  ## lint, then every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest $(PARALLEL)
 
 bench: $(STAMP)  ## the audit's time beside three plain loops, and where it goes
 	$(BIN)/python benchmarks/speed.py
