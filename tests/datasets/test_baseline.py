@@ -25,3 +25,11 @@ def test_a_damaged_file_is_named_with_the_way_out(tmp_path, content):
     path.write_text(content)
     with pytest.raises(DatasetError, match=r"champion_baseline\.json' .*restore it from git"):
         BaselineDataset(str(path)).load()
+
+
+@pytest.mark.parametrize(("largest", "kind"), [(255, "uint8"), (256, "<u2"), (69_999, "<u4")])
+def test_answers_of_any_number_of_classes_come_back(largest, kind):
+    answers = np.array([0, 1, largest])
+    content = Baseline(trial_id="t", answers={"clean": answers}).to_json()
+    assert content["answers"]["clean"]["dtype"] == kind
+    assert np.array_equal(Baseline.from_json(content).answers["clean"], answers)

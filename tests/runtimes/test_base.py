@@ -39,7 +39,7 @@ def images() -> np.ndarray:
 def test_every_image_is_predicted_in_batches(images: np.ndarray) -> None:
     predictor = BrightestColumn()
     top1 = predict_top1(predictor, images, _as_float, batch_size=10)
-    assert top1.dtype == np.int16
+    assert top1.dtype == np.int32
     assert np.array_equal(top1, images.reshape(23, 5).argmax(1))
     assert predictor.sizes == [10, 10, 3]
 
@@ -106,3 +106,12 @@ def test_runtimes_are_built_by_name() -> None:
 def test_bad_options_are_refused(name: str, options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         build_runtime(name, **options)
+
+
+def test_more_classes_than_16_bits_hold(images: np.ndarray) -> None:
+    def last_class(batch: np.ndarray) -> np.ndarray:
+        logits = np.zeros((len(batch), 70_000), np.float32)
+        logits[:, -1] = 1.0
+        return logits
+
+    assert set(predict_top1(last_class, images[:3], _as_float)) == {69_999}

@@ -14,7 +14,9 @@ SPEC = TrialSpec(
     runtime={"name": "openvino"},
     engine="1",
 )
-PREDICTIONS = {"clean": np.arange(5, dtype=np.int16), "noise": np.zeros(5, np.int16)}
+# The last class of a model with 70,000 of them.
+ANSWERS = np.array([0, 1, 2, 40_000, 69_999], np.int32)
+PREDICTIONS = {"clean": ANSWERS, "noise": np.zeros(5, np.int32)}
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(TrialSpec)])

@@ -14,6 +14,7 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.inputs import read_regular
 from ptq_pipeline.models.factories import build_network
 from ptq_pipeline.models.preprocessing import Preprocessing
+from ptq_pipeline.models.probing import probe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,7 +28,8 @@ class FloatModel:
         module: takes ``(N, C, H, W)`` float32, returns logits ``(N, len(classes))``.
         preprocessing: turns stored uint8 pixels into what ``module`` takes.
         classes: class names in the order of the logits.
-        fingerprint: SHA-256 over factory, its arguments, weights, preprocessing and classes.
+        fingerprint: SHA-256 over factory, its arguments, weights, preprocessing, classes and what
+            the network answers to two images of noise.
         training_keys: sorted uint64 array, the first 8 bytes of the SHA-256 of every training
             image, or None when that is not recorded.
         source: arguments with which `load_float_model` builds the same model in another process,
@@ -131,6 +133,7 @@ def load_float_model(
                 "float32 networks can be audited: convert it with .float() (weights files may "
                 "hold float16)"
             )
+    module.eval().requires_grad_(False)
     description = json.dumps(
         {
             "factory": factory,
@@ -138,11 +141,12 @@ def load_float_model(
             "mean": preprocessing.mean,
             "std": preprocessing.std,
             "classes": list(classes),
+            # Equal weights in other code are another model.
+            "probe": probe(module, preprocessing),
         },
         sort_keys=True,
     )
     keys = _read_keys(training_hashes, declared.get("training_hashes"))
-    module.eval().requires_grad_(False)
     source = {
         **{"factory": factory, "weights": str(weights), "arguments": arguments},
         **{"mean": list(preprocessing.mean), "std": list(preprocessing.std)},

@@ -63,7 +63,7 @@ class ServedModel:
         return OpenvinoRuntime(threads=self.threads)
 
     def predict(self, images: np.ndarray, model: "FloatModel") -> np.ndarray:
-        """Return its top-1 classes int16 ``(N,)`` for uint8 ``(N, C, H, W)``."""
+        """Return its top-1 classes int32 ``(N,)`` for uint8 ``(N, C, H, W)``."""
         from ptq_pipeline.runtimes import predict_top1
 
         predictor = self.runtime.load(self.folder / GRAPH)

@@ -23,6 +23,8 @@ BASELINE_SCHEMA_VERSION = 2
 UNSEALED_VERSIONS = (1,)
 HASH = "baseline_hash"
 BASELINE_FILE = "champion_baseline.json"
+# Types of the answers in the file, the narrowest that holds all of them.
+PACKED = ("uint8", "<u2", "<u4")
 WAY_OUT = (
     "restore it from git, or run `kedro ptq repair` where the registry is, which writes it again"
 )
@@ -154,13 +156,14 @@ def audit_hash(content_hashes: Iterable[str]) -> str:
 
 def _packed(answers: NDArray[np.int64]) -> dict[str, Any]:
     """Bytes as base64, no compression: its output differs between versions of the library."""
-    kind = "uint8" if answers.size == 0 or answers.max() < 256 else "<u2"
+    largest = answers.max(initial=0)
+    kind = next(each for each in PACKED if largest <= np.iinfo(each).max)
     raw = answers.astype(kind).tobytes()
     return {"dtype": kind, "n": int(answers.size), "data": base64.b64encode(raw).decode()}
 
 
 def _unpacked(part: Mapping[str, Any]) -> NDArray[np.int64]:
-    if part["dtype"] not in ("uint8", "<u2"):
+    if part["dtype"] not in PACKED:
         raise ValueError(f"unknown type of answers '{part['dtype']}'")
     raw = base64.b64decode(part["data"], validate=True)
     answers = np.frombuffer(raw, dtype=part["dtype"]).astype(np.int64)

@@ -8,7 +8,7 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.runtimes.base import BATCH_SIZE, Predictor, Runtime, predict_top1
 from ptq_pipeline.runtimes.onnxruntime import OnnxruntimeRuntime
 from ptq_pipeline.runtimes.openvino import OpenvinoRuntime
-from ptq_pipeline.runtimes.parity import parity
+from ptq_pipeline.runtimes.parity import disagreement, parity
 from ptq_pipeline.runtimes.simulated import SimulatedRuntime
 from ptq_pipeline.runtimes.speed import Speed, measure_speed
 
@@ -28,6 +28,7 @@ __all__ = [
     "SimulatedRuntime",
     "Speed",
     "build_runtime",
+    "disagreement",
     "measure_speed",
     "parity",
     "predict_top1",

@@ -88,14 +88,14 @@ def predict_top1(
         rows: int ``(n,)`` rows of ``images`` to predict, in this order; all when left out.
 
     Returns:
-        int16 ``(n,)``: the class with the largest logit, the first one on ties.
+        int32 ``(n,)``: the class with the largest logit, the first one on ties.
 
     Raises:
         InputError: a logit is NaN; the message names the first image.
     """
     rows = np.arange(len(images)) if rows is None else np.asarray(rows)
     whole = len(rows) == len(images) and bool((rows == np.arange(len(images))).all())
-    predicted = np.empty(len(rows), np.int16)
+    predicted = np.empty(len(rows), np.int32)
 
     def answer(start: int) -> None:
         chosen = rows[start : start + batch_size]

@@ -9,6 +9,31 @@ import pandas as pd
 
 from ptq_pipeline.errors import InputError
 
+# Answers that may differ by rounding alone: of all, of one class, and however few there are.
+LARGEST_SHARE, LARGEST_CLASS_SHARE, ALWAYS_ALLOWED = 0.01, 0.03, 2
+
+
+def disagreement(table: pd.DataFrame) -> str | None:
+    """Return what is wrong when answers differ by more than rounding explains, or None.
+
+    Args:
+        table: of `parity`.
+
+    Returns:
+        For a message: how many answers differ, and in which class most of them.
+    """
+    n = table["n"].to_numpy()
+    different = np.rint(n * (1.0 - table["agreement"].fillna(1.0))).astype(int)
+    allowed = np.maximum(ALWAYS_ALLOWED, LARGEST_CLASS_SHARE * n)
+    total = int(different.sum()), int(n.sum())
+    if total[0] <= max(ALWAYS_ALLOWED, LARGEST_SHARE * total[1]) and (different <= allowed).all():
+        return None
+    worst = int((different / np.maximum(n, 1)).argmax())
+    return (
+        f"{total[0]} of {total[1]} answers differ, {different[worst]} of {n[worst]} in class "
+        f"{table['class'].iloc[worst]!r}"
+    )
+
 
 def parity(
     reference_top1: np.ndarray,

@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 class TrialStore:
     """A folder with one ``.safetensors`` file per finished trial.
 
-    A file holds the top-1 classes ``(N,)`` int16 of every shift, and as metadata the schema
+    A file holds the top-1 classes ``(N,)`` int32 of every shift, and as metadata the schema
     version, the trial's spec, the SHA-256 of the predictions and the notes of its quantization.
 
     Args:
@@ -64,10 +64,10 @@ class TrialStore:
     def put(
         self, spec: TrialSpec, predictions: Mapping[str, np.ndarray], notes: Sequence[str] = ()
     ) -> None:
-        """Keep the predictions of ``spec``, ``(N,)`` int16 per shift, and its notes."""
+        """Keep the predictions of ``spec``, ``(N,)`` int32 per shift, and its notes."""
         from safetensors.numpy import save_file
 
-        arrays = {name: np.ascontiguousarray(predictions[name], np.int16) for name in spec.shifts}
+        arrays = {name: np.ascontiguousarray(predictions[name], np.int32) for name in spec.shifts}
         with replacing(self.path(spec)) as scratch:
             save_file(arrays, scratch, _metadata(spec, arrays, notes))
 

@@ -37,7 +37,7 @@ class TrialOutcome:
 
     Attributes:
         spec: what was asked.
-        predictions: top-1 classes ``(N,)`` int16 per shift; None when the trial failed.
+        predictions: top-1 classes ``(N,)`` int32 per shift; None when the trial failed.
         error: why it failed, or "".
         notes: fallbacks that its quantization took, one sentence each.
     """

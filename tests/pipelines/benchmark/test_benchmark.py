@@ -123,7 +123,7 @@ def test_every_cell_and_draw_has_a_row_and_equal_trials_are_one(found):
     assert len(trials) == 2 * 2 * 2 * 2 + 2 * 2 * 2
     # Six random images are the reference of both studies.
     assert len(answers) == 1 + 16 + 4
-    assert answers.shape[1:] == (2, 30) and answers.dtype == np.int16
+    assert answers.shape[1:] == (2, 30) and answers.dtype == np.int32
     assert trials["row"].between(1, 20).all() and not trials["error"].any()
     assert set(trials.loc[trials["study"] == "sizes", "size"]) == {4, 6}
 
@@ -166,7 +166,7 @@ def test_only_gives_a_subset(samples, images, model, tmp_path):
 
 
 def test_tables_and_figures(samples, found):
-    none = found[0].head(0), np.zeros((0, 0, 0), np.int16)
+    none = found[0].head(0), np.zeros((0, 0, 0), np.int32)
     drops, effects, variance = nodes.analyse_benchmark(
         samples, DEFINITIONS, parameters(), *found, *none
     )
@@ -199,7 +199,7 @@ def test_seeds_of_a_method_are_a_factor_of_their_own(samples, images, model, tmp
     ]
     assert seeded["row"].is_unique and set(trials["method"]) == {"minmax", "mse", "learned"}
     assert set(trials.loc[trials["study"] == "plain", "method"]) == {"minmax", "mse"}
-    none = trials.head(0), np.zeros((0, 0, 0), np.int16)
+    none = trials.head(0), np.zeros((0, 0, 0), np.int32)
     drops, _, variance = nodes.analyse_benchmark(
         samples, DEFINITIONS, settings, trials, answers, *none
     )

@@ -1,3 +1,4 @@
+import copy
 import json
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from ptq_pipeline.pipelines.quantization.parameters import (
 from ptq_pipeline.trials import TrialStore
 
 CLASSES = ["a", "b", "c"]
+CLEAN = StressParameters({"clean": {}})
 SHIFTS = StressParameters({"clean": {}, "noise": {"kind": "gaussian_noise", "sigma": 0.1}})
 PARAMETERS = QuantizationParameters(
     method={"weight_bits": 8, "activation_bits": 8}, runtime={"name": "openvino", "threads": 1}
@@ -274,3 +276,64 @@ def test_a_file_that_is_written_to_during_a_trial_leaves_nothing_in_the_store(
             *(samples, images, stressed, random_model, sets, index, store, SHIFTS, PARAMETERS)
         )
     assert not list(store.root.rglob("*.safetensors"))
+
+
+class Branching(torch.nn.Module):
+    """A branch on values, which a conversion fixes to what an image of zeros takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(144, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = self.head(x.flatten(1))
+        return logits if x.max() < 1.0 else logits.flip(1)
+
+
+def test_a_float_model_that_the_runtime_converts_to_another_one_is_refused_before_trials(
+    samples, images, random_model, sets, index, tmp_path
+):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Branching().eval().requires_grad_(False)
+    model = replace(random_model, module=module, fingerprint="branching")
+    store = TrialStore(tmp_path)
+    with pytest.raises(InputError, match=r"'openvino' not as in torch.* answers differ, .* class"):
+        nodes.run_trials(samples, images, {}, model, sets, index, store, CLEAN, PARAMETERS)
+    # Only the float model's own answers were computed.
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 1
+
+
+def test_answers_of_another_model_in_the_store_are_refused(
+    samples, images, random_model, sets, index, tmp_path
+):
+    store = TrialStore(tmp_path)
+    nodes.run_trials(samples, images, {}, random_model, sets, index, store, CLEAN, PARAMETERS)
+    module = copy.deepcopy(random_model.module)
+    with torch.no_grad():
+        next(m for m in module.modules() if isinstance(m, torch.nn.Linear)).weight.neg_()
+    edited = replace(random_model, module=module)
+    with pytest.raises(InputError, match="empty the trial store"):
+        nodes.run_trials(samples, images, {}, edited, sets, index, store, CLEAN, PARAMETERS)
+
+
+def test_pooling_with_ceil_mode_is_held_against_torch(samples, images, random_model, tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 4, 3),
+            torch.nn.AvgPool2d(3, 2, padding=1, ceil_mode=True),
+            torch.nn.Flatten(),
+            torch.nn.Linear(4 * 36, 3),
+        )
+    model = replace(random_model, module=module.eval().requires_grad_(False), fingerprint="ceil")
+    evaluation = nodes.build_evaluation(samples, images, {}, ["clean"])
+    for name in ("openvino", "onnxruntime", "simulated"):
+        parameters = QuantizationParameters(method={}, runtime={"name": name})
+        runner = nodes.trial_runner(samples, images, model, TrialStore(tmp_path), CLEAN, parameters)
+        outcome = runner.run(None, None, evaluation)
+        if name == "openvino":
+            with pytest.raises(InputError, match="ceil_mode"):
+                nodes.require_float_reference(model, evaluation, outcome, name)
+        else:
+            nodes.require_float_reference(model, evaluation, outcome, name)

@@ -66,10 +66,10 @@ def run_benchmark(
 
     Returns:
         One row per cell and draw, whose ``row`` points into the second result: top-1 classes
-        ``(trials, shifts, images)`` int16, the float model's in row 0.
+        ``(trials, shifts, images)`` int32, the float model's in row 0.
     """
     if not parameters.only.allows("models", name):
-        return pd.DataFrame(columns=TRIAL_COLUMNS), np.zeros((0, 0, 0), np.int16)
+        return pd.DataFrame(columns=TRIAL_COLUMNS), np.zeros((0, 0, 0), np.int32)
     shifts, only = parameters.shifts.root, parameters.only
     allowed = {shift: shifts[shift] for shift in shifts if only.allows("shifts", shift)}
     evaluation = shifted(samples, images, allowed)
@@ -166,7 +166,7 @@ def shifted(
 
 
 def _stacked(predictions: Any, evaluation: Evaluation) -> np.ndarray:
-    return np.stack([np.asarray(predictions[shift], np.int16) for shift in evaluation.arrays])
+    return np.stack([np.asarray(predictions[shift], np.int32) for shift in evaluation.arrays])
 
 
 def _pool(

@@ -108,8 +108,11 @@ def _check_model(model: FloatModel, image_shape: tuple[int, int, int]) -> None:
     """Fail now, not after hours, when a layer of the model cannot be quantized."""
     import torch
 
+    from ptq_pipeline.models.probing import require_single_answers
     from ptq_pipeline.ptq import prepare
 
+    noise = np.random.default_rng(0).integers(0, 256, (8, *image_shape)).astype(np.uint8)
+    require_single_answers(model, noise)
     prepare(model.module, torch.from_numpy(model.example_input(image_shape)))
 
 
@@ -135,9 +138,11 @@ def profile_samples(
     table: pd.DataFrame, images: np.ndarray, model: FloatModel, parameters: DataLoadingParameters
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Compute every sample's profile; the projection is fitted on the reference."""
+    from ptq_pipeline.models.probing import require_single_answers
     from ptq_pipeline.profiling import profile_and_fit
     from ptq_pipeline.profiling.plausibility import check_class_order, suspicion
 
+    require_single_answers(model, images)
     reference = (table["split"] == "reference").to_numpy()
     columns, projection = profile_and_fit(images, model, reference)
     profiles = pd.concat([table[["sample_id", "split", "label"]], columns], axis=1)

@@ -29,6 +29,11 @@ from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)
 
+# Images that the float model answers in torch too: of each class the same number, at least one.
+COMPARED_IMAGES, MOST_COMPARED = 300, 1000
+# Share of the largest logit by which runtimes may differ in float.
+FLOAT_ROUNDING = 1e-3
+
 # From the float model's predictions to what is told each draw's set and predictions (None when it
 # failed), in the order of the draws, and says whether the recipe is refused by now.
 Refusal = Callable[[pd.DataFrame], Callable[[str, pd.DataFrame | None], bool]]
@@ -80,7 +85,9 @@ def run_trials(
         executor=build_executor(**parameters.executor.model_dump()),
     )
     ids = evaluation.samples["sample_id"]
-    reference = _long(runner.run(None, None, evaluation), ids).drop(columns="trial_id")
+    floats = runner.run(None, None, evaluation)
+    require_float_reference(model, evaluation, floats, runner.runtime.name)
+    reference = _long(floats, ids).drop(columns="trial_id")
     requests = [
         TrialRequest(
             entry.set_id,
@@ -111,6 +118,43 @@ def run_trials(
     predictions["trial_id"] = predictions["trial_id"].astype("category")
     predictions["shift"] = predictions["shift"].astype("category")
     return pd.DataFrame(rows), predictions, reference
+
+
+def require_float_reference(
+    model: FloatModel, evaluation: Evaluation, outcome: TrialOutcome, runtime: str
+) -> None:
+    """Hold the serving runtime's answers of the float model against torch, class by class.
+
+    Every drop is counted from these answers, so this comes before the first trial. A few hundred
+    clean selection images do; where torch itself hardly prefers its answer, no other one is wrong.
+
+    Raises:
+        InputError: more answers differ than rounding explains.
+    """
+    from ptq_pipeline.models import run_in_batches
+    from ptq_pipeline.runtimes import disagreement, parity
+
+    samples = evaluation.samples.reset_index(drop=True)
+    selection = samples[samples["split"] == "selection"]
+    per_class = max(1, COMPARED_IMAGES // len(model.classes))
+    chosen = selection.groupby("label").head(per_class).index.to_numpy()[:MOST_COMPARED]
+    if not len(chosen):
+        return
+    array, rows = evaluation.arrays[CLEAN], evaluation.rows[CLEAN][chosen]
+    logits, _ = run_in_batches(model, np.stack([array[row] for row in rows]))
+    assert outcome.predictions is not None
+    got, own = outcome.predictions[CLEAN][chosen], logits.argmax(1)
+    preferred = logits.max(1) - logits[np.arange(len(own)), got]
+    same = preferred <= FLOAT_ROUNDING * np.abs(logits).max()
+    labels = samples["label"].to_numpy()[chosen]
+    table = parity(own, np.where(same, own, got), labels, list(model.classes))
+    if (found := disagreement(table)) is not None:
+        raise InputError(
+            f"the float model answers in runtime {runtime!r} not as in torch: on clean selection "
+            f"images {found}. Look for what a conversion fixes or computes in another way (a "
+            "branch on values, pooling with ceil_mode), or set quantization.runtime.name to "
+            "another runtime; if the network's code was edited, empty the trial store"
+        )
 
 
 def _require_images(

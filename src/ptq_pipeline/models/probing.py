@@ -1,0 +1,116 @@
+"""What a network answers, as far as it tells which network it is and whether it can be audited."""
+
+import copy
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.models.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ptq_pipeline.models.float_model import FloatModel
+
+# Sides of the images that a network is asked about; the first one that it takes is used.
+SIDES = (32, 28, 64, 96, 128, 160, 192, 224, 240, 256, 299, 384)
+# Digits below the largest output. What is left is far above the rounding of any machine.
+DIGITS_IN_DOUBLE, DIGITS_IN_FLOAT = 6, 2
+# Images of a batch that are also asked for alone.
+ASKED_ALONE = 8
+# Share of the largest output: float rounding of other batch sizes moves it by less.
+SAME = 1e-3
+
+
+def probe(module: "nn.Module", preprocessing: Preprocessing) -> dict[str, Any] | None:
+    """Return the outputs of a network on two images of noise, rounded so that machines agree.
+
+    Two networks of equal weights but other code give other outputs.
+
+    Args:
+        module: in evaluation mode; a copy is run in double precision.
+        preprocessing: from uint8 pixels to what the network takes.
+
+    Returns:
+        ``side`` of the images, and ``outputs`` as integers; None when the network takes none of the
+        sides that are tried.
+    """
+    import torch
+
+    for network, digits in (
+        (copy.deepcopy(module).double(), DIGITS_IN_DOUBLE),
+        # Some networks convert to float32 themselves.
+        (copy.deepcopy(module), DIGITS_IN_FLOAT),
+    ):
+        kind = torch.float64 if digits == DIGITS_IN_DOUBLE else torch.float32
+        for side, pixels in _noise(preprocessing.channels):
+            try:
+                with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(0)
+                    found = network(torch.from_numpy(preprocessing(pixels)).to(kind))
+            except Exception:  # a network may refuse a size with anything
+                continue
+            if isinstance(found, torch.Tensor) and bool(torch.isfinite(found).all()):
+                return {"side": side, "outputs": _rounded(found, digits)}
+    return None
+
+
+def _noise(channels: int) -> Iterator[tuple[int, np.ndarray]]:
+    for side in SIDES:
+        rng = np.random.default_rng(0)
+        yield side, rng.integers(0, 256, (2, channels, side, side)).astype(np.uint8)
+
+
+def _rounded(outputs: "Tensor", digits: int) -> list[int]:
+    values = outputs.double().flatten().numpy()
+    largest = np.abs(values).max(initial=0.0)
+    if largest == 0.0:
+        return [0] * len(values)
+    quantum = 10.0 ** (np.floor(np.log10(largest)) - digits)
+    return [int(code) for code in np.rint(values / quantum)]
+
+
+def require_single_answers(model: "FloatModel", images: np.ndarray) -> None:
+    """Check that an image's answer does not depend on the images beside it.
+
+    Args:
+        model: the model.
+        images: uint8 ``(N, C, H, W)``; a few of them, spread over all, are asked about together, in
+            another order, and one by one.
+
+    Raises:
+        InputError: the answers differ.
+    """
+    import torch
+
+    rows = np.unique(np.linspace(0, len(images) - 1, ASKED_ALONE).astype(int))
+    inputs = torch.from_numpy(model.preprocessing(np.stack([images[row] for row in rows])))
+    order = np.random.default_rng(0).permutation(len(rows))
+    with torch.inference_mode():
+        together = model.module(inputs).numpy()
+        mixed = np.empty_like(together)
+        mixed[order] = model.module(inputs[order]).numpy()
+        try:
+            alone = np.concatenate(
+                [model.module(inputs[i : i + 1]).numpy() for i in range(len(rows))]
+            )
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"the float model takes no single image ({reason}), so its answers depend on the "
+                "batch; give its batch norms running statistics"
+            ) from None
+    largest = float(np.abs(together).max(initial=0.0))
+    for other, how in ((alone, "alone"), (mixed, "in another order")):
+        difference = np.abs(other - together).max(1, initial=0.0)
+        worst = int(difference.argmax())
+        if difference[worst] > SAME * largest:
+            raise InputError(
+                f"the float model's answer to an image depends on the images beside it: asked "
+                f"{how}, an output of image {rows[worst]} differs by {difference[worst]:.3g} "
+                f"(largest output {largest:.3g}), so accuracy would depend on the order of the "
+                "images; give its batch norms running statistics (track_running_stats=True) and "
+                "take out what looks at the whole batch"
+            )
