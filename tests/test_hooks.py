@@ -9,6 +9,7 @@ from kedro.pipeline import Node, Pipeline
 from ptq_pipeline.configuration import check_parameters
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.hooks import InterruptHooks, mount_hooks
+from ptq_pipeline.interrupts import end_at_once
 from ptq_pipeline.mounting import create_pipeline
 
 
@@ -18,11 +19,26 @@ def test_ctrl_c_under_a_command_ends_with_130_and_one_sentence(capsys):
         hooks.before_pipeline_run()
         with pytest.raises(SystemExit) as ended:
             signal.raise_signal(signal.SIGINT)
-        hooks.on_pipeline_error()
-    assert ended.value.code == 130
+        # What C code made an error of it ends the same way.
+        with pytest.raises(SystemExit) as again:
+            hooks.on_pipeline_error()
+    assert ended.value.code == again.value.code == 130
     assert "finished trials are kept" in capsys.readouterr().err
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_is_given_back_when_the_command_ends_before_its_run():
+    hooks, before = InterruptHooks(), signal.getsignal(signal.SIGINT)
+    with click.Context(click.Command("run")):
+        hooks.after_context_created()
+        assert signal.getsignal(signal.SIGINT) is end_at_once
+        hooks.before_pipeline_run()
+        assert signal.getsignal(signal.SIGINT) == hooks._stop
+    assert signal.getsignal(signal.SIGINT) is before
+    with click.Context(click.Command("plan")):
+        hooks.after_context_created()
+        assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_an_interrupt_that_is_ignored_stays_ignored():

@@ -3,15 +3,20 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from kedro.framework.cli.utils import find_run_command
-from kedro.framework.project import configure_project
+from ptq_pipeline.interrupts import ending_at_once
+
+with ending_at_once():
+    from kedro.framework.cli.utils import find_run_command
+    from kedro.framework.project import configure_project
 
 
 def main(arguments: Sequence[str] | None = None) -> object:
     """Run a pipeline, with the options of ``kedro run``."""
     package = Path(__file__).parent.name
-    configure_project(package)
-    return find_run_command(package)(arguments, standalone_mode=True)
+    with ending_at_once():
+        configure_project(package)
+        run = find_run_command(package)
+    return run(arguments, standalone_mode=True)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 import signal
 import sys
-import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +14,7 @@ from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.configuration import check_parameters
 from ptq_pipeline.errors import InputError, PtqPipelineError
+from ptq_pipeline.interrupts import INTERRUPTED, end_at_once, may_be_taken_over
 
 PARAMETER_GROUPS = frozenset(
     {
@@ -114,17 +115,22 @@ class InterruptHooks:
 
     def __init__(self) -> None:
         self._before: Any = None
+        self._interrupted = False
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self) -> None:
+        """Let Ctrl-C end ``kedro run`` at once while it imports its pipelines."""
+        import click
+
+        context = click.get_current_context(silent=True)
+        if context is not None and context.command.name == "run":
+            self._take_over(end_at_once)
 
     @hook_impl
     def before_pipeline_run(self) -> None:
         """Take Ctrl-C over when a command runs in the main thread."""
-        import click
-
-        by_command = click.get_current_context(silent=True) is not None
-        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        in_main = threading.current_thread() is threading.main_thread()
-        if by_command and in_main and not ignored:
-            self._before = signal.signal(signal.SIGINT, _stop)
+        self._interrupted = False
+        self._take_over(self._stop)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -133,18 +139,33 @@ class InterruptHooks:
 
     @hook_impl
     def on_pipeline_error(self) -> None:
-        """Give Ctrl-C back."""
+        """Give Ctrl-C back; modules written in C make errors of one during their import."""
         self._give_back()
+        if self._interrupted:
+            sys.exit(INTERRUPTED)
+
+    def _take_over(self, handler: Callable[[int, Any], NoReturn]) -> None:
+        import click
+
+        context = click.get_current_context(silent=True)
+        if context is None or not may_be_taken_over():
+            return
+        before = signal.signal(signal.SIGINT, handler)
+        if self._before is None:
+            self._before = before
+            context.call_on_close(self._give_back)
 
     def _give_back(self) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
             self._before = None
 
-
-def _stop(number: int, frame: Any) -> NoReturn:
-    sys.stderr.write("interrupted; finished trials are kept, the same command goes on from there\n")
-    sys.exit(130)
+    def _stop(self, number: int, frame: Any) -> NoReturn:
+        self._interrupted = True
+        sys.stderr.write(
+            "interrupted; finished trials are kept, the same command goes on from there\n"
+        )
+        sys.exit(INTERRUPTED)
 
 
 class SummaryHooks:

@@ -14,7 +14,7 @@ from ptq_pipeline.ptq import (
     as_tensor_batches,
     calibrate,
 )
-from ptq_pipeline.ptq.export import export_onnx
+from ptq_pipeline.ptq.export import export_onnx, require_one_file
 from ptq_pipeline.runtimes import (
     OnnxruntimeRuntime,
     OpenvinoRuntime,
@@ -140,3 +140,38 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"not a model")
     with pytest.raises(InputError, match="cannot be read"):
         OnnxruntimeRuntime().load(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("runtime", [OnnxruntimeRuntime, OpenvinoRuntime])
+def test_a_file_that_keeps_tensors_elsewhere_is_refused(
+    trained: PreparedModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    runtime: type[OnnxruntimeRuntime] | type[OpenvinoRuntime],
+) -> None:
+    import onnx
+
+    model = onnx.load_from_string(export_onnx(trained, None))
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    # Without the check both would take the file from where they are started.
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"cannot be read: its tensor .* file, 'weights\.bin'"):
+        runtime(threads=1).load(path)
+    with pytest.raises(InputError, match=r"no hash of the model covers; save the model as one"):
+        OnnxruntimeRuntime(threads=1).session(path.read_bytes())
+
+
+def test_tensors_inside_subgraphs_are_seen() -> None:
+    import onnx
+    from onnx import helper
+
+    hidden = helper.make_tensor("hidden", onnx.TensorProto.FLOAT, [1], [1.0])
+    hidden.data_location = onnx.TensorProto.EXTERNAL
+    branch = helper.make_graph([], "branch", [], [], [hidden])
+    node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+    content = helper.make_model(helper.make_graph([node], "g", [], [])).SerializeToString()
+    with pytest.raises(InputError, match="its tensor 'hidden' stands in another file"):
+        require_one_file(content)
+    with pytest.raises(InputError, match="it is no ONNX model"):
+        require_one_file(b"no model")

@@ -7,6 +7,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from ptq_pipeline.interrupts import ending_at_once
+
 
 class LazyGroup(click.Group):
     """A group whose commands stand in other modules.
@@ -31,7 +33,8 @@ class LazyGroup(click.Group):
         if cmd_name not in self._places:
             return super().get_command(ctx, cmd_name)
         module, attribute = self._places[cmd_name][0].split(":")
-        return getattr(importlib.import_module(module), attribute)
+        with ending_at_once():
+            return getattr(importlib.import_module(module), attribute)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete names and options without importing any command."""

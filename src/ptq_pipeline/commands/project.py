@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.commands.running import project_path
+from ptq_pipeline.commands.running import causes_of, project_path
 from ptq_pipeline.errors import InputError
 
 
@@ -49,7 +49,7 @@ class Mount:
             return self.catalog.load(full)
         except DatasetError as error:
             # Kedro wraps what a dataset raised, ours among it, in longer texts.
-            causes = list(_causes(error))
+            causes = list(causes_of(error))
             for cause in causes:
                 if isinstance(cause, PtqPipelineError):
                     raise cause from None
@@ -155,12 +155,6 @@ def opened(env: str | None = None, mount: str | None = None) -> Iterator[Mount]:
         except (ParameterValidationError, MissingConfigException, DatasetError) as error:
             raise InputError(f"the configuration of this project does not hold: {error}") from error
         yield project
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _log_to_stderr() -> None:

@@ -117,8 +117,7 @@ def _guarded(function: Callable[[], int | None], verbose: bool) -> int:
     try:
         return int(function() or ExitCode.DONE)
     except KeyboardInterrupt:
-        click.echo("interrupted; what was finished is kept", err=True)
-        return ExitCode.INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:
         # Whoever read us has seen enough (`| head`); the flush at exit must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -129,9 +128,24 @@ def _guarded(function: Callable[[], int | None], verbose: bool) -> int:
         click.echo(f"error: {error}", err=True)
         return ExitCode.ERROR
     except Exception as error:  # noqa: BLE001 - a traceback is for those who ask for it
+        if any(isinstance(cause, KeyboardInterrupt) for cause in causes_of(error)):
+            # Modules written in C make other errors of it while they are imported.
+            return _interrupted()
         if verbose:
             traceback.print_exc()
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         way_out = "" if verbose else "; --verbose shows where"
         click.echo(f"error: unexpected {what[:MOST_CHARACTERS]}{way_out}", err=True)
         return ExitCode.ERROR
+
+
+def _interrupted() -> int:
+    click.echo("interrupted; what was finished is kept", err=True)
+    return ExitCode.INTERRUPTED
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, what it was raised from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -12,7 +12,13 @@ import numpy as np
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, overridden
-from ptq_pipeline.ptq.export import DEFAULT_OPSET, FloatGraph, float_graph, quantized_graph
+from ptq_pipeline.ptq.export import (
+    DEFAULT_OPSET,
+    FloatGraph,
+    float_graph,
+    quantized_graph,
+    require_one_file,
+)
 from ptq_pipeline.ptq.export.float_graph import INPUT, OUTPUT
 from ptq_pipeline.runtimes.base import calibration_description
 from ptq_pipeline.runtimes.simulated import require_same_layers, set_torch_threads
@@ -146,7 +152,8 @@ class OnnxruntimeRuntime:
             else:
                 graph = self._graph(prepared, outputs)
             model = quantized_graph(graph, prepared, parameters)
-        return self.session(model.SerializeToString(deterministic=True))
+        content = model.SerializeToString(deterministic=True)
+        return OnnxruntimePredictor(self._session(content), content)
 
     def load(self, path: Path) -> OnnxruntimePredictor:
         """Return a predictor of an ``.onnx`` file.
@@ -184,7 +191,12 @@ class OnnxruntimeRuntime:
         return self.session(next(iter(file.parts.values())))
 
     def session(self, content: bytes) -> OnnxruntimePredictor:
-        """Return a predictor of the bytes of an ONNX file."""
+        """Return a predictor of the bytes of an ONNX file.
+
+        Raises:
+            InputError: it keeps tensors in files of their own.
+        """
+        require_one_file(content)
         return OnnxruntimePredictor(self._session(content), content)
 
     def _graph(self, prepared: PreparedModel, outputs: tuple[str, ...]) -> FloatGraph:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
+from ptq_pipeline.ptq.export import require_one_file
 from ptq_pipeline.runtimes.base import calibration_description
 from ptq_pipeline.runtimes.openvino_graph import (
     BIAS_SUFFIX,
@@ -143,8 +144,10 @@ class OpenvinoRuntime:
             if not part.is_file():
                 raise InputError(f"openvino model: file {part} is missing")
         try:
+            if path.suffix == ".onnx":
+                require_one_file(path.read_bytes())
             model = _core().read_model(path)
-        except RuntimeError as error:
+        except (RuntimeError, InputError) as error:
             raise InputError(f"openvino model: {path} cannot be read: {error}") from None
         return self.opened(model)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from ptq_pipeline.errors import InputError
 from ptq_pipeline.ptq.calibration import QuantizationParameters
 
 KEY_PREFIX = "ptq_pipeline."
@@ -109,3 +110,42 @@ def read_codes(content: bytes) -> dict[str, np.ndarray]:
         for entry in model.graph.initializer
         if entry.name.endswith(suffix)
     }
+
+
+def require_one_file(content: bytes) -> None:
+    """Refuse a model that keeps tensors in files of their own.
+
+    They would be looked for from the working folder, and no hash of the model covers them.
+
+    Args:
+        content: an ONNX file.
+
+    Raises:
+        InputError: it refers to another file, or is no ONNX file.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_from_string(content)
+    except DecodeError as error:
+        raise InputError(f"it is no ONNX model ({error})") from None
+    for message in _messages(model):
+        if (
+            isinstance(message, onnx.TensorProto)
+            and message.data_location == onnx.TensorProto.EXTERNAL
+        ):
+            where = {entry.key: entry.value for entry in message.external_data}.get("location", "?")
+            raise InputError(
+                f"its tensor '{message.name}' stands in another file, '{where}', which no hash of "
+                "the model covers; save the model as one file (onnx.save does)"
+            )
+
+
+def _messages(message: Any) -> Iterator[Any]:
+    """Yield a protobuf message and all inside it, subgraphs and functions included."""
+    yield message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _messages(inner)
