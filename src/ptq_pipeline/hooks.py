@@ -137,7 +137,7 @@ class InterruptHooks:
         """Give Ctrl-C back."""
         self._give_back()
 
-    @hook_impl
+    @hook_impl(trylast=True)
     def on_pipeline_error(self) -> None:
         """Give Ctrl-C back; modules written in C make errors of one during their import."""
         self._give_back()
