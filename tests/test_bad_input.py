@@ -158,14 +158,14 @@ def test_a_run_ends_with_the_sentence_before_any_node(loaded):
     change(loaded, "calibration", {"draws": 0})
     code, last = kedro_run(loaded)
     assert code == 1
-    assert last.endswith("InputError: " + ERRORS[4][2])
+    assert last == "Error: " + ERRORS[4][2]
     assert not (loaded / "data/05_model_input").exists()
 
 
 def test_a_run_refuses_a_group_of_parameters_that_nobody_reads(loaded):
     code, last = kedro_run(loaded, "--params", "calibrations.draws=5")
     assert code == 1
-    assert "InputError: unknown parameter group(s) calibrations in conf/ or --params" in last
+    assert "Error: unknown parameter group(s) calibrations in conf/ or --params" in last
 
 
 def test_a_run_refuses_a_shift_that_changes_labels(loaded, tmp_path):
@@ -180,7 +180,7 @@ def test_a_run_refuses_a_shift_that_changes_labels(loaded, tmp_path):
     code, last = kedro_run(loaded, "--nodes", "stress_images", path=[package])
     assert code == 1
     assert last.endswith(
-        "InputError: shift 'relabel' returned a tuple instead of images; a shift may not change "
+        "Error: shift 'relabel' returned a tuple instead of images; a shift may not change "
         "labels, it returns the images only"
     )
 
