@@ -105,7 +105,8 @@ def test_data_deps_are_what_the_pipeline_reads(stage: str) -> None:
         for name in _pipeline(stage).inputs() - STATE - UNTRACKED
         if not name.startswith("params:")
     }
-    read = {path for name in inputs for path in _paths(name)}
+    # The baseline is held against the registry, which is state, where there is one.
+    read = {path for name in inputs for path in _paths(name)} - {"data/06_models/registry"}
     deps = [dep for dep in STAGES[stage]["deps"] if dep.startswith("data/")]
     missing = sorted(path for path in read if not _within(path, deps))
     assert not missing, f"{stage} reads {missing}, which are no deps"

@@ -5,14 +5,24 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import pytest
 from click.testing import CliRunner
 from tests.registry.conftest import REASON, against, candidate
 
+from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.commands import ptq
 from ptq_pipeline.commands.project import opened
-from ptq_pipeline.registry import note
+from ptq_pipeline.registry import (
+    COMPARISON_FILE,
+    EXECUTION_FILE,
+    VERDICT_FILE,
+    Decision,
+    Evidence,
+    note,
+)
+from ptq_pipeline.reliability import Baseline
 
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
 
@@ -27,8 +37,10 @@ def decided(root, decision, files, data="data"):
     index = {"files": dict(decision.candidate.files)}
     (folder / "candidate.json").write_text(json.dumps(index))
     (root / data / "08_reporting").mkdir(parents=True, exist_ok=True)
-    path = root / data / "08_reporting/decision.json"
-    path.write_text(json.dumps(decision.to_json()))
+    reports = root / data / "08_reporting"
+    (reports / "decision.json").write_text(json.dumps(decision.to_json()))
+    for name in (VERDICT_FILE, COMPARISON_FILE, EXECUTION_FILE):
+        (reports / name).write_bytes(files[name])
     return decision
 
 
@@ -194,13 +206,14 @@ def test_decisions_of_other_environments_are_refused_unless_allowed(small):
 
 
 def test_an_obligation_needs_an_acknowledgement(small):
-    owed = {"name": "ACME: contract_floor class Sandal clean", "kind": "contract_floor"}
-    owed |= {"observed": 0.88, "touched": True, "text": "ACME is promised 90.0 %."}
-    decided(small, *candidate("a", obligations=[owed]))
-    text = f"{owed['name']} = 88.0 %"
+    owed = {"to": "ACME", "level": "class", "group": "Sandal", "contract_floor": 90.0}
+    decided(small, *candidate("a", obligations=[owed], accuracy=0.88))
+    name = "ACME: contract_floor class Sandal clean"
+    text = f"{name} = 88.0 %"
     assert f"To acknowledge: --acknowledge '{text}'" in run("gate").stdout
-    assert run_json("gate")[1]["obligations"] == [{**owed, "acknowledge": text}]
-    for noted in ((), ("--acknowledge", owed["name"]), ("--acknowledge", f"{owed['name']} = 89 %")):
+    (found,) = run_json("gate")[1]["obligations"]
+    assert (found["name"], found["acknowledge"]) == (name, text)
+    for noted in ((), ("--acknowledge", name), ("--acknowledge", f"{name} = 89 %")):
         result = run("promote", *noted)
         assert result.exit_code == 3
         assert f"--acknowledge '{text}'" in result.stderr
@@ -209,19 +222,105 @@ def test_an_obligation_needs_an_acknowledgement(small):
 
 
 def test_a_mount_has_entries_of_its_own(small):
-    catalog = small / "conf/base/catalog_shop.yml"
-    catalog.write_text(
-        "shop.decision: {type: json.JSONDataset, filepath: data/shop/decision.json}\n"
-        "shop.registry:\n  type: ptq_pipeline.datasets.RegistryDataset\n"
-        "  filepath: data/shop/registry\n  baseline: data/shop/champion_baseline.json\n"
-    )
-    (small / "data/shop").mkdir()
-    decision, _ = candidate("a")
-    (small / "data/shop/decision.json").write_text(json.dumps(decision.to_json()))
+    files = {
+        "decision": ("json.JSONDataset", "08_reporting/decision.json"),
+        "verdict": ("json.JSONDataset", "08_reporting/verdict.json"),
+        "champion_comparison": ("json.JSONDataset", f"08_reporting/{COMPARISON_FILE}"),
+        "candidate_execution": ("json.JSONDataset", f"08_reporting/{EXECUTION_FILE}"),
+        "candidate_model": ("ptq_pipeline.datasets.CandidateDirectory", "06_models/candidate"),
+        "registry": ("ptq_pipeline.datasets.RegistryDataset", "registry"),
+    }
+    entries = {
+        f"shop.{name}": {"type": kind, "filepath": f"data/shop/{path}"}
+        for name, (kind, path) in files.items()
+    }
+    entries["shop.registry"]["baseline"] = "data/shop/champion_baseline.json"
+    (small / "conf/base/catalog_shop.yml").write_text(json.dumps(entries))
+    decided(small, *candidate("a"), data="data/shop")
     assert run("gate", "--mount", "shop").exit_code == 0
     assert run("gate").exit_code == 1
     result = run("gate", "--mount", "other")
     assert result.exit_code == 1 and "no entry 'other.decision'" in result.stderr
+
+
+BESIDE = ["verdict.json", "champion_comparison.json", "candidate_execution.json"]
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_decision_without_what_it_rests_on_is_no_decision(small, name):
+    decided(small, *candidate("a"))
+    path = small / "data/08_reporting" / name
+    content = json.loads(path.read_text())
+    path.unlink()
+    for command in ("gate", "promote"):
+        result = run(command)
+        assert result.exit_code == 1
+        assert name in result.stderr and "`dvc pull`" in result.stderr
+    path.write_text(json.dumps(content | {"reasons": [REASON]}))
+    for command in ("gate", "promote"):
+        result = run(command)
+        assert result.exit_code == 1
+        assert f"'{name}' is not the one that the decision rests on" in result.stderr
+    assert not (small / "data/06_models/registry/log").exists()
+
+
+def test_a_decision_that_was_edited_with_a_hash_that_fits_follows_from_nothing(small):
+    decision, files = candidate("a", "FAIL", reasons=[REASON])
+    content = decision.to_json() | {"decision": "promote", "verdict": "PASS", "reasons": []}
+    content.pop("decision_hash")
+    path = decided(small, decision, files) and small / "data/08_reporting/decision.json"
+    path.write_text(json.dumps(content | {"decision_hash": canonical_hash(content)}))
+    assert Decision.from_json(json.loads(path.read_text())).outcome == "promote"
+    for command in ("gate", "promote"):
+        result = run(command)
+        assert result.exit_code == 1
+        assert "does not follow from its verdict, comparison and execution" in result.stderr
+
+
+@pytest.mark.parametrize("reindexed", [False, True])
+def test_a_flipped_bit_in_the_candidate_closes_the_gate(small, reindexed):
+    decided(small, *candidate("a"))
+    folder = small / "data/06_models/candidate"
+    content = bytearray((folder / "model.bin").read_bytes())
+    content[7] ^= 1
+    (folder / "model.bin").write_bytes(content)
+    if reindexed:
+        index = json.loads((folder / "candidate.json").read_text())
+        index["files"]["model.bin"] = sha256(content).hexdigest()
+        (folder / "candidate.json").write_text(json.dumps(index))
+    for command in ("gate", "promote"):
+        result = run(command)
+        assert result.exit_code == 1 and "'model.bin'" in result.stderr
+
+
+def test_verify_holds_the_last_audit_by_what_is_here_of_it(small):
+    decided(small, *candidate("a"))
+    reports = small / "data/08_reporting"
+    assert run_json("verify") == (0, {"ok": True, "versions": [], "notes": []})
+    # What git keeps: verdict and decision.
+    shutil.rmtree(small / "data/06_models/candidate")
+    for name in BESIDE[1:]:
+        (reports / name).unlink()
+    code, found = run_json("verify")
+    assert code == 0 and "candidate_execution.json" in found["notes"][0]
+    verdict = json.loads((reports / "verdict.json").read_text())
+    (reports / "verdict.json").write_text(json.dumps(verdict | {"result": "FAIL"}))
+    code, found = run_json("verify")
+    assert code == 5 and "'verdict.json' is not the one" in found["error"]
+    (reports / "verdict.json").unlink()
+    assert run("verify").exit_code == 5
+
+
+def test_other_answers_in_the_next_baseline_are_no_part_of_the_comparison(small):
+    decision, files = candidate("a")
+    other = Baseline.from_json(json.loads(files["baseline.json"]))
+    other.answers["clean"][:] = 255
+    forged = {**files, "baseline.json": json.dumps(other.to_json()).encode()}
+    evidence = Evidence.of_files(forged)
+    decided(small, evidence.decide("base"), forged)
+    result = run("promote")
+    assert result.exit_code == 1
+    assert "does not hold the answers that were compared" in result.stderr
 
 
 def test_outside_a_project_there_is_one_sentence(tmp_path, monkeypatch):

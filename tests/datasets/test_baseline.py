@@ -19,6 +19,15 @@ def test_what_serves_is_read_and_never_saved_by_a_run(tmp_path):
         dataset.save({})
 
 
+def test_a_file_of_an_earlier_release_says_how_it_is_taken_over(tmp_path):
+    path = tmp_path / "champion_baseline.json"
+    content = Baseline(trial_id="t", answers={"clean": np.arange(5)}).to_json()
+    del content["log"], content["baseline_hash"]
+    path.write_text(json.dumps(content | {"schema_version": 1}))
+    with pytest.raises(DatasetError, match="earlier release .* `kedro ptq repair`"):
+        BaselineDataset(str(path)).load()
+
+
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"schema_version": 1}'])
 def test_a_damaged_file_is_named_with_the_way_out(tmp_path, content):
     path = tmp_path / "champion_baseline.json"

@@ -2,14 +2,16 @@
 
 import json
 from datetime import UTC, datetime
-from hashlib import sha256
 
 import numpy as np
 import pytest
 
 from ptq_pipeline.registry import (
     BASELINE_FILE,
-    Decision,
+    COMPARISON_FILE,
+    EXECUTION_FILE,
+    VERDICT_FILE,
+    Evidence,
     Registry,
     ReleaseTerms,
     Waiver,
@@ -20,36 +22,53 @@ from ptq_pipeline.registry import (
     verify,
     waive,
 )
-from ptq_pipeline.reliability import Baseline
+from ptq_pipeline.reliability import Baseline, Policy
+from ptq_pipeline.reliability.policy import Obligation
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 REASON = {"rule": "candidate.limit", "group": "Sandal", "shift": "clean", "text": "Sandal is open."}
 
 
-def candidate(name, result="PASS", champion=None, reasons=(), obligations=(), environment="base"):
-    """Return a decision and its files."""
+LEVELS = ("average", "class", "segment", "intersection")
+POLICY = Policy(limits={level: {"points": 1.0} for level in LEVELS})
+
+
+def candidate(
+    name, result="PASS", champion=None, reasons=(), obligations=(), accuracy=0.9, environment="base"
+):
+    """Return a decision and its files; `obligations` are owed to Sandal, which has `accuracy`."""
+    owed = tuple(Obligation(**each) for each in obligations)
+    sandal = {"level": "class", "group": "Sandal", "shift": "clean", "n": 100, "judged": False}
+    sandal |= {"flips": 0, "float_accuracy": 0.95, "drop": 0.95 - accuracy}
+    sandal |= {"quantized_accuracy": accuracy, "accuracy_lower": accuracy - 0.02}
     verdict = {
         "schema_version": 1,
         "result": result,
         "reasons": list(reasons),
-        "candidate": {"trial_id": name, "set_id": f"set-{name}", "cells": []},
+        "candidate": {"trial_id": name, "set_id": f"set-{name}", "cells": [sandal]},
+        "policy": POLICY.model_copy(update={"obligations": owed}).model_dump(mode="json"),
         "policy_hash": "ab" * 32,
     }
     spec = {"model": "m", "method": {"weight_bits": 8}, "evaluation": "e", "runtime": {"name": "x"}}
     answers = Baseline(trial_id=name, audit_hash="e", answers={"clean": np.array([0, 1, 2, 2])})
+    compared = {
+        "result": "NONE" if champion is None else "PASS",
+        "champion": champion,
+        "reasons": [],
+        "cells": [],
+        "candidate_baseline": answers.hash,
+    }
+    execution = {"result": "PASS", "reasons": []}
     files = {
-        "verdict.json": json.dumps(verdict).encode(),
+        VERDICT_FILE: json.dumps(verdict).encode(),
+        COMPARISON_FILE: json.dumps(compared).encode(),
+        EXECUTION_FILE: json.dumps(execution).encode(),
         "trial.json": json.dumps({"trial_id": name, "spec": spec}).encode(),
         "calibration.json": json.dumps({"set_id": f"set-{name}"}).encode(),
         "model.bin": name.encode() * 100,
         BASELINE_FILE: baseline_bytes(answers),
     }
-    hashes = {key: sha256(content).hexdigest() for key, content in files.items()}
-    compared = None if champion is None else {"result": "PASS", "champion": champion, "reasons": []}
-    decision = Decision.from_verdict(
-        verdict, hashes, environment, comparison=compared, obligations=obligations
-    )
-    return decision, files
+    return Evidence(verdict, compared, execution, files).decide(environment), files
 
 
 def terms(**changes):

@@ -4,8 +4,10 @@ import json
 import shutil
 
 import pytest
+from kedro.io import DatasetError
 from tests.registry.conftest import CHANGES, GRANTED, NOW, terms, third
 
+from ptq_pipeline.datasets import BaselineDataset
 from ptq_pipeline.registry import (
     VerificationError,
     excused,
@@ -181,3 +183,21 @@ def test_no_folder_is_undone_that_is_not_the_one_of_the_intent(two):
     with pytest.raises(VerificationError, match="v0003' is not what .*pending.json' says"):
         release(two, *third(), terms())
     assert (two.folder("v0003") / "model.bin").is_file()
+
+
+def test_an_edited_file_is_found_by_its_hash_and_with_a_new_hash_by_the_registry(two):
+    read = BaselineDataset(str(two.baseline), str(two.root))
+    assert read.load().version == "v0002"
+    served = two.known()
+    served.answers["clean"][:] = 255
+    honest = two.baseline.read_text()
+    forged = json.dumps(served.to_json())
+    two.baseline.write_text(forged.replace(served.hash, json.loads(honest)["baseline_hash"]))
+    with pytest.raises(DatasetError, match="does not match its hash"):
+        BaselineDataset(str(two.baseline)).load()
+    two.baseline.write_text(forged)
+    assert BaselineDataset(str(two.baseline)).load().answers["clean"][0] == 255
+    with pytest.raises(DatasetError, match="is not what the champion's own baseline"):
+        read.load()
+    two.baseline.write_text(honest)
+    assert read.load().version == "v0002"

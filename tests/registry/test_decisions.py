@@ -40,6 +40,7 @@ def test_every_field_of_the_contract_is_there_and_the_seal_covers_the_rest() -> 
         "comparison",
         "comparison_hash",
         "execution",
+        "execution_hash",
         "obligations",
         "reasons",
         "candidate",

@@ -11,7 +11,6 @@ from ptq_pipeline.registry import (
     Kind,
     RegistryError,
     ReleaseRefusedError,
-    VerificationError,
     Waiver,
     counted_day,
     excused,
@@ -88,7 +87,7 @@ def test_what_did_not_pass_is_refused(registry, result):
 def test_files_that_are_not_those_of_the_decision_are_refused(registry):
     decision, files = candidate("a")
     for changed in ({**files, "model.bin": b"x"}, {**files, "extra": b""}, {"verdict.json": b"{}"}):
-        with pytest.raises(VerificationError, match="candidate file"):
+        with pytest.raises(InputError, match="candidate file"):
             release(registry, decision, changed, terms())
 
 
@@ -100,15 +99,14 @@ def test_other_environments_need_permission(registry):
 
 
 def test_a_touched_obligation_must_be_acknowledged(registry):
-    owed = {"kind": "contract_floor", "touched": True, "text": "Promised."}
-    small = {**owed, "name": "ACME: contract_floor class Sandal clean", "observed": 0.93}
-    given = candidate("a", obligations=[small, {"name": "class Bag", "touched": False}])
-    text = f"{small['name']} = 93.0 %"
+    owed = [{"to": "ACME", "level": "class", "group": "Sandal", "contract_floor": 95.0}]
+    given = candidate("a", obligations=owed, accuracy=0.93)
+    text = "ACME: contract_floor class Sandal clean = 93.0 %"
     with pytest.raises(ReleaseRefusedError, match=f"--acknowledge '{text}'"):
         release(registry, *given, terms())
     record = release(registry, *given, terms(acknowledged=[text, "another"]))
     assert record.content["acknowledged"] == [text]
-    large = candidate("b", champion=against(given[0]), obligations=[{**small, "observed": 0.87}])
+    large = candidate("b", champion=against(given[0]), obligations=owed, accuracy=0.87)
     with pytest.raises(ReleaseRefusedError, match="= 87.0 %"):
         release(registry, *large, terms(acknowledged=[text]))
     assert registry.champion().version == "v0001"

@@ -37,11 +37,12 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
     Waivers that cover every reason open the gate; the output names them, and the obligations that
     a release must acknowledge.
     """
-    from ptq_pipeline.registry import Decision, Outcome, excused
+    from ptq_pipeline.commands.deciding import current_decision
+    from ptq_pipeline.registry import Outcome, excused
     from ptq_pipeline.reliability import acknowledgement
 
     with opened(env, mount) as project:
-        decision = Decision.from_json(project.load("decision"))
+        decision = current_decision(project)
         ok, waivers = excused(project.load("registry"), decision, _now())
     touched = [{**each, "acknowledge": acknowledgement(each)} for each in decision.touched]
     code = ExitCode.DONE
@@ -101,6 +102,7 @@ def promote(
 
     The same decision again changes nothing.
     """
+    from ptq_pipeline.commands.deciding import load_parts
     from ptq_pipeline.pipelines.release.nodes import release_candidate
     from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
     from ptq_pipeline.registry import ChampionChangedError, ReleaseRefusedError
@@ -117,10 +119,7 @@ def promote(
         tags = _gto_tags(project, configured) if gto else None
         try:
             record = release_candidate(
-                project.load("decision"),
-                project.load("candidate_model"),
-                project.load("registry"),
-                parameters,
+                *load_parts(project).values(), project.load("registry"), parameters
             )
         except (ReleaseRefusedError, ChampionChangedError) as error:
             return _refused(error, as_json)

@@ -7,6 +7,7 @@ import click
 from ptq_pipeline.commands.exit_codes import ExitCode
 from ptq_pipeline.commands.project import Mount, mount_option, opened
 from ptq_pipeline.commands.running import command, env_option, json_option, print_json
+from ptq_pipeline.errors import InputError
 
 VERSION = re.compile(r"v\d{4,}")
 SHOWN = 20
@@ -54,6 +55,7 @@ def verify(
             return _compare_audits(project, against, tolerance / 100, as_json)
         try:
             checked = check(project.load("registry"), version)
+            notes = [] if version else _check_last_audit(project)
         except VerificationError as error:
             if as_json:
                 print_json({"ok": False, "error": str(error)})
@@ -61,10 +63,43 @@ def verify(
                 click.echo(f"error: {error}", err=True)
             return ExitCode.VERIFICATION_FAILED
     if as_json:
-        print_json({"ok": True, "versions": checked})
+        print_json({"ok": True, "versions": checked, "notes": notes})
     else:
+        for note in notes:
+            click.echo(f"note: {note}", err=True)
         click.echo(f"every hash holds: {', '.join(checked) or 'no versions yet'}")
     return ExitCode.DONE
+
+
+def _check_last_audit(project: Mount) -> list[str]:
+    """Check the decision of the last audit by what is here of the files that it rests on.
+
+    Returns:
+        What could not be checked: git keeps verdict and decision only.
+
+    Raises:
+        VerificationError: a file is not the one of the decision.
+    """
+    from ptq_pipeline.commands.deciding import BESIDE, PARTS, current_decision, place
+    from ptq_pipeline.registry import Decision, VerificationError, check_part
+
+    paths = {name: project.root / place(project, name) for name in PARTS}
+    missing = [name for name in PARTS if not paths[name].exists()]
+    if "decision" in missing:
+        return []
+    try:
+        if not missing:
+            current_decision(project)
+            return []
+        decision = Decision.from_json(project.load("decision"))
+        hashes = (decision.verdict_hash, decision.comparison_hash, decision.execution_hash)
+        for name, expected in zip(BESIDE, hashes, strict=True):
+            if name not in missing or name == "verdict":
+                check_part(paths[name].name, project.load(name), expected)
+    except InputError as error:
+        raise VerificationError(f"the last audit: {error}") from error
+    where = ", ".join(f"'{place(project, name)}'" for name in missing)
+    return [f"the decision of the last audit was not made once more: {where} is not here"]
 
 
 def _compare_audits(project: Mount, earlier: str, tolerance: float, as_json: bool) -> int:

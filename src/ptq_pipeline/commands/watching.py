@@ -185,14 +185,16 @@ class Watch:
         return attempt(self.project, self.env, "requantization", step, changes, "requantization")
 
     def _promote(self, event: Event) -> "Record":
+        from ptq_pipeline.pipelines.release.nodes import candidate_files
         from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
         from ptq_pipeline.provenance import describe_machine
-        from ptq_pipeline.registry import Decision, ReleaseTerms, release
+        from ptq_pipeline.registry import Evidence, ReleaseTerms, release
         from ptq_pipeline.reporting.card import model_card
 
         configured = ReleaseParameters.model_validate(self.project.group("release"))
-        decision = Decision.from_json(read_json(self.project, "requantization/decision.json"))
-        paths = self.project.load("requantization.candidate_model")
+        files = candidate_files(self.project.load("requantization.candidate_model"))
+        content = read_json(self.project, "requantization/decision.json")
+        decision = Evidence.of_files(files).check(content)
         terms = ReleaseTerms(
             environments=configured.allowed_environments,
             acknowledged=configured.acknowledged,
@@ -201,7 +203,6 @@ class Watch:
             machine=describe_machine(self.project.root),
             card=model_card,
         )
-        files = {n: path.read_bytes() for n, path in paths.items() if n != "candidate.json"}
         return release(self.registry, decision, files, terms)
 
     def _note(self, event: Event, outcome: str, result: Mapping[str, Any], **more: Any) -> None:

@@ -14,6 +14,13 @@ from ptq_pipeline.registry.errors import (
     ReleaseRefusedError,
     VerificationError,
 )
+from ptq_pipeline.registry.evidence import (
+    COMPARISON_FILE,
+    EXECUTION_FILE,
+    VERDICT_FILE,
+    Evidence,
+    check_part,
+)
 from ptq_pipeline.registry.records import Kind, Record
 from ptq_pipeline.registry.release import (
     ReleaseTerms,
@@ -31,6 +38,10 @@ from ptq_pipeline.registry.waivers import Waiver
 
 __all__ = [
     "BASELINE_FILE",
+    "COMPARISON_FILE",
+    "EXECUTION_FILE",
+    "VERDICT_FILE",
+    "Evidence",
     "DECISION_SCHEMA_VERSION",
     "Champion",
     "ChampionChangedError",
@@ -46,6 +57,7 @@ __all__ = [
     "VerificationError",
     "Waiver",
     "baseline_bytes",
+    "check_part",
     "check_version",
     "counted_day",
     "excused",

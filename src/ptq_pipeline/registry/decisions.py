@@ -8,7 +8,9 @@ from typing import Any
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
 
-DECISION_SCHEMA_VERSION = 2
+DECISION_SCHEMA_VERSION = 3
+# Without the hash of the execution: versions that earlier releases promoted hold such decisions.
+_WITHOUT_EXECUTION_HASH = 2
 _VERDICT_SCHEMA_VERSIONS = (1,)
 
 
@@ -98,6 +100,7 @@ class Decision:
         candidate: the artifact with its hashes.
         verdict_hash: canonical hash of the whole verdict.
         comparison_hash: canonical hash of the whole comparison.
+        execution_hash: canonical hash of the whole execution; earlier releases kept none.
         policy_hash: hash of the policy that the verdict was reached under.
         environment: configuration environment of the run; ``release`` accepts ``base`` by default.
         champion: the version that serves today, None when there is none.
@@ -117,6 +120,7 @@ class Decision:
     champion: Mapping[str, Any] | None = field(default=None)
     obligations: tuple[Mapping[str, Any], ...] = ()
     execution: str = "NONE"
+    execution_hash: str | None = None
 
     @classmethod
     def from_verdict(
@@ -166,6 +170,7 @@ class Decision:
                 ),
                 verdict_hash=canonical_hash(dict(verdict)),
                 comparison_hash=canonical_hash(dict(comparison)),
+                execution_hash=canonical_hash(dict(execution)),
                 policy_hash=verdict["policy_hash"],
                 environment=environment,
                 champion=comparison["champion"],
@@ -199,8 +204,10 @@ class Decision:
         }
 
     def _content(self) -> dict[str, Any]:
+        earlier = self.execution_hash is None
         return {
-            "schema_version": DECISION_SCHEMA_VERSION,
+            "schema_version": _WITHOUT_EXECUTION_HASH if earlier else DECISION_SCHEMA_VERSION,
+            **({} if earlier else {"execution_hash": self.execution_hash}),
             "decision": str(self.outcome),
             "verdict": self.verdict,
             "comparison": self.comparison,
@@ -233,7 +240,7 @@ class Decision:
                 content does not match ``decision_hash``.
         """
         version = content.get("schema_version")
-        if version != DECISION_SCHEMA_VERSION:
+        if version not in (_WITHOUT_EXECUTION_HASH, DECISION_SCHEMA_VERSION):
             raise InputError(
                 f"the decision has schema version {version}; this version reads "
                 f"{DECISION_SCHEMA_VERSION}: decide anew with the promotion pipeline"
@@ -252,6 +259,9 @@ class Decision:
                 environment=content["environment"],
                 champion=content["champion"],
                 obligations=tuple(content["obligations"]),
+                execution_hash=(
+                    None if version == _WITHOUT_EXECUTION_HASH else content["execution_hash"]
+                ),
             )
             seal = content["decision_hash"]
         except (KeyError, TypeError, ValueError) as error:

@@ -15,8 +15,8 @@ from ptq_pipeline.registry.errors import (
     ChampionChangedError,
     RegistryError,
     ReleaseRefusedError,
-    VerificationError,
 )
+from ptq_pipeline.registry.evidence import Evidence
 from ptq_pipeline.registry.records import Kind, Record
 from ptq_pipeline.registry.store import CARD_FILE, DECISION_FILE, RECORD_FILE, Registry
 from ptq_pipeline.registry.verification import check_version
@@ -81,11 +81,12 @@ def release(
             is not accepted, an obligation is not acknowledged, or it was released earlier and
             another version serves now.
         ChampionChangedError: another version became the champion since the decision.
-        VerificationError: the files are not those of the decision, or the log does not hold.
+        InputError: the files are not those of the decision, or it does not follow from them.
+        VerificationError: the log does not hold, or something does not agree with it.
         RegistryError: the registry is locked or cannot be written.
     """
     _check_environment(decision, terms)
-    _check_files(decision, files)
+    Evidence.of_files(files).check(decision.to_json())
     with registry.locked() as records:
         earlier = _released(registry, records, decision)
         if earlier is not None:
@@ -251,17 +252,6 @@ def _check_environment(decision: Decision, terms: ReleaseTerms) -> None:
             f"{', '.join(sorted(terms.environments))} may be released "
             "(release.allowed_environments)"
         )
-
-
-def _check_files(decision: Decision, files: Mapping[str, bytes]) -> None:
-    expected = decision.candidate.files
-    for name in sorted({*expected, *files}):
-        found = sha256(files[name]).hexdigest() if name in files else "missing"
-        if expected.get(name) != found:
-            raise VerificationError(
-                f"candidate file '{name}' is not the one of the decision ({found}); export it "
-                "anew with the promotion pipeline"
-            )
 
 
 def _check_outcome(decision: Decision, waivers: list[Waiver], today: date) -> list[Waiver]:

@@ -7,6 +7,7 @@ from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.registry.decisions import Decision
 from ptq_pipeline.registry.errors import RegistryError, VerificationError
+from ptq_pipeline.registry.evidence import COMPARISON_FILE, EXECUTION_FILE
 from ptq_pipeline.registry.records import Record
 from ptq_pipeline.registry.store import CARD_FILE, DECISION_FILE, RECORD_FILE, Registry
 
@@ -61,6 +62,12 @@ def check_version(registry: Registry, promotion: Record) -> None:
         copy = json.loads((folder / RECORD_FILE).read_text("utf-8"))
         verdict = json.loads((folder / "verdict.json").read_text("utf-8"))
         hashes = decision.hashes(json.loads((folder / "trial.json").read_text("utf-8")))
+        # Versions of earlier releases hold none.
+        further = {
+            name: canonical_hash(json.loads(found[name].read_text("utf-8")))
+            for name in (COMPARISON_FILE, EXECUTION_FILE)
+            if name in found
+        }
     except (OSError, ValueError, KeyError, TypeError, InputError) as error:
         raise VerificationError(
             f"version {version}: '{folder}' is damaged ({error}); restore it from a backup, or "
@@ -71,7 +78,11 @@ def check_version(registry: Registry, promotion: Record) -> None:
         ("trial.json", hashes, promotion.content["hashes"]),
         (RECORD_FILE, copy, promotion.to_json()),
         ("verdict.json", canonical_hash(verdict), decision.verdict_hash),
+        (COMPARISON_FILE, further.get(COMPARISON_FILE), decision.comparison_hash),
+        (EXECUTION_FILE, further.get(EXECUTION_FILE), decision.execution_hash),
     ):
+        if name not in found:
+            continue
         if what != then:
             raise VerificationError(
                 f"version {version}: file '{folder / name}' does not belong to its record; restore "

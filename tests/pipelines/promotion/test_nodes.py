@@ -192,6 +192,15 @@ def test_lineage_stands_beside_the_model(
     assert json.loads(files["verdict.json"]) == make_verdict(spec)
 
 
+COPIES = {"champion_comparison.json", "candidate_execution.json"}
+
+
+def test_a_baseline_of_other_answers_is_refused(files: dict[str, bytes], spec: TrialSpec) -> None:
+    comparison = {**NOTHING_SERVES, "candidate_baseline": "0" * 64}
+    with pytest.raises(InputError, match="does not hold the answers that were compared"):
+        decide(make_verdict(spec), comparison, EXECUTED, files, PARAMETERS)
+
+
 @pytest.mark.parametrize(
     ("result", "outcome"),
     [("PASS", "promote"), ("FAIL", "refuse"), ("INCONCLUSIVE", "inconclusive")],
@@ -199,22 +208,25 @@ def test_lineage_stands_beside_the_model(
 def test_every_outcome_is_written_with_its_files(
     files: dict[str, bytes], spec: TrialSpec, result: str, outcome: str, tmp_path: Path
 ) -> None:
-    content, folder = decide(
-        make_verdict(spec, result), NOTHING_SERVES, EXECUTED, files, PARAMETERS
-    )
+    verdict = make_verdict(spec, result)
+    files = files | {"verdict.json": json.dumps(verdict).encode()}
+    content, folder = decide(verdict, NOTHING_SERVES, EXECUTED, files, PARAMETERS)
     decision = Decision.from_json(content)
     assert decision.outcome == outcome
     assert decision.environment == "base"
     assert decision.candidate.files == {
-        name: sha256(data).hexdigest() for name, data in files.items()
+        name: sha256(data).hexdigest() for name, data in folder.items() if name != "candidate.json"
     }
+    assert json.loads(folder["champion_comparison.json"]) == NOTHING_SERVES
+    assert json.loads(folder["candidate_execution.json"]) == EXECUTED
+    assert files.items() <= folder.items()
     index = json.loads(folder["candidate.json"])
     assert index["decision"] == outcome
     assert index["decision_hash"] == decision.hash
     assert index["files"] == decision.candidate.files
     dataset = CandidateDirectory(str(tmp_path / "candidate"))
     dataset.save(folder)
-    assert set(dataset.load()) == NAMES | {"candidate.json"}
+    assert set(dataset.load()) == NAMES | COPIES | {"candidate.json"}
 
 
 def test_the_decision_lists_whom_the_release_touches(
@@ -226,6 +238,7 @@ def test_the_decision_lists_whom_the_release_touches(
         **POLICY,
         "obligations": [{**owed, "contract_floor": 89.0}, {**owed, "notice_required": True}],
     }
+    files = files | {"verdict.json": json.dumps(verdict).encode()}
     content, _ = decide(verdict, NOTHING_SERVES, EXECUTED, files, PARAMETERS)
     assert [each["name"] for each in content["obligations"]] == [
         "ACME: contract_floor class a clean",
@@ -239,7 +252,7 @@ def test_without_a_candidate_the_refusal_is_still_written(model: FloatModel) -> 
     verdict = make_verdict(None, "FAIL")
     files = export_candidate(verdict, make_trials(), {}, model, make_baseline(None))
     content, folder = decide(verdict, NOTHING_SERVES, EXECUTED, files, PARAMETERS)
-    assert set(folder) == {"verdict.json", "candidate.json"}
+    assert set(folder) == {"verdict.json", "candidate.json"} | COPIES
     assert content["decision"] == "refuse"
     assert content["candidate"]["trial_id"] is None
 

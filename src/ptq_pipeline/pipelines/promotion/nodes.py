@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -50,6 +49,7 @@ def export_candidate(
     if trial_id is None:
         return files
     from ptq_pipeline.pipelines.promotion.artifact import build_artifact
+    from ptq_pipeline.reliability import Baseline
 
     spec = _candidate_spec(trial_id, trials)
     _check_spec(trial_id, set_id, spec, calibration_sets, model)
@@ -58,6 +58,7 @@ def export_candidate(
             f"the candidate's baseline is of trial {baseline['trial_id']}, the verdict's candidate "
             f"is {trial_id}; run worst_case_check anew"
         )
+    Baseline.from_json(baseline, "candidate_baseline.json")
     files[BASELINE] = _json_bytes(baseline)
     chosen = calibration_sets[set_id]
     files["trial.json"] = _json_bytes({"trial_id": trial_id, "spec": spec})
@@ -133,25 +134,25 @@ def decide(
     """Decide by verdict, comparison and execution alone; a refusal is a result like any other.
 
     Returns:
-        ``decision`` and the candidate's folder: all files and ``candidate.json``, the index that
-        holds their hashes and says what was decided about them.
-    """
-    from ptq_pipeline.registry import Decision
-    from ptq_pipeline.reliability import Policy, touched_obligations
+        ``decision`` and the candidate's folder: all files, the comparison and the execution that
+        the decision rests on, and ``candidate.json``, the index that holds their hashes and says
+        what was decided about them.
 
-    hashes = {name: sha256(content).hexdigest() for name, content in sorted(files.items())}
-    policy = Policy.model_validate(verdict["policy"])
-    touched = touched_obligations(policy, verdict["candidate"]["cells"], comparison["cells"])
-    decision = Decision.from_verdict(
-        verdict,
-        hashes,
-        parameters.environment,
-        comparison=comparison,
-        execution=execution,
-        obligations=tuple(each.to_json() for each in touched),
-    )
+    Raises:
+        InputError: the baseline is not of the answers that were compared.
+    """
+    from ptq_pipeline.registry import COMPARISON_FILE, EXECUTION_FILE, Evidence
+
+    files = {
+        **files,
+        COMPARISON_FILE: _json_bytes(comparison),
+        EXECUTION_FILE: _json_bytes(execution),
+    }
+    evidence = Evidence(verdict, comparison, execution, files)
+    decision = evidence.decide(parameters.environment)
     log.info("decision: %s (verdict %s)", decision.outcome, decision.verdict)
     content = decision.to_json()
+    evidence.check(content)
     index = {
         "schema_version": INDEX_SCHEMA_VERSION,
         "decision": content["decision"],
@@ -159,7 +160,7 @@ def decide(
         "verdict": content["verdict"],
         "trial_id": decision.candidate.trial_id,
         "set_id": decision.candidate.set_id,
-        "files": hashes,
+        "files": dict(decision.candidate.files),
     }
     return content, {**files, INDEX: _json_bytes(index)}
 

@@ -11,7 +11,15 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         [
             Node(
                 release_candidate,
-                ["decision", "candidate_model", "registry", "params:release"],
+                [
+                    "decision",
+                    "verdict",
+                    "champion_comparison",
+                    "candidate_execution",
+                    "candidate_model",
+                    "registry",
+                    "params:release",
+                ],
                 "release_record",
                 name="release_candidate",
             )

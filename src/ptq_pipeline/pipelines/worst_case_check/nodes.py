@@ -159,4 +159,5 @@ def compare(
     )
     groups = define_groups(audit, group_definitions, scoring)
     comparison = compare_with_champion(champion, candidate, groups, policy, audit)
-    return comparison.to_json(), candidate.to_json()
+    # So that nobody puts other answers into the next champion's baseline.
+    return comparison.to_json() | {"candidate_baseline": candidate.hash}, candidate.to_json()

@@ -1,0 +1,56 @@
+"""The decision that a command is about to act on, held against everything that it rests on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptq_pipeline.commands.project import Mount
+from ptq_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from ptq_pipeline.registry import Decision
+
+# What has to stand beside a decision, by its name in the catalog.
+BESIDE = ("verdict", "champion_comparison", "candidate_execution")
+PARTS = ("decision", *BESIDE, "candidate_model")
+
+
+def load_parts(project: Mount) -> dict[str, Any]:
+    """Load a decision and all that it rests on; whoever acts on a decision reads it by this.
+
+    Raises:
+        InputError: naming what is missing or damaged, and how it comes back.
+    """
+    parts = {"decision": project.load("decision")}
+    for name in PARTS[1:]:
+        try:
+            parts[name] = project.load(name)
+        except InputError as error:
+            raise InputError(
+                f"the decision rests on '{place(project, name)}', which is needed to act on it: "
+                f"{error}. Of an audit that git and DVC keep, `dvc pull` brings it back"
+            ) from error
+    return parts
+
+
+def current_decision(project: Mount) -> "Decision":
+    """Return the decision of the last audit, after deciding once more by what it rests on.
+
+    Raises:
+        InputError: naming the file that is missing, or is not the one of the decision.
+    """
+    from ptq_pipeline.pipelines.release.nodes import candidate_files
+    from ptq_pipeline.registry import Evidence
+
+    parts = load_parts(project)
+    files = candidate_files(parts["candidate_model"])
+    verdict, comparison, execution = (parts[name] for name in BESIDE)
+    # A check that the run which made the decision has ended, and none has begun since, goes here.
+    return Evidence(verdict, comparison, execution, files).check(parts["decision"])
+
+
+def place(project: Mount, name: str) -> Path | str:
+    """Return where a part of the decision is, or its name where the catalog has no such file."""
+    try:
+        return project.path(name)
+    except InputError:
+        return name
