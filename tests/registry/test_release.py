@@ -12,7 +12,6 @@ from ptq_pipeline.registry import (
     RegistryError,
     ReleaseRefusedError,
     Waiver,
-    counted_day,
     excused,
     note,
     release,
@@ -128,11 +127,13 @@ def test_a_waiver_lets_its_rule_pass_until_it_expires(registry):
     given = candidate("a", "INCONCLUSIVE", reasons=[REASON])
     waive(registry, waiver(), NOW)
     assert excused(registry, given[0], NOW) == (True, [waiver()])
-    assert excused(registry, given[0], NOW + timedelta(days=60)) == (False, [])
-    with pytest.raises(ReleaseRefusedError):
-        release(registry, *given, terms(now=NOW + timedelta(days=60)))
     record = release(registry, *given, terms())
     assert record.content["waivers"] == [waiver().to_json()]
+    later = NOW + timedelta(days=60)
+    assert excused(registry, given[0], later) == (False, [])
+    second = candidate("b", "FAIL", against(given[0]), reasons=[REASON])
+    with pytest.raises(ReleaseRefusedError):
+        release(registry, *second, terms(now=later))
 
 
 @pytest.mark.parametrize("change", [{"rule": "recipe.bad_draws"}, {"group": "Bag"}, {"shift": "x"}])
@@ -147,20 +148,45 @@ def test_an_expired_waiver_is_not_even_recorded(registry):
         waive(registry, waiver(expires="2026-01-01"), NOW)
 
 
-def test_a_clock_that_goes_backwards_is_recorded_and_revives_no_waiver(registry):
-    waive(registry, waiver(), NOW)
-    note(registry, {"outcome": "retraining needed"}, NOW + timedelta(days=90))
+def test_a_clock_that_goes_backwards_revives_no_waiver(registry):
     given = candidate("a", "FAIL", reasons=[REASON])
+    waive(registry, waiver(), NOW)
+    later = NOW + timedelta(days=90)
+    assert excused(registry, given[0], later) == (False, [])
+    # Nobody but the gate has looked, and the clock goes back.
+    assert excused(registry, given[0], NOW) == (False, [])
     with pytest.raises(ReleaseRefusedError):
         release(registry, *given, terms())
+    kinds = [record.kind for record in registry.records()]
+    assert kinds == [Kind.WAIVER, Kind.EXPIRY], "the end is recorded once"
     record = release(registry, *candidate("b"), terms())
-    assert record.content["clock_went_backwards_from"].startswith("2027-02-24")
-    with pytest.raises(
-        RegistryError, match="it is 2027-02-24 by .* log; the clock says 2026-11-26"
-    ):
-        waive(registry, waiver(), NOW)
-    assert counted_day(registry.log.read(), NOW).isoformat() == "2027-02-24"
+    assert (record.time, record.content["clock"]) == (
+        later.isoformat(timespec="seconds"),
+        NOW.isoformat(timespec="seconds"),
+    )
     assert verify(registry) == ["v0001"]
+
+
+def test_a_clock_that_ran_ahead_once_ends_no_waiver_that_is_granted_afterwards(registry):
+    note(registry, {"outcome": "retraining needed"}, NOW + timedelta(days=60_000))
+    given = candidate("a", "FAIL", reasons=[REASON])
+    record = waive(registry, waiver(), NOW)
+    assert record.time.startswith("2191-") and record.content["clock"].startswith("2026-11-26")
+    assert excused(registry, given[0], NOW) == (True, [waiver()])
+    release(registry, *given, terms())
+    assert excused(registry, given[0], NOW + timedelta(days=90)) == (False, [])
+
+
+def test_the_gate_of_a_registry_that_cannot_be_written_counts_all_the_same(registry, monkeypatch):
+    waive(registry, waiver(), NOW)
+    given = candidate("a", "FAIL", reasons=[REASON])[0]
+
+    def read_only(*arguments):
+        raise PermissionError("read only")
+
+    monkeypatch.setattr("ptq_pipeline.registry.store.write_file", read_only)
+    assert excused(registry, given, NOW) == (True, [waiver()])
+    assert excused(registry, given, NOW + timedelta(days=90)) == (False, [])
 
 
 def test_rollback_brings_back_what_served_before(registry):

@@ -190,6 +190,8 @@ def _print_history(records: "tuple[Record, ...]", as_json: bool) -> None:
         by = content.get("by") or content.get("trigger") or ""
         line = f"{record.sequence:4d}  {record.time}  {record.kind:9s}  {what}  {by}"
         click.echo(visible(line))
+        if clock := content.get("clock"):
+            click.echo(visible(f"      the clock was behind the log and said {clock}"))
         if later := content.get("clock_went_backwards_from"):
             click.echo(f"      the clock went backwards: the record before says {later}")
     if not records:

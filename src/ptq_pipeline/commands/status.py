@@ -73,13 +73,13 @@ def _damaged(champion: "Champion | None", error: PtqPipelineError, as_json: bool
 
 
 def _status(project: Mount, champion: "Champion | None") -> dict[str, Any]:
-    from ptq_pipeline.registry import counted_day
+    from ptq_pipeline.registry import waivers_in_force
 
     registry: Registry = project.load("registry")
     records = registry.records()
     since = next((r.time for r in records if champion and r.hash == champion.record_hash), None)
     interrupted, unsolved = registry.interrupted(records), registry.unsolved(records)
-    today = counted_day(records, datetime.now(UTC)).isoformat()
+    waivers = waivers_in_force(registry, records, datetime.now(UTC))
     return {
         "champion": champion.version if champion else None,
         "folder": str(champion.folder) if champion else None,
@@ -92,7 +92,7 @@ def _status(project: Mount, champion: "Champion | None") -> dict[str, Any]:
             "since": unsolved.time,
             **{key: unsolved.content.get(key) for key in ("outcome", "trigger", "serve")},
         },
-        "waivers": [w.to_json() for w in registry.waivers(records) if w.expires >= today],
+        "waivers": [each.to_json() for each in waivers],
         "uncommitted_dvc_files": _uncommitted_dvc_files(project),
     }
 

@@ -24,13 +24,13 @@ from ptq_pipeline.registry.evidence import (
 from ptq_pipeline.registry.records import Kind, Record
 from ptq_pipeline.registry.release import (
     ReleaseTerms,
-    counted_day,
     excused,
     note,
     release,
     repair,
     rollback,
     waive,
+    waivers_in_force,
 )
 from ptq_pipeline.registry.store import Champion, Registry
 from ptq_pipeline.registry.verification import check_version, verify
@@ -59,7 +59,6 @@ __all__ = [
     "baseline_bytes",
     "check_part",
     "check_version",
-    "counted_day",
     "excused",
     "no_champion",
     "note",
@@ -69,4 +68,5 @@ __all__ = [
     "rollback",
     "verify",
     "waive",
+    "waivers_in_force",
 ]

@@ -7,6 +7,7 @@ process was killed in between, never behind it.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from ptq_pipeline.registry.errors import RegistryError, VerificationError
 
 RECORD_SCHEMA_VERSION = 1
 HASH = "record_hash"
+# What the clock said, in records that were written when it was behind the log.
+CLOCK = "clock"
 RESTORE = (
     "restore it from a backup (a promotion's record also stands in its version, as record.json). "
     "Meanwhile the champion serves on and nothing can be promoted"
@@ -29,6 +32,7 @@ class Kind(StrEnum):
     PROMOTION = "promotion"
     ROLLBACK = "rollback"
     WAIVER = "waiver"
+    EXPIRY = "expiry"
     OUTCOME = "outcome"
 
 
@@ -39,7 +43,8 @@ class Record:
     Attributes:
         sequence: position, from 1.
         kind: what happened.
-        time: UTC, ISO 8601 with seconds; order is given by `sequence`, never by time.
+        time: UTC, ISO 8601 with seconds; never before that of the record before. Order is given by
+            `sequence`.
         previous: hash of the record before; None for the first one.
         content: what this kind of record holds.
     """
@@ -54,6 +59,11 @@ class Record:
     def hash(self) -> str:
         """Canonical hash of everything else."""
         return canonical_hash(self._sealed())
+
+    @property
+    def day(self) -> date:
+        """The day that the clock showed when it was written."""
+        return datetime.fromisoformat(str(self.content.get(CLOCK, self.time))).date()
 
     @property
     def champion(self) -> str | None:

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -17,7 +18,7 @@ from ptq_pipeline.registry.errors import (
     ReleaseRefusedError,
 )
 from ptq_pipeline.registry.evidence import Evidence
-from ptq_pipeline.registry.records import Kind, Record
+from ptq_pipeline.registry.records import CLOCK, Kind, Record
 from ptq_pipeline.registry.store import CARD_FILE, DECISION_FILE, RECORD_FILE, Registry
 from ptq_pipeline.registry.verification import check_version
 from ptq_pipeline.registry.waivers import Waiver, uncovered
@@ -91,9 +92,7 @@ def release(
         earlier = _released(registry, records, decision)
         if earlier is not None:
             return earlier
-        waivers = _check_outcome(
-            decision, registry.waivers(records), counted_day(records, terms.now)
-        )
+        waivers = _check_outcome(decision, waivers_in_force(registry, records, terms.now))
         _check_obligations(decision, terms)
         _check_champion(registry, records, decision)
         version = f"v{len(registry.promotions(records)) + 1:04d}"
@@ -197,12 +196,10 @@ def waive(registry: Registry, waiver: Waiver, now: datetime) -> Record:
         RegistryError: it has expired already.
     """
     with registry.locked() as records:
-        today = counted_day(records, now)
-        if waiver.expires < today.isoformat():
-            by_log = f" by the registry's log; the clock says {now:%Y-%m-%d}"
+        if waiver.expires < now.date().isoformat():
             raise RegistryError(
                 f"a waiver that expired on {waiver.expires} would count for nothing: it is "
-                f"{today}{'' if today == now.date() else by_log}"
+                f"{now.date()}"
             )
         record = _next_record(records, Kind.WAIVER, waiver.to_json(), now)
         registry.change(records, record)
@@ -223,12 +220,48 @@ def note(registry: Registry, content: Mapping[str, Any], now: datetime) -> Recor
 
 
 def excused(registry: Registry, decision: Decision, now: datetime) -> tuple[bool, list[Waiver]]:
-    """Return whether a decision may be released today, and the waivers that this rests on."""
+    """Return whether a decision may be released today, and the waivers that this rests on.
+
+    A waiver that is seen to have expired is recorded, where the registry can be written.
+    """
     records = registry.records(needed=False)
+    if records:
+        # In continuous integration nobody may be allowed to write.
+        with suppress(RegistryError):
+            records = _expire(registry, now)
     try:
-        return True, _check_outcome(decision, registry.waivers(records), counted_day(records, now))
+        return True, _check_outcome(decision, waivers_in_force(registry, records, now))
     except ReleaseRefusedError:
         return False, []
+
+
+def waivers_in_force(
+    registry: Registry, records: tuple[Record, ...], now: datetime
+) -> list[Waiver]:
+    """Return the waivers that count: neither the clock nor a record has seen their last day pass.
+
+    A clock that went backwards revives none: the log remembers what was seen to expire. A record
+    that was written under a clock that ran ahead ends those before it, not those that are granted
+    after it.
+    """
+    granted = {record.sequence: record for record in records if record.kind is Kind.WAIVER}
+    return [
+        waiver
+        for sequence, waiver in zip(granted, registry.waivers(records), strict=True)
+        if not waiver.has_expired(max([now.date(), *(each.day for each in records[sequence:])]))
+    ]
+
+
+def _expire(registry: Registry, now: datetime) -> tuple[Record, ...]:
+    """Record that waivers have expired by now, if no record has seen it yet."""
+    with registry.locked() as records:
+        by_the_log = waivers_in_force(registry, records, datetime.min.replace(tzinfo=UTC))
+        rules = sorted({each.rule for each in by_the_log if each.has_expired(now.date())})
+        if not rules:
+            return records
+        record = _next_record(records, Kind.EXPIRY, {"outcome": ", ".join(rules)}, now)
+        registry.change(records, record)
+        return (*records, record)
 
 
 def _released(registry: Registry, records: tuple[Record, ...], decision: Decision) -> Record | None:
@@ -254,10 +287,10 @@ def _check_environment(decision: Decision, terms: ReleaseTerms) -> None:
         )
 
 
-def _check_outcome(decision: Decision, waivers: list[Waiver], today: date) -> list[Waiver]:
+def _check_outcome(decision: Decision, waivers: list[Waiver]) -> list[Waiver]:
     if decision.outcome is Outcome.PROMOTE:
         return []
-    left, used = uncovered(decision.reasons, waivers, today)
+    left, used = uncovered(decision.reasons, waivers)
     if not left and decision.reasons and decision.candidate.trial_id is not None:
         return used
     text = left[0]["text"] if left else "there is nothing to release"
@@ -336,20 +369,12 @@ def _promotion(
 def _next_record(
     records: tuple[Record, ...], kind: Kind, content: Mapping[str, Any], now: datetime
 ) -> Record:
+    """Return the next record; its time is never before that of the last one."""
     time = now.astimezone(UTC).isoformat(timespec="seconds")
     last = records[-1] if records else None
     if last is not None and time < last.time:
-        content = {**content, "clock_went_backwards_from": last.time}
+        content, time = {**content, CLOCK: time}, last.time
     return Record(len(records) + 1, kind, time, last.hash if last else None, content)
-
-
-def counted_day(records: tuple[Record, ...], now: datetime) -> date:
-    """Return the day by which waivers count: the latest that the clock or a record ever said.
-
-    So a clock that went backwards cannot revive an expired waiver.
-    """
-    times = [now, *(datetime.fromisoformat(record.time) for record in records)]
-    return max(times).date()
 
 
 def _json_bytes(content: Any) -> bytes:

@@ -42,11 +42,14 @@ class Waiver:
                 f"the expiry date '{self.expires}' of a waiver must be a date like 2027-03-31"
             ) from None
 
-    def covers(self, reason: Mapping[str, Any], today: date) -> bool:
-        """Return whether it excuses ``reason`` today; an expired waiver excuses nothing."""
+    def has_expired(self, today: date) -> bool:
+        """Return whether its last day is over."""
+        return date.fromisoformat(self.expires) < today
+
+    def covers(self, reason: Mapping[str, Any]) -> bool:
+        """Return whether it excuses ``reason``."""
         return (
-            date.fromisoformat(self.expires) >= today
-            and reason.get("rule") == self.rule
+            reason.get("rule") == self.rule
             and self.group in (None, reason.get("group"))
             and self.shift in (None, reason.get("shift"))
         )
@@ -57,12 +60,12 @@ class Waiver:
 
 
 def uncovered(
-    reasons: Iterable[Mapping[str, Any]], waivers: Iterable[Waiver], today: date
+    reasons: Iterable[Mapping[str, Any]], waivers: Iterable[Waiver]
 ) -> tuple[list[Mapping[str, Any]], list[Waiver]]:
     """Return the reasons that no waiver excuses, and the waivers that excused others."""
     waivers, used, left = list(waivers), [], []
     for reason in reasons:
-        helping = next((waiver for waiver in waivers if waiver.covers(reason, today)), None)
+        helping = next((waiver for waiver in waivers if waiver.covers(reason)), None)
         if helping is None:
             left.append(reason)
         elif helping not in used:
