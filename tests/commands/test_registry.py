@@ -304,6 +304,9 @@ def test_verify_holds_the_last_audit_by_what_is_here_of_it(small):
     code, found = run_json("verify")
     assert code == 0 and "candidate_execution.json" in found["notes"][0]
     verdict = json.loads((reports / "verdict.json").read_text())
+    named = {"ledger": {"openings": [{"entry": "0" * 64}]}}
+    (reports / "verdict.json").write_text(json.dumps(verdict | named))
+    assert "lacks entry 0000" in run_json("verify")[1]["error"]
     (reports / "verdict.json").write_text(json.dumps(verdict | {"result": "FAIL"}))
     code, found = run_json("verify")
     assert code == 5 and "'verdict.json' is not the one" in found["error"]

@@ -69,6 +69,38 @@ def test_an_edited_ledger_is_found(ledger, edit):
         ledger.enter(AUDIT, "recipe", {"x": 4})
 
 
+@pytest.mark.parametrize("kept", [None, 0, 1, 2])
+def test_a_ledger_that_lost_its_last_lines_is_found(ledger, kept):
+    for x in range(3):
+        ledger.enter(AUDIT, "recipe", {"x": x})
+    lines = ledger.path.read_text().splitlines(keepends=True)
+    if kept is None:
+        ledger.path.unlink()
+    else:
+        ledger.path.write_text("".join(lines[:kept]))
+    for action in (ledger.entries, lambda: ledger.enter(AUDIT, "recipe", {"x": 1})):
+        with pytest.raises(InputError, match="restore the file from version control"):
+            action()
+    ledger.path.write_text("".join(lines))
+    assert len(ledger.entries()) == 3
+
+
+def test_a_ledger_of_an_earlier_release_gets_its_head_with_the_next_entry(ledger):
+    ledger.enter(AUDIT, "recipe", {"x": 0})
+    ledger.head.unlink()
+    assert len(ledger.entries()) == 1
+    ledger.enter(AUDIT, "recipe", {"x": 0})
+    assert json.loads(ledger.head.read_text())["head"] == ledger.entries()[-1].hash
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"entries": 1}', "[]"])
+def test_a_damaged_head_is_named(ledger, content):
+    ledger.enter(AUDIT, "recipe", {"x": 0})
+    ledger.head.write_text(content)
+    with pytest.raises(InputError, match=r"head\.json' is damaged"):
+        ledger.entries()
+
+
 def judge(world, policy, ledger):
     return build_verdict(
         world.scores, world.trials, world.index, policy, opener=ledger.opener(AUDIT)

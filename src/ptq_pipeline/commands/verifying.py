@@ -88,6 +88,7 @@ def _check_last_audit(project: Mount) -> list[str]:
     if "decision" in missing:
         return []
     try:
+        _check_ledger(project)
         if not missing:
             current_decision(project)
             return []
@@ -100,6 +101,23 @@ def _check_last_audit(project: Mount) -> list[str]:
         raise VerificationError(f"the last audit: {error}") from error
     where = ", ".join(f"'{place(project, name)}'" for name in missing)
     return [f"the decision of the last audit was not made once more: {where} is not here"]
+
+
+def _check_ledger(project: Mount) -> None:
+    """Check that the audit ledger holds the questions that the verdict names.
+
+    Raises:
+        InputError: it lacks one, or does not hold itself.
+    """
+    opened_by_it = (project.load("verdict").get("ledger") or {}).get("openings", [])
+    known = {entry.hash for entry in project.load("audit_ledger").entries()}
+    for opening in opened_by_it:
+        if opening["entry"] not in known:
+            raise InputError(
+                f"the audit ledger '{project.path('audit_ledger')}' lacks entry "
+                f"{str(opening['entry'])[:16]}, which the verdict names: it was shortened; restore "
+                "it from version control"
+            )
 
 
 def _compare_audits(project: Mount, earlier: str, tolerance: float, as_json: bool) -> int:

@@ -11,8 +11,9 @@ however the next question was chosen after seeing the answers (the union bound o
 sequence of levels, alpha spending as in Foster and Stine 2008, "Alpha-investing", JRSS B 70).
 
 The file holds one JSON object per line; each carries the hash of the one before, so an edited,
-removed or moved line is found. Lines cut off the end are not: the verdict in version control names
-the hash of its entries.
+removed or moved line is found. A file beside it, ``audit_ledger.head.json``, holds the number of
+lines and the hash of the last one, so lines cut off the end are found as well, and a lost file.
+Version control keeps both, and the verdict, which names its entries.
 """
 
 from __future__ import annotations
@@ -107,18 +108,42 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
 
+    @property
+    def head(self) -> Path:
+        """The file that holds the number of entries and the hash of the last one."""
+        return self.path.with_suffix(".head.json")
+
     def entries(self) -> tuple[Entry, ...]:
         """Return all entries in their order.
 
         Raises:
-            InputError: If the file was edited or cannot be read.
+            InputError: If the file was edited or shortened, is lost or cannot be read.
         """
-        if not self.path.exists():
-            return ()
         found: list[Entry] = []
-        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), start=1):
-            found.append(self._entry(line, number, found))
+        if self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            if not lines:
+                raise InputError(f"'{self.path}' is empty, and no audit ledger ever is: {WAY_OUT}")
+            for number, line in enumerate(lines, start=1):
+                found.append(self._entry(line, number, found))
+        count, last = self._known_head()
+        # A process that was killed in between leaves the head one entry behind, never ahead.
+        if count > len(found) or (count and found[count - 1].hash != last):
+            raise InputError(
+                f"'{self.path}' holds {len(found)} entries, and '{self.head}' knows of {count}, "
+                f"the last of which is not there: entries are missing: {WAY_OUT}"
+            )
         return tuple(found)
+
+    def _known_head(self) -> tuple[int, str | None]:
+        """Return what the head says; nothing where there is none, as with earlier releases."""
+        if not self.head.exists():
+            return 0, None
+        try:
+            content = json.loads(self.head.read_text(encoding="utf-8"))
+            return int(content["entries"]), str(content["head"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"'{self.head}' is damaged ({error}): {WAY_OUT}") from error
 
     def openings(self, audit: str, kind: str | None = None) -> tuple[Entry, ...]:
         """Return the questions asked of one set of audit images."""
@@ -157,12 +182,20 @@ class Ledger:
         wanted = canonical_hash(dict(question))
         for entry in asked:
             if entry.question_hash == wanted:
+                self._write_head(entries)
                 return entry
         previous = entries[-1].hash if entries else None
         entry = Entry(audit, kind, len(asked) + 1, dict(question), previous)
         lines = [canonical_json(each.to_json()) for each in (*entries, entry)]
         write_file(self.path, b"\n".join(lines) + b"\n")
+        self._write_head((*entries, entry))
         return entry
+
+    def _write_head(self, entries: tuple[Entry, ...]) -> None:
+        head = (len(entries), entries[-1].hash)
+        if self._known_head() != head:
+            content = {"entries": head[0], "head": head[1]}
+            write_file(self.head, json.dumps(content, indent=2).encode() + b"\n")
 
     def opener(self, audit: str) -> Opener:
         """Return :meth:`enter` for one set of audit images."""
