@@ -68,6 +68,9 @@ ENGLISH: dict[str, str] = {
     "candidate.execution": "the exported {file} answers {different:count} of {n:count} images "
     "under {shift:name} differently from the model that was judged, so the verdict does not hold "
     "for it",
+    "candidate.parity": "the exported {file} answers {different:count} of {n:count} selection "
+    "images differently from the simulation of its integers, {lost:count} of {size:count} in class "
+    "{label}, so its kernels do not compute what was quantized",
     "audit_reused": "These audit images have judged {before:+other {subject}} before, and policy "
     "asks for fresh ones (ledger.rule: fresh).",
     "critical_not_judged": "Policy names {group:group} critical, but its {n:+sample} cannot be "

@@ -103,6 +103,26 @@ def execution_table(texts: Texts, execution: Mapped) -> Table:
     return make_table(texts, texts("artifact.caption_execution", files=files), columns, rows)
 
 
+def other_files_table(texts: Texts, execution: Mapped) -> Table:
+    """Say of every file beside the served one whether it answers as judged and ships."""
+    rows = []
+    for other in execution.get("others") or ():
+        mode = f" ({other['optimization']})" if other["optimization"] else ""
+        values = {
+            "file": other["file"],
+            "executed_in": other["runtime"] + mode,
+            "n": other["n"],
+            "different": other["different"],
+            "ships": texts("artifact.ships_yes" if other["ships"] else "artifact.ships_no"),
+        }
+        rows.append(Row(values, "plain" if other["ships"] else "bad"))
+    columns = (
+        *(("file", "name"), ("executed_in", "text"), ("n", "count"), ("different", "count")),
+        ("ships", "text"),
+    )
+    return make_table(texts, texts("artifact.caption_others"), columns, rows)
+
+
 def exported_parity_table(texts: Texts, execution: Mapped, max_rows: int) -> Table:
     """Compare the exported file with the simulation, class by class."""
     rows = [

@@ -161,6 +161,7 @@ def _candidate_parts(inputs: ReportInputs, options: ReportOptions, texts: Texts)
         "lost_images": artifact.lost_images(texts, inputs.lost_images),
         "layers": artifact.layer_table(texts, inputs.worst_group_layers),
         "execution": artifact.execution_table(texts, inputs.candidate_execution),
+        "other_files": artifact.other_files_table(texts, inputs.candidate_execution),
         "exported_parity": artifact.exported_parity_table(
             texts, inputs.candidate_execution, options.max_rows
         ),

@@ -13,20 +13,24 @@ from ptq_pipeline.errors import InputError
 LARGEST_SHARE, LARGEST_CLASS_SHARE, ALWAYS_ALLOWED = 0.01, 0.03, 2
 
 
-def disagreement(table: pd.DataFrame) -> str | None:
+def disagreement(
+    table: pd.DataFrame, share: float = LARGEST_SHARE, class_share: float = LARGEST_CLASS_SHARE
+) -> str | None:
     """Return what is wrong when answers differ by more than rounding explains, or None.
 
     Args:
         table: of `parity`.
+        share: of all answers that may differ.
+        class_share: of one class.
 
     Returns:
         For a message: how many answers differ, and in which class most of them.
     """
     n = table["n"].to_numpy()
     different = np.rint(n * (1.0 - table["agreement"].fillna(1.0))).astype(int)
-    allowed = np.maximum(ALWAYS_ALLOWED, LARGEST_CLASS_SHARE * n)
+    allowed = np.maximum(ALWAYS_ALLOWED, class_share * n)
     total = int(different.sum()), int(n.sum())
-    if total[0] <= max(ALWAYS_ALLOWED, LARGEST_SHARE * total[1]) and (different <= allowed).all():
+    if total[0] <= max(ALWAYS_ALLOWED, share * total[1]) and (different <= allowed).all():
         return None
     worst = int((different / np.maximum(n, 1)).argmax())
     return (

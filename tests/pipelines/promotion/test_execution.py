@@ -1,5 +1,7 @@
 """The exported files, executed on what was judged."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,11 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.models import FloatModel, Preprocessing, resnet20
 from ptq_pipeline.pipelines.promotion.artifact import build_artifact
-from ptq_pipeline.pipelines.promotion.execution import execute_candidate
+from ptq_pipeline.pipelines.promotion.execution import (
+    _parity_reasons,
+    execute_candidate,
+    served_files,
+)
 from ptq_pipeline.pipelines.promotion.speed import measure_candidate
 from ptq_pipeline.pipelines.quantization.nodes import trial_runner
 from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
@@ -20,6 +26,12 @@ from ptq_pipeline.trials.evaluation import build_evaluation
 
 SHIFTS = StressParameters({"clean": {}})
 N = 60
+WAYS = {
+    ("model.xml", "openvino", None),
+    ("model.onnx", "onnxruntime", "all"),
+    ("model.onnx", "onnxruntime", "none"),
+    ("quantization.safetensors", "simulated", None),
+}
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +104,12 @@ def test_the_files_are_the_model_that_was_judged(
     found = execute(predictions)
     assert found["result"] == "PASS" and found["reasons"] == []
     assert found["answers"] == {"clean": {"n": 40, "different": 0}}
+    # Every file is executed, and in every way but the serving one.
+    ways = {(each["file"], each["runtime"], each["optimization"]) for each in found["others"]}
+    served = (*served_files(files, parameters)[:1], runtime)
+    assert ways == {way for way in WAYS if (*way[:2], way[2] or "all") != (*served, "all")}
+    assert all(each["ships"] and each["n"] == 20 for each in found["others"])
+    assert found["withheld"] == []
     assert [row["class"] for row in found["parity"]] == ["a", "b", "c"]
     assert found["parity"][0]["agreement"] >= 0.9
     # A class without images is missing, never 0 or 1.
@@ -124,3 +142,90 @@ def test_without_a_candidate_there_is_nothing_to_execute(model, images, samples,
     assert found["result"] == "NONE"
     speed = measure_candidate(verdict, {}, images, model, parameters)
     assert speed["float"] is speed["candidate"] is None
+
+
+@pytest.fixture
+def audited(model, images, samples, chosen, tmp_path):
+    """A candidate of OpenVINO, and what executes it with changed files or answers."""
+    parameters = QuantizationParameters.model_validate(
+        {"method": {}, "runtime": {"name": "openvino", "threads": 1}}
+    )
+    store = TrialStore(tmp_path)
+    runner = trial_runner(samples, images, model, store, SHIFTS, parameters)
+    evaluation = build_evaluation(samples, images, {}, ["clean"])
+    outcome = runner.run(chosen.set_id, chosen.images, evaluation)
+    trial_id = outcome.spec.trial_id
+    files = build_artifact(model, chosen.set_id, chosen.images, {"trial_id": trial_id}, runner)
+    predictions = pd.DataFrame(
+        {
+            "trial_id": trial_id,
+            "shift": "clean",
+            "sample_id": evaluation.samples["sample_id"].to_numpy(),
+            "predicted": outcome.predictions["clean"],
+        }
+    )
+    verdict = {"candidate": {"trial_id": trial_id, "set_id": chosen.set_id}}
+
+    def execute(files: dict[str, bytes]) -> dict:
+        return execute_candidate(
+            *(verdict, files, samples, images, {}, predictions, model),
+            *({chosen.set_id: chosen}, store, SHIFTS, parameters),
+        )
+
+    return files, execute
+
+
+def other_bias(content: bytes) -> bytes:
+    """Return an ONNX file whose last layer always prefers the last class."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    for entry in model.graph.initializer:
+        if entry.name == "classifier.bias/codes":
+            codes = onnx.numpy_helper.to_array(entry).copy()
+            codes[-1] = 2**30
+            entry.CopyFrom(onnx.numpy_helper.from_array(codes, entry.name))
+    return model.SerializeToString()
+
+
+def test_a_file_that_answers_otherwise_is_withheld_and_the_served_one_ships(audited):
+    files, execute = audited
+    found = execute({**files, "model.onnx": other_bias(files["model.onnx"])})
+    assert found["result"] == "PASS"
+    assert found["withheld"] == ["model.onnx"]
+    wrong = [each for each in found["others"] if not each["ships"]]
+    assert {each["optimization"] for each in wrong} == {"all", "none"}
+    assert "answers differ" in wrong[0]["difference"] and "in class" in wrong[0]["difference"]
+
+
+def test_a_file_that_cannot_be_executed_here_is_withheld(audited, monkeypatch):
+    files, execute = audited
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    found = execute(files)
+    assert found["result"] == "PASS"
+    assert found["withheld"] == ["model.onnx"]
+    assert "'onnxruntime' is not installed" in found["others"][0]["difference"]
+
+
+def test_integers_that_are_not_those_of_the_model_refuse_the_candidate(audited):
+    from safetensors.numpy import load, save
+
+    files, execute = audited
+    arrays = load(files["quantization.safetensors"])
+    arrays["classifier.bias:override"] = np.array([0.0, 0.0, 1e6], np.float32)
+    found = execute({**files, "quantization.safetensors": save(arrays)})
+    assert found["result"] == "FAIL" and found["withheld"] == []
+    assert "quantization.safetensors answers" in found["reasons"][0]["text"]
+
+
+def test_kernels_that_do_not_compute_what_was_quantized_are_a_reason():
+    rows = [
+        {"class": "a", "n": 100, "agreement": 0.99, "drop_difference": 0.0},
+        {"class": "b", "n": 100, "agreement": 0.1, "drop_difference": 0.9},
+        {"class": "c", "n": 0, "agreement": None, "drop_difference": None},
+    ]
+    (reason,) = _parity_reasons(rows, "model.onnx")
+    assert reason["rule"] == "candidate.parity"
+    assert "91 of 200 selection images" in reason["text"]
+    assert "90 of 100 in class b" in reason["text"]
+    assert _parity_reasons([{**rows[0]}, {**rows[1], "agreement": 0.97}], "model.onnx") == []

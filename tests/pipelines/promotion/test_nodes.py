@@ -248,6 +248,18 @@ def test_the_decision_lists_whom_the_release_touches(
     assert content["decision"] == "promote"
 
 
+def test_a_file_that_does_not_answer_as_judged_is_not_in_the_folder(
+    files: dict[str, bytes], spec: TrialSpec
+) -> None:
+    executed = {**EXECUTED, "withheld": ["model.onnx"]}
+    content, folder = decide(make_verdict(spec), NOTHING_SERVES, executed, files, PARAMETERS)
+    assert content["decision"] == "promote"
+    assert set(folder) >= {*files, "candidate.json"} - {"model.onnx"}
+    assert "model.onnx" not in folder
+    assert "model.onnx" not in content["candidate"]["files"]
+    assert "model.onnx" not in json.loads(folder["candidate.json"])["files"]
+
+
 def test_without_a_candidate_the_refusal_is_still_written(model: FloatModel) -> None:
     verdict = make_verdict(None, "FAIL")
     files = export_candidate(verdict, make_trials(), {}, model, make_baseline(None))

@@ -13,8 +13,15 @@ from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.artifact import FILES, GRAPH, ONNX, PARAMETERS, WEIGHTS
-from ptq_pipeline.pipelines.quantization.nodes import simulated_trial
-from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
+from ptq_pipeline.pipelines.quantization.nodes import compared_positions, simulated_trial
+from ptq_pipeline.pipelines.quantization.parameters import (
+    OnnxruntimeParameters,
+    OpenvinoParameters,
+    QuantizationParameters,
+    RuntimeParameters,
+    SimulatedParameters,
+    StressParameters,
+)
 from ptq_pipeline.trials.evaluation import CLEAN, Evaluation, build_evaluation
 from ptq_pipeline.trials.store import TrialStore
 
@@ -23,7 +30,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# Where each file that ships is executed; ONNX Runtime with its kernels, and as ONNX defines them.
+EXECUTIONS: tuple[tuple[str, RuntimeParameters], ...] = (
+    (GRAPH, OpenvinoParameters(name="openvino")),
+    (ONNX, OnnxruntimeParameters(name="onnxruntime")),
+    (ONNX, OnnxruntimeParameters(name="onnxruntime", optimization="none")),
+    (PARAMETERS, SimulatedParameters(name="simulated")),
+)
+# The serving kernels may differ from the simulation by more than rounding, as they were judged
+# themselves; beyond these shares of all answers, and of one class, something is broken.
+LEAST_PARITY = (0.03, 0.1)
 
 
 def execute_candidate(
@@ -43,11 +60,13 @@ def execute_candidate(
 
     The verdict is about the answers of a trial in memory. It holds for the files only if they give
     the same answers, so a single other answer is a FAIL: whatever group it would hurt was never
-    judged.
+    judged. The files for other consumers are executed on a few hundred selection images, and one
+    that answers otherwise by more than rounding explains is withheld.
 
     Returns:
         ``result`` (PASS, FAIL, or NONE without a candidate), ``answers`` by shift, ``parity`` per
-        class with the simulation on the clean selection images, and ``reasons``.
+        class with the simulation on the clean selection images, ``reasons``, ``others``: what came
+        of each file beside the served one, and ``withheld``: names of files that do not ship.
     """
     trial_id, set_id = (verdict["candidate"][key] for key in ("trial_id", "set_id"))
     found: dict[str, Any] = {
@@ -59,6 +78,8 @@ def execute_candidate(
         "answers": {},
         "parity": [],
         "reasons": [],
+        "others": [],
+        "withheld": [],
     }
     if trial_id is None:
         return found
@@ -75,12 +96,26 @@ def execute_candidate(
         found["answers"][shift] = {"n": len(own), "different": different}
         if different:
             found["reasons"].append(_reason(shift, different, len(own), names))
-    found["result"] = "FAIL" if found["reasons"] else "PASS"
     found["parity"] = _parity(
         *(answers[CLEAN], evaluation, samples, images, model, parameters),
         calibration_sets[set_id],
         store,
     )
+    found["reasons"] += _parity_reasons(found["parity"], names[0])
+    rows = judged[judged["shift"] == CLEAN].set_index("sample_id")["predicted"]
+    expected = rows.loc[evaluation.samples["sample_id"]].to_numpy()
+    found["others"] = _others(files, evaluation, model, parameters, expected)
+    for other in found["others"]:
+        if other["ships"]:
+            continue
+        log.warning("%s: %s", other["file"], other["difference"])
+        if other["file"] in (*names, PARAMETERS):
+            different = other["n"] if other["different"] is None else other["different"]
+            found["reasons"].append(_reason(CLEAN, different, other["n"], (other["file"],)))
+        else:
+            found["withheld"] += (GRAPH, WEIGHTS) if other["file"] == GRAPH else (other["file"],)
+    found["withheld"] = sorted(set(found["withheld"]))
+    found["result"] = "FAIL" if found["reasons"] else "PASS"
     log.info("exported candidate: %s", found["result"])
     return found
 
@@ -127,6 +162,98 @@ def load_candidate(
         for name in names:
             (Path(folder) / name).write_bytes(files[name])
         return runtime.load(Path(folder) / names[0])  # type: ignore[attr-defined]
+
+
+def _others(
+    files: Mapping[str, bytes],
+    evaluation: Evaluation,
+    model: FloatModel,
+    parameters: QuantizationParameters,
+    judged: np.ndarray,
+) -> list[dict[str, Any]]:
+    """Execute every file in every way but the serving one; a file of another tool has no other."""
+    import torch
+
+    if PARAMETERS not in files:
+        return []
+    serving = parameters.runtime
+    # Whatever runs here leaves torch's threads as they are.
+    threads = getattr(serving, "threads", torch.get_num_threads())
+    found = []
+    for name, each in EXECUTIONS:
+        modes = [getattr(runtime, "optimization", None) for runtime in (each, serving)]
+        if name in files and (each.name != serving.name or modes[0] != modes[1]):
+            runtime = each.model_copy(update={"threads": threads} if name != PARAMETERS else {})
+            found.append(_executed(name, runtime, files, evaluation, model, judged))
+    return found
+
+
+def _executed(
+    name: str,
+    runtime: RuntimeParameters,
+    files: Mapping[str, bytes],
+    evaluation: Evaluation,
+    model: FloatModel,
+    judged: np.ndarray,
+) -> dict[str, Any]:
+    """Execute one file on a few selection images of each class and compare with what was judged."""
+    from ptq_pipeline.runtimes import disagreement, parity, predict_top1
+
+    chosen = compared_positions(evaluation, len(model.classes))
+    rows = evaluation.rows[CLEAN][chosen]
+    array = evaluation.arrays[CLEAN]
+    found: dict[str, Any] = {
+        "file": name,
+        "runtime": runtime.name,
+        "optimization": getattr(runtime, "optimization", None),
+        "n": len(chosen),
+        "different": None,
+    }
+    settings = QuantizationParameters(method={}, runtime=runtime)
+    try:
+        predictor = load_candidate(files, FILES[runtime.name], model, array.shape[1:], settings)
+        own = predict_top1(
+            predictor, array, model.preprocessing, batch_size=runtime.batch_size, rows=rows
+        )
+    except InputError as error:
+        return found | {"difference": f"it cannot be executed here: {error}", "ships": False}
+    labels = evaluation.samples["label"].to_numpy()[chosen]
+    table = parity(judged[chosen], own, labels, list(model.classes))
+    difference = disagreement(table)
+    found["different"] = int((own != judged[chosen]).sum())
+    return found | {"difference": difference, "ships": difference is None}
+
+
+def _parity_reasons(rows: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    from ptq_pipeline.reliability.reasons import Reason
+    from ptq_pipeline.reliability.sentences import say
+    from ptq_pipeline.runtimes import disagreement
+
+    if not rows or disagreement(pd.DataFrame(rows), *LEAST_PARITY) is None:
+        return []
+    n = sum(row["n"] for row in rows)
+    agreeing = sum(row["n"] * (row["agreement"] or 0.0) for row in rows)
+    known = [row for row in rows if row["n"]]
+    worst = min(known, key=lambda row: row["agreement"])
+    return [
+        Reason(
+            rule="candidate.parity",
+            subject="candidate",
+            sentence=say(
+                "candidate.parity",
+                file=name,
+                different=round(n - agreeing),
+                n=n,
+                label=str(worst["class"]),
+                lost=round(worst["n"] * (1.0 - worst["agreement"])),
+                size=worst["n"],
+            ),
+            shift=CLEAN,
+            observed=float(worst["agreement"]),
+            limit=1.0 - LEAST_PARITY[1],
+            n=worst["n"],
+        ).to_json()
+    ]
 
 
 def _answers(

@@ -143,8 +143,9 @@ def decide(
     """
     from ptq_pipeline.registry import COMPARISON_FILE, EXECUTION_FILE, Evidence
 
+    withheld = execution.get("withheld", ())
     files = {
-        **files,
+        **{name: content for name, content in files.items() if name not in withheld},
         COMPARISON_FILE: _json_bytes(comparison),
         EXECUTION_FILE: _json_bytes(execution),
     }

@@ -29,7 +29,7 @@ from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)
 
-# Images that the float model answers in torch too: of each class the same number, at least one.
+# Images that another runtime answers too, for comparison: as many of each class, at least one.
 COMPARED_IMAGES, MOST_COMPARED = 300, 1000
 # Share of the largest logit by which runtimes may differ in float.
 FLOAT_ROUNDING = 1e-3
@@ -120,6 +120,19 @@ def run_trials(
     return pd.DataFrame(rows), predictions, reference
 
 
+def compared_positions(evaluation: Evaluation, classes: int) -> np.ndarray:
+    """Return where a few hundred selection images stand in the evaluation, as many of each class.
+
+    Args:
+        evaluation: the evaluated samples.
+        classes: how many there are.
+    """
+    samples = evaluation.samples.reset_index(drop=True)
+    selection = samples[samples["split"] == "selection"]
+    per_class = max(1, COMPARED_IMAGES // classes)
+    return selection.groupby("label").head(per_class).index.to_numpy()[:MOST_COMPARED]
+
+
 def require_float_reference(
     model: FloatModel, evaluation: Evaluation, outcome: TrialOutcome, runtime: str
 ) -> None:
@@ -134,10 +147,7 @@ def require_float_reference(
     from ptq_pipeline.models import run_in_batches
     from ptq_pipeline.runtimes import disagreement, parity
 
-    samples = evaluation.samples.reset_index(drop=True)
-    selection = samples[samples["split"] == "selection"]
-    per_class = max(1, COMPARED_IMAGES // len(model.classes))
-    chosen = selection.groupby("label").head(per_class).index.to_numpy()[:MOST_COMPARED]
+    chosen = compared_positions(evaluation, len(model.classes))
     if not len(chosen):
         return
     array, rows = evaluation.arrays[CLEAN], evaluation.rows[CLEAN][chosen]
@@ -146,7 +156,7 @@ def require_float_reference(
     got, own = outcome.predictions[CLEAN][chosen], logits.argmax(1)
     preferred = logits.max(1) - logits[np.arange(len(own)), got]
     same = preferred <= FLOAT_ROUNDING * np.abs(logits).max()
-    labels = samples["label"].to_numpy()[chosen]
+    labels = evaluation.samples["label"].to_numpy()[chosen]
     table = parity(own, np.where(same, own, got), labels, list(model.classes))
     if (found := disagreement(table)) is not None:
         raise InputError(
