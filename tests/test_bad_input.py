@@ -11,6 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from ptq_pipeline.commands.doctor import doctor
 from ptq_pipeline.commands.plan import plan
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.pipelines.quantization.parameters import StressParameters
@@ -39,6 +40,10 @@ def loaded(small):
     samples.to_parquet(folder / "samples.parquet")
     definitions = {"classes": CLASSES, "segments": {"tone": {"names": ["dark", "light"]}}}
     (folder / "group_definitions.json").write_text(json.dumps(definitions))
+    features = small / "data/04_feature"
+    features.mkdir(parents=True)
+    profiles = samples[["sample_id"]].assign(predicted=samples["label"])
+    profiles.to_parquet(features / "profiles.parquet")
     np.save(folder / "images.npy", np.zeros((len(splits), 1, 8, 8), np.uint8))
     return small
 
@@ -138,6 +143,33 @@ def test_a_plan_names_limits_that_no_group_can_show(loaded):
         "A level that cannot be judged: class boot comes nearest, with 600 of the 821 samples that "
         "its limit of 0.5 points needs; they could show 0.7 points." in result.stdout
     )
+
+
+def test_a_plan_refuses_a_float_model_at_chance(loaded):
+    change(loaded, POLICY, limits())
+    profiles = pd.read_parquet(loaded / "data/04_feature/profiles.parquet")
+    profiles["predicted"] = profiles["sample_id"] // 2 % 2
+    profiles.to_parquet(loaded / "data/04_feature/profiles.parquet")
+    result = CliRunner().invoke(plan, ["--no-measurement"])
+    assert result.exit_code == 1 and len(result.stderr.splitlines()) == 1
+    assert "the float model is right on 50.0 % of the 1,200 audit images" in result.stderr
+    examined = CliRunner().invoke(doctor, ["--json"])
+    (finding,) = [each for each in json.loads(examined.stdout) if each["topic"] == "groups"]
+    assert finding["status"] == "fail" and "right on 50.0 %" in finding["text"]
+
+
+def test_plan_and_doctor_name_classes_that_cannot_be_judged(loaded):
+    change(loaded, POLICY, limits(**{"class": {"points": 0.5}}, average={"points": 0.5}))
+    planned = CliRunner().invoke(plan, ["--no-measurement"]).stdout
+    assert "No PASS: class boot has 600 images and needs 821 for 0.5 points" in planned
+    change(loaded, POLICY, {"allow_not_judged": [{"level": "class", "group": "boot"}]})
+    planned = CliRunner().invoke(plan, ["--no-measurement"]).stdout
+    assert "Not judged, and policy allows it: class boot (n=600, needs 821)" in planned
+    examined = CliRunner().invoke(doctor, ["--json"])
+    found = [each for each in json.loads(examined.stdout) if each["topic"] == "groups"]
+    assert [each["status"] for each in found] == ["warn", "warn"]
+    assert "class boot has 600 audit images and needs 821" in found[0]["text"]
+    assert found[0]["text"].endswith("which policy allows")
 
 
 def kedro_run(project, *options, path=()):

@@ -1,4 +1,4 @@
-"""Hooks: refuse unknown parameter groups, stop cleanly, write provenance, end with three lines."""
+"""Hooks: refuse unknown parameter groups, stop cleanly, write provenance, end with the outcome."""
 
 import signal
 import sys
@@ -169,7 +169,7 @@ class InterruptHooks:
 
 
 class SummaryHooks:
-    """End a run that wrote the report with three lines: decision, worst group, report."""
+    """End a run that wrote the report with its outcome, and what is not judged."""
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:

@@ -29,8 +29,10 @@ def prepared(monkeypatch):
             return None
 
     monkeypatch.setattr(module, "opened", lambda env, mount: Opened())
-    monkeypatch.setattr(module, "_plan", lambda project: (budget, WORK))
+    monkeypatch.setattr(module, "planned", lambda project: (budget, WORK))
     monkeypatch.setattr(module, "_seconds", lambda project, work: 12.0)
+    seen = {"shift": "noise", "n": 400, "accuracy": 0.126, "floor": 0.19, "destroyed": True}
+    monkeypatch.setattr(module, "_float_accuracies", lambda project: [seen])
 
 
 def test_plan_says_what_three_draws_can_show(monkeypatch):
@@ -41,6 +43,10 @@ def test_plan_says_what_three_draws_can_show(monkeypatch):
     assert "Cheapest budget that could PASS: 30 draws" in result.output
     assert "Groups: 2 of 3 judged" in result.output
     assert ": 12 s." in result.output
+    assert "No PASS: the float model is right on 12.6 % of 400 audit images under noise" in (
+        result.output
+    )
+    assert "No PASS: class bag has 40 images and needs " in result.output
 
 
 def test_plan_as_json(monkeypatch):

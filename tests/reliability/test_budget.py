@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,8 +16,11 @@ def plan(policy, draws=50, **changes):
     return plan_budget(COUNTS, changed, ["clean", "noise"], draws)
 
 
+ALLOWED = [{"level": "class", "group": "bag"}]
+
+
 def test_fifty_draws_can_pass_and_say_what_they_show(policy):
-    found = plan(policy)
+    found = plan(policy, allow_not_judged=ALLOWED)
     assert found.can_pass and found.obstacles == ()
     assert "at least 93 % of draws are good" in found.best
     boot = found.groups[1]
@@ -37,6 +41,29 @@ def test_limits_that_no_sample_can_show_are_named(policy):
     bag = found.groups[2]
     assert not bag.judged and bag.power is None and bag.provable > bag.limit
     assert any("class bag is critical, and its 40 samples" in text for text in found.obstacles)
+
+
+def test_a_class_that_cannot_be_judged_is_an_obstacle_unless_it_is_allowed_by_name(policy):
+    (text,) = plan(policy).obstacles
+    assert "class bag has 40 images and needs 81 for 5.0 points" in text
+    assert "worst_case_check.allow_not_judged" in text
+    allowed = plan(policy, allow_not_judged=ALLOWED)
+    assert allowed.groups[2].left_out and not allowed.groups[2].blocks
+
+
+def test_a_class_without_an_image_is_planned_too(policy):
+    counts = pd.concat([COUNTS, pd.DataFrame([("class", "hat", 0)], columns=COUNTS.columns)])
+    found = plan_budget(counts, policy, ["clean"], 50)
+    assert found.groups[3].provable == 1.0
+    assert any("class hat has 0 images" in text for text in found.obstacles)
+
+
+def test_clusters_need_more_images_than_single_ones(policy):
+    pairs = {("class", "boot"): np.full(400, 2.0), ("average", "all"): np.full(40, 200.0)}
+    found = plan_budget(COUNTS, policy, ["clean"], 50, pairs)
+    average, boot = found.groups[:2]
+    assert boot.judged and boot.needed_n > plan(policy).groups[1].needed_n
+    assert not average.judged and average.blocks
 
 
 def test_an_earlier_look_has_a_price():

@@ -3,7 +3,7 @@ import pytest
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.reliability import Policy, build_cells, collect_counts, needed_samples
-from ptq_pipeline.reliability.cells import unjudged_groups
+from ptq_pipeline.reliability.unjudged import unjudged_groups
 
 
 def test_needed_samples_is_where_zero_losses_suffice():

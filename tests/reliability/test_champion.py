@@ -42,6 +42,23 @@ def groups(audit: pd.DataFrame) -> Groups:
     return build_groups(audit, ("boot", "bag"), {"tone": ("dark", "light")})
 
 
+def test_a_class_too_small_for_the_tolerance_blocks_the_comparison(audit):
+    groups = build_groups(audit, ("boot", "bag", "hat"), {})
+    first, second = baseline(audit).served_as("v0001", "ab"), baseline(audit)
+    limits = {level: {"points": 5.0} for level in ("average", "class", "segment", "intersection")}
+    policy = Policy.model_validate({"limits": limits})
+    found = compare_with_champion(first, second, groups, policy)
+    assert found.result == "INCONCLUSIVE"
+    (reason,) = found.reasons
+    assert (reason.rule, reason.group, reason.n) == ("champion.not_judged", "hat", 0)
+    assert reason.text == (
+        "Against version v0001, class hat has 0 audit images and needs 59 to be compared."
+    )
+    hat = [{"level": "class", "group": "hat"}]
+    allowed = Policy.model_validate({"limits": limits, "allow_not_judged": hat})
+    assert compare_with_champion(first, second, groups, allowed).result == "PASS"
+
+
 def baseline(audit: pd.DataFrame, wrong: int = 0, shifts=None, trial: str = "t") -> Baseline:
     """Answers that are right but for the first ``wrong`` bags under noise."""
     shifts = SHIFTS if shifts is None else shifts

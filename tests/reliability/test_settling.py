@@ -52,7 +52,7 @@ def test_the_true_total_is_ever_outside_no_more_often_than_promised(true):
 def test_what_is_settled_early_is_what_all_images_show(drop):
     rng = np.random.default_rng(round(100 * drop))
     cells, budget = cells_of([120, 250, 400], 0.06), fail_budget(0.1, 0.05)
-    levels = SettlingLevels.of(0.016, budget.alpha_images, 0.001, 50, 3)
+    levels = SettlingLevels.of(0.016, budget.alpha_images, 0.001, 50, cells)
     early = 0
     for _ in range(60):
         lost = [rng.random(n) < drop + 0.01 for n in cells.n]
@@ -84,5 +84,8 @@ def test_nothing_judged_is_never_good():
         cells.critical,
         cells.clustered,
     )
-    levels = SettlingLevels.of(0.016, 0.0025, 0.001, 50, 0)
-    assert DrawTracker(unjudged, levels).state == "open"
+    levels = SettlingLevels.of(0.016, 0.0025, 0.001, 50, unjudged)
+    tracker = DrawTracker(unjudged, levels)
+    assert tracker.state == "running", "a group that is not judged is looked at for FAIL"
+    tracker.update(*(np.array([each]) for each in (100, 0, 0)))
+    assert tracker.state == "open"

@@ -150,7 +150,7 @@ def test_json_has_the_agreed_shape(good, policy):
         *("schema_version", "result", "headline", "reasons", "settle", "recipe", "candidate"),
         *("worst", "worst_by_level", "average", "draw_spread", "groups_not_judged"),
         *("policy_hash", "policy", "ledger", "tolerance", "class_priors"),
-        *("headline_sentence", "settle_sentences"),
+        *("headline_sentence", "settle_sentences", "not_judged", "not_judged_sentence"),
     }
     assert {"strategy", "draws", "alpha_image", "total_error_bound", "statement"} <= set(
         content["recipe"]

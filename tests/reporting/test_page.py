@@ -207,7 +207,7 @@ def test_all_cells_of_the_verdict_are_in_the_table_with_their_numbers(tree, inpu
 
 
 def test_groups_that_are_not_judged_are_listed_and_hatched(tree, inputs):
-    rows = table_rows(by_id(tree, "worst"), "Groups with too few images")
+    rows = table_rows(by_id(tree, "worst"), "Groups that were not judged")
     listed = inputs.verdict["groups_not_judged"]
     assert [row["Group"] for _, row in rows] == [group["group"] for group in listed]
     assert {mark for mark, _ in rows} == {"hatched"}

@@ -22,6 +22,15 @@ def test_summary_says_the_answer_first_and_then_the_worst_groups(inputs):
     assert inputs.decision["decision_hash"][:12] in lines[-1]
 
 
+def test_groups_that_are_not_judged_are_named_and_no_reason_stands_twice(inputs):
+    reason = {"text": "class crane has 3 audit images and needs 42 to be judged."}
+    decision = inputs.decision | {"reasons": [reason, reason | {"subject": "candidate"}]}
+    verdict = inputs.verdict | {"not_judged": "Not judged: class crane (3 images, needs 42)."}
+    text = pull_request_summary(verdict, decision, inputs.worst_case_table)
+    assert "Not judged: class crane \\(3 images, needs 42\\)." in text
+    assert text.count("3 audit images and needs 42") == 1
+
+
 def test_summary_in_japanese(inputs):
     lines = summary(inputs, "ja").splitlines()
     assert "この量子化モデルは出荷しないでください。" in lines[2]

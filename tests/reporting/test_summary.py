@@ -1,5 +1,6 @@
 import pytest
 
+from ptq_pipeline.reliability.sentences import say
 from ptq_pipeline.reporting.formatting import points
 from ptq_pipeline.reporting.summary import three_lines
 
@@ -15,6 +16,23 @@ def test_three_lines_say_decision_worst_group_and_report(inputs):
     assert f"n = {worst['n']}" in lines[1]
     assert points(inputs.verdict["average"]["drop_mean_over_draws"]) in lines[1]
     assert lines[2] == "Report: data/08_reporting/report.html"
+
+
+def test_classes_that_are_not_judged_are_the_last_line(inputs):
+    few = {"level": "class", "group": "crane", "n": 3, "needed": 42}
+    few |= {"shift": None, "accuracy": None, "allowed": False}
+    dark = few | {"level": "segment", "group": "tone=dark", "shift": "noise", "accuracy": 0.126}
+    line = say("not_judged.some", groups=[few, dark | {"allowed": True}], more=2)
+    verdict = inputs.verdict | {"not_judged": line.text, "not_judged_sentence": line.to_json()}
+    lines = three_lines(verdict, inputs.decision, "r")
+    assert len(lines) == 4
+    assert lines[3] == (
+        "Not judged: class crane (3 images, needs 42), segment tone=dark (under noise the float "
+        "model is right on 12.6 %; policy allows it), and 2 other groups."
+    )
+    japanese = three_lines(verdict, inputs.decision, "r", "ja")[3]
+    assert "3枚、42枚必要" in japanese and "12.6" in japanese and "方針が許可" in japanese
+    assert "class" not in japanese
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from ptq_pipeline.commands.running import command, env_option, json_option, prin
 from ptq_pipeline.errors import PtqPipelineError
 
 LEAST_FREE_GIB = 2
+MOST_GROUPS = 5
 MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 
@@ -159,6 +160,32 @@ def check_data(project: Mount) -> Iterator[Finding]:
             yield Finding(name, "fail", str(error))
 
 
+def check_groups(project: Mount) -> Iterator[Finding]:
+    """Every class and segment has images enough to be judged; known once data are loaded."""
+    from ptq_pipeline.commands.plan import planned
+
+    try:
+        project.load("samples")
+    except PtqPipelineError:
+        text = "known after `kedro run --pipelines data_loading`; then `kedro ptq plan` tells more"
+        yield Finding("groups", "ok", text)
+        return
+    try:
+        budget, _ = planned(project)
+    except PtqPipelineError as error:
+        yield Finding("groups", "fail", str(error))
+        return
+    lacking = [each for each in budget.groups if each.left_out]
+    if not lacking:
+        yield Finding("groups", "ok", "every class and segment has images enough to be judged")
+    for each in lacking[:MOST_GROUPS]:
+        way = "" if each.blocks else ", which policy allows"
+        text = f"{each.level} {each.group} has {each.n:,} audit images and needs {each.needed_n:,}"
+        yield Finding("groups", "warn", f"{text}: it will not be judged{way}")
+    if len(lacking) > MOST_GROUPS:
+        yield Finding("groups", "warn", f"{len(lacking) - MOST_GROUPS:,} more are too small too")
+
+
 def check_disk(project: Mount) -> Iterator[Finding]:
     """There is room for images, trials and models."""
     free = shutil.disk_usage(project.root).free / 2**30
@@ -184,6 +211,6 @@ CHECKS: list[Callable[[Mount], list[Finding]]] = [
     _isolated(check)
     for check in (
         *(check_versions, check_processor, check_runtimes, check_telemetry),
-        *(check_git_and_dvc, check_data, check_disk),
+        *(check_git_and_dvc, check_data, check_groups, check_disk),
     )
 ]

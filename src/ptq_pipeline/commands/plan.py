@@ -22,15 +22,21 @@ SHOWN_GROUPS = 8
 def plan(env: str | None, mount: str | None, as_json: bool, no_measurement: bool) -> None:
     """Say draws, forward passes, time, and what the budget can prove at best."""
     with opened(env, mount) as project:
-        budget, work = _plan(project)
-        seconds = None if no_measurement else _seconds(project, work)
+        budget, work = planned(project)
+        seconds, right = None, []
+        if not no_measurement:
+            seconds, right = _seconds(project, work), _float_accuracies(project)
     if as_json:
-        print_json({"budget": budget.to_json(), "work": work, "seconds": seconds})
+        content = {"budget": budget.to_json(), "work": work, "seconds": seconds}
+        print_json({**content, "float_accuracy": right})
         return
     _print(budget, work, seconds)
+    for each in right:
+        _print_float(each)
 
 
-def _plan(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
+def planned(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
+    """Return what the budget can show, and the work that it is."""
     from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
     from ptq_pipeline.pipelines.quantization.parameters import (
         QuantizationParameters,
@@ -43,24 +49,30 @@ def _plan(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
         BusinessParameters,
         WorstCaseCheckParameters,
     )
-    from ptq_pipeline.reliability.budget import plan_budget
+    from ptq_pipeline.reliability import cluster_sizes
+    from ptq_pipeline.reliability.budget import group_counts, plan_budget
 
     calibration = CalibrationParameters.model_validate(_group(project, "calibration"))
     policy = WorstCaseCheckParameters.model_validate(_group(project, "worst_case_check"))
     shifts = StressParameters.model_validate(_group(project, "stress"))
     quantization = QuantizationParameters.model_validate(_group(project, "quantization"))
     samples, definitions = project.load("samples"), project.load("group_definitions")
+    profiles = project.load("profiles")
     scoring = SubgroupScoringParameters.model_validate(_group(project, "subgroup_scoring"))
     business = BusinessParameters.model_validate(_group(project, "business"))
     ledger = project.load("audit_ledger")
-    check_names(samples, definitions, policy, shifts, business, scoring, ledger)
-    counts = define_groups(samples, definitions, scoring).counts("audit")
+    check_names(samples, definitions, policy, shifts, business, scoring, ledger, profiles)
+    groups = define_groups(samples, definitions, scoring)
+    counts = group_counts(groups)
     if policy.representatives is not None:
-        chosen = propose_groups(samples, project.load("profiles"), definitions, policy)
+        chosen = propose_groups(samples, profiles, definitions, policy)
         keys = {(each["level"], each["group"]) for each in chosen}
         kept = [key in keys for key in zip(counts["level"], counts["group"], strict=True)]
         counts = counts[kept]
-    budget = plan_budget(counts, policy, list(shifts.root), calibration.draws)
+    budget = plan_budget(
+        *(counts, policy, [*shifts.root, *groups.conditions], calibration.draws),
+        cluster_sizes(samples, groups),
+    )
     selection, audit = (int((samples["split"] == split).sum()) for split in ("selection", "audit"))
     comparisons = len(calibration.comparison_strategies) * calibration.comparison_draws
     per_draw = (selection + audit) * len(shifts.root)
@@ -100,6 +112,42 @@ def _seconds(project: "Mount", work: dict[str, int]) -> float:
     return round(expected_seconds(model, samples, images, parameters, work, rest), 1)
 
 
+def _float_accuracies(project: "Mount") -> list[dict[str, Any]]:
+    """Return how often the float model is right under each shift, on some audit images."""
+    from ptq_pipeline.pipelines.quantization.measurement import float_accuracies
+    from ptq_pipeline.pipelines.quantization.parameters import StressParameters
+    from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
+    from ptq_pipeline.reliability.accuracy import accuracy_lower_bound
+
+    policy = WorstCaseCheckParameters.model_validate(_group(project, "worst_case_check"))
+    shifts = StressParameters.model_validate(_group(project, "stress"))
+    model = project.load("float_model")
+    floor = policy.floor("average", len(model.classes))
+    found = float_accuracies(model, project.load("samples"), project.load("images"), shifts.root)
+    return [
+        {
+            **{"shift": shift, "n": n, "accuracy": right / n, "floor": floor},
+            # Not even these few images leave it possible that the model is above its floor.
+            "destroyed": 1 - accuracy_lower_bound(n - right, n, policy.alpha) <= floor,
+        }
+        for shift, (right, n) in found.items()
+    ]
+
+
+def _print_float(seen: dict[str, Any]) -> None:
+    text = (
+        f"the float model is right on {100 * seen['accuracy']:.1f} % of {seen['n']} audit images "
+        f"under {seen['shift']}"
+    )
+    if seen["destroyed"]:
+        click.echo(
+            f"No PASS: {text}, below its floor of {100 * seen['floor']:.1f} %: nothing is left to "
+            "lose there. Weaken the shift or leave it out."
+        )
+    else:
+        click.echo(f"{text[0].upper()}{text[1:]}.")
+
+
 def _rest(project: "Mount") -> float | None:
     """Return what the last run of this environment took beside trials; None before the first."""
     from ptq_pipeline.errors import InputError
@@ -131,6 +179,12 @@ def _print(budget: "BudgetPlan", work: dict[str, Any], seconds: float | None) ->
         click.echo(f"It can PASS, with up to {budget.allowed} of {budget.draws} draws left open.")
     for obstacle in budget.obstacles:
         click.echo(f"No PASS: {obstacle}")
+    for group in budget.groups:
+        if group.left_out and not group.blocks:
+            click.echo(
+                f"Not judged, and policy allows it: {group.level} {group.group} "
+                f"(n={group.n}, needs {group.needed_n})"
+            )
     for sentence in budget.unprovable:
         click.echo(f"A level that cannot be judged: {sentence}")
     click.echo(f"Cheapest budget that could PASS: {budget.cheapest_draws} draws, all shown good.")
@@ -142,9 +196,10 @@ def _print(budget: "BudgetPlan", work: dict[str, Any], seconds: float | None) ->
             f"level {100 * price['alpha_image']:.2g} % instead of "
             f"{100 * price['alpha_image_without']:.2g} %."
         )
-    judged = [group for group in budget.groups if group.power is not None]
-    click.echo(f"Groups: {len(judged)} of {len(budget.groups)} judged. Hardest to show:")
-    for group in sorted(judged, key=lambda each: each.power or (0, 0))[:SHOWN_GROUPS]:
+    judged = sum(group.judged for group in budget.groups)
+    click.echo(f"Groups: {judged} of {len(budget.groups)} judged. Hardest to show:")
+    known = [group for group in budget.groups if group.power is not None]
+    for group in sorted(known, key=lambda each: each.power or (0, 0))[:SHOWN_GROUPS]:
         first, second = group.power or (0.0, 0.0)
         click.echo(
             f"  {group.level} {group.group}: n={group.n}, limit {100 * group.limit:g} points, at "

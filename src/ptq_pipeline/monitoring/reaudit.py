@@ -21,6 +21,7 @@ from ptq_pipeline.reliability.cells import (
     collect_counts,
     needed_samples,
 )
+from ptq_pipeline.reliability.float_floor import above_floor
 from ptq_pipeline.reliability.group_ids import NAMED_LEVELS
 from ptq_pipeline.reliability.interval import simultaneous_intervals
 from ptq_pipeline.reliability.planning import samples_to_show
@@ -98,10 +99,11 @@ def reaudit(
     )
     cells = build_cells(scores, policy, policy.alpha)
     counts = collect_counts(scores, cells, [version], "audit")
+    cells = above_floor(cells, counts, policy, len(definitions["classes"]))
     needed = cells.critical | np.array([key in required for key in _keys(cells)], bool)
     blocked = bool((needed & ~cells.judged).any())
     outcome = judge_candidate(counts, cells, version, policy, blocked)
-    result = _HOLDING[outcome.result] if cells.judged.any() else Holding.OPEN
+    result = _HOLDING[outcome.result]
     intervals = simultaneous_intervals(counts.lost[0], counts.gained[0], cells.n, policy.alpha)
     right = (clean == samples["label"].to_numpy()).mean()
     return {

@@ -10,7 +10,6 @@ from ptq_pipeline.reliability.candidate import CandidateOutcome, choose_candidat
 from ptq_pipeline.reliability.cells import (
     Cells,
     Counts,
-    UnjudgedGroup,
     build_cells,
     collect_counts,
     needed_samples,
@@ -20,7 +19,7 @@ from ptq_pipeline.reliability.champion import (
     candidate_baseline,
     compare_with_champion,
 )
-from ptq_pipeline.reliability.clusters import ClusteredAudit, clustered_groups
+from ptq_pipeline.reliability.clusters import ClusteredAudit, cluster_sizes, clustered_groups
 from ptq_pipeline.reliability.draws import (
     DrawSplit,
     false_pass_bound,
@@ -67,6 +66,7 @@ from ptq_pipeline.reliability.representatives import (
 from ptq_pipeline.reliability.spread import GroupComponents, group_components
 from ptq_pipeline.reliability.tango import tango_score
 from ptq_pipeline.reliability.tolerance import Tolerance, tolerance_bound
+from ptq_pipeline.reliability.unjudged import UnjudgedGroup
 from ptq_pipeline.reliability.verdict import build_verdict
 from ptq_pipeline.reliability.verdict_form import Verdict
 
@@ -108,6 +108,7 @@ __all__ = [
     "candidate_baseline",
     "check_policy",
     "choose_candidate",
+    "cluster_sizes",
     "clustered_groups",
     "defined_ids",
     "defined_segments",

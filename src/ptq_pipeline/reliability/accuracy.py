@@ -37,6 +37,17 @@ def clustered_accuracy_lower_bound(
     return 1 - upper_bound(Units.of(size, np.asarray(size) - np.asarray(correct)), alpha)
 
 
+def float_lower_bound(cells: Cells, audit: Counts, cell: int, alpha: float) -> float | None:
+    """Lower bound of the float model's accuracy in one cell; as :func:`cell_lower_bound`."""
+    found = audit.clusters.get(cell)
+    if found is not None:
+        return clustered_accuracy_lower_bound(found.size, found.right, alpha)
+    if cells.clustered[cell]:
+        return None
+    n = int(audit.n[cell])
+    return accuracy_lower_bound(round(float(audit.float_accuracy[cell]) * n), n, alpha)
+
+
 def cell_lower_bound(
     cells: Cells, audit: Counts, row: int, cell: int, alpha: float
 ) -> float | None:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from ptq_pipeline.reliability.cells import needed_samples
+from ptq_pipeline.reliability.betting import clusters_needed, zero_losses_show
+from ptq_pipeline.reliability.cells import needed_in_samples
 from ptq_pipeline.reliability.draws import (
     share_of_good_draws,
     smallest_passing_draws,
     split_budget,
 )
+from ptq_pipeline.reliability.group_ids import NAMED_LEVELS
+from ptq_pipeline.reliability.groups import Groups
 from ptq_pipeline.reliability.paired import rejection_region
-from ptq_pipeline.reliability.policy import Policy
+from ptq_pipeline.reliability.policy import GroupKey, Policy
 from ptq_pipeline.reliability.wording import group_name, plural, points
 
 # Shares of answers that a good model changes without losing on balance.
 CHANGED = (0.01, 0.03)
+MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class GroupPlan:
         power: Probability that a model which changes 1 % (3 %) of the answers and loses nothing on
             balance is shown to keep the limit in one draw; None for groups that are not judged.
         critical: Whether policy names it critical.
+        blocks: Whether there is no PASS because it is not judged.
     """
 
     level: str
@@ -49,6 +55,12 @@ class GroupPlan:
     provable: float
     power: tuple[float, float] | None
     critical: bool
+    blocks: bool
+
+    @property
+    def left_out(self) -> bool:
+        """Whether a PASS would say nothing of this class or segment."""
+        return not self.judged and self.level in NAMED_LEVELS
 
 
 @dataclass(frozen=True)
@@ -86,16 +98,31 @@ class BudgetPlan:
         return asdict(self)
 
 
+def group_counts(groups: Groups) -> pd.DataFrame:
+    """Audit counts of every group, the fewest under any condition; 0 where a class has none."""
+    sizes = groups.sizes()
+    for condition in groups.conditions:
+        seen = groups.under(condition).counts("audit").itertuples(index=False)
+        sizes |= {(row.level, row.group): min(sizes[row.level, row.group], row.n) for row in seen}
+    rows = [(*key, n) for key, n in sizes.items()]
+    return pd.DataFrame(rows, columns=["level", "group", "n"])
+
+
 def plan_budget(
-    counts: pd.DataFrame, policy: Policy, shifts: Sequence[str], draws: int
+    counts: pd.DataFrame,
+    policy: Policy,
+    shifts: Sequence[str],
+    draws: int,
+    clusters: Mapping[GroupKey, NDArray[np.float64]] | None = None,
 ) -> BudgetPlan:
     """Say what draws and samples can show at best.
 
     Args:
-        counts: ``level``, ``group`` and ``n`` of the audit's groups.
+        counts: ``level``, ``group`` and ``n`` of the audit's groups; 0 for those without images.
         policy: The policy.
         shifts: The shifts.
         draws: Draws that the configuration makes.
+        clusters: Sizes of the clusters of groups that hold several audit samples of one.
 
     Returns:
         The plan.
@@ -103,7 +130,14 @@ def plan_budget(
     used = min(draws, policy.draws)
     split = split_budget(used, policy.p0, policy.alpha)
     groups = tuple(
-        _group(policy, str(row.level), str(row.group), int(row.n), shifts, split.alpha_image)
+        _group(
+            policy,
+            (str(row.level), str(row.group)),
+            int(row.n),
+            shifts,
+            split.alpha_image,
+            (clusters or {}).get((str(row.level), str(row.group))),
+        )
         for row in counts.itertuples(index=False)
     )
     cheapest = smallest_passing_draws(policy.p0, policy.alpha)
@@ -157,26 +191,35 @@ def early_pass_price(draws: int, p0: float, alpha: float) -> dict[str, Any] | No
 
 
 def _group(
-    policy: Policy, level: str, group: str, n: int, shifts: Sequence[str], alpha: float
+    policy: Policy,
+    key: GroupKey,
+    n: int,
+    shifts: Sequence[str],
+    alpha: float,
+    clusters: NDArray[np.float64] | None,
 ) -> GroupPlan:
-    limit = policy.strictest_limit(level, group, shifts)
-    needed = needed_samples(limit, alpha, policy.limits.of(level).min_size)
+    limit = policy.strictest_limit(*key, shifts)
+    needed = needed_in_samples(policy, key, shifts, alpha)
     judged = n >= needed
+    if clusters is not None:
+        judged = judged and zero_losses_show(clusters, limit, alpha)
+        needed = max(needed, int(np.ceil(clusters_needed(limit, alpha) * clusters.mean())))
     power = None
-    if judged:
+    if judged and clusters is None:
         region = rejection_region(n, limit, alpha)
         first, second = (region.power(share / 2, share / 2) for share in CHANGED)
         power = (first, second)
     return GroupPlan(
-        level=level,
-        group=group,
+        level=key[0],
+        group=key[1],
         n=n,
         limit=limit,
         judged=judged,
         needed_n=needed,
-        provable=float(-np.expm1(np.log(alpha) / n)),
+        provable=float(-np.expm1(np.log(alpha) / n)) if n else 1.0,
         power=power,
-        critical=policy.is_critical(level, group),
+        critical=policy.is_critical(*key),
+        blocks=not judged and policy.must_be_judged(*key),
     )
 
 
@@ -198,13 +241,22 @@ def _obstacles(
                 f"cannot be judged: {group.needed_n} are needed for {points(group.limit)}; they "
                 f"could show {points(group.provable)}."
             )
-    for level in dict.fromkeys(group.level for group in groups):
-        own = [group for group in groups if group.level == level]
-        if not any(group.judged for group in own) and level == "average":
+    for group in groups:
+        if group.level == "average" and group.blocks:
             found.append(
-                f"the average's {own[0].n} samples cannot show {points(own[0].limit)}; they could "
-                f"show {points(own[0].provable)}."
+                f"the average's {group.n} samples cannot show {points(group.limit)}; they could "
+                f"show {points(group.provable)}."
             )
+    named = [group for group in groups if group.blocks and group.level in NAMED_LEVELS]
+    named = [group for group in named if not group.critical]
+    found += [
+        f"{group_name(group.level, group.group)} has {plural(group.n, 'image')} and needs "
+        f"{group.needed_n:,} for {points(group.limit)}; add images, or name it in "
+        "worst_case_check.allow_not_judged."
+        for group in named[:MOST_NAMED]
+    ]
+    if len(named) > MOST_NAMED:
+        found.append(f"{len(named) - MOST_NAMED:,} other classes or segments are too small too.")
     if groups and not any(group.judged for group in groups):
         found.append("no group has enough samples for its limit, so nothing would be judged.")
     return tuple(found)

@@ -2,9 +2,9 @@
 
 It is chosen on the ``selection`` split and judged on the ``audit`` split, so choosing the luckiest
 draw costs nothing. PASS needs every judged cell to be shown below its limit at level ``alpha``: an
-intersection-union test, which needs no correction. FAIL needs one judged cell shown above its limit
-at ``alpha_fail`` divided by the number of judged cells. The displayed intervals hold together for
-all cells.
+intersection-union test, which needs no correction. FAIL needs one cell, judged or not, shown above
+its limit at a level that is corrected for looking at all of them (:mod:`.fail_family`). The
+displayed intervals hold together for all cells.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptq_pipeline.reliability.cells import Cells, Counts
+from ptq_pipeline.reliability.fail_family import fail_family
 from ptq_pipeline.reliability.outcome_tests import cell_intervals, cells_above, cells_below
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Result, combine
@@ -51,6 +52,11 @@ class CandidateOutcome:
     status: tuple[Status, ...]
     alpha_bad: float
 
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """Cells of which something is said: those that could be shown good, or are shown bad."""
+        return np.array([each != "not_judged" for each in self.status], dtype=np.bool_)
+
 
 def choose_candidate(selection: Counts, cells: Cells) -> Choice:
     """Choose the trial whose worst judged cell uses the least of its limit on ``selection``.
@@ -80,21 +86,19 @@ def judge_candidate(
         cells: The cells.
         trial_id: The chosen trial.
         policy: Errors.
-        blocked: Whether PASS is blocked because a critical group is not judged.
+        blocked: Whether PASS is blocked because a group that must be judged is not.
 
     Returns:
         The outcome.
     """
     row = audit.trial_ids.index(trial_id)
-    judged = int(cells.judged.sum())
-    alpha_bad = policy.alpha_fail / max(judged, 1)
+    family = fail_family(cells, policy.alpha_fail)
     tested = np.flatnonzero(cells.testable)
     good = np.zeros(len(cells), dtype=np.bool_)
     bad = np.zeros(len(cells), dtype=np.bool_)
-    if tested.size:
-        own = audit.only(row)
-        good[tested] = cells_below(own, cells, tested, cells.limit, policy.alpha)[0]
-        bad[tested] = cells_above(own, cells, tested, cells.limit, alpha_bad)[0]
+    own = audit.only(row)
+    good[tested] = cells_below(own, cells, tested, cells.limit, policy.alpha)[0]
+    bad[family.cells] = cells_above(own, cells, family.cells, cells.limit, family.level)[0]
     status = tuple(
         _status(bool(j), bool(g), bool(b)) for j, g, b in zip(cells.judged, good, bad, strict=True)
     )
@@ -106,7 +110,7 @@ def judge_candidate(
     result = combine(results)
     if blocked and result == "PASS":
         result = "INCONCLUSIVE"
-    return CandidateOutcome(result, status, alpha_bad)
+    return CandidateOutcome(result, status, family.level)
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def find_candidate(
         audit: Audit counts of the same trials.
         cells: The cells.
         policy: Errors.
-        blocked: Whether PASS is blocked because a critical group is not judged.
+        blocked: Whether PASS is blocked because a group that must be judged is not.
 
     Returns:
         The candidate, or None when no trial finished.
@@ -164,8 +168,8 @@ def find_candidate(
 
 
 def _status(judged: bool, good: bool, bad: bool) -> Status:
-    if not judged:
-        return "not_judged"
     if bad:
         return "shown_bad"
+    if not judged:
+        return "not_judged"
     return "shown_good" if good else "open"

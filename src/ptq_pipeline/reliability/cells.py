@@ -3,7 +3,9 @@
 A group is judged if zero losses could show it to be within its strictest limit at the level of the
 tests, ``(1 - limit)**n <= alpha_image``, and if it has the smallest size that the policy asks for.
 Both look at counts only, so the judged set is fixed before any outcome. ONE set serves the recipe
-and the candidate; it is fixed at ``alpha_image``, the smaller of their two levels.
+and the candidate; it is fixed at ``alpha_image``, the smaller of their two levels. Cells in which
+the float model has nothing to lose are taken out of it by :mod:`.float_floor`; which cells are
+tested for FAIL, judged or not, says :mod:`.fail_family`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability.betting import clusters_needed, zero_losses_show
+from ptq_pipeline.reliability.betting import zero_losses_show
 from ptq_pipeline.reliability.policy import LEVELS, GroupKey, Policy
 
 KEY = ["shift", "level", "group"]
@@ -32,10 +34,13 @@ class Cells:
         shift: Shift per cell.
         n: Audit samples per cell, int64, shape (cells,).
         limit: Limit per cell, a fraction, shape (cells,).
-        judged: Whether the cell's group is judged, shape (cells,).
+        judged: Whether the cell can be shown good, so that PASS speaks of it, shape (cells,).
         critical: Whether policy names the group critical, shape (cells,).
         clustered: Whether the group holds several samples of one cluster, shape (cells,).
         cluster_sizes: Sizes of its clusters, by group, where they are known.
+        at_floor: Whether it is not judged because the float model is not shown to be above
+            ``float_floor``, shape (cells,); None before that was looked at.
+        float_floor: Floors, fractions, shape (cells,).
     """
 
     level: tuple[str, ...]
@@ -47,6 +52,8 @@ class Cells:
     critical: NDArray[np.bool_]
     clustered: NDArray[np.bool_]
     cluster_sizes: Mapping[GroupKey, NDArray[np.float64]] = field(default_factory=dict)
+    at_floor: NDArray[np.bool_] | None = None
+    float_floor: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         """Number of cells."""
@@ -130,27 +137,6 @@ class Counts:
         )
 
 
-@dataclass(frozen=True)
-class UnjudgedGroup:
-    """A group that is displayed but not judged.
-
-    Attributes:
-        level: Its level.
-        group: Its name.
-        n: Audit samples.
-        needed_n: Samples from which on it would be judged.
-        limit: Its strictest limit, a fraction.
-        critical: Whether policy names it critical.
-    """
-
-    level: str
-    group: str
-    n: int
-    needed_n: int
-    limit: float
-    critical: bool
-
-
 def needed_samples(limit: float, alpha: float, min_size: int = 0) -> int:
     """Smallest group that is judged: ``(1 - limit)**n <= alpha`` and ``n >= min_size``.
 
@@ -191,7 +177,7 @@ def build_cells(
     keys = list(zip(audit["level"], audit["group"], strict=True))
     n = audit["n"].to_numpy(dtype=np.int64)
     sizes = dict(cluster_sizes or {})
-    needed = {key: _needed(policy, key, shifts, alpha_image) for key in set(keys)}
+    needed = {key: needed_in_samples(policy, key, shifts, alpha_image) for key in set(keys)}
     for key in set(keys) & set(sizes):
         strictest = policy.strictest_limit(*key, shifts)
         if not zero_losses_show(sizes[key], strictest, alpha_image):
@@ -208,32 +194,6 @@ def build_cells(
         critical=np.array([policy.is_critical(*key) for key in keys], dtype=np.bool_),
         clustered=np.array([key in clustered or key in sizes for key in keys], dtype=np.bool_),
         cluster_sizes=sizes,
-    )
-
-
-def unjudged_groups(cells: Cells, policy: Policy, alpha_image: float) -> tuple[UnjudgedGroup, ...]:
-    """Groups that are not judged, and critical groups that were not even scored."""
-    shifts = list(dict.fromkeys(cells.shift))
-    known = set(zip(cells.level, cells.group, strict=True))
-    # A group may hold fewer samples under one shift than under another; the smallest one counts.
-    smallest: dict[GroupKey, int] = {}
-    for position in np.flatnonzero(~cells.judged):
-        key, n = (cells.level[position], cells.group[position]), int(cells.n[position])
-        smallest[key] = min(n, smallest.get(key, n))
-    found = list(smallest.items())
-    if shifts:
-        named = [(group.level, group.group) for group in policy.critical]
-        found += [(key, 0) for key in named if key not in known]
-    return tuple(
-        UnjudgedGroup(
-            level=key[0],
-            group=key[1],
-            n=n,
-            needed_n=_needed_in_clusters(cells, policy, key, shifts, alpha_image),
-            limit=policy.strictest_limit(*key, shifts),
-            critical=policy.is_critical(*key),
-        )
-        for key, n in found
     )
 
 
@@ -280,17 +240,7 @@ def collect_counts(
     return Counts(tuple(trial_ids), common, lost, gained, flips, first)
 
 
-def _needed(policy: Policy, key: GroupKey, shifts: Sequence[str], alpha: float) -> int:
+def needed_in_samples(policy: Policy, key: GroupKey, shifts: Sequence[str], alpha: float) -> int:
+    """Samples from which on a group of independent samples is judged under all shifts."""
     limit = policy.strictest_limit(*key, shifts)
     return needed_samples(limit, alpha, policy.limits.of(key[0]).min_size)
-
-
-def _needed_in_clusters(
-    cells: Cells, policy: Policy, key: GroupKey, shifts: Sequence[str], alpha: float
-) -> int:
-    """As for single samples; for clusters about as many as make enough of them."""
-    single = _needed(policy, key, shifts, alpha)
-    if key not in cells.cluster_sizes:
-        return single
-    clusters = clusters_needed(policy.strictest_limit(*key, shifts), alpha)
-    return max(single, int(np.ceil(clusters * cells.cluster_sizes[key].mean())))

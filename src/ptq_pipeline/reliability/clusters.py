@@ -71,6 +71,33 @@ def clustered_groups(samples: pd.DataFrame, groups: Groups) -> frozenset[tuple[s
     return frozenset(found)
 
 
+def cluster_codes(samples: pd.DataFrame, groups: Groups) -> dict[GroupKey, NDArray[np.int64]]:
+    """Cluster per sample of each clustered group, counted from 0; -1 outside it."""
+    clustered = clustered_groups(samples, groups)
+    if not clustered:
+        return {}
+    codes = clusters_of(samples, groups)
+    found = {}
+    for partition in groups.partitions:
+        for position, name in enumerate(partition.groups):
+            if (partition.level, name) not in clustered:
+                continue
+            inside = (groups.split == "audit") & (partition.codes == position)
+            own = np.full(len(codes), -1, dtype=np.int64)
+            own[inside] = np.unique(codes[inside], return_inverse=True)[1]
+            found[(partition.level, name)] = own
+    return found
+
+
+def cluster_sizes(samples: pd.DataFrame, groups: Groups) -> dict[GroupKey, NDArray[np.float64]]:
+    """Sizes of the clusters of every group that holds several audit samples of one."""
+    return _sizes(cluster_codes(samples, groups))
+
+
+def _sizes(codes: Mapping[GroupKey, NDArray[np.int64]]) -> dict[GroupKey, NDArray[np.float64]]:
+    return {key: np.bincount(own[own >= 0]).astype(np.float64) for key, own in codes.items()}
+
+
 @dataclass(frozen=True, eq=False)
 class ClusteredAudit:
     """The audit samples' clusters and everybody's answers.
@@ -91,28 +118,11 @@ class ClusteredAudit:
     @cached_property
     def sizes(self) -> Mapping[GroupKey, NDArray[np.float64]]:
         """Sizes of the clusters of every group that holds several samples of one."""
-        found = {}
-        for key, codes in self._codes.items():
-            found[key] = np.bincount(codes[codes >= 0]).astype(np.float64)
-        return found
+        return _sizes(self._codes)
 
     @cached_property
     def _codes(self) -> dict[GroupKey, NDArray[np.int64]]:
-        """Cluster per sample of each clustered group, counted from 0; -1 outside it."""
-        clustered = clustered_groups(self.samples, self.groups)
-        if not clustered:
-            return {}
-        codes = clusters_of(self.samples, self.groups)
-        found = {}
-        for partition in self.groups.partitions:
-            for position, name in enumerate(partition.groups):
-                if (partition.level, name) not in clustered:
-                    continue
-                inside = (self.groups.split == "audit") & (partition.codes == position)
-                own = np.full(len(codes), -1, dtype=np.int64)
-                own[inside] = np.unique(codes[inside], return_inverse=True)[1]
-                found[(partition.level, name)] = own
-        return found
+        return cluster_codes(self.samples, self.groups)
 
     def outcomes(self, cells: Cells, trial_ids: Sequence[str]) -> dict[int, ClusterOutcomes]:
         """Net losses by cluster of every clustered cell.

@@ -7,14 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptq_pipeline.reliability.candidate import Candidate
-from ptq_pipeline.reliability.cells import Cells, Counts, UnjudgedGroup
+from ptq_pipeline.reliability.cells import Cells, Counts
 from ptq_pipeline.reliability.draws import DrawSplit, draws_for_pass
+from ptq_pipeline.reliability.fail_family import fail_family
 from ptq_pipeline.reliability.openings import Opening
 from ptq_pipeline.reliability.planning import samples_to_decide
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Reason, Subject
 from ptq_pipeline.reliability.recipe import Draws, RecipeOutcome
 from ptq_pipeline.reliability.sentences import Sentence, cell_value, group_value, say
+from ptq_pipeline.reliability.unjudged import (
+    UnjudgedGroup,
+    not_judged_reasons,
+    settle_not_judged,
+)
 
 MOST_SUGGESTIONS = 5
 
@@ -179,24 +185,7 @@ def _cell(cells: Cells, i: int) -> dict[str, str]:
 def _common_reasons(case: Case, subject: Subject) -> list[Reason]:
     """What blocks PASS whatever the outcomes are."""
     reasons = case.reused(subject)
-    reasons += [
-        Reason(
-            "critical_not_judged",
-            subject,
-            say(
-                "critical_not_judged",
-                group=group_value(group.level, group.group),
-                n=group.n,
-                needed=group.needed_n,
-            ),
-            level=group.level,
-            group=group.group,
-            limit=group.limit,
-            n=group.n,
-        )
-        for group in case.unjudged
-        if group.critical
-    ]
+    reasons += not_judged_reasons(case.unjudged, subject)
     if len(case.cells) and not case.cells.judged.any():
         reasons.append(Reason("nothing_judged", subject, say("nothing_judged")))
     clustered = np.flatnonzero(case.cells.judged & ~case.cells.testable)
@@ -222,15 +211,7 @@ def settle(case: Case) -> tuple[Sentence, ...]:
         sentences += _settle_draws(case)
     if any(opening.refused for opening in case.openings):
         sentences.append(say("settle.fresh_images"))
-    for group in case.unjudged:
-        if group.critical:
-            sentences.append(
-                say(
-                    "settle.group_samples",
-                    more=group.needed_n - group.n,
-                    group=group_value(group.level, group.group),
-                )
-            )
+    sentences += settle_not_judged(case.unjudged)
     if case.candidate is not None and case.candidate.outcome.result == "INCONCLUSIVE":
         sentences += _settle_cells(case, case.candidate)
     return tuple({sentence.text: sentence for sentence in sentences}.values())
@@ -291,8 +272,7 @@ def _more_samples(
 ) -> Sentence:
     cells, n, limit = case.cells, int(case.cells.n[i]), float(case.cells.limit[i])
     over = (lost - gained) / n >= limit
-    alpha_bad = case.policy.alpha_fail / max(int(cells.judged.sum()), 1)
-    level = alpha_bad if over else alpha
+    level = fail_family(cells, case.policy.alpha_fail).level if over else alpha
     more = samples_to_decide(lost, gained, n, limit, level) - n
     key = "settle.exceeds" if over else "settle.keeps"
     return say(key, more=more, cell=_cell(cells, i), subject=subject)

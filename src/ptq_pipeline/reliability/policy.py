@@ -14,11 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.reliability.draws import smallest_passing_draws
+from ptq_pipeline.reliability.group_ids import NAMED_LEVELS
 from ptq_pipeline.reliability.priors import target_shares
 
 Level = Literal["average", "class", "segment", "intersection"]
 LEVELS: tuple[Level, ...] = ("average", "class", "segment", "intersection")
 Points = Annotated[float, Field(gt=0, lt=100)]
+Floor = Annotated[float, Field(ge=0, lt=100)]
+# The default floor of the float model: this share of the way from chance to always right.
+FLOOR_MARGIN = 0.1
 GroupKey = tuple[str, str]
 
 
@@ -55,6 +59,52 @@ class CriticalGroup(BaseModel):
     group: str
     points: Points | None = None
     shifts: dict[str, Points] = Field(default_factory=dict)
+
+
+class FloatFloor(BaseModel):
+    """Accuracy that the float model must be shown to exceed for a group to be judged, in points.
+
+    A level without a floor of its own has chance plus a tenth of the way from chance to always
+    right: 19 points with 10 classes, 55 with two. Chance is one in the number of classes.
+
+    Attributes:
+        average: Of the average; below it on clean images no audit starts.
+        class_: Of every class.
+        segment: Of every segment.
+        intersection: Of every intersection.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    average: Floor | None = None
+    class_: Floor | None = Field(default=None, alias="class")
+    segment: Floor | None = None
+    intersection: Floor | None = None
+
+    def of(self, level: str, classes: int) -> float:
+        """Floor of one level, as a fraction.
+
+        Examples:
+            >>> round(FloatFloor().of("class", 10), 3)
+            0.19
+        """
+        own = getattr(self, "class_" if level == "class" else level)
+        chance = 1 / max(classes, 1)
+        return chance + FLOOR_MARGIN * (1 - chance) if own is None else float(own) / 100
+
+
+class AllowedGroup(BaseModel):
+    """A class or segment that a PASS may leave out when it cannot be judged.
+
+    Attributes:
+        level: ``class`` or ``segment``.
+        group: Its name, e.g. ``Sandal`` or ``tone=dark``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    level: Literal["class", "segment"]
+    group: str
 
 
 class Obligation(BaseModel):
@@ -164,6 +214,9 @@ class Policy(BaseModel):
         draws: Preset number of draws K at which the recipe may PASS.
         limits: Limits of all levels.
         critical: Groups that must be judged.
+        allow_not_judged: Classes and segments that a PASS may leave out when they cannot be
+            judged; all others must be.
+        float_floor: What the float model must exceed for a group to be judged.
         champion_tolerance: What a group may lose against the version that serves today; the limits
             when it is left out.
         obligations: What is owed to people outside; a release touching one asks for a recorded
@@ -183,6 +236,8 @@ class Policy(BaseModel):
     draws: Annotated[int, Field(ge=1)] = 50
     limits: Limits
     critical: tuple[CriticalGroup, ...] = ()
+    allow_not_judged: tuple[AllowedGroup, ...] = ()
+    float_floor: FloatFloor = FloatFloor()
     champion_tolerance: Limits | None = None
     obligations: tuple[Obligation, ...] = ()
     ledger: LedgerPolicy = LedgerPolicy()
@@ -226,6 +281,11 @@ class Policy(BaseModel):
             if key in seen:
                 raise ValueError(f"Critical group {group.level} '{group.group}' is named twice.")
             seen.add(key)
+            if self.allows_not_judged(*key):
+                raise ValueError(
+                    f"{group.level} '{group.group}' is critical, so it must be judged, and "
+                    "allow_not_judged names it too: take it out of one of them."
+                )
             level = self.limits.of(group.level)
             for shift in (None, *group.shifts, *level.shifts):
                 own, common = _own_limit(group, shift), _level_limit(level, shift)
@@ -254,6 +314,20 @@ class Policy(BaseModel):
     def is_critical(self, level: str, group: str) -> bool:
         """Whether policy names the group critical."""
         return any((c.level, c.group) == (level, group) for c in self.critical)
+
+    def allows_not_judged(self, level: str, group: str) -> bool:
+        """Whether policy lets a group be left out by name."""
+        return any((each.level, each.group) == (level, group) for each in self.allow_not_judged)
+
+    def must_be_judged(self, level: str, group: str) -> bool:
+        """Whether there is no PASS while a group is not judged."""
+        if level == "average" or self.is_critical(level, group):
+            return True
+        return level in NAMED_LEVELS and not self.allows_not_judged(level, group)
+
+    def floor(self, level: str, classes: int) -> float:
+        """What the float model must exceed for groups of a level to be judged, as a fraction."""
+        return self.float_floor.of(level, classes)
 
     def contradictions(self) -> tuple[str, ...]:
         """Limits that cannot be meant: the average may lose more than every class may.
@@ -319,6 +393,13 @@ def check_policy(
             raise InputError(
                 f"worst_case_check: critical group '{critical.group}' does not exist at level "
                 f"{critical.level}; its groups are {_listed(existing) or 'none'}."
+            )
+    for allowed in policy.allow_not_judged:
+        existing = list(groups.get(allowed.level, ()))
+        if allowed.group not in existing:
+            raise InputError(
+                f"worst_case_check.allow_not_judged: there is no {allowed.level} "
+                f"'{allowed.group}'; its groups are {_listed(existing) or 'none'}."
             )
     for obligation in policy.obligations:
         existing = list(groups.get(obligation.level, ()))

@@ -19,6 +19,7 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.reliability.anytime import FailBudget, fail_budget, failing_draw
 from ptq_pipeline.reliability.cells import Cells, Counts
 from ptq_pipeline.reliability.draws import DrawSplit, share_of_good_draws
+from ptq_pipeline.reliability.fail_family import fail_family
 from ptq_pipeline.reliability.outcome_tests import cells_above, cells_below
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Result
@@ -167,7 +168,7 @@ def judge_draws(
         cells: The cells.
         alpha_image: Level of each *shown good* test: a draw is shown good when all judged cells
             are, an intersection-union test that needs no correction.
-        alpha_bad: Level of all *shown bad* tests of a draw together, divided among judged cells.
+        alpha_bad: Level of all *shown bad* tests of a draw together, see :mod:`.fail_family`.
 
     Returns:
         Two boolean arrays, shape (draws, cells); False in cells that are not tested.
@@ -175,10 +176,9 @@ def judge_draws(
     good = np.zeros(counts.lost.shape, dtype=np.bool_)
     bad = np.zeros(counts.lost.shape, dtype=np.bool_)
     tested = np.flatnonzero(cells.testable)
-    if tested.size and counts.lost.shape[0]:
-        good[:, tested] = cells_below(counts, cells, tested, cells.limit, alpha_image)
-        level = alpha_bad / int(cells.judged.sum())
-        bad[:, tested] = cells_above(counts, cells, tested, cells.limit, level)
+    family = fail_family(cells, alpha_bad)
+    good[:, tested] = cells_below(counts, cells, tested, cells.limit, alpha_image)
+    bad[:, family.cells] = cells_above(counts, cells, family.cells, cells.limit, family.level)
     return good, bad
 
 
@@ -193,8 +193,8 @@ def judge_recipe(
         cells: The cells.
         split: Budget of PASS for the distinct preset draws.
         policy: Errors and p0.
-        blocked: Whether PASS is blocked for a reason outside the draws (a critical group that is
-            not judged).
+        blocked: Whether PASS is blocked for a reason outside the draws (a group that must be
+            judged and is not).
 
     Returns:
         The outcome.

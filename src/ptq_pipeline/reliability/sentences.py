@@ -75,12 +75,22 @@ ENGLISH: dict[str, str] = {
     "asks for fresh ones (ledger.rule: fresh).",
     "critical_not_judged": "Policy names {group:group} critical, but its {n:+sample} cannot be "
     "judged: {needed:count} are needed.",
+    "group_not_judged": "{group:group} has {n:+audit image} and needs {needed:count} to be judged.",
+    "float_floor": "The float model is right on {accuracy:percent.1f} of {n:+image} of "
+    "{cell:cell}, which does not show more than {floor:percent.1f}: nothing is left to lose there, "
+    "so it is not judged.",
+    "not_judged.all": "Not judged: {groups:unjudged}.",
+    "not_judged.some": "Not judged: {groups:unjudged}, and {more:+other group}.",
     "nothing_judged": "No group is large enough for its limit, so nothing is judged.",
     "clustered_data": "{group:group} and other groups hold several samples of one cluster, and "
     "the answers by cluster are not at hand; these samples are not independent.",
     "settle.fresh_images": "Fresh audit images: these have judged another recipe or candidate.",
     "settle.group_samples": "{more:count} more audit samples of {group:group} would let it be "
     "judged.",
+    "settle.allow_not_judged": "Or name the classes and segments that may ship without having been "
+    "judged in worst_case_check.allow_not_judged.",
+    "settle.float_floor": "A float model that is right more often under {shift:name}, or an audit "
+    "without that shift.",
     "settle.preset_draws": "{more:+more draw}, as preset.",
     "settle.trials": "The trials of {some:+accepted calibration set}.",
     "settle.distinct_draws": "{more:+more distinct draw} (preset {preset:count} or more).",
@@ -96,6 +106,8 @@ ENGLISH: dict[str, str] = {
     "champion.no_shift": "Version {version} was audited under none of the shifts of this audit.",
     "champion.nothing_judged": "No group is large enough for the tolerance, so nothing is "
     "compared.",
+    "champion.not_judged": "Against version {version}, {group:group} has {n:+audit image} and "
+    "needs {needed:count} to be compared.",
     "champion.shown_bad": "Against version {version}, {cell:cell} is shown to lose more than the "
     "tolerance of {limit:points}" + _LOSS,
     "champion.open": "Against version {version}, {cell:cell} is not shown to lose less than the "
@@ -164,6 +176,17 @@ def cell_value(level: str, group: str, shift: str) -> dict[str, str]:
     return {"level": level, "group": group, "shift": shift}
 
 
+def unjudged_words(value: Mapping[str, Any]) -> str:
+    """A group that is not judged, with what it has and needs, e.g. ``bag (3 images, needs 42)``."""
+    if value["accuracy"] is None:
+        why = f"{plural(value['n'], 'image')}, needs {value['needed']:,}"
+    else:
+        right = decimal(100 * value["accuracy"], ".1f")
+        why = f"under {value['shift']} the float model is right on {right} %"
+    allowed = "; policy allows it" if value["allowed"] else ""
+    return f"{group_name(value['level'], value['group'])} ({why}{allowed})"
+
+
 def decimal(value: float, precision: str) -> str:
     """A number by a format such as ``.1f``, without the minus of a rounded zero."""
     return format(float(format(value, precision)) + 0.0, precision)
@@ -206,6 +229,7 @@ _ENGLISH = Wording(
         "ordinal": lambda value, _: ordinal(value),
         "group": lambda value, _: group_name(**value),
         "cell": lambda value, _: cell_name(**value),
+        "unjudged": lambda value, _: ", ".join(map(unjudged_words, value)),
     }
 )
 

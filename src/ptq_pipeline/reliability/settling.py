@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from ptq_pipeline.reliability.cells import Cells
+from ptq_pipeline.reliability.fail_family import fail_family
 from ptq_pipeline.reliability.paired import rejection_region
 
 # Few answers change: the prior's mean is 2 %.
@@ -116,19 +117,21 @@ class SettlingLevels:
 
     Attributes:
         alpha_image: Level of each *shown good* test, as in the full audit.
-        alpha_bad: Level of each *shown bad* test, already divided among the judged cells.
+        alpha_bad: Level of each *shown bad* test, see :mod:`.fail_family`.
         delta_good: Error of each set of totals that *good* is read from.
         delta_bad: The same for *bad*.
+        tested: Positions of the cells that are tested for *bad*.
     """
 
     alpha_image: float
     alpha_bad: float
     delta_good: float
     delta_bad: float
+    tested: IntArray
 
     @classmethod
     def of(
-        cls, alpha_image: float, alpha_images_bad: float, delta: float, draws: int, judged: int
+        cls, alpha_image: float, alpha_images_bad: float, delta: float, draws: int, cells: Cells
     ) -> SettlingLevels:
         """Divide ``delta`` between good and bad, among draws, and between lost and gained.
 
@@ -137,11 +140,11 @@ class SettlingLevels:
             alpha_images_bad: Level of all *shown bad* tests of a draw together.
             delta: Probability, at most, of saying anything else than the full audit.
             draws: Draws that may be looked at.
-            judged: Judged cells.
+            cells: The cells.
         """
         share = delta / 2 / max(draws, 1) / 2
-        cells = max(judged, 1)
-        return cls(alpha_image, alpha_images_bad / cells, share, share / cells)
+        family = fail_family(cells, alpha_images_bad)
+        return cls(alpha_image, family.level, share, share / family.size, family.cells)
 
 
 def shown_bad(
@@ -182,16 +185,16 @@ class DrawTracker:
     """What is settled about one draw.
 
     Args:
-        cells: The cells; those that are not testable stay open and cannot be good.
+        cells: The cells; those of clustered groups stay open and cannot be good.
         levels: Levels of tests and looks.
     """
 
     def __init__(self, cells: Cells, levels: SettlingLevels) -> None:
         self.cells, self.levels = cells, levels
         self.seen, self.lost, self.gained = (np.zeros(len(cells), np.int64) for _ in range(3))
-        self._unsure_good = cells.judged & cells.testable
-        self._unsure_bad = cells.judged & cells.testable
-        self._good_lost = bool((cells.judged & ~cells.testable).any()) or not cells.judged.any()
+        self._unsure_good = cells.judged & ~cells.clustered
+        self._unsure_bad = np.isin(np.arange(len(cells)), levels.tested) & ~cells.clustered
+        self._good_lost = bool((cells.judged & cells.clustered).any()) or not cells.judged.any()
         self._bad = False
 
     @property

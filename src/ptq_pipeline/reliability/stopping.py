@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ptq_pipeline.reliability.anytime import fail_budget, failing_draw
-from ptq_pipeline.reliability.cells import Cells, build_cells, collect_counts
+from ptq_pipeline.reliability.cells import Cells, Counts, build_cells, collect_counts
 from ptq_pipeline.reliability.draws import DrawSplit, split_budget
 from ptq_pipeline.reliability.groups import Groups
-from ptq_pipeline.reliability.outcomes import score
+from ptq_pipeline.reliability.outcomes import CLEAN, score
 from ptq_pipeline.reliability.policy import GroupKey, Policy
 from ptq_pipeline.reliability.recipe import judge_draws
 from ptq_pipeline.reliability.representatives import keep_groups
@@ -21,7 +23,7 @@ def planned_cells(
     shifts: Sequence[str],
     policy: Policy,
     split: DrawSplit,
-    clustered: Collection[GroupKey] = (),
+    clusters: Mapping[GroupKey, NDArray[np.float64]] | None = None,
     only: Collection[GroupKey] = (),
 ) -> Cells:
     """Fix the cells of an audit from counts alone, before any draw is evaluated.
@@ -31,12 +33,38 @@ def planned_cells(
         shifts: Names of the shifts.
         policy: Limits and critical groups.
         split: Budget of PASS for the distinct draws.
-        clustered: Groups that hold several samples of one cluster; their cells stay open.
+        clusters: Sizes of the clusters of groups that hold several samples of one.
         only: The groups to judge; all of them when empty.
+
+    Returns:
+        The cells of the full audit, those under conditions of control columns included.
     """
-    counts = keep_groups(groups.counts("audit"), list(only)).assign(split="audit")
-    scores = pd.concat([counts.assign(shift=shift) for shift in shifts])
-    return build_cells(scores, policy, split.alpha_image, clustered)
+    seen = {shift: groups for shift in shifts}
+    if CLEAN in shifts:
+        seen |= {condition: groups.under(condition) for condition in groups.conditions}
+    scores = pd.concat(
+        keep_groups(under.counts("audit"), list(only)).assign(split="audit", shift=shift)
+        for shift, under in seen.items()
+    )
+    return build_cells(scores, policy, split.alpha_image, clusters or (), clusters)
+
+
+def float_counts(cells: Cells, groups: Groups, reference: pd.DataFrame) -> Counts:
+    """Count the float model's right answers in every cell.
+
+    Args:
+        cells: The cells.
+        groups: Groups of the evaluated samples.
+        reference: ``shift``, ``sample_id``, ``predicted`` of the float model.
+    """
+    trials = _one_trial("float", 0)
+    scores = score(reference.assign(trial_id="float"), reference, groups, trials)
+    return collect_counts(scores, cells, ["float"], "audit")
+
+
+def _one_trial(trial_id: str, draw: int) -> pd.DataFrame:
+    row = {"trial_id": trial_id, "set_id": "", "strategy": "", "role": "evidence", "draw": draw}
+    return pd.DataFrame([row]).assign(status="done")
 
 
 class Refusal:
@@ -52,7 +80,7 @@ class Refusal:
         policy: Limits and errors.
         draws: Distinct draws of the full audit.
         reference: ``shift``, ``sample_id``, ``predicted`` of the float model.
-        clustered: Groups that hold several samples of one cluster.
+        clusters: Sizes of the clusters of groups that hold several samples of one.
         only: The groups to judge; all of them when empty.
     """
 
@@ -63,12 +91,12 @@ class Refusal:
         policy: Policy,
         draws: int,
         reference: pd.DataFrame,
-        clustered: Collection[GroupKey] = (),
+        clusters: Mapping[GroupKey, NDArray[np.float64]] | None = None,
         only: Collection[GroupKey] = (),
     ) -> None:
         self.groups, self.reference = groups, reference
         self.split = split_budget(max(draws, 1), policy.p0, policy.alpha)
-        self.cells = planned_cells(groups, shifts, policy, self.split, clustered, only)
+        self.cells = planned_cells(groups, shifts, policy, self.split, clusters, only)
         self.budget = fail_budget(policy.p0, policy.alpha_fail)
         self.bad: list[bool] = []
 
@@ -84,12 +112,7 @@ class Refusal:
 
     def _shown_bad(self, predictions: pd.DataFrame) -> bool:
         trial = str(predictions["trial_id"].iloc[0])
-        trials = pd.DataFrame(
-            {
-                **{"trial_id": [trial], "set_id": "", "strategy": "", "role": "evidence"},
-                **{"draw": len(self.bad), "status": "done"},
-            }
-        )
+        trials = _one_trial(trial, len(self.bad))
         scores = score(predictions, self.reference, self.groups, trials)
         counts = collect_counts(scores, self.cells, [trial], "audit")
         _, bad = judge_draws(counts, self.cells, self.split.alpha_image, self.budget.alpha_images)

@@ -64,7 +64,7 @@ class DrawSummary:
 
     def worst(self, level: str) -> CellSummary | None:
         """Judged cell of a level with the largest mean drop; None if none is judged."""
-        mask = self.cells.judged & (np.asarray(self.cells.level, dtype=object) == level)
+        mask = self.candidate.outcome.judged & (np.asarray(self.cells.level, dtype=object) == level)
         candidates = np.flatnonzero(mask)
         if candidates.size == 0:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -15,11 +15,11 @@ from ptq_pipeline.reliability.cells import (
     Counts,
     build_cells,
     collect_counts,
-    unjudged_groups,
 )
 from ptq_pipeline.reliability.clusters import ClusteredAudit
 from ptq_pipeline.reliability.draws import DrawSplit, split_budget
 from ptq_pipeline.reliability.explanation import Case, explain_candidate, explain_recipe, settle
+from ptq_pipeline.reliability.float_floor import above_floor
 from ptq_pipeline.reliability.ledger import Opener
 from ptq_pipeline.reliability.openings import (
     candidate_question,
@@ -38,6 +38,7 @@ from ptq_pipeline.reliability.summary import (
     worst_draws,
 )
 from ptq_pipeline.reliability.tolerance import Tolerance, tolerance_bound
+from ptq_pipeline.reliability.unjudged import not_judged_line, unjudged_groups
 from ptq_pipeline.reliability.verdict_form import CandidateVerdict, RecipeVerdict, Verdict
 
 
@@ -51,6 +52,8 @@ def build_verdict(
     clustered: Collection[GroupKey] = (),
     clusters: ClusteredAudit | None = None,
     opener: Opener | None = None,
+    group_sizes: Mapping[GroupKey, int] | None = None,
+    classes: int | None = None,
 ) -> Verdict:
     """Judge the recipe and the candidate.
 
@@ -64,6 +67,10 @@ def build_verdict(
             their cells stay open, because tests of single samples need independent ones.
         clusters: The clusters with everybody's answers, for tests that respect them.
         opener: Enters recipe and candidate in the audit ledger, see :meth:`.Ledger.opener`.
+        group_sizes: Audit samples of every group that exists, see :meth:`.Groups.sizes`; without
+            them classes that have no audit sample are not known of.
+        classes: Classes of the model, for floors that stand relative to chance; those that have a
+            cell where it is left out.
 
     Returns:
         The verdict.
@@ -78,11 +85,12 @@ def build_verdict(
     evidence = scores[scores["trial_id"].isin(done)]
     sizes = clusters.sizes if clusters else None
     cells = build_cells(evidence, policy, split.alpha_image, clustered, sizes)
-    unjudged = unjudged_groups(cells, policy, split.alpha_image)
-    blocked = any(group.critical for group in unjudged)
     audit = collect_counts(evidence, cells, done, "audit")
     if clusters:
         audit = replace(audit, clusters=clusters.outcomes(cells, done))
+    cells = above_floor(cells, audit, policy, classes or _classes(cells))
+    unjudged = unjudged_groups(cells, policy, split.alpha_image, audit, group_sizes)
+    blocked = any(group.blocks for group in unjudged)
     recipe = judge_recipe(draws, audit, cells, split, opening.policy, blocked or opening.refused)
     openings = [opening]
     selection = collect_counts(evidence, cells, done, "selection")
@@ -120,12 +128,18 @@ def build_verdict(
         average=average,
         draw_spread=summary.spread() if summary else (),
         groups_not_judged=unjudged,
+        not_judged=not_judged_line(unjudged),
         policy=policy,
         openings=tuple(openings),
         tolerance=_tolerance(draws, audit, cells, split),
         class_priors=_class_priors(policy, cells, audit, candidate),
         table=_table(policy, cells, audit, candidate),
     )
+
+
+def _classes(cells: Cells) -> int:
+    keys = set(zip(cells.level, cells.group, strict=True))
+    return sum(level == "class" for level, _ in keys)
 
 
 def _set_of(draws: Draws, trial_id: str) -> str:
@@ -247,7 +261,7 @@ def _cell_record(
         "gained": int(audit.gained[row, i]),
         "flips": int(audit.flips[row, i]),
         "limit": float(cells.limit[i]),
-        "judged": bool(cells.judged[i]),
+        "judged": bool(candidate.outcome.judged[i]),
         "status": candidate.outcome.status[i],
         "critical": bool(cells.critical[i]),
     }

@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from ptq_pipeline.reliability.cells import UnjudgedGroup
 from ptq_pipeline.reliability.openings import Opening, ledger_json
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Reason, Result
 from ptq_pipeline.reliability.sentences import Sentence
 from ptq_pipeline.reliability.summary import CellSummary, DrawSpread
 from ptq_pipeline.reliability.tolerance import Tolerance
+from ptq_pipeline.reliability.unjudged import UnjudgedGroup
 
 SCHEMA_VERSION = 1
 
@@ -76,7 +76,9 @@ class Verdict:
         worst_by_level: The same for each level.
         average: The average on clean images.
         draw_spread: Spread of drops over the draws, per class and segment.
-        groups_not_judged: Groups too small to be judged.
+        groups_not_judged: Groups with too few images to be judged, or none, and groups in which
+            the float model has nothing to lose.
+        not_judged: The classes and segments among them in a sentence; None without any.
         policy: The policy it was held against.
         openings: Recipe and candidate in the audit ledger.
         tolerance: What nearly all draws keep in the worst group.
@@ -95,6 +97,7 @@ class Verdict:
     average: CellSummary | None
     draw_spread: tuple[DrawSpread, ...]
     groups_not_judged: tuple[UnjudgedGroup, ...]
+    not_judged: Sentence | None
     policy: Policy
     openings: tuple[Opening, ...]
     tolerance: Tolerance
@@ -118,6 +121,8 @@ class Verdict:
             "average": _optional(self.average),
             "draw_spread": [asdict(spread) for spread in self.draw_spread],
             "groups_not_judged": [asdict(group) for group in self.groups_not_judged],
+            "not_judged": self.not_judged.text if self.not_judged else None,
+            "not_judged_sentence": self.not_judged.to_json() if self.not_judged else None,
             "ledger": ledger_json(self.policy, list(self.openings)),
             "tolerance": self.tolerance.to_json(),
             "class_priors": [dict(mix) for mix in self.class_priors],

@@ -9,6 +9,7 @@ import pandas as pd
 from ptq_pipeline.reporting import frames
 from ptq_pipeline.reporting.formatting import count, percent, points
 from ptq_pipeline.reporting.pull_request import escaped
+from ptq_pipeline.reporting.tables import why_not_judged
 from ptq_pipeline.reporting.texts import Texts, load_texts
 from ptq_pipeline.reporting.wording import interval_words, said, shift_name, statement
 
@@ -115,7 +116,10 @@ def _rows(texts: Texts, cells: Sequence[frames.GroupCell]) -> list[str]:
 def _not_judged(texts: Texts, groups: Sequence[Mapping[str, Any]]) -> list[str]:
     if not groups:
         return [texts("not_judged.none"), ""]
-    named = [f"{escaped(group['group'], 60)} (n = {count(group['n'])})" for group in groups]
+    named = [
+        f"{escaped(group['group'], 60)} (n = {count(group['n'])}; {why_not_judged(texts, group)})"
+        for group in groups
+    ]
     return [
         f"## {texts('not_judged.title')}",
         "",

@@ -15,6 +15,7 @@ from ptq_pipeline.reporting.wording import (
     group_words,
     interval_words,
     main_drop,
+    not_judged,
     said,
     shift_words,
     statement,
@@ -253,9 +254,13 @@ def _how_sure(texts: Texts, verdict: Mapping[str, Any]) -> tuple[str, ...]:
             )
         )
     lines.append(texts("sure.interval"))
-    not_judged: Sequence[Mapping[str, Any]] = verdict.get("groups_not_judged") or ()
-    if not_judged:
-        lines.append(texts("sure.not_judged", n=len(not_judged)))
+    unjudged: Sequence[Mapping[str, Any]] = verdict.get("groups_not_judged") or ()
+    if unjudged:
+        lines.append(texts("sure.not_judged", n=len(unjudged)))
+    if named := not_judged(texts, verdict):
+        lines.append(named)
+    if repeated := verdict.get("repeated_images"):
+        lines.append(texts("sure.repeated", n=repeated))
     return tuple(lines)
 
 

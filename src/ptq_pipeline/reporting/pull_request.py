@@ -8,7 +8,7 @@ import pandas as pd
 from ptq_pipeline.reporting import frames
 from ptq_pipeline.reporting.formatting import clean_text, count, points, shorten
 from ptq_pipeline.reporting.texts import Texts, load_texts
-from ptq_pipeline.reporting.wording import interval_words, said, shift_name
+from ptq_pipeline.reporting.wording import interval_words, not_judged, said, shift_name
 
 MOST_ROWS = 8
 MOST_REASONS = 5
@@ -50,7 +50,11 @@ def pull_request_summary(
         *worst_rows(texts, worst_case_table, MOST_ROWS),
         "",
     ]
-    reasons = decision.get("reasons") or ()
+    if unjudged := not_judged(texts, verdict):
+        lines += [escaped(unjudged), ""]
+    # Recipe and candidate often have the same reason.
+    by_text = {str(reason["text"]): reason for reason in decision.get("reasons") or ()}
+    reasons = list(by_text.values())
     for reason in reasons[:MOST_REASONS]:
         lines.append(f"- {escaped(said(texts, str(reason['text']), reason.get('sentence')))}")
     if len(reasons) > MOST_REASONS:

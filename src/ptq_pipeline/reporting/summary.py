@@ -1,10 +1,16 @@
-"""The three lines that end a run: decision, worst group, where the report is."""
+"""The lines that end a run: decision, worst group, the report, what is not judged."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from ptq_pipeline.reporting.texts import load_texts
-from ptq_pipeline.reporting.wording import cell_sentence, draws_behind, drop_words, main_drop
+from ptq_pipeline.reporting.wording import (
+    cell_sentence,
+    draws_behind,
+    drop_words,
+    main_drop,
+    not_judged,
+)
 
 
 def three_lines(
@@ -13,7 +19,7 @@ def three_lines(
     report_path: object,
     language: str = "en",
 ) -> list[str]:
-    """Say the outcome of an audit in three lines of plain text, without markup.
+    """Say the outcome of an audit in a few lines of plain text, without markup.
 
     Args:
         verdict: Content of ``verdict.json``.
@@ -22,7 +28,8 @@ def three_lines(
         language: Language of the texts.
 
     Returns:
-        Exactly three strings: the decision, the worst group beside the average, the report.
+        The decision, the worst group beside the average, and the report; last a line that names
+        classes and segments that are not judged, where there are some.
     """
     texts = load_texts(language)
     result = str(verdict["result"])
@@ -41,4 +48,6 @@ def three_lines(
     else:
         lines.append(texts("lines.no_worst"))
     lines.append(texts("lines.report", path=str(report_path)))
+    if unjudged := not_judged(texts, verdict):
+        lines.append(unjudged)
     return lines

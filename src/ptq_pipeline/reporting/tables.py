@@ -6,7 +6,7 @@ from typing import Any
 
 from ptq_pipeline.reporting.frames import GroupCell
 from ptq_pipeline.reporting.texts import Texts
-from ptq_pipeline.reporting.wording import said, shift_name
+from ptq_pipeline.reporting.wording import at_floor_words, said, shift_name
 
 
 @dataclass(frozen=True)
@@ -167,6 +167,8 @@ def reasons_table(
 def _reading(reason: Mapping[str, Any], key: str) -> tuple[str, float | None]:
     """Give a value with its kind: rules of the recipe count draws, all others measure drops."""
     value = reason.get(key)
+    if reason["rule"] == "float_floor":
+        return "percent", value
     if not str(reason["rule"]).startswith("recipe."):
         return "points", value
     # The largest acceptable share of bad draws is the one fraction among the counts.
@@ -174,8 +176,17 @@ def _reading(reason: Mapping[str, Any], key: str) -> tuple[str, float | None]:
     return ("percent" if is_share else "number"), value
 
 
+def why_not_judged(texts: Texts, group: Mapping[str, Any]) -> str:
+    """Say why a group of ``groups_not_judged`` is not judged."""
+    floors = group.get("at_floor") or ()
+    words = [at_floor_words(texts, each["shift"], each["float_accuracy"]) for each in floors]
+    if not words or group["n"] < (group.get("needed_n") or 0):
+        words.insert(0, texts("unjudged.too_few"))
+    return texts("unjudged.joiner").join(words)
+
+
 def not_judged_table(texts: Texts, groups: Sequence[Mapping[str, Any]], max_rows: int) -> Table:
-    """Build the table of groups with too few images to judge."""
+    """Build the table of groups that are not judged, and why."""
     rows = [
         Row(
             {
@@ -184,7 +195,9 @@ def not_judged_table(texts: Texts, groups: Sequence[Mapping[str, Any]], max_rows
                 "n": group["n"],
                 "needed_n": group.get("needed_n"),
                 "limit": group.get("limit"),
+                "why": why_not_judged(texts, group),
                 "critical": texts("word.yes" if group.get("critical") else "word.no"),
+                "allowed": texts("word.yes" if group.get("allowed") else "word.no"),
             },
             "hatched",
         )
@@ -196,6 +209,8 @@ def not_judged_table(texts: Texts, groups: Sequence[Mapping[str, Any]], max_rows
         ("n", "count"),
         ("needed_n", "count"),
         ("limit", "points"),
+        ("why", "text"),
         ("critical", "text"),
+        ("allowed", "text"),
     )
     return make_table(texts, texts("not_judged.caption"), columns, rows, max_rows)

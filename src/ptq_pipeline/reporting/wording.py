@@ -74,6 +74,15 @@ def _readable(values: Mapping[str, Any]) -> dict[str, Any]:
             shown[name] = {**value, "group": shorten(value["group"], SENTENCE_NAME)}
             if "shift" in value:
                 shown[name]["shift"] = plain_name(value["shift"])
+        elif isinstance(value, list):
+            shown[name] = [
+                {
+                    **each,
+                    "group": shorten(each["group"], SENTENCE_NAME),
+                    "shift": plain_name(each["shift"]),
+                }
+                for each in value
+            ]
         elif name == "shift":
             shown[name] = plain_name(value)
     return shown
@@ -108,6 +117,9 @@ def _wording(texts: Texts) -> Wording:
     def cell(value: Mapping[str, str], _: str) -> str:
         return texts("group.under", group=group(value), shift=shift_name(texts, value["shift"]))
 
+    def unjudged(value: Sequence[Mapping[str, Any]], _: str) -> str:
+        return texts("unjudged.joiner").join(unjudged_words(texts, each) for each in value)
+
     return Wording(
         {
             "": lambda value, _: str(value),
@@ -120,8 +132,33 @@ def _wording(texts: Texts) -> Wording:
             "ordinal": lambda value, _: count(value),
             "group": group,
             "cell": cell,
+            "unjudged": unjudged,
         }
     )
+
+
+def unjudged_words(texts: Texts, group: Mapping[str, Any]) -> str:
+    """Name a group that is not judged, with what it has and needs."""
+    if group["accuracy"] is None:
+        values = {"n": count(group["n"]), "needed": count(group["needed"])}
+        why = texts("unjudged.images", **values)
+    else:
+        why = at_floor_words(texts, group["shift"], group["accuracy"])
+    name = group_words(texts, group["level"], group["group"], SENTENCE_NAME)
+    allowed = texts("unjudged.allowed") if group["allowed"] else ""
+    return texts("unjudged.group", group=name, why=why, allowed=allowed)
+
+
+def at_floor_words(texts: Texts, shift: str, accuracy: float) -> str:
+    """Say how often the float model is right where it has nothing to lose."""
+    right = texts("format.percent", value=decimal(100 * accuracy, ".1f"))
+    return texts("unjudged.at_floor", accuracy=right, shift=shift_words(texts, shift))
+
+
+def not_judged(texts: Texts, verdict: Mapping[str, Any]) -> str:
+    """Say which classes and segments are not judged; an empty text where all are."""
+    text = verdict.get("not_judged")
+    return said(texts, str(text), verdict.get("not_judged_sentence")) if text else ""
 
 
 def main_drop(cell: Mapping[str, Any]) -> float | None:

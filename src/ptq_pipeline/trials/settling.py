@@ -107,7 +107,7 @@ def settle(
     budget = fail_budget(study.policy.p0, study.policy.alpha_fail)
     levels = SettlingLevels.of(
         *(study.split.alpha_image, budget.alpha_images, study.delta),
-        *(len(draws.table), int(study.cells.judged.sum())),
+        *(len(draws.table), study.cells),
     )
     preset = draws.table["preset"].to_numpy(dtype=bool)
     found: list[SettledDraw] = []

@@ -116,7 +116,7 @@ class Draw:
     def _is_bad(self, cell: int) -> bool:
         """Look at all images of one cell, as far as it takes, and at no others."""
         self._looked_at.add(cell)
-        cells, shift = self.study.cells, self.study.cells.shift[cell]
+        cells, shift = self.study.cells, self.study.images_of(cell)
         members = self.queues[shift].members(cell)
         seen = lost = gained = 0
         found: bool | None = None

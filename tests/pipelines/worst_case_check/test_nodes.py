@@ -146,6 +146,26 @@ def test_names_that_do_not_exist_are_refused_before_any_score(samples, changes, 
     assert not {"scores", "predictions", "trials"} & set(nodes["check_policy"].inputs)
 
 
+def test_a_float_model_at_chance_is_refused_before_any_score(samples):
+    right = samples[["sample_id"]].assign(predicted=samples["label"])
+    check_names(samples, DEFINITIONS, parameters(), STRESS, profiles=right)
+    coin = right.assign(predicted=samples["sample_id"] // 2 % 2)
+    with pytest.raises(InputError, match="right on 50.0 % of the 1,000 audit images"):
+        check_names(samples, DEFINITIONS, parameters(), STRESS, profiles=coin)
+    (node,) = [node for node in create_pipeline().nodes if node.name == "check_policy"]
+    assert "profiles" in node.inputs
+
+
+def test_a_class_without_images_and_a_repeated_image_are_in_the_verdict(samples, tables):
+    more = {**DEFINITIONS, "classes": ["boot", "bag", "hat"]}
+    hashes = samples["sample_id"].astype(str).where(samples["sample_id"] != 1999, "1997")
+    verdict, _ = judge(*tables, samples.assign(content_hash=hashes), more, parameters())
+    assert verdict["repeated_images"] == 1
+    (hat,) = [each for each in verdict["groups_not_judged"] if each["group"] == "hat"]
+    assert (hat["n"], hat["blocks"]) == (0, True)
+    assert "class hat (0 images, needs" in verdict["not_judged"]
+
+
 def test_an_edited_ledger_is_refused_before_any_score(samples, tmp_path):
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.enter("a" * 64, "recipe", {"method": "minmax"})
@@ -191,6 +211,7 @@ def test_the_candidate_is_compared_with_what_serves(samples):
         "reasons": [],
         "not_compared": [],
         "cells": [],
+        "candidate_baseline": Baseline.from_json(baseline).hash,
     }
     assert baseline["groups"][0]["accuracy"] == 0.8
     champion = Baseline.from_json(baseline).served_as("v0001", "ab")

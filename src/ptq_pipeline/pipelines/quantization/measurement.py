@@ -11,6 +11,7 @@ import pandas as pd
 
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters
+from ptq_pipeline.trials.evaluation import CLEAN
 
 # What no single trial shows (imports and start, thresholds and validation, drift, export, report)
 # is taken from the last run here. Before the first one: seconds on an idle core that runs the
@@ -20,6 +21,8 @@ PER_SET_SECONDS = 0.35
 PER_DRAW_JUDGED_SECONDS = 0.15
 REFERENCE_SECONDS = 0.1
 MEASURED_IMAGES = 1000
+# Enough to tell a float model at chance from one that a shift only hurts.
+LOOKED_AT = 400
 TRIAL_NODES = frozenset({"run_trials", "measure_parity"})
 LAST_NODE = "write_report"
 
@@ -90,6 +93,38 @@ def expected_seconds(
         return seconds + rest
     others = FIXED_SECONDS + PER_SET_SECONDS * trials + PER_DRAW_JUDGED_SECONDS * work["draws"]
     return seconds + others * _slowness()
+
+
+def float_accuracies(
+    model: FloatModel, samples: pd.DataFrame, images: np.ndarray, shifts: Mapping[str, Any]
+) -> dict[str, tuple[int, int]]:
+    """Look at how often the float model is right under each shift, on some audit images.
+
+    Args:
+        model: the float model.
+        samples: the samples table.
+        images: uint8 ``(N, C, H, W)``.
+        shifts: options by name of the shift.
+
+    Returns:
+        Right answers and images, by shift; the images are chosen by their content.
+    """
+    from ptq_pipeline.images import content_keys
+    from ptq_pipeline.models import run_in_batches
+    from ptq_pipeline.stress import apply_shift, build_shift
+
+    audit = samples[samples["split"] == "audit"].sort_values("content_hash")
+    audit = audit.drop_duplicates("content_hash").head(LOOKED_AT)
+    rows, keys = audit["sample_id"].to_numpy(), content_keys(audit["content_hash"])
+    found = {}
+    for name, options in shifts.items():
+        if name == CLEAN:
+            seen = np.asarray(images[rows])
+        else:
+            seen = apply_shift(name, build_shift(name, options), images, keys, rows)
+        answers = run_in_batches(model, seen)[0].argmax(1)
+        found[name] = (int((answers == audit["label"].to_numpy()).sum()), len(audit))
+    return found
 
 
 def seconds_beside_trials(provenance: Mapping[str, Any], left_out: Collection[str]) -> float | None:

@@ -85,9 +85,7 @@ def run_trials(
         executor=build_executor(**parameters.executor.model_dump()),
     )
     ids = evaluation.samples["sample_id"]
-    floats = runner.run(None, None, evaluation)
-    require_float_reference(model, evaluation, floats, runner.runtime.name)
-    reference = _long(floats, ids).drop(columns="trial_id")
+    reference = float_reference(model, runner, evaluation)
     requests = [
         TrialRequest(
             entry.set_id,
@@ -165,6 +163,13 @@ def require_float_reference(
             "branch on values, pooling with ceil_mode), or set quantization.runtime.name to "
             "another runtime; if the network's code was edited, empty the trial store"
         )
+
+
+def float_reference(model: FloatModel, runner: TrialRunner, evaluation: Evaluation) -> pd.DataFrame:
+    """Return ``shift``, ``sample_id``, ``predicted`` of the float model in the serving runtime."""
+    outcome = runner.run(None, None, evaluation)
+    require_float_reference(model, evaluation, outcome, runner.runtime.name)
+    return _long(outcome, evaluation.samples["sample_id"]).drop(columns="trial_id")
 
 
 def _require_images(

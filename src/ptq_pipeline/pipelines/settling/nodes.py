@@ -9,14 +9,14 @@ import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.pipelines.quantization.nodes import trial_runner
+from ptq_pipeline.pipelines.quantization.nodes import float_reference, trial_runner
 from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
 from ptq_pipeline.pipelines.settling.parameters import SettlingParameters
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, propose_groups
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
-from ptq_pipeline.reliability import clustered_groups
+from ptq_pipeline.reliability import cluster_sizes
 from ptq_pipeline.reliability.recipe import collect_draws
 from ptq_pipeline.trials.evaluation import build_evaluation
 from ptq_pipeline.trials.settling import settle
@@ -54,18 +54,19 @@ def settle_recipe(
     """
     from ptq_pipeline.reporting.progress import track
 
-    check_names(samples, group_definitions, policy, shifts, scoring=scoring)
+    check_names(samples, group_definitions, policy, shifts, scoring=scoring, profiles=profiles)
     groups = define_groups(samples, group_definitions, scoring)
     chosen = propose_groups(samples, profiles, group_definitions, policy)
     unseen = pd.DataFrame(columns=["trial_id", "set_id", "role", "status"])
     draws = collect_draws(index, unseen, policy)
+    runner = trial_runner(samples, images, model, store, shifts, quantization)
+    evaluation = build_evaluation(samples, images, stressed, list(shifts.root))
     study = Study.of(
-        build_evaluation(samples, images, stressed, list(shifts.root)),
-        *(groups, policy, draws.distinct, clustered_groups(samples, groups)),
+        *(evaluation, groups, policy, draws.distinct, cluster_sizes(samples, groups)),
         *(parameters.delta, parameters.chunk),
         only=[(each["level"], each["group"]) for each in chosen],
+        reference=float_reference(model, runner, evaluation),
     )
-    runner = trial_runner(samples, images, model, store, shifts, quantization)
     pixels = {set_id: sets[set_id].images for set_id in draws.table["set_id"]}
     found = settle(
         study, runner, draws, pixels, lambda ids: track(ids, len(ids), "draws")

@@ -15,6 +15,7 @@ from ptq_pipeline.pipelines.worst_case_check.parameters import (
 from ptq_pipeline.reliability import (
     Baseline,
     ClusteredAudit,
+    Groups,
     Ledger,
     Policy,
     audit_hash,
@@ -30,6 +31,7 @@ from ptq_pipeline.reliability import (
     propose_representatives,
 )
 from ptq_pipeline.reliability.business import business_view
+from ptq_pipeline.reliability.float_floor import check_float_model
 
 NO_BUSINESS = BusinessParameters()
 AS_DEFAULT = SubgroupScoringParameters()
@@ -43,23 +45,28 @@ def check_names(
     business: BusinessParameters = NO_BUSINESS,
     scoring: SubgroupScoringParameters = AS_DEFAULT,
     ledger: Ledger | None = None,
+    profiles: pd.DataFrame | None = None,
 ) -> Policy:
     """Check that policy and business view name only groups and shifts that exist.
 
     It needs no score, so a policy with a wrong name is an error before any model is quantized, and
-    so is a ledger that was edited.
+    so are a ledger that was edited and a float model near chance (``profiles`` hold its answers).
 
     Raises:
-        InputError: Naming the unknown group or shift, the group whose cost is missing, or the
-            ledger's broken line.
+        InputError: Naming the unknown group or shift, the group whose cost is missing, the
+            ledger's broken line, or the float model's accuracy.
     """
     if ledger is not None:
         ledger.entries()
-    # Intersections may be named although they are too small to be shown.
-    every = scoring.model_copy(update={"intersection_min_size": 1})
-    groups = define_groups(samples, group_definitions, every)
+    groups = _every_group(samples, group_definitions, scoring)
     check_policy(parameters, groups.by_level(), [*stress.root, *groups.conditions])
     business.check(groups.by_column())
+    if profiles is not None:
+        audit = samples[samples["split"] == "audit"].merge(
+            profiles[["sample_id", "predicted"]], on="sample_id"
+        )
+        right = int((audit["predicted"] == audit["label"]).sum())
+        check_float_model(right, len(audit), parameters, len(group_definitions["classes"]))
     return parameters
 
 
@@ -103,6 +110,7 @@ def judge(
     chosen = representatives or []
     kept = [(each["level"], each["group"]) for each in chosen]
     scores = keep_groups(scores, kept)
+    sizes = _every_group(samples, group_definitions, scoring).sizes()
     clustered = clustered_groups(samples, groups)
     clusters, opener = None, None
     if clustered and predictions is not None and float_predictions is not None:
@@ -119,8 +127,15 @@ def judge(
         clustered=clustered,
         clusters=clusters,
         opener=opener,
+        group_sizes={key: n for key, n in sizes.items() if not kept or key in kept},
+        classes=len(group_definitions["classes"]),
     )
-    content = {**verdict.to_json(), "representatives": chosen, "components": []}
+    content = {
+        **verdict.to_json(),
+        "representatives": chosen,
+        "components": [],
+        "repeated_images": groups.copies("audit"),
+    }
     if predictions is not None and float_predictions is not None:
         done = collect_draws(calibration_set_index, trials, policy).done
         found = group_components(groups, predictions, float_predictions, done, kept)
@@ -161,3 +176,13 @@ def compare(
     comparison = compare_with_champion(champion, candidate, groups, policy, audit)
     # So that nobody puts other answers into the next champion's baseline.
     return comparison.to_json() | {"candidate_baseline": candidate.hash}, candidate.to_json()
+
+
+def _every_group(
+    samples: pd.DataFrame,
+    group_definitions: Mapping[str, Any],
+    scoring: SubgroupScoringParameters,
+) -> Groups:
+    """Groups that policy may name: also intersections that are too small to be shown."""
+    every = scoring.model_copy(update={"intersection_min_size": 1})
+    return define_groups(samples, group_definitions, every)

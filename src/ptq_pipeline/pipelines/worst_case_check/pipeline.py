@@ -25,6 +25,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "params:business",
                     "params:subgroup_scoring",
                     "audit_ledger",
+                    "profiles",
                 ],
                 "checked_policy",
                 name="check_policy",
