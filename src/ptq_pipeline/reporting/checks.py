@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ptq_pipeline.reporting.inputs import ReportInputs
 
 # Documents written by other rooms, which this one reads but must not import.
-SCHEMA_VERSIONS = {"verdict": 1, "decision": 2}
+SCHEMA_VERSIONS = {"verdict": (1,), "decision": (2, 3)}
 
 
 def check_same_audit(inputs: "ReportInputs") -> None:
@@ -21,10 +21,10 @@ def check_same_audit(inputs: "ReportInputs") -> None:
     """
     verdict, decision = inputs.verdict, inputs.decision
     for name, document in (("verdict", verdict), ("decision", decision)):
-        if document.get("schema_version") != SCHEMA_VERSIONS[name]:
+        if document.get("schema_version") not in SCHEMA_VERSIONS[name]:
             raise InputError(
                 f"{name}.json has schema version {document.get('schema_version')!r}, this report "
-                f"reads version {SCHEMA_VERSIONS[name]}; run the audit again with this version."
+                f"reads version {SCHEMA_VERSIONS[name][-1]}; run the audit again with this version."
             )
     if decision.get("verdict_hash") != canonical_hash(dict(verdict)):
         raise InputError(
