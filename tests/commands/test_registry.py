@@ -61,6 +61,14 @@ def test_the_gate_answers_by_its_exit_code(small, result, code):
     assert (found, content["exit_code"], content["decision_hash"]) == (code, code, decision.hash)
 
 
+def test_an_open_gate_names_what_ships_without_having_been_judged(small):
+    line = "Not judged: class crane (3 images, needs 42; policy allows it)."
+    decided(small, *candidate("a", not_judged=line))
+    result = run("gate")
+    assert (result.exit_code, result.stdout.splitlines()[-1].strip()) == (0, line)
+    assert run_json("gate")[1]["not_judged"] == line
+
+
 def test_the_gate_before_an_audit_says_what_is_missing(small):
     result = run("gate")
     assert result.exit_code == 1

@@ -34,7 +34,14 @@ POLICY = Policy(limits={level: {"points": 1.0} for level in LEVELS})
 
 
 def candidate(
-    name, result="PASS", champion=None, reasons=(), obligations=(), accuracy=0.9, environment="base"
+    name,
+    result="PASS",
+    champion=None,
+    reasons=(),
+    obligations=(),
+    accuracy=0.9,
+    environment="base",
+    not_judged=None,
 ):
     """Return a decision and its files; `obligations` are owed to Sandal, which has `accuracy`."""
     owed = tuple(Obligation(**each) for each in obligations)
@@ -45,6 +52,7 @@ def candidate(
         "schema_version": 1,
         "result": result,
         "reasons": list(reasons),
+        "not_judged": not_judged,
         "candidate": {"trial_id": name, "set_id": f"set-{name}", "cells": [sandal]},
         "policy": POLICY.model_copy(update={"obligations": owed}).model_dump(mode="json"),
         "policy_hash": "ab" * 32,

@@ -44,6 +44,8 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
     with opened(env, mount) as project:
         decision = current_decision(project)
         ok, waivers = excused(project.load("registry"), decision, _now())
+        # Also where the gate opens: policy may let a class ship without having been judged.
+        unjudged = project.load("verdict").get("not_judged")
     touched = [{**each, "acknowledge": acknowledgement(each)} for each in decision.touched]
     code = ExitCode.DONE
     if not ok:
@@ -56,16 +58,21 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
                 "decision_hash": decision.hash,
                 "exit_code": int(code),
                 "reasons": [dict(reason) for reason in decision.reasons],
+                "not_judged": unjudged,
                 "obligations": touched,
                 "waivers": [waiver.to_json() for waiver in waivers],
             }
         )
         return code
     click.echo(f"{decision.outcome}: {decision.candidate.trial_id}")
-    for reason in decision.reasons[:5]:
-        click.echo(f"  {visible(reason['text'])}")
-    if len(decision.reasons) > 5:
-        click.echo(f"  and {len(decision.reasons) - 5} more in decision.json")
+    # Recipe and candidate often have the same reason.
+    texts = list(dict.fromkeys(str(reason["text"]) for reason in decision.reasons))
+    for text in texts[:5]:
+        click.echo(f"  {visible(text)}")
+    if len(texts) > 5:
+        click.echo(f"  and {len(texts) - 5} more in decision.json")
+    if unjudged:
+        click.echo(f"  {visible(unjudged)}")
     for each in touched:
         text = f"  {each['text']} To acknowledge: --acknowledge '{each['acknowledge']}'"
         click.echo(visible(text))
