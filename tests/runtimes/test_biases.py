@@ -9,6 +9,7 @@ from ptq_pipeline.models import Preprocessing
 from ptq_pipeline.ptq import (
     MethodSpec,
     PreparedModel,
+    QuantizationParameters,
     as_tensor_batches,
     calibrate,
     method_from_json,
@@ -33,20 +34,39 @@ def other(request: pytest.FixtureRequest) -> Runtime:
     return OnnxruntimeRuntime(threads=1, optimization=optimization or "all")
 
 
-@pytest.mark.parametrize("bits", [(4, 4), (3, 3)], ids=["w4a4", "w3a3"])
+def answered(
+    trained: PreparedModel,
+    parameters: QuantizationParameters,
+    pixels: np.ndarray,
+    preprocessing: Preprocessing,
+    runtime: Runtime,
+) -> np.ndarray:
+    return predict_top1(runtime.compile(trained, parameters), pixels, preprocessing)
+
+
+@pytest.fixture(scope="module", params=[(4, 4), (3, 3)], ids=["w4a4", "w3a3"])
+def few_bits(
+    request: pytest.FixtureRequest,
+    trained: PreparedModel,
+    pixels: np.ndarray,
+    preprocessing: Preprocessing,
+) -> tuple[QuantizationParameters, np.ndarray]:
+    """Parameters, and what the simulation answers with them."""
+    batches = as_tensor_batches(preprocessing(pixels[-100:]))
+    parameters = calibrate(trained, batches, MethodSpec(*request.param))
+    seen = pixels[:1000], preprocessing
+    return parameters, answered(trained, parameters, *seen, SimulatedRuntime())
+
+
 def test_few_bits_answer_the_same(
     trained: PreparedModel,
     pixels: np.ndarray,
     preprocessing: Preprocessing,
     other: Runtime,
-    bits: tuple[int, int],
+    few_bits: tuple[QuantizationParameters, np.ndarray],
 ) -> None:
-    batches = as_tensor_batches(preprocessing(pixels[-100:]))
-    parameters = calibrate(trained, batches, MethodSpec(*bits))
-    simulated, executed = (
-        predict_top1(runtime.compile(trained, parameters), pixels[:1000], preprocessing)
-        for runtime in (SimulatedRuntime(), other)
-    )
+    parameters, simulated = few_bits
+    executed = answered(trained, parameters, pixels[:1000], preprocessing, other)
     # By the simulation's own answers: 96.4 and 92.5 % at 4 bits with biases of their own.
     table = parity(simulated, executed, simulated.astype(int), [str(i) for i in range(10)])
     assert np.average(table["agreement"].fillna(1.0), weights=table["n"]) >= 0.99
@@ -85,16 +105,27 @@ def test_channels_whose_bias_outgrows_their_weights(
         assert np.abs(expected - real).max() < 0.2 * real.std()
 
 
-def test_outputs_quantized_where_they_are_made(
-    trained: PreparedModel, pixels: np.ndarray, preprocessing: Preprocessing, other: Runtime
-) -> None:
+@pytest.fixture(scope="module")
+def learned(
+    trained: PreparedModel, pixels: np.ndarray, preprocessing: Preprocessing
+) -> tuple[QuantizationParameters, np.ndarray]:
+    """Learned parameters with outputs of their own, and what the simulation answers with them."""
     config = method_from_json(
         {"name": "brecq_cpu", "weight_bits": 4, "activation_bits": 4, "iterations": 2}
     )
     batches = as_tensor_batches(preprocessing(pixels[-32:]))
     parameters = quantize_model(trained, batches, config, seed=0)
-    simulated, executed = (
-        predict_top1(runtime.compile(trained, parameters), pixels[:500], preprocessing)
-        for runtime in (SimulatedRuntime(), other)
-    )
+    seen = pixels[:500], preprocessing
+    return parameters, answered(trained, parameters, *seen, SimulatedRuntime())
+
+
+def test_outputs_quantized_where_they_are_made(
+    trained: PreparedModel,
+    pixels: np.ndarray,
+    preprocessing: Preprocessing,
+    other: Runtime,
+    learned: tuple[QuantizationParameters, np.ndarray],
+) -> None:
+    parameters, simulated = learned
+    executed = answered(trained, parameters, pixels[:500], preprocessing, other)
     assert (simulated == executed).mean() >= 0.985
