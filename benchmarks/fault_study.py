@@ -37,7 +37,7 @@ from ptq_pipeline.errors import PtqPipelineError  # noqa: E402
 
 STAGES = (
     *("data_loading", "calibration", "quantization", "subgroup_scoring"),
-    *("worst_case_check", "drift", "promotion"),
+    *("worst_case_check", "promotion"),
 )
 # Files of one folder, and the first stage that reads them.
 READERS = {
@@ -286,7 +286,7 @@ class Study:
         else:
             return "harmless", "nothing was changed"
         self.put_back(case)
-        if outcome != "found at once":
+        if outcome != "found at once" and case.reader != "gate":
             self.run("data_loading")
             if self.answers() != self.honest:
                 outcome = "silent"
@@ -320,7 +320,7 @@ class Study:
         return {
             path: path.stat().st_mtime_ns
             for path in self.data.rglob("*")
-            if path.is_file() and not path.name.startswith(".run")
+            if path.is_file() and ".seals" not in path.parts and not path.name.startswith(".run")
         }
 
 
@@ -342,6 +342,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="keep the projects and every sentence here")
     arguments = parser.parse_args()
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    logging.disable(logging.INFO)
     random = np.random.default_rng(2303)
     with folder(arguments.keep) as root:
         other = SmallProject(PROJECT, root / "other")
