@@ -145,3 +145,4 @@ def test_two_groups_of_one_name_are_refused_wherever_members_are_asked_for():
 def test_an_unknown_group_names_those_that_there_are():
     with pytest.raises(InputError, match="no group 'hat'; the groups are boot, shoe & co, tone"):
         members(SAMPLES, DEFINITIONS, *level_of(DEFINITIONS, "hat"))
+    assert level_of(DEFINITIONS, "class hat") == ("class", "hat")

@@ -76,7 +76,7 @@ def level_of(definitions: Mapping[str, Any], group: str) -> tuple[str, str]:
     """Find the level of a group that somebody named, with or without its level in front.
 
     Returns:
-        Level and label; the level ``class`` where no group has that name.
+        Level and label; where no group has that name the level in front of it, or ``class``.
 
     Raises:
         InputError: groups of two levels have that name.
@@ -93,7 +93,7 @@ def level_of(definitions: Mapping[str, Any], group: str) -> tuple[str, str]:
         return found[0], group
     for level in LEVELS:
         name = group.removeprefix(f"{level} ")
-        if name != group and any(_called(definitions, level, name)):
+        if name != group:
             return level, name
     return "class", group
 
