@@ -203,7 +203,7 @@ def test_explain_says_why_a_group_loses(finished, monkeypatch):
     assert text.stdout.startswith("tone=dark: ")
     wrong = asked(small, monkeypatch, "explain", "class Hat")
     assert wrong.exit_code == 1
-    assert "there is no group 'class Hat'; the groups are T-shirt/top, Trouser" in wrong.stderr
+    assert "there is no group 'Hat'; the groups are T-shirt/top, Trouser" in wrong.stderr
 
 
 def check_schema(verdict):
