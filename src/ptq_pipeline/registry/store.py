@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,6 @@ CARD_FILE = "MODEL_CARD.md"
 HOLDS = "champion holds"
 VERSION = re.compile(r"v\d{4,}")
 LOCK_SECONDS = 10.0
-# A record of a waiver may also say what the clock said.
-WAIVER_FIELDS = {each.name for each in fields(Waiver)}
 
 
 @dataclass(frozen=True)
@@ -112,11 +110,7 @@ class Registry:
 
     def waivers(self, records: tuple[Record, ...]) -> list[Waiver]:
         """Return every waiver that was ever granted, oldest first."""
-        return [
-            Waiver(**{key: value for key, value in record.content.items() if key in WAIVER_FIELDS})
-            for record in records
-            if record.kind is Kind.WAIVER
-        ]
+        return [Waiver.of(each.content) for each in records if each.kind is Kind.WAIVER]
 
     def served_before(self, records: tuple[Record, ...]) -> str | None:
         """Return the version that served before the champion; None where there is none."""

@@ -1,7 +1,7 @@
 """Waivers: a rule that may be broken, by whom, why and until when. They count at release only."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Any
 
@@ -41,6 +41,12 @@ class Waiver:
             raise InputError(
                 f"the expiry date '{self.expires}' of a waiver must be a date like 2027-03-31"
             ) from None
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "Waiver":
+        """Read it from a record, which may also hold what the clock said."""
+        names = {each.name for each in fields(cls)}
+        return cls(**{key: value for key, value in content.items() if key in names})
 
     def has_expired(self, today: date) -> bool:
         """Return whether its last day is over."""
