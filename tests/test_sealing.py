@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,14 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.pipelines import quantization
 from ptq_pipeline.pipelines.quantization.parameters import StressParameters
-from ptq_pipeline.sealing import OWNER, SealHooks, check_acting, check_reading, sealed_names
+from ptq_pipeline.sealing import (
+    OWNER,
+    SealHooks,
+    check_acting,
+    check_reading,
+    parameter_hash,
+    sealed_names,
+)
 from ptq_pipeline.seals import (
     Seal,
     SealError,
@@ -49,7 +57,7 @@ def catalog(tmp_path):
             "images": ArrayDataset(str(tmp_path / "images.npy")),
             "stressed_images": ArrayFolderDataset(str(tmp_path / "stressed")),
             "verdict": JSONDataset(filepath=(tmp_path / "verdict.json").as_posix()),
-            "params:stress": MemoryDataset(shifts(0.001)),
+            "params:stress": MemoryDataset(StressParameters.model_validate(shifts(0.001))),
         }
     )
     for name, data, file in (
@@ -63,12 +71,22 @@ def catalog(tmp_path):
 
 
 def shifts(sigma):
-    return StressParameters({"clean": {}, "noise": {"kind": "gaussian_noise", "sigma": sigma}})
+    return {"clean": {}, "noise": {"kind": "gaussian_noise", "sigma": sigma}}
 
 
-def run(pipeline, catalog, runner=None, hooks=None):
+@dataclass
+class Context:
+    """What the hook reads of Kedro's context."""
+
+    config_loader: dict
+
+
+def run(pipeline, catalog, runner=None, hooks=None, sigma=0.001):
+    catalog["params:stress"] = MemoryDataset(StressParameters.model_validate(shifts(sigma)))
     manager = _create_hook_manager()
     manager.register(hooks or SealHooks())
+    parameters = {"parameters": {"stress": shifts(sigma)}}
+    manager.hook.after_context_created(context=Context(parameters))
     arguments = {"run_params": {}, "pipeline": pipeline, "catalog": catalog}
     manager.hook.before_pipeline_run(**arguments)
     try:
@@ -98,16 +116,16 @@ def test_a_seal_says_what_a_dataset_was_made_from(catalog, tmp_path):
     first = seal_path(tmp_path / "stressed").read_bytes()
     run(STRESS, catalog)
     assert seal_path(tmp_path / "stressed").read_bytes() == first
-    check_reading(catalog, ["stressed_images"])
+    check_reading(catalog, ["stressed_images"], {"stress": shifts(0.001)})
 
 
 def test_images_of_another_strength_are_not_read(catalog):
     run(STRESS, catalog)
-    catalog["params:stress"] = MemoryDataset(shifts(0.4))
+    now = {"stress": shifts(0.4)}
     with pytest.raises(SealError, match="'stressed_images' .* other parameters 'stress'"):
-        check_reading(catalog, ["stressed_images"])
-    run(STRESS, catalog)
-    check_reading(catalog, ["stressed_images"])
+        check_reading(catalog, ["stressed_images"], now)
+    run(STRESS, catalog, sigma=0.4)
+    check_reading(catalog, ["stressed_images"], now)
 
 
 def test_changed_pixels_stop_the_run_before_anything_is_computed(catalog, tmp_path):
@@ -144,7 +162,7 @@ def test_a_run_that_fails_leaves_no_seal_of_what_it_was_about_to_make(catalog, t
     with pytest.raises(KeyError):
         run(STRESS, catalog)
     with pytest.raises(SealError, match="'stressed_images' .* is of an earlier run"):
-        check_reading(catalog, ["stressed_images"])
+        check_reading(catalog, ["stressed_images"], {"stress": shifts(0.001)})
 
 
 def test_a_command_takes_what_git_brought_and_nothing_of_another_run(catalog, tmp_path):
@@ -155,9 +173,7 @@ def test_a_command_takes_what_git_brought_and_nothing_of_another_run(catalog, tm
     made_from = {"stressed_images": digest(stressed)}
     write_seal(path, Seal(content=digest(path), node="judge", parameters={}, inputs=made_from))
     check_acting(catalog, "verdict")
-    catalog["params:stress"] = MemoryDataset(shifts(0.4))
-    check_acting(catalog, "verdict")
-    run(STRESS, catalog)
+    run(STRESS, catalog, sigma=0.4)
     with pytest.raises(SealError, match="'verdict' .* was made from another 'stressed_images'"):
         check_acting(catalog, "verdict")
     break_seals([stressed])
@@ -168,7 +184,7 @@ def test_a_command_takes_what_git_brought_and_nothing_of_another_run(catalog, tm
 def test_what_worker_processes_save_is_sealed_in_the_end(catalog, tmp_path):
     shared = SharedMemoryDataCatalog({name: catalog.get(name) for name in catalog.keys()})
     run(STRESS, shared, ParallelRunner(max_workers=1))
-    check_reading(catalog, ["stressed_images"])
+    check_reading(catalog, ["stressed_images"], {"stress": shifts(0.001)})
 
 
 def test_the_second_run_at_once_names_the_first(catalog, tmp_path):
@@ -195,15 +211,12 @@ def test_a_killed_run_leaves_no_lock(catalog, tmp_path):
     assert not (tmp_path / OWNER).exists()
 
 
-def test_settings_that_decide_nothing_are_no_other_parameters(project):
-    from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters
-    from ptq_pipeline.sealing import parameter_hash
+def test_settings_that_decide_nothing_are_no_other_parameters():
+    def hashed(**group):
+        return parameter_hash({"shop": {"quantization": group}}, "params:shop.quantization")
 
-    def hashed(**changes):
-        value = QuantizationParameters(
-            **{"method": {"weight_bits": 8}, "runtime": {"name": "openvino"}} | changes
-        )
-        return parameter_hash(DataCatalog({"params:q": MemoryDataset(value)}), "params:q")
-
-    assert hashed() == hashed(executor={"kind": "process", "workers": 2})
-    assert hashed() != hashed(method={"weight_bits": 4})
+    assert hashed(method={"weight_bits": 8}) == hashed(
+        method={"weight_bits": 8}, executor={"kind": "process", "workers": 2}
+    )
+    assert hashed(method={"weight_bits": 8}) != hashed(method={"weight_bits": 4})
+    assert parameter_hash({"shop": {}}, "params:shop.quantization") is None

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,8 @@ from pkgutil import iter_modules
 from typing import Any
 
 from filelock import FileLock, Timeout
+from kedro.config import MissingConfigException
+from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
@@ -39,6 +41,10 @@ log = logging.getLogger(__name__)
 LOCK, OWNER = ".run.lock", ".run.owner"
 # Stages that make no evidence: see `check_reading` on what is not strict.
 _READERS = frozenset({"reporting", "release", "monitoring"})
+# Settings that only say where something runs, by parameter group.
+_DECIDES_NOTHING = {"quantization": frozenset({"executor"})}
+# Figures of one machine and moment: nothing follows from them.
+_FIGURES = frozenset({"candidate_speed"})
 
 
 @cache
@@ -53,7 +59,7 @@ def sealed_names() -> frozenset[str]:
     made = set().union(*(stage.all_outputs() for stage in stages))
     read = {name for stage in stages for node in stage.nodes for name in node.inputs}
     # What is acted upon by commands.
-    return frozenset(made & (read | {"decision", "candidate_model", "verdict"}))
+    return frozenset(made & (read | {"decision", "candidate_model", "verdict"})) - _FIGURES
 
 
 def sealed_place(catalog: CatalogProtocol, name: str) -> Path | None:
@@ -75,28 +81,38 @@ def _place(catalog: CatalogProtocol, name: str) -> Path | None:
     return Path(str(place)).absolute()
 
 
-def parameter_hash(catalog: CatalogProtocol, name: str) -> str | None:
+def parameter_hash(parameters: Mapping[str, Any], name: str) -> str | None:
     """Return the hash of a parameter group (``params:...``), None where there is none.
 
-    Settings that only say where something runs are left out: a parameter model names them in
-    ``NOT_EVIDENCE``.
+    Args:
+        parameters: as configuration and ``--params`` say them. Kedro hands out what the type hints
+            of the nodes at hand make of them, which is another form in another pipeline.
+        name: the group's dataset; settings in it that decide nothing are left out.
     """
-    if name not in catalog:
-        return None
-    value = catalog.get(name).load()
-    if hasattr(value, "model_dump"):
-        value = value.model_dump(mode="json", exclude=getattr(value, "NOT_EVIDENCE", None))
+    keys = name.removeprefix("params:").split(".")
+    value: Any = parameters
+    for key in keys:
+        if not isinstance(value, Mapping) or key not in value:
+            return None
+        value = value[key]
+    idle = _DECIDES_NOTHING.get(keys[-1], frozenset())
+    if isinstance(value, Mapping):
+        value = {key: each for key, each in value.items() if key not in idle}
     return canonical_hash(value)
 
 
 def check_reading(
-    catalog: CatalogProtocol, names: Iterable[str], strict: bool = True
+    catalog: CatalogProtocol,
+    names: Iterable[str],
+    parameters: Mapping[str, Any],
+    strict: bool = True,
 ) -> dict[str, str]:
     """Check what is about to be read: its content, and where it comes from.
 
     Args:
         catalog: Kedro's catalog.
         names: datasets; those without a seal are passed over.
+        parameters: of now, see `parameter_hash`.
         strict: whether a missing seal and other parameters than those of now are errors; if not,
             the first is passed over, and the second is worth a warning.
 
@@ -120,7 +136,7 @@ def check_reading(
         found |= check_origin(
             name,
             lambda each: sealed_place(catalog, each),
-            lambda each: parameter_hash(catalog, each),
+            lambda each: parameter_hash(parameters, each),
             _refuse if strict else log.warning,
         )
     return found
@@ -160,6 +176,15 @@ class SealHooks:
         self._unsealed: dict[str, str] = {}
         self._locks: list[FileLock] = []
         self._strict = True
+        self._parameters: Mapping[str, Any] = {}
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Keep the parameters as configuration and ``--params`` say them."""
+        try:
+            self._parameters = context.config_loader["parameters"]
+        except MissingConfigException:
+            self._parameters = {}
 
     @hook_impl
     def before_pipeline_run(
@@ -174,7 +199,9 @@ class SealHooks:
         self._lock(_folders(nodes, catalog))
         try:
             self._strict = not {_stage(node) for node in nodes} <= _READERS
-            self._unsealed = check_reading(catalog, sorted(pipeline.inputs()), self._strict)
+            self._unsealed = check_reading(
+                catalog, sorted(pipeline.inputs()), self._parameters, self._strict
+            )
             outputs = sorted(self._pipeline.all_outputs())
             break_seals(place for name in outputs if (place := sealed_place(catalog, name)))
         except BaseException:
@@ -231,7 +258,7 @@ class SealHooks:
         inputs: dict[str, str] = {}
         for name in _sources(self._pipeline, node, self._catalog):
             if name.startswith("params:"):
-                parameters[name] = str(parameter_hash(self._catalog, name))
+                parameters[name] = str(parameter_hash(self._parameters, name))
             elif (source := self._place(name)) is not None:
                 seal = read_seal(source)
                 inputs[name] = seal.content if seal and seal.content else digest(source)

@@ -1,6 +1,6 @@
 """Parameters of ``quantization`` and of the shifts it evaluates under."""
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
 
@@ -132,8 +132,6 @@ class QuantizationParameters(BaseModel):
     """The method under audit and how its models are executed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    # Results are the same wherever trials run.
-    NOT_EVIDENCE: ClassVar[set[str]] = {"executor"}
 
     method: dict[str, Any]
     runtime: RuntimeParameters = Field(discriminator="name")
