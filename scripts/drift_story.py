@@ -28,6 +28,9 @@ CLEAN_ONLY = {
     "segment": {"points": 6.0},
     "intersection": {"points": 30.0, "min_size": 100_000},
 }
+# Under brighter lamps hardly a dark picture is left, so nothing can be shown of them there. That a
+# requantized model may ship all the same is a decision of this shop's policy.
+VANISHING = [{"level": "segment", "group": f"tone={tone}"} for tone in ("dark", "mid")]
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class Story:
             },
         )
         check = self._read("parameters_worst_case_check")
-        check["worst_case_check"].update(draws=30, limits=CLEAN_ONLY)
+        check["worst_case_check"].update(draws=30, limits=CLEAN_ONLY, allow_not_judged=VANISHING)
         self._write("parameters_worst_case_check", check)
         self.change("parameters_drift", drift={"windows": [], "resamples": 300})
         trigger = {"windows": 2, "drifted": 1, "minimum_samples": 300, "cooldown_hours": 0}

@@ -114,8 +114,9 @@ def test_rollback_brings_the_old_version_back_and_every_hash_holds(played):
     assert said["again"][1]["action"] == "nothing"
     assert said["rollback"][0] == 0
     assert champion(story) == "v0001"
-    assert said["verify"] == (0, {"ok": True, "versions": ["v0001", "v0002"]})
-    assert said["verify again"] == (0, {"ok": True, "versions": ["v0001", "v0002"]})
+    whole = {"ok": True, "versions": ["v0001", "v0002"], "notes": []}
+    assert said["verify"] == (0, whole)
+    assert said["verify again"] == (0, whole)
     triggers = [record["content"].get("trigger", "") for record in said["history"][1]]
     assert triggers[1].startswith("drift:")
 
@@ -167,7 +168,7 @@ def test_what_cannot_be_believed_or_judged_moves_nothing(played, kind):
         path.write_bytes(path.read_bytes()[:1000])
         code, report = story.report("watch", "--once")
         found = {each["window"]: each for each in report["windows"]}
-        assert (code, report["action"]) == (0, "nothing")
+        assert (code, report["action"]) == (12, "nothing")
         assert found["2027-01-06"]["status"] == "empty"
         assert found["2027-01-07"]["status"] == "repeated"
         assert "truncated" in found["2027-01-08"]["reason"]

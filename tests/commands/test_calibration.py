@@ -20,7 +20,7 @@ from ptq_pipeline.calibration.sets import (
 )
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.commands import ptq
-from ptq_pipeline.registry import Decision, Registry, no_champion, release
+from ptq_pipeline.registry import Evidence, Registry, no_champion, release
 
 CLASSES = ["boot", "bag"]
 
@@ -82,8 +82,7 @@ def small(tmp_path, project, monkeypatch):
     verdict = json.loads(files["verdict.json"])
     verdict["candidate"]["set_id"] = first.set_id
     files["verdict.json"] = json.dumps(verdict).encode()
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    decision = Decision.from_verdict(verdict, hashes, "base")
+    decision = Evidence.of_files(files).decide("base")
     decided(tmp_path, decision, files)
     (data / "08_reporting/verdict.json").write_text(json.dumps(verdict))
     pd.DataFrame({"trial_id": ["0123456789abcdef"], "set_id": [first.set_id]}).to_parquet(
