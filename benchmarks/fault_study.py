@@ -188,7 +188,8 @@ def cases(data: Path, stale: Path, wanted: int, random: np.random.Generator) -> 
     for position in range(max(0, wanted - len(found))):
         path, reader = chosen[more[position % len(more)]]
         found.append(Case(path, "flipped bit", flip, reader))
-    return found
+    # In no order, so that a study that is stopped early has seen some of everything.
+    return [found[position] for position in random.permutation(len(found))]
 
 
 def _both(old: Path) -> Callable[[Path, np.random.Generator], None]:
