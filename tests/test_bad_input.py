@@ -18,6 +18,7 @@ from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.pipelines.settling.nodes import settle_recipe
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
+from ptq_pipeline.seals import Seal, digest, write_seal
 
 CLASSES = ["boot", "bag"]
 BUSINESS = {"requests_per_month": 1000, "prices": {"float_model": 2.0, "integer_model": 1.0}}
@@ -200,6 +201,10 @@ def test_a_run_refuses_a_group_of_parameters_that_nobody_reads(loaded):
     assert "Error: unknown parameter group(s) calibrations in conf/ or --params" in last
 
 
+def files(root, folder):
+    return [path for path in (root / "data" / folder).glob("*") if path.is_file()]
+
+
 def test_a_run_refuses_a_shift_that_changes_labels(loaded, tmp_path):
     """A shift of an installed package, found by its entry point."""
     package = tmp_path / "package"
@@ -209,6 +214,9 @@ def test_a_run_refuses_a_shift_that_changes_labels(loaded, tmp_path):
     entry = "[ptq_pipeline.shifts]\nrelabel = relabel:relabel\n"
     (package / "relabel-1.0.dist-info/entry_points.txt").write_text(entry)
     change(loaded, "stress", {"relabel": {}})
+    written = [path for folder in ("03_primary", "04_feature") for path in files(loaded, folder)]
+    for path in written:
+        write_seal(path, Seal(content=digest(path), node="by hand", parameters={}, inputs={}))
     code, last = kedro_run(loaded, "--nodes", "stress_images", path=[package])
     assert code == 1
     assert last.endswith(

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset, SharedMemoryDataCatalog
+from kedro.pipeline import Node, Pipeline
 from kedro.runner import ParallelRunner, SequentialRunner
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
@@ -153,16 +154,45 @@ def test_pixels_that_change_during_the_run_stop_it(catalog, tmp_path):
     manager.hook.on_pipeline_error(**arguments, error=None)
 
 
-def test_a_run_that_fails_leaves_no_seal_of_what_it_was_about_to_make(catalog, tmp_path):
+def test_what_a_failed_run_did_not_come_to_write_stays_usable(catalog, tmp_path):
     run(STRESS, catalog)
-    whole = catalog.load("samples")
-    catalog.save("samples", whole.drop(columns="content_hash"))
-    path = tmp_path / "samples.parquet"
-    write_seal(path, Seal(content=digest(path), node="decode", parameters={}, inputs={}))
-    with pytest.raises(KeyError):
-        run(STRESS, catalog)
+    first = seal_path(tmp_path / "stressed").read_bytes()
+    whole, path = catalog.load("samples"), tmp_path / "samples.parquet"
+    for table in (whole.drop(columns="content_hash"), whole):
+        catalog.save("samples", table)
+        write_seal(path, Seal(content=digest(path), node="decode", parameters={}, inputs={}))
+        if "content_hash" not in table:
+            with pytest.raises(KeyError):
+                run(STRESS, catalog)
+    assert seal_path(tmp_path / "stressed").read_bytes() == first
+    check_reading(catalog, ["stressed_images"], {"stress": shifts(0.001)})
+
+
+def test_a_killed_run_leaves_nothing_usable_that_it_was_about_to_make(catalog, tmp_path):
+    run(STRESS, catalog)
+    hooks = SealHooks()
+    hooks.before_pipeline_run({}, STRESS, catalog)
     with pytest.raises(SealError, match="'stressed_images' .* is of an earlier run"):
         check_reading(catalog, ["stressed_images"], {"stress": shifts(0.001)})
+    hooks._release()
+
+
+def test_a_failed_run_takes_the_decision_of_the_one_before(catalog, tmp_path):
+    def decide(verdict):
+        raise ValueError("no decision")
+
+    decide.__module__ = "ptq_pipeline.pipelines.promotion.nodes"
+    path = tmp_path / "decision.json"
+    catalog["decision"] = JSONDataset(filepath=path.as_posix())
+    for name in ("verdict", "decision"):
+        catalog.save(name, {})
+        place = tmp_path / f"{name}.json"
+        write_seal(place, Seal(content=digest(place), node=name, parameters={}, inputs={}))
+    check_acting(catalog, "decision")
+    with pytest.raises(ValueError, match="no decision"):
+        run(Pipeline([Node(decide, "verdict", "decision")]), catalog)
+    with pytest.raises(SealError, match="'decision' .* is of an earlier run"):
+        check_acting(catalog, "decision")
 
 
 def test_a_command_takes_what_git_brought_and_nothing_of_another_run(catalog, tmp_path):

@@ -67,7 +67,10 @@ def test_changed_content_is_named(chain, name):
 )
 def test_other_parameters_of_any_ancestor_are_named(chain, group, name):
     now = NOW | {f"params:{group}": "other"}
-    with pytest.raises(SealError, match=f"'{name}' .* other parameters '{group}' .*from-nodes"):
+    with pytest.raises(
+        SealError,
+        match=f"'{name}' .* other parameters '{group}' .*`kedro run` keeps finished trials",
+    ):
         check_origin("verdict", chain.get, now.get, refuse)
 
 

@@ -176,6 +176,7 @@ class SealHooks:
         self._unsealed: dict[str, str] = {}
         self._locks: list[FileLock] = []
         self._strict = True
+        self._broken: dict[Path, Seal] = {}
         self._parameters: Mapping[str, Any] = {}
 
     @hook_impl
@@ -203,7 +204,13 @@ class SealHooks:
                 catalog, sorted(pipeline.inputs()), self._parameters, self._strict
             )
             outputs = sorted(self._pipeline.all_outputs())
-            break_seals(place for name in outputs if (place := sealed_place(catalog, name)))
+            places = {name: place for name in outputs if (place := sealed_place(catalog, name))}
+            self._broken = {
+                place: seal
+                for name, place in places.items()
+                if (seal := read_seal(place)) is not None and not name.endswith("decision")
+            }
+            break_seals(places.values())
         except BaseException:
             self._release()
             raise
@@ -233,6 +240,7 @@ class SealHooks:
         """Write the seal."""
         place = self._place(dataset_name)
         if place is not None and _stage(node):
+            self._broken.pop(place, None)
             self._seal(place, node)
 
     @hook_impl
@@ -243,11 +251,19 @@ class SealHooks:
                 place = self._place(name)
                 if place is not None and place.exists() and not _whole(read_seal(place)):
                     self._seal(place, node)
+        self._broken = {}
         self._release()
 
     @hook_impl
     def on_pipeline_error(self) -> None:
-        """Open the lock; what the run was about to make has no seals."""
+        """Give seals back to what the run did not come to write, and open the lock.
+
+        The decision does not get its own back: the newest run has reached none.
+        """
+        for place, seal in self._broken.items():
+            if place.exists():
+                write_seal(place, seal)
+        self._broken = {}
         self._release()
 
     def _place(self, name: str) -> Path | None:

@@ -190,7 +190,7 @@ def check_origin(
                 f"'{name}' was made from '{current}' ({path}), which a run that did not end was "
                 "about to make again; run the pipeline from there on"
             )
-        again = f"run it again from node '{seal.node}' on (`kedro run --from-nodes {seal.node}`)"
+        again = f"run node '{seal.node}' and what follows again (`kedro run` keeps finished trials)"
         for group, then in seal.parameters.items():
             if parameter(group) not in (None, then):
                 complain(

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from safetensors.torch import save_file
 
-from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet
+from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images.idx import IdxSource
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model, resnet20
@@ -116,7 +116,12 @@ def test_perturbed_sets_are_profiled_by_their_own_pixels() -> None:
     model = FloatModel(module, Preprocessing((0.0,), (1.0,)), ("a", "b", "c"), "f")
     plain = make_set([5, 9], 0)
     images = np.full((2, 1, 3, 3), 255, np.uint8)
-    perturbed = CalibrationSet(replace(plain.manifest, augmentation={"kind": "noise"}), images)
+    manifest = replace(
+        plain.manifest,
+        augmentation={"kind": "noise"},
+        array_sha256=array_sha256(images),
+    )
+    perturbed = CalibrationSet(manifest, images)
     projection = {"mean": [0.0] * 9, "components": [[0.0] * 9] * 8}
     profiles = make_profiles(10, 0)
     table = gather_calibration_profiles(
