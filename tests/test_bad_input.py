@@ -73,8 +73,8 @@ ERRORS = [
     ),
     (
         *(POLICY, limits() | {"critical": [CRITICAL]}),
-        "worst_case_check: critical group 'shoe' does not exist at level class; its groups are "
-        "'boot', 'bag'.",
+        "worst_case_check.critical: there is no class 'shoe'; the groups of that level are 'boot', "
+        "'bag'.",
     ),
     (
         *(POLICY, limits(segment={"points": 9, "shifts": {"fog": 12}})),
@@ -230,5 +230,5 @@ def test_a_stage_refuses_a_policy_that_names_an_unknown_group(loaded):
     definitions = json.loads((loaded / "data/03_primary/group_definitions.json").read_text())
     policy = WorstCaseCheckParameters.model_validate(limits() | {"critical": [CRITICAL]})
     given = (StressParameters({"clean": {}}), None, SubgroupScoringParameters(), policy, None)
-    with pytest.raises(InputError, match="critical group 'shoe' does not exist"):
+    with pytest.raises(InputError, match="critical: there is no class 'shoe'"):
         settle_recipe(samples, *[None] * 6, definitions, None, *given)

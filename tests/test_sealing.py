@@ -1,5 +1,6 @@
 """What a run reads from earlier runs is what they wrote, with the parameters of now."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -147,10 +148,11 @@ def test_pixels_that_change_during_the_run_stop_it(catalog, tmp_path):
     manager.register(hooks)
     arguments = {"run_params": {}, "pipeline": STRESS, "catalog": catalog}
     manager.hook.before_pipeline_run(**arguments)
-    check("images")
+    (node,) = STRESS.nodes
+    check("images", node)
     np.load(tmp_path / "images.npy", mmap_mode="r+")[0] ^= 1
     with pytest.raises(SealError, match="'images' .* was changed"):
-        check("images")
+        check("images", node)
     manager.hook.on_pipeline_error(**arguments, error=None)
 
 
@@ -250,3 +252,26 @@ def test_settings_that_decide_nothing_are_no_other_parameters():
     )
     assert hashed(method={"weight_bits": 8}) != hashed(method={"weight_bits": 4})
     assert parameter_hash({"shop": {}}, "params:shop.quantization") is None
+
+
+def test_datasets_of_a_host_may_have_the_names_of_ours(catalog, tmp_path):
+    own = Pipeline(
+        [
+            Node(len, "trials", "counted", name="count"),
+            Node(lambda table: table, "float_predictions", "copied", name="copy"),
+        ]
+    )
+    for name in ("trials", "float_predictions"):
+        path = (tmp_path / f"{name}.json").as_posix()
+        catalog[name] = JSONDataset(filepath=path)
+        catalog.save(name, {"a host": "wrote this"})
+    run(own, catalog)
+    run(own + STRESS, catalog)
+    check_reading(catalog, ["stressed_images"], {"stress": shifts(0.001)})
+
+
+def test_a_seal_of_a_file_that_is_gone_goes_with_the_next_run(catalog, tmp_path):
+    run(STRESS, catalog)
+    shutil.rmtree(tmp_path / "stressed")
+    break_seals([tmp_path / "stressed"])
+    assert read_seal(tmp_path / "stressed") is None

@@ -1,5 +1,7 @@
 """Errors a user can act on: one sentence that says what is wrong, where, and what to do."""
 
+from collections.abc import Iterator
+
 from click import ClickException
 
 
@@ -12,3 +14,15 @@ class PtqPipelineError(ClickException):
 
 class InputError(PtqPipelineError, ValueError):
     """Data, configuration or a file that cannot be used as it is."""
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, what it was raised from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def own_cause(error: BaseException) -> PtqPipelineError | None:
+    """Return the error of this package that other code wrapped in its own, if there is one."""
+    return next((each for each in causes_of(error) if isinstance(each, PtqPipelineError)), None)

@@ -13,8 +13,9 @@ from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.configuration import check_parameters
-from ptq_pipeline.errors import InputError, PtqPipelineError
+from ptq_pipeline.errors import InputError, own_cause
 from ptq_pipeline.interrupts import INTERRUPTED, end_at_once, may_be_taken_over
+from ptq_pipeline.mounting import mounts
 
 PARAMETER_GROUPS = frozenset(
     {
@@ -187,9 +188,9 @@ class MountHooks(ProvenanceHooks):
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Refuse unknown parameter groups below the name of a mount, and start the clock."""
         super().before_pipeline_run(pipeline, catalog)
-        mounts = _mounts(pipeline)
-        parameters = catalog.load("parameters") if mounts else {}
-        for mount in mounts:
+        found = mounts(pipeline)
+        parameters = catalog.load("parameters") if found else {}
+        for mount in found:
             unknown = sorted(set(parameters.get(mount) or {}) - PARAMETER_GROUPS)
             if unknown:
                 raise InputError(
@@ -202,7 +203,7 @@ class MountHooks(ProvenanceHooks):
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
         """Save the provenance of every mount, and print the lines of those that wrote a report."""
-        for mount in _mounts(pipeline):
+        for mount in mounts(pipeline):
             self._save(f"{mount}.provenance", run_params, catalog)
             _print_summary(f"{mount}.summary", pipeline, catalog)
 
@@ -212,25 +213,11 @@ class MountHooks(ProvenanceHooks):
 
         It comes last, as an error ends the round of hooks.
         """
-        cause: BaseException | None = error
-        while isinstance(cause, DatasetError):
-            cause = cause.__cause__
-        if isinstance(error, DatasetError) and isinstance(cause, PtqPipelineError):
+        if isinstance(error, DatasetError) and (cause := own_cause(error)) is not None:
             raise cause from None
 
 
 mount_hooks = MountHooks()
-
-
-def _mounts(pipeline: Pipeline) -> list[str]:
-    """Namespaces under which nodes of this package stand."""
-    return sorted(
-        {
-            node.namespace.split(".")[0]
-            for node in pipeline.nodes
-            if node.namespace and node.func.__module__.startswith("ptq_pipeline.")
-        }
-    )
 
 
 def _print_summary(name: str, pipeline: Pipeline, catalog: CatalogProtocol) -> None:

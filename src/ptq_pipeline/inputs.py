@@ -18,7 +18,6 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-_BLOCK = 1 << 20
 
 
 def local_path(text: str | Path, setting: str = "filepath") -> Path:
@@ -85,14 +84,12 @@ def check_sha256(handle: IO[bytes], path: Path, declared: str | None) -> None:
             f"the 'sha256' of '{path}' is '{declared}', which is no SHA-256 of 64 hexadecimal "
             "digits; give what 'sha256sum' prints"
         )
-    digest = hashlib.sha256()
-    while block := handle.read(_BLOCK):
-        digest.update(block)
+    found = hashlib.file_digest(handle, "sha256").hexdigest()
     handle.seek(0)
-    if digest.hexdigest() != declared.lower():
+    if found != declared.lower():
         raise InputError(
             f"'{path}' is not the file that its 'sha256' declares: {declared.lower()[:12]}..., but "
-            f"its content has {digest.hexdigest()[:12]}...; restore the file, or declare the new "
+            f"its content has {found[:12]}...; restore the file, or declare the new "
             "hash if the change is meant"
         )
 

@@ -14,7 +14,7 @@ Kedro finds it there, also with selective loading; ``kedro ptq init`` writes it.
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.errors import InputError
 
@@ -70,6 +70,19 @@ def create_pipeline(
     return Pipeline(
         chain, namespace=namespace, inputs=dict(inputs or {}), outputs=dict(outputs or {})
     )
+
+
+def stage_of(node: Node) -> str:
+    """Return the stage of this package that a node belongs to; empty for a node of the host."""
+    module = getattr(node.func, "__module__", None) or ""
+    package, _, rest = module.partition(".pipelines.")
+    return rest.split(".")[0] if package == "ptq_pipeline" else ""
+
+
+def mounts(pipeline: Pipeline) -> list[str]:
+    """Return the namespaces under which nodes of this package stand, the outermost of each."""
+    own = [node for node in pipeline.nodes if node.namespace and stage_of(node)]
+    return sorted({str(node.namespace).split(".")[0] for node in own})
 
 
 def _stage(name: str) -> Pipeline:

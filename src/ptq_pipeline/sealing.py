@@ -25,6 +25,7 @@ from kedro.pipeline import Node, Pipeline
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.files import write_file
+from ptq_pipeline.mounting import mounts, stage_of
 from ptq_pipeline.seals import (
     Seal,
     SealError,
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 LOCK, OWNER = ".run.lock", ".run.owner"
 # Stages that make no evidence: see `check_reading` on what is not strict.
 _READERS = frozenset({"reporting", "release", "monitoring"})
+# The audit within a mount or within this project: a namespace of its own, and one run all the same.
+_INNER = "requantization"
 # Settings that only say where something runs, by parameter group.
 _DECIDES_NOTHING = {"quantization": frozenset({"executor"})}
 # Figures of one machine and moment: nothing follows from them.
@@ -193,16 +196,17 @@ class SealHooks:
     ) -> None:
         """Take the lock, check what earlier runs left, and break the seals of what is made now."""
         self._release()
-        nodes = [node for node in pipeline.nodes if _stage(node)]
-        self._pipeline, self._catalog, self._unsealed = Pipeline(nodes), catalog, {}
-        if not nodes:
+        self._pipeline = Pipeline([node for node in pipeline.nodes if stage_of(node)])
+        self._catalog, self._unsealed = catalog, {}
+        stages = {stage_of(node) for node in self._pipeline.nodes}
+        if not stages:
             return
-        self._lock(_folders(nodes, catalog))
+        self._lock(_folders(self._pipeline, catalog))
         try:
-            self._strict = not {_stage(node) for node in nodes} <= _READERS
-            self._unsealed = check_reading(
-                catalog, sorted(pipeline.inputs()), self._parameters, self._strict
-            )
+            self._strict = not stages <= _READERS
+            # A host's own datasets may have the names of ours: only what our nodes read counts.
+            read = sorted(self._pipeline.inputs() & pipeline.inputs())
+            self._unsealed = check_reading(catalog, read, self._parameters, self._strict)
             outputs = sorted(self._pipeline.all_outputs())
             places = {name: place for name in outputs if (place := sealed_place(catalog, name))}
             self._broken = {
@@ -216,17 +220,17 @@ class SealHooks:
             raise
 
     @hook_impl
-    def before_dataset_loaded(self, dataset_name: str) -> None:
+    def before_dataset_loaded(self, dataset_name: str, node: Node) -> None:
         """Compare the content with the seal once more: the run may have taken hours."""
-        place = self._place(dataset_name)
+        place = self._place(dataset_name) if stage_of(node) else None
         if place is not None and place.exists() and (self._strict or read_seal(place)):
             checked_seal(place, dataset_name)
 
     @hook_impl
-    def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
+    def after_dataset_loaded(self, dataset_name: str, data: Any, node: Node) -> None:
         """Compare the float model with the one that earlier files were made with."""
         found = getattr(data, "fingerprint", None)
-        if self._catalog is None or not isinstance(found, str):
+        if not stage_of(node) or not isinstance(found, str):
             return
         if self._unsealed.setdefault(dataset_name, found) != found:
             raise SealError(
@@ -238,8 +242,8 @@ class SealHooks:
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
         """Write the seal."""
-        place = self._place(dataset_name)
-        if place is not None and _stage(node):
+        place = self._place(dataset_name) if stage_of(node) else None
+        if place is not None:
             self._broken.pop(place, None)
             self._seal(place, node)
 
@@ -316,17 +320,11 @@ def _myself() -> str:
     return f"'{command}' (process {os.getpid()}, started {time.strftime('%Y-%m-%d %H:%M:%S')})"
 
 
-def _stage(node: Node) -> str:
-    """Return the stage of this package that a node belongs to, or ""."""
-    module = getattr(node.func, "__module__", None) or ""
-    package, _, rest = module.partition(".pipelines.")
-    return rest.split(".")[0] if package == "ptq_pipeline" else ""
-
-
-def _folders(nodes: Iterable[Node], catalog: CatalogProtocol) -> list[Path]:
-    """Return where the results of these nodes are: the project's own, and those of mounts."""
-    mounts = {node.namespace.split(".")[0] for node in nodes if node.namespace}
-    names = ["verdict", *(f"{mount}.verdict" for mount in sorted(mounts))]
+def _folders(pipeline: Pipeline, catalog: CatalogProtocol) -> list[Path]:
+    """Return where the results of our nodes are: the project's own, and those of mounts."""
+    names = [f"{mount}.verdict" for mount in mounts(pipeline)]
+    if any(not node.namespace or node.namespace.startswith(_INNER) for node in pipeline.nodes):
+        names.append("verdict")
     places = (sealed_place(catalog, name) for name in names)
     return sorted({place.parent for place in places if place is not None})
 

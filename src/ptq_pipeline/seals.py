@@ -24,7 +24,6 @@ from ptq_pipeline.files import write_file
 
 SCHEMA_VERSION = 1
 FOLDER = ".seals"
-_BLOCK = 1 << 20
 # A file changed this shortly before it was hashed may change again without another time stamp.
 _SETTLED_NANOSECONDS = 100_000_000
 
@@ -123,6 +122,8 @@ def break_seals(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.exists():
             write_seal(path, Seal(content="", node="", parameters={}, inputs={}))
+        else:
+            seal_path(path).unlink(missing_ok=True)
 
 
 def checked_seal(path: Path, name: str) -> Seal:
@@ -221,11 +222,8 @@ def _files(path: Path) -> list[Path]:
 
 
 def _file_digest(path: Path) -> str:
-    found = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _folder_digest(folder: Path) -> str:

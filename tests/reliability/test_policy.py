@@ -67,7 +67,7 @@ def test_unknown_shift_and_group_are_named():
     policy = build(critical=[{"level": "class", "group": "Sandals"}])
     with pytest.raises(InputError, match="unknown shift 'noise'.*'clean'"):
         check_policy(policy, GROUPS, ["clean"])
-    with pytest.raises(InputError, match="'Sandals' does not exist at level class.*'Sandal'"):
+    with pytest.raises(InputError, match="critical: there is no class 'Sandals'.*'Sandal'"):
         check_policy(policy, GROUPS, ["clean", "noise"])
     check_policy(build(), GROUPS, ["clean", "noise"])
 

@@ -7,7 +7,7 @@ from ptq_pipeline.commands.project import Mount
 from ptq_pipeline.errors import InputError
 
 if TYPE_CHECKING:
-    from ptq_pipeline.registry import Decision
+    from ptq_pipeline.registry import Decision, Evidence
 
 # What has to stand beside a decision, by its name in the catalog.
 BESIDE = ("verdict", "champion_comparison", "candidate_execution")
@@ -32,8 +32,8 @@ def load_parts(project: Mount) -> dict[str, Any]:
     return parts
 
 
-def current_decision(project: Mount) -> "Decision":
-    """Return the decision of the last audit, after deciding once more by what it rests on.
+def current_decision(project: Mount) -> "tuple[Decision, Evidence]":
+    """Return the decision of the last audit and what it rests on, after deciding once more by that.
 
     Raises:
         InputError: naming the file that is missing, or is not the one of the decision.
@@ -43,9 +43,8 @@ def current_decision(project: Mount) -> "Decision":
 
     parts = load_parts(project)
     files = candidate_files(parts["candidate_model"])
-    verdict, comparison, execution = (parts[name] for name in BESIDE)
-    # A check that the run which made the decision has ended, and none has begun since, goes here.
-    return Evidence(verdict, comparison, execution, files).check(parts["decision"])
+    evidence = Evidence(*(parts[name] for name in BESIDE), files)
+    return evidence.check(parts["decision"]), evidence
 
 
 def place(project: Mount, name: str) -> Path | str:

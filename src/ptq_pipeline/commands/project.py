@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.commands.running import causes_of, project_path
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.commands.running import project_path
+from ptq_pipeline.errors import InputError, causes_of, own_cause
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,6 @@ class Mount:
         """
         from kedro.io import DatasetError
 
-        from ptq_pipeline.errors import PtqPipelineError
         from ptq_pipeline.sealing import check_acting
 
         full = f"{self.name}.{dataset}" if self.name else dataset
@@ -49,10 +48,9 @@ class Mount:
             return self.catalog.load(full)
         except DatasetError as error:
             # Kedro wraps what a dataset raised, ours among it, in longer texts.
+            if (cause := own_cause(error)) is not None:
+                raise cause from None
             causes = list(causes_of(error))
-            for cause in causes:
-                if isinstance(cause, PtqPipelineError):
-                    raise cause from None
             if any(isinstance(cause, FileNotFoundError) for cause in causes):
                 raise InputError(
                     f"'{full}' does not exist yet: run the pipeline that makes it"
@@ -96,8 +94,8 @@ class Mount:
         try:
             return self.catalog.get(full)._describe()
         except DatasetError as error:
-            if isinstance(error.__cause__, InputError):
-                raise InputError(f"catalog entry '{full}': {error.__cause__}") from None
+            if (cause := own_cause(error)) is not None:
+                raise InputError(f"catalog entry '{full}': {cause}") from None
             raise InputError(f"catalog entry '{full}' cannot be used: {error}") from error
 
     def group(self, name: str) -> dict[str, Any]:

@@ -42,10 +42,10 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
     from ptq_pipeline.reliability import acknowledgement
 
     with opened(env, mount) as project:
-        decision = current_decision(project)
+        decision, evidence = current_decision(project)
         ok, waivers = excused(project.load("registry"), decision, _now())
-        # Also where the gate opens: policy may let a class ship without having been judged.
-        unjudged = project.load("verdict").get("not_judged")
+    # Also where the gate opens: policy may let a class ship without having been judged.
+    unjudged = evidence.verdict.get("not_judged")
     touched = [{**each, "acknowledge": acknowledgement(each)} for each in decision.touched]
     code = ExitCode.DONE
     if not ok:
@@ -258,10 +258,10 @@ def repair(env: str | None, mount: str | None, as_json: bool) -> None:
     log, or the champion's files do not hold, nothing is written and the message says what to
     restore.
     """
-    from ptq_pipeline.registry import repair as mend
+    from ptq_pipeline.registry import repair as repaired
 
     with opened(env, mount) as project:
-        done = mend(project.load("registry"))
+        done = repaired(project.load("registry"))
     if as_json:
         print_json({"done": done})
     for line in [] if as_json else done or ["nothing to repair: log and registry agree"]:

@@ -14,7 +14,7 @@ from typing import IO, Any
 import click
 
 from ptq_pipeline.commands.exit_codes import ExitCode
-from ptq_pipeline.errors import PtqPipelineError
+from ptq_pipeline.errors import PtqPipelineError, causes_of
 
 MOST_CHARACTERS = 500
 STDOUT, STDERR = 1, 2
@@ -142,10 +142,3 @@ def _guarded(function: Callable[[], int | None], verbose: bool) -> int:
 def _interrupted() -> int:
     click.echo("interrupted; what was finished is kept", err=True)
     return ExitCode.INTERRUPTED
-
-
-def causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, what it was raised from, and so on."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -60,8 +60,6 @@ def run_pipeline(
                     runtime_params=parameters,
                 )
         except DatasetError as error:
-            if isinstance(error.__cause__, PtqPipelineError):
-                raise error.__cause__ from None
             raise InputError(f"{pipeline}: {error}") from error
 
 

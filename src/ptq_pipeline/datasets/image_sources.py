@@ -95,7 +95,31 @@ class _FileDataset(_ReadOnlyDataset):
         return Decoding(**self._options | {"shape": shape})
 
 
-class ImageFolderDataset(_FileDataset):
+class _ListedDataset(_FileDataset):
+    """What sources share whose table says more of the images: how to divide them, and its hash.
+
+    Args:
+        filepath: where the images or their list stand.
+        shape: ``[C, H, W]`` to decode to.
+        splits: weights by which images without a split are divided.
+        sha256: SHA-256 of the table.
+        decoding: as `_FileDataset` has them.
+    """
+
+    def __init__(
+        self,
+        filepath: str,
+        shape: Sequence[int],
+        splits: Mapping[str, float] | None = None,
+        sha256: str | None = None,
+        **decoding: Any,
+    ) -> None:
+        super().__init__(filepath, shape, **decoding)
+        self._splits = splits
+        self._sha256 = sha256
+
+
+class ImageFolderDataset(_ListedDataset):
     """``filepath/<class name>/**/<image>``, the layout of torchvision's ``ImageFolder``.
 
     Names that begin with a dot are not read; links may lead to what stands below ``filepath``.
@@ -117,14 +141,12 @@ class ImageFolderDataset(_FileDataset):
         filepath: str,
         shape: Sequence[int],
         splits: Mapping[str, float] | None = None,
+        *,
         annotations: str | None = None,
-        sha256: str | None = None,
-        **decoding: Any,
+        **more: Any,
     ) -> None:
-        super().__init__(filepath, shape, **decoding)
-        self._splits = splits
+        super().__init__(filepath, shape, splits, **more)
         self._annotations = None if annotations is None else local_path(annotations, "annotations")
-        self._sha256 = sha256
 
     def load(self) -> FileSource:
         """List the images; none is decoded yet."""
@@ -139,7 +161,7 @@ class ImageFolderDataset(_FileDataset):
         )
 
 
-class ImageManifestDataset(_FileDataset):
+class ImageManifestDataset(_ListedDataset):
     """A CSV or parquet manifest: ``path``, ``label``, optional ``split``, ``cluster``, segments.
 
     A column ``sha256`` holds the SHA-256 of every image file. Only an empty cell is missing.
@@ -152,18 +174,6 @@ class ImageManifestDataset(_FileDataset):
         decoding: ``resize_size``, ``interpolation``, ``white`` and ``allow_outside``, as
             `ImageWindowsDataset` has them.
     """
-
-    def __init__(
-        self,
-        filepath: str,
-        shape: Sequence[int],
-        splits: Mapping[str, float] | None = None,
-        sha256: str | None = None,
-        **decoding: Any,
-    ) -> None:
-        super().__init__(filepath, shape, **decoding)
-        self._splits = splits
-        self._sha256 = sha256
 
     def load(self) -> FileSource:
         """Read the manifest; no image is decoded yet."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import wraps
 from hashlib import sha256
 from typing import Any
 
@@ -161,6 +162,24 @@ def as_audited(
     return table.assign(label=pd.Series(pd.NA, table.index, dtype="Int64"))
 
 
+def _setting_aside(check: Callable[..., Acceptance]) -> Callable[..., Acceptance]:
+    """Let whatever the reading of a window raises reject that window, and nothing else."""
+
+    @wraps(check)
+    def accept(arrival: Arrival, *arguments: Any) -> Acceptance:
+        try:
+            with arrival.guard():
+                return check(arrival, *arguments)
+        except (InputError, OSError) as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - files of others can raise anything in a decoder
+            reason = f"its files cannot be read ({type(error).__name__}: {error})"
+        return Acceptance(Status.REJECTED, f"window '{arrival.name}': {reason}")
+
+    return accept
+
+
+@_setting_aside
 def accept(
     arrival: Arrival,
     shape: tuple[int, int, int],
@@ -182,24 +201,6 @@ def accept(
         earlier: names of accepted windows by the hash of their content.
         rules: what is tolerated.
     """
-    try:
-        with arrival.guard():
-            return _accept(arrival, shape, translate, audited, earlier, rules)
-    except (InputError, OSError) as error:
-        reason = str(error)
-    except Exception as error:  # noqa: BLE001 - files of others can raise anything in a decoder
-        reason = f"its files cannot be read ({type(error).__name__}: {error})"
-    return Acceptance(Status.REJECTED, f"window '{arrival.name}': {reason}")
-
-
-def _accept(
-    arrival: Arrival,
-    shape: tuple[int, int, int],
-    translate: Callable[[pd.DataFrame], pd.DataFrame],
-    audited: Collection[str],
-    earlier: Mapping[str, str],
-    rules: AcceptanceRules,
-) -> Acceptance:
     nothing = Acceptance(Status.EMPTY, f"window '{arrival.name}' holds no image")
     if arrival.empty:
         return nothing

@@ -54,8 +54,8 @@ from ptq_pipeline.reliability.policy import (
     Limits,
     Obligation,
     Policy,
-    check_policy,
 )
+from ptq_pipeline.reliability.policy_names import check_policy
 from ptq_pipeline.reliability.reasons import Reason
 from ptq_pipeline.reliability.recipe import Draws, RecipeOutcome, collect_draws, judge_recipe
 from ptq_pipeline.reliability.representatives import (

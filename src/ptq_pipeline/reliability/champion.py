@@ -23,8 +23,8 @@ from ptq_pipeline.reliability.groups import Groups
 from ptq_pipeline.reliability.outcomes import score
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Reason
-from ptq_pipeline.reliability.sentences import Sentence, cell_value, group_value, say
-from ptq_pipeline.reliability.unjudged import UnjudgedGroup, unjudged_groups
+from ptq_pipeline.reliability.sentences import Sentence, cell_value, say
+from ptq_pipeline.reliability.unjudged import unjudged_groups
 
 COMPARISON_SCHEMA_VERSION = 1
 ComparisonResult = Literal["PASS", "FAIL", "INCONCLUSIVE", "NONE"]
@@ -210,7 +210,10 @@ def _judge(
     if not cells.judged.any():
         sentence = say("champion.nothing_judged")
         reasons.append(Reason("champion.not_comparable", "candidate", sentence))
-    reasons += [_not_judged(each, champion.version) for each in missing_groups]
+    reasons += [
+        each.reason("champion.not_judged", "candidate", version=champion.version)
+        for each in missing_groups
+    ]
     reasons.sort(key=lambda reason: (reason.rule != "champion.shown_bad", -_excess(reason)))
     result = found.outcome.result
     return Comparison(result, champion.champion, tuple(reasons), missing, tuple(records))
@@ -246,24 +249,6 @@ def _reason(cell: Mapping[str, Any], version: str | None) -> Reason:
         interval=(cell["interval"][0], cell["interval"][1]),
         limit=cell["tolerance"],
         n=cell["n"],
-    )
-
-
-def _not_judged(group: UnjudgedGroup, version: str | None) -> Reason:
-    return Reason(
-        "champion.not_judged",
-        "candidate",
-        say(
-            "champion.not_judged",
-            version=version,
-            group=group_value(group.level, group.group),
-            n=group.n,
-            needed=group.needed_n,
-        ),
-        level=group.level,
-        group=group.group,
-        limit=group.limit,
-        n=group.n,
     )
 
 

@@ -6,16 +6,14 @@ that computes reads them as fractions through :meth:`Policy.limit`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
 from ptq_pipeline.reliability.draws import smallest_passing_draws
 from ptq_pipeline.reliability.group_ids import NAMED_LEVELS
-from ptq_pipeline.reliability.priors import target_shares
 
 Level = Literal["average", "class", "segment", "intersection"]
 LEVELS: tuple[Level, ...] = ("average", "class", "segment", "intersection")
@@ -354,71 +352,9 @@ class Policy(BaseModel):
         return canonical_hash(self.to_json())
 
 
-def check_policy(
-    policy: Policy, groups: Mapping[str, Iterable[str]], shifts: Iterable[str]
-) -> None:
-    """Check that every group and shift named by the policy exists.
-
-    Args:
-        policy: The policy.
-        groups: Existing groups by level.
-        shifts: Existing shifts.
-
-    Raises:
-        InputError: Naming what does not exist, and what does.
-    """
-    for mix in policy.class_priors.values():
-        target_shares(mix, list(groups.get("class", ())))
-    shifts = list(shifts)
-    if len(set(shifts)) < len(shifts):
-        twice = next(name for name in shifts if shifts.count(name) > 1)
-        raise InputError(
-            f"stress: a shift and the value of a control column are both called '{twice}'; rename "
-            "the shift."
-        )
-    named = {shift for level in LEVELS for shift in policy.limits.of(level).shifts}
-    named |= {shift for critical in policy.critical for shift in critical.shifts}
-    named |= {shift for obligation in policy.obligations for shift in obligation.shifts}
-    if policy.champion_tolerance is not None:
-        for level in LEVELS:
-            named |= set(policy.champion_tolerance.of(level).shifts)
-    if unknown := sorted(named - set(shifts)):
-        raise InputError(
-            f"worst_case_check: limits name unknown shift {_listed(unknown)}; "
-            f"the shifts are {_listed(shifts)}."
-        )
-    for critical in policy.critical:
-        existing = list(groups.get(critical.level, ()))
-        if critical.group not in existing:
-            raise InputError(
-                f"worst_case_check: critical group '{critical.group}' does not exist at level "
-                f"{critical.level}; its groups are {_listed(existing) or 'none'}."
-            )
-    for allowed in policy.allow_not_judged:
-        existing = list(groups.get(allowed.level, ()))
-        if allowed.group not in existing:
-            raise InputError(
-                f"worst_case_check.allow_not_judged: there is no {allowed.level} "
-                f"'{allowed.group}'; its groups are {_listed(existing) or 'none'}."
-            )
-    for obligation in policy.obligations:
-        existing = list(groups.get(obligation.level, ()))
-        if obligation.group not in existing:
-            raise InputError(
-                f"worst_case_check: the obligation to '{obligation.to}' names group "
-                f"'{obligation.group}', which does not exist at level {obligation.level}; its "
-                f"groups are {_listed(existing) or 'none'}."
-            )
-
-
 def _level_limit(level: LevelLimit, shift: str | None) -> float:
     return level.points if shift is None else level.shifts.get(shift, level.points)
 
 
 def _own_limit(critical: CriticalGroup, shift: str | None) -> float | None:
     return critical.points if shift is None else critical.shifts.get(shift, critical.points)
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = [f"'{name}'" for name in names]
-    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")

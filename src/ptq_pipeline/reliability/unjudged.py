@@ -77,6 +77,12 @@ class UnjudgedGroup:
         """Whether images are what is missing."""
         return self.n < self.needed_n or not self.at_floor
 
+    def reason(self, rule: str, subject: Subject, **said: Any) -> Reason:
+        """Say by a rule that it has too few images; ``said`` are further values of its sentence."""
+        named = group_value(self.level, self.group)
+        sentence = say(rule, group=named, n=self.n, needed=self.needed_n, **said)
+        return Reason(rule, subject, sentence, self.level, self.group, limit=self.limit, n=self.n)
+
 
 def unjudged_groups(
     cells: Cells,
@@ -179,13 +185,9 @@ def not_judged_reasons(groups: Sequence[UnjudgedGroup], subject: Subject) -> Ite
     for group in groups:
         if not group.blocks:
             continue
-        named = group_value(group.level, group.group)
         if group.too_few:
             rule = "critical_not_judged" if group.critical else "group_not_judged"
-            said = say(rule, group=named, n=group.n, needed=group.needed_n)
-            yield Reason(
-                rule, subject, said, group.level, group.group, limit=group.limit, n=group.n
-            )
+            yield group.reason(rule, subject)
         for cell in group.at_floor:
             if cell.shift in destroyed and group.level != "average":
                 continue

@@ -196,8 +196,9 @@ def not_judged_table(texts: Texts, groups: Sequence[Mapping[str, Any]], max_rows
                 "needed_n": group.get("needed_n"),
                 "limit": group.get("limit"),
                 "why": why_not_judged(texts, group),
-                "critical": texts("word.yes" if group.get("critical") else "word.no"),
-                "allowed": texts("word.yes" if group.get("allowed") else "word.no"),
+                "blocks": texts(
+                    "word.yes" if group.get("blocks", group.get("critical")) else "word.no"
+                ),
             },
             "hatched",
         )
@@ -210,7 +211,6 @@ def not_judged_table(texts: Texts, groups: Sequence[Mapping[str, Any]], max_rows
         ("needed_n", "count"),
         ("limit", "points"),
         ("why", "text"),
-        ("critical", "text"),
-        ("allowed", "text"),
+        ("blocks", "text"),
     )
     return make_table(texts, texts("not_judged.caption"), columns, rows, max_rows)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.images import content_hashes
 from ptq_pipeline.seals import Signature, signature
 from ptq_pipeline.trials.spec import evaluation_hash
 
@@ -110,15 +111,14 @@ def build_evaluation(
 
 
 def _compare(samples: pd.DataFrame, images: np.ndarray, rows: np.ndarray) -> None:
-    for sample, expected, row in zip(
-        samples["sample_id"], samples["content_hash"], rows, strict=True
-    ):
-        if hashlib.sha256(np.ascontiguousarray(images[row]).data).hexdigest() != expected:
-            place = getattr(images, "filename", None) or "the image array"
-            raise InputError(
-                f"the pixels of sample {sample} in '{place}' are not those of the table 'samples'; "
-                "restore the file (`dvc checkout`), or run the pipeline 'data_loading' again"
-            )
+    found = content_hashes(images[row] for row in rows)
+    wrong = samples.loc[(samples["content_hash"] != found).to_numpy(), "sample_id"]
+    if len(wrong):
+        place = getattr(images, "filename", None) or "the image array"
+        raise InputError(
+            f"the pixels of sample {wrong.iloc[0]} in '{place}' are not those of the table "
+            "'samples'; restore the file (`dvc checkout`), or run the pipeline 'data_loading' again"
+        )
 
 
 def _signatures(arrays: Mapping[str, np.ndarray]) -> dict[Path, Signature]:

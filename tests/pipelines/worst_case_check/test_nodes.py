@@ -124,14 +124,14 @@ def test_clusters_in_samples_block_pass(samples, tables):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"critical": [{"level": "class", "group": "hat"}]}, "critical group 'hat'"),
+        ({"critical": [{"level": "class", "group": "hat"}]}, "critical: there is no class 'hat'"),
         (
             {"critical": [{"level": "class", "group": "bag", "shifts": {"fog": 1.0}}]},
             "unknown shift 'fog'",
         ),
         (
             {"obligations": [{"to": "ACME", "level": "class", "group": "hat", **NOTICE}]},
-            "obligation to 'ACME' names group 'hat'",
+            "obligations .to 'ACME'.: there is no class 'hat'",
         ),
         (
             {"obligations": [{"to": "ACME", **BAG, **NOTICE, "shifts": ["fog"]}]},
