@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: setup audit test test-all lint bench benchmark coverage-study docs clean reconstruction fault-study check-cost
+.PHONY: setup audit test test-all lint bench benchmark coverage-study docs clean reconstruction fault-study kill-study check-cost
 .DEFAULT_GOAL := audit
 
 $(STAMP): pyproject.toml constraints.txt
@@ -55,6 +55,9 @@ coverage-study: $(STAMP)  ## error rates, coverage and power of every bound; wri
 
 fault-study: $(STAMP)  ## poison, swap, shorten or flip every input of a verdict; see docs/security.md
 	$(BIN)/python benchmarks/fault_study.py
+
+kill-study: $(STAMP)  ## kill every command that changes something at random instants; see docs/security.md
+	$(BIN)/python benchmarks/kill_study.py
 
 check-cost: $(STAMP)  ## what checking content costs in a first and a second audit
 	$(BIN)/python benchmarks/check_cost.py

@@ -8,7 +8,8 @@ the rest of the chain is run, the file is put back, and the chain is run again. 
 - *silent* when a verdict, a decision or an answer of ``gate`` differs without an error, or still
   differs after the file was put back.
 
-Usage: ``python benchmarks/fault_study.py [--cases N] [--keep FOLDER]`` (or ``make fault-study``).
+Usage: ``python benchmarks/fault_study.py [--cases N] [--workers N] [--keep FOLDER]`` (or
+``make fault-study``).
 It prints the table of docs/security.md and exits with 1 when a case was silent.
 """
 
@@ -19,6 +20,7 @@ import json
 import logging
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -336,15 +338,43 @@ def folder(kept: Path | None) -> Iterator[Path]:
         yield Path(made)
 
 
+def work(root: Path, part: int, parts: int, wanted: int) -> None:
+    """Judge every case of one worker; write outcome, kind, file and sentence of each."""
+    logging.disable(logging.INFO)
+    project = SmallProject(PROJECT, root / f"honest_{part}")
+    study = Study(project)
+    planned = cases(study.data, root / "other/data", wanted, np.random.default_rng(2303))
+    if part == 0:
+        print(f"{len(planned)} cases on {len({case.path for case in planned})} files", flush=True)
+    with outcomes(root, part).open("w", encoding="utf-8") as found:
+        for number in range(part, len(planned), parts):
+            case = planned[number]
+            outcome, said = study.judge(case, np.random.default_rng([2303, number]))
+            name = case.path.relative_to(study.data)
+            sentence = " ".join(said.split())[:400]
+            print(f"{outcome}\t{case.kind}\t{name}\t{sentence}", file=found, flush=True)
+            if outcome in ("silent", "crashed"):
+                print(f"{outcome}: {case.kind}: {name}: {sentence}", flush=True)
+
+
+def outcomes(root: Path, part: int) -> Path:
+    """Return where a worker writes what it found."""
+    return root / f"outcomes_{part}.txt"
+
+
 def main() -> int:
-    """Run the study and print its table."""
+    """Run the study in several processes and print its table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=300, help="at least so many")
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="keep the projects and every sentence here")
+    parser.add_argument("--part", type=int, help="be one of the workers")
     arguments = parser.parse_args()
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    logging.disable(logging.INFO)
-    random = np.random.default_rng(2303)
+    os.environ |= {"DO_NOT_TRACK": "1", "GX_ANALYTICS_ENABLED": "false", "OMP_NUM_THREADS": "1"}
+    parts = arguments.workers
+    if arguments.part is not None:
+        work(arguments.keep, arguments.part, parts, arguments.cases)
+        return 0
     with folder(arguments.keep) as root:
         other = SmallProject(PROJECT, root / "other")
         other.change("stress", gaussian_noise={"sigma": 0.4})
@@ -353,19 +383,18 @@ def main() -> int:
         if code:
             print(output)
             return 1
-        study = Study(SmallProject(PROJECT, root / "honest"))
-        planned = cases(study.data, other.root / "data", arguments.cases, random)
-        print(f"{len(planned)} cases on {len({case.path for case in planned})} files", flush=True)
+        options = (*("--cases", str(arguments.cases), "--workers", str(parts)), "--keep", str(root))
+        workers = [
+            subprocess.Popen([sys.executable, __file__, *options, "--part", str(part)])
+            for part in range(parts)
+        ]
+        if any([worker.wait() for worker in workers]):
+            return 1
         table: dict[str, Counter[str]] = {}
-        with (root / "sentences.txt").open("w", encoding="utf-8") as sentences:
-            for case in planned:
-                outcome, said = study.judge(case, random)
-                table.setdefault(case.kind, Counter())[outcome] += 1
-                name = case.path.relative_to(study.data)
-                sentence = " ".join(said.split())[:400]
-                print(f"{outcome}\t{case.kind}\t{name}\t{sentence}", file=sentences, flush=True)
-                if outcome in ("silent", "crashed"):
-                    print(f"{outcome}: {case.kind}: {name}: {sentence}", flush=True)
+        for part in range(parts):
+            for line in outcomes(root, part).read_text(encoding="utf-8").splitlines():
+                outcome, kind = line.split("\t")[:2]
+                table.setdefault(kind, Counter())[outcome] += 1
         return report(table)
 
 

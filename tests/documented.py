@@ -148,7 +148,7 @@ RUN_BY = {
 NOT_RUN = {
     r"make (audit|lint|test)": "they build .venv and run what this suite is, or `kedro run`",
     r"make (bench|benchmark|coverage-study|reconstruction)": "minutes to hours, on quiet cores",
-    r"make (check-cost|fault-study)": "minutes to hours, on quiet cores",
+    r"make (check-cost|fault-study|kill-study)": "minutes to hours, on quiet cores",
     "kedro run --env full": "16 minutes of a processor; a test judges by its policy",
     r"python benchmarks/.*": "minutes to hours; their figures stand in docs/",
     r"python -m ptq_pipeline.reliability.simulation": "minutes; a test simulates fewer audits",

@@ -102,6 +102,25 @@ def built_viz(root, python_path=None):
     return {pipeline["id"] for pipeline in main["pipelines"]}, previews
 
 
+LENIENT = {
+    "average": {"points": 6.0},
+    "class": {"points": 25.0},
+    "segment": {"points": 12.0},
+    "intersection": {"points": 50.0, "min_size": 100_000},
+}
+
+
+def lenient(story):
+    """Give a project of the drift story a policy that few draws can pass, and a quick trigger."""
+    story.change("parameters_calibration", calibration={"draws": 5})
+    story.change("parameters_worst_case_check", worst_case_check={"p0": 0.5, "draws": 5})
+    check = story._read("parameters_worst_case_check")
+    check["worst_case_check"]["limits"] = LENIENT
+    story._write("parameters_worst_case_check", check)
+    trigger = {"windows": 1, "minimum_samples": 200, "rearm_after": 1}
+    story.change("parameters_monitoring", monitoring={"trigger": trigger})
+
+
 class SmallProject:
     """A copy of the default configuration with little data and few draws."""
 

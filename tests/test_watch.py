@@ -15,15 +15,9 @@ import time
 
 import numpy as np
 import pytest
+from tests.project import lenient
 
 pytestmark = pytest.mark.slow
-
-LIMITS = {
-    "average": {"points": 6.0},
-    "class": {"points": 25.0},
-    "segment": {"points": 12.0},
-    "intersection": {"points": 50.0, "min_size": 100_000},
-}
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +35,7 @@ def shop(story_module, tmp_path_factory):
     sizes = story_module.Sizes(pool=700, reference=500, selection=200, audit=800, calm=300)
     story = story_module.Story(tmp_path_factory.mktemp("watched") / "shop", sizes)
     story.build()
-    story.change("parameters_calibration", calibration={"draws": 5})
-    story.change("parameters_worst_case_check", worst_case_check={"p0": 0.5, "draws": 5})
-    check = story._read("parameters_worst_case_check")
-    check["worst_case_check"]["limits"] = LIMITS
-    story._write("parameters_worst_case_check", check)
-    trigger = {"windows": 1, "minimum_samples": 200, "rearm_after": 1}
-    story.change("parameters_monitoring", monitoring={"trigger": trigger})
+    lenient(story)
     code, output = story.call("run")
     assert code == 0, output
     assert story.report("promote", "--by", "Jo")[0] == 0

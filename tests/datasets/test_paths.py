@@ -8,8 +8,9 @@ from kedro.io import DataCatalog, DatasetError
 from ptq_pipeline import datasets
 
 URL = "s3://bucket/audit"
-# Kedro's own JSON dataset, which reads URLs; and what takes no path.
-OTHERS = {"OptionalJSONDataset", "GreatExpectationsValidator"}
+# Kedro's own datasets, which read URLs; and what takes no path.
+KEDROS = {"CSVDataset", "JSONDataset", "OptionalJSONDataset", "ParquetDataset", "TextDataset"}
+OTHERS = KEDROS | {"GreatExpectationsValidator"}
 PATHS = {"filepath", "baseline", "checkpoint", "docs_path", "annotations", "weights"}
 NEEDED = {
     "shape": [1, 4, 4],

@@ -25,12 +25,14 @@ from ptq_pipeline.datasets.production import (
 from ptq_pipeline.datasets.registry import ChampionDataset, RegistryDataset
 from ptq_pipeline.datasets.safetensors import SafetensorsDataset
 from ptq_pipeline.datasets.trial_store import TrialStoreDataset
+from ptq_pipeline.datasets.whole import CSVDataset, JSONDataset, ParquetDataset, TextDataset
 
 __all__ = [
     "ArrayDataset",
     "ArrayFolderDataset",
     "AuditLedgerDataset",
     "BaselineDataset",
+    "CSVDataset",
     "CalibrationSetsDataset",
     "CandidateDirectory",
     "ChampionDataset",
@@ -40,14 +42,17 @@ __all__ = [
     "GreatExpectationsValidator",
     "GrowingDirectory",
     "HistoryDataset",
-    "OptionalJSONDataset",
     "IdxImageDataset",
     "ImageFolderDataset",
     "ImageManifestDataset",
     "ImageWindowsDataset",
-    "RegistryDataset",
+    "JSONDataset",
+    "OptionalJSONDataset",
+    "ParquetDataset",
     "ProductionArrivalsDataset",
+    "RegistryDataset",
     "SafetensorsDataset",
+    "TextDataset",
     "TrialStoreDataset",
     "ValidationCacheDataset",
 ]

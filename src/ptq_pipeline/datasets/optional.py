@@ -3,9 +3,9 @@
 from typing import Any, NoReturn
 
 from kedro.io import DatasetError
-from kedro_datasets.json import JSONDataset
 
 from ptq_pipeline.datasets.registry import RegistryDataset
+from ptq_pipeline.datasets.whole import JSONDataset
 
 
 class OptionalJSONDataset(JSONDataset):

@@ -1,0 +1,51 @@
+"""Kedro's datasets of one file, written as a whole: a killed run leaves the old file or the new."""
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kedro_datasets import json, pandas, text
+
+from ptq_pipeline.files import replacing
+
+
+class Whole:
+    """Lets a Kedro dataset write beside its file, and puts that in the file's place at the end.
+
+    A dataset on another host is saved as Kedro saves it.
+    """
+
+    _protocol: str
+    _scratch: Path | None = None
+
+    def _get_save_path(self) -> PurePosixPath:
+        if self._scratch is not None:
+            return PurePosixPath(self._scratch.as_posix())
+        return super()._get_save_path()  # type: ignore[misc, no-any-return]
+
+    def save(self, data: Any) -> None:
+        """Write the file, or leave the one that is there."""
+        if self._protocol != "file":
+            super().save(data)  # type: ignore[misc]
+            return
+        with replacing(Path(self._get_save_path())) as scratch:
+            self._scratch = scratch
+            try:
+                super().save(data)  # type: ignore[misc]
+            finally:
+                self._scratch = None
+
+
+class CSVDataset(Whole, pandas.CSVDataset):
+    """A table in a CSV file."""
+
+
+class JSONDataset(Whole, json.JSONDataset):
+    """A document in a JSON file."""
+
+
+class ParquetDataset(Whole, pandas.ParquetDataset):
+    """A table in a Parquet file."""
+
+
+class TextDataset(Whole, text.TextDataset):
+    """A page in a text file."""
