@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from ptq_pipeline.commands import ptq
 
 sys.path.insert(0, str(Path(__file__).parent))
+from locked import assert_locked  # noqa: E402
 from project import SmallProject  # noqa: E402
 
 
@@ -47,6 +48,10 @@ def test_the_run_ends_in_a_verdict_a_decision_and_a_report(finished):
     assert decision["decision_hash"] in report
     last = output.strip().splitlines()[-3:]
     assert "report" in last[-1].lower()
+
+
+def test_what_it_says_is_locked(finished):
+    assert_locked(finished[0].root / "data", "default")
 
 
 def test_four_draws_can_never_pass(finished):
@@ -233,7 +238,7 @@ def early_refusal():
     ids=["quick", "passing", "until_refused"],
 )
 def test_other_ways_through_the_chain_end_in_a_verdict(
-    project, tmp_path, monkeypatch, arguments, folder
+    project, tmp_path, monkeypatch, request, arguments, folder
 ):
     small = SmallProject(project, tmp_path / "other")
     code, output = small.run(*arguments)
@@ -243,6 +248,7 @@ def test_other_ways_through_the_chain_end_in_a_verdict(
     assert verdict["recipe"]["draws"] > 0
     assert bool(verdict["representatives"]) == ("quick" in arguments)
     assert (small.root / folder / "08_reporting/report.html").is_file()
+    assert_locked(small.root / folder, request.node.callspec.id)
     if "--env" in arguments:
         planned = asked(small, monkeypatch, "plan", *arguments, "--no-measurement")
         assert planned.exit_code == 0, planned.output

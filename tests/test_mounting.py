@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from kedro.io import MemoryDataset
+from tests.locked import assert_locked
 from tests.project import built_viz, cut
 
 from ptq_pipeline.errors import InputError
@@ -283,6 +284,7 @@ def test_two_mounts_run_side_by_side_and_do_not_touch_each_other(mounted):
     kedro("run", "--pipelines", "shop")
     decision = json.loads((root / "data/shop/08_reporting/decision.json").read_text())
     assert decision["decision"] == "promote"
+    assert_locked(root / "data/shop", "mount")
     assert (root / "data/shop/08_reporting/report.html").is_file()
     outputs = [p for p in (root / "data/farm").rglob("*") if p.is_file()]
     assert {p.parent.name for p in outputs} <= {"test", "heldout", "06_models"}

@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
+from locked import assert_locked  # noqa: E402
 from project import SmallProject, read_idx  # noqa: E402
 
 CLASSES = "top trouser pullover dress coat sandal shirt sneaker bag boot".split()
@@ -90,3 +91,11 @@ def test_a_column_for_groups_that_the_package_writes_itself_is_named(shop, name)
     message = refused(shop)
     original.to_csv(path, index=False)
     assert f"the image source has a column '{name}'" in message
+
+
+@pytest.mark.slow
+def test_what_an_audit_with_clusters_says_is_locked(shop):
+    # Its pictures have no segments of the shipped production windows.
+    code, output = shop.run("--to-nodes", "decide")
+    assert code == 0, output
+    assert_locked(shop.root / "data", "clustered")
