@@ -244,19 +244,19 @@ def prepare(root: Path) -> list[Scene]:
         *("ptq", "waive", "candidate.limit", "--group", "Sandal", "--reason", "the shop agreed"),
         *("--expires", (date.today() + timedelta(days=30)).isoformat()),
     )
-    scenes = [Scene("kedro run", ("run",), keep("empty"), 30)]
+    scenes = [Scene("kedro run", ("run",), keep("empty"), 15)]
     done("run")
     scenes.append(Scene("promote", promote, keep("decided"), 20))
     done(*promote)
-    scenes.append(Scene("waive", waive, keep("serving"), 15))
+    scenes.append(Scene("waive", waive, keep("serving"), 20))
     story.deliver_calm("2027-01-01")
-    scenes.append(Scene("watch, calm", watch, keep("calm"), 10))
+    scenes.append(Scene("watch, calm", watch, keep("calm"), 15))
     done(*watch)
     story.deliver_drifted("2027-01-02")
     scenes.append(Scene("watch, drifted", watch, keep("drifted"), 10))
     done(*watch)
     # It says "v0001 serves already" where the kill came too late.
-    scenes.append(Scene("rollback", rollback, keep("requantized"), 15, again=(0, 1)))
+    scenes.append(Scene("rollback", rollback, keep("requantized"), 20, again=(0, 1)))
     return scenes
 
 
