@@ -128,7 +128,6 @@ def explain(
 
 def _explained(project: Mount, group: str | None, layers: int) -> dict[str, Any]:
     from ptq_pipeline.monitoring.explaining import nearest
-    from ptq_pipeline.monitoring.served import PARAMETERS
     from ptq_pipeline.pipelines.reporting.members import level_of, members
     from ptq_pipeline.pipelines.reporting.worst_group import explain_group
 
@@ -139,14 +138,8 @@ def _explained(project: Mount, group: str | None, layers: int) -> dict[str, Any]
     audit = (samples["split"] == "audit").to_numpy()
     if not (member & audit).any():
         raise InputError(f"group '{name}' has no audit image; nothing can be explained")
-    candidate = project.load("candidate_model")
-    if PARAMETERS not in candidate:
-        raise InputError(
-            f"the candidate holds no '{PARAMETERS}': files of another tool cannot be looked into"
-        )
-    table = explain_group(
-        member, samples, project.load("images"), project.load("float_model"), candidate
-    )
+    images, model = project.load("images"), project.load("float_model")
+    table = explain_group(member, samples, images, model, project.load("candidate_model"))
     used = project.load("calibration_sets")[verdict["candidate"]["set_id"]]
     calibrated = samples["sample_id"].isin(used.manifest.sample_ids).to_numpy()
     profiles = project.load("profiles")

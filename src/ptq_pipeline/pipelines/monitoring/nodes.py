@@ -126,13 +126,23 @@ def measure_windows(
     Returns:
         What was found by window, and Evidently's pages by file name.
     """
+    from ptq_pipeline.artifact import Artifact
     from ptq_pipeline.monitoring import drift_report
-    from ptq_pipeline.monitoring.measuring import WindowProfiler, with_served_columns
+    from ptq_pipeline.monitoring.measuring import (
+        ServedModel,
+        WindowProfiler,
+        with_served_columns,
+    )
 
     if not windows:
         return {}, {}
     champion = registry.champion()
-    profiler = WindowProfiler.of(champion, model, projection, definitions, images.shape[1:])
+    served = None
+    if champion is not None:
+        # Before any window is profiled: a runtime may set torch's threads.
+        artifact = Artifact.of_version(champion.version, champion.folder)
+        served = ServedModel.load(artifact, model, images.shape[1:])
+    profiler = WindowProfiler(model, projection, definitions, served)
     rows = profiles["split"] == "reference"
     ids = profiles.loc[rows, "sample_id"].to_numpy()
     reference = profiler.with_served(profiles[rows].reset_index(drop=True), images[ids])

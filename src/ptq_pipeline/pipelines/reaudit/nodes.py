@@ -189,19 +189,16 @@ def _under_shifts(
 
 
 def _answers(champion: Any, model: FloatModel, shifted: Mapping[str, np.ndarray]) -> Any:
-    import torch
-
+    from ptq_pipeline.artifact import Artifact
+    from ptq_pipeline.monitoring.measuring import ServedModel
     from ptq_pipeline.monitoring.reaudit import Answers
-    from ptq_pipeline.monitoring.served import ServedModel
-    from ptq_pipeline.ptq import prepare
     from ptq_pipeline.runtimes import predict_top1
 
-    served = ServedModel(champion.version, champion.folder)
-    shape = next(iter(shifted.values())).shape[1:]
-    prepared = prepare(model.module, torch.from_numpy(model.example_input(shape)))
-    floating = served.runtime.compile(prepared, None)
+    artifact = Artifact.of_version(champion.version, champion.folder)
+    served = ServedModel.load(artifact, model, next(iter(shifted.values())).shape[1:])
+    floating = served.float_predictor()
     return Answers(
-        {name: served.predict(images, model) for name, images in shifted.items()},
+        {name: served.answers(images) for name, images in shifted.items()},
         {
             name: predict_top1(floating, images, model.preprocessing)
             for name, images in shifted.items()
