@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, TRIAL, WEIGHTS, Artifact, prepared_model
+from ptq_pipeline.artifact import Artifact, prepared_model
+from ptq_pipeline.artifact_files import GRAPH, ONNX, PARAMETERS, TRIAL, WEIGHTS
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.monitoring.clipping import CLIP_MEAN
 from ptq_pipeline.monitoring.measuring import SERVED, ServedModel, with_served_columns

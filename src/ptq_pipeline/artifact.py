@@ -5,7 +5,7 @@ exports, the watch over what serves, the re-audit of it, and what explains it.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,22 +17,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from ptq_pipeline.artifact_files import GRAPH, ONNX, PARAMETERS, TRIAL, served_names
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, prepare
 from ptq_pipeline.runtimes import Predictor, Runtime, build_runtime
 
-PARAMETERS = "quantization.safetensors"
-GRAPH = "model.xml"
-WEIGHTS = "model.bin"
-ONNX = "model.onnx"
-TRIAL = "trial.json"
-# What each runtime serves of a model of our own, the file to load first.
-SERVED: dict[str, tuple[str, ...]] = {
-    "openvino": (GRAPH, WEIGHTS),
-    "onnxruntime": (ONNX,),
-    "simulated": (PARAMETERS,),
-}
 # Of what a trial says of its runtime, what an equal one is built from.
 _OPTIONS = {
     "openvino": ("threads",),
@@ -49,14 +39,6 @@ def prepared_model(model: FloatModel, image_shape: tuple[int, ...]) -> PreparedM
         image_shape: ``(C, H, W)``.
     """
     return prepare(model.module, torch.from_numpy(model.example_input(image_shape)))  # type: ignore[arg-type]
-
-
-def served_names(names: Collection[str], runtime: str) -> tuple[str, ...]:
-    """Return which of an artifact's files a runtime loads, the one to load first."""
-    if PARAMETERS in names:
-        return SERVED[runtime]
-    # A file that another tool wrote stands alone.
-    return tuple(name for name in (GRAPH, WEIGHTS, ONNX) if name in names)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from ptq_pipeline.commands import COMMANDS, ptq
-from ptq_pipeline.commands.exit_codes import ExitCode
 from ptq_pipeline.commands.lazy import LazyGroup
-from ptq_pipeline.commands.running import command
+from ptq_pipeline.commands.running import Answer, command
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.exit_codes import ExitCode
 
 
 def made(function):
@@ -40,7 +40,7 @@ def test_an_error_is_one_paragraph_without_traceback():
 
 
 def test_the_returned_code_is_the_exit_code():
-    assert CliRunner().invoke(made(lambda: 3)).exit_code == 3
+    assert CliRunner().invoke(made(lambda: Answer(None, code=3))).exit_code == 3
     assert CliRunner().invoke(made(lambda: None)).exit_code == 0
 
 
@@ -113,17 +113,16 @@ def test_exit_codes_are_those_of_the_documentation(project):
 
 TALKATIVE = """
 import ctypes, logging, os, sys
-from ptq_pipeline.commands.running import command, json_option, print_json
+from ptq_pipeline.commands.running import Answer, command
 
 @command("talk")
-@json_option
-def talk(as_json):
+def talk():
     print("printed")
     logging.StreamHandler(sys.stdout).emit(logging.makeLogRecord({"msg": "logged"}))
     ctypes.CDLL(None).printf(b"held by the C library until the process ends\\n")
     os.write(1, b"written\\n")
     os.system("echo by another process")
-    print_json({"draws": 3, "name": "画像"})
+    return Answer({"draws": 3, "name": "画像"})
 
 talk()
 """

@@ -1,19 +1,18 @@
 """One table per window: profiles of its images, the served model's answers, clip rates."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.artifact import Artifact, prepared_model
 from ptq_pipeline.models import FloatModel
+from ptq_pipeline.monitoring.audited import Audited
 from ptq_pipeline.monitoring.clipping import CLIP_MEAN, CLIP_PREFIX, clip_rates
 from ptq_pipeline.monitoring.distances import JENSEN_SHANNON, WASSERSTEIN
 from ptq_pipeline.monitoring.thresholds import DriftColumn, DriftSettings
 from ptq_pipeline.monitoring.windows import Window
-from ptq_pipeline.profiling import Projection, profile, with_segments
+from ptq_pipeline.profiling import profile, with_segments
 from ptq_pipeline.ptq import PreparedModel
 from ptq_pipeline.runtimes import Predictor, predict_top1
 
@@ -68,23 +67,19 @@ class WindowProfiler:
     """Profiles windows as the audit's images were profiled.
 
     Attributes:
-        model: the float model.
-        projection: its features' projection, fitted on the audit's reference.
-        definitions: segments with their thresholds.
+        audited: the audit.
         served: the model that serves; None before the first promotion.
     """
 
-    model: FloatModel
-    projection: Mapping[str, Any]
-    definitions: Mapping[str, Any]
+    audited: Audited
     served: ServedModel | None
 
     def profile(self, window: Window) -> pd.DataFrame:
         """Return the profiles, label, segments, answers and clip rates of a window's images."""
-        projection = Projection.from_json(dict(self.projection))
-        table = profile(window.images, self.model, projection)
-        table = with_segments(table, table, self.definitions)
-        for column in self.definitions["segments"]:
+        definitions = self.audited.definitions
+        table = profile(window.images, self.audited.model, self.audited.projection)
+        table = with_segments(table, table, definitions)
+        for column in definitions["segments"]:
             if column not in table and column in window.table:
                 table[column] = window.table[column].to_numpy()
         if window.labelled:

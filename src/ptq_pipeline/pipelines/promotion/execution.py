@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.artifact import (
-    GRAPH,
-    ONNX,
-    PARAMETERS,
-    WEIGHTS,
-    Artifact,
-    prepared_model,
-    served_names,
-)
+from ptq_pipeline.artifact_files import GRAPH, ONNX, PARAMETERS, WEIGHTS, served_names
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
@@ -137,6 +129,7 @@ def load_candidate(
     Raises:
         InputError: there is no file, or it cannot be read.
     """
+    from ptq_pipeline.artifact import Artifact, prepared_model
     from ptq_pipeline.runtimes import build_runtime
 
     runtime = build_runtime(parameters.name, **parameters.options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptq_pipeline.artifact import Artifact, prepared_model, served_names
+from ptq_pipeline.artifact_files import served_names
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters
 from ptq_pipeline.provenance import cpu_flags
@@ -37,6 +37,7 @@ def measure_candidate(
         ``batch_size``, and for ``float`` and ``candidate`` each ``bytes`` on disk, ``latency_ms``
         of one image and ``images_per_second`` in batches; both None without a candidate.
     """
+    from ptq_pipeline.artifact import Artifact, prepared_model
     from ptq_pipeline.runtimes import build_runtime, measure_speed
 
     runtime = build_runtime(parameters.runtime.name, **parameters.runtime.options)

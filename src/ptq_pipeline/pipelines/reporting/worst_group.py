@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.artifact import PARAMETERS, Artifact, prepared_model
+from ptq_pipeline.artifact_files import PARAMETERS
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
@@ -128,7 +128,7 @@ def explain_worst_group(
         which hold no steps that could be looked at.
     """
     worst = verdict["worst"]
-    if worst is None or Artifact(candidate, "the candidate").parameters is None:
+    if worst is None or PARAMETERS not in candidate:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in LAYERS})
     mask = members(samples, group_definitions, str(worst["level"]), str(worst["group"]))
     mask &= under_condition(samples, group_definitions, str(worst["shift"]))[1]
@@ -155,6 +155,7 @@ def explain_group(
         ``layer``, ``clip_group``, ``clip_all``, ``error_group`` and ``error_all``, as in
         :class:`.Explanation`; ``attrs`` holds the numbers of ``images`` and ``others``.
     """
+    from ptq_pipeline.artifact import Artifact, prepared_model
     from ptq_pipeline.monitoring.explaining import explain
 
     parameters = Artifact(candidate, "the candidate").parameters
