@@ -15,6 +15,7 @@ import click
 
 from ptq_pipeline.errors import PtqPipelineError, causes_of
 from ptq_pipeline.exit_codes import ExitCode
+from ptq_pipeline.project import opened, project_path
 
 MOST_CHARACTERS = 500
 STDOUT, STDERR = 1, 2
@@ -88,8 +89,6 @@ def project_command(
     def declare(function: Callable[..., Answer | None]) -> click.Command:
         @functools.wraps(function)
         def run(*, env: str | None, mount: str | None, **kwargs: Any) -> Answer | None:
-            from ptq_pipeline.project import opened
-
             with opened(env, mount) as project:
                 return function(project, **kwargs)
 
@@ -133,16 +132,12 @@ def tell(line: str) -> None:
 
 def _environments(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
     """The folders of conf/, for the shell."""
-    from ptq_pipeline.project import project_path
-
     found = sorted(path.name for path in project_path().glob("conf/*") if path.is_dir())
     return [name for name in found if name.startswith(incomplete)]
 
 
 def _mounts(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
     """Names of the shims that `kedro ptq init` wrote, for the shell."""
-    from ptq_pipeline.project import project_path
-
     shims = project_path().glob("src/*/pipelines/*/__init__.py")
     names = sorted(p.parent.name for p in shims if "ptq_pipeline.mounting" in p.read_text("utf-8"))
     return [name for name in names if name.startswith(incomplete)]

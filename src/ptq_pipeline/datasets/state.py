@@ -1,0 +1,146 @@
+"""The places that keep something from run to run: stores, registry, ledger, baseline."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kedro.io import DatasetError
+
+from ptq_pipeline.calibration.cache import ValidationCache
+from ptq_pipeline.datasets.local import StateDataset
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.inputs import local_path
+from ptq_pipeline.registry import Registry
+from ptq_pipeline.reliability.baseline import WAY_OUT, Baseline
+from ptq_pipeline.reliability.ledger import Ledger
+from ptq_pipeline.trials.store import TrialStore
+
+
+class TrialStoreDataset(StateDataset):
+    """Results of trials by their hash: a folder, put to one by one as they finish."""
+
+    def load(self) -> TrialStore:
+        """Open the store; an empty or missing folder is an empty store."""
+        return TrialStore(self._filepath)
+
+
+class AuditLedgerDataset(StateDataset):
+    """Every question that was asked of audit images: a file, one JSON object per line."""
+
+    def load(self) -> Ledger:
+        """Open the ledger; a missing file is an empty one."""
+        return Ledger(self._filepath)
+
+
+class ValidationCacheDataset(StateDataset):
+    """Earlier validation results of calibration sets.
+
+    Args:
+        filepath: JSON file, made when missing.
+        docs_path: folder for the GX Data Docs; none are built when left out.
+        metadata: for Kedro plugins, not read.
+    """
+
+    def __init__(self, filepath: str, docs_path: str | None = None, metadata: Any = None) -> None:
+        super().__init__(filepath, metadata)
+        self._docs_path = None if docs_path is None else local_path(docs_path, "docs_path")
+
+    def load(self) -> ValidationCache:
+        """Open the cache."""
+        return ValidationCache(self._filepath, self._docs_path)
+
+
+class RegistryDataset(StateDataset):
+    """Promoted versions, changed by a release or a rollback only, under its lock.
+
+    Args:
+        filepath: folder of the registry.
+        baseline: `champion_baseline.json`, which stands in git, outside the registry.
+        metadata: for Kedro plugins, not read.
+    """
+
+    def __init__(self, filepath: str, baseline: str, metadata: Any = None) -> None:
+        super().__init__(filepath, metadata)
+        self._baseline = local_path(baseline, "baseline")
+
+    def load(self) -> Any:
+        """Return the `Registry`; a missing folder is a registry without versions."""
+        return Registry(self._filepath, self._baseline)
+
+
+class ChampionDataset(RegistryDataset):
+    """The files of the version that serves: for whoever serves, load only."""
+
+    def load(self) -> dict[str, Path]:
+        """Return the path of every file of the champion by its name, sorted by name.
+
+        Raises:
+            DatasetError: nothing was promoted yet.
+            VerificationError: the pointer is damaged or names a version that is not there.
+        """
+        champion = super().load().champion()
+        if champion is None:
+            raise DatasetError(
+                f"the registry '{self._filepath}' has no champion yet; `kedro ptq promote` makes "
+                "one"
+            )
+        paths = [path for path in champion.folder.rglob("*") if path.is_file()]
+        names = {path.relative_to(champion.folder).as_posix(): path for path in paths}
+        return dict(sorted(names.items()))
+
+    def _exists(self) -> bool:
+        return super().load().champion() is not None
+
+
+class DecisionLogDataset(RegistryDataset):
+    """The records of the registry, oldest first, as plain JSON values; load only."""
+
+    def load(self) -> list[dict[str, Any]]:
+        """Return all records after checking their chain; none before the first promotion.
+
+        Raises:
+            VerificationError: naming the record that is missing, damaged or edited.
+        """
+        return [record.to_json() for record in super().load().records(needed=False)]
+
+
+class BaselineDataset(StateDataset):
+    """The file ``champion_baseline.json``, which stands in git: what serves today.
+
+    A project that has released nothing needs no such file. Where the registry is on this machine,
+    the file is held against it: against the champion's own baseline, and the head of the log.
+
+    Args:
+        filepath: the file.
+        registry: folder of the registry; None to read the file alone.
+        metadata: for Kedro plugins, not read.
+    """
+
+    refusal = "is rewritten by a release only"
+
+    def __init__(self, filepath: str, registry: str | None = None, metadata: Any = None) -> None:
+        super().__init__(filepath, metadata)
+        self._registry = None if registry is None else local_path(registry)
+
+    def load(self) -> Baseline:
+        """Return the baseline; the empty one where there is no file.
+
+        Raises:
+            InputError: if the file is damaged, edited or of another schema version.
+            VerificationError: if it is not what the registry says.
+        """
+        if self._registry is not None:
+            Registry(self._registry, self._filepath).records(needed=False)
+        try:
+            content = json.loads(self._filepath.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return Baseline()
+        except (OSError, ValueError) as error:
+            raise InputError(f"'{self._filepath}' cannot be read ({error}): {WAY_OUT}") from error
+        found = Baseline.from_json(content, str(self._filepath))
+        if found.serves and not found.sealed:
+            raise InputError(
+                f"'{self._filepath}' was written by an earlier release and carries no hash: run "
+                "`kedro ptq repair` where the registry is, and commit the file"
+            )
+        return found
