@@ -12,7 +12,7 @@ from ptq_pipeline.monitoring.clipping import CLIP_MEAN, CLIP_PREFIX, clip_rates
 from ptq_pipeline.monitoring.distances import JENSEN_SHANNON, WASSERSTEIN
 from ptq_pipeline.monitoring.thresholds import DriftColumn, DriftSettings
 from ptq_pipeline.monitoring.windows import Window
-from ptq_pipeline.profiling import profile, with_segments
+from ptq_pipeline.profiling import profile_as_audited
 from ptq_pipeline.ptq import PreparedModel
 from ptq_pipeline.runtimes import Predictor, predict_top1
 
@@ -76,14 +76,13 @@ class WindowProfiler:
 
     def profile(self, window: Window) -> pd.DataFrame:
         """Return the profiles, label, segments, answers and clip rates of a window's images."""
-        definitions = self.audited.definitions
-        table = profile(window.images, self.audited.model, self.audited.projection)
-        table = with_segments(table, table, definitions)
-        for column in definitions["segments"]:
-            if column not in table and column in window.table:
-                table[column] = window.table[column].to_numpy()
-        if window.labelled:
-            table.insert(0, "label", window.table["label"].astype(np.int64).to_numpy())
+        table = profile_as_audited(
+            window.images,
+            window.table,
+            self.audited.model,
+            self.audited.projection,
+            self.audited.definitions,
+        )
         return self.with_served(table, window.images)
 
     def with_served(self, table: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:

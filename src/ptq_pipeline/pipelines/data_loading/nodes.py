@@ -7,9 +7,24 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.images import ImageSource, encode_labels
+from ptq_pipeline.images import (
+    ImageSource,
+    assign_splits,
+    check_split_names,
+    check_splits,
+    content_hashes,
+    content_keys,
+    decode_source,
+    encode_labels,
+)
 from ptq_pipeline.models import FloatModel
+from ptq_pipeline.models.probing import require_single_answers
 from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
+from ptq_pipeline.profiling import freeze, profile_and_fit, with_segments
+from ptq_pipeline.profiling.metadata import check_columns, define_metadata, metadata_groups
+from ptq_pipeline.profiling.plausibility import check_class_order, suspicion
+from ptq_pipeline.reliability.group_ids import check_labels, class_ids
+from ptq_pipeline.reliability.groups import EVALUATED_SPLITS, build_groups
 
 log = logging.getLogger(__name__)
 
@@ -28,17 +43,6 @@ def decode_images(
         groups; and ``segments`` (how these were made) with ``left_out`` (how many images and files
         are no sample, by reason).
     """
-    from ptq_pipeline.images import (
-        assign_splits,
-        check_split_names,
-        check_splits,
-        content_hashes,
-        decode_source,
-    )
-    from ptq_pipeline.profiling.metadata import check_columns, define_metadata, metadata_groups
-    from ptq_pipeline.reliability.group_ids import check_labels, class_ids
-    from ptq_pipeline.reliability.groups import EVALUATED_SPLITS, build_groups
-
     segments = [column for column in source.table if column not in _PLAIN_COLUMNS]
     check_columns(segments, "the image source")
     check_labels(class_ids(model.classes))
@@ -81,7 +85,8 @@ def decode_images(
         if copies := groups.copies(split):
             log.warning(
                 "%d image(s) of split %s repeat pixels and label of another; each counts once",
-                *(copies, split),
+                copies,
+                split,
             )
     plain = ["sample_id", "name", "content_hash", "split", "label"]
     plain += ["cluster"] if "cluster" in table else []
@@ -106,19 +111,15 @@ def _check_channels(source: ImageSource, model: FloatModel) -> None:
 
 def _check_model(model: FloatModel, image_shape: tuple[int, int, int]) -> None:
     """Fail now, not after hours, when a layer of the model cannot be quantized."""
-    import torch
-
-    from ptq_pipeline.models.probing import require_single_answers
-    from ptq_pipeline.ptq import prepare
+    # Apart from the others, as it takes torch.
+    from ptq_pipeline.artifact import prepared_model
 
     noise = np.random.default_rng(0).integers(0, 256, (8, *image_shape)).astype(np.uint8)
     require_single_answers(model, noise)
-    prepare(model.module, torch.from_numpy(model.example_input(image_shape)))
+    prepared_model(model, image_shape)
 
 
 def _check_training_images(table: pd.DataFrame, model: FloatModel) -> None:
-    from ptq_pipeline.images import content_keys
-
     if model.training_keys is None:
         log.warning("the model records no training images: whether any is audited is unknown")
         return
@@ -138,10 +139,6 @@ def profile_samples(
     table: pd.DataFrame, images: np.ndarray, model: FloatModel, parameters: DataLoadingParameters
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Compute every sample's profile; the projection is fitted on the reference."""
-    from ptq_pipeline.models.probing import require_single_answers
-    from ptq_pipeline.profiling import profile_and_fit
-    from ptq_pipeline.profiling.plausibility import check_class_order, suspicion
-
     require_single_answers(model, images)
     reference = (table["split"] == "reference").to_numpy()
     columns, projection = profile_and_fit(images, model, reference)
@@ -162,20 +159,16 @@ def define_segments(
     parameters: DataLoadingParameters,
 ) -> dict[str, Any]:
     """Freeze the thresholds of every segment on the pool and name all groups."""
-    from ptq_pipeline.profiling import SegmentRule, freeze
-    from ptq_pipeline.profiling.metadata import check_columns
-
     check_columns(parameters.segments, "'data_loading.segments'")
     segments = dict(metadata["segments"])
     pool = profiles[profiles["split"] == "pool"]
-    for column, chosen in parameters.segments.items():
+    for column, rule in parameters.segments.items():
         if column in segments:
             raise InputError(
                 f"segment '{column}' is a column of the image source and is also defined in "
                 "'data_loading.segments'; rename one of them"
             )
-        rule = SegmentRule(chosen.feature, chosen.quantiles, chosen.names)
-        segments[column] = freeze(rule, column, pool[chosen.feature]).to_json()
+        segments[column] = freeze(rule, column, pool[rule.feature]).to_json()
     for column in parameters.controls:
         if column not in segments:
             raise InputError(
@@ -192,7 +185,5 @@ def build_samples(
     table: pd.DataFrame, profiles: pd.DataFrame, definitions: dict[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Add the segment columns to samples and profiles, and check that groups can be judged."""
-    from ptq_pipeline.profiling import with_segments
-
     samples = with_segments(table.drop(columns="name"), profiles, definitions)
     return samples, profiles.assign(**{name: samples[name] for name in definitions["segments"]})
