@@ -121,4 +121,4 @@ def test_damaged_files_are_named_with_a_way_out(quantized, random_model, tmp_pat
 
 def test_a_folder_without_a_model_says_so(random_model, tmp_path):
     with pytest.raises(InputError, match="has no model file"):
-        Artifact.of_version("v0001", tmp_path).predictor(prepared_model(random_model, SHAPE))
+        Artifact.of_version("v0001", tmp_path).predictor(random_model, SHAPE)

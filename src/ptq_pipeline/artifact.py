@@ -115,11 +115,14 @@ class Artifact:
         options = {key: said[key] for key in _OPTIONS.get(said["name"], ()) if key in said}
         return build_runtime(said["name"], **options)
 
-    def predictor(self, prepared: PreparedModel, runtime: Runtime | None = None) -> Predictor:
+    def predictor(
+        self, model: FloatModel, image_shape: tuple[int, ...], runtime: Runtime | None = None
+    ) -> Predictor:
         """Return what answers, loaded from the files.
 
         Args:
-            prepared: the float model; of a model of our own, the simulation is built on it.
+            model: the float model; the simulation of a model of our own is built on it.
+            image_shape: ``(C, H, W)``.
             runtime: what executes it; its own when left out.
 
         Raises:
@@ -133,8 +136,9 @@ class Artifact:
             first = self.files.get(names[0], Path(names[0]))
             return runtime.load(first)  # type: ignore[attr-defined]
         if self.parameters is not None:
-            return runtime.compile(prepared, self.parameters)
+            return runtime.compile(prepared_model(model, image_shape), self.parameters)
         parts = {name: self.files[name].read_bytes() for name in names}
         format_ = "onnx" if ONNX in parts else "openvino"
         file = ModelFile("another tool", format_, parts)
+        prepared = prepared_model(model, image_shape)
         return runtime.compile(prepared, QuantizationParameters({}, file=file))

@@ -38,8 +38,8 @@ class ServedModel:
     @classmethod
     def load(cls, artifact: Artifact, model: FloatModel, shape: tuple[int, ...]) -> "ServedModel":
         """Load an artifact for images of ``shape`` ``(C, H, W)``."""
-        prepared = prepared_model(model, shape)
-        return cls(artifact, model, prepared, artifact.predictor(prepared))
+        predictor = artifact.predictor(model, shape)
+        return cls(artifact, model, prepared_model(model, shape), predictor)
 
     def float_predictor(self) -> Predictor:
         """Return the float model, executed by the runtime that serves."""

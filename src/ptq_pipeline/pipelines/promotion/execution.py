@@ -129,12 +129,12 @@ def load_candidate(
     Raises:
         InputError: there is no file, or it cannot be read.
     """
-    from ptq_pipeline.artifact import Artifact, prepared_model
+    from ptq_pipeline.artifact import Artifact
     from ptq_pipeline.runtimes import build_runtime
 
     runtime = build_runtime(parameters.name, **parameters.options)
     with Artifact.unpacked(files, "the candidate") as candidate:
-        return candidate.predictor(prepared_model(model, image_shape), runtime)
+        return candidate.predictor(model, image_shape, runtime)
 
 
 def _others(

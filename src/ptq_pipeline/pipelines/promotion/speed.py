@@ -57,7 +57,7 @@ def measure_candidate(
     plain = runtime.compile(prepared, None)
     names = served_names(files, runtime.name)
     with Artifact.unpacked(files, "the candidate") as artifact:
-        served = artifact.predictor(prepared, runtime)
+        served = artifact.predictor(model, images.shape[1:], runtime)
     found["float"] = {"bytes": _float_bytes(prepared, plain, runtime.name)}
     found["float"] |= measure_speed(plain, batch).to_json()
     found["candidate"] = {"bytes": sum(len(files[name]) for name in names)}
