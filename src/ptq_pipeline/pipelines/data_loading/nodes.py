@@ -19,7 +19,10 @@ from ptq_pipeline.images import (
 )
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.models.probing import require_single_answers
-from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
+from ptq_pipeline.pipelines.data_loading.parameters import (
+    DataLoadingParameters,
+    MetadataParameters,
+)
 from ptq_pipeline.profiling import freeze, profile_and_fit, with_segments
 from ptq_pipeline.profiling.metadata import check_columns, define_metadata, metadata_groups
 from ptq_pipeline.profiling.plausibility import check_class_order, suspicion
@@ -66,28 +69,10 @@ def decode_images(
     table["split"] = assign_splits(table, source.splits, parameters.seed)
     check_splits(table, table["name"])
     _check_training_images(table, model)
-    chosen = parameters.metadata
-    in_pool = (table["split"] == "pool").to_numpy()
-    metadata = {
-        column: define_metadata(table[column], in_pool, chosen.quantiles, chosen.most_values)
-        for column in segments
-    }
+    metadata = _define_metadata(table, segments, parameters.metadata)
     for column, entry in metadata.items():
         table[column] = metadata_groups(table[column], entry)
-    # Raises when two groups would be called alike, now rather than after quantization.
-    groups = build_groups(
-        table,
-        model.classes,
-        {column: entry["names"] for column, entry in metadata.items()},
-        intersections=False,
-    )
-    for split in EVALUATED_SPLITS:
-        if copies := groups.copies(split):
-            log.warning(
-                "%d image(s) of split %s repeat pixels and label of another; each counts once",
-                copies,
-                split,
-            )
+    _check_groups(table, model, metadata)
     plain = ["sample_id", "name", "content_hash", "split", "label"]
     plain += ["cluster"] if "cluster" in table else []
     # Sources of others may count nothing.
@@ -95,6 +80,31 @@ def decode_images(
     left_out = {reason: count for reason, count in left_out.items() if count}
     found = {"segments": metadata, "left_out": left_out}
     return decoded.images, table[[*plain, *segments]], found
+
+
+def _define_metadata(
+    table: pd.DataFrame, columns: list[str], chosen: MetadataParameters
+) -> dict[str, dict[str, Any]]:
+    in_pool = (table["split"] == "pool").to_numpy()
+    return {
+        column: define_metadata(table[column], in_pool, chosen.quantiles, chosen.most_values)
+        for column in columns
+    }
+
+
+def _check_groups(
+    table: pd.DataFrame, model: FloatModel, metadata: dict[str, dict[str, Any]]
+) -> None:
+    """Refuse two groups that would be called alike, now rather than after quantization."""
+    names = {column: entry["names"] for column, entry in metadata.items()}
+    groups = build_groups(table, model.classes, names, intersections=False)
+    for split in EVALUATED_SPLITS:
+        if copies := groups.copies(split):
+            log.warning(
+                "%d image(s) of split %s repeat pixels and label of another; each counts once",
+                copies,
+                split,
+            )
 
 
 def _without(table: pd.DataFrame, kept: pd.DataFrame) -> set[str]:
