@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,16 @@ from ptq_pipeline.monitoring.windows import Acceptance, AcceptanceRules, Arrival
 from ptq_pipeline.profiling import Projection
 
 
+class HandedOn:
+    """What nodes hand on as it is: nobody changes it, and its images may be larger than memory."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Kedro's datasets in memory copy whatever they hold.
+        return self
+
+
 @dataclass(frozen=True, eq=False)
-class Audited:
+class Audited(HandedOn):
     """The audit, as far as production is held against it.
 
     Attributes:
@@ -50,3 +58,16 @@ class Audited:
         rows = self.profiles["split"] == "reference"
         ids = self.profiles.loc[rows, "sample_id"].to_numpy()
         return self.profiles[rows].reset_index(drop=True), self.images[ids]
+
+
+@dataclass(frozen=True, eq=False)
+class ProductionAudit(HandedOn):
+    """The production images that a champion is judged on.
+
+    Attributes:
+        samples: their samples.
+        images: uint8 ``(N, C, H, W)`` under each shift, row by row those of ``samples``.
+    """
+
+    samples: pd.DataFrame
+    images: Mapping[str, np.ndarray]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import ImageSource, content_keys
-from ptq_pipeline.monitoring.audited import Audited
+from ptq_pipeline.monitoring.audited import Audited, ProductionAudit
 from ptq_pipeline.monitoring.history import WindowHistory
 from ptq_pipeline.monitoring.parameters import MonitoringParameters
 from ptq_pipeline.monitoring.reaudit import Answers, judged_in_audit, reaudit, worst_cell
@@ -23,9 +23,6 @@ from ptq_pipeline.reliability import Ledger, audit_hash
 from ptq_pipeline.stress import build_shift
 
 log = logging.getLogger(__name__)
-
-# Samples of the production audit, and their images under each shift.
-Shifted = tuple[pd.DataFrame, dict[str, np.ndarray]]
 
 
 def divide_production(
@@ -99,7 +96,7 @@ def shift_production(
     images: np.ndarray,
     stress: StressParameters,
     parameters: ReauditParameters,
-) -> Shifted:
+) -> ProductionAudit:
     """Return the production audit images under the shifts of the re-audit.
 
     Raises:
@@ -114,13 +111,14 @@ def shift_production(
         )
     pixels = np.asarray(images)[audit["sample_id"].to_numpy()]
     keys = content_keys(audit["content_hash"])
-    return audit, {
+    shifted = {
         name: build_shift(name, stress.root[name])(pixels, keys) for name in parameters.shifts
     }
+    return ProductionAudit(audit, shifted)
 
 
 def audit_champion(
-    production: Shifted,
+    production: ProductionAudit,
     audited: Audited,
     registry: Registry,
     ledger: Ledger,
@@ -138,7 +136,7 @@ def audit_champion(
     champion = registry.champion()
     if champion is None:
         raise InputError("reaudit: no version serves yet; `kedro ptq promote` makes one champion")
-    audit, images = production
+    audit = production.samples
     question = {
         "champion": champion.record_hash,
         "policy": policy.hash,
@@ -147,7 +145,7 @@ def audit_champion(
     ledger.enter(audit_hash(audit["content_hash"]), "reaudit", question)
     result = reaudit(
         audit,
-        _answers(champion, audited, images),
+        _answers(champion, audited, production.images),
         audited.definitions,
         policy,
         champion.version,
