@@ -121,12 +121,14 @@ def _check_channels(source: ImageSource, model: FloatModel) -> None:
 
 def _check_model(model: FloatModel, image_shape: tuple[int, int, int]) -> None:
     """Fail now, not after hours, when a layer of the model cannot be quantized."""
-    # Apart from the others, as it takes torch.
-    from ptq_pipeline.artifact import prepared_model
+    # Apart from the others, as they take torch.
+    import torch
+
+    from ptq_pipeline.ptq import prepare
 
     noise = np.random.default_rng(0).integers(0, 256, (8, *image_shape)).astype(np.uint8)
     require_single_answers(model, noise)
-    prepared_model(model, image_shape)
+    prepare(model.module, torch.from_numpy(model.example_input(image_shape)))
 
 
 def _check_training_images(table: pd.DataFrame, model: FloatModel) -> None:
