@@ -207,3 +207,17 @@ def test_the_help_costs_less_than_a_second_more_than_kedros(project):
         [sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True
     )
     assert not HEAVY & set(result.stderr.split())
+
+
+def test_what_serves_is_said_without_the_pipelines(small):
+    script = "import sys; sys.argv = ['kedro', 'ptq', 'status']\nimport kedro.framework.cli as c\n"
+    script += (
+        "try:\n    c.main()\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=small, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "champion: none yet\n"
+    imported = set(result.stderr.split())
+    assert not {"torch", "openvino", "great_expectations", "evidently", "matplotlib"} & imported
+    assert "ptq_pipeline.pipelines.quantization.nodes" not in imported
