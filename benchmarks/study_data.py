@@ -41,8 +41,9 @@ def load_model(name: str) -> FloatModel:
 
 
 def load_study(name: str) -> dict:
-    """Return what ``conf/reconstruction/NAME.yml`` says."""
-    return yaml.safe_load((ROOT / f"conf/reconstruction/{name}.yml").read_text(encoding="utf-8"))
+    """Return what ``benchmarks/reconstruction/NAME.yml`` says."""
+    path = ROOT / f"benchmarks/reconstruction/{name}.yml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

@@ -1,14 +1,37 @@
 """Parameters checked in words: one sentence instead of what Kedro and pydantic would print."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
+from kedro.framework.project import pipelines
+from kedro.validation.type_extractor import TypeExtractor
+from kedro.validation.utils import resolve_nested_dict_path
 from pydantic import BaseModel, ValidationError
 
 from ptq_pipeline.errors import InputError
 
+Model = TypeVar("Model", bound=BaseModel)
+
 # Of a setting's value that are shown.
 MOST_CHARACTERS = 100
+
+
+_left_to_readers: ContextVar[bool] = ContextVar("left_to_readers", default=False)
+
+
+@contextmanager
+def left_to_readers() -> Iterator[None]:
+    """Let `check_parameters` pass inside: who reads a group checks it, with `checked`.
+
+    Checking all of them takes the pipelines that read them, and so every library of this package.
+    """
+    kept = _left_to_readers.set(True)
+    try:
+        yield
+    finally:
+        _left_to_readers.reset(kept)
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
@@ -21,18 +44,30 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         InputError: Naming the first setting that does not hold, what is wrong with it, and how many
             more there are.
     """
-    from kedro.framework.project import pipelines
-    from kedro.validation.type_extractor import TypeExtractor
-    from kedro.validation.utils import resolve_nested_dict_path
-
+    if _left_to_readers.get():
+        return
     for name, model in TypeExtractor(dict(pipelines)).extract_types_from_pipelines().items():
         given = resolve_nested_dict_path(dict(parameters), name)
         # What is missing or no model of ours is left to Kedro.
         if isinstance(given, Mapping) and isinstance(model, type) and issubclass(model, BaseModel):
-            try:
-                model.model_validate(given)
-            except ValidationError as error:
-                raise InputError(_sentence(name, given, error)) from None
+            checked(name, given, model)
+
+
+def checked(name: str, given: Mapping[str, Any], model: type[Model]) -> Model:
+    """Return a parameter group as its model.
+
+    Args:
+        name: of the group, for the sentence.
+        given: what the configuration says.
+        model: what it should be.
+
+    Raises:
+        InputError: as from `check_parameters`.
+    """
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise InputError(_sentence(name, given, error)) from None
 
 
 def _sentence(name: str, given: Any, error: ValidationError) -> str:

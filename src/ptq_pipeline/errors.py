@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from click import ClickException
+from pydantic import ValidationError
 
 
 class PtqPipelineError(ClickException):
@@ -26,3 +27,10 @@ def causes_of(error: BaseException | None) -> Iterator[BaseException]:
 def own_cause(error: BaseException) -> PtqPipelineError | None:
     """Return the error of this package that other code wrapped in its own, if there is one."""
     return next((each for each in causes_of(error) if isinstance(each, PtqPipelineError)), None)
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return the first thing that is wrong with a document, and where, in a few words."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else first["msg"]

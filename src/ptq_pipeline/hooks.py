@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
@@ -16,28 +17,11 @@ from ptq_pipeline.configuration import check_parameters
 from ptq_pipeline.errors import InputError, own_cause
 from ptq_pipeline.interrupts import INTERRUPTED, end_at_once, may_be_taken_over
 from ptq_pipeline.mounting import mounts
+from ptq_pipeline.project_template import GROUPS
+from ptq_pipeline.provenance import describe_machine
 
-PARAMETER_GROUPS = frozenset(
-    {
-        "data_loading",
-        "stress",
-        "calibration",
-        "quantization",
-        "subgroup_scoring",
-        "drift",
-        "monitoring",
-        "reaudit",
-        "ladder",
-        "worst_case_check",
-        "promotion",
-        "release",
-        "reporting",
-        "settling",
-        "benchmark",
-        "business",
-        "reference_training",
-    }
-)
+# What a host has, and what only this project's own studies read.
+PARAMETER_GROUPS = frozenset({*GROUPS, "benchmark", "reference_training"})
 
 
 class ParameterGroupHooks:
@@ -92,8 +76,6 @@ class ProvenanceHooks:
     def _save(self, name: str, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
         if name not in catalog:
             return
-        from ptq_pipeline.provenance import describe_machine
-
         catalog.save(
             name,
             {
@@ -121,8 +103,6 @@ class InterruptHooks:
     @hook_impl(tryfirst=True)
     def after_context_created(self) -> None:
         """Let Ctrl-C end ``kedro run`` at once while it imports its pipelines."""
-        import click
-
         context = click.get_current_context(silent=True)
         if context is not None and context.command.name == "run":
             self._take_over(end_at_once)
@@ -146,8 +126,6 @@ class InterruptHooks:
             sys.exit(INTERRUPTED)
 
     def _take_over(self, handler: Callable[[int, Any], NoReturn]) -> None:
-        import click
-
         context = click.get_current_context(silent=True)
         if context is None or not may_be_taken_over():
             return

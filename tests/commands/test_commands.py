@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from ptq_pipeline.commands import COMMANDS, ptq
-from ptq_pipeline.commands.exit_codes import ExitCode
 from ptq_pipeline.commands.lazy import LazyGroup
-from ptq_pipeline.commands.running import command
+from ptq_pipeline.commands.running import Answer, command
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.exit_codes import ExitCode
 
 
 def made(function):
@@ -40,7 +40,7 @@ def test_an_error_is_one_paragraph_without_traceback():
 
 
 def test_the_returned_code_is_the_exit_code():
-    assert CliRunner().invoke(made(lambda: 3)).exit_code == 3
+    assert CliRunner().invoke(made(lambda: Answer(None, code=3))).exit_code == 3
     assert CliRunner().invoke(made(lambda: None)).exit_code == 0
 
 
@@ -113,17 +113,16 @@ def test_exit_codes_are_those_of_the_documentation(project):
 
 TALKATIVE = """
 import ctypes, logging, os, sys
-from ptq_pipeline.commands.running import command, json_option, print_json
+from ptq_pipeline.commands.running import Answer, command
 
 @command("talk")
-@json_option
-def talk(as_json):
+def talk():
     print("printed")
     logging.StreamHandler(sys.stdout).emit(logging.makeLogRecord({"msg": "logged"}))
     ctypes.CDLL(None).printf(b"held by the C library until the process ends\\n")
     os.write(1, b"written\\n")
     os.system("echo by another process")
-    print_json({"draws": 3, "name": "画像"})
+    return Answer({"draws": 3, "name": "画像"})
 
 talk()
 """
@@ -208,3 +207,17 @@ def test_the_help_costs_less_than_a_second_more_than_kedros(project):
         [sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True
     )
     assert not HEAVY & set(result.stderr.split())
+
+
+def test_what_serves_is_said_without_the_pipelines(small):
+    script = "import sys; sys.argv = ['kedro', 'ptq', 'status']\nimport kedro.framework.cli as c\n"
+    script += (
+        "try:\n    c.main()\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=small, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "champion: none yet\n"
+    imported = set(result.stderr.split())
+    assert not {"torch", "openvino", "great_expectations", "evidently", "matplotlib"} & imported
+    assert "ptq_pipeline.pipelines.quantization.nodes" not in imported

@@ -1,9 +1,11 @@
 import json
+from contextlib import nullcontext
 
 import pandas as pd
 from click.testing import CliRunner
 
 from ptq_pipeline.commands import plan as module
+from ptq_pipeline.commands import running
 from ptq_pipeline.commands.plan import plan
 from ptq_pipeline.reliability import Policy
 from ptq_pipeline.reliability.budget import plan_budget
@@ -21,14 +23,7 @@ def prepared(monkeypatch):
     counts = pd.DataFrame(rows, columns=["level", "group", "n"])
     budget = plan_budget(counts, Policy.model_validate({"limits": limits}), ["clean"], 3)
 
-    class Opened:
-        def __enter__(self):
-            return None
-
-        def __exit__(self, *error):
-            return None
-
-    monkeypatch.setattr(module, "opened", lambda env, mount: Opened())
+    monkeypatch.setattr(running, "opened", lambda env, mount: nullcontext())
     monkeypatch.setattr(module, "planned", lambda project: (budget, WORK))
     monkeypatch.setattr(module, "_seconds", lambda project, work: 12.0)
     seen = {"shift": "noise", "n": 400, "accuracy": 0.126, "floor": 0.19, "destroyed": True}

@@ -17,9 +17,11 @@ from ptq_pipeline.datasets import (
     HistoryDataset,
     ProductionArrivalsDataset,
 )
-from ptq_pipeline.monitoring.trigger import Observation, TriggerRules, TriggerState, advance
+from ptq_pipeline.monitoring.audited import Audited
+from ptq_pipeline.monitoring.history import Measured, WindowHistory
+from ptq_pipeline.monitoring.parameters import MonitoringParameters
+from ptq_pipeline.monitoring.trigger import TriggerRules, TriggerState, advance
 from ptq_pipeline.pipelines.monitoring.nodes import accept_arrivals, record_decisions
-from ptq_pipeline.pipelines.monitoring.parameters import MonitoringParameters
 
 KILLS = 30
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
@@ -38,21 +40,16 @@ def tick(root):
     )
     images = np.zeros((1, 1, 8, 8), np.uint8)
     samples = pd.DataFrame({"content_hash": ["0"]})
+    audited = Audited(samples, images, samples, Model(), None, {"segments": {}})
     accepted, decided = accept_arrivals(
-        *(arrivals.load(), history.load(), samples, images, Model(), {"segments": {}}),
-        MonitoringParameters(),
+        arrivals.load(), history.load(), audited, MonitoringParameters()
     )
-    found = {name: {"drifted": int(name[1:]) % 2 == 0} for name in accepted}
+    found = {name: Measured(drifted=int(name[1:]) % 2 == 0) for name in accepted}
     pages = {f"{name}.html": b"x" * 100_000 for name in accepted}
     GrowingDirectory(str(root / "pages")).save(pages)
     history.save(record_decisions(history.load(), decided, found))
     arrivals.confirm()
-    windows = history.load()["windows"]
-    seen = [
-        Observation(each["window"], each["n"], each["drifted"])
-        for each in windows
-        if each["status"] == "accepted"
-    ]
+    seen = WindowHistory.read(history.load()).observations()
     rules = TriggerRules(minimum_samples=1, cooldown_hours=0)
     known = TriggerState.from_json(content) if (content := state.load()) else TriggerState()
     state.save(advance(known, seen, rules, NOW)[0].to_json())

@@ -6,11 +6,13 @@ import socket
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.io import DataCatalog, MemoryDataset
 from PIL import Image
 
 from ptq_pipeline.datasets import ProductionArrivalsDataset
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.images.idx import IdxSource
+from ptq_pipeline.monitoring.audited import Audited
 from ptq_pipeline.monitoring.windows import (
     Acceptance,
     AcceptanceRules,
@@ -344,3 +346,10 @@ def test_no_content_stands_in_two_splits():
     later = Window("b", first.images[:50], first.table[:50], "b")
     table, _ = divide_windows([first], [later], SHARES, 1)
     assert not table["content_hash"].duplicated().any()
+
+
+def test_the_audit_is_handed_on_without_a_copy():
+    images = np.zeros((2, 1, 4, 4), np.uint8)
+    audited = Audited(pd.DataFrame(), images, pd.DataFrame(), None, None, {})
+    catalog = DataCatalog({"audited": MemoryDataset(audited)})
+    assert catalog.load("audited").images is images

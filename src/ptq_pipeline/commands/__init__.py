@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "report": ("ptq_pipeline.commands.reporting:report", "Write the report again, in en or ja."),
     "card": ("ptq_pipeline.commands.reporting:card", "Write the model card of a version."),
-    "explain": ("ptq_pipeline.commands.reporting:explain", "Say why a group loses."),
+    "explain": ("ptq_pipeline.commands.explain:explain", "Say why a group loses."),
     "divergence": (
         "ptq_pipeline.commands.divergence:divergence",
         "Compare a draw's outputs with the float model's.",

@@ -1,18 +1,20 @@
 """The commands `kedro ptq calibration ...`: which images calibrated a model, how sets differ."""
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import click
+import numpy as np
+import pandas as pd
 
 from ptq_pipeline.commands.calibration_design import design
-from ptq_pipeline.commands.project import Mount, mount_option, opened
-from ptq_pipeline.commands.running import command, env_option, json_option, print_json
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ptq_pipeline.commands.lineage import Found
+from ptq_pipeline.commands.lineage import Found, find_set
+from ptq_pipeline.commands.running import Answer, project_command
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.monitoring.distances import WASSERSTEIN, distance
+from ptq_pipeline.profiling import IMAGE_FEATURES, image_features
+from ptq_pipeline.project import Project
 
 FIRST_IMAGES = 10
 
@@ -22,80 +24,66 @@ def calibration() -> None:
     """Look into calibration sets, and search for better ones."""
 
 
-@command("show", epilog="Example: kedro ptq calibration show v0001 --images")
+@project_command("show", epilog="Example: kedro ptq calibration show v0001 --images")
 @click.argument("reference")
 @click.option("--images", "all_images", is_flag=True, help="List every image, not the first ten.")
-@env_option
-@mount_option
-@json_option
-def show(
-    reference: str, all_images: bool, env: str | None, mount: str | None, as_json: bool
-) -> None:
+def show(project: Project, reference: str, all_images: bool) -> Answer:
     """Go from anything of an audit or a release to the exact images that calibrated it.
 
     REFERENCE is a set id, a trial id, the hash of a verdict, a decision or a record, a version of
     the registry, or the path of an exported model or of any of these files.
     """
-    from ptq_pipeline.commands.lineage import find_set
+    content = _describe(project, find_set(project, reference))
+    notes = [f"warning: {warning}" for warning in content["warnings"]]
+    return Answer(content, _shown(content, all_images), notes)
 
-    with opened(env, mount) as project:
-        content = _describe(project, find_set(project, reference))
-    if as_json:
-        print_json(content)
-        return
-    click.echo(" -> ".join(content["lineage"]))
+
+def _shown(content: dict[str, Any], all_images: bool) -> Iterator[str]:
+    yield " -> ".join(content["lineage"])
     manifest = content["manifest"]
-    click.echo(
+    yield (
         f"{manifest['size']} of {manifest['pool_size']} images, strategy {manifest['strategy']}, "
         f"draw {manifest['draw']}, seed {manifest['seed']}"
     )
     if manifest["augmentation"]:
-        click.echo(f"augmentation: {manifest['augmentation']}")
-    click.echo(f"pixels: {content['pixels'] or 'not here'} (MD5 {content['pixels_md5']})")
+        yield f"augmentation: {manifest['augmentation']}"
+    yield f"pixels: {content['pixels'] or 'not here'} (MD5 {content['pixels_md5']})"
     for column, counts in content["composition"].items():
-        shares = ", ".join(f"{name} {count}" for name, count in counts.items())
-        click.echo(f"{column}: {shares}")
+        yield f"{column}: {', '.join(f'{name} {count}' for name, count in counts.items())}"
     shown = content["images"] if all_images else content["images"][:FIRST_IMAGES]
     for image in shown:
         details = {k: v for k, v in image.items() if k not in ("sample_id", "content_hash")}
         note = "  ".join(f"{key}={value}" for key, value in details.items())
-        click.echo(f"{image['sample_id']:>8}  {image['content_hash'][:16]}  {note}")
+        yield f"{image['sample_id']:>8}  {image['content_hash'][:16]}  {note}"
     if len(shown) < len(content["images"]):
-        click.echo(f"and {len(content['images']) - len(shown)} more (--images)")
-    for warning in content["warnings"]:
-        click.echo(f"warning: {warning}", err=True)
+        yield f"and {len(content['images']) - len(shown)} more (--images)"
 
 
-@command("diff", epilog="Example: kedro ptq calibration diff v0001 v0002")
+@project_command("diff", epilog="Example: kedro ptq calibration diff v0001 v0002")
 @click.argument("first")
 @click.argument("second")
-@env_option
-@mount_option
-@json_option
-def diff(first: str, second: str, env: str | None, mount: str | None, as_json: bool) -> None:
+def diff(project: Project, first: str, second: str) -> Answer:
     """Say how two calibration sets differ: manifest, shared images, composition and features.
 
     FIRST and SECOND are whatever `show` accepts.
     """
-    from ptq_pipeline.commands.lineage import find_set
+    content = _compare(project, find_set(project, first), find_set(project, second))
+    return Answer(content, _differences(content))
 
-    with opened(env, mount) as project:
-        content = _compare(project, find_set(project, first), find_set(project, second))
-    if as_json:
-        print_json(content)
-        return
-    click.echo(f"{' -> '.join(content['first'])}\n{' -> '.join(content['second'])}")
+
+def _differences(content: dict[str, Any]) -> Iterator[str]:
+    yield f"{' -> '.join(content['first'])}\n{' -> '.join(content['second'])}"
     if content["identical"]:
-        click.echo("identical")
+        yield "identical"
         return
     for key, (a, b) in content["manifest"].items():
-        click.echo(f"{key}: {a} | {b}")
-    click.echo(f"images in both: {content['shared_images']}")
+        yield f"{key}: {a} | {b}"
+    yield f"images in both: {content['shared_images']}"
     for column, counts in content["composition"].items():
         for name, (a, b) in counts.items():
-            click.echo(f"{column} {name}: {a} | {b}")
+            yield f"{column} {name}: {a} | {b}"
     for name, row in content["features"].items():
-        click.echo(
+        yield (
             f"{name}: mean {row['first']:.4g} | {row['second']:.4g}  "
             f"distance {row['distance']:.3f} standard deviations"
         )
@@ -106,7 +94,7 @@ calibration.add_command(diff)
 calibration.add_command(design)
 
 
-def _describe(project: Mount, found: "Found") -> dict[str, Any]:
+def _describe(project: Project, found: Found) -> dict[str, Any]:
     manifest = found.manifest
     members, warnings = _members(project, found)
     pixels = found.pixels
@@ -128,12 +116,8 @@ def _describe(project: Mount, found: "Found") -> dict[str, Any]:
     }
 
 
-def _members(project: Mount, found: "Found") -> "tuple[pd.DataFrame, list[str]]":
+def _members(project: Project, found: Found) -> tuple[pd.DataFrame, list[str]]:
     """The images of a set in its order, with label and segments where the samples are at hand."""
-    import pandas as pd
-
-    from ptq_pipeline.errors import InputError
-
     manifest = found.manifest
     members = pd.DataFrame(
         {"sample_id": manifest.sample_ids, "content_hash": manifest.content_hashes}
@@ -157,16 +141,14 @@ def _members(project: Mount, found: "Found") -> "tuple[pd.DataFrame, list[str]]"
     return joined, []
 
 
-def _class_names(project: Mount) -> list[str]:
-    from ptq_pipeline.errors import InputError
-
+def _class_names(project: Project) -> list[str]:
     try:
         return list(project.load("group_definitions")["classes"])
     except InputError:
         return []
 
 
-def _composition(members: "pd.DataFrame") -> dict[str, dict[str, int]]:
+def _composition(members: pd.DataFrame) -> dict[str, dict[str, int]]:
     columns = [
         name
         for name in members.columns
@@ -182,7 +164,7 @@ def _composition(members: "pd.DataFrame") -> dict[str, dict[str, int]]:
     }
 
 
-def _compare(project: Mount, first: "Found", second: "Found") -> dict[str, Any]:
+def _compare(project: Project, first: Found, second: Found) -> dict[str, Any]:
     a, b = first.manifest, second.manifest
     skipped = {"sample_ids", "content_hashes"}
     left, right = a.to_json(), b.to_json()
@@ -209,13 +191,8 @@ def _compare(project: Mount, first: "Found", second: "Found") -> dict[str, Any]:
     }
 
 
-def _feature_distances(first: "Found", second: "Found") -> dict[str, dict[str, float]]:
+def _feature_distances(first: Found, second: Found) -> dict[str, dict[str, float]]:
     """Features of the sets' own pixels, so that an augmentation shows."""
-    import numpy as np
-
-    from ptq_pipeline.monitoring.distances import WASSERSTEIN, distance
-    from ptq_pipeline.profiling import IMAGE_FEATURES, image_features
-
     if first.pixels is None or second.pixels is None:
         return {}
     tables = [
@@ -232,7 +209,7 @@ def _feature_distances(first: "Found", second: "Found") -> dict[str, dict[str, f
     }
 
 
-def _relative(project: Mount, path: Any) -> str:
+def _relative(project: Project, path: Any) -> str:
     try:
         return path.relative_to(project.root).as_posix()
     except ValueError:

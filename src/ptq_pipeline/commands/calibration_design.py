@@ -1,47 +1,48 @@
 """``kedro ptq calibration design``: search for a better calibration set, confirm it once."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from ptq_pipeline.commands.project import Mount, mount_option, opened
-from ptq_pipeline.commands.running import command, env_option, json_option, print_json
-
-if TYPE_CHECKING:
-    from ptq_pipeline.pipelines.benchmark.design import Score
-    from ptq_pipeline.pipelines.benchmark.grid import Sets
-    from ptq_pipeline.trials.execution import TrialRunner
+from ptq_pipeline.calibration import Pool
+from ptq_pipeline.calibration.strategies import check_size
+from ptq_pipeline.commands.running import Answer, project_command
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.pipelines.benchmark.design import Score, candidates, confirm, search, worst_drop
+from ptq_pipeline.pipelines.benchmark.grid import Sets
+from ptq_pipeline.pipelines.benchmark.nodes import shifted
+from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
+from ptq_pipeline.project import Project
+from ptq_pipeline.reliability import audit_hash
+from ptq_pipeline.runtimes import build_runtime
+from ptq_pipeline.trials.execution import TrialRunner
 
 ALPHA = 0.05
 
 
-@command("design", epilog="Example: kedro ptq calibration design --sizes 64,256 --draws 4")
+@project_command("design", epilog="Example: kedro ptq calibration design --sizes 64,256 --draws 4")
 @click.option("--sizes", default="64,256,1024", help="Sizes of the sets, with commas between.")
 @click.option("--draws", default=4, type=click.IntRange(1), help="Draws of the last designs.")
-@env_option
-@mount_option
-@json_option
-def design(sizes: str, draws: int, env: str | None, mount: str | None, as_json: bool) -> None:
+def design(project: Project, sizes: str, draws: int) -> Answer:
     """Search size, composition and augmentation for the best worst group.
 
     The search sees the selection images only. Its one winner is entered in the audit ledger and
     compared on the audit images with random sets of the same size.
     """
-    with opened(env, mount) as project:
-        content = _design(project, _sizes(sizes), draws)
-    if as_json:
-        print_json(content)
-        return
-    for each in content["designs"][:5]:
-        click.echo(f"{each['mean']:7.2f}  {each['size']:>5}  {each['name']}")
-    click.echo(f"opening {content['opening']} of this audit for a design")
-    click.echo(content["says"])
-    click.echo(f"winner: {content['winner']}")
+    content = _design(project, _sizes(sizes), draws)
+    lines = [
+        *(
+            f"{each['mean']:7.2f}  {each['size']:>5}  {each['name']}"
+            for each in content["designs"][:5]
+        ),
+        f"opening {content['opening']} of this audit for a design",
+        content["says"],
+        f"winner: {content['winner']}",
+    ]
+    return Answer(content, lines)
 
 
 def _sizes(text: str) -> list[int]:
-    from ptq_pipeline.errors import InputError
-
     try:
         found = sorted({int(each) for each in text.split(",")})
     except ValueError:
@@ -51,17 +52,9 @@ def _sizes(text: str) -> list[int]:
     return found
 
 
-def _design(project: Mount, sizes: list[int], draws: int) -> dict[str, Any]:
-    from ptq_pipeline.calibration import Pool
-    from ptq_pipeline.calibration.strategies import check_size
-    from ptq_pipeline.pipelines.benchmark.design import candidates, confirm, search
-    from ptq_pipeline.pipelines.benchmark.grid import Sets
-    from ptq_pipeline.reliability import audit_hash
-
-    # Not `project.load`, which asks for a file that is there: an empty ledger has none.
-    ledger = project.catalog.load(
-        f"{project.name}.audit_ledger" if project.name else "audit_ledger"
-    )
+def _design(project: Project, sizes: list[int], draws: int) -> dict[str, Any]:
+    # A ledger that cannot be read is an error before anything else happens.
+    ledger = project.load("audit_ledger")
     samples, images = project.load("samples"), project.load("images")
     definitions, profiles = project.load("group_definitions"), project.load("profiles")
     pool = Pool.from_samples(samples, definitions, profiles=profiles)
@@ -108,29 +101,22 @@ def _name(choice: Any) -> str:
     return " ".join([choice.strategy, *details])
 
 
-def _runner(project: Mount, images: Any) -> "TrialRunner":
-    from ptq_pipeline.pipelines.quantization.parameters import (
-        QuantizationParameters,
-        StressParameters,
-    )
-    from ptq_pipeline.runtimes import build_runtime
-    from ptq_pipeline.trials.execution import TrialRunner
-
-    recipe = QuantizationParameters.model_validate(project.group("quantization"))
-    shifts = StressParameters.model_validate(project.group("stress")).root
-    runtime = build_runtime(recipe.runtime.name, **recipe.runtime.options)
+def _runner(project: Project, images: Any) -> TrialRunner:
+    recipe = project.settings("quantization", QuantizationParameters)
+    shifts = project.settings("stress", StressParameters).root
     return TrialRunner(
-        *(project.load("float_model"), recipe.method, runtime, project.load("trial_store")),
-        *(shifts, images.shape[1:], recipe.runtime.batch_size),
+        project.load("float_model"),
+        recipe.method,
+        build_runtime(recipe.runtime.name, **recipe.runtime.options),
+        project.load("trial_store"),
+        shifts,
+        images.shape[1:],
+        recipe.runtime.batch_size,
         statistics=False,
     )
 
 
-def _scorer(project: Mount, runner: "TrialRunner", sets: "Sets", split: str) -> "Score":
-    from ptq_pipeline.errors import InputError
-    from ptq_pipeline.pipelines.benchmark.design import worst_drop
-    from ptq_pipeline.pipelines.benchmark.nodes import shifted
-
+def _scorer(project: Project, runner: TrialRunner, sets: Sets, split: str) -> Score:
     samples, images = project.load("samples"), project.load("images")
     evaluation = shifted(samples, images, runner.shifts, split)
     labels = evaluation.samples["label"].to_numpy()

@@ -1,20 +1,19 @@
 """The decision that a command is about to act on, held against everything that it rests on."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ptq_pipeline.commands.project import Mount
 from ptq_pipeline.errors import InputError
-
-if TYPE_CHECKING:
-    from ptq_pipeline.registry import Decision, Evidence
+from ptq_pipeline.pipelines.release.nodes import candidate_files
+from ptq_pipeline.project import Project
+from ptq_pipeline.registry import Decision, Evidence
 
 # What has to stand beside a decision, by its name in the catalog.
 BESIDE = ("verdict", "champion_comparison", "candidate_execution")
 PARTS = ("decision", *BESIDE, "candidate_model")
 
 
-def load_parts(project: Mount) -> dict[str, Any]:
+def load_parts(project: Project) -> dict[str, Any]:
     """Load a decision and all that it rests on; whoever acts on a decision reads it by this.
 
     Raises:
@@ -32,22 +31,19 @@ def load_parts(project: Mount) -> dict[str, Any]:
     return parts
 
 
-def current_decision(project: Mount) -> "tuple[Decision, Evidence]":
+def current_decision(project: Project) -> tuple[Decision, Evidence]:
     """Return the decision of the last audit and what it rests on, after deciding once more by that.
 
     Raises:
         InputError: naming the file that is missing, or is not the one of the decision.
     """
-    from ptq_pipeline.pipelines.release.nodes import candidate_files
-    from ptq_pipeline.registry import Evidence
-
     parts = load_parts(project)
     files = candidate_files(parts["candidate_model"])
     evidence = Evidence(*(parts[name] for name in BESIDE), files)
     return evidence.check(parts["decision"]), evidence
 
 
-def place(project: Mount, name: str) -> Path | str:
+def place(project: Project, name: str) -> Path | str:
     """Return where a part of the decision is, or its name where the catalog has no such file."""
     try:
         return project.path(name)

@@ -1,21 +1,23 @@
 """``kedro ptq divergence``: how far a draw's outputs are from the float model's, where it hurts."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import numpy as np
+import pandas as pd
 
-from ptq_pipeline.commands.project import Mount, mount_option, opened
-from ptq_pipeline.commands.running import command, env_option, json_option, print_json
+from ptq_pipeline.commands.running import Answer, project_command
 from ptq_pipeline.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ptq_pipeline.pipelines.benchmark.nodes import shifted
+from ptq_pipeline.pipelines.quantization.nodes import trial_runner
+from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
+from ptq_pipeline.project import Project
+from ptq_pipeline.reliability.divergence import output_divergence
 
 SHOWN_ROWS = 12
 
 
-@command("divergence", epilog="Example: kedro ptq divergence --draw 3")
+@project_command("divergence", epilog="Example: kedro ptq divergence --draw 3")
 @click.option(
     "--draw",
     default=0,
@@ -23,39 +25,25 @@ SHOWN_ROWS = 12
     type=click.IntRange(0),
     help="Which draw of the recipe, counted from 0.",
 )
-@env_option
-@mount_option
-@json_option
-def divergence(draw: int, env: str | None, mount: str | None, as_json: bool) -> None:
+def divergence(project: Project, draw: int) -> Answer:
     """Compare the softmax outputs of one draw with the float model's, by class and segment.
 
     Trials keep answers, not logits, so the draw is quantized again, with the very integers of its
     trial, and both models see the selection images under every shift.
     """
-    with opened(env, mount) as project:
-        table = _divergence(project, draw)
-    if as_json:
-        print_json(table.to_dict("records"))
-        return
-    click.echo("Kullback-Leibler divergence, float against quantized, in nats; largest means first")
-    for row in table.head(SHOWN_ROWS).itertuples(index=False):
-        click.echo(
+    table = _divergence(project, draw)
+    lines = [
+        "Kullback-Leibler divergence, float against quantized, in nats; largest means first",
+        *(
             f"  {row.mean:8.4f} on average, {row.largest:7.3f} at most: {row.group} under "
             f"{row.shift} (n={row.n})"
-        )
+            for row in table.head(SHOWN_ROWS).itertuples(index=False)
+        ),
+    ]
+    return Answer(table.to_dict("records"), lines)
 
 
-def _divergence(project: Mount, draw: int) -> "pd.DataFrame":
-    import pandas as pd
-
-    from ptq_pipeline.pipelines.benchmark.nodes import shifted
-    from ptq_pipeline.pipelines.quantization.nodes import trial_runner
-    from ptq_pipeline.pipelines.quantization.parameters import (
-        QuantizationParameters,
-        StressParameters,
-    )
-    from ptq_pipeline.reliability.divergence import output_divergence
-
+def _divergence(project: Project, draw: int) -> pd.DataFrame:
     trials = project.load("trials")
     own = trials[(trials["role"] == "evidence") & (trials["draw"] == draw)]
     if own.empty or own["status"].iloc[0] != "done":
@@ -65,12 +53,10 @@ def _divergence(project: Mount, draw: int) -> "pd.DataFrame":
             f"{', '.join(map(str, sorted(known)))}"
         )
     samples, images = project.load("samples"), project.load("images")
-    shifts = StressParameters.model_validate(project.group("stress"))
-    recipe = QuantizationParameters.model_validate(project.group("quantization"))
-    runner = trial_runner(
-        *(samples, images, project.load("float_model"), project.load("trial_store")),
-        *(shifts, recipe),
-    )
+    shifts = project.settings("stress", StressParameters)
+    recipe = project.settings("quantization", QuantizationParameters)
+    model, store = project.load("float_model"), project.load("trial_store")
+    runner = trial_runner(samples, images, model, store, shifts, recipe)
     chosen = project.load("calibration_sets")[own["set_id"].iloc[0]]
     workload = runner.workload
     models = [
@@ -93,7 +79,7 @@ def _divergence(project: Mount, draw: int) -> "pd.DataFrame":
     return found.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
 
 
-def _groups(samples: "pd.DataFrame", definitions: dict[str, Any]) -> "list[np.ndarray]":
+def _groups(samples: pd.DataFrame, definitions: dict[str, Any]) -> list[np.ndarray]:
     """Return the class of each sample, and its value of each segment."""
     found = [np.asarray(definitions["classes"])[samples["label"].to_numpy()]]
     for column in definitions["segments"]:

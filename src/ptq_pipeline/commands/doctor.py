@@ -8,12 +8,16 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Literal
 
-import click
+from packaging.requirements import Requirement
 
-from ptq_pipeline.commands.exit_codes import ExitCode
-from ptq_pipeline.commands.project import Mount, mount_option, opened
-from ptq_pipeline.commands.running import command, env_option, json_option, print_json
+from ptq_pipeline.commands.plan import planned
+from ptq_pipeline.commands.running import Answer, project_command
+from ptq_pipeline.configuration import check_parameters
 from ptq_pipeline.errors import PtqPipelineError
+from ptq_pipeline.exit_codes import ExitCode
+from ptq_pipeline.project import Project
+from ptq_pipeline.provenance import cpu_flags, git_state
+from ptq_pipeline.runtimes import build_runtime
 
 LEAST_FREE_GIB = 2
 MOST_GROUPS = 5
@@ -35,31 +39,24 @@ class Finding:
     text: str
 
 
-@command(
+@project_command(
     "doctor",
     epilog="Exits with 1 when something would stop an audit. "
     "Example: kedro ptq doctor --mount shop",
 )
-@env_option
-@mount_option
-@json_option
-def doctor(env: str | None, mount: str | None, as_json: bool) -> int:
+def doctor(project: Project) -> Answer:
     """Check versions, processor, runtimes, telemetry, git and DVC, and the data of this project."""
-    with opened(env, mount) as project:
-        findings = [finding for check in CHECKS for finding in check(project)]
+    findings = [finding for check in CHECKS for finding in check(project)]
     bad = any(finding.status == "fail" for finding in findings)
-    if as_json:
-        print_json([asdict(finding) for finding in findings])
-    else:
-        for finding in findings:
-            click.echo(f"{MARKS[finding.status]}  {finding.topic:12s}  {finding.text}")
-    return ExitCode.ERROR if bad else ExitCode.DONE
+    return Answer(
+        [asdict(finding) for finding in findings],
+        [f"{MARKS[each.status]}  {each.topic:12s}  {each.text}" for each in findings],
+        code=ExitCode.ERROR if bad else ExitCode.DONE,
+    )
 
 
-def check_versions(project: Mount) -> Iterator[Finding]:
+def check_versions(project: Project) -> Iterator[Finding]:
     """Every requirement of the package is installed in an allowed version."""
-    from packaging.requirements import Requirement
-
     wrong = []
     for text in requires("ptq-pipeline") or []:
         requirement = Requirement(text)
@@ -79,10 +76,18 @@ def check_versions(project: Mount) -> Iterator[Finding]:
         yield Finding("versions", "ok", f"ptq-pipeline {version('ptq-pipeline')} and what it needs")
 
 
-def check_processor(project: Mount) -> Iterator[Finding]:
-    """The processor multiplies 8-bit integers without saturating."""
-    from ptq_pipeline.provenance import cpu_flags
+def check_configuration(project: Project) -> Iterator[Finding]:
+    """Every setting that a pipeline reads holds."""
+    try:
+        check_parameters(project.parameters)
+    except PtqPipelineError as error:
+        yield Finding("parameters", "fail", str(error))
+    else:
+        yield Finding("parameters", "ok", "every setting holds")
 
+
+def check_processor(project: Project) -> Iterator[Finding]:
+    """The processor multiplies 8-bit integers without saturating."""
     flags = cpu_flags()
     exact = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"} & set(flags)
     if exact:
@@ -96,10 +101,8 @@ def check_processor(project: Mount) -> Iterator[Finding]:
         )
 
 
-def check_runtimes(project: Mount) -> Iterator[Finding]:
+def check_runtimes(project: Project) -> Iterator[Finding]:
     """The serving runtime can be loaded."""
-    from ptq_pipeline.runtimes import build_runtime
-
     name = project.group("quantization").get("runtime", {}).get("name", "openvino")
     try:
         yield Finding("runtime", "ok", f"{name} {build_runtime(name).version}")
@@ -107,7 +110,7 @@ def check_runtimes(project: Mount) -> Iterator[Finding]:
         yield Finding("runtime", "fail", f"{name}: {error}")
 
 
-def check_telemetry(project: Mount) -> Iterator[Finding]:
+def check_telemetry(project: Project) -> Iterator[Finding]:
     """Kedro's telemetry is off; the other libraries' is switched off by this package."""
     consent = project.root / ".telemetry"
     refused = consent.is_file() and "false" in consent.read_text(encoding="utf-8").lower()
@@ -121,10 +124,8 @@ def check_telemetry(project: Mount) -> Iterator[Finding]:
         )
 
 
-def check_git_and_dvc(project: Mount) -> Iterator[Finding]:
+def check_git_and_dvc(project: Project) -> Iterator[Finding]:
     """Results can be traced to a revision, and data to its hashes."""
-    from ptq_pipeline.provenance import git_state
-
     state = git_state(project.root)
     if state["revision"] is None:
         yield Finding("git", "warn", "no git repository: records will name no revision; `git init`")
@@ -148,7 +149,7 @@ def check_git_and_dvc(project: Mount) -> Iterator[Finding]:
         yield Finding("dvc", "warn", "some stage is not up to date: `dvc status` says which")
 
 
-def check_data(project: Mount) -> Iterator[Finding]:
+def check_data(project: Project) -> Iterator[Finding]:
     """Images and model are there and can be opened."""
     for name, size in (
         ("float_model", lambda model: f"{len(model.classes)} classes"),
@@ -160,10 +161,8 @@ def check_data(project: Mount) -> Iterator[Finding]:
             yield Finding(name, "fail", str(error))
 
 
-def check_groups(project: Mount) -> Iterator[Finding]:
+def check_groups(project: Project) -> Iterator[Finding]:
     """Every class and segment has images enough to be judged; known once data are loaded."""
-    from ptq_pipeline.commands.plan import planned
-
     try:
         project.load("samples")
     except PtqPipelineError:
@@ -186,7 +185,7 @@ def check_groups(project: Mount) -> Iterator[Finding]:
         yield Finding("groups", "warn", f"{len(lacking) - MOST_GROUPS:,} more are too small too")
 
 
-def check_disk(project: Mount) -> Iterator[Finding]:
+def check_disk(project: Project) -> Iterator[Finding]:
     """There is room for images, trials and models."""
     free = shutil.disk_usage(project.root).free / 2**30
     status: Literal["ok", "fail"] = "ok" if free >= LEAST_FREE_GIB else "fail"
@@ -194,10 +193,10 @@ def check_disk(project: Mount) -> Iterator[Finding]:
     yield Finding("disk", status, f"{free:.1f} GiB free{advice}")
 
 
-def _isolated(check: Callable[[Mount], Iterator[Finding]]) -> Callable[[Mount], list[Finding]]:
+def _isolated(check: Callable[[Project], Iterator[Finding]]) -> Callable[[Project], list[Finding]]:
     """One check that breaks is a finding, not the end of the others."""
 
-    def run(project: Mount) -> list[Finding]:
+    def run(project: Project) -> list[Finding]:
         try:
             return list(check(project))
         except Exception as error:  # noqa: BLE001 - whatever is broken is what the doctor is for
@@ -207,10 +206,17 @@ def _isolated(check: Callable[[Mount], Iterator[Finding]]) -> Callable[[Mount], 
     return run
 
 
-CHECKS: list[Callable[[Mount], list[Finding]]] = [
+CHECKS: list[Callable[[Project], list[Finding]]] = [
     _isolated(check)
     for check in (
-        *(check_versions, check_processor, check_runtimes, check_telemetry),
-        *(check_git_and_dvc, check_data, check_groups, check_disk),
+        check_versions,
+        check_configuration,
+        check_processor,
+        check_runtimes,
+        check_telemetry,
+        check_git_and_dvc,
+        check_data,
+        check_groups,
+        check_disk,
     )
 ]

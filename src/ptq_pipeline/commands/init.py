@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import click
+from kedro.framework.project import settings
 
-from ptq_pipeline.commands.exit_codes import ExitCode
-from ptq_pipeline.commands.project import bootstrapped
-from ptq_pipeline.commands.running import command, json_option, print_json
+from ptq_pipeline.commands.running import Answer, command
+from ptq_pipeline.files import write_file
+from ptq_pipeline.pipelines.requantization import create_pipeline
+from ptq_pipeline.project import bootstrapped
+from ptq_pipeline.project_template import host_files, logging_configuration
+from ptq_pipeline.registry import no_champion
 
 # Kedro forgets its defaults, the first two, when a project says anything of its own.
 MERGING = (
@@ -17,17 +21,12 @@ MERGING = (
 @command("init", epilog="Example: kedro ptq init shop")
 @click.argument("mount", default="ptq")
 @click.option("--force", is_flag=True, help="Replace files that differ from what would be written.")
-@json_option
-def init(mount: str, force: bool, as_json: bool) -> int:
+def init(mount: str, force: bool) -> Answer:
     """Mount the audit in this project under the name MOUNT ('ptq' by default).
 
     Files that exist are kept. The champion's baseline is state and is never replaced, nor is a
     logging.yml of the project's own.
     """
-    from ptq_pipeline.pipelines.requantization import create_pipeline
-    from ptq_pipeline.project_template import host_files, logging_configuration
-    from ptq_pipeline.registry import no_champion
-
     root, metadata = bootstrapped()
     package = (metadata.source_dir / metadata.package_name).relative_to(root)
     requantized = [
@@ -44,37 +43,29 @@ def init(mount: str, force: bool, as_json: bool) -> int:
     if not logs.is_file():
         done["conf/logging.yml"] = _write(logs, logging_configuration().encode(), force=False)
     kept = [path for path, what in done.items() if what == "kept" and path != str(baseline)]
-    if as_json:
-        print_json(done)
-        return ExitCode.DONE
-    for path, what in done.items():
-        click.echo(f"{what:9s}  {path}")
+    lines = [f"{what:9s}  {path}" for path, what in done.items()]
     if kept:
-        click.echo("What was kept differs from what would be written; --force replaces it.")
+        lines.append("What was kept differs from what would be written; --force replaces it.")
     if not _environments_merge():
-        click.echo(
+        lines.append(
             f"An environment that sets one value of '{mount}' would drop all others. Let them "
             f"merge, in {package}/settings.py:\n  CONFIG_LOADER_ARGS = {MERGING}"
         )
-    click.echo(
+    lines.append(
         f"Next: say in conf/base/catalog_{mount}.yml which images and which model, then\n"
         f"  kedro ptq doctor --mount {mount}\n  kedro run --pipelines {mount}\n"
         f"  kedro ptq promote --mount {mount}\n  kedro ptq watch --once --mount {mount}"
     )
-    return ExitCode.DONE
+    return Answer(done, lines)
 
 
 def _environments_merge() -> bool:
     """Whether this project lets an environment set one value below the name of a mount."""
-    from kedro.framework.project import settings
-
     strategy = settings.CONFIG_LOADER_ARGS.get("merge_strategy", {})
     return strategy.get("parameters") == "soft"
 
 
 def _write(path: Path, content: bytes, force: bool) -> str:
-    from ptq_pipeline.files import write_file
-
     if path.is_file():
         if path.read_bytes() == content:
             return "unchanged"

@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationManifest
-from ptq_pipeline.commands.project import Mount
+from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ptq_pipeline.project import Project
 
 HASH = re.compile(r"[0-9a-f]{6,64}")
 VERSION = re.compile(r"v\d{4,}")
@@ -40,7 +40,7 @@ class Found:
     pixels: Path | None
 
 
-def find_set(project: Mount, reference: str) -> Found:
+def find_set(project: Project, reference: str) -> Found:
     """Follow ``reference`` to its calibration set.
 
     Args:
@@ -73,7 +73,7 @@ def find_set(project: Mount, reference: str) -> Found:
 Candidate = tuple[str, tuple[str, ...], CalibrationManifest | None]
 
 
-def _named(project: Mount, prefix: str) -> Iterator[Candidate]:
+def _named(project: Project, prefix: str) -> Iterator[Candidate]:
     for folder in _set_folders(project):
         for path in sorted(folder.glob(f"{prefix}*.json")):
             yield path.stem, (f"calibration set {path.stem}",), None
@@ -86,10 +86,8 @@ def _named(project: Mount, prefix: str) -> Iterator[Candidate]:
     yield from _released(project, prefix)
 
 
-def _current(project: Mount, prefix: str) -> Iterator[Candidate]:
+def _current(project: Project, prefix: str) -> Iterator[Candidate]:
     """Verdict and decision of the last audit, and of the last requantization."""
-    from ptq_pipeline.canonical import canonical_hash
-
     for audit, name in itertools.product(AUDITS, ("verdict", "decision")):
         try:
             content = project.load(audit + name)
@@ -102,7 +100,7 @@ def _current(project: Mount, prefix: str) -> Iterator[Candidate]:
             yield set_id, steps, None
 
 
-def _released(project: Mount, prefix: str) -> Iterator[Candidate]:
+def _released(project: Project, prefix: str) -> Iterator[Candidate]:
     """Records of the registry, by their own hash or by one that they hold."""
     registry = project.load("registry")
     for record in registry.records(needed=False):
@@ -122,7 +120,7 @@ def _texts(content: Any) -> Iterator[str]:
                 yield from value.values() if isinstance(value, Mapping) else [value]
 
 
-def _from_version(project: Mount, version: str, steps: tuple[str, ...]) -> Found:
+def _from_version(project: Project, version: str, steps: tuple[str, ...]) -> Found:
     folder = project.load("registry").folder(version)
     if not folder.is_dir():
         raise InputError(f"the registry has no version {version}; see `kedro ptq history`")
@@ -171,7 +169,7 @@ def _dig(content: Any, keys: tuple[str, ...]) -> Any:
 
 
 def _manifest(
-    project: Mount, set_id: str, steps: tuple[str, ...], known: CalibrationManifest | None
+    project: Project, set_id: str, steps: tuple[str, ...], known: CalibrationManifest | None
 ) -> Found:
     last = f"calibration set {set_id}"
     steps = steps if steps and steps[-1] == last else (*steps, last)
@@ -194,7 +192,7 @@ def _manifest(
     return Found(known, steps, None)
 
 
-def _set_folders(project: Mount) -> list[Path]:
+def _set_folders(project: Project) -> list[Path]:
     """Sets of the audit, and those of requantizations beside them."""
     folder = project.root / project.path("calibration_sets")
     found = [folder] if folder.is_dir() else []
@@ -203,7 +201,7 @@ def _set_folders(project: Mount) -> list[Path]:
     return [*found, *sorted(holders)]
 
 
-def _table(project: Mount, name: str) -> "pd.DataFrame | None":
+def _table(project: Project, name: str) -> pd.DataFrame | None:
     try:
         return project.load(name)
     except InputError:

@@ -1,41 +1,34 @@
 """``kedro ptq methods``: what can quantize a model here."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from ptq_pipeline.commands.running import command, json_option, print_json
+from ptq_pipeline.commands.running import Answer, command
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.ptq import find_method, method_names
 
 
 @command("methods", epilog="Example: kedro ptq methods --json")
-@json_option
-def methods(as_json: bool) -> None:
+def methods() -> Answer:
     """List quantization methods with paper, bits and options, those of plug-ins included."""
-    found = [_described(name) for name in _names()]
-    if as_json:
-        print_json(found)
+    found = [_described(name) for name in method_names()]
+    return Answer(found, (line for entry in found for line in _lines(entry)))
+
+
+def _lines(entry: dict[str, Any]) -> Iterator[str]:
+    yield f"{entry['name']}: {entry['summary']}"
+    if "error" in entry:
         return
-    for entry in found:
-        click.echo(f"{entry['name']}: {entry['summary']}")
-        if "error" in entry:
-            continue
-        click.echo(f"    paper    {entry['paper']}")
-        bits = f"weights {_range(entry['weight_bits'])}, {_range(entry['activation_bits'])}"
-        click.echo(f"    bits     {bits} activations")
-        options = ", ".join(f"{key}={_short(value)}" for key, value in entry["options"].items())
-        click.echo(click.wrap_text(f"options  {options}", 96, "    ", "             "))
-
-
-def _names() -> list[str]:
-    from ptq_pipeline.ptq import method_names
-
-    return method_names()
+    yield f"    paper    {entry['paper']}"
+    bits = f"weights {_range(entry['weight_bits'])}, {_range(entry['activation_bits'])}"
+    yield f"    bits     {bits} activations"
+    options = ", ".join(f"{key}={_short(value)}" for key, value in entry["options"].items())
+    yield click.wrap_text(f"options  {options}", 96, "    ", "             ")
 
 
 def _described(name: str) -> dict[str, Any]:
-    from ptq_pipeline.errors import InputError
-    from ptq_pipeline.ptq import find_method
-
     try:
         method = find_method(name)
     except InputError as error:

@@ -1,21 +1,37 @@
 """The registry's commands: gate, promote, rollback, history, status, waive, repair."""
 
 import getpass
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from ptq_pipeline.commands.exit_codes import ExitCode
-from ptq_pipeline.commands.project import Mount, mount_option, opened
-from ptq_pipeline.commands.running import command, env_option, json_option, print_json
-from ptq_pipeline.errors import InputError, PtqPipelineError
+from ptq_pipeline.commands.deciding import current_decision, load_parts
+from ptq_pipeline.commands.running import Answer, project_command, say
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.exit_codes import ExitCode
+from ptq_pipeline.pipelines.release.nodes import release_candidate
+from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
 from ptq_pipeline.plain_text import visible
+from ptq_pipeline.project import Project
+from ptq_pipeline.registry import (
+    ChampionChangedError,
+    Outcome,
+    Record,
+    Registry,
+    ReleaseRefusedError,
+    ReleaseTerms,
+    Waiver,
+    excused,
+)
+from ptq_pipeline.registry import repair as repaired
+from ptq_pipeline.registry import rollback as roll_back
+from ptq_pipeline.registry import waive as grant
+from ptq_pipeline.registry.gto import GtoTags
+from ptq_pipeline.reliability import acknowledgement
 
-if TYPE_CHECKING:
-    from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
-    from ptq_pipeline.registry import Record, Registry
-    from ptq_pipeline.registry.gto import GtoTags
+MOST_REASONS = 5
 
 gto_option = click.option(
     "--gto", is_flag=True, help="Tag it in git with GTO as well; needs a clean tree."
@@ -23,27 +39,19 @@ gto_option = click.option(
 by_option = click.option("--by", default=None, help="Who does it; the login name by default.")
 
 
-@command(
+@project_command(
     "gate",
     epilog="Exits with 0 to promote, 3 when refused, 4 when inconclusive. "
     "Example: kedro ptq gate --json",
 )
-@env_option
-@mount_option
-@json_option
-def gate(env: str | None, mount: str | None, as_json: bool) -> int:
+def gate(project: Project) -> Answer:
     """Say by exit code whether the last decision lets the candidate ship.
 
     Waivers that cover every reason open the gate; the output names them, and the obligations that
     a release must acknowledge.
     """
-    from ptq_pipeline.commands.deciding import current_decision
-    from ptq_pipeline.registry import Outcome, excused
-    from ptq_pipeline.reliability import acknowledgement
-
-    with opened(env, mount) as project:
-        decision, evidence = current_decision(project)
-        ok, waivers = excused(project.load("registry"), decision, _now())
+    decision, evidence = current_decision(project)
+    ok, waivers = excused(project.load("registry"), decision, _now())
     # Also where the gate opens: policy may let a class ship without having been judged.
     unjudged = evidence.verdict.get("not_judged")
     touched = [{**each, "acknowledge": acknowledgement(each)} for each in decision.touched]
@@ -51,42 +59,35 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
     if not ok:
         refused = decision.outcome is Outcome.REFUSE
         code = ExitCode.REFUSED if refused else ExitCode.INCONCLUSIVE
-    if as_json:
-        print_json(
-            {
-                "decision": str(decision.outcome),
-                "decision_hash": decision.hash,
-                "exit_code": int(code),
-                "reasons": [dict(reason) for reason in decision.reasons],
-                "not_judged": unjudged,
-                "obligations": touched,
-                "waivers": [waiver.to_json() for waiver in waivers],
-            }
-        )
-        return code
-    click.echo(f"{decision.outcome}: {decision.candidate.trial_id}")
+    content = {
+        "decision": str(decision.outcome),
+        "decision_hash": decision.hash,
+        "exit_code": int(code),
+        "reasons": [dict(reason) for reason in decision.reasons],
+        "not_judged": unjudged,
+        "obligations": touched,
+        "waivers": [waiver.to_json() for waiver in waivers],
+    }
+    lines = [f"{decision.outcome}: {decision.candidate.trial_id}"]
     # Recipe and candidate often have the same reason.
     texts = list(dict.fromkeys(str(reason["text"]) for reason in decision.reasons))
-    for text in texts[:5]:
-        click.echo(f"  {visible(text)}")
-    if len(texts) > 5:
-        click.echo(f"  and {len(texts) - 5} more in decision.json")
+    lines += [f"  {text}" for text in texts[:MOST_REASONS]]
+    if len(texts) > MOST_REASONS:
+        lines.append(f"  and {len(texts) - MOST_REASONS} more in decision.json")
     if unjudged:
-        click.echo(f"  {visible(unjudged)}")
-    for each in touched:
-        text = f"  {each['text']} To acknowledge: --acknowledge '{each['acknowledge']}'"
-        click.echo(visible(text))
-    for waiver in waivers:
-        click.echo(visible(f"  waived until {waiver.expires} by {waiver.by}: {waiver.rule}"))
-    return code
+        lines.append(f"  {unjudged}")
+    lines += [
+        f"  {each['text']} To acknowledge: --acknowledge '{each['acknowledge']}'"
+        for each in touched
+    ]
+    lines += [f"  waived until {each.expires} by {each.by}: {each.rule}" for each in waivers]
+    return Answer(content, map(visible, lines), code=code)
 
 
-@command(
+@project_command(
     "promote",
     epilog="Exits with 3 when the release is refused. Example: kedro ptq promote --by 'Jo Doe'",
 )
-@env_option
-@mount_option
 @by_option
 @click.option(
     "--acknowledge",
@@ -95,117 +96,82 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
 )
 @click.option("--trigger", default=None, help="What caused it; 'manual' by default.")
 @gto_option
-@json_option
 def promote(
-    env: str | None,
-    mount: str | None,
-    by: str | None,
-    acknowledge: tuple[str, ...],
-    trigger: str | None,
-    gto: bool,
-    as_json: bool,
-) -> int:
+    project: Project, by: str | None, acknowledge: tuple[str, ...], trigger: str | None, gto: bool
+) -> Answer:
     """Make the candidate of the last decision the champion.
 
     The same decision again changes nothing.
     """
-    from ptq_pipeline.commands.deciding import load_parts
-    from ptq_pipeline.pipelines.release.nodes import release_candidate
-    from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
-    from ptq_pipeline.registry import ChampionChangedError, ReleaseRefusedError
-
-    with opened(env, mount) as project:
-        configured = ReleaseParameters.model_validate(project.group("release"))
-        parameters = configured.model_copy(
-            update={
-                "by": by or configured.by or getpass.getuser(),
-                "acknowledged": (*configured.acknowledged, *acknowledge),
-                "trigger": trigger or configured.trigger,
-            }
+    configured = project.settings("release", ReleaseParameters)
+    parameters = configured.model_copy(
+        update={
+            "by": by or configured.by or getpass.getuser(),
+            "acknowledged": (*configured.acknowledged, *acknowledge),
+            "trigger": trigger or configured.trigger,
+        }
+    )
+    tags = _gto_tags(project, configured) if gto else None
+    try:
+        record = release_candidate(
+            *load_parts(project).values(), project.load("registry"), parameters
         )
-        tags = _gto_tags(project, configured) if gto else None
-        try:
-            record = release_candidate(
-                *load_parts(project).values(), project.load("registry"), parameters
-            )
-        except (ReleaseRefusedError, ChampionChangedError) as error:
-            return _refused(error, as_json)
-        new = tags.promoted(record["content"]["version"]) if tags else []
-    return _moved(record, as_json, new)
+    except (ReleaseRefusedError, ChampionChangedError) as error:
+        refused = {"refused": str(error)}
+        return Answer(refused, notes=[f"refused: {error}"], code=ExitCode.REFUSED)
+    return _moved(record, tags.promoted(record["content"]["version"]) if tags else [])
 
 
-@command(
+@project_command(
     "rollback", epilog="Example: kedro ptq rollback --to v0003 --reason 'complaints from Oslo'"
 )
-@env_option
-@mount_option
 @click.option("--to", "version", default=None, help="Which version.")
 @click.option("--reason", default="", help="Why, for the record.")
 @by_option
 @gto_option
-@json_option
 def rollback(
-    env: str | None,
-    mount: str | None,
-    version: str | None,
-    reason: str,
-    by: str | None,
-    gto: bool,
-    as_json: bool,
-) -> int:
+    project: Project, version: str | None, reason: str, by: str | None, gto: bool
+) -> Answer:
     """Make an earlier version the champion again, after checking its files.
 
     The version that serves stays: the same request twice moves nothing twice.
     """
-    from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
-    from ptq_pipeline.registry import ReleaseTerms
-    from ptq_pipeline.registry import rollback as roll_back
-
-    with opened(env, mount) as project:
-        registry = project.load("registry")
-        if version is None:
-            raise InputError(_which_version(registry))
-        configured = ReleaseParameters.model_validate(project.group("release"))
-        tags = _gto_tags(project, configured) if gto else None
-        terms = ReleaseTerms(by=by or getpass.getuser(), now=_now())
-        record = roll_back(registry, version, terms, reason)
-        new = tags.rolled_back(str(record.champion)) if tags else []
-    return _moved(record.to_json(), as_json, new)
+    registry = project.load("registry")
+    if version is None:
+        raise InputError(_which_version(registry))
+    configured = project.settings("release", ReleaseParameters)
+    tags = _gto_tags(project, configured) if gto else None
+    terms = ReleaseTerms(by=by or getpass.getuser(), now=_now())
+    record = roll_back(registry, version, terms, reason)
+    return _moved(record.to_json(), tags.rolled_back(str(record.champion)) if tags else [])
 
 
-@command("history", epilog="Example: kedro ptq history --json | jq '.[].content.version'")
-@env_option
-@mount_option
-@json_option
-def history(env: str | None, mount: str | None, as_json: bool) -> None:
+@project_command("history", epilog="Example: kedro ptq history --json | jq '.[].content.version'")
+def history(project: Project) -> None:
     """List every record of the registry, oldest first, after checking the chain."""
-    with opened(env, mount) as project:
-        registry = project.load("registry")
-        records = registry.log.read()
-        _print_history(records, as_json)
-        # What is there is shown; that something is missing is an error all the same.
-        registry.records()
+    registry = project.load("registry")
+    records = registry.log.read()
+    say(Answer([record.to_json() for record in records], _history(records)))
+    # What is there is shown; that something is missing is an error all the same.
+    registry.records()
 
 
-def _print_history(records: "tuple[Record, ...]", as_json: bool) -> None:
-    if as_json:
-        print_json([record.to_json() for record in records])
-        return
+def _history(records: tuple[Record, ...]) -> Iterator[str]:
     for record in records:
         content = record.content
         what = content.get("version") or content.get("rule") or content.get("outcome") or ""
         by = content.get("by") or content.get("trigger") or ""
         line = f"{record.sequence:4d}  {record.time}  {record.kind:9s}  {what}  {by}"
-        click.echo(visible(line))
+        yield visible(line)
         if clock := content.get("clock"):
-            click.echo(visible(f"      the clock was behind the log and said {clock}"))
+            yield visible(f"      the clock was behind the log and said {clock}")
         if later := content.get("clock_went_backwards_from"):
-            click.echo(f"      the clock went backwards: the record before says {later}")
+            yield f"      the clock went backwards: the record before says {later}"
     if not records:
-        click.echo("nothing was promoted yet")
+        yield "nothing was promoted yet"
 
 
-@command(
+@project_command(
     "waive",
     epilog="RULE is the `rule` of a reason, as `kedro ptq gate --json` prints it. "
     "Example: kedro ptq waive candidate.limit --group Sandal --reason 'the shop agreed' "
@@ -217,91 +183,59 @@ def _print_history(records: "tuple[Record, ...]", as_json: bool) -> None:
 @click.option("--group", default=None, help="Only for this group.")
 @click.option("--shift", default=None, help="Only under this shift.")
 @by_option
-@env_option
-@mount_option
-@json_option
 def waive(
+    project: Project,
     rule: str,
     reason: str,
     expires: str,
     group: str | None,
     shift: str | None,
     by: str | None,
-    env: str | None,
-    mount: str | None,
-    as_json: bool,
-) -> None:
+) -> Answer:
     """Record that RULE may be broken until a day, and why.
 
     It counts at the gate and at the release; verdicts and decisions do not change.
     """
-    from ptq_pipeline.registry import Waiver
-    from ptq_pipeline.registry import waive as grant
-
     waiver = Waiver(rule, reason, expires, by or getpass.getuser(), group, shift)
-    with opened(env, mount) as project:
-        record = grant(project.load("registry"), waiver, _now())
-    if as_json:
-        print_json(record.to_json())
-    else:
-        click.echo(f"{rule} is waived until {expires} (record {record.sequence})")
+    record = grant(project.load("registry"), waiver, _now())
+    return Answer(
+        record.to_json(), [f"{rule} is waived until {expires} (record {record.sequence})"]
+    )
 
 
-@command("repair", epilog="Example: kedro ptq repair, then commit champion_baseline.json")
-@env_option
-@mount_option
-@json_option
-def repair(env: str | None, mount: str | None, as_json: bool) -> None:
+@project_command("repair", epilog="Example: kedro ptq repair, then commit champion_baseline.json")
+def repair(project: Project) -> Answer:
     """Finish an interrupted change, and write again what does not agree with the log.
 
     That is the champion pointer and champion_baseline.json. Where records are missing from the
     log, or the champion's files do not hold, nothing is written and the message says what to
     restore.
     """
-    from ptq_pipeline.registry import repair as repaired
-
-    with opened(env, mount) as project:
-        done = repaired(project.load("registry"))
-    if as_json:
-        print_json({"done": done})
-    for line in [] if as_json else done or ["nothing to repair: log and registry agree"]:
-        click.echo(line)
+    done = repaired(project.load("registry"))
+    return Answer({"done": done}, done or ["nothing to repair: log and registry agree"])
 
 
-def _which_version(registry: "Registry") -> str:
+def _which_version(registry: Registry) -> str:
     before = registry.served_before(registry.records())
     if before is None:
         return "there is no version to roll back to: nothing served before"
     return f"say which version: `kedro ptq rollback --to {before}` is the one that served before"
 
 
-def _gto_tags(project: Mount, configured: "ReleaseParameters") -> "GtoTags":
+def _gto_tags(project: Project, configured: ReleaseParameters) -> GtoTags:
     """Check that tags can be made before anything is promoted."""
-    from ptq_pipeline.registry.gto import GtoTags
-
     baseline = project.load("registry").baseline
     tags = GtoTags(project.root, configured.gto_name, configured.gto_stage, baseline)
     tags.check()
     return tags
 
 
-def _moved(record: dict[str, Any], as_json: bool, tags: list[str]) -> int:
-    if as_json:
-        print_json({**record, "tags": tags} if tags else record)
-    else:
-        content = record["content"]
-        click.echo(f"champion: {content['version']} (before: {content['replaces'] or 'none'})")
-        for tag in tags:
-            click.echo(f"tag: {tag}")
-    return ExitCode.DONE
-
-
-def _refused(error: PtqPipelineError, as_json: bool) -> int:
-    if as_json:
-        print_json({"refused": str(error)})
-    else:
-        click.echo(f"refused: {error}", err=True)
-    return ExitCode.REFUSED
+def _moved(record: dict[str, Any], tags: list[str]) -> Answer:
+    content = record["content"]
+    lines = [f"champion: {content['version']} (before: {content['replaces'] or 'none'})"]
+    return Answer(
+        {**record, "tags": tags} if tags else record, [*lines, *(f"tag: {tag}" for tag in tags)]
+    )
 
 
 def _now() -> datetime:

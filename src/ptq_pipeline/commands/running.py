@@ -1,66 +1,133 @@
-"""What all commands share: errors as one paragraph, exit codes, JSON, and the Kedro project."""
+"""What all commands share: options, the project, errors as one paragraph, exit codes, JSON."""
 
 import functools
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from contextvars import ContextVar
-from pathlib import Path
+from dataclasses import dataclass
 from typing import IO, Any
 
 import click
 
-from ptq_pipeline.commands.exit_codes import ExitCode
 from ptq_pipeline.errors import PtqPipelineError, causes_of
+from ptq_pipeline.exit_codes import ExitCode
+from ptq_pipeline.project import opened, project_path
 
 MOST_CHARACTERS = 500
 STDOUT, STDERR = 1, 2
 
-# Where `print_json` writes; None is stdout.
+# Where JSON is written; None without ``--json``.
 _json_stream: ContextVar[IO[str] | None] = ContextVar("json_stream", default=None)
 
 
-def command(name: str, **attributes: Any) -> Callable[[Callable[..., int | None]], click.Command]:
-    """Declare a command: like `click.command`, with ``--verbose``, error texts and exit codes.
+@dataclass(frozen=True)
+class Answer:
+    """What a command says, to programs or to people.
 
-    The function returns its exit code, or None for 0. An error is printed as one paragraph on
-    stderr and exits with 1; ``--verbose`` adds the traceback. Ctrl-C exits with 130. With
-    ``--json`` nothing but what `print_json` prints reaches stdout.
+    Attributes:
+        content: plain values, printed as JSON with ``--json``.
+        lines: for people, on stdout.
+        notes: for people, on stderr.
+        code: exit code.
     """
 
-    def declare(function: Callable[..., int | None]) -> click.Command:
+    content: Any
+    lines: Iterable[str] = ()
+    notes: Iterable[str] = ()
+    code: int = ExitCode.DONE
+
+
+def command(
+    name: str, *, json_option: bool = True, **attributes: Any
+) -> Callable[[Callable[..., Answer | None]], click.Command]:
+    """Declare a command: ``click.command`` with ``--json``, ``--verbose``, errors and exit codes.
+
+    The function returns its `Answer`, or None where it has said all itself. An error is printed as
+    one paragraph on stderr and exits with 1; ``--verbose`` adds the traceback. Ctrl-C exits with
+    130. With ``--json`` nothing but the answer's content reaches stdout.
+
+    Args:
+        name: of the command.
+        json_option: whether it has ``--json``.
+        **attributes: as `click.command`.
+    """
+
+    def declare(function: Callable[..., Answer | None]) -> click.Command:
         @functools.wraps(function)
-        def run(*args: Any, verbose: bool, **kwargs: Any) -> None:
-            quiet = _stdout_for_json() if kwargs.get("as_json") else nullcontext()
-            with quiet:
-                code = _guarded(functools.partial(function, *args, **kwargs), verbose)
+        def run(*args: Any, verbose: bool, as_json: bool = False, **kwargs: Any) -> None:
+            def answered() -> int:
+                answer = function(*args, **kwargs)
+                return ExitCode.DONE if answer is None else say(answer)
+
+            with _stdout_for_json() if as_json else nullcontext():
+                code = _guarded(answered, verbose)
             sys.exit(code)
 
-        option = click.option("--verbose", is_flag=True, help="Show the traceback of an error.")
-        return click.command(name, **attributes)(option(run))
+        run = click.option("--verbose", is_flag=True, help="Show the traceback of an error.")(run)
+        if json_option:
+            as_json = click.option(
+                "--json", "as_json", is_flag=True, help="Print JSON for programs."
+            )
+            run = as_json(run)
+        return click.command(name, **attributes)(run)
 
     return declare
 
 
-def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--json``, given to the function as ``as_json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(
-        function
-    )
+def project_command(
+    name: str, **attributes: Any
+) -> Callable[[Callable[..., Answer | None]], click.Command]:
+    """Declare a command on a project: `command` with ``--env`` and ``--mount``.
+
+    The function takes the `Project` first, which is open while it runs.
+    """
+
+    def declare(function: Callable[..., Answer | None]) -> click.Command:
+        @functools.wraps(function)
+        def run(*, env: str | None, mount: str | None, **kwargs: Any) -> Answer | None:
+            with opened(env, mount) as project:
+                return function(project, **kwargs)
+
+        declared = command(name, **attributes)(run)
+        declared.params += [
+            click.Option(
+                ["--env", "-e"],
+                help="Configuration environment.",
+                shell_complete=_environments,
+            ),
+            click.Option(
+                ["--mount"],
+                help="Namespace that the pipelines stand in.",
+                shell_complete=_mounts,
+            ),
+        ]
+        return declared
+
+    return declare
 
 
-def env_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--env``, the configuration environment."""
-    return click.option(
-        "--env",
-        "-e",
-        default=None,
-        help="Configuration environment.",
-        shell_complete=_environments,
-    )(function)
+def say(answer: Answer) -> int:
+    """Print an answer; return its exit code."""
+    stream = _json_stream.get()
+    if stream is not None:
+        text = json.dumps(answer.content, indent=2, sort_keys=True, ensure_ascii=False)
+        click.echo(text, file=stream)
+        return int(answer.code)
+    for line in answer.lines:
+        click.echo(line)
+    for note in answer.notes:
+        click.echo(note, err=True)
+    return int(answer.code)
+
+
+def tell(line: str) -> None:
+    """Print a line for people at once, before the answer; nothing with ``--json``."""
+    if _json_stream.get() is None:
+        click.echo(line)
 
 
 def _environments(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
@@ -69,15 +136,16 @@ def _environments(context: click.Context, option: click.Parameter, incomplete: s
     return [name for name in found if name.startswith(incomplete)]
 
 
-def print_json(value: Any) -> None:
-    """Print ``value`` as indented JSON with sorted keys."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-    click.echo(text, file=_json_stream.get())
+def _mounts(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
+    """Names of the shims that `kedro ptq init` wrote, for the shell."""
+    shims = project_path().glob("src/*/pipelines/*/__init__.py")
+    names = sorted(p.parent.name for p in shims if "ptq_pipeline.mounting" in p.read_text("utf-8"))
+    return [name for name in names if name.startswith(incomplete)]
 
 
 @contextmanager
 def _stdout_for_json() -> Iterator[None]:
-    """Keep stdout for `print_json`: what libraries print, also from C, goes to stderr.
+    """Keep stdout for JSON: what libraries print, also from C, goes to stderr.
 
     The process's own stdout stays redirected until it ends, because C libraries may hold what they
     printed until then.
@@ -95,27 +163,9 @@ def _stdout_for_json() -> Iterator[None]:
         _json_stream.reset(kept)
 
 
-def project_path() -> Path:
-    """Return the root of the Kedro project around the current directory.
-
-    Raises:
-        InputError: there is none.
-    """
-    from kedro.utils import find_kedro_project
-
-    from ptq_pipeline.errors import InputError
-
-    found = find_kedro_project(Path.cwd())
-    if found is None:
-        raise InputError(
-            f"'{Path.cwd()}' is not inside a Kedro project; call this where pyproject.toml stands"
-        )
-    return found
-
-
-def _guarded(function: Callable[[], int | None], verbose: bool) -> int:
+def _guarded(function: Callable[[], int], verbose: bool) -> int:
     try:
-        return int(function() or ExitCode.DONE)
+        return function()
     except KeyboardInterrupt:
         return _interrupted()
     except BrokenPipeError:

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from ptq_pipeline.commands.exit_codes import ExitCode
-from ptq_pipeline.commands.project import opened
-from ptq_pipeline.commands.running import command, json_option, print_json, project_path
+from ptq_pipeline.commands.running import Answer, command, tell
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.exit_codes import ExitCode
+from ptq_pipeline.project import opened, project_path
 
 CHAIN = "data_loading,calibration,settling"
 CODES = {
@@ -31,8 +31,7 @@ CODES = {
     show_default=True,
     help="Environments, with commas between.",
 )
-@json_option
-def stages(names: str, as_json: bool) -> int:
+def stages(names: str) -> Answer:
     """Settle the recipe stage by stage, and stop where it is refused.
 
     A stage is a configuration environment: `quick` looks at representative groups and few draws,
@@ -42,17 +41,13 @@ def stages(names: str, as_json: bool) -> int:
     found = []
     for each in _settled([name.strip() for name in names.split(",")]):
         found.append(each)
-        if not as_json:
-            click.echo(f"{each['stage']}: {each['statement']}")
-    if as_json:
-        print_json(found)
-    return CODES[found[-1]["result"]]
+        # At once: the next stage may take an hour.
+        tell(f"{each['stage']}: {each['statement']}")
+    return Answer(found, code=CODES[found[-1]["result"]])
 
 
 def _settled(names: list[str]) -> Iterator[dict[str, Any]]:
     """Yield what each stage settles, up to the first that refuses."""
-    from ptq_pipeline.commands.sessions import run_pipeline
-
     root = project_path()
     for name in names:
         # Kedro takes an environment without a folder for one that changes nothing.
@@ -60,7 +55,7 @@ def _settled(names: list[str]) -> Iterator[dict[str, Any]]:
             raise InputError(f"--stages: there is no environment '{name}', no folder conf/{name}")
     for name in names:
         with opened(name) as project:
-            run_pipeline(project, name, CHAIN)
+            project.run(CHAIN)
             verdict = root / project.path("settled_verdict")
         content = json.loads(verdict.read_text(encoding="utf-8"))
         yield {"stage": name, **content}

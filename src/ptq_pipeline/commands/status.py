@@ -1,80 +1,72 @@
 """`kedro ptq status`: what serves, what is waived, and what waits for somebody."""
 
+import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import click
-
-from ptq_pipeline.commands.exit_codes import ExitCode
-from ptq_pipeline.commands.project import Mount, mount_option, opened
-from ptq_pipeline.commands.running import command, env_option, json_option, print_json
-from ptq_pipeline.errors import PtqPipelineError
+from ptq_pipeline.commands.running import Answer, project_command
+from ptq_pipeline.exit_codes import ExitCode
 from ptq_pipeline.plain_text import visible
+from ptq_pipeline.project import Project
+from ptq_pipeline.registry import (
+    Champion,
+    Record,
+    Registry,
+    VerificationError,
+    waivers_in_force,
+)
 
-if TYPE_CHECKING:
-    from ptq_pipeline.registry import Champion, Record, Registry
 
-
-@command("status", epilog="Exits with 5 when the log is damaged. Example: kedro ptq status --json")
-@env_option
-@mount_option
-@json_option
-def status(env: str | None, mount: str | None, as_json: bool) -> int:
+@project_command(
+    "status", epilog="Exits with 5 when the log is damaged. Example: kedro ptq status --json"
+)
+def status(project: Project) -> Answer:
     """Say what serves, what is waived, and what waits for somebody.
 
     What serves is read from the pointer alone, so a damaged log does not hide it.
     """
-    from ptq_pipeline.registry import VerificationError
+    champion = project.load("registry").champion()
+    version = champion.version if champion else None
+    try:
+        found = _status(project, champion)
+    except VerificationError as error:
+        return Answer(
+            {"champion": version, "error": str(error)},
+            [f"champion: {version or 'none yet'}"],
+            [f"error: {error}"],
+            ExitCode.VERIFICATION_FAILED,
+        )
+    return Answer(found, _lines(found))
 
-    with opened(env, mount) as project:
-        champion = project.load("registry").champion()
-        try:
-            found = _status(project, champion)
-        except VerificationError as error:
-            return _damaged(champion, error, as_json)
-    if as_json:
-        print_json(found)
-        return ExitCode.DONE
-    click.echo(f"champion: {found['champion'] or 'none yet'}")
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    yield f"champion: {found['champion'] or 'none yet'}"
     for path in found["missing"]:
-        click.echo(
+        yield (
             f"  missing: {path}; restore it from a backup, or `kedro ptq rollback` to another "
             "version"
         )
     if found["since"]:
-        click.echo(f"  since {found['since']}")
+        yield f"  since {found['since']}"
     if found["interrupted"]:
-        click.echo(
+        yield (
             f"  a change to {found['interrupted']} was interrupted; `kedro ptq repair` or the next "
             "change finishes it"
         )
     if unsolved := found["unsolved"]:
-        click.echo(
+        yield (
             f"{unsolved['outcome']} since {unsolved['since']} ({unsolved['trigger']}, record "
             f"{unsolved['record']}); until then serve: {unsolved['serve'] or 'nothing'}"
         )
     for waiver in found["waivers"]:
-        text = f"waiver until {waiver['expires']}: {waiver['rule']} ({waiver['reason']})"
-        click.echo(visible(text))
+        yield visible(f"waiver until {waiver['expires']}: {waiver['rule']} ({waiver['reason']})")
     for path in found["uncommitted_dvc_files"]:
-        click.echo(f"waits for a git commit: {path}")
-    return ExitCode.DONE
+        yield f"waits for a git commit: {path}"
 
 
-def _damaged(champion: "Champion | None", error: PtqPipelineError, as_json: bool) -> int:
-    version = champion.version if champion else None
-    if as_json:
-        print_json({"champion": version, "error": str(error)})
-    else:
-        click.echo(f"champion: {version or 'none yet'}")
-        click.echo(f"error: {error}", err=True)
-    return ExitCode.VERIFICATION_FAILED
-
-
-def _status(project: Mount, champion: "Champion | None") -> dict[str, Any]:
-    from ptq_pipeline.registry import waivers_in_force
-
+def _status(project: Project, champion: Champion | None) -> dict[str, Any]:
     registry: Registry = project.load("registry")
     records = registry.records()
     since = next((r.time for r in records if champion and r.hash == champion.record_hash), None)
@@ -98,7 +90,7 @@ def _status(project: Mount, champion: "Champion | None") -> dict[str, Any]:
 
 
 def _missing(
-    registry: "Registry", records: "tuple[Record, ...]", champion: "Champion | None"
+    registry: Registry, records: tuple[Record, ...], champion: Champion | None
 ) -> list[str]:
     """Files of the champion that are not there; `verify` also reads those that are."""
     promotion = registry.promotions(records).get(champion.version) if champion else None
@@ -108,9 +100,8 @@ def _missing(
     return [str(path) for path in paths if not path.is_file()]
 
 
-def _uncommitted_dvc_files(project: Mount) -> list[str]:
+def _uncommitted_dvc_files(project: Project) -> list[str]:
     """Return the `.dvc` files that git lacks and the `.gitignore` that DVC wrote beside them."""
-    import subprocess
 
     def git(*arguments: str) -> str:
         return subprocess.run(

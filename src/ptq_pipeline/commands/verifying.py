@@ -1,19 +1,26 @@
 """`kedro ptq verify`: every hash of the registry, or this audit beside an earlier one."""
 
 import re
+from itertools import islice
 
 import click
 
-from ptq_pipeline.commands.exit_codes import ExitCode
-from ptq_pipeline.commands.project import Mount, mount_option, opened
-from ptq_pipeline.commands.running import command, env_option, json_option, print_json
+from ptq_pipeline.commands.deciding import BESIDE, PARTS, current_decision, place
+from ptq_pipeline.commands.running import Answer, project_command
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.exit_codes import ExitCode
+from ptq_pipeline.project import Project
+from ptq_pipeline.provenance import git_state
+from ptq_pipeline.registry import Decision, VerificationError, check_part
+from ptq_pipeline.registry import verify as check
+from ptq_pipeline.registry.audits import Agreement, compare_audits
+from ptq_pipeline.registry.revisions import audit_of_revision, audit_of_tree, audit_of_version
 
 VERSION = re.compile(r"v\d{4,}")
 SHOWN = 20
 
 
-@command(
+@project_command(
     "verify",
     epilog="Exits with 5 when a hash does not hold or the audits differ. "
     "Examples: kedro ptq verify v0002; kedro ptq verify --against HEAD~1",
@@ -31,47 +38,31 @@ SHOWN = 20
     show_default=True,
     help="Points by which drops of equivalent audits may differ.",
 )
-@env_option
-@mount_option
-@json_option
-def verify(
-    version: str | None,
-    against: str | None,
-    tolerance: float,
-    env: str | None,
-    mount: str | None,
-    as_json: bool,
-) -> int:
+def verify(project: Project, version: str | None, against: str | None, tolerance: float) -> Answer:
     """Recompute every hash of a VERSION, or of all, and name the first that does not hold.
 
     With --against, compare the audit on disk (of --env and --mount) with an earlier one instead:
     identical, equivalent or different, and where.
     """
-    from ptq_pipeline.registry import VerificationError
-    from ptq_pipeline.registry import verify as check
-
-    with opened(env, mount) as project:
-        if against is not None:
-            return _compare_audits(project, against, tolerance / 100, as_json)
-        try:
-            checked = check(project.load("registry"), version)
-            notes = [] if version else _check_last_audit(project)
-        except VerificationError as error:
-            if as_json:
-                print_json({"ok": False, "error": str(error)})
-            else:
-                click.echo(f"error: {error}", err=True)
-            return ExitCode.VERIFICATION_FAILED
-    if as_json:
-        print_json({"ok": True, "versions": checked, "notes": notes})
-    else:
-        for note in notes:
-            click.echo(f"note: {note}", err=True)
-        click.echo(f"every hash holds: {', '.join(checked) or 'no versions yet'}")
-    return ExitCode.DONE
+    if against is not None:
+        return _compare_audits(project, against, tolerance / 100)
+    try:
+        checked = check(project.load("registry"), version)
+        notes = [] if version else _check_last_audit(project)
+    except VerificationError as error:
+        return Answer(
+            {"ok": False, "error": str(error)},
+            notes=[f"error: {error}"],
+            code=ExitCode.VERIFICATION_FAILED,
+        )
+    return Answer(
+        {"ok": True, "versions": checked, "notes": notes},
+        [f"every hash holds: {', '.join(checked) or 'no versions yet'}"],
+        [f"note: {note}" for note in notes],
+    )
 
 
-def _check_last_audit(project: Mount) -> list[str]:
+def _check_last_audit(project: Project) -> list[str]:
     """Check the decision of the last audit by what is here of the files that it rests on.
 
     Returns:
@@ -80,9 +71,6 @@ def _check_last_audit(project: Mount) -> list[str]:
     Raises:
         VerificationError: a file is not the one of the decision.
     """
-    from ptq_pipeline.commands.deciding import BESIDE, PARTS, current_decision, place
-    from ptq_pipeline.registry import Decision, VerificationError, check_part
-
     paths = {name: project.root / place(project, name) for name in PARTS}
     missing = [name for name in PARTS if not paths[name].exists()]
     if "decision" in missing:
@@ -103,7 +91,7 @@ def _check_last_audit(project: Mount) -> list[str]:
     return [f"the decision of the last audit was not made once more: {where} is not here"]
 
 
-def _check_ledger(project: Mount) -> None:
+def _check_ledger(project: Project) -> None:
     """Check that the audit ledger holds the questions that the verdict names.
 
     Raises:
@@ -120,11 +108,7 @@ def _check_ledger(project: Mount) -> None:
             )
 
 
-def _compare_audits(project: Mount, earlier: str, tolerance: float, as_json: bool) -> int:
-    from ptq_pipeline.provenance import git_state
-    from ptq_pipeline.registry.audits import Agreement, compare_audits
-    from ptq_pipeline.registry.revisions import audit_of_revision, audit_of_tree, audit_of_version
-
+def _compare_audits(project: Project, earlier: str, tolerance: float) -> Answer:
     paths = project.path("verdict"), project.path("decision")
     now, notes = audit_of_tree(project.root, *paths)
     if VERSION.fullmatch(earlier):
@@ -134,18 +118,22 @@ def _compare_audits(project: Mount, earlier: str, tolerance: float, as_json: boo
     found = compare_audits(before, now, tolerance)
     git = git_state(project.root)
     notes = [*notes, *further, *_dirt(git)]
-    if as_json:
-        print_json({"against": earlier, "git": git, "notes": notes, **found.to_json()})
-    else:
-        click.echo(str(found.agreement))
-        for each in found.differences[:SHOWN]:
-            click.echo(f"  {'! ' if each.matters else ''}{each.where}: {each.before} -> {each.now}")
-        if len(found.differences) > SHOWN:
-            click.echo(f"  and {len(found.differences) - SHOWN} more (--json)")
-        for note in notes:
-            click.echo(f"note: {note}", err=True)
+    lines = [
+        str(found.agreement),
+        *(
+            f"  {'! ' if each.matters else ''}{each.where}: {each.before} -> {each.now}"
+            for each in islice(found.differences, SHOWN)
+        ),
+    ]
+    if len(found.differences) > SHOWN:
+        lines.append(f"  and {len(found.differences) - SHOWN} more (--json)")
     different = found.agreement is Agreement.DIFFERENT
-    return ExitCode.VERIFICATION_FAILED if different else ExitCode.DONE
+    return Answer(
+        {"against": earlier, "git": git, "notes": notes, **found.to_json()},
+        lines,
+        [f"note: {note}" for note in notes],
+        ExitCode.VERIFICATION_FAILED if different else ExitCode.DONE,
+    )
 
 
 def _dirt(git: dict[str, str | bool | None]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from ptq_pipeline.datasets.arrays import ArrayDataset, ArrayFolderDataset
 from ptq_pipeline.datasets.baseline import BaselineDataset
-from ptq_pipeline.datasets.calibration_sets import CalibrationSetsDataset, ValidationCacheDataset
+from ptq_pipeline.datasets.calibration_sets import CalibrationSetsDataset
 from ptq_pipeline.datasets.directory import (
     CandidateDirectory,
     DirectoryDataset,
@@ -17,15 +17,25 @@ from ptq_pipeline.datasets.image_sources import (
     ImageWindowsDataset,
 )
 from ptq_pipeline.datasets.ledger import AuditLedgerDataset
-from ptq_pipeline.datasets.optional import DecisionLogDataset, OptionalJSONDataset
 from ptq_pipeline.datasets.production import (
     HistoryDataset,
     ProductionArrivalsDataset,
 )
-from ptq_pipeline.datasets.registry import ChampionDataset, RegistryDataset
 from ptq_pipeline.datasets.safetensors import SafetensorsDataset
-from ptq_pipeline.datasets.trial_store import TrialStoreDataset
-from ptq_pipeline.datasets.whole import CSVDataset, JSONDataset, ParquetDataset, TextDataset
+from ptq_pipeline.datasets.state import (
+    ChampionDataset,
+    DecisionLogDataset,
+    RegistryDataset,
+    TrialStoreDataset,
+    ValidationCacheDataset,
+)
+from ptq_pipeline.datasets.whole import (
+    CSVDataset,
+    JSONDataset,
+    OptionalJSONDataset,
+    ParquetDataset,
+    TextDataset,
+)
 
 __all__ = [
     "ArrayDataset",

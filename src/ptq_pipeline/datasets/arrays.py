@@ -3,14 +3,12 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from kedro.io import AbstractDataset
 
+from ptq_pipeline.datasets.local import LocalDataset
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.files import replacing
-from ptq_pipeline.inputs import local_path
 
 _ROWS_AT_A_TIME = 4096
 
@@ -39,12 +37,8 @@ def read_array(path: Path) -> np.ndarray:
         ) from error
 
 
-class ArrayDataset(AbstractDataset[np.ndarray, np.ndarray]):
+class ArrayDataset(LocalDataset):
     """One ``.npy`` file; loading maps it into memory."""
-
-    def __init__(self, filepath: str, metadata: Any = None) -> None:
-        self._filepath = local_path(filepath)
-        self.metadata = metadata
 
     def load(self) -> np.ndarray:
         """Return a read-only memory map."""
@@ -54,19 +48,9 @@ class ArrayDataset(AbstractDataset[np.ndarray, np.ndarray]):
         """Replace the file."""
         write_array(self._filepath, data)
 
-    def _exists(self) -> bool:
-        return self._filepath.is_file()
 
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
-
-
-class ArrayFolderDataset(AbstractDataset[Mapping[str, np.ndarray], dict[str, np.ndarray]]):
+class ArrayFolderDataset(LocalDataset):
     """A folder of ``.npy`` files as a mapping from name to memory map; saving replaces all."""
-
-    def __init__(self, filepath: str, metadata: Any = None) -> None:
-        self._filepath = local_path(filepath)
-        self.metadata = metadata
 
     def load(self) -> dict[str, np.ndarray]:
         """Return read-only memory maps by name, in the order of the names."""
@@ -80,9 +64,3 @@ class ArrayFolderDataset(AbstractDataset[Mapping[str, np.ndarray], dict[str, np.
         for path in self._filepath.iterdir():
             if path.suffix != ".npy" or path.stem not in data:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    def _exists(self) -> bool:
-        return self._filepath.is_dir()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}

@@ -1,18 +1,17 @@
 """What serves today, as a dataset: read by the check, rewritten by a release only."""
 
 import json
-from typing import Any, NoReturn
+from typing import Any
 
-from kedro.io import AbstractDataset, DatasetError
-
+from ptq_pipeline.datasets.local import StateDataset
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.inputs import local_path
 from ptq_pipeline.registry import Registry
 from ptq_pipeline.reliability.baseline import WAY_OUT, Baseline
 
 
-class BaselineDataset(AbstractDataset):
-    """The file ``champion_baseline.json``, which stands in git.
+class BaselineDataset(StateDataset):
+    """The file ``champion_baseline.json``, which stands in git: what serves today.
 
     A project that has released nothing needs no such file. Where the registry is on this machine,
     the file is held against it: against the champion's own baseline, and the head of the log.
@@ -23,10 +22,11 @@ class BaselineDataset(AbstractDataset):
         metadata: for Kedro plugins, not read.
     """
 
+    refusal = "is rewritten by a release only"
+
     def __init__(self, filepath: str, registry: str | None = None, metadata: Any = None) -> None:
-        self._filepath = local_path(filepath)
+        super().__init__(filepath, metadata)
         self._registry = None if registry is None else local_path(registry)
-        self.metadata = metadata
 
     def load(self) -> Baseline:
         """Return the baseline; the empty one where there is no file.
@@ -50,13 +50,3 @@ class BaselineDataset(AbstractDataset):
                 "`kedro ptq repair` where the registry is, and commit the file"
             )
         return found
-
-    def save(self, data: Any) -> NoReturn:
-        """Refuse: only a release or a rollback rewrites it."""
-        raise DatasetError(f"'{self._filepath}' is rewritten by a release only")
-
-    def _exists(self) -> bool:
-        return True
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}

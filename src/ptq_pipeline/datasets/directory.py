@@ -4,31 +4,20 @@ import json
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from kedro.io import AbstractDataset
-
+from ptq_pipeline.datasets.local import LocalDataset
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.files import write_file, write_folder
-from ptq_pipeline.inputs import local_path
 
 INDEX = "candidate.json"
 
 
-class DirectoryDataset(AbstractDataset[Mapping[str, bytes], dict[str, Path]]):
+class DirectoryDataset(LocalDataset):
     """A folder as a mapping from relative name to content.
 
     Saving writes a sibling folder and puts it in the place of the old one, so a killed run leaves
     the old files or the new ones, never a mixture. Nothing but the given bytes is written.
-
-    Args:
-        filepath: the folder.
-        metadata: for Kedro plugins, not read.
     """
-
-    def __init__(self, filepath: str, metadata: Any = None) -> None:
-        self._filepath = local_path(filepath)
-        self.metadata = metadata
 
     def load(self) -> dict[str, Path]:
         """Return the path of every file by its name relative to the folder, sorted by name.
@@ -50,12 +39,6 @@ class DirectoryDataset(AbstractDataset[Mapping[str, bytes], dict[str, Path]]):
             InputError: if a name is absolute or leaves the folder.
         """
         write_folder(self._filepath, data)
-
-    def _exists(self) -> bool:
-        return self._filepath.is_dir()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
 
 
 class GrowingDirectory(DirectoryDataset):

@@ -155,7 +155,10 @@ class ImageFolderDataset(_ListedDataset):
                 "'sha256' of an image folder is that of its 'annotations'; it has none"
             )
         return image_folder(
-            *(self._filepath, self._decoding(), self._splits, self._annotations),
+            self._filepath,
+            self._decoding(),
+            self._splits,
+            self._annotations,
             allow_outside=self._allow_outside,
             sha256=self._sha256,
         )
@@ -178,7 +181,9 @@ class ImageManifestDataset(_ListedDataset):
     def load(self) -> FileSource:
         """Read the manifest; no image is decoded yet."""
         return manifest(
-            *(self._filepath, self._decoding(), self._splits),
+            self._filepath,
+            self._decoding(),
+            self._splits,
             allow_outside=self._allow_outside,
             sha256=self._sha256,
         )

@@ -9,9 +9,8 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from kedro.io import AbstractDataset
-
 from ptq_pipeline.datasets.image_sources import ImageWindowsDataset
+from ptq_pipeline.datasets.local import LocalDataset
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.files import write_file
 from ptq_pipeline.inputs import local_path, open_regular
@@ -123,16 +122,8 @@ def _look_into(folder: Path) -> tuple[str, bool]:
     return digest.hexdigest(), folder.is_dir() and not paths
 
 
-class HistoryDataset(AbstractDataset[Mapping[str, Any], dict[str, Any]]):
-    """One JSON file that is an empty mapping before it is first written, and written atomically.
-
-    Args:
-        filepath: the file.
-    """
-
-    def __init__(self, filepath: str, metadata: Any = None) -> None:
-        self._filepath = local_path(filepath)
-        self.metadata = metadata
+class HistoryDataset(LocalDataset):
+    """One JSON file that is an empty mapping before it is first written, and written atomically."""
 
     def load(self) -> dict[str, Any]:
         """Return the content; {} when there is none yet.
@@ -160,6 +151,3 @@ class HistoryDataset(AbstractDataset[Mapping[str, Any], dict[str, Any]]):
 
     def _exists(self) -> bool:
         return True
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}

@@ -7,27 +7,24 @@ nothing.
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ptq_pipeline.models import Preprocessing
-    from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
-    from ptq_pipeline.ptq.calibration import ActivationParameters
+from ptq_pipeline.models import Preprocessing
+from ptq_pipeline.ptq import ActivationParameters, PreparedModel, QuantizationParameters
 
 CLIP_PREFIX = "clip:"
 CLIP_MEAN = "clip_rate"
 
 
 def clip_rates(
-    prepared: "PreparedModel",
-    parameters: "QuantizationParameters",
+    prepared: PreparedModel,
+    parameters: QuantizationParameters,
     images: np.ndarray,
-    preprocessing: "Preprocessing",
+    preprocessing: Preprocessing,
     batch_size: int = 250,
 ) -> pd.DataFrame:
     """Return per image and quantized place the share of activations outside the stored range.
@@ -45,12 +42,10 @@ def clip_rates(
         One row per image: ``clip:<place>`` for each quantizer of an activation, and ``clip_rate``,
         their mean.
     """
-    import torch
-
     places = {
         name: layer.activation for name, layer in parameters.layers.items() if layer.activation
     }
-    outside: defaultdict[str, list[Any]] = defaultdict(list)
+    outside: defaultdict[str, list[Tensor]] = defaultdict(list)
     handles = []
     for name, activation in (*places.items(), *parameters.outputs.items()):
         module = prepared.module.get_submodule(name)
@@ -75,12 +70,10 @@ def clip_rates(
     return table.astype(float).assign(**{CLIP_MEAN: table.mean(axis=1).astype(float)})
 
 
-def _counter(calls: "list[Tensor]", activation: "ActivationParameters") -> "Callable[..., None]":
-    import torch
-
+def _counter(calls: list[Tensor], activation: ActivationParameters) -> Callable[..., None]:
     scheme = activation.scheme
 
-    def count(values: "Tensor") -> None:
+    def count(values: Tensor) -> None:
         codes = torch.round(values / activation.scale) + activation.zero_point
         beyond = (codes < scheme.qmin) | (codes > scheme.qmax)
         calls.append(beyond.flatten(1).double().mean(1))

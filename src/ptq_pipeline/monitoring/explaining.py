@@ -1,16 +1,16 @@
 """Why one group loses more than the others: what is cut off, where the error arises."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import torch
 
+from ptq_pipeline.models import Preprocessing
 from ptq_pipeline.monitoring.clipping import CLIP_PREFIX, clip_rates
-
-if TYPE_CHECKING:
-    from ptq_pipeline.models import Preprocessing
-    from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
+from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
+from ptq_pipeline.ptq.threads import one_thread
+from ptq_pipeline.runtimes.simulated import SimulatedRuntime
 
 MOST_IMAGES = 200
 
@@ -33,11 +33,11 @@ class Explanation:
 
 
 def explain(
-    prepared: "PreparedModel",
-    parameters: "QuantizationParameters",
+    prepared: PreparedModel,
+    parameters: QuantizationParameters,
     group: np.ndarray,
     others: np.ndarray,
-    preprocessing: "Preprocessing",
+    preprocessing: Preprocessing,
 ) -> Explanation:
     """Compare a group with all images, place by place.
 
@@ -51,8 +51,6 @@ def explain(
         others: uint8 images that stand for all.
         preprocessing: what the model takes.
     """
-    from ptq_pipeline.ptq.threads import one_thread
-
     columns = {}
     for name, given in (("group", group), ("all", others)):
         images = np.asarray(given[:MOST_IMAGES])
@@ -85,12 +83,8 @@ def nearest(
 
 
 def _output_errors(
-    prepared: "PreparedModel", parameters: "QuantizationParameters", batch: np.ndarray
+    prepared: PreparedModel, parameters: QuantizationParameters, batch: np.ndarray
 ) -> dict[str, float]:
-    import torch
-
-    from ptq_pipeline.runtimes.simulated import SimulatedRuntime
-
     outputs: dict[str, dict[str, torch.Tensor]] = {}
     for kind, of in (("float", None), ("quantized", parameters)):
         module = SimulatedRuntime().compile(prepared, of).module

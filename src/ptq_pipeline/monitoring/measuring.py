@@ -1,27 +1,65 @@
 """One table per window: profiles of its images, the served model's answers, clip rates."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.monitoring.clipping import CLIP_MEAN, CLIP_PREFIX
+from ptq_pipeline.artifact import Artifact, prepared_model
+from ptq_pipeline.models import FloatModel
+from ptq_pipeline.monitoring.audited import Audited
+from ptq_pipeline.monitoring.clipping import CLIP_MEAN, CLIP_PREFIX, clip_rates
 from ptq_pipeline.monitoring.distances import JENSEN_SHANNON, WASSERSTEIN
-from ptq_pipeline.monitoring.served import SERVED, ServedModel
 from ptq_pipeline.monitoring.thresholds import DriftColumn, DriftSettings
 from ptq_pipeline.monitoring.windows import Window
+from ptq_pipeline.profiling import profile_as_audited
+from ptq_pipeline.ptq import PreparedModel
+from ptq_pipeline.runtimes import Predictor, predict_top1
 
-if TYPE_CHECKING:
-    from ptq_pipeline.models import FloatModel
+SERVED = "served"
 
 
-class Version(Protocol):
-    """A version of the registry, by its name and folder."""
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """What serves, loaded in its own runtime.
 
-    version: str
-    folder: Any
+    Attributes:
+        artifact: its files.
+        model: the float model that it was made from.
+        prepared: that model as it was quantized.
+        predictor: what answers.
+    """
+
+    artifact: Artifact
+    model: FloatModel
+    prepared: PreparedModel
+    predictor: Predictor
+
+    @classmethod
+    def load(cls, artifact: Artifact, model: FloatModel, shape: tuple[int, ...]) -> "ServedModel":
+        """Load an artifact for images of ``shape`` ``(C, H, W)``."""
+        predictor = artifact.predictor(model, shape)
+        return cls(artifact, model, prepared_model(model, shape), predictor)
+
+    def float_predictor(self) -> Predictor:
+        """Return the float model, executed by the runtime that serves."""
+        return self.artifact.runtime.compile(self.prepared, None)
+
+    def answers(self, images: np.ndarray) -> np.ndarray:
+        """Return its top-1 classes int32 ``(N,)`` for uint8 ``(N, C, H, W)``."""
+        return predict_top1(self.predictor, images, self.model.preprocessing)
+
+    def profile(self, images: np.ndarray) -> pd.DataFrame:
+        """Return per image what it answers (``served``), and its clip rates.
+
+        The file of another tool holds no ranges to read, so it has no clip rates.
+        """
+        answers = pd.DataFrame({SERVED: self.answers(images).astype(np.int64)})
+        parameters = self.artifact.parameters
+        if parameters is None:
+            return answers
+        rates = clip_rates(self.prepared, parameters, images, self.model.preprocessing)
+        return pd.concat([answers, rates], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,58 +67,29 @@ class WindowProfiler:
     """Profiles windows as the audit's images were profiled.
 
     Attributes:
+        audited: the audit.
         served: the model that serves; None before the first promotion.
-        model: the float model.
-        projection: its features' projection, fitted on the audit's reference.
-        definitions: segments with their thresholds.
-        prepared: the float model as it was quantized; None without a served model.
     """
 
+    audited: Audited
     served: ServedModel | None
-    model: "FloatModel"
-    projection: Mapping[str, Any]
-    definitions: Mapping[str, Any]
-    prepared: Any = None
-
-    @classmethod
-    def of(
-        cls,
-        champion: Version | None,
-        model: "FloatModel",
-        projection: Mapping[str, Any],
-        definitions: Mapping[str, Any],
-        shape: tuple[int, int, int],
-    ) -> "WindowProfiler":
-        """Return the profiler for what serves now."""
-        if champion is None:
-            return cls(None, model, projection, definitions)
-        import torch
-
-        from ptq_pipeline.ptq import prepare
-
-        prepared = prepare(model.module, torch.from_numpy(model.example_input(shape)))
-        served = ServedModel(champion.version, champion.folder)
-        return cls(served, model, projection, definitions, prepared)
 
     def profile(self, window: Window) -> pd.DataFrame:
         """Return the profiles, label, segments, answers and clip rates of a window's images."""
-        from ptq_pipeline.profiling import Projection, profile, with_segments
-
-        projection = Projection.from_json(dict(self.projection))
-        table = profile(window.images, self.model, projection)
-        table = with_segments(table, table, self.definitions)
-        for column in self.definitions["segments"]:
-            if column not in table and column in window.table:
-                table[column] = window.table[column].to_numpy()
-        if window.labelled:
-            table.insert(0, "label", window.table["label"].astype(np.int64).to_numpy())
+        table = profile_as_audited(
+            window.images,
+            window.table,
+            self.audited.model,
+            self.audited.projection,
+            self.audited.definitions,
+        )
         return self.with_served(table, window.images)
 
     def with_served(self, table: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
         """Return ``table`` with what only the served model can say of its images."""
         if self.served is None:
             return table
-        return pd.concat([table, self.served.profile(images, self.model, self.prepared)], axis=1)
+        return pd.concat([table, self.served.profile(images)], axis=1)
 
 
 def with_served_columns(

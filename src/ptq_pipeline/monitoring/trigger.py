@@ -5,15 +5,38 @@ watch` keeps between two calls of cron.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.errors import InputError, first_fault
 
-STATE_SCHEMA_VERSION = 1
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"time '{text}' names no time zone")
+    return instant
+
+
+def _checked(text: str) -> str:
+    _instant(text)
+    return text
+
+
+# ISO 8601 with its time zone; kept as it was written.
+Instant = Annotated[str, AfterValidator(_checked)]
 
 
 class Action(StrEnum):
@@ -24,8 +47,7 @@ class Action(StrEnum):
     REAUDIT = "reaudit"
 
 
-@dataclass(frozen=True)
-class TriggerRules:
+class TriggerRules(BaseModel):
     """When an event fires.
 
     Attributes:
@@ -37,12 +59,20 @@ class TriggerRules:
         later_window: whether to wait for a window after the event, for its audit.
     """
 
-    windows: int = 3
-    drifted: int = 2
-    minimum_samples: int = 500
-    rearm_after: int = 2
-    cooldown_hours: float = 24.0
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    windows: int = Field(default=3, ge=1)
+    drifted: int = Field(default=2, ge=1)
+    minimum_samples: int = Field(default=500, ge=1)
+    rearm_after: int = Field(default=2, ge=1)
+    cooldown_hours: float = Field(default=24.0, ge=0)
     later_window: bool = False
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.drifted > self.windows:
+            raise ValueError(f"{self.drifted} of {self.windows} windows can never have drifted")
+        return self
 
 
 @dataclass(frozen=True)
@@ -62,26 +92,26 @@ class Observation:
     champion: str | None = None
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(BaseModel):
     """One drift event.
 
     Attributes:
         event: its id, a hash of windows and champion.
         windows: the drifted windows that fired it, oldest first.
         champion: version that served.
-        time: when it fired, UTC ISO 8601.
+        time: when it fired, with its time zone.
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     event: str
-    windows: tuple[str, ...]
+    windows: tuple[str, ...] = Field(min_length=1)
     champion: str | None
-    time: str
+    time: Instant
 
 
-@dataclass(frozen=True)
-class TriggerState:
-    """What is remembered between two calls.
+class TriggerState(BaseModel):
+    """What is remembered between two calls: the content of the state file.
 
     Attributes:
         handled: windows that earlier calls have counted, oldest first.
@@ -92,11 +122,14 @@ class TriggerState:
         waits_after: the last window that the pending event was judged on without an end; it is
             judged again when another has come.
         waits_for: what is missing to judge it, one sentence.
-        latest: when the last call was, UTC ISO 8601; it only tells a clock that went backwards.
+        latest: when the last call was; it only tells a clock that went backwards.
         outcomes: what came of each event, by its id.
         reported: how many windows of the log earlier calls have reported.
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
     handled: tuple[str, ...] = ()
     armed: bool = True
     calm: int = 0
@@ -104,13 +137,13 @@ class TriggerState:
     pending: Event | None = None
     waits_after: str | None = None
     waits_for: str = ""
-    latest: str | None = None
-    outcomes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    latest: Instant | None = None
+    outcomes: dict[str, dict[str, Any]] = {}
     reported: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the state file."""
-        return {"schema_version": STATE_SCHEMA_VERSION, **asdict(self)}
+        return self.model_dump(mode="json")
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "TriggerState":
@@ -120,22 +153,13 @@ class TriggerState:
             InputError: it is damaged or of another schema version.
         """
         try:
-            values = dict(content)
-            if values.pop("schema_version") != STATE_SCHEMA_VERSION:
-                raise InputError(f"schema version {content['schema_version']}")
-            for name in ("last_event", "pending"):
-                if values[name] is not None:
-                    values[name] = Event(
-                        **{**values[name], "windows": tuple(values[name]["windows"])}
-                    )
-                    _instant(values[name].time)
-            if values["latest"] is not None:
-                _instant(values["latest"])
-            return cls(**{**values, "handled": tuple(values["handled"])})
-        except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
+            # Every version has written its number: a file without one is no state.
+            return cls.model_validate({"schema_version": None, **content})
+        except ValidationError as error:
             raise InputError(
-                f"the state of the watch is damaged ({error}); move the file away to start anew: "
-                "every window then counts as new, and the champion keeps serving meanwhile"
+                f"the state of the watch is damaged ({first_fault(error)}); move the file away to "
+                "start anew: every window then counts as new, and the champion keeps serving "
+                "meanwhile"
             ) from error
 
 
@@ -198,24 +222,18 @@ def advance(
 def conclude(state: TriggerState, event: Event, outcome: Mapping[str, Any]) -> TriggerState:
     """Record what came of an event; it is not acted on again."""
     outcomes = {**state.outcomes, event.event: dict(outcome)}
-    return replace(state, pending=None, waits_after=None, waits_for="", outcomes=outcomes)
+    ended = {"pending": None, "waits_after": None, "waits_for": "", "outcomes": outcomes}
+    return state.model_copy(update=ended)
 
 
 def abandon(state: TriggerState, event: Event, outcome: Mapping[str, Any]) -> TriggerState:
     """Record that an event cannot be judged; drift in the windows after it is a new event."""
-    return replace(conclude(state, event, outcome), armed=True)
+    return conclude(state, event, outcome).model_copy(update={"armed": True})
 
 
 def postpone(state: TriggerState, last_window: str, reason: str) -> TriggerState:
     """Leave the event pending until a window after the last that it was judged on has come."""
-    return replace(state, waits_after=last_window, waits_for=reason)
-
-
-def _instant(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise ValueError(f"time '{text}' names no time zone")
-    return instant
+    return state.model_copy(update={"waits_after": last_window, "waits_for": reason})
 
 
 def _at(state: TriggerState, now: datetime) -> tuple[TriggerState, tuple[str, ...]]:
@@ -225,11 +243,12 @@ def _at(state: TriggerState, now: datetime) -> tuple[TriggerState, tuple[str, ..
     longer than its hours after the clock is right.
     """
     before, last = state.latest, state.last_event
-    state = replace(state, latest=now.isoformat())
+    state = state.model_copy(update={"latest": now.isoformat()})
     if before is None or now >= _instant(before):
         return state, ()
     if last is not None and _instant(last.time) > now:
-        state = replace(state, last_event=replace(last, time=now.isoformat()))
+        last = last.model_copy(update={"time": now.isoformat()})
+        state = state.model_copy(update={"last_event": last})
     return state, (
         f"the clock went backwards: it is {now.isoformat()}, and the last call was at {before}; a "
         "cooldown that began after now starts again now, and windows keep the order of arrival",
@@ -243,7 +262,8 @@ def _observe(
     calm = 0 if latest.drifted else state.calm + 1
     changed = state.last_event is not None and latest.champion != state.last_event.champion
     armed = state.armed or calm >= rules.rearm_after or changed
-    state = replace(state, handled=(*state.handled, latest.window), calm=calm, armed=armed)
+    handled = (*state.handled, latest.window)
+    state = state.model_copy(update={"handled": handled, "calm": calm, "armed": armed})
     # Windows from before the last event have been acted on, or were before another champion.
     last = state.last_event
     since = (_after(seen, last.windows[-1]) if last else seen)[-rules.windows :]
@@ -252,8 +272,13 @@ def _observe(
     if not fires or state.pending is not None or _cooling(state, rules, now):
         return state
     content = {"windows": drifted, "champion": latest.champion}
-    event = Event(canonical_hash(content)[:12], tuple(drifted), latest.champion, now.isoformat())
-    return replace(state, armed=False, last_event=event, pending=event)
+    event = Event(
+        event=canonical_hash(content)[:12],
+        windows=tuple(drifted),
+        champion=latest.champion,
+        time=now.isoformat(),
+    )
+    return state.model_copy(update={"armed": False, "last_event": event, "pending": event})
 
 
 def _after(seen: Sequence[Observation], window: str) -> Sequence[Observation]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import ImageSource, content_hashes, decode_source, encode_labels
@@ -63,8 +64,7 @@ class Arrival:
     guard: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
-@dataclass(frozen=True)
-class AcceptanceRules:
+class AcceptanceRules(BaseModel):
     """When a window can be believed.
 
     Attributes:
@@ -73,9 +73,11 @@ class AcceptanceRules:
         max_flat: share of its images that may hold one value only, as a dead sensor gives.
     """
 
-    max_unreadable: float = 0.01
-    max_duplicates: float = 0.05
-    max_flat: float = 0.01
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_unreadable: float = Field(default=0.01, ge=0, lt=1)
+    max_duplicates: float = Field(default=0.05, ge=0, lt=1)
+    max_flat: float = Field(default=0.01, ge=0, lt=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from ptq_pipeline.profiling.segments import (
     SegmentRule,
     cut_segment,
     freeze,
+    profile_as_audited,
     with_segments,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "model_features",
     "profile",
     "profile_and_fit",
+    "profile_as_audited",
     "with_segments",
 ]

@@ -2,29 +2,52 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+import pydantic
+from pydantic import AfterValidator, ConfigDict, Field
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.models import FloatModel
+from ptq_pipeline.profiling.features import IMAGE_FEATURES, Projection, profile
 
 MISSING = "missing"
 
 
-@dataclass(frozen=True)
+def _increasing(quantiles: tuple[float, ...]) -> tuple[float, ...]:
+    inside = all(0 < quantile < 1 for quantile in quantiles)
+    if not inside or list(quantiles) != sorted(set(quantiles)):
+        raise ValueError(f"quantiles must increase within (0, 1), got {quantiles}")
+    return quantiles
+
+
+Quantiles = Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(_increasing)]
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class SegmentRule:
-    """How a segment column is made: cut ``feature`` at ``quantiles`` into ``names``.
+    """How a segment column is made: cut ``feature`` at ``quantiles`` of the pool into ``names``.
 
     Attributes:
-        feature: a numeric profile column.
+        feature: an image feature.
         quantiles: increasing, in (0, 1).
         names: one more than there are quantiles, from low to high.
     """
 
     feature: str
-    quantiles: tuple[float, ...]
+    quantiles: Quantiles
     names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown feature and names that do not fit the quantiles."""
+        if self.feature not in IMAGE_FEATURES:
+            raise ValueError(f"feature '{self.feature}' is unknown; choose one of {IMAGE_FEATURES}")
+        if len(set(self.names)) != len(self.quantiles) + 1:
+            raise ValueError(
+                f"{len(self.quantiles)} quantiles need {len(self.quantiles) + 1} different names"
+            )
 
 
 @dataclass(frozen=True)
@@ -87,3 +110,30 @@ def with_segments(
         if "thresholds" in entry
     }
     return table.assign(**columns)
+
+
+def profile_as_audited(
+    images: np.ndarray,
+    table: pd.DataFrame,
+    model: FloatModel,
+    projection: Projection,
+    definitions: Mapping[str, Any],
+) -> pd.DataFrame:
+    """Return profiles, segments and, where all are known, labels of images that arrived later.
+
+    Args:
+        images: uint8 ``(N, C, H, W)``.
+        table: ``label`` and the segment columns that their source gave, row by row.
+        model: the float model.
+        projection: of its features, fitted on the reference.
+        definitions: content of ``group_definitions``.
+    """
+    profiles = profile(images, model, projection)
+    if table["label"].notna().all():
+        profiles.insert(0, "label", table["label"].astype(np.int64).to_numpy())
+    given = {
+        name: table[name].to_numpy()
+        for name, entry in definitions["segments"].items()
+        if "thresholds" not in entry
+    }
+    return with_segments(profiles, profiles, definitions).assign(**given)

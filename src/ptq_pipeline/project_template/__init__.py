@@ -4,9 +4,12 @@
 a host starts from is what the tests of this project run.
 """
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+import yaml
 
 from ptq_pipeline.errors import InputError
 
@@ -19,9 +22,6 @@ GROUPS = (
     "monitoring", "reaudit", "ladder",
 )  # fmt: skip
 
-_ENTRY = re.compile(r'^"?([\w{}.]+)"?:')
-_GLOBAL = re.compile(r"^(\w+):\s*(\S+)\s*$", re.M)
-
 _SHIM = '''"""Audit of `{mount}`: the pipelines of ptq_pipeline under a namespace."""
 
 from ptq_pipeline.mounting import create_pipeline as mount
@@ -33,7 +33,7 @@ def create_pipeline(**kwargs):
 '''
 
 # Segments that photographs have too: those of this project's own images know a dark background.
-_SEGMENTS = """segments:
+_SEGMENTS = """  segments:
     tone:
       feature: brightness
       quantiles: [0.3333, 0.6667]
@@ -118,45 +118,55 @@ def catalog_patterns(file: str, inner: Iterable[str] = ()) -> str:
             Those without an entry stay in memory; the pattern ``{mount}.predictions`` would fit
             them too, with a mount of another name.
     """
-    kept, entries, keep = [], set(), True
-    for line in (BASE / file).read_text(encoding="utf-8").splitlines():
-        entry = _ENTRY.match(line)
-        if entry:
-            keep = entry[1] not in BROUGHT
-            entries.add(entry[1])
-        if keep and entry:
-            kept.append(f'"{{mount}}.{entry[1]}":{line[entry.end() :]}')
-        elif keep or line.startswith("#"):
-            kept.append(line)
+    entries = yaml.safe_load((BASE / file).read_text(encoding="utf-8"))
+    # What begins with an underscore is only there for its anchor, which is resolved by now.
+    patterns = {
+        f"{{mount}}.{name}": entry
+        for name, entry in entries.items()
+        if name not in BROUGHT and not name.startswith("_")
+    }
+    patterns |= {
+        f"{{mount}}.{name}": {"type": "MemoryDataset"} for name in sorted(set(inner) - set(entries))
+    }
     head = "# Written by `kedro ptq init`: one pattern for all mounts, each below data/<mount>.\n"
-    in_memory = [
-        f'"{{mount}}.{name}": {{type: MemoryDataset}}' for name in sorted(set(inner) - entries)
-    ]
-    return head + _without_globals("\n".join([*kept[2:], *in_memory]), "{mount}") + "\n"
+    return head + yaml.dump(
+        _moved(patterns, "{mount}"), Dumper=_WithoutAliases, sort_keys=False, width=100
+    )
+
+
+class _WithoutAliases(yaml.SafeDumper):
+    """Writes what several entries share once in each of them."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def mount_parameters(mount: str) -> str:
     """Return every parameter group below the name of the mount, comments included."""
-    lines = [
-        "# Written by `kedro ptq init`: what the audit judges, and by which policy.",
-        f"{mount}:",
-    ]
-    for group in GROUPS:
-        text = (BASE / f"parameters_{group}.yml").read_text(encoding="utf-8")
-        if group == "data_loading":
-            text = text[: text.index("segments:\n")] + _SEGMENTS
-        if group == "drift":
-            text = text.replace("    size: {", "    detail: {")
-            # The host's production windows are its own.
-            text = re.sub(r"^(\s+windows:).*$", r"\1 []", text, flags=re.M)
-        lines += [f"  {line}".rstrip() for line in text.splitlines()]
-    return _without_globals("\n".join(lines), mount) + "\n"
+    texts = {
+        group: (BASE / f"parameters_{group}.yml").read_text(encoding="utf-8") for group in GROUPS
+    }
+    loading, _, _ = texts["data_loading"].partition("  segments:\n")
+    # The host's production windows are its own.
+    drift = texts["drift"].replace("  windows: [calm, drifted]\n", "  windows: []\n")
+    texts |= {
+        "data_loading": loading + _SEGMENTS,
+        "drift": drift.replace("    size: {", "    detail: {"),
+    }
+    head = "# Written by `kedro ptq init`: what the audit judges, and by which policy.\n"
+    groups = indent("".join(texts.values()), "  ")
+    return str(_moved(f"{head}{mount}:\n{groups}", mount))
 
 
-def _without_globals(text: str, mount: str) -> str:
+def _moved(value: Any, mount: str) -> Any:
     """Replace this project's globals by their values, moved below ``data/<mount>``."""
-    values = dict(_GLOBAL.findall((BASE / "globals.yml").read_text(encoding="utf-8")))
-    for name, value in values.items():
-        moved = re.sub(r"^data\b", f"data/{mount}", value)
-        text = text.replace(f"${{globals:{name}}}", moved)
-    return text
+    if isinstance(value, dict):
+        return {key: _moved(each, mount) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_moved(each, mount) for each in value]
+    if isinstance(value, str):
+        for name, place in yaml.safe_load((BASE / "globals.yml").read_text("utf-8")).items():
+            first, slash, rest = place.partition("/")
+            moved = f"data/{mount}{slash}{rest}" if first == "data" else place
+            value = value.replace(f"${{globals:{name}}}", moved)
+    return value

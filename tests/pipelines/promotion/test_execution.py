@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from ptq_pipeline.artifact_files import served_names
 from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import content_hashes
@@ -15,7 +16,6 @@ from ptq_pipeline.pipelines.promotion.artifact import build_artifact
 from ptq_pipeline.pipelines.promotion.execution import (
     _parity_reasons,
     execute_candidate,
-    served_files,
 )
 from ptq_pipeline.pipelines.promotion.speed import measure_candidate
 from ptq_pipeline.pipelines.quantization.nodes import trial_runner
@@ -106,7 +106,7 @@ def test_the_files_are_the_model_that_was_judged(
     assert found["answers"] == {"clean": {"n": 40, "different": 0}}
     # Every file is executed, and in every way but the serving one.
     ways = {(each["file"], each["runtime"], each["optimization"]) for each in found["others"]}
-    served = (*served_files(files, parameters)[:1], runtime)
+    served = (*served_names(files, runtime)[:1], runtime)
     assert ways == {way for way in WAYS if (*way[:2], way[2] or "all") != (*served, "all")}
     assert all(each["ships"] and each["n"] == 20 for each in found["others"])
     assert found["withheld"] == []

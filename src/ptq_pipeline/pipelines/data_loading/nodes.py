@@ -7,9 +7,27 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.images import ImageSource, encode_labels
+from ptq_pipeline.images import (
+    ImageSource,
+    assign_splits,
+    check_split_names,
+    check_splits,
+    content_hashes,
+    content_keys,
+    decode_source,
+    encode_labels,
+)
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
+from ptq_pipeline.models.probing import require_single_answers
+from ptq_pipeline.pipelines.data_loading.parameters import (
+    DataLoadingParameters,
+    MetadataParameters,
+)
+from ptq_pipeline.profiling import freeze, profile_and_fit, with_segments
+from ptq_pipeline.profiling.metadata import check_columns, define_metadata, metadata_groups
+from ptq_pipeline.profiling.plausibility import check_class_order, suspicion
+from ptq_pipeline.reliability.group_ids import check_labels, class_ids
+from ptq_pipeline.reliability.groups import EVALUATED_SPLITS, build_groups
 
 log = logging.getLogger(__name__)
 
@@ -28,17 +46,6 @@ def decode_images(
         groups; and ``segments`` (how these were made) with ``left_out`` (how many images and files
         are no sample, by reason).
     """
-    from ptq_pipeline.images import (
-        assign_splits,
-        check_split_names,
-        check_splits,
-        content_hashes,
-        decode_source,
-    )
-    from ptq_pipeline.profiling.metadata import check_columns, define_metadata, metadata_groups
-    from ptq_pipeline.reliability.group_ids import check_labels, class_ids
-    from ptq_pipeline.reliability.groups import EVALUATED_SPLITS, build_groups
-
     segments = [column for column in source.table if column not in _PLAIN_COLUMNS]
     check_columns(segments, "the image source")
     check_labels(class_ids(model.classes))
@@ -62,27 +69,10 @@ def decode_images(
     table["split"] = assign_splits(table, source.splits, parameters.seed)
     check_splits(table, table["name"])
     _check_training_images(table, model)
-    chosen = parameters.metadata
-    in_pool = (table["split"] == "pool").to_numpy()
-    metadata = {
-        column: define_metadata(table[column], in_pool, chosen.quantiles, chosen.most_values)
-        for column in segments
-    }
+    metadata = _define_metadata(table, segments, parameters.metadata)
     for column, entry in metadata.items():
         table[column] = metadata_groups(table[column], entry)
-    # Raises when two groups would be called alike, now rather than after quantization.
-    groups = build_groups(
-        table,
-        model.classes,
-        {column: entry["names"] for column, entry in metadata.items()},
-        intersections=False,
-    )
-    for split in EVALUATED_SPLITS:
-        if copies := groups.copies(split):
-            log.warning(
-                "%d image(s) of split %s repeat pixels and label of another; each counts once",
-                *(copies, split),
-            )
+    _check_groups(table, model, metadata)
     plain = ["sample_id", "name", "content_hash", "split", "label"]
     plain += ["cluster"] if "cluster" in table else []
     # Sources of others may count nothing.
@@ -90,6 +80,31 @@ def decode_images(
     left_out = {reason: count for reason, count in left_out.items() if count}
     found = {"segments": metadata, "left_out": left_out}
     return decoded.images, table[[*plain, *segments]], found
+
+
+def _define_metadata(
+    table: pd.DataFrame, columns: list[str], chosen: MetadataParameters
+) -> dict[str, dict[str, Any]]:
+    in_pool = (table["split"] == "pool").to_numpy()
+    return {
+        column: define_metadata(table[column], in_pool, chosen.quantiles, chosen.most_values)
+        for column in columns
+    }
+
+
+def _check_groups(
+    table: pd.DataFrame, model: FloatModel, metadata: dict[str, dict[str, Any]]
+) -> None:
+    """Refuse two groups that would be called alike, now rather than after quantization."""
+    names = {column: entry["names"] for column, entry in metadata.items()}
+    groups = build_groups(table, model.classes, names, intersections=False)
+    for split in EVALUATED_SPLITS:
+        if copies := groups.copies(split):
+            log.warning(
+                "%d image(s) of split %s repeat pixels and label of another; each counts once",
+                copies,
+                split,
+            )
 
 
 def _without(table: pd.DataFrame, kept: pd.DataFrame) -> set[str]:
@@ -106,9 +121,9 @@ def _check_channels(source: ImageSource, model: FloatModel) -> None:
 
 def _check_model(model: FloatModel, image_shape: tuple[int, int, int]) -> None:
     """Fail now, not after hours, when a layer of the model cannot be quantized."""
+    # Apart from the others, as they take torch.
     import torch
 
-    from ptq_pipeline.models.probing import require_single_answers
     from ptq_pipeline.ptq import prepare
 
     noise = np.random.default_rng(0).integers(0, 256, (8, *image_shape)).astype(np.uint8)
@@ -117,8 +132,6 @@ def _check_model(model: FloatModel, image_shape: tuple[int, int, int]) -> None:
 
 
 def _check_training_images(table: pd.DataFrame, model: FloatModel) -> None:
-    from ptq_pipeline.images import content_keys
-
     if model.training_keys is None:
         log.warning("the model records no training images: whether any is audited is unknown")
         return
@@ -138,10 +151,6 @@ def profile_samples(
     table: pd.DataFrame, images: np.ndarray, model: FloatModel, parameters: DataLoadingParameters
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Compute every sample's profile; the projection is fitted on the reference."""
-    from ptq_pipeline.models.probing import require_single_answers
-    from ptq_pipeline.profiling import profile_and_fit
-    from ptq_pipeline.profiling.plausibility import check_class_order, suspicion
-
     require_single_answers(model, images)
     reference = (table["split"] == "reference").to_numpy()
     columns, projection = profile_and_fit(images, model, reference)
@@ -162,20 +171,16 @@ def define_segments(
     parameters: DataLoadingParameters,
 ) -> dict[str, Any]:
     """Freeze the thresholds of every segment on the pool and name all groups."""
-    from ptq_pipeline.profiling import SegmentRule, freeze
-    from ptq_pipeline.profiling.metadata import check_columns
-
     check_columns(parameters.segments, "'data_loading.segments'")
     segments = dict(metadata["segments"])
     pool = profiles[profiles["split"] == "pool"]
-    for column, chosen in parameters.segments.items():
+    for column, rule in parameters.segments.items():
         if column in segments:
             raise InputError(
                 f"segment '{column}' is a column of the image source and is also defined in "
                 "'data_loading.segments'; rename one of them"
             )
-        rule = SegmentRule(chosen.feature, chosen.quantiles, chosen.names)
-        segments[column] = freeze(rule, column, pool[chosen.feature]).to_json()
+        segments[column] = freeze(rule, column, pool[rule.feature]).to_json()
     for column in parameters.controls:
         if column not in segments:
             raise InputError(
@@ -192,7 +197,5 @@ def build_samples(
     table: pd.DataFrame, profiles: pd.DataFrame, definitions: dict[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Add the segment columns to samples and profiles, and check that groups can be judged."""
-    from ptq_pipeline.profiling import with_segments
-
     samples = with_segments(table.drop(columns="name"), profiles, definitions)
     return samples, profiles.assign(**{name: samples[name] for name in definitions["segments"]})

@@ -3,20 +3,19 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.images import ImageSource
+from ptq_pipeline.images import ImageSource, decode_source
 from ptq_pipeline.models import FloatModel
+from ptq_pipeline.monitoring import DriftResult, drift_report
+from ptq_pipeline.monitoring.windows import as_audited
 from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 from ptq_pipeline.pipelines.drift.parameters import DriftParameters
-
-if TYPE_CHECKING:
-    from ptq_pipeline.monitoring import DriftResult
-    from ptq_pipeline.profiling import Projection
+from ptq_pipeline.profiling import Projection, profile, profile_as_audited
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +76,6 @@ def _set_profiles(
     rows = profiles.loc[list(manifest.sample_ids)]
     if not manifest.augmentation:
         return rows
-    from ptq_pipeline.profiling import Projection, profile
-
     # Perturbed pixels have profiles of their own; label and segments stay those of the image.
     perturbed = profile(calibration_set.images, model, Projection.from_json(projection))
     perturbed.index = rows.index
@@ -98,14 +95,17 @@ def gather_window_profiles(
     Raises:
         InputError: a window is missing, empty or broken.
     """
-    from ptq_pipeline.profiling import Projection
-
     tables = []
     for name in parameters.windows:
         try:
             source = _open_window(name, available, model)
-            table = _window_profiles(
-                source, model, Projection.from_json(projection), definitions, loading.max_unreadable
+            decoded = decode_source(source, loading.max_unreadable)
+            table = profile_as_audited(
+                decoded.images,
+                as_audited(decoded.table, model.classes, definitions),
+                model,
+                Projection.from_json(projection),
+                definitions,
             )
         except InputError as error:
             raise InputError(
@@ -132,26 +132,6 @@ def _open_window(
     return source
 
 
-def _window_profiles(
-    source: ImageSource,
-    model: FloatModel,
-    projection: "Projection",
-    definitions: Mapping[str, Any],
-    max_unreadable: int,
-) -> pd.DataFrame:
-    from ptq_pipeline.images import decode_source
-    from ptq_pipeline.monitoring.windows import as_audited
-    from ptq_pipeline.profiling import profile, with_segments
-
-    decoded = decode_source(source, max_unreadable)
-    table = as_audited(decoded.table, model.classes, definitions)
-    frame = profile(decoded.images, model, projection)
-    if table["label"].notna().all():
-        frame.insert(0, "label", table["label"].astype("int64").to_numpy())
-    given = [name for name, entry in definitions["segments"].items() if "thresholds" not in entry]
-    return with_segments(frame, frame, definitions).assign(**{name: table[name] for name in given})
-
-
 def compare_with_reference(
     calibration_profiles: pd.DataFrame,
     window_profiles: pd.DataFrame,
@@ -164,8 +144,6 @@ def compare_with_reference(
         ``drift_table`` (one row per comparison and column), ``drift_summary``, and Evidently's
         HTML and JSON of every comparison by file name.
     """
-    from ptq_pipeline.monitoring import drift_report
-
     settings = parameters.settings()
     reference = profiles[profiles["split"] == "reference"]
     tables, summary, reports = [], {}, {}
@@ -195,7 +173,7 @@ def compare_with_reference(
     return table, content, reports
 
 
-def _summarise(result: "DriftResult") -> dict[str, Any]:
+def _summarise(result: DriftResult) -> dict[str, Any]:
     table = result.table
     furthest = table.loc[(table["value"] / table["threshold"]).idxmax()]
     return {

@@ -3,53 +3,53 @@
 import json
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.monitoring.windows import (
-    Acceptance,
-    Arrival,
-    Status,
-    Window,
-    accept,
-    as_audited,
-    is_late,
-)
+from ptq_pipeline.monitoring import DriftResult, drift_report
+from ptq_pipeline.monitoring.audited import Audited
+from ptq_pipeline.monitoring.history import Distance, Measured, WindowHistory, WindowRecord
+from ptq_pipeline.monitoring.parameters import MonitoringParameters
+from ptq_pipeline.monitoring.windows import Acceptance, Arrival, Status, Window, is_late
 from ptq_pipeline.pipelines.drift.parameters import DriftParameters
-from ptq_pipeline.pipelines.monitoring.parameters import MonitoringParameters
+from ptq_pipeline.profiling import Projection
 from ptq_pipeline.registry import Registry
-
-if TYPE_CHECKING:
-    from ptq_pipeline.monitoring import DriftResult
 
 log = logging.getLogger(__name__)
 
-HISTORY_SCHEMA_VERSION = 1
+
+def gather_audited(
+    samples: pd.DataFrame,
+    images: np.ndarray,
+    profiles: pd.DataFrame,
+    model: FloatModel,
+    projection: dict[str, Any],
+    definitions: Mapping[str, Any],
+) -> Audited:
+    """Bring together what production is compared with."""
+    read = Projection.from_json(projection)
+    return Audited(samples, images, profiles, model, read, definitions)
 
 
 def accept_arrivals(
     arrivals: list[Arrival],
     history: Mapping[str, Any],
-    samples: pd.DataFrame,
-    images: np.ndarray,
-    model: FloatModel,
-    definitions: Mapping[str, Any],
+    audited: Audited,
     parameters: MonitoringParameters,
-) -> tuple[dict[str, Window], list[dict[str, Any]]]:
+) -> tuple[dict[str, Window], list[WindowRecord]]:
     """Decide which arrivals can be believed.
 
     Returns:
         The accepted windows by name, and one record per arrival.
     """
-    records = history.get("windows", [])
-    known = {(record["window"], record["digest"]) for record in records}
-    accepted = {r["window"]: r for r in records if r["status"] == Status.ACCEPTED}
-    contents = {record["content"]: name for name, record in accepted.items()}
-    log_order = list(accepted)
+    log_of_windows = WindowHistory.read(history)
+    known = {(record.window, record.digest) for record in log_of_windows.windows}
+    accepted = log_of_windows.accepted
+    contents = {str(record.content): name for name, record in accepted.items()}
     windows, decisions = {}, []
     for arrival in arrivals:
         # A run that was killed between writing a decision and confirming it.
@@ -58,27 +58,20 @@ def accept_arrivals(
         if arrival.name in accepted:
             decided = _changed(arrival, accepted[arrival.name])
         else:
-            decided = accept(
-                arrival,
-                images.shape[1:],
-                lambda table: as_audited(table, model.classes, definitions),
-                set(samples["content_hash"]),
-                contents,
-                parameters.acceptance.rules,
-            )
+            decided = audited.accept(arrival, contents, parameters.acceptance)
         if decided.window is not None:
             windows[arrival.name] = decided.window
             contents[decided.window.content] = arrival.name
-        late = is_late(arrival.name, log_order)
+        late = is_late(arrival.name, list(accepted))
         _report(arrival, decided, late)
         decisions.append(_record(arrival, decided, late))
     return windows, decisions
 
 
-def _changed(arrival: Arrival, earlier: Mapping[str, Any]) -> Acceptance:
+def _changed(arrival: Arrival, earlier: WindowRecord) -> Acceptance:
     return Acceptance(
         Status.REJECTED,
-        f"window '{arrival.name}' was accepted earlier (arrival {earlier['sequence']}) and its "
+        f"window '{arrival.name}' was accepted earlier (arrival {earlier.sequence}) and its "
         "files have changed since; the first decision stands: deliver other images under a new "
         "name",
     )
@@ -92,32 +85,27 @@ def _report(arrival: Arrival, decided: Acceptance, late: bool) -> None:
         log.warning("window '%s' %s%s. %s", arrival.name, decided.status, behind, decided.reason)
 
 
-def _record(arrival: Arrival, decided: Acceptance, late: bool) -> dict[str, Any]:
+def _record(arrival: Arrival, decided: Acceptance, late: bool) -> WindowRecord:
     window = decided.window
-    return {
-        "window": arrival.name,
-        "status": str(decided.status),
-        "reason": decided.reason,
-        "late": late,
-        "digest": arrival.digest,
-        "content": window.content if window else None,
-        "n": len(window.table) if window else 0,
-        "labelled": bool(window and window.labelled),
-    }
+    return WindowRecord(
+        window=arrival.name,
+        status=decided.status,
+        reason=decided.reason,
+        late=late,
+        digest=arrival.digest,
+        content=window.content if window else None,
+        n=len(window.table) if window else 0,
+        labelled=bool(window and window.labelled),
+    )
 
 
 def measure_windows(
     windows: Mapping[str, Window],
-    samples: pd.DataFrame,
-    images: np.ndarray,
-    profiles: pd.DataFrame,
-    model: FloatModel,
-    projection: dict[str, Any],
-    definitions: Mapping[str, Any],
+    audited: Audited,
     registry: Registry,
     drift: DriftParameters,
     parameters: MonitoringParameters,
-) -> tuple[dict[str, dict[str, Any]], dict[str, bytes]]:
+) -> tuple[dict[str, Measured], dict[str, bytes]]:
     """Compare every accepted window with the reference: profiles, answers and clip rates.
 
     Without a champion the profiles alone are compared. A window that cannot be compared is set
@@ -126,33 +114,37 @@ def measure_windows(
     Returns:
         What was found by window, and Evidently's pages by file name.
     """
-    from ptq_pipeline.monitoring import drift_report
-    from ptq_pipeline.monitoring.measuring import WindowProfiler, with_served_columns
+    # Apart from the others, as loading what serves takes torch.
+    from ptq_pipeline.artifact import Artifact
+    from ptq_pipeline.monitoring.measuring import ServedModel, WindowProfiler, with_served_columns
 
     if not windows:
         return {}, {}
-    champion = registry.champion()
-    profiler = WindowProfiler.of(champion, model, projection, definitions, images.shape[1:])
-    rows = profiles["split"] == "reference"
-    ids = profiles.loc[rows, "sample_id"].to_numpy()
-    reference = profiler.with_served(profiles[rows].reset_index(drop=True), images[ids])
+    champion, served = registry.champion(), None
+    if champion is not None:
+        # Before any window is profiled: a runtime may set torch's threads.
+        artifact = Artifact.of_version(champion.version, champion.folder)
+        served = ServedModel.load(artifact, audited.model, audited.images.shape[1:])
+    profiler = WindowProfiler(audited, served)
+    reference = profiler.with_served(*audited.reference())
     settings = with_served_columns(
         drift.settings(), reference, parameters.served_threshold, parameters.clip_threshold
     )
-    version = champion.version if champion else None
     found, pages = {}, {}
     for name, window in windows.items():
         try:
             current = profiler.profile(window).dropna(axis="columns", how="all")
             result = drift_report(current, reference, settings, name)
-            found[name] = {"champion": version, **_summarise(result, current)}
         except Exception as error:  # noqa: BLE001 - whatever it is, other windows must not wait
             drift_report(reference, reference, settings, name)
             found[name] = _not_compared(name, error)
             continue
+        found[name] = _measured(result, current, champion.version if champion else None)
         log.info(
             "window '%s': %d of %d columns drifted, clip rate %.4f %%",
-            *(name, len(result.drifted_columns), len(result.table)),
+            name,
+            len(result.drifted_columns),
+            len(result.table),
             100 * current.get("clip_rate", pd.Series([0.0])).mean(),
         )
         pages[f"{name}.html"] = result.html.encode()
@@ -160,35 +152,29 @@ def measure_windows(
     return found, pages
 
 
-def _not_compared(name: str, error: Exception) -> dict[str, Any]:
+def _not_compared(name: str, error: Exception) -> Measured:
     what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     reason = f"window '{name}': it cannot be compared with the reference ({what})"
     log.warning("window '%s' rejected. %s", name, reason)
-    return {"drifted": False, "status": str(Status.REJECTED), "reason": reason}
+    return Measured(drifted=False, status=Status.REJECTED, reason=reason)
 
 
-def _summarise(result: "DriftResult", current: pd.DataFrame) -> dict[str, Any]:
-    columns = result.table.set_index("column")
+def _measured(result: DriftResult, current: pd.DataFrame, champion: str | None) -> Measured:
     clip = [name for name in current if str(name).startswith("clip")]
-    return {
-        "drifted": result.drifted,
-        "drifted_columns": result.drifted_columns,
-        "columns": {
-            str(name): {"distance": float(row["value"]), "threshold": float(row["threshold"])}
-            for name, row in columns.iterrows()
+    return Measured(
+        champion=champion,
+        drifted=result.drifted,
+        drifted_columns=tuple(result.drifted_columns),
+        columns={
+            str(name): Distance(distance=row["value"], threshold=row["threshold"])
+            for name, row in result.table.set_index("column").iterrows()
         },
-        "clip_rates": {str(name): round(float(current[name].mean()), 8) for name in clip},
-    }
+        clip_rates={str(name): round(float(current[name].mean()), 8) for name in clip},
+    )
 
 
 def record_decisions(
-    history: Mapping[str, Any],
-    decided: list[dict[str, Any]],
-    measured: Mapping[str, Mapping[str, Any]],
+    history: Mapping[str, Any], decided: list[WindowRecord], measured: Mapping[str, Measured]
 ) -> dict[str, Any]:
     """Add the new decisions to the history, in the order of arrival."""
-    windows = list(history.get("windows", []))
-    for record in decided:
-        found = dict(measured.get(record["window"], {"drifted": False}))
-        windows.append({"sequence": len(windows) + 1, **record, **found})
-    return {"schema_version": HISTORY_SCHEMA_VERSION, "windows": windows}
+    return WindowHistory.read(history).extended(decided, measured).to_json()

@@ -4,8 +4,24 @@ from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.pipelines.monitoring.nodes import (
     accept_arrivals,
+    gather_audited,
     measure_windows,
     record_decisions,
+)
+
+# What production is compared with, as the nodes of two pipelines take it.
+AUDITED = Node(
+    gather_audited,
+    [
+        "samples",
+        "images",
+        "profiles",
+        "float_model",
+        "feature_projection",
+        "group_definitions",
+    ],
+    "audited",
+    name="gather_audited",
 )
 
 
@@ -13,34 +29,16 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline."""
     return Pipeline(
         [
+            AUDITED,
             Node(
                 accept_arrivals,
-                [
-                    "production_arrivals",
-                    "window_history",
-                    "samples",
-                    "images",
-                    "float_model",
-                    "group_definitions",
-                    "params:monitoring",
-                ],
+                ["production_arrivals", "window_history", "audited", "params:monitoring"],
                 ["accepted_windows", "arrivals_decided"],
                 name="accept_arrivals",
             ),
             Node(
                 measure_windows,
-                [
-                    "accepted_windows",
-                    "samples",
-                    "images",
-                    "profiles",
-                    "float_model",
-                    "feature_projection",
-                    "group_definitions",
-                    "registry",
-                    "params:drift",
-                    "params:monitoring",
-                ],
+                ["accepted_windows", "audited", "registry", "params:drift", "params:monitoring"],
                 ["windows_measured", "window_drift_reports"],
                 name="measure_windows",
             ),

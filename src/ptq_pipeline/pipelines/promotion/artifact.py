@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ptq_pipeline.artifact_files import GRAPH, ONNX, PARAMETERS, WEIGHTS
 from ptq_pipeline.errors import PtqPipelineError
 
 if TYPE_CHECKING:
@@ -14,17 +15,7 @@ if TYPE_CHECKING:
     from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
     from ptq_pipeline.trials.execution import TrialRunner
 
-PARAMETERS = "quantization.safetensors"
-GRAPH = "model.xml"
-WEIGHTS = "model.bin"
-ONNX = "model.onnx"
 CHECKED_IMAGES = 64
-# What each runtime serves, the file to load first.
-FILES: dict[str, tuple[str, ...]] = {
-    "openvino": (GRAPH, WEIGHTS),
-    "onnxruntime": (ONNX,),
-    "simulated": (PARAMETERS,),
-}
 
 
 def build_artifact(

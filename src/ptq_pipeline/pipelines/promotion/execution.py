@@ -2,17 +2,15 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.artifact_files import GRAPH, ONNX, PARAMETERS, WEIGHTS, served_names
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.pipelines.promotion.artifact import FILES, GRAPH, ONNX, PARAMETERS, WEIGHTS
 from ptq_pipeline.pipelines.quantization.nodes import compared_positions, simulated_trial
 from ptq_pipeline.pipelines.quantization.parameters import (
     OnnxruntimeParameters,
@@ -83,10 +81,10 @@ def execute_candidate(
     }
     if trial_id is None:
         return found
-    names = served_files(files, parameters)
+    names = served_names(files, parameters.runtime.name)
     found["files"] = list(names)
     evaluation = build_evaluation(samples, images, dict(stressed), list(shifts.root))
-    predictor = load_candidate(files, names, model, images.shape[1:], parameters)
+    predictor = load_candidate(files, model, images.shape[1:], parameters.runtime)
     answers = _answers(predictor, evaluation, model, parameters.runtime.batch_size)
     judged = predictions[predictions["trial_id"] == trial_id]
     for shift, own in answers.items():
@@ -120,48 +118,23 @@ def execute_candidate(
     return found
 
 
-def served_files(files: Mapping[str, bytes], parameters: QuantizationParameters) -> tuple[str, ...]:
-    """Return the names of the candidate's files that the runtime serves, the one to load first."""
-    # Only our own models have parameters; a file that another tool wrote stands alone.
-    foreign = tuple(name for name in (GRAPH, WEIGHTS, ONNX) if name in files)
-    return FILES[parameters.runtime.name] if PARAMETERS in files else foreign
-
-
 def load_candidate(
     files: Mapping[str, bytes],
-    names: tuple[str, ...],
     model: FloatModel,
     image_shape: tuple[int, ...],
-    parameters: QuantizationParameters,
+    parameters: RuntimeParameters,
 ) -> "Predictor":
-    """Load the candidate's files as the runtime serves them.
+    """Load the candidate's files as a runtime serves them.
 
     Raises:
         InputError: there is no file, or it cannot be read.
     """
+    from ptq_pipeline.artifact import Artifact
     from ptq_pipeline.runtimes import build_runtime
 
-    if not names:
-        raise InputError("the candidate has no model file; run the pipeline 'promotion' anew")
-    runtime = build_runtime(parameters.runtime.name, **parameters.runtime.options)
-    if runtime.name == "simulated":
-        import torch
-        from safetensors.numpy import load
-
-        from ptq_pipeline.ptq import ModelFile, prepare
-        from ptq_pipeline.ptq import QuantizationParameters as Parameters
-
-        example = torch.from_numpy(model.example_input(image_shape))  # type: ignore[arg-type]
-        if PARAMETERS in files:
-            quantized = Parameters.from_arrays(load(files[PARAMETERS]))
-        else:
-            parts = {name: files[name] for name in names}
-            quantized = Parameters({}, file=ModelFile("another tool", "onnx", parts))
-        return runtime.compile(prepare(model.module, example), quantized)
-    with TemporaryDirectory() as folder:
-        for name in names:
-            (Path(folder) / name).write_bytes(files[name])
-        return runtime.load(Path(folder) / names[0])  # type: ignore[attr-defined]
+    runtime = build_runtime(parameters.name, **parameters.options)
+    with Artifact.unpacked(files, "the candidate") as candidate:
+        return candidate.predictor(model, image_shape, runtime)
 
 
 def _others(
@@ -209,9 +182,8 @@ def _executed(
         "n": len(chosen),
         "different": None,
     }
-    settings = QuantizationParameters(method={}, runtime=runtime)
     try:
-        predictor = load_candidate(files, FILES[runtime.name], model, array.shape[1:], settings)
+        predictor = load_candidate(files, model, array.shape[1:], runtime)
         own = predict_top1(
             predictor, array, model.preprocessing, batch_size=runtime.batch_size, rows=rows
         )

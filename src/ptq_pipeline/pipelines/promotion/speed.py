@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptq_pipeline.artifact_files import served_names
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.pipelines.promotion.execution import load_candidate, served_files
 from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters
 from ptq_pipeline.provenance import cpu_flags
 
@@ -37,9 +37,7 @@ def measure_candidate(
         ``batch_size``, and for ``float`` and ``candidate`` each ``bytes`` on disk, ``latency_ms``
         of one image and ``images_per_second`` in batches; both None without a candidate.
     """
-    import torch
-
-    from ptq_pipeline.ptq import prepare
+    from ptq_pipeline.artifact import Artifact, prepared_model
     from ptq_pipeline.runtimes import build_runtime, measure_speed
 
     runtime = build_runtime(parameters.runtime.name, **parameters.runtime.options)
@@ -55,11 +53,11 @@ def measure_candidate(
     if found["trial_id"] is None:
         return found
     batch = model.preprocessing(np.asarray(images[: found["batch_size"]]))
-    example = torch.from_numpy(model.example_input(images.shape[1:]))  # type: ignore[arg-type]
-    prepared = prepare(model.module, example)
+    prepared = prepared_model(model, images.shape[1:])
     plain = runtime.compile(prepared, None)
-    names = served_files(files, parameters)
-    served = load_candidate(files, names, model, images.shape[1:], parameters)
+    names = served_names(files, runtime.name)
+    with Artifact.unpacked(files, "the candidate") as artifact:
+        served = artifact.predictor(model, images.shape[1:], runtime)
     found["float"] = {"bytes": _float_bytes(prepared, plain, runtime.name)}
     found["float"] |= measure_speed(plain, batch).to_json()
     found["candidate"] = {"bytes": sum(len(files[name]) for name in names)}

@@ -8,23 +8,19 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.images import ImageSource
-from ptq_pipeline.models import FloatModel
-from ptq_pipeline.monitoring.windows import (
-    Arrival,
-    Status,
-    UnusableWindow,
-    Window,
-    accept,
-    as_audited,
-    divide_windows,
-)
-from ptq_pipeline.pipelines.monitoring.parameters import MonitoringParameters
+from ptq_pipeline.images import ImageSource, content_keys
+from ptq_pipeline.monitoring.audited import Audited, ProductionAudit
+from ptq_pipeline.monitoring.history import WindowHistory
+from ptq_pipeline.monitoring.parameters import MonitoringParameters
+from ptq_pipeline.monitoring.reaudit import Answers, judged_in_audit, reaudit, worst_cell
+from ptq_pipeline.monitoring.windows import Arrival, UnusableWindow, Window, divide_windows
 from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.pipelines.reaudit.parameters import ReauditParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
-from ptq_pipeline.registry import Registry
+from ptq_pipeline.profiling import profile, with_segments
+from ptq_pipeline.registry import Champion, Registry
 from ptq_pipeline.reliability import Ledger, audit_hash
+from ptq_pipeline.stress import build_shift
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +28,7 @@ log = logging.getLogger(__name__)
 def divide_production(
     available: Mapping[str, Callable[[], ImageSource]],
     history: Mapping[str, Any],
-    samples: pd.DataFrame,
-    images: np.ndarray,
-    model: FloatModel,
-    projection: dict[str, Any],
-    definitions: Mapping[str, Any],
+    audited: Audited,
     monitoring: MonitoringParameters,
     parameters: ReauditParameters,
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
@@ -56,27 +48,16 @@ def divide_production(
             "reaudit: no window is named; `kedro ptq watch` names those of an event, or give "
             '--params "reaudit.windows=[NAME]"'
         )
-
-    contents = {
-        record["window"]: record["content"]
-        for record in history.get("windows", [])
-        if record["status"] == Status.ACCEPTED
-    }
+    accepted = WindowHistory.read(history).accepted
 
     def read(name: str) -> Window:
         if name not in available:
             raise UnusableWindow(name, "does not exist any more; bring its folder back")
-        decided = accept(
-            Arrival(name, "", available[name]),
-            images.shape[1:],
-            lambda table: as_audited(table, model.classes, definitions),
-            set(samples["content_hash"]),
-            {},
-            monitoring.acceptance.rules,
-        )
+        arrival = Arrival(name, "", available[name])
+        decided = audited.accept(arrival, {}, monitoring.acceptance)
         if decided.window is None:
             raise UnusableWindow(name, f"cannot be used any more. {decided.reason}")
-        if decided.window.content != contents.get(name, decided.window.content):
+        if name in accepted and decided.window.content != accepted[name].content:
             raise UnusableWindow(
                 name, "holds other images than when it was accepted; bring those back"
             )
@@ -88,20 +69,15 @@ def divide_production(
         parameters.shares,
         parameters.seed,
     )
-    return _profiled(table, pixels, model, projection, definitions)
+    return _profiled(table, pixels, audited)
 
 
 def _profiled(
-    table: pd.DataFrame,
-    pixels: np.ndarray,
-    model: FloatModel,
-    projection: dict[str, Any],
-    definitions: Mapping[str, Any],
+    table: pd.DataFrame, pixels: np.ndarray, audited: Audited
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
-    from ptq_pipeline.profiling import Projection, profile, with_segments
-
-    profiles = profile(pixels, model, Projection.from_json(projection))
-    given = [name for name, e in definitions["segments"].items() if "thresholds" not in e]
+    profiles = profile(pixels, audited.model, audited.projection)
+    segments = audited.definitions["segments"]
+    given = [name for name, entry in segments.items() if "thresholds" not in entry]
     plain = ["window", "content_hash", "split", "label"]
     plain += ["cluster"] if "cluster" in table else []
     samples = table[plain].assign(
@@ -109,61 +85,78 @@ def _profiled(
         **{name: table[name] for name in given},
     )
     samples.insert(0, "sample_id", np.arange(len(samples)))
-    samples = with_segments(samples, profiles, definitions)
+    samples = with_segments(samples, profiles, audited.definitions)
     profiles = pd.concat([samples[["sample_id", "split", "label"]], profiles], axis=1)
-    segments = {name: samples[name] for name in definitions["segments"]}
     log.info("production: %s", samples["split"].value_counts().to_dict())
-    return samples, pixels, profiles.assign(**segments)
+    return samples, pixels, profiles.assign(**{name: samples[name] for name in segments})
+
+
+def shift_production(
+    samples: pd.DataFrame,
+    images: np.ndarray,
+    stress: StressParameters,
+    parameters: ReauditParameters,
+) -> ProductionAudit:
+    """Return the production audit images under the shifts of the re-audit.
+
+    Raises:
+        InputError: no image is left to audit, or a shift is unknown.
+    """
+    audit = samples[samples["split"] == "production_audit"].reset_index(drop=True)
+    if audit.empty:
+        raise InputError("reaudit: no image of the windows is left to audit; raise 'shares.audit'")
+    if unknown := sorted(set(parameters.shifts) - set(stress.root)):
+        raise InputError(
+            f"reaudit: shift '{unknown[0]}' is not one of `stress`: {', '.join(stress.root)}"
+        )
+    pixels = np.asarray(images)[audit["sample_id"].to_numpy()]
+    keys = content_keys(audit["content_hash"])
+    shifted = {
+        name: build_shift(name, stress.root[name])(pixels, keys) for name in parameters.shifts
+    }
+    return ProductionAudit(audit, shifted)
 
 
 def audit_champion(
-    samples: pd.DataFrame,
-    images: np.ndarray,
-    model: FloatModel,
+    production: ProductionAudit,
+    audited: Audited,
     registry: Registry,
-    definitions: Mapping[str, Any],
-    policy: WorstCaseCheckParameters,
-    stress: StressParameters,
     ledger: Ledger,
-    audited: pd.DataFrame,
+    policy: WorstCaseCheckParameters,
     parameters: ReauditParameters,
 ) -> dict[str, Any]:
     """Judge the champion on the production audit images, with its own files.
 
-    That these images are asked is entered in the audit ledger. ``audited`` are the samples of the
-    audit: what it judged must be judged here, or the champion was not shown to hold.
+    That these images are asked is entered in the audit ledger. What the audit judged must be judged
+    here, or the champion was not shown to hold.
 
     Raises:
-        InputError: nothing serves yet, no image is left to audit, or a shift is unknown.
+        InputError: nothing serves yet.
     """
-    from ptq_pipeline.monitoring.reaudit import judged_in_audit, reaudit, worst_cell
-
     champion = registry.champion()
     if champion is None:
         raise InputError("reaudit: no version serves yet; `kedro ptq promote` makes one champion")
-    audit = samples[samples["split"] == "production_audit"].reset_index(drop=True)
-    if audit.empty:
-        raise InputError("reaudit: no image of the windows is left to audit; raise 'shares.audit'")
-    pixels = np.asarray(images)[audit["sample_id"].to_numpy()]
+    audit = production.samples
     question = {
         "champion": champion.record_hash,
         "policy": policy.hash,
         "shifts": list(parameters.shifts),
     }
     ledger.enter(audit_hash(audit["content_hash"]), "reaudit", question)
-    shifted = _under_shifts(pixels, audit, stress, parameters.shifts)
     result = reaudit(
         audit,
-        _answers(champion, model, shifted),
-        definitions,
+        _answers(champion, audited, production.images),
+        audited.definitions,
         policy,
         champion.version,
-        judged_in_audit(audited, definitions, policy),
+        judged_in_audit(audited.samples, audited.definitions, policy),
     )
     worst = worst_cell(result)
     log.info(
         "re-audit of %s on %d images: %s%s",
-        *(champion.version, result["n"], result["result"]),
+        champion.version,
+        result["n"],
+        result["result"],
         f"; worst {worst['group']}: {100 * worst['drop']:.1f} points" if worst else "",
     )
     return {
@@ -174,36 +167,19 @@ def audit_champion(
     }
 
 
-def _under_shifts(
-    pixels: np.ndarray, audit: pd.DataFrame, stress: StressParameters, shifts: tuple[str, ...]
-) -> dict[str, np.ndarray]:
-    from ptq_pipeline.images import content_keys
-    from ptq_pipeline.stress import build_shift
-
-    if unknown := sorted(set(shifts) - set(stress.root)):
-        raise InputError(
-            f"reaudit: shift '{unknown[0]}' is not one of `stress`: {', '.join(stress.root)}"
-        )
-    keys = content_keys(audit["content_hash"])
-    return {name: build_shift(name, stress.root[name])(pixels, keys) for name in shifts}
-
-
-def _answers(champion: Any, model: FloatModel, shifted: Mapping[str, np.ndarray]) -> Any:
-    import torch
-
-    from ptq_pipeline.monitoring.reaudit import Answers
-    from ptq_pipeline.monitoring.served import ServedModel
-    from ptq_pipeline.ptq import prepare
+def _answers(champion: Champion, audited: Audited, shifted: Mapping[str, np.ndarray]) -> Answers:
+    # Apart from the others, as loading what serves takes torch.
+    from ptq_pipeline.artifact import Artifact
+    from ptq_pipeline.monitoring.measuring import ServedModel
     from ptq_pipeline.runtimes import predict_top1
 
-    served = ServedModel(champion.version, champion.folder)
-    shape = next(iter(shifted.values())).shape[1:]
-    prepared = prepare(model.module, torch.from_numpy(model.example_input(shape)))
-    floating = served.runtime.compile(prepared, None)
+    artifact = Artifact.of_version(champion.version, champion.folder)
+    served = ServedModel.load(artifact, audited.model, audited.images.shape[1:])
+    floating = served.float_predictor()
     return Answers(
-        {name: served.predict(images, model) for name, images in shifted.items()},
+        {name: served.answers(images) for name, images in shifted.items()},
         {
-            name: predict_top1(floating, images, model.preprocessing)
+            name: predict_top1(floating, images, audited.model.preprocessing)
             for name, images in shifted.items()
         },
     )

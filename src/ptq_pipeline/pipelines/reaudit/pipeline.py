@@ -2,23 +2,25 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.pipelines.reaudit.nodes import audit_champion, divide_production
+from ptq_pipeline.pipelines.monitoring.pipeline import AUDITED
+from ptq_pipeline.pipelines.reaudit.nodes import (
+    audit_champion,
+    divide_production,
+    shift_production,
+)
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline."""
     return Pipeline(
         [
+            AUDITED,
             Node(
                 divide_production,
                 [
                     "production_windows",
                     "window_history",
-                    "samples",
-                    "images",
-                    "float_model",
-                    "feature_projection",
-                    "group_definitions",
+                    "audited",
                     "params:monitoring",
                     "params:reaudit",
                 ],
@@ -26,17 +28,19 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 name="divide_production",
             ),
             Node(
+                shift_production,
+                ["production_samples", "production_images", "params:stress", "params:reaudit"],
+                "production_audit",
+                name="shift_production",
+            ),
+            Node(
                 audit_champion,
                 [
-                    "production_samples",
-                    "production_images",
-                    "float_model",
+                    "production_audit",
+                    "audited",
                     "registry",
-                    "group_definitions",
-                    "params:worst_case_check",
-                    "params:stress",
                     "audit_ledger",
-                    "samples",
+                    "params:worst_case_check",
                     "params:reaudit",
                 ],
                 "reaudit_result",

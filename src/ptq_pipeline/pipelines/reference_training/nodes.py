@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.images import ImageSource
+from ptq_pipeline.images import ImageSource, content_hashes, content_keys
+from ptq_pipeline.models import Preprocessing
+from ptq_pipeline.models.factories import build_network
 from ptq_pipeline.pipelines.reference_training.parameters import ReferenceModelParameters
 
 
@@ -28,8 +30,6 @@ def train_reference_model(
     """
     import torch
 
-    from ptq_pipeline.models import Preprocessing
-    from ptq_pipeline.models.factories import build_network
     from ptq_pipeline.models.training import TrainingRecipe, accuracy, train
 
     torch.set_num_threads(parameters.threads)
@@ -69,7 +69,5 @@ def train_reference_model(
 
 
 def _read(source: ImageSource) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    from ptq_pipeline.images import content_hashes, content_keys
-
     images = np.stack([source.read(row) for row in range(len(source.table))])
     return images, source.table["label"].to_numpy(), content_keys(content_hashes(images))

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.artifact_files import PARAMETERS
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.monitoring.served import PARAMETERS
 from ptq_pipeline.pipelines.reporting.members import members, under_condition
 from ptq_pipeline.trials.evaluation import build_evaluation
 
@@ -155,19 +155,20 @@ def explain_group(
         ``layer``, ``clip_group``, ``clip_all``, ``error_group`` and ``error_all``, as in
         :class:`.Explanation`; ``attrs`` holds the numbers of ``images`` and ``others``.
     """
-    import torch
-    from safetensors.numpy import load_file
-
+    from ptq_pipeline.artifact import Artifact, prepared_model
     from ptq_pipeline.monitoring.explaining import explain
-    from ptq_pipeline.ptq import QuantizationParameters, prepare
 
+    parameters = Artifact(candidate, "the candidate").parameters
+    if parameters is None:
+        raise InputError(
+            f"the candidate holds no '{PARAMETERS}': files of another tool cannot be looked into"
+        )
     audit = (samples["split"] == "audit").to_numpy()
     ids = samples["sample_id"].to_numpy()
     others = np.sort(np.random.default_rng(0).permutation(ids[audit])[:200])
-    example = torch.from_numpy(model.example_input(images.shape[1:]))
     found = explain(
-        prepare(model.module, example),
-        QuantizationParameters.from_arrays(load_file(candidate[PARAMETERS])),
+        prepared_model(model, images.shape[1:]),
+        parameters,
         images[ids[member & audit][:200]],
         images[others],
         model.preprocessing,

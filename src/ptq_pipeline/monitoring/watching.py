@@ -2,19 +2,18 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ptq_pipeline.commands.exit_codes import ExitCode
-from ptq_pipeline.commands.project import Mount
-from ptq_pipeline.commands.sessions import attempt, read_json, run_pipeline
+from ptq_pipeline.exit_codes import ExitCode
+from ptq_pipeline.monitoring.history import WindowHistory
 from ptq_pipeline.monitoring.ladder import LadderParameters, Rung, Step, climb
+from ptq_pipeline.monitoring.parameters import MonitoringParameters
+from ptq_pipeline.monitoring.reaudit import worst_cell
 from ptq_pipeline.monitoring.trigger import (
     Action,
     Advice,
     Event,
-    Observation,
     TriggerState,
     abandon,
     advance,
@@ -22,9 +21,8 @@ from ptq_pipeline.monitoring.trigger import (
     postpone,
 )
 from ptq_pipeline.monitoring.windows import Status, UnusableWindow
-
-if TYPE_CHECKING:
-    from ptq_pipeline.registry import Record, Registry
+from ptq_pipeline.monitoring.workplace import Workplace, add_to_dvc, attempt
+from ptq_pipeline.registry import Registry, note
 
 log = logging.getLogger(__name__)
 
@@ -33,19 +31,15 @@ class Watch:
     """Looks once.
 
     Args:
-        project: the project, with its catalog and parameters.
-        env: its environment.
+        project: where the windows arrive.
         dry_run: say what would be done, and remember nothing of it.
     """
 
-    def __init__(self, project: Mount, env: str | None, dry_run: bool = False) -> None:
-        from ptq_pipeline.pipelines.monitoring.parameters import MonitoringParameters
-
+    def __init__(self, project: Workplace, dry_run: bool = False) -> None:
         self.project = project
-        self.env = env
         self.dry_run = dry_run
-        self.ladder = LadderParameters.model_validate(project.group("ladder"))
-        self.rules = MonitoringParameters.model_validate(project.group("monitoring")).trigger.rules
+        self.ladder = project.settings("ladder", LadderParameters)
+        self.rules = project.settings("monitoring", MonitoringParameters).trigger
         self.registry: Registry = project.load("registry")
         # Windows of an event that could not be read again.
         self.unusable: dict[str, str] = {}
@@ -56,18 +50,19 @@ class Watch:
         # A champion that cannot be read is an error before anything else happens.
         self.registry.champion()
         self.run("monitoring")
-        windows = self._windows()
+        history = self._history()
         state, advice = advance(
-            self._state(), _observations(windows), self.rules, datetime.now(UTC)
+            self._state(), history.observations(), self.rules, datetime.now(UTC)
         )
         if not self.dry_run:
             self._keep(state)
-        new = windows[known:]
-        report = {"windows": new, "reason": advice.reason, **self._act(state, advice)}
+        new = history.windows[known:]
+        listed = history.to_json()["windows"][known:]
+        report = {"windows": listed, "reason": advice.reason, **self._act(state, advice)}
         if not self.dry_run:
             # Last, so that a call that is killed or fails alarms for no window in silence.
-            self._keep(replace(self._state(), reported=len(windows)))
-        bad = [each["window"] for each in new if each["status"] == Status.REJECTED]
+            self._keep(self._state().model_copy(update={"reported": len(history.windows)}))
+        bad = [each.window for each in new if each.status is Status.REJECTED]
         bad += self.unusable
         if bad and report["exit_code"] == ExitCode.DONE:
             report["exit_code"] = int(ExitCode.WINDOW_SET_ASIDE)
@@ -75,16 +70,16 @@ class Watch:
         return report | {
             "warnings": [*advice.warnings, *self.unusable.values()],
             "set_aside": bad,
-            "set_aside_in_all": len(_set_aside(windows)),
+            "set_aside_in_all": len(history.set_aside),
             "champion": champion.version if champion else None,
         }
 
     def run(self, pipeline: str, changes: Mapping[str, Any] | None = None) -> None:
         """Run one pipeline in a session of its own."""
-        run_pipeline(self.project, self.env, pipeline, changes)
+        self.project.run(pipeline, changes)
 
-    def _windows(self) -> list[dict[str, Any]]:
-        return list(self.project.load("window_history").get("windows", []))
+    def _history(self) -> WindowHistory:
+        return WindowHistory.read(self.project.load("window_history"))
 
     def _state(self) -> TriggerState:
         content = self.project.load("watch_state")
@@ -127,7 +122,7 @@ class Watch:
             if not others and self.rules.later_window:
                 return self._wait(state, event, target, str(error), ExitCode.WINDOW_SET_ASIDE)
             return self._reaudit(state, event, others)
-        result = read_json(self.project, f"monitoring/reaudit_{event.event}.json")
+        result = self.project.report(f"monitoring/reaudit_{event.event}.json")
         return self._follow(state, event, result, target)
 
     def _follow(
@@ -150,7 +145,8 @@ class Watch:
         waiting = add_to_dvc(self.project, event.event)
         found = {"ladder": evidence["ladder"], "dvc_files": waiting}
         if rungs[-1].decision == "promote":
-            record = self._promote(event)
+            trigger = f"drift:{event.event}"
+            record = self.project.release_requantized(self.ladder.by, trigger)
             reason = f"{text}; '{rungs[-1].name}' passed on old and new images: {record.champion}"
             return found | self._end(state, event, "promoted", reason, ExitCode.DONE)
         failed = result["result"] == "FAILS"
@@ -182,32 +178,9 @@ class Watch:
     def _requantize(self, step: Step, target: Mapping[str, Any]) -> Rung:
         log.info("requantization, recipe '%s'", step.name)
         changes = {"reaudit": dict(target), **step.changes()}
-        return attempt(self.project, self.env, "requantization", step, changes, "requantization")
-
-    def _promote(self, event: Event) -> "Record":
-        from ptq_pipeline.pipelines.release.nodes import candidate_files
-        from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
-        from ptq_pipeline.provenance import describe_machine
-        from ptq_pipeline.registry import Evidence, ReleaseTerms, release
-        from ptq_pipeline.reporting.card import model_card
-
-        configured = ReleaseParameters.model_validate(self.project.group("release"))
-        files = candidate_files(self.project.load("requantization.candidate_model"))
-        content = read_json(self.project, "requantization/decision.json")
-        decision = Evidence.of_files(files).check(content)
-        terms = ReleaseTerms(
-            environments=configured.allowed_environments,
-            acknowledged=configured.acknowledged,
-            by=self.ladder.by,
-            trigger=f"drift:{event.event}",
-            machine=describe_machine(self.project.root),
-            card=model_card,
-        )
-        return release(self.registry, decision, files, terms)
+        return attempt(self.project, "requantization", step, changes, "requantization")
 
     def _note(self, event: Event, outcome: str, result: Mapping[str, Any], **more: Any) -> None:
-        from ptq_pipeline.registry import note
-
         kept = {key: value for key, value in result.items() if key != "cells"}
         content = {"outcome": outcome, **more, "trigger": f"drift:{event.event}", "evidence": kept}
         note(self.registry, content, datetime.now(UTC))
@@ -225,56 +198,7 @@ class Watch:
         }
 
 
-def add_to_dvc(project: Mount, event: str) -> list[str]:
-    """Put an event's calibration sets under DVC; committing what DVC writes is for people.
-
-    Returns:
-        The ``.dvc`` file and the ``.gitignore`` beside it where there is one, relative to the
-        project; none without DVC.
-    """
-    import subprocess
-    import sys
-
-    sets = project.path("calibration_sets").parent
-    folder = sets / "requantization" / event / "calibration_sets"
-    if not (project.root / folder).is_dir():
-        return []
-    if not any((parent / ".dvc").is_dir() for parent in (project.root, *project.root.parents)):
-        log.warning("no DVC here (`dvc init`): '%s' is kept as it is", folder)
-        return []
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "add", "--quiet", str(folder)],
-        cwd=project.root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["no reason"])[-1]
-        log.warning("'%s' is kept, but not under DVC; `dvc add %s` failed: %s", *[folder] * 2, said)
-        return []
-    written = [folder.with_name(f"{folder.name}.dvc"), folder.with_name(".gitignore")]
-    return [path.as_posix() for path in written if (project.root / path).is_file()]
-
-
-def _set_aside(windows: list[dict[str, Any]]) -> list[str]:
-    """Names of windows of which nothing else has been accepted since."""
-    latest = {each["window"]: each["status"] for each in windows}
-    return [name for name, status in latest.items() if status == Status.REJECTED]
-
-
-def _observations(windows: list[dict[str, Any]]) -> list[Observation]:
-    # A late window says nothing about now.
-    return [
-        Observation(each["window"], each["n"], each["drifted"], each.get("champion"))
-        for each in windows
-        if each["status"] == "accepted" and not each["late"]
-    ]
-
-
 def _describe(result: Mapping[str, Any]) -> str:
-    from ptq_pipeline.monitoring.reaudit import worst_cell
-
     what = {"HOLDS": "still holds", "FAILS": "fails", "OPEN": "was not shown to hold"}
     text = f"{result['champion']} {what[result['result']]} on {result['n']} production images"
     worst = worst_cell(result)

@@ -7,10 +7,10 @@ from filelock import FileLock
 from tests.commands.test_registry import decided, run, run_json
 from tests.registry.conftest import candidate
 
-from ptq_pipeline.commands.project import opened
-from ptq_pipeline.commands.watching import Watch
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.monitoring.watching import Watch
 from ptq_pipeline.monitoring.windows import UnusableWindow
+from ptq_pipeline.project import opened
 
 HOLDS = {
     **{"result": "HOLDS", "champion": "v0001", "n": 900, "labelled": True, "cells": []},
@@ -33,7 +33,8 @@ class Scripted(Watch):
 
     def run(self, pipeline, changes=None):
         if pipeline == "monitoring":
-            self.project.save("window_history", {"windows": [*self._windows(), *self.arrive]})
+            known = self._history().to_json()["windows"]
+            self.project.save("window_history", {"windows": [*known, *self.arrive]})
             return
         target = changes["reaudit"]
         for name in (*target["audit_windows"], *target["windows"]):
@@ -61,7 +62,7 @@ def look(small):
 
     def look(*arrive, gone=(), fails=False, **rules):
         with opened() as project:
-            watch = Scripted(project, None)
+            watch = Scripted(project)
             watch.arrive, watch.gone, watch.fails = arrive, gone, fails
             quick = {"windows": 2, "drifted": 1, "cooldown_hours": 0.0, "rearm_after": 1, **rules}
             watch.rules = type(watch.rules)(**quick)

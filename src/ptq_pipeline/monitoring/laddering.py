@@ -3,15 +3,14 @@
 import json
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ptq_pipeline.commands.exit_codes import ExitCode
-from ptq_pipeline.commands.project import Mount
-from ptq_pipeline.commands.sessions import attempt
+from ptq_pipeline.exit_codes import ExitCode
 from ptq_pipeline.monitoring.ladder import Ending, LadderParameters, Rung, Step, climb, conclude
-
-if TYPE_CHECKING:
-    from ptq_pipeline.registry import Champion
+from ptq_pipeline.monitoring.reaudit import Answers, reaudit
+from ptq_pipeline.monitoring.workplace import Workplace, attempt
+from ptq_pipeline.registry import Champion, note
+from ptq_pipeline.reliability import Baseline, Policy, audit_hash
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +22,7 @@ CODES = {
 }
 
 
-def audit_recipes(project: Mount, env: str | None) -> dict[str, Any]:
+def audit_recipes(project: Workplace) -> dict[str, Any]:
     """Audit the recipes of the ladder until one is not refused; record it when all are.
 
     The champion is not moved. When every recipe was refused, its stored answers are judged by the
@@ -32,15 +31,13 @@ def audit_recipes(project: Mount, env: str | None) -> dict[str, Any]:
     Raises:
         InputError: No recipe could be tried.
     """
-    from ptq_pipeline.registry import note
-
-    ladder = LadderParameters.model_validate(project.group("ladder"))
+    ladder = project.settings("ladder", LadderParameters)
     # A champion that cannot be read is an error before anything else happens.
     champion = project.load("registry").champion()
 
     def audit(step: Step) -> Rung:
         log.info("audit, recipe '%s'", step.name)
-        return attempt(project, env, "__default__", step, step.changes(), "")
+        return attempt(project, "__default__", step, step.changes())
 
     rungs = climb(ladder, audit, stop_at=STOP_AT)
     ending = conclude(rungs)
@@ -92,14 +89,11 @@ def _served(serve: str | None, held: dict[str, Any] | None) -> str:
     return f"{held['champion']} {what}: the {serve} should serve until somebody has retrained"
 
 
-def _judge_champion(project: Mount, champion: "Champion") -> dict[str, Any]:
+def _judge_champion(project: Workplace, champion: Champion) -> dict[str, Any]:
     """Judge the champion's answers on the audit images against the float model's.
 
     That it is asked is entered in the ledger.
     """
-    from ptq_pipeline.monitoring.reaudit import Answers, reaudit
-    from ptq_pipeline.reliability import Baseline, Policy, audit_hash
-
     baseline: Baseline = project.load("champion_baseline")
     samples = project.load("samples")
     audit = samples[samples["split"] == "audit"].sort_values("sample_id", ignore_index=True)
@@ -109,7 +103,7 @@ def _judge_champion(project: Mount, champion: "Champion") -> dict[str, Any]:
     shared = [name for name in baseline.answers if baseline.shifts.get(name) == stress.get(name)]
     if baseline.audit_hash != images or not shared:
         return {"champion": champion.version, "result": "UNKNOWN"}
-    policy = Policy.model_validate(project.group("worst_case_check"))
+    policy = project.settings("worst_case_check", Policy)
     question = {"champion": champion.record_hash, "policy": policy.hash, "shifts": shared}
     project.load("audit_ledger").enter(images, "reaudit", question)
     reference = {

@@ -1,0 +1,144 @@
+"""The model that ships: its files, the runtime that serves them, and where they come from.
+
+Whoever loads a quantized model from files does it here: the promotion that executes what it
+exports, the watch over what serves, the re-audit of it, and what explains it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from ptq_pipeline.artifact_files import GRAPH, ONNX, PARAMETERS, TRIAL, served_names
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.models import FloatModel
+from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, prepare
+from ptq_pipeline.runtimes import Predictor, Runtime, build_runtime
+
+# Of what a trial says of its runtime, what an equal one is built from.
+_OPTIONS = {
+    "openvino": ("threads",),
+    "onnxruntime": ("threads", "optimization", "opset"),
+    "simulated": ("device",),
+}
+
+
+def prepared_model(model: FloatModel, image_shape: tuple[int, ...]) -> PreparedModel:
+    """Return the float model as the engine quantizes it.
+
+    Args:
+        model: the float model.
+        image_shape: ``(C, H, W)``.
+    """
+    return prepare(model.module, torch.from_numpy(model.example_input(image_shape)))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Artifact:
+    """A quantized model as it ships: ours, with its integers, or the file of another tool.
+
+    Attributes:
+        files: path of every file by its name; they stand in one folder.
+        name: what people call it, for errors.
+    """
+
+    files: Mapping[str, Path]
+    name: str
+
+    @classmethod
+    def of_version(cls, version: str, folder: Path) -> "Artifact":
+        """Return the artifact of a version of the registry."""
+        files = {path.name: path for path in sorted(folder.glob("*")) if path.is_file()}
+        return cls(files, f"version {version}")
+
+    @classmethod
+    @contextmanager
+    def unpacked(cls, files: Mapping[str, bytes], name: str) -> Iterator["Artifact"]:
+        """Yield the artifact of files that stand nowhere yet, written to a folder for so long."""
+        with TemporaryDirectory() as folder:
+            paths = {each: Path(folder) / each for each in files}
+            for each, path in paths.items():
+                path.write_bytes(files[each])
+            yield cls(paths, name)
+
+    @cached_property
+    def parameters(self) -> QuantizationParameters | None:
+        """The integers and scales that it was exported with; None for a file of another tool.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.files.get(PARAMETERS)
+        if path is None:
+            return None
+        try:
+            return QuantizationParameters.from_arrays(load_file(path))
+        except (SafetensorError, OSError, KeyError) as error:
+            raise InputError(
+                f"{self.name}: '{path}' is missing or damaged ({error}); `kedro ptq verify` says "
+                "what else is, and `kedro ptq rollback` serves another"
+            ) from error
+
+    @cached_property
+    def spec(self) -> Mapping[str, Any]:
+        """What its trial was, in plain values; empty where its files do not say."""
+        try:
+            return dict(json.loads(self.files[TRIAL].read_text(encoding="utf-8"))["spec"])
+        except KeyError:
+            return {}
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{self.name}: '{self.files[TRIAL]}' is missing or damaged ({error}); "
+                "`kedro ptq verify` says what else is"
+            ) from error
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The runtime that it was judged in and serves in.
+
+        Raises:
+            InputError: its package or its device is not here.
+        """
+        said = self.spec.get("runtime")
+        if said is None:
+            by_file = ((GRAPH, "openvino"), (ONNX, "onnxruntime"), (PARAMETERS, "simulated"))
+            name = next((name for file, name in by_file if file in self.files), "openvino")
+            return build_runtime(name)
+        options = {key: said[key] for key in _OPTIONS.get(said["name"], ()) if key in said}
+        return build_runtime(said["name"], **options)
+
+    def predictor(
+        self, model: FloatModel, image_shape: tuple[int, ...], runtime: Runtime | None = None
+    ) -> Predictor:
+        """Return what answers, loaded from the files.
+
+        Args:
+            model: the float model; the simulation of a model of our own is built on it.
+            image_shape: ``(C, H, W)``.
+            runtime: what executes it; its own when left out.
+
+        Raises:
+            InputError: there is no file for that runtime, or it cannot be read.
+        """
+        runtime = runtime or self.runtime
+        names = served_names(self.files, runtime.name)
+        if not names:
+            raise InputError(f"{self.name} has no model file; run the pipeline 'promotion' anew")
+        if runtime.name != "simulated":
+            first = self.files.get(names[0], Path(names[0]))
+            return runtime.load(first)  # type: ignore[attr-defined]
+        if self.parameters is not None:
+            return runtime.compile(prepared_model(model, image_shape), self.parameters)
+        parts = {name: self.files[name].read_bytes() for name in names}
+        format_ = "onnx" if ONNX in parts else "openvino"
+        file = ModelFile("another tool", format_, parts)
+        prepared = prepared_model(model, image_shape)
+        return runtime.compile(prepared, QuantizationParameters({}, file=file))

@@ -1,0 +1,23 @@
+"""Names of the files that ship, apart from what loads them, so that listing pipelines is quick."""
+
+from collections.abc import Collection
+
+PARAMETERS = "quantization.safetensors"
+GRAPH = "model.xml"
+WEIGHTS = "model.bin"
+ONNX = "model.onnx"
+TRIAL = "trial.json"
+# What each runtime serves of a model of our own, the file to load first.
+SERVED: dict[str, tuple[str, ...]] = {
+    "openvino": (GRAPH, WEIGHTS),
+    "onnxruntime": (ONNX,),
+    "simulated": (PARAMETERS,),
+}
+
+
+def served_names(names: Collection[str], runtime: str) -> tuple[str, ...]:
+    """Return which of an artifact's files a runtime loads, the one to load first."""
+    if PARAMETERS in names:
+        return SERVED[runtime]
+    # A file that another tool wrote stands alone.
+    return tuple(name for name in (GRAPH, WEIGHTS, ONNX) if name in names)

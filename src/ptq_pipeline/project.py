@@ -1,0 +1,266 @@
+"""A Kedro project seen from outside a run: its catalog, its parameters, its mounts, its runs."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kedro.config import MissingConfigException
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroServiceSession, KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.io import DatasetError
+from kedro.utils import find_kedro_project
+from kedro.validation.exceptions import ParameterValidationError
+from pydantic import BaseModel
+from rich.console import Console
+
+from ptq_pipeline.configuration import checked, left_to_readers
+from ptq_pipeline.errors import InputError, causes_of, own_cause
+from ptq_pipeline.mounting import create_pipeline
+from ptq_pipeline.pipelines.release.nodes import candidate_files
+from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
+from ptq_pipeline.provenance import describe_machine
+from ptq_pipeline.registry import Evidence, Record, ReleaseTerms, release
+from ptq_pipeline.reporting.card import model_card
+from ptq_pipeline.sealing import check_acting
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Project:
+    """One mount of the pipelines in a project.
+
+    Attributes:
+        root: the project.
+        catalog: Kedro's catalog.
+        parameters: all parameters as configuration gives them.
+        name: namespace of the mount; empty for the pipelines as they are.
+        env: configuration environment.
+    """
+
+    root: Path
+    catalog: Any
+    parameters: Mapping[str, Any]
+    name: str = ""
+    env: str | None = None
+
+    def load(self, dataset: str) -> Any:
+        """Load a dataset of this mount.
+
+        Raises:
+            InputError: the catalog has no such entry, or its data is not there yet, was changed,
+                or is of an earlier run than a later one that did not end.
+        """
+        full = self._entry(dataset)
+        check_acting(self.catalog, full)
+        try:
+            return self.catalog.load(full)
+        except DatasetError as error:
+            # Kedro wraps what a dataset raised, ours among it, in longer texts.
+            if (cause := own_cause(error)) is not None:
+                raise cause from None
+            causes = list(causes_of(error))
+            if any(isinstance(cause, FileNotFoundError) for cause in causes):
+                raise InputError(
+                    f"'{full}' does not exist yet: run the pipeline that makes it"
+                ) from error
+            place = self.catalog.get(full)._describe().get("filepath", full)
+            raise InputError(
+                f"'{full}' cannot be read from '{place}': {causes[-1]}; restore the file, or run "
+                "the pipeline that makes it"
+            ) from error
+
+    def save(self, dataset: str, data: Any) -> None:
+        """Save a dataset of this mount."""
+        self.catalog.save(self._full(dataset), data)
+
+    def path(self, dataset: str) -> Path:
+        """Return where a dataset stands, relative to the project.
+
+        Raises:
+            InputError: the catalog has no such entry, or it is no file of the project.
+        """
+        full = self._entry(dataset)
+        try:
+            described = self.catalog.get(full)._describe()
+        except DatasetError as error:
+            if (cause := own_cause(error)) is not None:
+                raise InputError(f"catalog entry '{full}': {cause}") from None
+            raise InputError(f"catalog entry '{full}' cannot be used: {error}") from error
+        if described.get("protocol") not in (None, "", "file"):
+            raise InputError(
+                f"'{full}' stands at a URL ({described['protocol']}), where this command cannot "
+                "work; copy or mount it, and give that path in the catalog"
+            )
+        path = Path(str(described.get("filepath", "")))
+        try:
+            return path.relative_to(self.root) if path.is_absolute() else path
+        except ValueError:
+            raise InputError(f"'{full}' stands at '{path}', outside the project") from None
+
+    def group(self, name: str) -> dict[str, Any]:
+        """Return one parameter group of this mount as it was written; empty where it has none."""
+        holder = self.parameters.get(self.name, {}) if self.name else self.parameters
+        return dict(holder.get(name, {}))
+
+    def settings(self, name: str, model: type[Model]) -> Model:
+        """Return one parameter group of this mount, checked.
+
+        Raises:
+            InputError: naming the first setting that does not hold.
+        """
+        return checked(self._full(name), self.group(name), model)
+
+    def run(self, pipeline: str, changes: Mapping[str, Any] | None = None) -> None:
+        """Run a pipeline of this mount, or several by comma, in a Kedro session of its own.
+
+        Args:
+            pipeline: its name, or names.
+            changes: parameters to change, by group.
+        """
+        parameters = dict(changes or {})
+        if self.name:
+            # The catalog names folders after the event, and knows no mount where it does so.
+            event = {key: parameters[key] for key in ("reaudit",) if key in parameters}
+            parameters = {self.name: parameters, **event}
+        # Serving mode: all pipelines of a host are loaded first, and one may then be added.
+        with KedroServiceSession.create(
+            project_path=self.root, env=self.env, serving_mode=bool(self.name)
+        ) as session:
+            try:
+                # A run ends with three lines for people; stdout belongs to the command's own.
+                with redirect_stdout(sys.stderr):
+                    session.run(
+                        pipeline_names=[self._registered(name) for name in pipeline.split(",")],
+                        runtime_params=parameters,
+                    )
+            except DatasetError as error:
+                raise InputError(f"{pipeline}: {error}") from error
+
+    def report(self, name: str) -> dict[str, Any]:
+        """Read a report of the last run, below ``08_reporting`` of the environment."""
+        path = self.root / self.path("verdict").parent / name
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise InputError(f"'{path}' is missing or damaged ({error})") from error
+
+    def release_requantized(self, by: str, trigger: str) -> Record:
+        """Make the candidate of the last requantization the champion.
+
+        Args:
+            by: who releases.
+            trigger: what caused it.
+
+        Raises:
+            InputError: the decision does not follow from what it rests on.
+            RegistryError: the release is refused.
+        """
+        configured = self.settings("release", ReleaseParameters)
+        files = candidate_files(self.load("requantization.candidate_model"))
+        decision = Evidence.of_files(files).check(self.report("requantization/decision.json"))
+        terms = ReleaseTerms(
+            environments=configured.allowed_environments,
+            acknowledged=configured.acknowledged,
+            by=by,
+            trigger=trigger,
+            machine=describe_machine(self.root),
+            card=model_card,
+        )
+        return release(self.load("registry"), decision, files, terms)
+
+    def _full(self, name: str) -> str:
+        return f"{self.name}.{name}" if self.name else name
+
+    def _entry(self, dataset: str) -> str:
+        full = self._full(dataset)
+        if full not in self.catalog:
+            raise InputError(
+                f"the catalog has no entry '{full}'; name the mount with --mount, or add the entry"
+            )
+        return full
+
+    def _registered(self, pipeline: str) -> str:
+        """Return the name under which a session finds a pipeline.
+
+        A host registers the audit of a mount; what watches it is added here, so that it is no part
+        of the host's ``__default__``.
+        """
+        if not self.name:
+            return pipeline
+        if pipeline == "__default__":
+            return self.name
+        name = self._full(pipeline)
+        pipelines[name] = create_pipeline(self.name, stages=[pipeline])
+        return name
+
+
+def project_path() -> Path:
+    """Return the root of the Kedro project around the current directory.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = find_kedro_project(Path.cwd())
+    if found is None:
+        raise InputError(
+            f"'{Path.cwd()}' is not inside a Kedro project; call this where pyproject.toml stands"
+        )
+    return found
+
+
+def bootstrapped() -> tuple[Path, Any]:
+    """Find the project around the current directory and prepare Kedro for it.
+
+    Returns:
+        The project's root and Kedro's metadata.
+
+    Raises:
+        InputError: this is no Kedro project.
+    """
+    root = project_path()
+    # Kedro announces its logging on stdout, which belongs to a command's own lines.
+    with redirect_stdout(sys.stderr):
+        metadata = bootstrap_project(root)
+    _log_to_stderr()
+    return root, metadata
+
+
+@contextmanager
+def opened(env: str | None = None, mount: str | None = None) -> Iterator[Project]:
+    """Open the project around the current directory.
+
+    No pipeline is imported: whoever reads a parameter group checks it, by `Project.settings`.
+
+    Args:
+        env: configuration environment.
+        mount: namespace under which the pipelines are mounted.
+
+    Raises:
+        InputError: this is no Kedro project, or its configuration cannot be read.
+    """
+    root, _ = bootstrapped()
+    with KedroSession.create(root, env=env) as session:
+        try:
+            with left_to_readers():
+                context = session.load_context()
+            # Kedro would import every pipeline, and so torch, to check what they read.
+            context._pipelines_to_validate = []
+            project = Project(root, context.catalog, context.params, mount or "", env)
+        except (ParameterValidationError, MissingConfigException, DatasetError) as error:
+            raise InputError(f"the configuration of this project does not hold: {error}") from error
+        yield project
+
+
+def _log_to_stderr() -> None:
+    """Keep stdout for a command's own lines, which programs may read as JSON."""
+    for logger in (logging.getLogger(), *map(logging.getLogger, ("kedro", "ptq_pipeline"))):
+        for handler in logger.handlers:
+            if hasattr(handler, "console"):
+                handler.console = Console(stderr=True)
