@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from rejection_rates import failures
 
 from ptq_pipeline.calibration import (
     Pool,
@@ -24,7 +25,6 @@ from ptq_pipeline.calibration import (
     parse_options,
     stored_profile,
 )
-from ptq_pipeline.calibration.rejection import failures
 from ptq_pipeline.pipelines.calibration.nodes import freeze_calibration_thresholds
 from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
 from ptq_pipeline.profiling import image_features

@@ -1,9 +1,9 @@
 """Error rates of the validation at size 256, on fresh draws (GX equals numpy: test_validation)."""
 
 import pytest
+from rejection_rates import failures
 
 from ptq_pipeline.calibration import judged_hashes, parse_options
-from ptq_pipeline.calibration.rejection import failures
 
 FRESH_SEED = 424_242
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from rejection_rates import is_met, observe
 
 from ptq_pipeline.calibration import (
     CalibrationSet,
@@ -19,7 +20,6 @@ from ptq_pipeline.calibration import (
     stored_profile,
 )
 from ptq_pipeline.calibration.draws import INDEX_COLUMNS, VALIDATION_COLUMNS
-from ptq_pipeline.calibration.rejection import is_met, observe
 from ptq_pipeline.calibration.suite import build_suite, set_table
 from ptq_pipeline.errors import InputError
 
