@@ -37,7 +37,7 @@ def plan(env: str | None, mount: str | None, as_json: bool, no_measurement: bool
 
 def planned(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
     """Return what the budget can show, and the work that it is."""
-    from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
+    from ptq_pipeline.calibration import CalibrationParameters
     from ptq_pipeline.pipelines.quantization.parameters import (
         QuantizationParameters,
         StressParameters,

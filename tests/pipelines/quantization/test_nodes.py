@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ptq_pipeline.calibration import Pool, draw_set, parse_options
+from ptq_pipeline.calibration import DrawPlan, Pool, draw_set, parse_strategy
 from ptq_pipeline.calibration.sets import CalibrationSet, array_sha256
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import content_hashes
@@ -47,10 +47,8 @@ def samples(images):
 @pytest.fixture(scope="module")
 def sets(samples, images):
     pool = Pool.from_samples(samples, {"classes": CLASSES, "segments": {}})
-    options = parse_options("random")
-    drawn = [
-        draw_set(pool, images, "random", options, size=8, seed=0, draw=draw) for draw in range(4)
-    ]
+    plan = DrawPlan(parse_strategy("random"), 8, 0)
+    drawn = [draw_set(pool, images, plan, draw) for draw in range(4)]
     return {calibration_set.set_id: calibration_set for calibration_set in drawn}
 
 

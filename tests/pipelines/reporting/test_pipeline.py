@@ -11,7 +11,7 @@ from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.text import TextDataset
 from pydantic import ValidationError
 
-from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
+from ptq_pipeline.calibration import CalibrationParameters
 from ptq_pipeline.pipelines.quantization.parameters import (
     QuantizationParameters,
     StressParameters,

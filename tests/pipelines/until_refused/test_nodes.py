@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.calibration import Pool, draw_set, parse_options
+from ptq_pipeline.calibration import DrawPlan, Pool, draw_set, parse_strategy
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.models import Preprocessing, load_float_model
 from ptq_pipeline.pipelines.quantization import nodes
@@ -47,10 +47,8 @@ def test_a_refused_recipe_costs_no_more_draws_whoever_runs_them(
     )
     groups = {"classes": model.classes, "segments": {}}
     pool = Pool.from_samples(samples, groups)
-    drawn = [
-        draw_set(pool, images, "random", parse_options("random"), size=8, seed=0, draw=draw)
-        for draw in range(9)
-    ]
+    plan = DrawPlan(parse_strategy("random"), 8, 0)
+    drawn = [draw_set(pool, images, plan, draw) for draw in range(9)]
     evidence = pd.DataFrame(
         {
             **{"set_id": [each.set_id for each in drawn], "strategy": "random"},

@@ -1,11 +1,12 @@
 """Parameters of ``benchmark``."""
 
 import re
+from functools import cached_property
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ptq_pipeline.calibration import parse_options
+from ptq_pipeline.calibration import DrawPlan, Strategy, parse_strategy
 from ptq_pipeline.pipelines.quantization.parameters import (
     ExecutorParameters,
     RuntimeParameters,
@@ -36,9 +37,18 @@ class CalibrationChoice(BaseModel):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        parse_options(self.strategy, self.options)
+        assert self.drawn_by
         check_description(self.augmentation)
         return self
+
+    @cached_property
+    def drawn_by(self) -> Strategy:
+        """The strategy with its options."""
+        return parse_strategy(self.strategy, self.options)
+
+    def plan(self, size: int, seed: int) -> DrawPlan:
+        """Return how its sets are drawn; ``size`` holds where it has none of its own."""
+        return DrawPlan(self.drawn_by, self.size or size, seed, self.augmentation)
 
 
 class Study(BaseModel):

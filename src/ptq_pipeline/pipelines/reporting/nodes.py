@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
+from ptq_pipeline.calibration import CalibrationParameters
 from ptq_pipeline.pipelines.quantization.parameters import (
     QuantizationParameters,
     StressParameters,
