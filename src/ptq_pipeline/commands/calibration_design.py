@@ -76,7 +76,7 @@ def _design(project: Mount, sizes: list[int], draws: int) -> dict[str, Any]:
     audit = samples[samples["split"] == "audit"].sort_values("sample_id")
     question = {
         "model": runner.model.fingerprint,
-        "method": dict(runner.method),
+        "method": runner.method.to_json(),
         "set": winner.set_id,
         "shifts": {name: dict(options) for name, options in runner.shifts.items()},
     }
@@ -109,30 +109,27 @@ def _name(choice: Any) -> str:
 
 
 def _runner(project: Mount, images: Any) -> "TrialRunner":
-    from ptq_pipeline.pipelines.quantization.parameters import (
-        QuantizationParameters,
-        StressParameters,
-    )
-    from ptq_pipeline.runtimes import build_runtime
-    from ptq_pipeline.trials.execution import TrialRunner
+    from ptq_pipeline.images.audit_data import AuditData
+    from ptq_pipeline.stress.parameters import StressParameters
+    from ptq_pipeline.trials.audit import Audit
+    from ptq_pipeline.trials.recipe import Recipe
 
-    recipe = QuantizationParameters.model_validate(project.group("quantization"))
-    shifts = StressParameters.model_validate(project.group("stress")).root
-    runtime = build_runtime(recipe.runtime.name, **recipe.runtime.options)
-    return TrialRunner(
-        *(project.load("float_model"), recipe.method, runtime, project.load("trial_store")),
-        *(shifts, images.shape[1:], recipe.runtime.batch_size),
-        statistics=False,
-    )
+    recipe = Recipe.model_validate(project.group("quantization") | {"statistics": "direct"})
+    shifts = StressParameters.model_validate(project.group("stress"))
+    data = AuditData(project.load("samples"), images)
+    model, store = project.load("float_model"), project.load("trial_store")
+    return Audit(data, model, store, shifts, recipe).runner()
 
 
 def _scorer(project: Mount, runner: "TrialRunner", sets: "Sets", split: str) -> "Score":
     from ptq_pipeline.errors import InputError
+    from ptq_pipeline.images.audit_data import AuditData
     from ptq_pipeline.pipelines.benchmark.design import worst_drop
-    from ptq_pipeline.pipelines.benchmark.nodes import shifted
+    from ptq_pipeline.stress.parameters import StressParameters
+    from ptq_pipeline.trials.evaluation import shifted_evaluation
 
-    samples, images = project.load("samples"), project.load("images")
-    evaluation = shifted(samples, images, runner.shifts, split)
+    data = AuditData(project.load("samples"), project.load("images"))
+    evaluation = shifted_evaluation(data, StressParameters(runner.shifts), split)
     labels = evaluation.samples["label"].to_numpy()
     reference = runner.run(None, None, evaluation).predictions or {}
 

@@ -38,10 +38,6 @@ def plan(env: str | None, mount: str | None, as_json: bool, no_measurement: bool
 def planned(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
     """Return what the budget can show, and the work that it is."""
     from ptq_pipeline.calibration import CalibrationParameters
-    from ptq_pipeline.pipelines.quantization.parameters import (
-        QuantizationParameters,
-        StressParameters,
-    )
     from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
     from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
     from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, propose_groups
@@ -51,11 +47,13 @@ def planned(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
     )
     from ptq_pipeline.reliability import cluster_sizes
     from ptq_pipeline.reliability.budget import group_counts, plan_budget
+    from ptq_pipeline.stress.parameters import StressParameters
+    from ptq_pipeline.trials.recipe import Recipe
 
     calibration = CalibrationParameters.model_validate(_group(project, "calibration"))
     policy = WorstCaseCheckParameters.model_validate(_group(project, "worst_case_check"))
     shifts = StressParameters.model_validate(_group(project, "stress"))
-    quantization = QuantizationParameters.model_validate(_group(project, "quantization"))
+    quantization = Recipe.model_validate(_group(project, "quantization"))
     samples, definitions = project.load("samples"), project.load("group_definitions")
     profiles = project.load("profiles")
     scoring = SubgroupScoringParameters.model_validate(_group(project, "subgroup_scoring"))
@@ -101,9 +99,9 @@ def _group(project: "Mount", name: str) -> dict[str, Any]:
 
 def _seconds(project: "Mount", work: dict[str, int]) -> float:
     from ptq_pipeline.pipelines.quantization.measurement import expected_seconds
-    from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters
+    from ptq_pipeline.trials.recipe import Recipe
 
-    parameters = QuantizationParameters.model_validate(_group(project, "quantization"))
+    parameters = Recipe.model_validate(_group(project, "quantization"))
     name = f"{project.name}.float_model" if project.name else "float_model"
     # The weights are brought, not made, so there is nothing that a pipeline would have to make.
     model = project.catalog.load(name)
@@ -115,15 +113,15 @@ def _seconds(project: "Mount", work: dict[str, int]) -> float:
 def _float_accuracies(project: "Mount") -> list[dict[str, Any]]:
     """Return how often the float model is right under each shift, on some audit images."""
     from ptq_pipeline.pipelines.quantization.measurement import float_accuracies
-    from ptq_pipeline.pipelines.quantization.parameters import StressParameters
     from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
     from ptq_pipeline.reliability.accuracy import accuracy_lower_bound
+    from ptq_pipeline.stress.parameters import StressParameters
 
     policy = WorstCaseCheckParameters.model_validate(_group(project, "worst_case_check"))
     shifts = StressParameters.model_validate(_group(project, "stress"))
     model = project.load("float_model")
     floor = policy.floor("average", len(model.classes))
-    found = float_accuracies(model, project.load("samples"), project.load("images"), shifts.root)
+    found = float_accuracies(model, project.load("samples"), project.load("images"), shifts)
     return [
         {
             **{"shift": shift, "n": n, "accuracy": right / n, "floor": floor},

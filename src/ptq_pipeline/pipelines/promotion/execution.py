@@ -11,18 +11,20 @@ import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.artifact import FILES, GRAPH, ONNX, PARAMETERS, WEIGHTS
-from ptq_pipeline.pipelines.quantization.nodes import compared_positions, simulated_trial
-from ptq_pipeline.pipelines.quantization.parameters import (
+from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.trials.audit import Audit, compared_positions
+from ptq_pipeline.trials.evaluation import CLEAN, Evaluation, build_evaluation
+from ptq_pipeline.trials.execution import TrialRequest
+from ptq_pipeline.trials.recipe import (
     OnnxruntimeParameters,
     OpenvinoParameters,
-    QuantizationParameters,
+    Recipe,
     RuntimeParameters,
     SimulatedParameters,
-    StressParameters,
 )
-from ptq_pipeline.trials.evaluation import CLEAN, Evaluation, build_evaluation
 from ptq_pipeline.trials.store import TrialStore
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def execute_candidate(
     calibration_sets: Mapping[str, CalibrationSet],
     store: TrialStore,
     shifts: StressParameters,
-    parameters: QuantizationParameters,
+    parameters: Recipe,
 ) -> dict[str, Any]:
     """Run the exported files in the serving runtime on every image that was judged.
 
@@ -85,7 +87,7 @@ def execute_candidate(
         return found
     names = served_files(files, parameters)
     found["files"] = list(names)
-    evaluation = build_evaluation(samples, images, dict(stressed), list(shifts.root))
+    evaluation = build_evaluation(AuditData(samples, images, stressed), shifts.root)
     predictor = load_candidate(files, names, model, images.shape[1:], parameters)
     answers = _answers(predictor, evaluation, model, parameters.runtime.batch_size)
     judged = predictions[predictions["trial_id"] == trial_id]
@@ -120,7 +122,7 @@ def execute_candidate(
     return found
 
 
-def served_files(files: Mapping[str, bytes], parameters: QuantizationParameters) -> tuple[str, ...]:
+def served_files(files: Mapping[str, bytes], parameters: Recipe) -> tuple[str, ...]:
     """Return the names of the candidate's files that the runtime serves, the one to load first."""
     # Only our own models have parameters; a file that another tool wrote stands alone.
     foreign = tuple(name for name in (GRAPH, WEIGHTS, ONNX) if name in files)
@@ -132,31 +134,28 @@ def load_candidate(
     names: tuple[str, ...],
     model: FloatModel,
     image_shape: tuple[int, ...],
-    parameters: QuantizationParameters,
+    parameters: Recipe,
 ) -> "Predictor":
     """Load the candidate's files as the runtime serves them.
 
     Raises:
         InputError: there is no file, or it cannot be read.
     """
-    from ptq_pipeline.runtimes import build_runtime
-
     if not names:
         raise InputError("the candidate has no model file; run the pipeline 'promotion' anew")
-    runtime = build_runtime(parameters.runtime.name, **parameters.runtime.options)
+    runtime = parameters.runtime.build()
     if runtime.name == "simulated":
         import torch
         from safetensors.numpy import load
 
-        from ptq_pipeline.ptq import ModelFile, prepare
-        from ptq_pipeline.ptq import QuantizationParameters as Parameters
+        from ptq_pipeline.ptq import ModelFile, QuantizationParameters, prepare
 
         example = torch.from_numpy(model.example_input(image_shape))  # type: ignore[arg-type]
         if PARAMETERS in files:
-            quantized = Parameters.from_arrays(load(files[PARAMETERS]))
+            quantized = QuantizationParameters.from_arrays(load(files[PARAMETERS]))
         else:
             parts = {name: files[name] for name in names}
-            quantized = Parameters({}, file=ModelFile("another tool", "onnx", parts))
+            quantized = QuantizationParameters({}, file=ModelFile("another tool", "onnx", parts))
         return runtime.compile(prepare(model.module, example), quantized)
     with TemporaryDirectory() as folder:
         for name in names:
@@ -168,7 +167,7 @@ def _others(
     files: Mapping[str, bytes],
     evaluation: Evaluation,
     model: FloatModel,
-    parameters: QuantizationParameters,
+    parameters: Recipe,
     judged: np.ndarray,
 ) -> list[dict[str, Any]]:
     """Execute every file in every way but the serving one; a file of another tool has no other."""
@@ -209,7 +208,7 @@ def _executed(
         "n": len(chosen),
         "different": None,
     }
-    settings = QuantizationParameters(method={}, runtime=runtime)
+    settings = Recipe(method={}, runtime=runtime)
     try:
         predictor = load_candidate(files, FILES[runtime.name], model, array.shape[1:], settings)
         own = predict_top1(
@@ -279,7 +278,7 @@ def _parity(
     samples: pd.DataFrame,
     images: np.ndarray,
     model: FloatModel,
-    parameters: QuantizationParameters,
+    parameters: Recipe,
     chosen: CalibrationSet,
     store: TrialStore,
 ) -> list[dict[str, Any]]:
@@ -287,7 +286,9 @@ def _parity(
 
     selected = (evaluation.samples["split"] == "selection").to_numpy()
     selection = evaluation.only(selected, [CLEAN])
-    outcome = simulated_trial(samples, images, model, store, parameters, chosen, selection)
+    clean = StressParameters({CLEAN: {}})
+    audit = Audit(AuditData(samples, images), model, store, clean, parameters)
+    outcome = audit.simulated(TrialRequest(chosen.set_id, chosen.images, selection))
     if outcome is None or outcome.predictions is None:
         return []
     labels = selection.samples["label"].to_numpy()

@@ -10,8 +10,8 @@ import numpy as np
 
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.execution import load_candidate, served_files
-from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters
 from ptq_pipeline.provenance import cpu_flags
+from ptq_pipeline.trials.recipe import Recipe
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import PreparedModel
@@ -25,7 +25,7 @@ def measure_candidate(
     files: Mapping[str, bytes],
     images: np.ndarray,
     model: FloatModel,
-    parameters: QuantizationParameters,
+    parameters: Recipe,
 ) -> dict[str, Any]:
     """Measure the files that would ship and the float model, one after the other.
 
@@ -40,9 +40,9 @@ def measure_candidate(
     import torch
 
     from ptq_pipeline.ptq import prepare
-    from ptq_pipeline.runtimes import build_runtime, measure_speed
+    from ptq_pipeline.runtimes import measure_speed
 
-    runtime = build_runtime(parameters.runtime.name, **parameters.runtime.options)
+    runtime = parameters.runtime.build()
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "trial_id": verdict["candidate"]["trial_id"],

@@ -20,11 +20,11 @@ from ptq_pipeline.monitoring.windows import (
     divide_windows,
 )
 from ptq_pipeline.pipelines.monitoring.parameters import MonitoringParameters
-from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.pipelines.reaudit.parameters import ReauditParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.registry import Registry
 from ptq_pipeline.reliability import Ledger, audit_hash
+from ptq_pipeline.stress.parameters import StressParameters
 
 log = logging.getLogger(__name__)
 
