@@ -75,7 +75,7 @@ class CalibrationParameters(BaseModel):
         if len(set(self.comparison_strategies)) != len(self.comparison_strategies):
             raise ValueError(f"strategies are named twice in {self.comparison_strategies}")
         # Parsed now, so that a bad option is an error of the parameters.
-        assert self.strategies
+        _ = self.strategies
         return self
 
     @cached_property

@@ -21,7 +21,7 @@ class StressParameters(RootModel[dict[str, dict[str, Any]]]):
         if CLEAN not in self.root:
             raise ValueError("stress: the shift 'clean' is missing; add 'clean: {}'")
         # Built now, so that a bad option is an error of the parameters.
-        assert self.shifts
+        _ = self.shifts
         return self
 
     @cached_property

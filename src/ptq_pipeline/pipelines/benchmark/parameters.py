@@ -37,7 +37,7 @@ class CalibrationChoice(BaseModel):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        assert self.drawn_by
+        _ = self.drawn_by
         check_description(self.augmentation)
         return self
 
@@ -183,7 +183,7 @@ class BenchmarkParameters(BaseModel):
         if twice := sorted(set(self.methods) & set(self.named_methods)):
             raise ValueError(f"methods and named_methods: '{twice[0]}' stands in both")
         # Parsed now, so that a bad option is an error of the parameters.
-        assert self.every_method
+        _ = self.every_method
         return self
 
     @cached_property
