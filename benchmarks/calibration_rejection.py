@@ -16,17 +16,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from rejection_rates import failures
 
 from ptq_pipeline.calibration import (
+    CalibrationParameters,
+    DrawPlan,
     Pool,
     Thresholds,
     judged_hashes,
-    parse_options,
+    parse_strategy,
     stored_profile,
 )
-from ptq_pipeline.calibration.rejection import failures
 from ptq_pipeline.pipelines.calibration.nodes import freeze_calibration_thresholds
-from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
 from ptq_pipeline.profiling import image_features
 
 ROOT = Path(__file__).parent.parent
@@ -69,11 +70,8 @@ def main(sets: int) -> None:
             profile,
             definitions,
             judged_hashes(samples),
-            strategy,
-            parse_options(strategy, given),
-            size=parameters.set_size,
-            seed=SEED,
-            sets=sets,
+            DrawPlan(parse_strategy(strategy, given), parameters.set_size, SEED),
+            sets,
         )
         options = ", ".join(f"{name} {value}" for name, value in given.items()) or "-"
         own = f"{100 * failed[meant].mean():.1f} % ({meant})" if meant else "-"

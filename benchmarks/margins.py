@@ -48,9 +48,8 @@ def main(group: str) -> None:
     print("|" + "---|" * 5)
     for method in METHODS:
         for bits in parameters.bits:
-            quantized = workload.quantize(
-                parameters.method(method, bits), np.asarray(images[chosen]), 0
-            )
+            known = parameters.every_method[method, bits]
+            quantized = workload.quantize(known, np.asarray(images[chosen]), 0)
             margin, answers = margins(quantized)
             wrong = answers[answers != own]
             taken = model.classes[np.bincount(wrong).argmax()] if len(wrong) else ""

@@ -9,10 +9,10 @@ import argparse
 
 import numpy as np
 import torch
+from bits_of_layers import choose_bits, measure_effects
 from study_data import accuracy, load_images, load_model, load_samples, rows_of
 
 from ptq_pipeline.ptq import as_tensor_batches, method_from_json, prepare, quantize_model
-from ptq_pipeline.ptq.mixed_precision import choose_bits, measure_effects
 from ptq_pipeline.runtimes import build_runtime, predict_top1
 
 METHOD = {"weight_range": "mse", "activation_bits": 8}

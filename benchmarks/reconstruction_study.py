@@ -26,12 +26,12 @@ from study_data import DATA, accuracy, load_images, load_model, load_samples, lo
 
 from ptq_pipeline.files import replacing
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.ptq import method_from_json
+from ptq_pipeline.ptq import Method, MethodSpec, method_from_json
 from ptq_pipeline.runtimes import build_runtime
 from ptq_pipeline.trials.evaluation import CLEAN, Evaluation
 from ptq_pipeline.trials.execution import TrialRunner
 from ptq_pipeline.trials.store import TrialStore
-from ptq_pipeline.trials.workload import TrialOutcome
+from ptq_pipeline.trials.workload import TrialOutcome, Workload
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
             rows.append((name, bits, label, draw, *_scores(outcome, evaluation)))
             print(*rows[-1], flush=True)
     for name in asked.models:
-        outcome = _runner(models[name], {}, asked.threads).run(None, None, evaluation)
+        outcome = _runner(models[name], MethodSpec(), asked.threads).run(None, None, evaluation)
         rows.append((name, "float", "float", 0, *_scores(outcome, evaluation)))
     table = _table(rows)
     with replacing(DATA / f"08_reporting/{asked.study}.md") as scratch:
@@ -101,18 +101,19 @@ def _calibration_sets(
     }
 
 
-def _method(options: Mapping[str, Any], bits: str, ends: list[str]) -> dict[str, Any]:
+def _method(options: Mapping[str, Any], bits: str, ends: list[str]) -> Method:
     weights, activations = bits.removeprefix("W").split("A")
     values = {**options, "weight_bits": int(weights), "activation_bits": int(activations)}
     if options["name"] == "nearest":
         values["layer_weight_bits"] = values["layer_activation_bits"] = dict.fromkeys(ends, 8)
-    return method_from_json(values).to_json()
+    return method_from_json(values)
 
 
-def _runner(model: FloatModel, method: dict[str, Any], threads: int) -> TrialRunner:
+def _runner(model: FloatModel, method: Method, threads: int) -> TrialRunner:
     store = TrialStore(DATA / "07_model_output/trials")
     runtime = build_runtime("openvino", threads=threads)
-    return TrialRunner(model, method, runtime, store, {CLEAN: {}}, (1, 28, 28))
+    workload = Workload(model, runtime, (1, 28, 28), statistics_folder=store.statistics)
+    return TrialRunner(workload, method, store, {CLEAN: {}})
 
 
 def _table(rows: list[tuple]) -> str:

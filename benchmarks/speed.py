@@ -69,18 +69,16 @@ def float_model(study: Study) -> dict:
 
 def settling(study: Study, full: float) -> dict:
     """Time the settled verdict of a recipe that fails and of one that passes."""
-    from ptq_pipeline.reliability.recipe import collect_draws
+    from ptq_pipeline.trials import stopping
     from ptq_pipeline.trials.settling import settle
-    from ptq_pipeline.trials.settling_study import Study as SettlingStudy
 
-    unseen = pd.DataFrame(columns=["trial_id", "set_id", "role", "status"])
-    draws = collect_draws(study.index, unseen, study.policy)
-    plan = SettlingStudy.of(study.evaluated, study.groups, study.policy, draws.distinct)
+    judged = stopping.Judged.planned(study.index, study.groups, study.policy)
+    plan = stopping.Study.of(judged, study.evaluated, stopping.SettlingParameters())
     found = {}
     for name, bits in (("fail", (4, 8)), ("pass", (8, 8))):
         runner = study.runner(bits)
         with Clock() as clock:
-            verdict = settle(plan, runner, draws, study.sets)
+            verdict = settle(plan, runner, study.sets)
         found[name] = {
             "recipe": f"W{bits[0]}A{bits[1]}",
             "result": verdict.result,

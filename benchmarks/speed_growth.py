@@ -7,7 +7,7 @@ from pathlib import Path
 
 from speed_study import Clock, Study, requests
 
-from ptq_pipeline.trials.executors import build_executor
+from ptq_pipeline.trials.recipe import ExecutorParameters
 
 # Draws, evaluation images, pool.
 SIZES = [
@@ -56,7 +56,9 @@ def executors(study: Study) -> list[dict]:
     """Time 50 small trials by each executor and number of workers."""
     rows, expected = [], None
     for kind, workers, threads in EXECUTORS:
-        runner = study.runner(threads=threads, executor=build_executor(kind, workers))
+        runner = study.runner(
+            threads=threads, executor=ExecutorParameters(kind=kind, workers=workers).build()
+        )
         runner.shifts = {"clean": {}}
         with Clock() as clock:
             outcomes = runner.run_all(requests(study.more_sets(50), study.repeated(1000)))

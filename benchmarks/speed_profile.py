@@ -15,7 +15,7 @@ def profile(study: Study) -> dict[str, dict]:
     with clocks["model folded and traced"]:
         prepared = workload.prepared
     with clocks["weights quantized"]:
-        runner.weights  # noqa: B018
+        workload.weights(runner.method)
     with clocks["converted to OpenVINO, float model compiled"]:
         runtime.compile(prepared, None)
     workload.statistics  # noqa: B018

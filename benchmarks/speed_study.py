@@ -13,17 +13,21 @@ import pandas as pd
 import yaml
 
 from ptq_pipeline.calibration.sets import load_sets
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model
 from ptq_pipeline.pipelines.quantization.nodes import stress_images
-from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
+from ptq_pipeline.ptq import MethodSpec
 from ptq_pipeline.ptq.image_statistics import ImageRows
 from ptq_pipeline.reliability import Groups, Policy
 from ptq_pipeline.runtimes import build_runtime
+from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.evaluation import Evaluation, build_evaluation
 from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
+from ptq_pipeline.trials.executors import Executor
 from ptq_pipeline.trials.store import TrialStore
+from ptq_pipeline.trials.workload import Workload
 
 PROJECT = Path(__file__).resolve().parents[1]
 DATA = PROJECT / "data/bench"
@@ -83,7 +87,7 @@ class Study:
     @cached_property
     def evaluated(self) -> Evaluation:
         """Selection and audit images under all shifts."""
-        return build_evaluation(self.samples, self.images, self.stressed, list(self.shifts))
+        return build_evaluation(AuditData(self.samples, self.images, self.stressed), self.shifts)
 
     @cached_property
     def audit(self) -> Evaluation:
@@ -130,21 +134,22 @@ class Study:
         return Evaluation(chosen, {"clean": self.images}, {"clean": rows})
 
     def runner(
-        self, bits: tuple[int, int] = (8, 8), threads: int = THREADS, **options
+        self,
+        bits: tuple[int, int] = (8, 8),
+        threads: int = THREADS,
+        executor: Executor | None = None,
     ) -> TrialRunner:
         """Return this pipeline's runner on an empty store."""
-        folder = Path(tempfile.mkdtemp(prefix="bench-store-"))
-        return TrialRunner(
+        store = TrialStore(Path(tempfile.mkdtemp(prefix="bench-store-")))
+        workload = Workload(
             self.model,
-            {"weight_bits": bits[0], "activation_bits": bits[1]},
             build_runtime("openvino", threads=threads),
-            TrialStore(folder),
-            self.shifts,
             self.images.shape[1:],
-            parameters("quantization")["runtime"]["batch_size"],
+            batch_size=parameters("quantization")["runtime"]["batch_size"],
+            statistics_folder=store.statistics,
             pool=ImageRows(self.images, self.pool),
-            **options,
         )
+        return TrialRunner(workload, MethodSpec(*bits), store, self.shifts, executor)
 
 
 class Clock:

@@ -19,7 +19,6 @@ from ptq_pipeline.datasets import ArrayDataset, ArrayFolderDataset
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.pipelines import quantization
-from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.sealing import (
     OWNER,
     SealHooks,
@@ -37,6 +36,7 @@ from ptq_pipeline.seals import (
     seal_path,
     write_seal,
 )
+from ptq_pipeline.stress.parameters import StressParameters
 
 STRESS = quantization.create_pipeline().filter(node_names=["stress_images"])
 

@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import Preprocessing, resnet20
-from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters
 from ptq_pipeline.ptq import (
     PreparedModel,
     as_tensor_batches,
@@ -19,6 +18,7 @@ from ptq_pipeline.ptq import (
     quantize_model,
 )
 from ptq_pipeline.runtimes import OnnxruntimeRuntime, OpenvinoRuntime, SimulatedRuntime
+from ptq_pipeline.trials.recipe import Recipe
 
 PREPROCESSING = Preprocessing((0.286,), (0.353,))
 RUNTIMES = {"onnxruntime_static": OnnxruntimeRuntime, "nncf": OpenvinoRuntime}
@@ -72,4 +72,4 @@ def test_tools_have_8_bits_and_their_installed_version() -> None:
 def test_a_runtime_that_cannot_execute_the_file_is_refused_before_anything_runs() -> None:
     runtime = {"name": "onnxruntime", "threads": 1}
     with pytest.raises(ValueError, match="writes OpenVINO files"):
-        QuantizationParameters.model_validate({"method": {"name": "nncf"}, "runtime": runtime})
+        Recipe.model_validate({"method": {"name": "nncf"}, "runtime": runtime})

@@ -5,7 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.calibration import Pool, Thresholds, freeze_thresholds, stored_profile
+from ptq_pipeline.calibration import (
+    CalibrationParameters,
+    Pool,
+    Thresholds,
+    freeze_thresholds,
+    stored_profile,
+)
 from ptq_pipeline.calibration.validation import Profile
 from ptq_pipeline.images.content import content_hashes
 from ptq_pipeline.images.idx import read_idx
@@ -55,11 +61,15 @@ def material() -> Material:
     thresholds = freeze_thresholds(
         profiles[profiles["split"] == "reference"],
         definitions,
-        IMAGE_FEATURES,
-        [SIZE],
-        family_wise_level=0.03,
-        simulated_draws=4000,
-        seed=1,
+        CalibrationParameters(
+            seed=1,
+            set_size=SIZE,
+            validation={
+                "family_wise_level": 0.03,
+                "simulated_draws": 4000,
+                "features": IMAGE_FEATURES,
+            },
+        ),
     )
     return Material(
         images,

@@ -1,9 +1,9 @@
 """Error rates of the validation at size 256, on fresh draws (GX equals numpy: test_validation)."""
 
 import pytest
+from rejection_rates import failures
 
-from ptq_pipeline.calibration import judged_hashes, parse_options
-from ptq_pipeline.calibration.rejection import failures
+from ptq_pipeline.calibration import DrawPlan, judged_hashes, parse_strategy
 
 FRESH_SEED = 424_242
 
@@ -16,11 +16,8 @@ def fail(material, strategy, sets, **options):
         material.profile,
         material.definitions,
         judged_hashes(material.samples),
-        strategy,
-        parse_options(strategy, options),
-        size=256,
-        seed=FRESH_SEED,
-        sets=sets,
+        DrawPlan(parse_strategy(strategy, options), 256, FRESH_SEED),
+        sets,
     )
 
 

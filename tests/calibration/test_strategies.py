@@ -6,14 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptq_pipeline.calibration import STRATEGIES, DrawPlan, Pool, draw_set, parse_strategy
 from ptq_pipeline.calibration.coverage import k_center
-from ptq_pipeline.calibration.strategies import (
-    STRATEGIES,
-    Pool,
-    derive_seed,
-    draw_set,
-    parse_options,
-)
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images.content import content_hashes
 
@@ -63,8 +57,8 @@ CHANGED = {"noisy", "corrupted", "out_of_distribution"}
 
 
 def draw(strategy: str, size: int = 30, seed: int = 0, number: int = 0, **options):
-    parsed = parse_options(strategy, options)
-    return draw_set(POOL, IMAGES, strategy, parsed, size=size, seed=seed, draw=number)
+    plan = DrawPlan(parse_strategy(strategy, options), size, seed)
+    return draw_set(POOL, IMAGES, plan, number)
 
 
 def labels_of(calibration_set) -> np.ndarray:
@@ -103,13 +97,13 @@ def test_draws_and_seeds_differ(strategy):
 
 
 def test_seed_depends_on_strategy_options_master_seed_and_draw():
-    weak, strong = (parse_options("class_biased", {"strength": s}) for s in (0.2, 0.9))
+    weak, strong = (parse_strategy("class_biased", {"strength": s}) for s in (0.2, 0.9))
     seeds = {
-        derive_seed("class_biased", weak, 1, 0),
-        derive_seed("class_biased", strong, 1, 0),
-        derive_seed("class_biased", weak, 2, 0),
-        derive_seed("class_biased", weak, 1, 1),
-        derive_seed("random", parse_options("random"), 1, 0),
+        DrawPlan(weak, 9, 1).seed_of(0),
+        DrawPlan(strong, 9, 1).seed_of(0),
+        DrawPlan(weak, 9, 2).seed_of(0),
+        DrawPlan(weak, 9, 1).seed_of(1),
+        DrawPlan(parse_strategy("random"), 9, 1).seed_of(0),
     }
     assert len(seeds) == 5
     assert max(seeds) < 2**53
@@ -195,7 +189,7 @@ def test_impossible_size_is_refused(size):
 
 def test_unknown_strategy_is_refused():
     with pytest.raises(InputError, match="'stratified' is unknown"):
-        parse_options("stratified")
+        parse_strategy("stratified")
 
 
 @pytest.mark.parametrize(
@@ -208,14 +202,14 @@ def test_unknown_strategy_is_refused():
 )
 def test_bad_option_is_named(strategy, options, message):
     with pytest.raises(InputError, match=message):
-        parse_options(strategy, options)
+        parse_strategy(strategy, options)
 
 
 def test_class_missing_in_the_pool_is_named():
     pool, images = make_pool(np.arange(2).repeat(PER_CLASS))
-    options = parse_options("class_balanced")
+    plan = DrawPlan(parse_strategy("class_balanced"), 9, 0)
     with pytest.raises(InputError, match="0 image.s. of class 'eel'"):
-        draw_set(pool, images, "class_balanced", options, size=9, seed=0, draw=0)
+        draw_set(pool, images, plan, 0)
 
 
 @pytest.mark.parametrize(
@@ -239,10 +233,10 @@ def rows_of(calibration_set) -> np.ndarray:
 def test_few_sources_are_the_given_clusters_or_groups_that_look_alike():
     clusters = np.array([f"user {n % 9}" for n in range(len(POOL))], object)
     pool = replace(POOL, clusters=clusters)
-    options = parse_options("few_sources", {"sources": 2})
-    drawn = draw_set(pool, IMAGES, "few_sources", options, size=30, seed=1, draw=0)
+    few = parse_strategy("few_sources", {"sources": 2})
+    drawn = draw_set(pool, IMAGES, DrawPlan(few, 30, 1), 0)
     assert len(set(clusters[rows_of(drawn)])) == 2
-    larger = draw_set(pool, IMAGES, "few_sources", options, size=50, seed=1, draw=0)
+    larger = draw_set(pool, IMAGES, DrawPlan(few, 50, 1), 0)
     assert len(set(clusters[rows_of(larger)])) == 3
     alike = labels_of(draw("few_sources", 20, sources=1, groups=3))
     assert np.bincount(alike).max() == 20
@@ -285,7 +279,7 @@ def test_strategies_that_need_profiles_say_so():
     bare = replace(POOL, features={})
     for strategy in ("coverage", "margin", "hard", "few_sources"):
         with pytest.raises(InputError, match=f"{strategy}: the pool has no profile column"):
-            draw_set(bare, IMAGES, strategy, parse_options(strategy), size=5, seed=0, draw=0)
+            draw_set(bare, IMAGES, DrawPlan(parse_strategy(strategy), 5, 0), 0)
 
 
 def test_corrupted_sets_may_be_so_in_part():
@@ -294,23 +288,21 @@ def test_corrupted_sets_may_be_so_in_part():
     changed = (np.asarray(drawn.images) != clean).any((1, 2, 3)).mean()
     assert 0.35 < changed < 0.65
     with pytest.raises(InputError, match="'snow'"):
-        parse_options("corrupted", {"kind": "snow"})
+        parse_strategy("corrupted", {"kind": "snow"})
 
 
 def test_augmentation_stands_in_the_manifest_and_leaves_the_images_drawn():
-    options = parse_options("random")
+    random = parse_strategy("random")
     steps = {"steps": [{"kind": "flip", "share": 0.5}, {"kind": "mixup", "alpha": 1.0}]}
-    known = {"size": 30, "seed": 0, "draw": 3}
-    plain = draw_set(POOL, IMAGES, "random", options, **known)
-    augmented = draw_set(POOL, IMAGES, "random", options, augmentation=steps, **known)
+    plain = draw_set(POOL, IMAGES, DrawPlan(random, 30, 0), 3)
+    augmented = draw_set(POOL, IMAGES, DrawPlan(random, 30, 0, steps), 3)
     assert augmented.manifest.sample_ids == plain.manifest.sample_ids
     assert augmented.set_id != plain.set_id
     seeds = [step["seed"] for step in augmented.manifest.augmentation["steps"]]
     assert seeds == [plain.manifest.seed, plain.manifest.seed + 1]
     assert not np.array_equal(np.asarray(augmented.images), np.asarray(plain.images))
-    noisy = draw_set(
-        POOL, IMAGES, "noisy", parse_options("noisy"), augmentation={"kind": "flip"}, **known
-    )
+    flipped = DrawPlan(parse_strategy("noisy"), 30, 0, {"kind": "flip"})
+    noisy = draw_set(POOL, IMAGES, flipped, 3)
     assert [step["kind"] for step in noisy.manifest.augmentation["steps"]] == [
         "gaussian_noise",
         "flip",

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ptq_pipeline.calibration import CalibrationParameters
 from ptq_pipeline.calibration.reference import batch_table, summarise_reference
 from ptq_pipeline.calibration.thresholds import (
     Thresholds,
@@ -33,28 +34,28 @@ def make_profiles(rows: int = 400, seed: int = 0) -> pd.DataFrame:
     )
 
 
-def freeze(profiles: pd.DataFrame, features=("x", "y", "constant"), sizes=(50,), **changes):
-    settings = {"family_wise_level": 0.1, "simulated_draws": 500, "seed": 3, **changes}
-    return freeze_thresholds(profiles, DEFINITIONS, features, sizes, **settings)
+def freeze(profiles: pd.DataFrame, features=("x", "y", "constant"), size=50, seed=3):
+    validation = {"family_wise_level": 0.1, "simulated_draws": 500, "features": features}
+    parameters = CalibrationParameters(seed=seed, set_size=size, validation=validation)
+    return freeze_thresholds(profiles, DEFINITIONS, parameters)
 
 
 def test_freezing_is_deterministic_and_follows_the_seed():
     assert freeze(make_profiles()).to_json() == freeze(make_profiles()).to_json()
-    assert freeze(make_profiles(), seed=4).by_size != freeze(make_profiles()).by_size
+    assert freeze(make_profiles(), seed=4).sizes != freeze(make_profiles()).sizes
 
 
 def test_thresholds_survive_json():
-    thresholds = freeze(make_profiles(), sizes=(20, 50))
+    thresholds = freeze(make_profiles())
     again = Thresholds.from_json(json.loads(json.dumps(thresholds.to_json())))
     assert again == thresholds
-    assert again.fingerprint == thresholds.fingerprint
     assert again.features == ("x", "y", "constant")
 
 
 def test_larger_sets_have_smaller_thresholds():
-    thresholds = freeze(make_profiles(), sizes=(20, 200))
-    for name, value in thresholds.of_size(20).items():
-        assert thresholds.of_size(200)[name] < value or name == "constant_distance"
+    small, large = (freeze(make_profiles(), size=size).of_size(size) for size in (20, 200))
+    for name, value in small.items():
+        assert large[name] < value or name == "constant_distance"
 
 
 def test_constant_feature_gets_threshold_zero():

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from rejection_rates import is_met, observe
 
 from ptq_pipeline.calibration import (
+    CalibrationParameters,
     CalibrationSet,
     DrawPlan,
     SetValidator,
@@ -15,11 +17,10 @@ from ptq_pipeline.calibration import (
     draw_set,
     draw_valid_sets,
     judged_hashes,
-    parse_options,
+    parse_strategy,
     stored_profile,
 )
 from ptq_pipeline.calibration.draws import INDEX_COLUMNS, VALIDATION_COLUMNS
-from ptq_pipeline.calibration.rejection import is_met, observe
 from ptq_pipeline.calibration.suite import build_suite, set_table
 from ptq_pipeline.errors import InputError
 
@@ -42,10 +43,8 @@ def make_validator(material):
 
 
 def draw(material, strategy, number=0, **options):
-    parsed = parse_options(strategy, options)
-    return draw_set(
-        material.pool, material.images, strategy, parsed, size=SIZE, seed=11, draw=number
-    )
+    plan = DrawPlan(parse_strategy(strategy, options), SIZE, 11)
+    return draw_set(material.pool, material.images, plan, number)
 
 
 def change(calibration_set, **fields):
@@ -54,18 +53,23 @@ def change(calibration_set, **fields):
     )
 
 
+def with_thresholds(material, values):
+    known = material.thresholds.sizes[SIZE]
+    changed = {SIZE: known.model_copy(update={"thresholds": values})}
+    return material.thresholds.model_copy(update={"sizes": changed})
+
+
 def plan(**changes):
     settings = {
-        "strategy": "random",
-        "options": {name: parse_options(name) for name in ("random", "class_biased", "noisy")},
-        "size": SIZE,
+        "set_size": SIZE,
         "draws": 3,
         "max_draws": 6,
         "comparison_strategies": ("class_biased", "noisy"),
         "comparison_draws": 2,
         "seed": 5,
+        "validation": {"features": ("brightness",)},
     }
-    return DrawPlan(**{**settings, **changes})
+    return CalibrationParameters(**{**settings, **changes})
 
 
 @pytest.mark.parametrize("strategy", ["random", "class_biased", "noisy"])
@@ -130,8 +134,10 @@ def test_repeated_image_and_wrong_size_are_found(material, make_validator):
 
 def test_expectation_that_raises_is_an_error_and_is_not_remembered(material, make_validator):
     reference = material.thresholds.reference
-    broken = replace(reference, shares={**reference.shares, "tone": reference.shares["tone"][:-1]})
-    validator = make_validator(thresholds=replace(material.thresholds, reference=broken))
+    shares = {**reference.shares, "tone": reference.shares["tone"][:-1]}
+    broken = reference.model_copy(update={"shares": shares})
+    thresholds = material.thresholds.model_copy(update={"reference": broken})
+    validator = make_validator(thresholds=thresholds)
     drawn = draw(material, "random")
     rows = {row["expectation"]: row for row in validator.validate(drawn)}
     assert rows["tone_shares"]["error"]
@@ -142,10 +148,10 @@ def test_expectation_that_raises_is_an_error_and_is_not_remembered(material, mak
     validator.validate(drawn)
     assert validator.runs == 1
     cache = ValidationCache()
-    again = make_validator(cache, replace(material.thresholds, reference=broken))
+    again = make_validator(cache, thresholds)
     again.validate(drawn)
     again.finish()
-    third = make_validator(cache, replace(material.thresholds, reference=broken))
+    third = make_validator(cache, thresholds)
     third.validate(drawn)
     assert third.runs == 1
 
@@ -179,8 +185,8 @@ def test_other_thresholds_or_other_profiles_are_validated_anew(material, make_va
     first = make_validator(cache)
     first.validate(drawn)
     first.finish()
-    looser = {SIZE: {name: 2 * value for name, value in material.thresholds.of_size(SIZE).items()}}
-    second = make_validator(cache, replace(material.thresholds, by_size=looser))
+    looser = {name: 2 * value for name, value in material.thresholds.of_size(SIZE).items()}
+    second = make_validator(cache, with_thresholds(material, looser))
     second.validate(drawn)
     assert second.runs == 1
     brighter = material.profiles.assign(brightness=material.profiles["brightness"] + 0.01)
@@ -264,8 +270,8 @@ def test_sets_are_drawn_until_enough_are_valid(material, make_validator):
 
 def test_rejected_draws_are_kept_counted_and_replaced(material, make_validator):
     """Thresholds that reject about half of the random sets: the valid ones are still collected."""
-    strict = {SIZE: {**material.thresholds.of_size(SIZE), "brightness_distance": 0.048}}
-    validator = make_validator(thresholds=replace(material.thresholds, by_size=strict))
+    strict = {**material.thresholds.of_size(SIZE), "brightness_distance": 0.048}
+    validator = make_validator(thresholds=with_thresholds(material, strict))
     wanted = plan(draws=4, max_draws=40, comparison_strategies=())
     index = draw_valid_sets(material.pool, material.images, wanted, validator).index()
     assert index["valid"].sum() == 4
@@ -276,8 +282,8 @@ def test_rejected_draws_are_kept_counted_and_replaced(material, make_validator):
 
 
 def test_too_few_valid_sets_is_a_warning(material, make_validator, caplog):
-    strict = {SIZE: {**material.thresholds.of_size(SIZE), "brightness_distance": 0.048}}
-    validator = make_validator(thresholds=replace(material.thresholds, by_size=strict))
+    strict = {**material.thresholds.of_size(SIZE), "brightness_distance": 0.048}
+    validator = make_validator(thresholds=with_thresholds(material, strict))
     wanted = plan(draws=10, max_draws=10, comparison_strategies=())
     index = draw_valid_sets(material.pool, material.images, wanted, validator).index()
     assert 0 < index["valid"].sum() < 10 == len(index)
@@ -293,7 +299,7 @@ def test_all_sets_invalid_names_the_expectation_that_failed_most(material, make_
 def test_set_larger_than_the_pool_is_an_error_before_anything_is_drawn(material, make_validator):
     validator = make_validator()
     with pytest.raises(InputError, match="7001 images cannot be drawn from a pool of 7000"):
-        draw_valid_sets(material.pool, material.images, plan(size=7001), validator)
+        draw_valid_sets(material.pool, material.images, plan(set_size=7001), validator)
     assert validator.runs == 0
 
 

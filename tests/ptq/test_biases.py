@@ -45,11 +45,11 @@ def test_every_bias_fits_and_its_error_is_half_a_step(
         given = settled.input_of(name)
         assert given is not None
         assert np.array_equal(
-            bias.step, np.float32(given.scale) * settled.layers[name].weight.scale
+            bias.scale, np.float32(given.scale) * settled.layers[name].weight.scale
         )
         assert np.abs(bias.codes.astype(np.int64)).max() <= LARGEST_CODE
-        error = np.abs(bias.codes * bias.step.astype(float) - bias.real)
-        assert (error <= 0.5000001 * bias.step).all()
+        error = np.abs(bias.codes * bias.scale.astype(float) - bias.real)
+        assert (error <= 0.5000001 * bias.scale).all()
     first = biases["0"]
     # A filter of zeros has no step of its own: the bias takes one that holds it as float32 does.
     assert 0.9999 * EXACT_CODE < abs(int(first.codes[0])) <= EXACT_CODE
@@ -99,7 +99,7 @@ def test_a_layer_behind_a_quantized_block_has_its_bias_on_the_grid_of_that_outpu
         output = parameters.outputs[str(parameters.layers[name].reads)]
         assert parameters.input_of(name) == output
         expected = np.float32(output.scale) * settled.layers[name].weight.scale
-        assert np.array_equal(biases[name].step, expected)
+        assert np.array_equal(biases[name].scale, expected)
     kept = QuantizationParameters.from_arrays(parameters.to_arrays())
     assert [layer.reads for layer in kept.layers.values()] == [
         layer.reads for layer in parameters.layers.values()

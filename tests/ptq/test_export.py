@@ -16,7 +16,7 @@ from ptq_pipeline.ptq import (
     calibrate,
     prepare,
 )
-from ptq_pipeline.ptq.export import export_onnx, metadata_of, read_codes
+from ptq_pipeline.ptq.export import export_onnx, metadata_of
 
 Quantized = Callable[[int, int], QuantizationParameters]
 
@@ -24,6 +24,17 @@ Quantized = Callable[[int, int], QuantizationParameters]
 @pytest.fixture(scope="session")
 def quantized(prepared: PreparedModel, images: Tensor) -> Quantized:
     return lambda *bits: calibrate(prepared, [images[:64]], MethodSpec(*bits))
+
+
+def read_codes(content: bytes) -> dict[str, np.ndarray]:
+    """Return the integer weights of an exported file by layer, as stored (linear: transposed)."""
+    suffix = ".weight/codes"
+    model = onnx.load_from_string(content)
+    return {
+        entry.name.removesuffix(suffix): np.asarray(onnx.numpy_helper.to_array(entry))
+        for entry in model.graph.initializer
+        if entry.name.endswith(suffix)
+    }
 
 
 def learned(parameters: QuantizationParameters, seed: int) -> QuantizationParameters:

@@ -16,6 +16,7 @@ from ptq_pipeline.ptq import (
     collect_statistics,
     prepare,
 )
+from ptq_pipeline.ptq.statistics import inputs_of
 
 
 def _inputs(prepared: PreparedModel, images: Tensor) -> dict[str, Tensor]:
@@ -35,9 +36,9 @@ def _inputs(prepared: PreparedModel, images: Tensor) -> dict[str, Tensor]:
 
 
 def test_ranges_are_those_of_each_layers_input(prepared: PreparedModel, images: Tensor) -> None:
-    ranges = collect_ranges(prepared, [images[:40]])
+    statistics = collect_statistics(prepared, [images[:40]], histograms=False)
     for name, values in _inputs(prepared, images[:40]).items():
-        assert ranges[name] == RangeStatistics(
+        assert statistics[name].ranges == RangeStatistics(
             float(values.min()), float(values.max()), values.numel()
         )
 
@@ -56,11 +57,15 @@ def test_histograms_count_every_value_once(prepared: PreparedModel, images: Tens
 
 
 def test_batches_can_be_split_and_merged(prepared: PreparedModel, images: Tensor) -> None:
-    whole = collect_ranges(prepared, as_tensor_batches(images[:60].numpy(), 20))
-    first, second = (collect_ranges(prepared, [part]) for part in (images[:20], images[20:60]))
+    whole = collect_ranges(inputs_of(prepared, as_tensor_batches(images[:60].numpy(), 20)))
+    first, second = (
+        collect_ranges(inputs_of(prepared, [part])) for part in (images[:20], images[20:60])
+    )
     grids = {name: HistogramGrid.covering(ranges) for name, ranges in whole.items()}
-    counted = collect_histograms(prepared, lambda: iter(images[:60].split(20)), grids)
-    parts = [collect_histograms(prepared, [part], grids) for part in images[:60].split(20)]
+    counted = collect_histograms(inputs_of(prepared, lambda: iter(images[:60].split(20))), grids)
+    parts = [
+        collect_histograms(inputs_of(prepared, [part]), grids) for part in images[:60].split(20)
+    ]
     for name, ranges in whole.items():
         merged = first[name].merge(second[name])
         assert (merged.minimum, merged.maximum) == pytest.approx((ranges.minimum, ranges.maximum))
@@ -84,7 +89,7 @@ def test_values_outside_a_foreign_grid_count_in_the_outermost_bins(
 ) -> None:
     narrow = HistogramGrid(-0.05, 0.1, bins=3)
     grids = {layer.name: narrow for layer in prepared.layers}
-    counts = collect_histograms(prepared, [images[:8]], grids)["conv1"].counts
+    counts = collect_histograms(inputs_of(prepared, [images[:8]]), grids)["conv1"].counts
     expected = np.array([(images[:8] < 0.05).sum(), 0, (images[:8] >= 0.15).sum()])
     expected[1] = images[:8].numel() - expected.sum()
     assert counts.tolist() == expected.tolist()
@@ -115,12 +120,12 @@ def test_activations_that_are_not_finite_name_the_layer(images: Tensor, bad: flo
 
     model = prepare(Overflows(), images[:2])
     with pytest.raises(InputError, match="layer 'second': its input holds NaN or infinite"):
-        collect_ranges(model, [images[:2], images[:2] + 100])
+        collect_ranges(inputs_of(model, [images[:2], images[:2] + 100]))
 
 
 def test_hooks_are_gone_after_an_error(prepared: PreparedModel, images: Tensor) -> None:
     with pytest.raises(InputError, match="float32 tensors, got torch.float64"):
-        collect_ranges(prepared, [images[:2].double()])
+        collect_ranges(inputs_of(prepared, [images[:2].double()]))
     with pytest.raises(InputError, match="no calibration images"):
-        collect_ranges(prepared, [])
+        collect_ranges(inputs_of(prepared, []))
     assert not any(child._forward_pre_hooks for child in prepared.module.modules())

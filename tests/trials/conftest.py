@@ -3,10 +3,13 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.images import content_hashes
+from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.ptq import MethodSpec
 from ptq_pipeline.runtimes import build_runtime
 from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.evaluation import build_evaluation
 from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
+from ptq_pipeline.trials.workload import Workload
 
 SHAPE = (1, 12, 12)
 
@@ -28,23 +31,22 @@ class Study:
                 "split": ["audit", "pool", "selection"] * 20,
             }
         )
-        self.evaluation = build_evaluation(samples, self.images, {}, ["clean"])
+        self.evaluation = build_evaluation(AuditData(samples, self.images), ["clean"])
         self.requests = [
             TrialRequest(f"set{number}", images[1 + number :: 12], self.evaluation)
             for number in range(5)
         ]
 
     def runner(self, name, executor=None, runtime="simulated"):
-        return TrialRunner(
+        store = TrialStore(self.folder / name)
+        workload = Workload(
             self.model,
-            {"weight_bits": 4, "activation_bits": 4},
             build_runtime(runtime, threads=1),
-            TrialStore(self.folder / name),
-            {"clean": {}},
             SHAPE,
             batch_size=7,
-            executor=executor,
+            statistics_folder=store.statistics,
         )
+        return TrialRunner(workload, MethodSpec(4, 4), store, {"clean": {}}, executor)
 
     def predictions(self, name, executor=None):
         outcomes = self.runner(name, executor).run_all(self.requests)

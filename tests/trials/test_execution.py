@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from ptq_pipeline.images import content_hashes
-from ptq_pipeline.ptq import method_from_json
+from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.ptq import MethodSpec, method_from_json
 from ptq_pipeline.runtimes import build_runtime
 from ptq_pipeline.trials import TrialStore
-from ptq_pipeline.trials.evaluation import build_evaluation, evaluated_samples
+from ptq_pipeline.trials.evaluation import build_evaluation
 from ptq_pipeline.trials.execution import TrialRunner
 from ptq_pipeline.trials.executors.worker import answer, outcome_of
+from ptq_pipeline.trials.workload import Workload
 
 SHAPE = (1, 12, 12)
 SHIFTS = {"clean": {}, "dark": {"kind": "made up"}}
@@ -34,22 +36,19 @@ def samples(images):
 
 @pytest.fixture(scope="module")
 def evaluation(samples, images):
-    chosen = evaluated_samples(samples)
-    dark = images[chosen["sample_id"].to_numpy()] // 2
-    return build_evaluation(samples, images, {"dark": dark}, list(SHIFTS))
+    dark = images[AuditData(samples, images).evaluated["sample_id"].to_numpy()] // 2
+    return build_evaluation(AuditData(samples, images, {"dark": dark}), SHIFTS)
+
+
+def runner_of(model, method, store):
+    runtime, folder = build_runtime("simulated"), store.statistics
+    workload = Workload(model, runtime, SHAPE, batch_size=7, statistics_folder=folder)
+    return TrialRunner(workload, method, store, SHIFTS)
 
 
 @pytest.fixture
 def runner(random_model, tmp_path):
-    return TrialRunner(
-        random_model,
-        {"weight_bits": 4, "activation_bits": 4},
-        build_runtime("simulated"),
-        TrialStore(tmp_path / "trials"),
-        SHIFTS,
-        SHAPE,
-        batch_size=7,
-    )
+    return runner_of(random_model, MethodSpec(4, 4), TrialStore(tmp_path / "trials"))
 
 
 def direct(random_model, images):
@@ -82,9 +81,7 @@ def test_the_float_model_is_a_trial_too(runner, random_model, images, evaluation
 
 def test_results_are_kept_and_used_again(runner, random_model, images, evaluation, monkeypatch):
     first = runner.run("set", images[1::2], evaluation)
-    again = TrialRunner(
-        random_model, runner.method, runner.runtime, runner.store, SHIFTS, SHAPE, batch_size=7
-    )
+    again = runner_of(random_model, runner.method, runner.store)
     monkeypatch.setattr(again.workload, "run", None)
     second = again.run("set", images[1::2], evaluation)
     assert first.spec == second.spec
@@ -95,10 +92,8 @@ def test_results_are_kept_and_used_again(runner, random_model, images, evaluatio
 def test_fallbacks_stand_in_the_record_of_the_trial(runner, random_model, images, evaluation):
     method = method_from_json(
         {"name": "adaround", "iterations": 1, "rounding_lr": 50.0, "batch_size": 8}
-    ).to_json()
-    runner = TrialRunner(
-        *(random_model, method, runner.runtime, runner.store, SHIFTS, SHAPE), batch_size=7
     )
+    runner = runner_of(random_model, method, runner.store)
     outcome = runner.run("set", images[1::2], evaluation)
     assert outcome.notes
     assert all("nearest rounding kept, because its error" in note for note in outcome.notes)

@@ -5,15 +5,17 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.images import content_hashes
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import Preprocessing, load_float_model
+from ptq_pipeline.ptq import MethodSpec
 from ptq_pipeline.reliability import Policy, build_groups, build_verdict, score
-from ptq_pipeline.reliability.recipe import collect_draws
 from ptq_pipeline.runtimes import build_runtime
 from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.evaluation import build_evaluation
 from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
 from ptq_pipeline.trials.settling import settle
-from ptq_pipeline.trials.settling_study import Study
+from ptq_pipeline.trials.stopping import Judged, SettlingParameters, Study
+from ptq_pipeline.trials.workload import Workload
 
 SHAPE = (1, 28, 28)
 CLASSES = list("abcdefghij")
@@ -60,21 +62,15 @@ def data(raw_data, model):
 
 def run(data, model, folder, bits):
     images, samples, sets, index = data
-    runner = TrialRunner(
-        model,
-        {"weight_bits": bits, "activation_bits": bits},
-        build_runtime("openvino", threads=1),
-        TrialStore(folder),
-        {"clean": {}},
-        SHAPE,
-    )
-    evaluation = build_evaluation(samples, images, {}, ["clean"])
+    store = TrialStore(folder)
+    runtime = build_runtime("openvino", threads=1)
+    workload = Workload(model, runtime, SHAPE, statistics_folder=store.statistics)
+    runner = TrialRunner(workload, MethodSpec(bits, bits), store, {"clean": {}})
+    evaluation = build_evaluation(AuditData(samples, images), ["clean"])
     groups = build_groups(samples, CLASSES, {})
-    draws = collect_draws(
-        index, pd.DataFrame(columns=["trial_id", "set_id", "role", "status"]), POLICY
-    )
-    study = Study.of(evaluation, groups, POLICY, draws.distinct, chunk=25)
-    return runner, evaluation, groups, settle(study, runner, draws, sets)
+    judged = Judged.planned(index, groups, POLICY)
+    study = Study.of(judged, evaluation, SettlingParameters(chunk=25))
+    return runner, evaluation, groups, settle(study, runner, sets)
 
 
 def full_verdict(data, runner, evaluation, groups):

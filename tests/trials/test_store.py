@@ -3,11 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from ptq_pipeline.ptq import MethodSpec
 from ptq_pipeline.trials import TrialSpec, TrialStore, evaluation_hash
 
 SPEC = TrialSpec(
     model="m",
-    method={"weight_bits": 8},
+    method=MethodSpec(weight_bits=8),
     calibration_set="c",
     evaluation="e",
     shifts={"clean": {}, "noise": {"sigma": 0.1}},
@@ -24,6 +25,8 @@ def test_every_field_is_part_of_the_identity(field):
     value = {"clean": {}} if field == "shifts" else {"other": 1}
     if field in {"model", "calibration_set", "evaluation", "engine"}:
         value = "other"
+    if field == "method":
+        value = MethodSpec(weight_bits=4)
     assert dataclasses.replace(SPEC, **{field: value}).trial_id != SPEC.trial_id
 
 

@@ -30,7 +30,7 @@ class OnnxruntimeStatic(AdapterConfig):
 
     Attributes:
         calibrate_method: ``minmax``, ``entropy`` or ``percentile``.
-        per_channel: one step per output channel of the weights.
+        per_channel: one scale per output channel of the weights.
         reduce_range: 7-bit weights, for CPUs without VNNI.
     """
 

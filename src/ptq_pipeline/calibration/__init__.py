@@ -5,16 +5,10 @@ from ptq_pipeline.calibration.draws import (
     COMPARISON,
     EVIDENCE,
     DrawnSets,
-    DrawPlan,
     draw_valid_sets,
 )
+from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.calibration.pool import Pool
-from ptq_pipeline.calibration.registration import (
-    STRATEGIES,
-    Drawing,
-    StrategyOptions,
-    register_strategy,
-)
 from ptq_pipeline.calibration.sets import (
     CalibrationManifest,
     CalibrationSet,
@@ -23,7 +17,8 @@ from ptq_pipeline.calibration.sets import (
     save_set,
     save_sets,
 )
-from ptq_pipeline.calibration.strategies import draw_set, parse_options
+from ptq_pipeline.calibration.strategies import STRATEGIES, DrawPlan, draw_set, parse_strategy
+from ptq_pipeline.calibration.strategy import Drawing, Strategy
 from ptq_pipeline.calibration.suite import judged_hashes
 from ptq_pipeline.calibration.thresholds import Thresholds, freeze_thresholds
 from ptq_pipeline.calibration.validation import SetValidator, stored_profile
@@ -33,13 +28,14 @@ __all__ = [
     "EVIDENCE",
     "STRATEGIES",
     "CalibrationManifest",
+    "CalibrationParameters",
     "CalibrationSet",
     "DrawPlan",
     "Drawing",
     "DrawnSets",
     "Pool",
     "SetValidator",
-    "StrategyOptions",
+    "Strategy",
     "Thresholds",
     "ValidationCache",
     "draw_set",
@@ -48,8 +44,7 @@ __all__ = [
     "judged_hashes",
     "load_set",
     "load_sets",
-    "parse_options",
-    "register_strategy",
+    "parse_strategy",
     "save_set",
     "save_sets",
     "stored_profile",

@@ -1,26 +1,45 @@
 """Strategies that draw random images and change their pixels."""
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from ptq_pipeline.calibration.pool import Pool
-from ptq_pipeline.calibration.registration import Drawing, StrategyOptions, register_strategy
+from ptq_pipeline.calibration.strategy import Drawing, Strategy
 from ptq_pipeline.errors import InputError
 
 
-class NoisyOptions(StrategyOptions):
+class Changed(Strategy):
+    """Base of strategies whose images are random and whose pixels are changed."""
+
+    def description(self) -> dict[str, Any]:
+        """Return what `perturb` is told, without a seed."""
+        raise NotImplementedError
+
+    def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
+        """Draw without replacement; the seed of the change comes from the same generator."""
+        rows = generator.permutation(len(pool))[:size]
+        return Drawing(rows, {**self.description(), "seed": int(generator.integers(2**53))})
+
+
+class Noisy(Changed):
     """Random images with Gaussian noise on every pixel.
 
     Attributes:
         sigma: standard deviation on the scale [0, 1].
     """
 
+    name: ClassVar[str] = "noisy"
+
     sigma: float = Field(default=0.1, gt=0, le=1)
 
+    def description(self) -> dict[str, Any]:
+        """Return what `perturb` is told, without a seed."""
+        return {"kind": "gaussian_noise", "sigma": self.sigma}
 
-class CorruptedOptions(StrategyOptions):
+
+class Corrupted(Changed):
     """Random images under a corruption: another kind of noise, blur, light, compression.
 
     Attributes:
@@ -29,13 +48,15 @@ class CorruptedOptions(StrategyOptions):
         share: chance of an image to be corrupted.
     """
 
+    name: ClassVar[str] = "corrupted"
+
     kind: str = "shot_noise"
     severity: int = Field(default=3, ge=1, le=5)
     share: float = Field(default=1.0, gt=0, le=1)
 
     def description(self) -> dict[str, Any]:
         """Return what `perturb` is told, without a seed."""
-        return {"kind": self.kind, "severity": self.severity, "share": self.share}
+        return self.model_dump()
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -48,7 +69,7 @@ class CorruptedOptions(StrategyOptions):
         return self
 
 
-class OutOfDistributionOptions(StrategyOptions):
+class OutOfDistribution(Changed):
     """Some of the images are such as no camera of production takes.
 
     Attributes:
@@ -56,36 +77,11 @@ class OutOfDistributionOptions(StrategyOptions):
         share: chance of an image to be one of them.
     """
 
+    name: ClassVar[str] = "out_of_distribution"
+
     content: Literal["noise", "shuffled", "inverted"] = "noise"
     share: float = Field(default=1.0, gt=0, le=1)
 
-
-@register_strategy("noisy", NoisyOptions)
-def draw_noisy(
-    pool: Pool, options: NoisyOptions, size: int, generator: np.random.Generator
-) -> Drawing:
-    """Draw random images, to be covered with noise."""
-    rows = generator.permutation(len(pool))[:size]
-    seed = int(generator.integers(2**53))
-    return Drawing(rows, {"kind": "gaussian_noise", "sigma": options.sigma, "seed": seed})
-
-
-@register_strategy("corrupted", CorruptedOptions)
-def draw_corrupted(
-    pool: Pool, options: CorruptedOptions, size: int, generator: np.random.Generator
-) -> Drawing:
-    """Draw random images, to be corrupted."""
-    rows = generator.permutation(len(pool))[:size]
-    seed = int(generator.integers(2**53))
-    return Drawing(rows, {**options.description(), "seed": seed})
-
-
-@register_strategy("out_of_distribution", OutOfDistributionOptions)
-def draw_out_of_distribution(
-    pool: Pool, options: OutOfDistributionOptions, size: int, generator: np.random.Generator
-) -> Drawing:
-    """Draw random images, to be replaced by foreign ones."""
-    rows = generator.permutation(len(pool))[:size]
-    seed = int(generator.integers(2**53))
-    foreign = {"kind": "foreign", "content": options.content, "share": options.share}
-    return Drawing(rows, {**foreign, "seed": seed})
+    def description(self) -> dict[str, Any]:
+        """Return what `perturb` is told, without a seed."""
+        return {"kind": "foreign", **self.model_dump()}

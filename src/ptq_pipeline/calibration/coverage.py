@@ -1,22 +1,17 @@
 """Strategies that look at what the float model makes of the pool's images."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from ptq_pipeline.calibration.pool import Pool
-from ptq_pipeline.calibration.registration import (
-    Drawing,
-    StrategyOptions,
-    biased,
-    register_strategy,
-)
+from ptq_pipeline.calibration.strategy import Biased, Drawing, Strategy
 
 KMEANS_STEPS = 20
 
 
-class CoverageOptions(StrategyOptions):
+class Coverage(Strategy):
     """The set covers the space of the float model's features.
 
     Attributes:
@@ -26,70 +21,60 @@ class CoverageOptions(StrategyOptions):
         subpool: each draw looks at a random share of the pool; otherwise all draws would be one.
     """
 
+    name: ClassVar[str] = "coverage"
+
     method: Literal["k_center", "clusters"] = "k_center"
     subpool: float = Field(default=0.5, gt=0, lt=1)
 
+    def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
+        """Cover the feature space of a random part of the pool."""
+        seen = max(size, round(self.subpool * len(pool)))
+        part = generator.permutation(len(pool))[:seen]
+        space = pool.space(self.name)[part]
+        chosen = k_center(space, size)
+        if self.method == "clusters":
+            groups, centres = _kmeans(space, space[chosen])
+            chosen = _representatives(space, groups, centres)
+            rest = np.setdiff1d(np.arange(seen), chosen)
+            chosen = np.concatenate([chosen, generator.permutation(rest)[: size - len(chosen)]])
+        return Drawing(part[generator.permutation(chosen)])
 
-class MarginOptions(StrategyOptions):
+
+class Margin(Biased):
     """Most images lie near the float model's decision boundary.
 
     Attributes:
-        strength: share of the set that comes from them, the rest being drawn from everything.
         share: the share of the pool with the smallest margin that counts as near; more when
             ``strength`` asks for more.
     """
 
-    strength: float = Field(default=0.7, ge=0, le=1)
+    name: ClassVar[str] = "margin"
+
     share: float = Field(default=0.25, gt=0, le=1)
 
+    def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
+        """Draw most images from those with the smallest margin."""
+        order = np.lexsort((pool.sample_ids, pool.feature("margin", self.name)))
+        near = order[: max(round(self.share * len(pool)), round(self.strength * size))]
+        return self.mixed(pool, near, "small margin", size, generator)
 
-class HardOptions(StrategyOptions):
+
+class Hard(Biased):
     """Most images are hard: the float model is wrong, or right with little confidence.
 
     Attributes:
-        strength: as for ``margin``.
         share: the share of the pool that counts as hard; more when ``strength`` asks for more.
     """
 
-    strength: float = Field(default=0.7, ge=0, le=1)
+    name: ClassVar[str] = "hard"
+
     share: float = Field(default=0.1, gt=0, le=1)
 
-
-@register_strategy("coverage", CoverageOptions)
-def draw_coverage(
-    pool: Pool, options: CoverageOptions, size: int, generator: np.random.Generator
-) -> Drawing:
-    """Cover the feature space of a random part of the pool."""
-    seen = max(size, round(options.subpool * len(pool)))
-    part = generator.permutation(len(pool))[:seen]
-    space = pool.space("coverage")[part]
-    chosen = k_center(space, size)
-    if options.method == "clusters":
-        groups, centres = _kmeans(space, space[chosen])
-        chosen = _representatives(space, groups, centres)
-        rest = np.setdiff1d(np.arange(seen), chosen)
-        chosen = np.concatenate([chosen, generator.permutation(rest)[: size - len(chosen)]])
-    return Drawing(part[generator.permutation(chosen)])
-
-
-@register_strategy("margin", MarginOptions)
-def draw_margin(
-    pool: Pool, options: MarginOptions, size: int, generator: np.random.Generator
-) -> Drawing:
-    """Draw most images from those with the smallest margin."""
-    order = np.lexsort((pool.sample_ids, pool.feature("margin", "margin")))
-    near = order[: max(round(options.share * len(pool)), round(options.strength * size))]
-    return biased(pool, near, "small margin", options.strength, size, generator)
-
-
-@register_strategy("hard", HardOptions)
-def draw_hard(
-    pool: Pool, options: HardOptions, size: int, generator: np.random.Generator
-) -> Drawing:
-    """Draw most images from the hard ones."""
-    order = pool.hard_order("hard")
-    hard = order[: max(round(options.share * len(pool)), round(options.strength * size))]
-    return biased(pool, hard, "the hard kind", options.strength, size, generator)
+    def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
+        """Draw most images from the hard ones."""
+        order = pool.hard_order(self.name)
+        hard = order[: max(round(self.share * len(pool)), round(self.strength * size))]
+        return self.mixed(pool, hard, "the hard kind", size, generator)
 
 
 def k_center(space: np.ndarray, count: int) -> np.ndarray:

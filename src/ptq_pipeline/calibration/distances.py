@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-OTHER = "(other)"
-
 
 def ks_distance(values: ArrayLike, edges: ArrayLike, reference_cdf: ArrayLike) -> float:
     """Return the two-sample Kolmogorov-Smirnov distance, looked up at the reference's quantiles.

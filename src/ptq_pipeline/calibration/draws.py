@@ -2,17 +2,16 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.calibration.pool import Pool
-from ptq_pipeline.calibration.registration import StrategyOptions
 from ptq_pipeline.calibration.sets import CalibrationSet
-from ptq_pipeline.calibration.strategies import check_size, draw_set
+from ptq_pipeline.calibration.strategies import DrawPlan, check_size, draw_set
 from ptq_pipeline.calibration.validation import Rows, SetValidator
 from ptq_pipeline.errors import InputError
 
@@ -46,33 +45,6 @@ VALIDATION_COLUMNS = {
     "success": "bool",
     "error": "str",
 }
-
-
-@dataclass(frozen=True)
-class DrawPlan:
-    """What to draw.
-
-    Attributes:
-        strategy: the recipe's strategy; only its sets are evidence.
-        options: options of every strategy that is drawn.
-        size: images per set.
-        draws: valid sets of the recipe's strategy wanted.
-        max_draws: sets of the recipe's strategy drawn at most.
-        comparison_strategies: strategies drawn for comparison.
-        comparison_draws: sets of each of them.
-        seed: master seed.
-        augmentation: of the recipe's sets; comparison sets are left as their strategy makes them.
-    """
-
-    strategy: str
-    options: Mapping[str, StrategyOptions]
-    size: int
-    draws: int
-    max_draws: int
-    comparison_strategies: Sequence[str]
-    comparison_draws: int
-    seed: int
-    augmentation: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -142,79 +114,67 @@ class DrawnSets:
 
 
 def draw_valid_sets(
-    pool: Pool, images: np.ndarray, plan: DrawPlan, validator: SetValidator
+    pool: Pool, images: np.ndarray, parameters: CalibrationParameters, validator: SetValidator
 ) -> DrawnSets:
     """Draw and validate the sets of the recipe and of the comparison strategies.
 
-    The recipe's sets are drawn in order until ``plan.draws`` of them are valid or
-    ``plan.max_draws`` are drawn. Rejected sets are kept and marked. Comparison sets are never
-    evidence.
+    The recipe's sets are drawn in order until ``draws`` of them are valid or ``max_draws`` are
+    drawn. Rejected sets are kept and marked. Comparison sets are never evidence.
 
     Args:
         pool: what may be drawn.
         images: ``(N, C, H, W)`` uint8, row = sample id.
-        plan: what to draw.
+        parameters: what to draw.
         validator: judges each set.
 
     Raises:
         InputError: if the pool cannot supply a set, or no evidence set is valid.
     """
-    check_size(pool, plan.size)
+    size = parameters.set_size
+    check_size(pool, size)
     drawn = DrawnSets()
 
-    def draw(strategy: str, number: int, role: str) -> bool:
-        calibration_set = draw_set(
-            pool,
-            images,
-            strategy,
-            plan.options[strategy],
-            size=plan.size,
-            seed=plan.seed,
-            draw=number,
-            augmentation=plan.augmentation if role == EVIDENCE else None,
-        )
+    def draw(plan: DrawPlan, number: int, role: str) -> bool:
+        calibration_set = draw_set(pool, images, plan, number)
         return drawn.add(calibration_set, role, validator.validate(calibration_set))
 
     # Comparison strategies that the pool cannot supply are found before the long loop.
-    for strategy in plan.comparison_strategies:
-        for number in range(plan.comparison_draws):
-            draw(strategy, number, COMPARISON)
-    if plan.size > LARGE_SHARE * len(pool):
+    for plan in parameters.comparisons:
+        for number in range(parameters.comparison_draws):
+            draw(plan, number, COMPARISON)
+    if size > LARGE_SHARE * len(pool):
         log.warning(
             "a calibration set is %.0f %% of the pool (%d of %d images): draws overlap, and what "
             "they say of drawing from a larger pool is too good",
-            *(100 * plan.size / len(pool), plan.size, len(pool)),
+            *(100 * size / len(pool), size, len(pool)),
         )
     valid = number = 0
-    while valid < plan.draws and number < plan.max_draws:
-        valid += draw(plan.strategy, number, EVIDENCE)
+    while valid < parameters.draws and number < parameters.most_draws:
+        valid += draw(parameters.recipe, number, EVIDENCE)
         number += 1
-    _report(drawn, plan, valid, number)
+    _report(drawn, parameters, valid, number)
     return drawn
 
 
-def _report(drawn: DrawnSets, plan: DrawPlan, valid: int, number: int) -> None:
+def _report(drawn: DrawnSets, parameters: CalibrationParameters, valid: int, number: int) -> None:
     evidence = [set_id for set_id, role in drawn.roles.items() if role == EVIDENCE]
     failures = Counter(name for set_id in evidence for name in drawn.failed(set_id))
     most = ", ".join(f"{name} ({count})" for name, count in failures.most_common(3))
     if not valid:
         worst = failures.most_common(1)[0][0]
         raise InputError(
-            f"all {number} calibration sets of strategy '{plan.strategy}' are invalid: "
+            f"all {number} calibration sets of strategy '{parameters.strategy}' are invalid: "
             f"expectation '{worst}' failed most, in {failures[worst]} of them"
             f"{_first_error(drawn, worst)}; draw from a pool that resembles the reference, or "
             "choose another 'calibration.strategy'"
         )
     if number > valid:
         log.info("rejected %d of %d calibration sets: %s", number - valid, number, most)
-    if valid < plan.draws:
+    if valid < parameters.draws:
         log.warning(
             "only %d of the %d wanted calibration sets are valid after %d draws ('max_draws'); "
             "expectations that failed most: %s",
-            valid,
-            plan.draws,
-            number,
-            most,
+            *(valid, parameters.draws, number, most),
         )
 
 

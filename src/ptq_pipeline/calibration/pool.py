@@ -44,19 +44,17 @@ class Pool:
         cls,
         samples: pd.DataFrame,
         definitions: Mapping[str, Any],
-        split: str = "pool",
         profiles: pd.DataFrame | None = None,
     ) -> "Pool":
-        """Take the rows of ``split`` out of the ``samples`` table.
+        """Take the pool out of the ``samples`` table.
 
         Args:
             samples: ``sample_id``, ``content_hash``, ``split``, ``label``, segment columns and
                 optionally ``cluster``.
             definitions: ``{"classes": [...], "segments": {column: ...}}``.
-            split: the split to draw from.
             profiles: the ``profiles`` table; strategies that look at features need it.
         """
-        rows = samples[samples["split"] == split].sort_values("sample_id")
+        rows = samples[samples["split"] == "pool"].sort_values("sample_id")
         rows = rows.drop_duplicates("content_hash")
         ids = rows["sample_id"].to_numpy(np.int64)
         return cls(

@@ -1,12 +1,11 @@
 """The production reference as the validation carries it: shares and quantiles, no rows."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 
 from ptq_pipeline.calibration.distances import category_shares
 from ptq_pipeline.errors import InputError
@@ -16,8 +15,7 @@ CLASS_COLUMN = "class"
 QUANTILES = 50
 
 
-@dataclass(frozen=True)
-class ReferenceSummary:
+class ReferenceSummary(BaseModel):
     """What the reference's columns look like.
 
     Attributes:
@@ -28,25 +26,13 @@ class ReferenceSummary:
         cdf: numeric column to the share of the reference at or below each edge.
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     rows: int
-    categories: Mapping[str, tuple[str, ...]]
-    shares: Mapping[str, tuple[float, ...]]
-    edges: Mapping[str, tuple[float, ...]]
-    cdf: Mapping[str, tuple[float, ...]]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        plain: dict[str, Any] = json.loads(json.dumps(vars(self)))
-        return plain
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "ReferenceSummary":
-        """Rebuild a summary from :meth:`to_json`."""
-        columns = {
-            name: {column: tuple(values) for column, values in content[name].items()}
-            for name in ("categories", "shares", "edges", "cdf")
-        }
-        return cls(rows=int(content["rows"]), **columns)
+    categories: dict[str, tuple[str, ...]]
+    shares: dict[str, tuple[float, ...]]
+    edges: dict[str, tuple[float, ...]]
+    cdf: dict[str, tuple[float, ...]]
 
 
 def batch_table(
@@ -116,4 +102,6 @@ def summarise_reference(
         points = np.unique(np.quantile(values, levels, method="inverted_cdf"))
         edges[name] = tuple(points.tolist())
         cdf[name] = tuple((np.searchsorted(values, points, side="right") / len(values)).tolist())
-    return ReferenceSummary(len(table), categories, shares, edges, cdf)
+    return ReferenceSummary(
+        rows=len(table), categories=categories, shares=shares, edges=edges, cdf=cdf
+    )

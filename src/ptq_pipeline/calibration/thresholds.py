@@ -12,20 +12,20 @@ more than ``family_wise_level`` of the simulated sets fail any of them (min-p, W
 1993).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 
 from ptq_pipeline.calibration.distances import js_divergence
+from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.calibration.reference import (
     ReferenceSummary,
     batch_table,
     summarise_reference,
 )
-from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -42,21 +42,36 @@ def distance_expectation(feature: str) -> str:
     return f"{feature}_distance"
 
 
-@dataclass(frozen=True)
-class Thresholds:
+class SizeThresholds(BaseModel):
+    """Thresholds for sets of one size.
+
+    Attributes:
+        expectation_level: the common level of every expectation.
+        thresholds: expectation to the largest distance that a valid set may have.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    expectation_level: float
+    thresholds: dict[str, float]
+
+
+class Thresholds(BaseModel):
     """Frozen thresholds and the reference they were simulated from.
 
     Attributes:
-        by_size: set size to expectation to the largest distance a valid set may have.
-        expectation_level: set size to the common level of every expectation.
+        schema_version: version of this layout.
+        sizes: by images per set.
         family_wise_level: share of random sets that may fail any expectation.
         simulated_draws: number of simulated sets.
         seed: seed of the simulation.
         reference: what the sets are compared with.
     """
 
-    by_size: Mapping[int, Mapping[str, float]]
-    expectation_level: Mapping[int, float]
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = SCHEMA_VERSION
+    sizes: dict[int, SizeThresholds]
     family_wise_level: float
     simulated_draws: int
     seed: int
@@ -67,40 +82,22 @@ class Thresholds:
         """Numeric columns that are validated."""
         return tuple(self.reference.edges)
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) of the thresholds and the reference."""
-        return canonical_hash(self.to_json())
-
     def of_size(self, size: int) -> Mapping[str, float]:
         """Return the thresholds for sets of ``size`` images.
 
         Raises:
             InputError: if that size was not simulated.
         """
-        if size not in self.by_size:
+        if size not in self.sizes:
             raise InputError(
-                f"calibration thresholds exist for set sizes {sorted(self.by_size)}, not for "
+                f"calibration thresholds exist for set sizes {sorted(self.sizes)}, not for "
                 f"{size}; run the pipeline 'calibration' with that 'set_size'"
             )
-        return self.by_size[size]
+        return self.sizes[size].thresholds
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "sizes": {
-                str(size): {
-                    "expectation_level": self.expectation_level[size],
-                    "thresholds": dict(thresholds),
-                }
-                for size, thresholds in self.by_size.items()
-            },
-            "family_wise_level": self.family_wise_level,
-            "simulated_draws": self.simulated_draws,
-            "seed": self.seed,
-            "reference": self.reference.to_json(),
-        }
+        return self.model_dump(mode="json")
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Thresholds":
@@ -114,49 +111,35 @@ class Thresholds:
                 f"calibration thresholds have schema version {content.get('schema_version')}, this "
                 f"release reads {SCHEMA_VERSION}; run the pipeline 'calibration' again"
             )
-        sizes = {int(size): entry for size, entry in content["sizes"].items()}
-        return cls(
-            {size: dict(entry["thresholds"]) for size, entry in sizes.items()},
-            {size: float(entry["expectation_level"]) for size, entry in sizes.items()},
-            float(content["family_wise_level"]),
-            int(content["simulated_draws"]),
-            int(content["seed"]),
-            ReferenceSummary.from_json(content["reference"]),
-        )
+        return cls.model_validate(content)
 
 
 def freeze_thresholds(
-    reference: pd.DataFrame,
-    definitions: Mapping[str, Any],
-    features: Sequence[str],
-    sizes: Sequence[int],
-    *,
-    family_wise_level: float,
-    simulated_draws: int,
-    seed: int,
+    reference: pd.DataFrame, definitions: Mapping[str, Any], parameters: CalibrationParameters
 ) -> Thresholds:
-    """Simulate random sets of each size and freeze the thresholds.
+    """Simulate random sets of the size that is drawn and freeze the thresholds.
 
     Args:
         reference: profiles of the production reference, one row per image.
         definitions: ``{"classes": [...], "segments": {column: {"names": [...]}}}``.
-        features: numeric profile columns to validate.
-        sizes: set sizes.
-        family_wise_level: share of random sets that may fail any expectation, in (0, 1).
-        simulated_draws: number of simulated sets per size.
-        seed: seed of the simulation.
+        parameters: size of the sets, seed, and how they are validated.
 
     Raises:
         InputError: if the reference is empty or a feature is unknown or not finite.
     """
-    table = batch_table(reference, definitions, features)
-    summary = summarise_reference(table, definitions, features)
-    by_size, levels = {}, {}
-    for size in sizes:
-        names, distances = simulate(table, summary, size, simulated_draws, seed)
-        values, levels[size] = joint_thresholds(distances, family_wise_level)
-        by_size[size] = dict(zip(names, values.tolist(), strict=True))
-    return Thresholds(by_size, levels, family_wise_level, simulated_draws, seed, summary)
+    validation, size, seed = parameters.validation, parameters.set_size, parameters.seed
+    table = batch_table(reference, definitions, validation.features)
+    summary = summarise_reference(table, definitions, validation.features)
+    names, distances = simulate(table, summary, size, validation.simulated_draws, seed)
+    values, level = joint_thresholds(distances, validation.family_wise_level)
+    found = dict(zip(names, values.tolist(), strict=True))
+    return Thresholds(
+        sizes={size: SizeThresholds(expectation_level=level, thresholds=found)},
+        family_wise_level=validation.family_wise_level,
+        simulated_draws=validation.simulated_draws,
+        seed=seed,
+        reference=summary,
+    )
 
 
 def simulate(

@@ -8,14 +8,16 @@ from ptq_pipeline.calibration import Pool
 from ptq_pipeline.calibration.strategies import check_size
 from ptq_pipeline.commands.running import Answer, project_command
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.pipelines.benchmark.design import Score, candidates, confirm, search, worst_drop
 from ptq_pipeline.pipelines.benchmark.grid import Sets
-from ptq_pipeline.pipelines.benchmark.nodes import shifted
-from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
 from ptq_pipeline.project import Project
 from ptq_pipeline.reliability import audit_hash
-from ptq_pipeline.runtimes import build_runtime
+from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.trials.audit import Audit
+from ptq_pipeline.trials.evaluation import shifted_evaluation
 from ptq_pipeline.trials.execution import TrialRunner
+from ptq_pipeline.trials.recipe import Recipe
 
 ALPHA = 0.05
 
@@ -69,7 +71,7 @@ def _design(project: Project, sizes: list[int], draws: int) -> dict[str, Any]:
     audit = samples[samples["split"] == "audit"].sort_values("sample_id")
     question = {
         "model": runner.model.fingerprint,
-        "method": dict(runner.method),
+        "method": runner.method.to_json(),
         "set": winner.set_id,
         "shifts": {name: dict(options) for name, options in runner.shifts.items()},
     }
@@ -102,23 +104,17 @@ def _name(choice: Any) -> str:
 
 
 def _runner(project: Project, images: Any) -> TrialRunner:
-    recipe = project.settings("quantization", QuantizationParameters)
-    shifts = project.settings("stress", StressParameters).root
-    return TrialRunner(
-        project.load("float_model"),
-        recipe.method,
-        build_runtime(recipe.runtime.name, **recipe.runtime.options),
-        project.load("trial_store"),
-        shifts,
-        images.shape[1:],
-        recipe.runtime.batch_size,
-        statistics=False,
-    )
+    recipe = project.settings("quantization", Recipe)
+    data = AuditData(project.load("samples"), images)
+    model, store = project.load("float_model"), project.load("trial_store")
+    shifts = project.settings("stress", StressParameters)
+    direct = recipe.model_copy(update={"statistics": "direct"})
+    return Audit(data, model, store, shifts, direct).runner()
 
 
 def _scorer(project: Project, runner: TrialRunner, sets: Sets, split: str) -> Score:
-    samples, images = project.load("samples"), project.load("images")
-    evaluation = shifted(samples, images, runner.shifts, split)
+    data = AuditData(project.load("samples"), project.load("images"))
+    evaluation = shifted_evaluation(data, StressParameters(runner.shifts), split)
     labels = evaluation.samples["label"].to_numpy()
     reference = runner.run(None, None, evaluation).predictions or {}
 

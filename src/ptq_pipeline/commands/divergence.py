@@ -8,11 +8,13 @@ import pandas as pd
 
 from ptq_pipeline.commands.running import Answer, project_command
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.pipelines.benchmark.nodes import shifted
-from ptq_pipeline.pipelines.quantization.nodes import trial_runner
-from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.project import Project
 from ptq_pipeline.reliability.divergence import output_divergence
+from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.trials.audit import Audit
+from ptq_pipeline.trials.evaluation import shifted_evaluation
+from ptq_pipeline.trials.recipe import Recipe
 
 SHOWN_ROWS = 12
 
@@ -52,18 +54,18 @@ def _divergence(project: Project, draw: int) -> pd.DataFrame:
             f"--draw {draw}: the last audit has no finished trial of it; its draws are "
             f"{', '.join(map(str, sorted(known)))}"
         )
-    samples, images = project.load("samples"), project.load("images")
+    data = AuditData(project.load("samples"), project.load("images"))
     shifts = project.settings("stress", StressParameters)
-    recipe = project.settings("quantization", QuantizationParameters)
+    recipe = project.settings("quantization", Recipe)
     model, store = project.load("float_model"), project.load("trial_store")
-    runner = trial_runner(samples, images, model, store, shifts, recipe)
+    runner = Audit(data, model, store, shifts, recipe).runner()
     chosen = project.load("calibration_sets")[own["set_id"].iloc[0]]
     workload = runner.workload
     models = [
         workload.runtime.compile(workload.prepared, parameters)
         for parameters in (None, runner.quantize(chosen.set_id, chosen.images))
     ]
-    evaluation = shifted(samples, images, shifts.root, "selection")
+    evaluation = shifted_evaluation(data, shifts, "selection")
     groups = _groups(evaluation.samples, project.load("group_definitions"))
     tables = []
     for shift, pixels in evaluation.arrays.items():

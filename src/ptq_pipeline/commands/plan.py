@@ -5,16 +5,15 @@ from typing import Any
 
 import click
 
+from ptq_pipeline.calibration import CalibrationParameters
 from ptq_pipeline.commands.running import Answer, project_command
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.pipelines import data_loading
-from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
 from ptq_pipeline.pipelines.quantization.measurement import (
     expected_seconds,
     float_accuracies,
     seconds_beside_trials,
 )
-from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, propose_groups
@@ -26,6 +25,8 @@ from ptq_pipeline.project import Project
 from ptq_pipeline.reliability import cluster_sizes
 from ptq_pipeline.reliability.accuracy import accuracy_lower_bound
 from ptq_pipeline.reliability.budget import BudgetPlan, group_counts, plan_budget
+from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.trials.recipe import Recipe
 
 SHOWN_GROUPS = 8
 
@@ -48,7 +49,7 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int]]:
     calibration = project.settings("calibration", CalibrationParameters)
     policy = project.settings("worst_case_check", WorstCaseCheckParameters)
     shifts = project.settings("stress", StressParameters)
-    quantization = project.settings("quantization", QuantizationParameters)
+    quantization = project.settings("quantization", Recipe)
     scoring = project.settings("subgroup_scoring", SubgroupScoringParameters)
     business = project.settings("business", BusinessParameters)
     samples, definitions = project.load("samples"), project.load("group_definitions")
@@ -90,7 +91,7 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int]]:
 
 
 def _seconds(project: Project, work: dict[str, int]) -> float:
-    parameters = project.settings("quantization", QuantizationParameters)
+    parameters = project.settings("quantization", Recipe)
     model, rest = project.load("float_model"), _rest(project)
     samples, images = project.load("samples"), project.load("images")
     return round(expected_seconds(model, samples, images, parameters, work, rest), 1)
@@ -102,7 +103,7 @@ def _float_accuracies(project: Project) -> list[dict[str, Any]]:
     shifts = project.settings("stress", StressParameters)
     model = project.load("float_model")
     floor = policy.floor("average", len(model.classes))
-    found = float_accuracies(model, project.load("samples"), project.load("images"), shifts.root)
+    found = float_accuracies(model, project.load("samples"), project.load("images"), shifts)
     return [
         {
             **{"shift": shift, "n": n, "accuracy": right / n, "floor": floor},

@@ -1,15 +1,15 @@
-"""Biases on the grid of the accumulator: int32 codes of step ``s_x * s_w``.
+"""Biases on the grid of the accumulator: int32 codes of scale ``s_x * s_w``.
 
-Integer kernels add the bias to sums of products of codes, so it has to be a multiple of the step of
-such a product (Jacob et al., CVPR 2018, section 2.4). With few bits that step is coarse, and the
-rounding moves values over the edges of the next layer's codes. So it is part of what is judged:
+Integer kernels add the bias to sums of products of codes, so it has to be a multiple of the scale
+of such a product (Jacob et al., CVPR 2018, section 2.4). With few bits that scale is coarse, and
+the rounding moves values over the edges of the next layer's codes. So it is part of what is judged:
 every runtime and every exported file takes the biases from here.
 
-Two kinds of channels have weights whose step is no measure for their bias. Their step is chosen by
-the bias, as it is free or nearly so:
+Two kinds of channels have weights whose scale is no measure for their bias. Their scale is chosen
+by the bias, as it is free or nearly so:
 
-- *weights of zero*: any step holds them. The bias becomes a code of 2**24, as exact as float32.
-- *weights so small that the bias would not fit*: the step is widened until the code is 2**30. The
+- *weights of zero*: any scale holds them. The bias becomes a code of 2**24, as exact as float32.
+- *weights so small that the bias would not fit*: the scale is widened until the code is 2**30. The
   weights round to fewer codes. All products of the channel together then are below a thousandth of
   its bias, and nothing saturates.
 """
@@ -28,45 +28,45 @@ from ptq_pipeline.ptq.preparation import PreparedModel
 LARGEST_CODE = 2**30
 # Float32 holds integers up to here.
 EXACT_CODE = 2**24
-# A product of two steps below this is no normal float32 number.
-LEAST_STEP = 1e-30
-# Keeps the largest code below its limit when the step is rounded to float32.
+# A product of two scales below this is no normal float32 number.
+LEAST_SCALE = 1e-30
+# Keeps the largest code below its limit when the scale is rounded to float32.
 MARGIN = 1.0 + 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class IntegerBias:
-    """One layer's bias: ``codes * step``.
+    """One layer's bias: ``codes * scale``.
 
     Attributes:
         codes: int32 ``(C_out,)``.
-        step: float32 ``(C_out,)``.
+        scale: float32 ``(C_out,)``.
         real: the float32 bias ``(C_out,)`` that was rounded.
     """
 
     codes: np.ndarray
-    step: np.ndarray
+    scale: np.ndarray
     real: np.ndarray
 
     def dequantized(self) -> np.ndarray:
         """Return the bias as float32 ``(C_out,)``."""
-        return self.codes.astype(np.float32) * self.step
+        return self.codes.astype(np.float32) * self.scale
 
 
 def integer_form(
     prepared: PreparedModel, parameters: QuantizationParameters
 ) -> tuple[QuantizationParameters, dict[str, IntegerBias]]:
-    """Return what runtimes execute: parameters whose steps hold the biases, and the biases.
+    """Return what runtimes execute: parameters whose scales hold the biases, and the biases.
 
     A second call changes nothing. A layer without bias, or one whose input is not quantized, has no
     entry: there is no grid for its bias.
 
     Args:
         prepared: the model; not changed.
-        parameters: its integers and steps; overridden biases count.
+        parameters: its integers and scales; overridden biases count.
 
     Returns:
-        The parameters, with wider weight steps where a bias would not fit, and biases by layer.
+        The parameters, with wider weight scales where a bias would not fit, and biases by layer.
     """
     layers = dict(parameters.layers)
     biases: dict[str, IntegerBias] = {}
@@ -75,9 +75,9 @@ def integer_form(
         if bias is None or source is None:
             continue
         weight = _holding(layer.weight, bias, source.scale)
-        step = np.float32(source.scale) * weight.scale.astype(np.float32)
-        codes = np.rint(bias.astype(np.float64) / step).astype(np.int32)
-        biases[name] = IntegerBias(codes, step, bias)
+        scale = np.float32(source.scale) * weight.scale.astype(np.float32)
+        codes = np.rint(bias.astype(np.float64) / scale).astype(np.int32)
+        biases[name] = IntegerBias(codes, scale, bias)
         layers[name] = replace(layer, weight=weight)
     return replace(parameters, layers=layers), biases
 
@@ -91,24 +91,24 @@ def _bias(
     return bias.detach().cpu().numpy() if isinstance(bias, Tensor) else None
 
 
-def _holding(weight: WeightParameters, bias: np.ndarray, input_step: float) -> WeightParameters:
-    """Return a weight whose steps let int32 hold the bias."""
+def _holding(weight: WeightParameters, bias: np.ndarray, input_scale: float) -> WeightParameters:
+    """Return a weight whose scales let int32 hold the bias."""
     column = (-1,) + (1,) * (weight.codes.ndim - 1)
     zero = weight.zero_point.reshape(column)
     size = np.abs(bias.astype(np.float64))
 
-    def step_for(code: int) -> np.ndarray:
-        found = np.maximum(size / code * MARGIN, LEAST_STEP) / input_step
+    def scale_for(code: int) -> np.ndarray:
+        found = np.maximum(size / code * MARGIN, LEAST_SCALE) / input_scale
         return np.asarray(found.astype(np.float32))
 
-    scale = np.maximum(weight.scale, step_for(LARGEST_CODE))
+    scale = np.maximum(weight.scale, scale_for(LARGEST_CODE))
     codes = weight.codes
     if not np.array_equal(scale, weight.scale):
         rounded = np.rint(weight.dequantized() / scale.reshape(column)) + zero
         rounded = rounded.clip(weight.scheme.qmin, weight.scheme.qmax).astype(codes.dtype)
         codes = np.where((scale > weight.scale).reshape(column), rounded, codes)
     zeros = (codes == zero).all(axis=tuple(range(1, codes.ndim))) & (size > 0)
-    scale = np.where(zeros, step_for(EXACT_CODE), scale)
+    scale = np.where(zeros, scale_for(EXACT_CODE), scale)
     if np.array_equal(scale, weight.scale):
         return weight
     return replace(weight, codes=codes, scale=scale)

@@ -1,4 +1,4 @@
-"""Calibration: from a prepared model and images to the integers and steps of every layer.
+"""Calibration: from a prepared model and images to the integers and scales of every layer.
 
 Weights need no images and are quantized once per model and method; the input of each layer needs
 statistics of the float model on the calibration images.
@@ -57,7 +57,7 @@ def quantize_weights(prepared: PreparedModel, method: MethodSpec) -> dict[str, W
 def calibrate_activations(
     prepared: PreparedModel, batches: Batches, method: MethodSpec
 ) -> dict[str, ActivationParameters]:
-    """Choose step and zero point of every layer's input from images.
+    """Choose scale and zero point of every layer's input from images.
 
     Args:
         prepared: the model; not safe to use from several threads at once.
@@ -81,7 +81,7 @@ def activations_from(
     method: MethodSpec,
     operands: Collection[str] = (),
 ) -> dict[str, ActivationParameters]:
-    """Choose step and zero point of every layer's input from its statistics alone.
+    """Choose scale and zero point of every layer's input from its statistics alone.
 
     Integer kernels multiply two activations only without zero points, so an operand of such a
     product is signed and symmetric, or unsigned from zero when it was never negative.

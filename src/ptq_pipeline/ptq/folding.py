@@ -14,18 +14,12 @@ from torch import Tensor, nn
 from ptq_pipeline.ptq.modules import replace_module
 from ptq_pipeline.ptq.tracing import BATCH_NORM_TYPES, Trace
 
-CHANNEL_AXIS = 1
-
 
 def foldable_pairs(module: nn.Module, trace: Trace) -> dict[str, str]:
     """Return which batch norm can be folded into which layer.
 
     A pair qualifies when the batch norm takes the very tensor that the layer returned, unchanged in
     between, nothing else takes it, both run once, and the batch norm has running statistics.
-
-    Args:
-        module: the traced model.
-        trace: one forward pass of it.
 
     Returns:
         Batch norm name to layer name.

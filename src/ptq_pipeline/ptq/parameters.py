@@ -1,4 +1,4 @@
-"""What quantization decided: integers, steps and zero points, as data with a round trip to arrays.
+"""What quantization decided: integers, scales and zero points, as data with a round trip to arrays.
 
 `QuantizationParameters` is all that a runtime needs beside the prepared model.
 """
@@ -19,7 +19,7 @@ NOTES = ":notes"
 
 @dataclass(frozen=True, eq=False)
 class WeightParameters:
-    """Integers and steps of one layer's weight: ``w = scale * (codes - zero_point)`` per channel.
+    """Integers and scales of one layer's weight: ``w = scale * (codes - zero_point)`` per channel.
 
     Attributes:
         codes: int8 ``(C_out, ...)``.
@@ -55,13 +55,13 @@ class WeightParameters:
 
 @dataclass(frozen=True)
 class ActivationParameters:
-    """Step and zero point of one layer's input.
+    """Scale and zero point of one layer's input.
 
     Attributes:
-        scale: the float32 step, as a Python float.
+        scale: the float32 scale, as a Python float.
         zero_point: code of zero.
         scheme: the integers used.
-        all_zero: every calibration value was zero, so nothing is known of the range; the step is 1.
+        all_zero: every calibration value was zero: nothing is known of the range, the scale is 1.
     """
 
     scale: float
@@ -75,7 +75,7 @@ class LayerParameters:
     """Everything that quantization decided about one layer.
 
     Attributes:
-        weight: integers and steps.
+        weight: integers and scales.
         activation: quantizer of the layer's input; None when it reads a tensor that is quantized
             already, where it was made.
         reads: then, the name of that output, one of ``QuantizationParameters.outputs``.
@@ -124,7 +124,7 @@ class QuantizationParameters:
     file: ModelFile | None = None
 
     def input_of(self, layer: str) -> ActivationParameters | None:
-        """Return step and zero point of what a layer reads, quantized there or where it is made."""
+        """Return the quantizer of what a layer reads, there or where it is made."""
         found = self.layers[layer]
         return found.activation or self.outputs.get(found.reads or "")
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ptq_pipeline.errors import InputError
 
 MIN_BITS, MAX_BITS = 2, 8
-# Below this a step has no finite float32 reciprocal that is safe to multiply with.
+# Below this a scale has no finite float32 reciprocal that is safe to multiply with.
 MIN_SCALE = 1e-30
 
 
@@ -26,7 +26,7 @@ MIN_SCALE = 1e-30
 class IntegerScheme:
     """Which integers stand for a range of reals.
 
-    Symmetric: signed, ``z = 0``; 4 bits give ``[-8, 7]``, the step is ``max|x| / 7``.
+    Symmetric: signed, ``z = 0``; 4 bits give ``[-8, 7]``, the scale is ``max|x| / 7``.
     Asymmetric: unsigned; 4 bits give ``[0, 15]``, and ``z`` is the code of zero.
 
     Attributes:
@@ -64,7 +64,7 @@ class IntegerScheme:
 
 @dataclass(frozen=True, eq=False)
 class QParams:
-    """Step and zero point of one tensor, or of each channel of its first axis.
+    """Scale and zero point of one tensor, or of each channel of its first axis.
 
     Attributes:
         scale: positive float32, shape ``()`` for per-tensor or ``(C,)`` for per-channel.
@@ -78,12 +78,12 @@ class QParams:
 
     @property
     def per_channel(self) -> bool:
-        """Whether each index of the tensor's first axis has its own step."""
+        """Whether each index of the tensor's first axis has its own scale."""
         return self.scale.ndim == 1
 
 
 def choose_qparams(minimum: Tensor, maximum: Tensor, scheme: IntegerScheme) -> QParams:
-    """Choose step and zero point so that the range and zero are representable.
+    """Choose scale and zero point so that the range and zero are representable.
 
     A range that holds only zero gets ``s = 1, z = 0``: every code then stands for an integer, and
     zero stays exact. Callers that care must look at the range themselves.
@@ -106,10 +106,10 @@ def choose_qparams(minimum: Tensor, maximum: Tensor, scheme: IntegerScheme) -> Q
         raise InputError("a quantization range has its minimum above its maximum")
     low, high = low.clamp(max=0.0), high.clamp(min=0.0)
     if scheme.symmetric:
-        step = torch.maximum(-low, high) / scheme.qmax
+        exact = torch.maximum(-low, high) / scheme.qmax
     else:
-        step = (high - low) / (scheme.qmax - scheme.qmin)
-    scale = torch.where(step < MIN_SCALE, 1.0, step).float()
+        exact = (high - low) / (scheme.qmax - scheme.qmin)
+    scale = torch.where(exact < MIN_SCALE, 1.0, exact).float()
     if scheme.symmetric:
         zero_point = torch.zeros_like(scale, dtype=torch.int32)
     else:
@@ -123,7 +123,7 @@ def quantize(values: Tensor, qparams: QParams) -> Tensor:
 
     Args:
         values: float32; with per-channel parameters the first axis is the channel.
-        qparams: step and zero point.
+        qparams: scale and zero point.
 
     Returns:
         int8 (symmetric) or uint8 (asymmetric) of the same shape.
@@ -144,7 +144,7 @@ def fake_quantize(values: Tensor, qparams: QParams) -> Tensor:
 
     Args:
         values: float32; with per-channel parameters the first axis is the channel.
-        qparams: step and zero point on the device of ``values``.
+        qparams: scale and zero point on the device of ``values``.
 
     Returns:
         float32 of the same shape; the gradient is the straight-through estimator of torch.

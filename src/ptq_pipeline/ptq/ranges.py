@@ -7,9 +7,8 @@ layer's input through its statistics. The range it returns always holds zero aft
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -49,7 +48,7 @@ class RangeEstimator(Protocol):
 
 @dataclass(frozen=True)
 class MinMax:
-    """The smallest and the largest value seen: nothing is clipped, outliers widen the step."""
+    """The smallest and the largest value seen: nothing is clipped, outliers widen the scale."""
 
     name: ClassVar[str] = "minmax"
     needs_histogram: ClassVar[bool] = False
@@ -66,7 +65,7 @@ class MinMax:
 
 
 @dataclass(frozen=True)
-class MovingAverageMinMax:
+class MovingAverageMinMax(MinMax):
     """Exponential moving average of each batch's minimum and maximum: ``r <- r + c (r_b - r)``.
 
     As TensorFlow and torch observe activations (Jacob et al., CVPR 2018, section 3.1). It depends
@@ -80,7 +79,6 @@ class MovingAverageMinMax:
     """
 
     name: ClassVar[str] = "moving_average_minmax"
-    needs_histogram: ClassVar[bool] = False
     constant: float = 0.01
 
     def __post_init__(self) -> None:
@@ -89,10 +87,6 @@ class MovingAverageMinMax:
                 f"moving_average_minmax: the constant must be above 0 and at most 1, got "
                 f"{self.constant}"
             )
-
-    def weight_range(self, weights: Tensor, scheme: IntegerScheme) -> tuple[Tensor, Tensor]:
-        """Return minimum and maximum, float ``(G,)``, for each row of ``(G, n)`` weights."""
-        return weights.amin(1), weights.amax(1)
 
     def input_range(
         self, statistics: InputStatistics, scheme: IntegerScheme
@@ -151,8 +145,80 @@ class Percentile:
         return min(low, high), max(low, high)
 
 
+class _Searched:
+    """One search over shares of the observed range, for whatever cost."""
+
+    name: ClassVar[str]
+    needs_histogram: ClassVar[bool] = True
+
+    def weight_range(self, weights: Tensor, scheme: IntegerScheme) -> tuple[Tensor, Tensor]:
+        """Return for each row of ``(G, n)`` weights the share of its range that costs least."""
+        low, high = weights.amin(1), weights.amax(1)
+        best = torch.full_like(low, float("inf"))
+        best_low, best_high = low.clone(), high.clone()
+        for share in SHARES.tolist():
+            qparams = choose_qparams(low * share, high * share, scheme)
+            found = self._row_loss(dequantize(quantize(weights, qparams), qparams), weights)
+            better = found < best
+            best = torch.where(better, found, best)
+            best_low = torch.where(better, low * share, best_low)
+            best_high = torch.where(better, high * share, best_high)
+        return best_low, best_high
+
+    def input_range(
+        self, statistics: InputStatistics, scheme: IntegerScheme
+    ) -> tuple[float, float]:
+        """Return the range that costs least: both ends together, then each end alone."""
+        histogram = self._seen(statistics)
+        hit = histogram.counts > 0
+        values = torch.from_numpy(histogram.grid.centers[hit])
+        counts = torch.from_numpy(histogram.counts[hit]).double()
+        low = min(statistics.ranges.minimum, 0.0)
+        high = max(statistics.ranges.maximum, 0.0)
+
+        def best(lows: Tensor, highs: Tensor) -> tuple[float, float]:
+            """Return the best of the candidates; the widest one on ties."""
+            qparams = choose_qparams(lows, highs, scheme)
+            scale = qparams.scale.double()[:, None]
+            zero_point = qparams.zero_point.double()[:, None]
+            codes = torch.round(values[None, :] / scale).add_(zero_point)
+            codes = codes.clamp_(scheme.qmin, scheme.qmax)
+            rounded = (codes - zero_point).mul_(scale)
+            index = int(self._loss(rounded, codes, values, counts, scheme).argmin())
+            return float(lows[index]), float(highs[index])
+
+        best_low, best_high = best(low * SHARES, high * SHARES)
+        if low < 0.0 < high and not scheme.symmetric:
+            highs = high * SHARES
+            best_low, best_high = best(torch.full_like(highs, best_low), highs)
+            lows = low * SHARES
+            best_low, best_high = best(lows, torch.full_like(lows, best_high))
+        return best_low, best_high
+
+    def _seen(self, statistics: InputStatistics) -> HistogramStatistics:
+        return _histogram_of(statistics, self.name)
+
+    def _row_loss(self, rounded: Tensor, weights: Tensor) -> Tensor:
+        """Return the cost of each row, ``(G,)``; ``rounded`` may be changed."""
+        raise NotImplementedError
+
+    def _loss(
+        self, rounded: Tensor, codes: Tensor, values: Tensor, counts: Tensor, scheme: IntegerScheme
+    ) -> Tensor:
+        """Return the cost of each candidate.
+
+        Args:
+            rounded: rounded values ``(candidates, bins)``.
+            codes: their codes ``(candidates, bins)``.
+            values: of the bins.
+            counts: of the bins.
+            scheme: the integers.
+        """
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Mse:
+class Mse(_Searched):
     """The range with the smallest error ``sum |x_hat - x|^p``, by search over shares of min-max.
 
     The field calls it ``mse`` for every p. Published code (BRECQ, Li et al., ICLR 2021; QDrop, Wei
@@ -169,26 +235,14 @@ class Mse:
     """
 
     name: ClassVar[str] = "mse"
-    needs_histogram: ClassVar[bool] = True
     p: float = 2.4
 
     def __post_init__(self) -> None:
         if not 0.0 < self.p < float("inf"):
             raise InputError(f"mse: the exponent p must be positive, got {self.p}")
 
-    def weight_range(self, weights: Tensor, scheme: IntegerScheme) -> tuple[Tensor, Tensor]:
-        """Return minimum and maximum, float ``(G,)``, for each row of ``(G, n)`` weights."""
-
-        def loss(rounded: Tensor) -> Tensor:
-            return rounded.sub_(weights).abs_().pow_(self.p).sum(1)
-
-        return _search_rows(weights, scheme, loss)
-
-    def input_range(
-        self, statistics: InputStatistics, scheme: IntegerScheme
-    ) -> tuple[float, float]:
-        """Return minimum and maximum for a layer's input."""
-        return _search(statistics, scheme, self.name, self._loss)
+    def _row_loss(self, rounded: Tensor, weights: Tensor) -> Tensor:
+        return rounded.sub_(weights).abs_().pow_(self.p).sum(1)
 
     def _loss(
         self, rounded: Tensor, codes: Tensor, values: Tensor, counts: Tensor, scheme: IntegerScheme
@@ -197,7 +251,7 @@ class Mse:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(_Searched):
     """The range with the largest cosine ``<x, x_hat> / (|x| |x_hat|)``, by the search of `Mse`.
 
     As in EasyQuant (Wu et al., arXiv 2006.16669) and many toolkits. It does not see a common factor
@@ -205,21 +259,9 @@ class Cosine:
     """
 
     name: ClassVar[str] = "cosine"
-    needs_histogram: ClassVar[bool] = True
 
-    def weight_range(self, weights: Tensor, scheme: IntegerScheme) -> tuple[Tensor, Tensor]:
-        """Return minimum and maximum, float ``(G,)``, for each row of ``(G, n)`` weights."""
-
-        def loss(rounded: Tensor) -> Tensor:
-            return -torch.nn.functional.cosine_similarity(rounded, weights, dim=1)
-
-        return _search_rows(weights, scheme, loss)
-
-    def input_range(
-        self, statistics: InputStatistics, scheme: IntegerScheme
-    ) -> tuple[float, float]:
-        """Return minimum and maximum for a layer's input."""
-        return _search(statistics, scheme, self.name, self._loss)
+    def _row_loss(self, rounded: Tensor, weights: Tensor) -> Tensor:
+        return -torch.nn.functional.cosine_similarity(rounded, weights, dim=1)
 
     def _loss(
         self, rounded: Tensor, codes: Tensor, values: Tensor, counts: Tensor, scheme: IntegerScheme
@@ -230,7 +272,7 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class Entropy:
+class Entropy(_Searched):
     """The range with the smallest Kullback-Leibler divergence ``KL(P || Q)`` of histograms.
 
     Migacz, 8-bit Inference with TensorRT, GTC 2017. P: the histogram with what lies outside the
@@ -251,7 +293,6 @@ class Entropy:
     """
 
     name: ClassVar[str] = "entropy"
-    needs_histogram: ClassVar[bool] = True
     zero: float = 0.0
 
     def __post_init__(self) -> None:
@@ -264,22 +305,16 @@ class Entropy:
         low, high = torch.tensor(found, dtype=torch.float64).T
         return low, high
 
-    def input_range(
-        self, statistics: InputStatistics, scheme: IntegerScheme
-    ) -> tuple[float, float]:
-        """Return minimum and maximum for a layer's input."""
-        return _search(self._flattened(statistics), scheme, self.name, self._loss)
-
-    def _flattened(self, statistics: InputStatistics) -> InputStatistics:
-        """Return the statistics with the bin of zero lowered."""
-        histogram = _histogram_of(statistics, self.name)
+    def _seen(self, statistics: InputStatistics) -> HistogramStatistics:
+        """Return the histogram with the bin of zero lowered."""
+        histogram = super()._seen(statistics)
         grid, counts = histogram.grid, histogram.counts.copy()
         place = int(np.rint(-grid.low / grid.width - 0.5))
         beside = counts[[*range(max(place - 1, 0), place), *range(place + 1, len(counts))[:1]]]
         counts[place] -= round(
             (1.0 - self.zero) * max(0, int(counts[place] - beside.max(initial=1)))
         )
-        return replace(statistics, histogram=HistogramStatistics(grid, counts))
+        return HistogramStatistics(grid, counts)
 
     def _loss(
         self, rounded: Tensor, codes: Tensor, values: Tensor, counts: Tensor, scheme: IntegerScheme
@@ -296,64 +331,13 @@ ESTIMATORS: dict[str, type] = {
     for estimator in (MinMax, MovingAverageMinMax, Percentile, Mse, Entropy, Cosine)
 }
 
-# From rounded values, their codes (both ``(candidates, bins)``), the bins' values and counts.
-Loss: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, IntegerScheme], Tensor]
-
-
-def _search(
-    statistics: InputStatistics, scheme: IntegerScheme, name: str, loss: Loss
-) -> tuple[float, float]:
-    """Return the range with the smallest loss: both ends together, then each end alone."""
-    histogram = _histogram_of(statistics, name)
-    hit = histogram.counts > 0
-    values = torch.from_numpy(histogram.grid.centers[hit])
-    counts = torch.from_numpy(histogram.counts[hit]).double()
-    low = min(statistics.ranges.minimum, 0.0)
-    high = max(statistics.ranges.maximum, 0.0)
-
-    def best(lows: Tensor, highs: Tensor) -> tuple[float, float]:
-        """Return the best of the candidates; the widest one on ties."""
-        qparams = choose_qparams(lows, highs, scheme)
-        scale = qparams.scale.double()[:, None]
-        zero_point = qparams.zero_point.double()[:, None]
-        codes = torch.round(values[None, :] / scale).add_(zero_point)
-        codes = codes.clamp_(scheme.qmin, scheme.qmax)
-        rounded = (codes - zero_point).mul_(scale)
-        index = int(loss(rounded, codes, values, counts, scheme).argmin())
-        return float(lows[index]), float(highs[index])
-
-    best_low, best_high = best(low * SHARES, high * SHARES)
-    if low < 0.0 < high and not scheme.symmetric:
-        highs = high * SHARES
-        best_low, best_high = best(torch.full_like(highs, best_low), highs)
-        lows = low * SHARES
-        best_low, best_high = best(lows, torch.full_like(lows, best_high))
-    return best_low, best_high
-
-
-def _search_rows(
-    weights: Tensor, scheme: IntegerScheme, loss: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Return for each row the share of its min-max range with the smallest loss."""
-    low, high = weights.amin(1), weights.amax(1)
-    best = torch.full_like(low, float("inf"))
-    best_low, best_high = low.clone(), high.clone()
-    for share in SHARES.tolist():
-        qparams = choose_qparams(low * share, high * share, scheme)
-        found = loss(dequantize(quantize(weights, qparams), qparams))
-        better = found < best
-        best = torch.where(better, found, best)
-        best_low = torch.where(better, low * share, best_low)
-        best_high = torch.where(better, high * share, best_high)
-    return best_low, best_high
-
 
 def _inside(rounded: Tensor, codes: Tensor, values: Tensor, scheme: IntegerScheme) -> Tensor:
-    """Return which values no end of the range cuts: rounding moves them by half a step at most."""
+    """Return which values no end of the range cuts: rounding moves them by half a scale at most."""
     at_end = (codes == scheme.qmin) | (codes == scheme.qmax)
     used = codes.amax(1) - codes.amin(1)
-    step = (rounded.amax(1) - rounded.amin(1)) / used.clamp(min=1.0)
-    return ~at_end | ((rounded - values[None, :]).abs() <= 0.5 * step[:, None] * (1 + 1e-9))
+    scale = (rounded.amax(1) - rounded.amin(1)) / used.clamp(min=1.0)
+    return ~at_end | ((rounded - values[None, :]).abs() <= 0.5 * scale[:, None] * (1 + 1e-9))
 
 
 def _divergence(codes: Tensor, inside: Tensor, counts: Tensor, scheme: IntegerScheme) -> Tensor:

@@ -16,14 +16,14 @@ ENGINE_VERSION = "2"
 
 @dataclass(frozen=True)
 class PerTensor:
-    """One step for the whole tensor: weights ``(64, 32, 3, 3)`` have 1 step."""
+    """One scale for the whole tensor: weights ``(64, 32, 3, 3)`` have 1 scale."""
 
     name: ClassVar[str] = "per_tensor"
 
 
 @dataclass(frozen=True)
 class PerChannel:
-    """One step per output channel: weights ``(64, 32, 3, 3)`` have 64 steps."""
+    """One scale per output channel: weights ``(64, 32, 3, 3)`` have 64 scales."""
 
     name: ClassVar[str] = "per_channel"
 
@@ -61,7 +61,7 @@ class MethodSpec:
         activation_bits: 2 to 8.
         weight_range: range estimator of the weights.
         activation_range: range estimator of each layer's input.
-        weight_granularity: one step per output channel (default) or per tensor.
+        weight_granularity: one scale per output channel (default) or per tensor.
         rounding: how weights become integers.
         weight_symmetric: signed integers with zero point 0, or unsigned ones.
         activation_symmetric: the same of the activations.
@@ -120,16 +120,6 @@ class MethodSpec:
         """
         averaged = isinstance(self.activation_range, MovingAverageMinMax)
         return not (self.corrections or averaged)
-
-    @property
-    def weight_scheme(self) -> IntegerScheme:
-        """Integers of the weights."""
-        return IntegerScheme(self.weight_bits, self.weight_symmetric)
-
-    @property
-    def activation_scheme(self) -> IntegerScheme:
-        """Integers of the activations."""
-        return IntegerScheme(self.activation_bits, self.activation_symmetric)
 
     def weight_scheme_of(self, layer: str) -> IntegerScheme:
         """Integers of one layer's weight."""

@@ -6,15 +6,16 @@ set can be streamed in batches of any size, or be put together from parts comput
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.ptq.hooks import Visit, during, visit_input
 from ptq_pipeline.ptq.preparation import PreparedModel
 
 DEFAULT_BINS = 2048
@@ -23,6 +24,8 @@ MOST_PER_COUNT = 2**24
 
 # A sequence, or a function that starts a new pass; both can be gone through twice.
 Batches: TypeAlias = Sequence[Tensor] | Callable[[], Iterable[Tensor]]
+# Makes one pass over the images and hands over names and tensors of each batch.
+Pass: TypeAlias = Callable[[Visit], None]
 
 
 @dataclass(frozen=True)
@@ -127,18 +130,14 @@ class InputStatistics:
         return InputStatistics(self.ranges.merge(other.ranges), merged)
 
 
-def collect_ranges(prepared: PreparedModel, batches: Batches) -> dict[str, RangeStatistics]:
-    """Run the float model over the batches and return the range of every layer's input.
-
-    Args:
-        prepared: the model; hooks are set on it for the time of the call (not thread-safe).
-        batches: float32 ``(n, C, H, W)`` tensors, values as the model takes them.
+def collect_ranges(run: Pass) -> dict[str, RangeStatistics]:
+    """Return the range of everything that one pass hands over.
 
     Returns:
-        One entry per layer, in call order.
+        One entry per name, in call order.
 
     Raises:
-        InputError: there are no batches, a batch is not float32, or a layer's input is not finite.
+        InputError: a value is not finite.
     """
     partial: dict[str, list[tuple[Tensor, Tensor, int]]] = {}
 
@@ -146,7 +145,7 @@ def collect_ranges(prepared: PreparedModel, batches: Batches) -> dict[str, Range
         low, high = torch.aminmax(values)
         partial.setdefault(name, []).append((low, high, values.numel()))
 
-    observe_inputs(prepared, batches, observe)
+    run(observe)
     found: dict[str, RangeStatistics] = {}
     for name, parts in partial.items():
         lows = torch.stack([part[0] for part in parts]).tolist()
@@ -160,62 +159,73 @@ def collect_ranges(prepared: PreparedModel, batches: Batches) -> dict[str, Range
             )
         count = sum(part[2] for part in parts)
         found[name] = RangeStatistics(low, high, count, tuple(zip(lows, highs, strict=True)))
-    return _spread(prepared, found)
+    return found
 
 
 def collect_histograms(
-    prepared: PreparedModel, batches: Batches, grids: Mapping[str, HistogramGrid]
+    run: Pass, grids: Mapping[str, HistogramGrid]
 ) -> dict[str, HistogramStatistics]:
-    """Run the float model over the batches and count every layer's input on its grid.
+    """Count everything that one pass hands over on its grid.
 
     Args:
-        prepared: the model; hooks are set on it for the time of the call (not thread-safe).
-        batches: the batches of the first pass, or others that use the same grids.
-        grids: one grid per layer.
-
-    Returns:
-        One histogram per layer, in call order.
-
-    Raises:
-        InputError: there are no batches, or a batch is not float32.
+        run: makes the pass, of the images that the ranges are of, or of others on the same grids.
+        grids: one grid per name.
     """
     counts: dict[str, Tensor] = {}
 
     def observe(name: str, values: Tensor) -> None:
-        grid = grids[name]
-        hits = count_values(values, grid)
+        hits = count_values(values, grids[name])
         counts[name] = counts[name] + hits if name in counts else hits
 
-    observe_inputs(prepared, batches, observe)
-    found = {
+    run(observe)
+    return {
         name: HistogramStatistics(grids[name], hits.cpu().numpy()) for name, hits in counts.items()
     }
-    return _spread(prepared, found)
+
+
+def statistics_of(
+    run: Pass, histograms: bool, bins: int = DEFAULT_BINS
+) -> dict[str, InputStatistics]:
+    """Return range statistics, and after a second pass histograms, of what a pass hands over.
+
+    Args:
+        run: makes a pass.
+        histograms: whether to make the second one.
+        bins: bins of each histogram.
+    """
+    statistics = {name: InputStatistics(ranges) for name, ranges in collect_ranges(run).items()}
+    if not histograms:
+        return statistics
+    grids = {name: HistogramGrid.covering(s.ranges, bins) for name, s in statistics.items()}
+    counted = collect_histograms(run, grids)
+    return {name: replace(s, histogram=counted[name]) for name, s in statistics.items()}
 
 
 def collect_statistics(
     prepared: PreparedModel, batches: Batches, histograms: bool, bins: int = DEFAULT_BINS
 ) -> dict[str, InputStatistics]:
-    """Return range statistics, and after a second pass histograms, of every layer's input.
+    """Run the float model over the batches and return statistics of every layer's input.
 
     Args:
-        prepared: the model.
-        batches: float32 ``(n, C, H, W)`` tensors that can be gone through twice.
-        histograms: whether to make the second pass.
+        prepared: the model; hooks are set on it for the time of the call (not thread-safe).
+        batches: float32 ``(n, C, H, W)`` tensors, values as the model takes them.
+        histograms: whether to make a second pass.
         bins: bins of each histogram.
 
     Returns:
         One entry per layer, in call order.
 
     Raises:
-        InputError: as `collect_ranges`.
+        InputError: there are no batches, a batch is not float32, or a layer's input is not finite.
     """
-    statistics = {name: InputStatistics(r) for name, r in collect_ranges(prepared, batches).items()}
-    if not histograms:
-        return statistics
-    grids = {name: HistogramGrid.covering(s.ranges, bins) for name, s in statistics.items()}
-    counted = collect_histograms(prepared, batches, grids)
-    return {name: replace(s, histogram=counted[name]) for name, s in statistics.items()}
+    found = statistics_of(inputs_of(prepared, batches), histograms, bins)
+    # Layers that read the same tensor have the statistics of the first of them.
+    return {name: found[reader] for name, reader in prepared.first_readers.items()}
+
+
+def inputs_of(prepared: PreparedModel, batches: Batches) -> Pass:
+    """Return the pass that hands over the input of every layer that shares no other's."""
+    return lambda observe: observe_inputs(prepared, batches, observe)
 
 
 def count_values(values: Tensor, grid: HistogramGrid) -> Tensor:
@@ -230,44 +240,22 @@ def count_values(values: Tensor, grid: HistogramGrid) -> Tensor:
     return counts
 
 
-def _iterate(batches: Batches) -> Iterator[Tensor]:
-    yield from batches() if callable(batches) else batches
-
-
-def observe_inputs(
-    prepared: PreparedModel, batches: Batches, observe: Callable[[str, Tensor], None]
-) -> None:
+def observe_inputs(prepared: PreparedModel, batches: Batches, observe: Visit) -> None:
     """Call ``observe(name, input)`` for each layer or operand that shares no other's input."""
-
-    def hook_for(name: str) -> Callable[..., None]:
-        def hook(module: Any, args: tuple[Tensor, ...]) -> None:
-            observe(name, args[0])
-
-        return hook
-
     handles = [
-        prepared.layer_module(name).register_forward_pre_hook(hook_for(name))
+        visit_input(prepared.layer_module(name), name, observe)
         for name, reader in prepared.first_readers.items()
         if name == reader
     ]
     seen = 0
-    try:
-        with torch.inference_mode():
-            for batch in _iterate(batches):
-                if not isinstance(batch, Tensor) or batch.dtype != torch.float32:
-                    kind = getattr(batch, "dtype", type(batch).__name__)
-                    raise InputError(f"calibration batches must be float32 tensors, got {kind}")
-                if not len(batch):
-                    continue
-                prepared.module(batch.to(prepared.device))
-                seen += len(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with during(handles), torch.inference_mode():
+        for batch in batches() if callable(batches) else batches:
+            if not isinstance(batch, Tensor) or batch.dtype != torch.float32:
+                kind = getattr(batch, "dtype", type(batch).__name__)
+                raise InputError(f"calibration batches must be float32 tensors, got {kind}")
+            if not len(batch):
+                continue
+            prepared.module(batch.to(prepared.device))
+            seen += len(batch)
     if seen == 0:
         raise InputError("there are no calibration images; give at least one batch")
-
-
-def _spread(prepared: PreparedModel, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Give layers that read the same tensor the statistics of the first of them."""
-    return {name: found[reader] for name, reader in prepared.first_readers.items()}

@@ -7,7 +7,7 @@ they need no symbolic trace, so any Python in ``forward`` is fine.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ptq_pipeline.ptq.errors import PreparationError
+from ptq_pipeline.ptq.hooks import during
 from ptq_pipeline.ptq.modules import Operand
 from ptq_pipeline.ptq.routing import ROUTABLE, FunctionCall, where
 
@@ -100,13 +101,9 @@ def trace(module: nn.Module, example_input: Tensor) -> Trace:
     for child, name in names.items():
         handles.append(child.register_forward_pre_hook(recorder.entering(name, child)))
         handles.append(child.register_forward_hook(recorder.leaving(name, child)))
-    try:
-        # Not inference mode: its tensors do not count in-place changes.
-        with torch.no_grad(), recorder:
-            recorder.trace.output = module(example_input)
-    finally:
-        for handle in handles:
-            handle.remove()
+    # Not inference mode: its tensors do not count in-place changes.
+    with during(handles), torch.no_grad(), recorder:
+        recorder.trace.output = module(example_input)
     return recorder.trace
 
 
@@ -215,28 +212,3 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, dict):
         for item in value.values():
             yield from _tensors(item)
-
-
-def visit_outputs(
-    module: nn.Module, names: Iterable[str], images: Tensor, visit: Callable[[str, Tensor], None]
-) -> None:
-    """Run a model and hand over what some of its modules return, at once and one at a time.
-
-    Args:
-        module: the model.
-        names: dotted names of modules that return one tensor.
-        images: one batch.
-        visit: gets name and output, before anything later can change the output in place.
-    """
-    handles = [
-        module.get_submodule(name).register_forward_hook(
-            lambda child, args, output, name=name: visit(name, output)
-        )
-        for name in names
-    ]
-    try:
-        with torch.no_grad():
-            module(images)
-    finally:
-        for handle in handles:
-            handle.remove()

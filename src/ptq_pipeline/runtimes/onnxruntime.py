@@ -134,7 +134,7 @@ class OnnxruntimeRuntime:
 
         Args:
             prepared: the model; not changed.
-            parameters: integers and steps of every layer.
+            parameters: integers and scales of every layer.
 
         Raises:
             InputError: the parameters are of other layers, or the model cannot be exported.
@@ -210,7 +210,7 @@ class OnnxruntimeRuntime:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = SERIOUS
         options.use_deterministic_compute = True
-        # By default layers with integer weights and float input choose steps of their own.
+        # By default layers with integer weights and float input choose scales of their own.
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
         levels = onnxruntime.GraphOptimizationLevel
         whole = self.optimization == "all"
@@ -220,23 +220,3 @@ class OnnxruntimeRuntime:
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
         return onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
-
-
-def executed_operators(predictor: OnnxruntimePredictor, folder: Path) -> dict[str, int]:
-    """Return what ONNX Runtime really executes: operator to count after its optimization.
-
-    Args:
-        predictor: its file is optimized once more.
-        folder: where the optimized model is written for reading; must exist.
-    """
-    import onnx
-
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = SERIOUS
-    options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
-    onnxruntime.InferenceSession(predictor.content, options, ["CPUExecutionProvider"])
-    counts: dict[str, int] = {}
-    for node in onnx.load(options.optimized_model_filepath).graph.node:
-        counts[node.op_type] = counts.get(node.op_type, 0) + 1
-    return dict(sorted(counts.items()))

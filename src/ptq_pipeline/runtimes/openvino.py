@@ -112,7 +112,7 @@ class OpenvinoRuntime:
 
         Args:
             prepared: the model; not changed.
-            parameters: integers and steps of every layer.
+            parameters: integers and scales of every layer.
 
         Raises:
             InputError: the parameters are of other layers, or a layer has no counterpart in the
@@ -165,7 +165,7 @@ class OpenvinoRuntime:
             # bf16, the default where the CPU has it, changes answers: never audit with it.
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
-            # By default layers with integer weights and float input choose steps of their own.
+            # By default layers with integer weights and float input choose scales of their own.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         }
         if self.threads is not None:
@@ -180,9 +180,6 @@ class OpenvinoRuntime:
 
 def executed_precisions(predictor: OpenvinoPredictor) -> dict[str, str]:
     """Return in which precision the CPU really executes each layer call.
-
-    Args:
-        predictor: compiled model.
 
     Returns:
         Layer call to precision, for example ``u8`` or ``i8`` for integer kernels and ``f32``.

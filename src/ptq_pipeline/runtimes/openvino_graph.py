@@ -1,14 +1,14 @@
 """OpenVINO graphs of quantized models: convert once, match layers, insert quantizers.
 
 OpenVINO runs a layer in integers when its input comes from a FakeQuantize of 256 levels and its
-weight from int8 constants with a step per channel. Both hold for every width from 2 to 8 bits:
+weight from int8 constants with a scale per channel. Both hold for every width from 2 to 8 bits:
 
 - *input*: ``Clamp`` to the reals that the few codes stand for, then a FakeQuantize of 256 levels
-  with the same step and zero point. Inside the clamped range the two grids are the same, and a
+  with the same scale and zero point. Inside the clamped range the two grids are the same, and a
   FakeQuantize of, say, 64 levels would drop the layer to float. 8 bits need no clamp.
-- *weight*: the engine's own codes as an int8 constant, converted and multiplied by the steps. Codes
-  of an asymmetric grid are shifted by their zero point first, which fits int8 below 8 bits; at 8
-  bits the shift stays in the graph.
+- *weight*: the engine's own codes as an int8 constant, converted and multiplied by the scales.
+  Codes of an asymmetric grid are shifted by their zero point first, which fits int8 below 8 bits;
+  at 8 bits the shift stays in the graph.
 
 Operands of products of activations, and outputs that a method quantizes where they are made, are
 found by marks (`marking`), which their quantizers replace.
@@ -125,7 +125,7 @@ def quantized(model: Any, prepared: PreparedModel, parameters: QuantizationParam
     Args:
         model: result of `convert`; not changed.
         prepared: the model it was made from.
-        parameters: integers and steps of every layer.
+        parameters: integers and scales of every layer.
 
     """
     copied = model.clone()

@@ -8,20 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.ptq import (
-    ActivationParameters,
     ModelFile,
     PreparedModel,
-    QParams,
     QuantizationParameters,
-    fake_quantize,
     overridden,
 )
 from ptq_pipeline.ptq.biases import integer_form
+from ptq_pipeline.ptq.simulation import insert_quantizers
 from ptq_pipeline.runtimes.base import Predictor
 
 
@@ -96,7 +94,7 @@ class SimulatedRuntime:
 
         Args:
             prepared: the model; not changed.
-            parameters: integers and steps of every layer.
+            parameters: integers and scales of every layer.
 
         Raises:
             InputError: the parameters are of other layers than the model.
@@ -112,14 +110,7 @@ class SimulatedRuntime:
             for name, bias in biases.items():
                 rounded = torch.from_numpy(bias.dequantized()).to(self.device)
                 module.get_submodule(name).bias = nn.Parameter(rounded, requires_grad=False)
-            for name, layer in parameters.layers.items():
-                child = module.get_submodule(name)
-                weight = torch.from_numpy(layer.weight.dequantized()).to(self.device)
-                child.weight = nn.Parameter(weight, requires_grad=False)
-                if layer.activation is not None:
-                    child.register_forward_pre_hook(_input_quantizer(layer.activation))
-            for name, activation in parameters.outputs.items():
-                module.get_submodule(name).register_forward_hook(_output_quantizer(activation))
+            insert_quantizers(module, parameters)
         return SimulatedPredictor(module, self.device)
 
 
@@ -168,30 +159,3 @@ def require_same_layers(prepared: PreparedModel, parameters: QuantizationParamet
                 f"quantization parameters do not fit the model: the output of module {name!r} is "
                 f"quantized in one of them only"
             )
-
-
-def _input_quantizer(activation: ActivationParameters) -> Any:
-    qparams = _qparams(activation)
-
-    def hook(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return fake_quantize(args[0], qparams), *args[1:]
-
-    return hook
-
-
-def _output_quantizer(activation: ActivationParameters) -> Any:
-    qparams = _qparams(activation)
-
-    def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return fake_quantize(output, qparams)
-
-    return hook
-
-
-def _qparams(activation: ActivationParameters) -> QParams:
-    # Kept on the CPU: torch's kernel takes step and zero point as plain numbers.
-    return QParams(
-        torch.tensor(activation.scale, dtype=torch.float32),
-        torch.tensor(activation.zero_point, dtype=torch.int32),
-        activation.scheme,
-    )

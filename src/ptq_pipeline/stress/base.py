@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -58,6 +58,26 @@ def check_severity(kind: str, severity: int) -> None:
     """Raise InputError unless ``severity`` is one of 1 to 5."""
     if isinstance(severity, bool) or severity not in (1, 2, 3, 4, 5):
         raise InputError(f"{kind}: severity must be 1, 2, 3, 4 or 5, got {severity!r}")
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """Base of corruptions in five strengths.
+
+    Attributes:
+        severity: 1 to 5.
+    """
+
+    kind: ClassVar[str]
+    strengths: ClassVar[Strengths]
+    severity: int = 3
+
+    def __post_init__(self) -> None:
+        check_severity(self.kind, self.severity)
+
+    def strength(self, images: np.ndarray) -> float:
+        """Return what the severity means for images ``(N, C, H, W)``."""
+        return self.strengths.at(self.severity, images)
 
 
 def check_one_strength(kind: str, name: str, value: float | None, severity: int | None) -> None:

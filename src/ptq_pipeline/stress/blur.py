@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from ptq_pipeline.stress.base import check_severity, each_image, in_parts
+from ptq_pipeline.stress.base import Corruption, Strengths, each_image, in_parts
 
 # ImageNet-C gives its radii for images of 224 pixels.
 SIDE = 224
+RADII, LENGTHS = (3.0, 4.0, 6.0, 8.0, 10.0), (10.0, 14.0, 19.0, 26.0, 34.0)
 # A disk is drawn on a grid this many times finer and averaged, which keeps radii below a pixel.
 FINER = 9
 
@@ -58,28 +59,25 @@ def line_kernel(length: float, angle: float) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class DefocusBlur:
+class DefocusBlur(Corruption):
     """A lens out of focus: every point becomes a disk.
 
     Attributes:
         severity: 1 to 5; the radius of the disk, in pixels of an image of 224.
     """
 
-    radii: ClassVar = (3.0, 4.0, 6.0, 8.0, 10.0)
-    severity: int = 3
-
-    def __post_init__(self) -> None:
-        check_severity("defocus_blur", self.severity)
+    kind: ClassVar = "defocus_blur"
+    strengths: ClassVar = Strengths(RADII, RADII)
 
     def __call__(self, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Return blurred images."""
-        radius = self.radii[self.severity - 1] * min(images.shape[2:]) / SIDE
+        radius = self.strength(images) * min(images.shape[2:]) / SIDE
         kernel = disk_kernel(radius + 0.5)
         return in_parts(images, lambda part: convolve(part, kernel))
 
 
 @dataclass(frozen=True)
-class MotionBlur:
+class MotionBlur(Corruption):
     """A camera that moved, each image in a direction of its own.
 
     Attributes:
@@ -87,16 +85,13 @@ class MotionBlur:
         seed: seed of the shift.
     """
 
-    lengths: ClassVar = (10.0, 14.0, 19.0, 26.0, 34.0)
-    severity: int = 3
+    kind: ClassVar = "motion_blur"
+    strengths: ClassVar = Strengths(LENGTHS, LENGTHS)
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_severity("motion_blur", self.severity)
 
     def __call__(self, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Return blurred images."""
-        length = self.lengths[self.severity - 1] * min(images.shape[2:]) / SIDE
+        length = self.strength(images) * min(images.shape[2:]) / SIDE
 
         def change(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
             return convolve(image, line_kernel(length, generator.uniform(0, math.pi)))

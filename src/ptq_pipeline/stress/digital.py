@@ -7,28 +7,25 @@ from typing import ClassVar
 import numpy as np
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.stress.base import Strengths, check_one_strength, check_severity, in_parts
+from ptq_pipeline.stress.base import Corruption, Strengths, check_one_strength, in_parts
 
 RGB = 3
 
 
 @dataclass(frozen=True)
-class Jpeg:
+class Jpeg(Corruption):
     """JPEG compression, in colour for three channels, otherwise channel by channel.
 
     Attributes:
         severity: 1 to 5; JPEG's quality.
     """
 
+    kind: ClassVar = "jpeg"
     strengths: ClassVar = Strengths((80, 65, 58, 50, 40), (25, 18, 15, 10, 7))
-    severity: int = 3
-
-    def __post_init__(self) -> None:
-        check_severity("jpeg", self.severity)
 
     def __call__(self, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Return images that were compressed and opened again."""
-        quality = int(self.strengths.at(self.severity, images))
+        quality = int(self.strength(images))
         changed = np.empty(images.shape, np.uint8)
         for row, image in enumerate(np.asarray(images)):
             if len(image) == RGB:
@@ -47,22 +44,19 @@ def _compressed(image: np.ndarray, quality: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Pixelate:
+class Pixelate(Corruption):
     """Coarse pixels: each one the mean of those it covers.
 
     Attributes:
         severity: 1 to 5; the side of the coarse image relative to the original.
     """
 
+    kind: ClassVar = "pixelate"
     strengths: ClassVar = Strengths((0.95, 0.9, 0.85, 0.75, 0.65), (0.6, 0.5, 0.4, 0.3, 0.25))
-    severity: int = 3
-
-    def __post_init__(self) -> None:
-        check_severity("pixelate", self.severity)
 
     def __call__(self, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Return images of coarse pixels."""
-        small = _scaled(images, self.strengths.at(self.severity, images))
+        small = _scaled(images, self.strength(images))
 
         def change(part: np.ndarray) -> np.ndarray:
             import torch

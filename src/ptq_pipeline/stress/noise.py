@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.stress.base import Strengths, check_one_strength, check_severity, each_image
+from ptq_pipeline.stress.base import Corruption, Strengths, check_one_strength, each_image
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class GaussianNoise:
 
 
 @dataclass(frozen=True)
-class ShotNoise:
+class ShotNoise(Corruption):
     """Poisson noise of a sensor that counts few photons; dark pixels stay dark.
 
     Attributes:
@@ -55,16 +55,13 @@ class ShotNoise:
         seed: seed of the shift.
     """
 
+    kind: ClassVar = "shot_noise"
     strengths: ClassVar = Strengths((500, 250, 100, 75, 50), (60, 25, 12, 5, 3))
-    severity: int = 3
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_severity("shot_noise", self.severity)
 
     def __call__(self, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Return noisy images."""
-        photons = self.strengths.at(self.severity, images)
+        photons = self.strength(images)
 
         def change(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
             return generator.poisson(image * (photons / 255)) * (255 / photons)
@@ -73,7 +70,7 @@ class ShotNoise:
 
 
 @dataclass(frozen=True)
-class ImpulseNoise:
+class ImpulseNoise(Corruption):
     """Salt and pepper: single values become 0 or 255.
 
     Attributes:
@@ -81,16 +78,13 @@ class ImpulseNoise:
         seed: seed of the shift.
     """
 
+    kind: ClassVar = "impulse_noise"
     strengths: ClassVar = Strengths((0.01, 0.02, 0.03, 0.05, 0.07), (0.03, 0.06, 0.09, 0.17, 0.27))
-    severity: int = 3
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_severity("impulse_noise", self.severity)
 
     def __call__(self, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Return noisy images."""
-        share = self.strengths.at(self.severity, images)
+        share = self.strength(images)
 
         def change(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
             chance = generator.random(image.shape, dtype=np.float32)

@@ -99,7 +99,7 @@ def open_workload(description: Mapping[str, Any], root: Path | None = None) -> W
         },
         {name: _open_array(ref, root, opened) for name, ref in description["sets"].items()},
         description["batch_size"],
-        *_open_statistics(description["statistics"], root),
+        **_open_statistics(description["statistics"], root),
     )
 
 
@@ -158,17 +158,17 @@ def array_hash(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _open_statistics(statistics: Mapping[str, Any] | None, root: Path) -> tuple[Any, ...]:
-    """Return folder, pool and grids of a workload."""
+def _open_statistics(statistics: Mapping[str, Any] | None, root: Path) -> dict[str, Any]:
+    """Return folder and grids of a workload, by their names."""
     from ptq_pipeline.ptq.statistics import HistogramGrid
 
     if statistics is None:
-        return None, None, None
+        return {}
     grids = statistics["grids"]
-    return (
-        *(root / statistics["folder"], None),
-        None if grids is None else [HistogramGrid(*grid) for grid in grids],
-    )
+    return {
+        "statistics_folder": root / statistics["folder"],
+        "grids": None if grids is None else [HistogramGrid(*grid) for grid in grids],
+    }
 
 
 def _portable(path: Path, root: Path) -> str:

@@ -1,7 +1,7 @@
 """Which images a trial is evaluated on, under every shift."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.images import content_hashes
+from ptq_pipeline.images import content_hashes, content_keys
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.seals import Signature, signature
+from ptq_pipeline.stress.parameters import CLEAN, StressParameters
 from ptq_pipeline.trials.spec import evaluation_hash
-
-CLEAN = "clean"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,10 @@ class Evaluation:
                     "kept; run the pipeline again when nothing else writes there"
                 )
 
+    def of(self, split: str, shifts: list[str] | None = None) -> "Evaluation":
+        """Return the evaluation of the samples of one split."""
+        return self.only((self.samples["split"] == split).to_numpy(), shifts)
+
     def only(self, keep: np.ndarray, shifts: list[str] | None = None) -> "Evaluation":
         """Return the evaluation of the samples where the boolean ``keep`` holds."""
         names = list(self.arrays) if shifts is None else shifts
@@ -81,32 +85,31 @@ class Evaluation:
         )
 
 
-def evaluated_samples(samples: pd.DataFrame) -> pd.DataFrame:
-    """Return the samples that are scored: selection and audit, ordered by sample id."""
-    return samples[samples["split"].isin(["selection", "audit"])].sort_values("sample_id")
-
-
-def build_evaluation(
-    samples: pd.DataFrame,
-    images: np.ndarray,
-    stressed: Mapping[str, np.ndarray],
-    shifts: list[str],
-) -> Evaluation:
+def build_evaluation(data: AuditData, shifts: Iterable[str]) -> Evaluation:
     """Bring clean and stressed images of the evaluated samples together.
 
     Args:
-        samples: the samples table.
-        images: uint8 ``(N, C, H, W)``, row ``sample_id`` of every sample.
-        stressed: per shift other than clean, uint8 images of the evaluated samples in their order.
+        data: samples and pixels.
         shifts: names in the order of evaluation.
     """
-    chosen = evaluated_samples(samples)
+    chosen, names = data.evaluated, list(shifts)
     clean_rows = chosen["sample_id"].to_numpy()
     positions = np.arange(len(chosen))
     return Evaluation(
         chosen,
-        {name: images if name == CLEAN else stressed[name] for name in shifts},
-        {name: clean_rows if name == CLEAN else positions for name in shifts},
+        {name: data.images if name == CLEAN else data.stressed[name] for name in names},
+        {name: clean_rows if name == CLEAN else positions for name in names},
+    )
+
+
+def shifted_evaluation(data: AuditData, shifts: StressParameters, split: str) -> Evaluation:
+    """Return the images of one split under every shift, made now."""
+    chosen = data.samples[data.samples["split"] == split].sort_values("sample_id")
+    clean = np.asarray(data.images[chosen["sample_id"].to_numpy()])
+    made = {CLEAN: clean, **dict(shifts.shifted(clean, content_keys(chosen["content_hash"])))}
+    rows = np.arange(len(chosen))
+    return Evaluation(
+        chosen, {name: made[name] for name in shifts.root}, dict.fromkeys(shifts.root, rows)
     )
 
 

@@ -18,13 +18,10 @@ from ptq_pipeline.trials.store import TrialStore
 from ptq_pipeline.trials.workload import Predictions, TrialOutcome, Workload
 
 if TYPE_CHECKING:
-    from ptq_pipeline.ptq import PreparedModel, QuantizationParameters, WeightParameters
-    from ptq_pipeline.ptq.image_statistics import ImageRows
+    from ptq_pipeline.ptq import Method, PreparedModel, QuantizationParameters
     from ptq_pipeline.runtimes import Runtime
 
 log = logging.getLogger(__name__)
-
-STATISTICS = "statistics"
 
 __all__ = ["Predictions", "TrialOutcome", "TrialRequest", "TrialRunner"]
 
@@ -53,43 +50,26 @@ class TrialRunner:
     that is not in the store needs it.
 
     Args:
-        model: the float model.
-        method: JSON form of the method.
-        runtime: what executes the models.
+        workload: what trials share; evaluations and sets are added as they are asked for.
+        method: the method.
         store: where results are looked up and kept.
         shifts: name and options of every shift.
-        image_shape: ``(C, H, W)`` of the stored images.
-        batch_size: images per inference.
         executor: where trials run; in this process when left out.
-        statistics: whether draws are calibrated from statistics of single images, which are kept
-            beside the results; forward passes for each draw when False.
-        pool: uint8 images that the histograms of these statistics cover; without them, methods
-            that read histograms make forward passes.
     """
 
     def __init__(
         self,
-        model: FloatModel,
-        method: Mapping[str, Any],
-        runtime: "Runtime",
+        workload: Workload,
+        method: "Method",
         store: TrialStore,
         shifts: Mapping[str, Mapping[str, Any]],
-        image_shape: tuple[int, int, int],
-        batch_size: int = 50,
         executor: Executor | None = None,
-        statistics: bool = True,
-        pool: "np.ndarray | ImageRows | None" = None,
     ) -> None:
+        self.workload = workload
         self.method = method
         self.store = store
         self.shifts = shifts
         self.executor = executor or SerialExecutor()
-        self.workload = Workload(
-            *(model, runtime, image_shape),
-            batch_size=batch_size,
-            statistics_folder=store.root / STATISTICS if statistics else None,
-            pool=pool,
-        )
 
     @property
     def model(self) -> FloatModel:
@@ -105,11 +85,6 @@ class TrialRunner:
     def prepared(self) -> "PreparedModel":
         """The folded model, with every layer that will be quantized."""
         return self.workload.prepared
-
-    @property
-    def weights(self) -> "Mapping[str, WeightParameters]":
-        """Quantized weights; they depend on no calibration set."""
-        return self.workload.weights(self.method)
 
     def spec(
         self, calibration_set: str | None, evaluation: Evaluation, repeat: int = 0

@@ -14,11 +14,10 @@ import numpy as np
 
 from ptq_pipeline.errors import PtqPipelineError
 from ptq_pipeline.reliability.anytime import fail_budget, failing_draw
-from ptq_pipeline.reliability.recipe import Draws
 from ptq_pipeline.reliability.settling import SettlingLevels
 from ptq_pipeline.trials.execution import TrialRunner
 from ptq_pipeline.trials.settling_draw import Draw, Known, answers
-from ptq_pipeline.trials.settling_study import Study
+from ptq_pipeline.trials.stopping import Study
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,6 @@ class SettledVerdict:
 def settle(
     study: Study,
     runner: TrialRunner,
-    draws: Draws,
     images: Mapping[str, np.ndarray],
     watch: Callable[[Any], Any] = iter,
 ) -> SettledVerdict:
@@ -96,18 +94,17 @@ def settle(
     Args:
         study: what is judged.
         runner: quantizes and executes.
-        draws: the distinct accepted draws, in their order.
         images: uint8 calibration images by id of the set.
         watch: passes the sets on, for example to show progress.
 
     Returns:
         The verdict of the recipe. It says nothing of a candidate: that needs the full evaluation.
     """
+    policy, draws, delta = study.judged.policy, study.judged.draws, study.looks.delta
     reference = Known(study, answers(runner, study, None, np.empty(0)))
-    budget = fail_budget(study.policy.p0, study.policy.alpha_fail)
+    budget = fail_budget(policy.p0, policy.alpha_fail)
     levels = SettlingLevels.of(
-        *(study.split.alpha_image, budget.alpha_images, study.delta),
-        *(len(draws.table), study.cells),
+        study.split.alpha_image, budget.alpha_images, delta, len(draws.table), study.cells
     )
     preset = draws.table["preset"].to_numpy(dtype=bool)
     found: list[SettledDraw] = []
@@ -131,7 +128,7 @@ def settle(
             break
         lost = int((~good & preset[: len(found)]).sum())
         possible = study.split.pass_possible and lost <= study.split.allowed and not study.blocked
-        complete = draws.accepted >= study.policy.draws and len(found) >= preset.sum()
+        complete = draws.accepted >= policy.draws and len(found) >= preset.sum()
         if possible and complete:
             result = "PASS"
             break
@@ -140,6 +137,11 @@ def settle(
             break
     per_draw = len(study.evaluation.samples) * len(study.evaluation.arrays)
     return SettledVerdict(
-        *(result, tuple(found), failed_at, study.policy.draws),
-        *(sum(draw.images for draw in found), per_draw * study.policy.draws, study.delta),
+        result=result,
+        draws=tuple(found),
+        failed_after_draws=failed_at,
+        wanted_draws=policy.draws,
+        images=sum(draw.images for draw in found),
+        full_images=per_draw * policy.draws,
+        delta=delta,
     )

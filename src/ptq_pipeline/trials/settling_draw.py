@@ -6,7 +6,7 @@ import numpy as np
 
 from ptq_pipeline.reliability.settling import DrawTracker, SettlingLevels, shown_bad
 from ptq_pipeline.trials.execution import TrialRunner
-from ptq_pipeline.trials.settling_study import Study
+from ptq_pipeline.trials.stopping import Study
 
 # Answers of one model: (shift, positions in the audit) -> top-1 classes.
 Answer = Callable[[str, np.ndarray], np.ndarray]
@@ -88,17 +88,13 @@ class Draw:
         self._looked_at: set[int] = set()
 
     def settle(self, suspects: Sequence[int]) -> str:
-        """Return ``good``, ``bad`` or ``open``.
-
-        Args:
-            suspects: cells to look at first.
-        """
+        """Return ``good``, ``bad`` or ``open``; ``suspects`` are cells to look at first."""
         if any(self._is_bad(cell) for cell in suspects):
             return "bad"
         while self.tracker.state == "running":
             taken = 0
             for shift, queue in self.queues.items():
-                chosen = queue.take(self.tracker.needed, self.study.chunk)
+                chosen = queue.take(self.tracker.needed, self.study.looks.chunk)
                 if not len(chosen):
                     continue
                 taken += len(chosen)
@@ -120,8 +116,8 @@ class Draw:
         members = self.queues[shift].members(cell)
         seen = lost = gained = 0
         found: bool | None = None
-        for start in range(0, len(members), self.study.chunk):
-            chosen = members[start : start + self.study.chunk]
+        for start in range(0, len(members), self.study.looks.chunk):
+            chosen = members[start : start + self.study.looks.chunk]
             floats, right = self.reference.right(shift, chosen), self.known.right(shift, chosen)
             seen += len(chosen)
             lost += int((floats & ~right).sum())

@@ -2,13 +2,16 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ptq_pipeline.canonical import canonical_hash, canonical_json
+
+if TYPE_CHECKING:
+    from ptq_pipeline.ptq import Method
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class TrialSpec:
 
     Attributes:
         model: fingerprint of the float model, its preprocessing and its classes.
-        method: JSON form of the quantization method; None evaluates the float model itself.
+        method: the quantization method; None evaluates the float model itself.
         calibration_set: id of the calibration set; None for the float model.
         evaluation: hash of the evaluated samples in their order, see :func:`evaluation_hash`.
         shifts: name and options of every shift, in the order of evaluation.
@@ -30,7 +33,7 @@ class TrialSpec:
     """
 
     model: str
-    method: Mapping[str, Any] | None
+    method: "Method | None"
     calibration_set: str | None
     evaluation: str
     shifts: Mapping[str, Mapping[str, Any]]
@@ -53,7 +56,8 @@ class TrialSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain dictionaries."""
-        content = asdict(self)
+        content = {each.name: getattr(self, each.name) for each in fields(self)}
+        content["method"] = None if self.method is None else self.method.to_json()
         if self.statistics is None:
             del content["statistics"]
         if not self.repeat:
@@ -63,7 +67,10 @@ class TrialSpec:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "TrialSpec":
         """Rebuild a spec from :meth:`to_json`."""
-        return cls(**content)
+        from ptq_pipeline.ptq import method_from_json
+
+        method = content["method"]
+        return cls(**{**content, "method": None if method is None else method_from_json(method)})
 
 
 def evaluation_hash(

@@ -29,6 +29,11 @@ class TrialStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @property
+    def statistics(self) -> Path:
+        """Where statistics of single images are kept, beside the results."""
+        return self.root / "statistics"
+
     def path(self, spec: TrialSpec) -> Path:
         """Return where the result of ``spec`` stands or would stand."""
         return self.root / spec.trial_id[:2] / f"{spec.trial_id}.safetensors"

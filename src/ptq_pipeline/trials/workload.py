@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ptq_pipeline.trials.spec import TrialSpec
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import (
         Method,
+        MethodSpec,
         PreparedModel,
         QuantizationParameters,
         WeightParameters,
@@ -89,13 +90,13 @@ class Workload:
         example = torch.from_numpy(self.model.example_input(self.image_shape))
         return prepare(self.model.module, example)
 
-    def weights(self, method: Mapping[str, Any]) -> "Mapping[str, WeightParameters]":
+    def weights(self, method: "MethodSpec") -> "Mapping[str, WeightParameters]":
         """Return quantized weights; they depend on no calibration set and are made once."""
-        from ptq_pipeline.ptq import method_from_json, quantize_weights
+        from ptq_pipeline.ptq import quantize_weights
 
-        key = canonical_hash(dict(method))
+        key = canonical_hash(method.to_json())
         if key not in self._weights:
-            self._weights[key] = quantize_weights(self.prepared, method_from_json(method))
+            self._weights[key] = quantize_weights(self.prepared, method)
         return self._weights[key]
 
     @cached_property
@@ -106,8 +107,12 @@ class Workload:
         if self.statistics_folder is None:
             return None
         found = ImageStatistics(
-            *(self.statistics_folder, self.model.fingerprint, self.prepared),
-            *(self.model.preprocessing, self.pool, self.grids),
+            self.statistics_folder,
+            self.model.fingerprint,
+            self.prepared,
+            self.model.preprocessing,
+            grid_images=self.pool,
+            grids=self.grids,
         )
         if found.separable():
             return found
@@ -119,11 +124,9 @@ class Workload:
 
     def is_quick(self, spec: TrialSpec) -> bool:
         """Whether a trial is prepared by one thread in a fraction of a second."""
-        from ptq_pipeline.ptq import method_from_json
+        return spec.method is None or self.reduces(spec.method)
 
-        return spec.method is None or self.reduces(method_from_json(spec.method))
-
-    def reduces(self, method: "Method") -> bool:
+    def reduces(self, method: "Method") -> "TypeGuard[MethodSpec]":
         """Whether draws of this method are calibrated from statistics of single images."""
         return (
             method.reducible
@@ -131,19 +134,15 @@ class Workload:
             and not (method.activation_range.needs_histogram and self.pool is self.grids is None)
         )
 
-    def grid_id(self, method: Mapping[str, Any]) -> str | None:
+    def grid_id(self, method: "Method") -> str | None:
         """Return what the shared grid adds to a trial's identity, or None."""
-        from ptq_pipeline.ptq import method_from_json
-
-        parsed = method_from_json(method)
-        if not self.reduces(parsed) or not parsed.activation_range.needs_histogram:
+        if not self.reduces(method) or not method.activation_range.needs_histogram:
             return None
         assert self.statistics is not None
         return self.statistics.grid_id
 
     def collect(self, specs: Iterable[TrialSpec]) -> None:
         """Compute the statistics of all images that these trials will need, each one once."""
-        from ptq_pipeline.ptq import method_from_json
         from ptq_pipeline.ptq.image_statistics import StatisticsError
 
         ranges: dict[str, np.ndarray] = {}
@@ -151,9 +150,8 @@ class Workload:
         for spec in specs:
             if spec.method is None or spec.calibration_set is None:
                 continue
-            method = method_from_json(spec.method)
-            if self.reduces(method):
-                kind = histograms if method.activation_range.needs_histogram else ranges
+            if self.reduces(spec.method):
+                kind = histograms if spec.method.activation_range.needs_histogram else ranges
                 kind[spec.calibration_set] = np.asarray(self.sets[spec.calibration_set])
         if self.statistics is None:
             return
@@ -164,32 +162,24 @@ class Workload:
             # The trials whose images are at fault will say so, each for itself.
             log.warning("statistics of the calibration images are incomplete: %s", error)
 
-    def quantize(
-        self, method: Mapping[str, Any], images: np.ndarray, seed: int
-    ) -> "QuantizationParameters":
+    def quantize(self, method: "Method", images: np.ndarray, seed: int) -> "QuantizationParameters":
         """Quantize with uint8 calibration images ``(n, C, H, W)``.
 
         Args:
-            method: JSON form of the method.
+            method: the method.
             images: the images.
             seed: of everything random in the method, see `method_seed`.
         """
-        from ptq_pipeline.ptq import (
-            activations_from,
-            as_tensor_batches,
-            combine,
-            method_from_json,
-            quantize_model,
-        )
+        from ptq_pipeline.ptq import activations_from, as_tensor_batches, combine, quantize_model
 
-        parsed, images = method_from_json(method), np.asarray(images)
-        weights = self.weights(method) if parsed.reducible else None
-        if weights is not None and len(images) and self.reduces(parsed):
+        images = np.asarray(images)
+        weights = self.weights(method) if method.reducible else None
+        if weights is not None and len(images) and self.reduces(method):
             assert self.statistics is not None
-            found = self.statistics.reduce(images, parsed.activation_range.needs_histogram)
-            return combine(weights, activations_from(found, parsed, self.prepared.operands))
+            found = self.statistics.reduce(images, method.activation_range.needs_histogram)
+            return combine(weights, activations_from(found, method, self.prepared.operands))
         batches = as_tensor_batches(self.model.preprocessing(images))
-        return quantize_model(self.prepared, batches, parsed, seed=seed, weights=weights)
+        return quantize_model(self.prepared, batches, method, seed=seed, weights=weights)
 
     def run(self, spec: TrialSpec) -> TrialOutcome:
         """Run one trial; a quantization that the engine refuses is a failed trial, not an error.

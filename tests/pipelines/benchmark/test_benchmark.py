@@ -87,7 +87,7 @@ def samples(images):
 
 def run(samples, images, model, folder, settings):
     arguments = (samples, images, DEFINITIONS, model, TrialStore(folder), settings)
-    return nodes.run_benchmark("resnet20", *arguments)
+    return nodes.benchmark_of("resnet20")(*arguments)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_shared_statistics_give_the_parameters_of_a_pass_of_ones_own(images, mod
     arguments = (model, build_runtime("simulated"), (1, 12, 12))
     shared, alone = SharedSets(*arguments), Workload(*arguments)
     for name in ("minmax", "mse"):
-        method = parameters().method(name, "W8A2")
+        method = parameters().every_method[name, "W8A2"]
         ours, theirs = (each.quantize(method, images[:6], 0) for each in (shared, alone))
         arrays = theirs.to_arrays()
         assert ours.to_arrays().keys() == arrays.keys()

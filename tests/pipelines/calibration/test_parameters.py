@@ -2,9 +2,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from ptq_pipeline.calibration import STRATEGIES
+from ptq_pipeline.calibration import STRATEGIES, CalibrationParameters
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
 
 GIVEN = {"seed": 1, "validation": {"features": ["brightness"]}}
 
@@ -19,14 +18,15 @@ def test_shipped_parameters_are_valid(project):
     drawn = {parameters.strategy, *parameters.comparison_strategies}
     assert drawn == {"random", "class_balanced", "class_biased", "segment_biased", "noisy"}
     assert drawn < set(STRATEGIES)
-    assert (parameters.set_size, parameters.draws, parameters.plan().max_draws) == (256, 50, 100)
+    assert (parameters.set_size, parameters.draws, parameters.most_draws) == (256, 50, 100)
 
 
-def test_options_reach_the_plan():
-    plan = validate(options={"noisy": {"sigma": 0.3}}, max_draws=70).plan()
-    assert plan.options["noisy"].sigma == 0.3
-    assert set(plan.options) == set(STRATEGIES)
-    assert plan.max_draws == 70
+def test_options_reach_the_plans():
+    given = validate(options={"noisy": {"sigma": 0.3}}, comparison_strategies=["noisy", "hard"])
+    assert [plan.strategy.name for plan in given.comparisons] == ["noisy", "hard"]
+    assert given.comparisons[0].strategy.sigma == 0.3
+    assert given.recipe.strategy.name == "random"
+    assert (given.most_draws, validate(max_draws=70).most_draws) == (100, 70)
 
 
 @pytest.mark.parametrize(

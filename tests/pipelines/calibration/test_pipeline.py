@@ -11,13 +11,13 @@ from kedro.runner import SequentialRunner
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
 
+from ptq_pipeline.calibration import CalibrationParameters
 from ptq_pipeline.datasets import CalibrationSetsDataset, ValidationCacheDataset
 from ptq_pipeline.images.content import content_hashes
 from ptq_pipeline.images.idx import read_idx
 from ptq_pipeline.models import Preprocessing, resnet20, run_in_batches
 from ptq_pipeline.models.float_model import FloatModel
 from ptq_pipeline.pipelines.calibration import create_pipeline
-from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
 from ptq_pipeline.profiling import (
     SegmentRule,
     cut_segment,

@@ -11,6 +11,7 @@ from ptq_pipeline.artifact_files import served_names
 from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import content_hashes
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel, Preprocessing, resnet20
 from ptq_pipeline.pipelines.promotion.artifact import build_artifact
 from ptq_pipeline.pipelines.promotion.execution import (
@@ -18,11 +19,11 @@ from ptq_pipeline.pipelines.promotion.execution import (
     execute_candidate,
 )
 from ptq_pipeline.pipelines.promotion.speed import measure_candidate
-from ptq_pipeline.pipelines.quantization.nodes import trial_runner
-from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
 from ptq_pipeline.ptq.export import metadata_of
+from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials import TrialStore
-from ptq_pipeline.trials.evaluation import build_evaluation
+from ptq_pipeline.trials.audit import Audit
+from ptq_pipeline.trials.recipe import Recipe
 
 SHIFTS = StressParameters({"clean": {}})
 N = 60
@@ -75,15 +76,15 @@ def chosen(images: np.ndarray) -> CalibrationSet:
 def test_the_files_are_the_model_that_was_judged(
     runtime: str, estimator: str, model, images, samples, chosen, tmp_path
 ) -> None:
-    parameters = QuantizationParameters.model_validate(
+    parameters = Recipe.model_validate(
         {
             "method": {"weight_bits": 4, "activation_range": estimator},
             "runtime": {"name": runtime} | ({} if runtime == "simulated" else {"threads": 1}),
         }
     )
     store = TrialStore(tmp_path)
-    runner = trial_runner(samples, images, model, store, SHIFTS, parameters)
-    evaluation = build_evaluation(samples, images, {}, ["clean"])
+    audit = Audit(AuditData(samples, images), model, store, SHIFTS, parameters)
+    runner, evaluation = audit.runner(), audit.evaluation
     outcome = runner.run(chosen.set_id, chosen.images, evaluation)
     trial_id = outcome.spec.trial_id
     verdict = {"candidate": {"trial_id": trial_id, "set_id": chosen.set_id}}
@@ -132,9 +133,7 @@ def test_the_files_are_the_model_that_was_judged(
 
 def test_without_a_candidate_there_is_nothing_to_execute(model, images, samples, tmp_path) -> None:
     verdict = {"candidate": {"trial_id": None, "set_id": None}}
-    parameters = QuantizationParameters.model_validate(
-        {"method": {}, "runtime": {"name": "openvino"}}
-    )
+    parameters = Recipe.model_validate({"method": {}, "runtime": {"name": "openvino"}})
     found = execute_candidate(
         *(verdict, {}, samples, images, {}, pd.DataFrame(), model, {}, TrialStore(tmp_path)),
         *(SHIFTS, parameters),
@@ -147,12 +146,12 @@ def test_without_a_candidate_there_is_nothing_to_execute(model, images, samples,
 @pytest.fixture
 def audited(model, images, samples, chosen, tmp_path):
     """A candidate of OpenVINO, and what executes it with changed files or answers."""
-    parameters = QuantizationParameters.model_validate(
+    parameters = Recipe.model_validate(
         {"method": {}, "runtime": {"name": "openvino", "threads": 1}}
     )
     store = TrialStore(tmp_path)
-    runner = trial_runner(samples, images, model, store, SHIFTS, parameters)
-    evaluation = build_evaluation(samples, images, {}, ["clean"])
+    audit = Audit(AuditData(samples, images), model, store, SHIFTS, parameters)
+    runner, evaluation = audit.runner(), audit.evaluation
     outcome = runner.run(chosen.set_id, chosen.images, evaluation)
     trial_id = outcome.spec.trial_id
     files = build_artifact(model, chosen.set_id, chosen.images, {"trial_id": trial_id}, runner)

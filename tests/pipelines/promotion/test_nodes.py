@@ -18,16 +18,17 @@ from ptq_pipeline.models.preprocessing import Preprocessing
 from ptq_pipeline.pipelines.promotion import create_pipeline, nodes
 from ptq_pipeline.pipelines.promotion.nodes import decide
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
-from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters as Parameters
-from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.ptq import ENGINE_VERSION, MethodSpec, QuantizationParameters, prepare
 from ptq_pipeline.registry import Decision
 from ptq_pipeline.reliability import Baseline
 from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime
+from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials import TrialSpec, TrialStore
 from ptq_pipeline.trials.execution import TrialRunner
+from ptq_pipeline.trials.recipe import Recipe
+from ptq_pipeline.trials.workload import Workload
 
-METHOD = MethodSpec(weight_bits=8, activation_bits=4).to_json()
+METHOD = MethodSpec(weight_bits=8, activation_bits=4)
 PARAMETERS = PromotionParameters(environment="base")
 NAMES = {
     "baseline.json",
@@ -47,7 +48,7 @@ def export_candidate(*given) -> dict[str, bytes]:
     samples = pd.DataFrame({"sample_id": np.arange(4), "split": "pool"})
     shifts = StressParameters({"clean": {}})
     runtime = {"name": "openvino", "threads": 1}
-    parameters = Parameters.model_validate({"method": METHOD, "runtime": runtime})
+    parameters = Recipe.model_validate({"method": METHOD, "runtime": runtime})
     with TemporaryDirectory() as folder:
         store = TrialStore(Path(folder))
         return nodes.export_candidate(*given, samples, images, store, shifts, parameters)
@@ -139,9 +140,9 @@ def test_the_candidate_is_the_quantization_of_its_trial(
     calibration_set: CalibrationSet,
     tmp_path: Path,
 ) -> None:
-    runner = TrialRunner(
-        model, METHOD, SimulatedRuntime(), TrialStore(tmp_path), {"clean": {}}, (1, 28, 28)
-    )
+    store = TrialStore(tmp_path)
+    workload = Workload(model, SimulatedRuntime(), (1, 28, 28), statistics_folder=store.statistics)
+    runner = TrialRunner(workload, METHOD, store, {"clean": {}})
     expected = runner.quantize(calibration_set.set_id, calibration_set.images).to_arrays()
     exported = load(files["quantization.safetensors"])
     assert set(exported) == set(expected)

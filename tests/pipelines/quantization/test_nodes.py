@@ -8,21 +8,22 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ptq_pipeline.calibration import Pool, draw_set, parse_options
+from ptq_pipeline.calibration import DrawPlan, Pool, draw_set, parse_strategy
 from ptq_pipeline.calibration.sets import CalibrationSet, array_sha256
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import content_hashes
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.pipelines.quantization import nodes
-from ptq_pipeline.pipelines.quantization.parameters import (
-    QuantizationParameters,
-    StressParameters,
-)
+from ptq_pipeline.ptq import method_from_json
+from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials import TrialStore
+from ptq_pipeline.trials.audit import Audit, require_float_reference
+from ptq_pipeline.trials.recipe import Recipe
 
 CLASSES = ["a", "b", "c"]
 CLEAN = StressParameters({"clean": {}})
 SHIFTS = StressParameters({"clean": {}, "noise": {"kind": "gaussian_noise", "sigma": 0.1}})
-PARAMETERS = QuantizationParameters(
+PARAMETERS = Recipe(
     method={"weight_bits": 8, "activation_bits": 8}, runtime={"name": "openvino", "threads": 1}
 )
 
@@ -47,10 +48,8 @@ def samples(images):
 @pytest.fixture(scope="module")
 def sets(samples, images):
     pool = Pool.from_samples(samples, {"classes": CLASSES, "segments": {}})
-    options = parse_options("random")
-    drawn = [
-        draw_set(pool, images, "random", options, size=8, seed=0, draw=draw) for draw in range(4)
-    ]
+    plan = DrawPlan(parse_strategy("random"), 8, 0)
+    drawn = [draw_set(pool, images, plan, draw) for draw in range(4)]
     return {calibration_set.set_id: calibration_set for calibration_set in drawn}
 
 
@@ -138,7 +137,7 @@ def test_the_table_of_trials_names_fallbacks(
 ):
     assert not results[2]["notes"].any()
     method = {"name": "adaround", "iterations": 1, "rounding_lr": 50.0, "batch_size": 8}
-    parameters = QuantizationParameters(method=method, runtime={"name": "openvino", "threads": 1})
+    parameters = Recipe(method=method, runtime={"name": "openvino", "threads": 1})
     caplog.set_level("INFO")
     trials, _, _ = nodes.run_trials(
         *(samples, images, results[1], random_model, sets, index.head(1)),
@@ -169,7 +168,9 @@ def test_when_every_trial_fails_the_first_reason_is_given(
 def test_sets_that_are_too_small_for_the_method_are_refused_before_the_first_trial(
     samples, images, random_model, sets, index, results, tmp_path
 ):
-    learned = PARAMETERS.model_copy(update={"method": {"name": "qdrop_cpu", "batch_size": 500}})
+    learned = PARAMETERS.model_copy(
+        update={"method": method_from_json({"name": "qdrop_cpu", "batch_size": 500})}
+    )
     with pytest.raises(InputError, match="has 8 images and method qdrop_cpu needs 500; raise"):
         nodes.run_trials(
             *(samples, images, results[1], random_model, sets, index),
@@ -188,7 +189,7 @@ def test_sets_that_are_too_small_for_the_method_are_refused_before_the_first_tri
 )
 def test_a_bad_method_is_refused_with_the_parameters(method, message):
     with pytest.raises(ValidationError, match=message):
-        QuantizationParameters(method=method, runtime={"name": "openvino"})
+        Recipe(method=method, runtime={"name": "openvino"})
 
 
 @pytest.mark.parametrize(
@@ -197,7 +198,7 @@ def test_a_bad_method_is_refused_with_the_parameters(method, message):
 )
 def test_a_bad_runtime_is_refused(runtime):
     with pytest.raises(ValidationError):
-        QuantizationParameters(method={}, runtime=runtime)
+        Recipe(method={}, runtime=runtime)
 
 
 @pytest.mark.parametrize(
@@ -327,13 +328,13 @@ def test_pooling_with_ceil_mode_is_held_against_torch(samples, images, random_mo
             torch.nn.Linear(4 * 36, 3),
         )
     model = replace(random_model, module=module.eval().requires_grad_(False), fingerprint="ceil")
-    evaluation = nodes.build_evaluation(samples, images, {}, ["clean"])
     for name in ("openvino", "onnxruntime", "simulated"):
-        parameters = QuantizationParameters(method={}, runtime={"name": name})
-        runner = nodes.trial_runner(samples, images, model, TrialStore(tmp_path), CLEAN, parameters)
-        outcome = runner.run(None, None, evaluation)
+        parameters = Recipe(method={}, runtime={"name": name})
+        audit = Audit(AuditData(samples, images), model, TrialStore(tmp_path), CLEAN, parameters)
+        evaluation = audit.evaluation
+        outcome = audit.runner().run(None, None, evaluation)
         if name == "openvino":
             with pytest.raises(InputError, match="ceil_mode"):
-                nodes.require_float_reference(model, evaluation, outcome, name)
+                require_float_reference(model, evaluation, outcome, name)
         else:
-            nodes.require_float_reference(model, evaluation, outcome, name)
+            require_float_reference(model, evaluation, outcome, name)

@@ -11,14 +11,12 @@ from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.text import TextDataset
 from pydantic import ValidationError
 
-from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
-from ptq_pipeline.pipelines.quantization.parameters import (
-    QuantizationParameters,
-    StressParameters,
-)
+from ptq_pipeline.calibration import CalibrationParameters
 from ptq_pipeline.pipelines.reporting import create_pipeline
 from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
 from ptq_pipeline.pipelines.reporting.pipeline import REPORT_INPUTS
+from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.trials.recipe import Recipe
 
 ROOT = Path(__file__).parents[3]
 CONF = ROOT / "conf" / "base"
@@ -48,7 +46,7 @@ def run(inputs, folder):
         {
             **{name: MemoryDataset(getattr(inputs, name)) for name in results},
             "params:reporting": MemoryDataset(ReportingParameters(**group("reporting"))),
-            "params:quantization": MemoryDataset(QuantizationParameters(**group("quantization"))),
+            "params:quantization": MemoryDataset(Recipe(**group("quantization"))),
             "params:calibration": MemoryDataset(CalibrationParameters(**group("calibration"))),
             "params:stress": MemoryDataset(StressParameters(group("stress"))),
             "report": TextDataset(filepath=(folder / "report.html").as_posix(), fs_args=UTF8),

@@ -4,18 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.calibration import Pool, draw_set, parse_options
+from ptq_pipeline.calibration import DrawPlan, Pool, draw_set, parse_strategy
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.models import Preprocessing, load_float_model
 from ptq_pipeline.pipelines.quantization import nodes
-from ptq_pipeline.pipelines.quantization.parameters import (
-    QuantizationParameters,
-    StressParameters,
-)
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.until_refused.nodes import run_trials_until_refused
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
+from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials import TrialStore
+from ptq_pipeline.trials.recipe import Recipe
 
 SHIFTS = StressParameters({"clean": {}, "noise": {"kind": "gaussian_noise", "sigma": 0.1}})
 LEVELS = ("average", "class", "segment", "intersection")
@@ -47,10 +45,8 @@ def test_a_refused_recipe_costs_no_more_draws_whoever_runs_them(
     )
     groups = {"classes": model.classes, "segments": {}}
     pool = Pool.from_samples(samples, groups)
-    drawn = [
-        draw_set(pool, images, "random", parse_options("random"), size=8, seed=0, draw=draw)
-        for draw in range(9)
-    ]
+    plan = DrawPlan(parse_strategy("random"), 8, 0)
+    drawn = [draw_set(pool, images, plan, draw) for draw in range(9)]
     evidence = pd.DataFrame(
         {
             **{"set_id": [each.set_id for each in drawn], "strategy": "random"},
@@ -60,7 +56,7 @@ def test_a_refused_recipe_costs_no_more_draws_whoever_runs_them(
     by_id = {each.set_id: each for each in drawn}
     stressed = nodes.stress_images(samples, images, SHIFTS)
 
-    parameters = QuantizationParameters.model_validate(
+    parameters = Recipe.model_validate(
         {
             "method": {"weight_bits": 2, "activation_bits": 2},
             "runtime": {"name": "openvino", "threads": 1},

@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.pipelines.worst_case_check import create_pipeline
 from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, compare, judge
 from ptq_pipeline.pipelines.worst_case_check.parameters import (
@@ -25,6 +24,7 @@ from ptq_pipeline.reliability import (
     score,
     split_budget,
 )
+from ptq_pipeline.stress.parameters import StressParameters
 
 CONFIGURATION = Path(__file__).parents[3] / "conf" / "base"
 DEFINITIONS = {"classes": ["boot", "bag"], "segments": {"tone": {"names": ["dark", "light"]}}}

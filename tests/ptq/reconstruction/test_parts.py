@@ -13,7 +13,7 @@ from ptq_pipeline.ptq import (
 )
 from ptq_pipeline.ptq.reconstruction.learning import batches
 from ptq_pipeline.ptq.reconstruction.rounding import SoftWeight, beta_at, rectified_sigmoid
-from ptq_pipeline.ptq.reconstruction.steps import StepQuantizer, kept_elements
+from ptq_pipeline.ptq.reconstruction.scales import LearnedQuantizer, kept_elements
 from ptq_pipeline.ptq.reconstruction.units import partition
 
 
@@ -60,16 +60,18 @@ def test_regularizer_is_the_formula_and_zero_at_the_ends() -> None:
 
 def test_beta_falls_after_the_warm_up() -> None:
     for annealing in ("linear", "cosine"):
-        values = [beta_at(step, 100, 0.2, 20.0, 2.0, annealing) for step in range(100)]
+        values = {"name": "qdrop", "iterations": 100, "annealing": annealing}
+        config = method_from_json(values | {"beta_start": 20.0, "beta_end": 2.0, "warmup": 0.2})
+        values = [beta_at(step, config) for step in range(100)]
         assert values[:20] == [None] * 20
         assert values[20] == 20.0 and 2.0 <= values[99] < 2.3
         assert values[60] == pytest.approx(11.0)
         assert all(a > b for a, b in zip(values[20:], values[21:], strict=False))
 
 
-def _quantizer(keep: float = 1.0, seed: int = 0) -> StepQuantizer:
+def _quantizer(keep: float = 1.0, seed: int = 0) -> LearnedQuantizer:
     start = ActivationParameters(0.25, 3, IntegerScheme(3, False))
-    quantizer = StepQuantizer(start, np.random.default_rng(seed))
+    quantizer = LearnedQuantizer(start, np.random.default_rng(seed))
     quantizer.enabled, quantizer.keep = True, keep
     return quantizer
 

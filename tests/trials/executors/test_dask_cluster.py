@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.pipelines.quantization.parameters import ExecutorParameters
 from ptq_pipeline.trials.executors import DaskExecutor
 from ptq_pipeline.trials.executors import dask_cluster as module
+from ptq_pipeline.trials.recipe import ExecutorParameters
 
 distributed = pytest.importorskip("distributed")
 

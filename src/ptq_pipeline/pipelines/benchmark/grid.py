@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptq_pipeline.calibration import CalibrationSet, Pool, draw_set, parse_options
+from ptq_pipeline.calibration import CalibrationSet, Pool, draw_set
 from ptq_pipeline.pipelines.benchmark.parameters import BenchmarkParameters, CalibrationChoice
 
 
@@ -69,14 +69,6 @@ class Sets:
         """Return one draw."""
         key = (choice.model_dump_json(), draw)
         if key not in self._drawn:
-            self._drawn[key] = draw_set(
-                self._pool,
-                self._images,
-                choice.strategy,
-                parse_options(choice.strategy, choice.options),
-                size=choice.size or self._size,
-                seed=self._seed,
-                draw=draw,
-                augmentation=choice.augmentation,
-            )
+            plan = choice.plan(self._size, self._seed)
+            self._drawn[key] = draw_set(self._pool, self._images, plan, draw)
         return self._drawn[key]

@@ -1,17 +1,18 @@
 """Parameters of ``benchmark``."""
 
 import re
-from typing import Any, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ptq_pipeline.calibration import parse_options
-from ptq_pipeline.pipelines.quantization.parameters import (
-    ExecutorParameters,
-    RuntimeParameters,
-    StressParameters,
-)
+from ptq_pipeline.calibration import DrawPlan, Strategy, parse_strategy
+from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.stress.perturbations import check_description
+from ptq_pipeline.trials.recipe import ExecutorParameters, RuntimeParameters
+
+if TYPE_CHECKING:
+    from ptq_pipeline.ptq import Method
 
 MODELS = ("resnet20", "mobilenet_v2_small")
 BITS = re.compile(r"W([2-8])A([2-8])")
@@ -36,9 +37,18 @@ class CalibrationChoice(BaseModel):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        parse_options(self.strategy, self.options)
+        _ = self.drawn_by
         check_description(self.augmentation)
         return self
+
+    @cached_property
+    def drawn_by(self) -> Strategy:
+        """The strategy with its options."""
+        return parse_strategy(self.strategy, self.options)
+
+    def plan(self, size: int, seed: int) -> DrawPlan:
+        """Return how its sets are drawn; ``size`` holds where it has none of its own."""
+        return DrawPlan(self.drawn_by, self.size or size, seed, self.augmentation)
 
 
 class Study(BaseModel):
@@ -172,17 +182,31 @@ class BenchmarkParameters(BaseModel):
             raise ValueError("only.shifts: 'clean' must be among them")
         if twice := sorted(set(self.methods) & set(self.named_methods)):
             raise ValueError(f"methods and named_methods: '{twice[0]}' stands in both")
-        for name in (*self.methods, *self.named_methods):
-            for each in self.bits:
-                self.method(name, each)
+        # Parsed now, so that a bad option is an error of the parameters.
+        _ = self.every_method
         return self
 
-    def method(self, name: str, bits: str) -> dict[str, Any]:
-        """Return the complete JSON form of one method at one bit setting."""
+    @cached_property
+    def every_method(self) -> "dict[tuple[str, str], Method]":
+        """Every method at every bit setting, by both names."""
         from ptq_pipeline.ptq import method_from_json
 
-        found = BITS.fullmatch(bits)
-        assert found is not None
-        widths = {"weight_bits": int(found[1]), "activation_bits": int(found[2])}
-        options = {**self.methods, **self.named_methods}[name]
-        return method_from_json({**options, **widths}).to_json()
+        every = {}
+        for bits in self.bits:
+            found = BITS.fullmatch(bits)
+            assert found is not None
+            widths = {"weight_bits": int(found[1]), "activation_bits": int(found[2])}
+            for name, options in {**self.methods, **self.named_methods}.items():
+                every[name, bits] = method_from_json({**options, **widths})
+        return every
+
+    @property
+    def allowed_shifts(self) -> StressParameters:
+        """The shifts of the subset."""
+        return StressParameters(
+            {
+                name: options
+                for name, options in self.shifts.root.items()
+                if self.only.allows("shifts", name)
+            }
+        )

@@ -3,14 +3,14 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ptq_pipeline.trials.workload import Workload
 
 if TYPE_CHECKING:
-    from ptq_pipeline.ptq import QuantizationParameters
+    from ptq_pipeline.ptq import Method, QuantizationParameters
     from ptq_pipeline.ptq.statistics import InputStatistics
 
 
@@ -25,19 +25,15 @@ class SharedSets(Workload):
 
     _known: "dict[str, Mapping[str, InputStatistics]]" = field(default_factory=dict, repr=False)
 
-    def quantize(
-        self, method: Mapping[str, Any], images: np.ndarray, seed: int
-    ) -> "QuantizationParameters":
+    def quantize(self, method: "Method", images: np.ndarray, seed: int) -> "QuantizationParameters":
         """Quantize with uint8 calibration images; see `Workload.quantize`."""
-        from ptq_pipeline.ptq import activations_from, combine, method_from_json
+        from ptq_pipeline.ptq import activations_from, combine
 
-        parsed, images = method_from_json(method), np.asarray(images)
-        if not parsed.reducible or not len(images):
+        images = np.asarray(images)
+        if not method.reducible or not len(images):
             return super().quantize(method, images, seed)
-        found = self._statistics_of(images)
-        return combine(
-            self.weights(method), activations_from(found, parsed, self.prepared.operands)
-        )
+        found = activations_from(self._statistics_of(images), method, self.prepared.operands)
+        return combine(self.weights(method), found)
 
     def _statistics_of(self, images: np.ndarray) -> "Mapping[str, InputStatistics]":
         from ptq_pipeline.ptq import as_tensor_batches, collect_statistics

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.calibration import (
+    CalibrationParameters,
     CalibrationSet,
     Pool,
     SetValidator,
@@ -17,7 +18,6 @@ from ptq_pipeline.calibration import (
     stored_profile,
 )
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
 from ptq_pipeline.profiling import Projection, profile, with_segments
 
 # Kedro resolves the annotations of nodes to validate parameters, so every name in them is imported.
@@ -28,16 +28,8 @@ def freeze_calibration_thresholds(
     profiles: pd.DataFrame, definitions: dict[str, Any], parameters: CalibrationParameters
 ) -> dict[str, Any]:
     """Simulate random sets of the reference and freeze the thresholds of the validation."""
-    thresholds = freeze_thresholds(
-        profiles[profiles["split"] == "reference"],
-        definitions,
-        parameters.validation.features,
-        [parameters.set_size],
-        family_wise_level=parameters.validation.family_wise_level,
-        simulated_draws=parameters.validation.simulated_draws,
-        seed=parameters.seed,
-    )
-    return thresholds.to_json()
+    reference = profiles[profiles["split"] == "reference"]
+    return freeze_thresholds(reference, definitions, parameters).to_json()
 
 
 def draw_calibration_sets(
@@ -70,6 +62,6 @@ def draw_calibration_sets(
         cache,
     )
     pool = Pool.from_samples(samples, definitions, profiles=profiles)
-    drawn = draw_valid_sets(pool, images, parameters.plan(), validator)
+    drawn = draw_valid_sets(pool, images, parameters, validator)
     validator.finish(parameters.data_docs)
     return drawn.sets, drawn.index(), drawn.validation()

@@ -10,17 +10,19 @@ import pandas as pd
 from ptq_pipeline.artifact_files import GRAPH, ONNX, PARAMETERS, WEIGHTS, served_names
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.pipelines.quantization.nodes import compared_positions, simulated_trial
-from ptq_pipeline.pipelines.quantization.parameters import (
+from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.trials.audit import Audit, compared_positions
+from ptq_pipeline.trials.evaluation import CLEAN, Evaluation, build_evaluation
+from ptq_pipeline.trials.execution import TrialRequest
+from ptq_pipeline.trials.recipe import (
     OnnxruntimeParameters,
     OpenvinoParameters,
-    QuantizationParameters,
+    Recipe,
     RuntimeParameters,
     SimulatedParameters,
-    StressParameters,
 )
-from ptq_pipeline.trials.evaluation import CLEAN, Evaluation, build_evaluation
 from ptq_pipeline.trials.store import TrialStore
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def execute_candidate(
     calibration_sets: Mapping[str, CalibrationSet],
     store: TrialStore,
     shifts: StressParameters,
-    parameters: QuantizationParameters,
+    parameters: Recipe,
 ) -> dict[str, Any]:
     """Run the exported files in the serving runtime on every image that was judged.
 
@@ -83,7 +85,7 @@ def execute_candidate(
         return found
     names = served_names(files, parameters.runtime.name)
     found["files"] = list(names)
-    evaluation = build_evaluation(samples, images, dict(stressed), list(shifts.root))
+    evaluation = build_evaluation(AuditData(samples, images, stressed), shifts.root)
     predictor = load_candidate(files, model, images.shape[1:], parameters.runtime)
     answers = _answers(predictor, evaluation, model, parameters.runtime.batch_size)
     judged = predictions[predictions["trial_id"] == trial_id]
@@ -130,18 +132,16 @@ def load_candidate(
         InputError: there is no file, or it cannot be read.
     """
     from ptq_pipeline.artifact import Artifact
-    from ptq_pipeline.runtimes import build_runtime
 
-    runtime = build_runtime(parameters.name, **parameters.options)
     with Artifact.unpacked(files, "the candidate") as candidate:
-        return candidate.predictor(model, image_shape, runtime)
+        return candidate.predictor(model, image_shape, parameters.build())
 
 
 def _others(
     files: Mapping[str, bytes],
     evaluation: Evaluation,
     model: FloatModel,
-    parameters: QuantizationParameters,
+    parameters: Recipe,
     judged: np.ndarray,
 ) -> list[dict[str, Any]]:
     """Execute every file in every way but the serving one; a file of another tool has no other."""
@@ -251,7 +251,7 @@ def _parity(
     samples: pd.DataFrame,
     images: np.ndarray,
     model: FloatModel,
-    parameters: QuantizationParameters,
+    parameters: Recipe,
     chosen: CalibrationSet,
     store: TrialStore,
 ) -> list[dict[str, Any]]:
@@ -259,7 +259,9 @@ def _parity(
 
     selected = (evaluation.samples["split"] == "selection").to_numpy()
     selection = evaluation.only(selected, [CLEAN])
-    outcome = simulated_trial(samples, images, model, store, parameters, chosen, selection)
+    clean = StressParameters({CLEAN: {}})
+    audit = Audit(AuditData(samples, images), model, store, clean, parameters)
+    outcome = audit.simulated(TrialRequest(chosen.set_id, chosen.images, selection))
     if outcome is None or outcome.predictions is None:
         return []
     labels = selection.samples["label"].to_numpy()

@@ -10,10 +10,12 @@ import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
-from ptq_pipeline.pipelines.quantization.nodes import trial_runner
-from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
+from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.trials.audit import Audit
+from ptq_pipeline.trials.recipe import Recipe
 from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,7 @@ def export_candidate(
     images: np.ndarray,
     store: TrialStore,
     shifts: StressParameters,
-    parameters: QuantizationParameters,
+    parameters: Recipe,
 ) -> dict[str, bytes]:
     """Quantize the candidate once more, from its trial's spec, and return its files by name.
 
@@ -72,7 +74,7 @@ def export_candidate(
     }
     # A trial of onnxruntime says in which opset its file was.
     opset = spec["runtime"].get("opset")
-    runner = trial_runner(samples, images, model, store, shifts, parameters)
+    runner = Audit(AuditData(samples, images), model, store, shifts, parameters).runner()
     return files | build_artifact(model, set_id, chosen.images, facts, runner, opset)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from ptq_pipeline.artifact_files import served_names
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters
 from ptq_pipeline.provenance import cpu_flags
+from ptq_pipeline.trials.recipe import Recipe
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import PreparedModel
@@ -25,7 +25,7 @@ def measure_candidate(
     files: Mapping[str, bytes],
     images: np.ndarray,
     model: FloatModel,
-    parameters: QuantizationParameters,
+    parameters: Recipe,
 ) -> dict[str, Any]:
     """Measure the files that would ship and the float model, one after the other.
 
@@ -38,9 +38,9 @@ def measure_candidate(
         of one image and ``images_per_second`` in batches; both None without a candidate.
     """
     from ptq_pipeline.artifact import Artifact, prepared_model
-    from ptq_pipeline.runtimes import build_runtime, measure_speed
+    from ptq_pipeline.runtimes import measure_speed
 
-    runtime = build_runtime(parameters.runtime.name, **parameters.runtime.options)
+    runtime = parameters.runtime.build()
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "trial_id": verdict["candidate"]["trial_id"],

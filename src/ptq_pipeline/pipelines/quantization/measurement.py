@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.images import content_keys
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters
-from ptq_pipeline.trials.evaluation import CLEAN
+from ptq_pipeline.stress.parameters import CLEAN, StressParameters
+from ptq_pipeline.trials.audit import Audit
+from ptq_pipeline.trials.recipe import Recipe
+from ptq_pipeline.trials.store import TrialStore
 
 # What no single trial shows (imports and start, thresholds and validation, drift, export, report)
 # is taken from the last run here. Before the first one: seconds on an idle core that runs the
@@ -31,7 +35,7 @@ def expected_seconds(
     model: FloatModel,
     samples: pd.DataFrame,
     images: np.ndarray,
-    parameters: QuantizationParameters,
+    parameters: Recipe,
     work: Mapping[str, int],
     rest: float | None = None,
 ) -> float:
@@ -45,23 +49,17 @@ def expected_seconds(
         work: what `kedro ptq plan` counts.
         rest: seconds of everything but trials, see `seconds_beside_trials`.
     """
-    from ptq_pipeline.runtimes import build_runtime, predict_top1
-    from ptq_pipeline.trials.execution import TrialRunner
-    from ptq_pipeline.trials.store import TrialStore
+    from ptq_pipeline.runtimes import predict_top1
 
-    pool = samples.loc[samples["split"] == "pool", "sample_id"].sort_values().to_numpy()
-    selection = samples.loc[samples["split"] == "selection", "sample_id"].sort_values().to_numpy()
-    runtime = build_runtime(parameters.runtime.name, **parameters.runtime.options)
+    data = AuditData(samples, images)
+    pool, selection = data.rows("pool"), data.rows("selection")
     size = min(work["set_size"], len(pool) // 2)
     sets = [np.asarray(images[pool[:size]]), np.asarray(images[pool[size : 2 * size]])]
     rows = selection[:MEASURED_IMAGES]
     with tempfile.TemporaryDirectory() as folder:
-        runner = TrialRunner(
-            *(model, parameters.method, runtime, TrialStore(Path(folder)), {"clean": {}}),
-            images.shape[1:],
-            parameters.runtime.batch_size,
-            statistics=False,
-        )
+        direct = parameters.model_copy(update={"statistics": "direct"})
+        clean = StressParameters({CLEAN: {}})
+        runner = Audit(data, model, TrialStore(Path(folder)), clean, direct).runner()
         first = _timed(lambda: runner.quantize("plan-0", sets[0]))[0]
         again = _timed(lambda: runner.quantize("plan-1", sets[1]))[0]
         quantized = runner.quantize("plan-1", sets[1])
@@ -69,10 +67,12 @@ def expected_seconds(
 
         def rate_of(parameters_of_model: Any) -> tuple[float, float]:
             compiling, predictor = _timed(
-                lambda: runtime.compile(workload.prepared, parameters_of_model)
+                lambda: runner.runtime.compile(workload.prepared, parameters_of_model)
             )
             run = lambda: predict_top1(  # noqa: E731
-                *(predictor, images, model.preprocessing),
+                predictor,
+                images,
+                model.preprocessing,
                 batch_size=workload.batch_size,
                 rows=rows,
             )
@@ -96,7 +96,7 @@ def expected_seconds(
 
 
 def float_accuracies(
-    model: FloatModel, samples: pd.DataFrame, images: np.ndarray, shifts: Mapping[str, Any]
+    model: FloatModel, samples: pd.DataFrame, images: np.ndarray, shifts: StressParameters
 ) -> dict[str, tuple[int, int]]:
     """Look at how often the float model is right under each shift, on some audit images.
 
@@ -104,24 +104,18 @@ def float_accuracies(
         model: the float model.
         samples: the samples table.
         images: uint8 ``(N, C, H, W)``.
-        shifts: options by name of the shift.
+        shifts: what to look at.
 
     Returns:
         Right answers and images, by shift; the images are chosen by their content.
     """
-    from ptq_pipeline.images import content_keys
     from ptq_pipeline.models import run_in_batches
-    from ptq_pipeline.stress import apply_shift, build_shift
 
     audit = samples[samples["split"] == "audit"].sort_values("content_hash")
     audit = audit.drop_duplicates("content_hash").head(LOOKED_AT)
     rows, keys = audit["sample_id"].to_numpy(), content_keys(audit["content_hash"])
-    found = {}
-    for name, options in shifts.items():
-        if name == CLEAN:
-            seen = np.asarray(images[rows])
-        else:
-            seen = apply_shift(name, build_shift(name, options), images, keys, rows)
+    found = dict.fromkeys(shifts.root, (0, 0))
+    for name, seen in [(CLEAN, np.asarray(images[rows])), *shifts.shifted(images, keys, rows)]:
         answers = run_in_batches(model, seen)[0].argmax(1)
         found[name] = (int((answers == audit["label"].to_numpy()).sum()), len(audit))
     return found

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,50 +10,27 @@ import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.images import content_keys
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.pipelines.quantization.parameters import (
-    QuantizationParameters,
-    RuntimeParameters,
-    SimulatedParameters,
-    StressParameters,
-)
-from ptq_pipeline.trials.evaluation import (
-    CLEAN,
-    Evaluation,
-    build_evaluation,
-    evaluated_samples,
-)
+from ptq_pipeline.reporting.progress import track
+from ptq_pipeline.stress.parameters import CLEAN, StressParameters
+from ptq_pipeline.trials.audit import Audit, long_predictions
 from ptq_pipeline.trials.execution import TrialOutcome, TrialRequest, TrialRunner
-from ptq_pipeline.trials.executors import build_executor
+from ptq_pipeline.trials.recipe import Recipe
+from ptq_pipeline.trials.stopping import Refuse
 from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)
-
-# Images that another runtime answers too, for comparison: as many of each class, at least one.
-COMPARED_IMAGES, MOST_COMPARED = 300, 1000
-# Share of the largest logit by which runtimes may differ in float.
-FLOAT_ROUNDING = 1e-3
-
-# From the float model's predictions to what is told each draw's set and predictions (None when it
-# failed), in the order of the draws, and says whether the recipe is refused by now.
-Refusal = Callable[[pd.DataFrame], Callable[[str, pd.DataFrame | None], bool]]
 
 
 def stress_images(
     samples: pd.DataFrame, images: np.ndarray, shifts: StressParameters
 ) -> dict[str, np.ndarray]:
     """Make the shifted images of all evaluated samples once; every model sees the same pixels."""
-    from ptq_pipeline.images import content_keys
-    from ptq_pipeline.stress import apply_shift, build_shift
-
-    chosen = evaluated_samples(samples)
+    chosen = AuditData(samples, images).evaluated
     keys = content_keys(chosen["content_hash"])
-    rows = chosen["sample_id"].to_numpy()
-    return {
-        name: apply_shift(name, build_shift(name, options), images, keys, rows)
-        for name, options in shifts.root.items()
-        if name != CLEAN
-    }
+    return dict(shifts.shifted(images, keys, chosen["sample_id"].to_numpy()))
 
 
 def run_trials(
@@ -65,27 +42,43 @@ def run_trials(
     index: pd.DataFrame,
     store: TrialStore,
     shifts: StressParameters,
-    parameters: QuantizationParameters,
-    refusal: Refusal | None = None,
+    parameters: Recipe,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Quantize once per calibration set and predict under every shift.
 
+    Returns:
+        ``trials``, ``predictions`` and ``float_predictions``.
+    """
+    data = AuditData(samples, images, stressed)
+    return trials_of(Audit(data, model, store, shifts, parameters), sets, index)
+
+
+def trials_of(
+    audit: Audit,
+    sets: Mapping[str, CalibrationSet],
+    index: pd.DataFrame,
+    refusal: Refuse | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Run the trials of an audit.
+
     Valid sets of the recipe are evaluated on selection and audit; comparison sets on selection
     only, and whether valid or not. Invalid sets of the recipe are not quantized.
+
+    Args:
+        audit: what the trials share.
+        sets: calibration sets by id.
+        index: ``calibration_set_index``.
+        refusal: says after which draw no more are needed; without it all are run.
 
     Returns:
         ``trials``, ``predictions`` and ``float_predictions``.
     """
     wanted = list(index[index["valid"] | (index["role"] != "evidence")].itertuples(index=False))
-    _require_images(wanted, sets, parameters.method)
-    evaluation = build_evaluation(samples, images, stressed, list(shifts.root))
-    selection = evaluation.only((evaluation.samples["split"] == "selection").to_numpy())
-    runner = trial_runner(
-        *(samples, images, model, store, shifts, parameters),
-        executor=build_executor(**parameters.executor.model_dump()),
-    )
-    ids = evaluation.samples["sample_id"]
-    reference = float_reference(model, runner, evaluation)
+    _require_images(wanted, sets, audit.recipe)
+    evaluation = audit.evaluation
+    selection = evaluation.of("selection")
+    runner = audit.runner(audit.recipe.executor.build())
+    reference = audit.float_reference(runner)
     requests = [
         TrialRequest(
             entry.set_id,
@@ -99,7 +92,8 @@ def run_trials(
         refused = refusal(reference)
 
         def enough(outcome: TrialOutcome) -> bool:
-            found = None if outcome.predictions is None else _long(outcome, ids)
+            done = outcome.predictions is not None
+            found = long_predictions(outcome, evaluation) if done else None
             return refused(str(outcome.spec.calibration_set), found)
 
     outcomes = _run(runner, wanted, requests, enough)
@@ -107,7 +101,7 @@ def run_trials(
     for position, outcome in sorted(outcomes.items()):
         rows.append(_trial_row(wanted[position], outcome, runner.runtime.name))
         if outcome.predictions is not None:
-            tables.append(_long(outcome, requests[position].evaluation.samples["sample_id"]))
+            tables.append(long_predictions(outcome, requests[position].evaluation))
     if noted := sum(bool(row["notes"]) for row in rows):
         log.info("%d of %d trials took a fallback, see 'notes' of the trials", noted, len(rows))
     if not tables:
@@ -118,72 +112,16 @@ def run_trials(
     return pd.DataFrame(rows), predictions, reference
 
 
-def compared_positions(evaluation: Evaluation, classes: int) -> np.ndarray:
-    """Return where a few hundred selection images stand in the evaluation, as many of each class.
-
-    Args:
-        evaluation: the evaluated samples.
-        classes: how many there are.
-    """
-    samples = evaluation.samples.reset_index(drop=True)
-    selection = samples[samples["split"] == "selection"]
-    per_class = max(1, COMPARED_IMAGES // classes)
-    return selection.groupby("label").head(per_class).index.to_numpy()[:MOST_COMPARED]
-
-
-def require_float_reference(
-    model: FloatModel, evaluation: Evaluation, outcome: TrialOutcome, runtime: str
-) -> None:
-    """Hold the serving runtime's answers of the float model against torch, class by class.
-
-    Every drop is counted from these answers, so this comes before the first trial. A few hundred
-    clean selection images do; where torch itself hardly prefers its answer, no other one is wrong.
-
-    Raises:
-        InputError: more answers differ than rounding explains.
-    """
-    from ptq_pipeline.models import run_in_batches
-    from ptq_pipeline.runtimes import disagreement, parity
-
-    chosen = compared_positions(evaluation, len(model.classes))
-    if not len(chosen):
-        return
-    array, rows = evaluation.arrays[CLEAN], evaluation.rows[CLEAN][chosen]
-    logits, _ = run_in_batches(model, np.stack([array[row] for row in rows]))
-    assert outcome.predictions is not None
-    got, own = outcome.predictions[CLEAN][chosen], logits.argmax(1)
-    preferred = logits.max(1) - logits[np.arange(len(own)), got]
-    same = preferred <= FLOAT_ROUNDING * np.abs(logits).max()
-    labels = evaluation.samples["label"].to_numpy()[chosen]
-    table = parity(own, np.where(same, own, got), labels, list(model.classes))
-    if (found := disagreement(table)) is not None:
-        raise InputError(
-            f"the float model answers in runtime {runtime!r} not as in torch: on clean selection "
-            f"images {found}. Look for what a conversion fixes or computes in another way (a "
-            "branch on values, pooling with ceil_mode), or set quantization.runtime.name to "
-            "another runtime; if the network's code was edited, empty the trial store"
-        )
-
-
-def float_reference(model: FloatModel, runner: TrialRunner, evaluation: Evaluation) -> pd.DataFrame:
-    """Return ``shift``, ``sample_id``, ``predicted`` of the float model in the serving runtime."""
-    outcome = runner.run(None, None, evaluation)
-    require_float_reference(model, evaluation, outcome, runner.runtime.name)
-    return _long(outcome, evaluation.samples["sample_id"]).drop(columns="trial_id")
-
-
 def _require_images(
-    wanted: Sequence[Any], sets: dict[str, CalibrationSet], method: dict[str, Any]
+    wanted: Sequence[Any], sets: Mapping[str, CalibrationSet], recipe: Recipe
 ) -> None:
-    from ptq_pipeline.ptq import method_from_json
-
-    parsed = method_from_json(method)
+    method = recipe.method
     for entry in wanted:
         size = sets[entry.set_id].manifest.size
-        if entry.role == "evidence" and size < parsed.min_images:
+        if entry.role == "evidence" and size < method.min_images:
             raise InputError(
-                f"calibration set {entry.set_id} has {size} images and method {parsed.name} needs "
-                f"{parsed.min_images}; raise calibration.set_size or lower what the method needs "
+                f"calibration set {entry.set_id} has {size} images and method {method.name} needs "
+                f"{method.min_images}; raise calibration.set_size or lower what the method needs "
                 "(batch_size of learned rounding)"
             )
 
@@ -195,7 +133,6 @@ def _run(
     enough: Callable[[TrialOutcome], bool] | None,
 ) -> dict[int, TrialOutcome]:
     """Return outcomes by position; draws after the one that was enough have none."""
-    from ptq_pipeline.reporting.progress import track
 
     def run(positions: Sequence[int], **options: Any) -> dict[int, TrialOutcome]:
         chosen = [requests[position] for position in positions]
@@ -210,48 +147,6 @@ def _run(
     if len(found) < len(draws):
         log.info("the recipe is refused after %d of %d draws", len(found), len(draws))
     return {**found, **run([i for i in range(len(wanted)) if i not in draws])}
-
-
-def trial_runner(
-    samples: pd.DataFrame,
-    images: np.ndarray,
-    model: FloatModel,
-    store: TrialStore,
-    shifts: StressParameters,
-    parameters: QuantizationParameters,
-    **options: Any,
-) -> TrialRunner:
-    """Return the runner of the audit's trials; what it quantizes are their very integers."""
-    return _runner(
-        *(model, parameters.method, parameters.runtime, store, shifts.root, images.shape[1:]),
-        statistics=parameters.statistics == "shared",
-        pool=_pool(samples, images),
-        **options,
-    )
-
-
-def _pool(samples: pd.DataFrame, images: np.ndarray) -> Any:
-    from ptq_pipeline.ptq.image_statistics import ImageRows
-
-    rows = samples.loc[samples["split"] == "pool", "sample_id"].sort_values()
-    return ImageRows(images, rows.to_numpy())
-
-
-def _runner(
-    model: FloatModel,
-    method: dict[str, Any],
-    runtime: RuntimeParameters,
-    store: TrialStore,
-    shifts: dict[str, dict[str, Any]],
-    image_shape: tuple[int, int, int],
-    **options: Any,
-) -> TrialRunner:
-    from ptq_pipeline.runtimes import build_runtime
-
-    built = build_runtime(runtime.name, **runtime.options)
-    return TrialRunner(
-        model, method, built, store, shifts, image_shape, runtime.batch_size, **options
-    )
 
 
 def _trial_row(entry: Any, outcome: TrialOutcome, runtime: str) -> dict[str, Any]:
@@ -270,49 +165,6 @@ def _trial_row(entry: Any, outcome: TrialOutcome, runtime: str) -> dict[str, Any
     }
 
 
-def _long(outcome: TrialOutcome, sample_ids: pd.Series) -> pd.DataFrame:
-    predictions = outcome.predictions or {}
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "trial_id": outcome.spec.trial_id,
-                    "shift": shift,
-                    "sample_id": sample_ids.to_numpy(),
-                    "predicted": predicted,
-                }
-            )
-            for shift, predicted in predictions.items()
-        ],
-        ignore_index=True,
-    )
-
-
-def simulated_trial(
-    samples: pd.DataFrame,
-    images: np.ndarray,
-    model: FloatModel,
-    store: TrialStore,
-    parameters: QuantizationParameters,
-    chosen: CalibrationSet,
-    evaluation: Evaluation,
-) -> TrialOutcome | None:
-    """Run one trial on clean images in the simulation, the reference of all runtimes.
-
-    Returns:
-        The outcome; None for a file of another tool that torch cannot execute.
-    """
-    from ptq_pipeline.ptq import method_from_json
-
-    if getattr(method_from_json(parameters.method), "file_format", None) == "openvino":
-        return None
-    simulated = SimulatedParameters(name="simulated", batch_size=parameters.runtime.batch_size)
-    clean = StressParameters({CLEAN: {}})
-    in_torch = parameters.model_copy(update={"runtime": simulated})
-    runner = trial_runner(samples, images, model, store, clean, in_torch)
-    return runner.run(chosen.set_id, chosen.images, evaluation)
-
-
 def measure_parity(
     samples: pd.DataFrame,
     images: np.ndarray,
@@ -321,21 +173,21 @@ def measure_parity(
     trials: pd.DataFrame,
     predictions: pd.DataFrame,
     store: TrialStore,
-    parameters: QuantizationParameters,
+    parameters: Recipe,
 ) -> pd.DataFrame:
     """Compare the serving runtime with the simulation, per class, on the clean selection images."""
-    from ptq_pipeline.reporting.progress import track
     from ptq_pipeline.runtimes import parity
 
-    evaluation = build_evaluation(samples, images, {}, [CLEAN])
-    selection = evaluation.only((evaluation.samples["split"] == "selection").to_numpy())
+    clean = StressParameters({CLEAN: {}})
+    audit = Audit(AuditData(samples, images), model, store, clean, parameters)
+    selection = audit.evaluation.of("selection")
     done = trials[(trials["role"] == "evidence") & (trials["status"] == "done")]
     tables = []
     for trial in track(
         list(done.head(parameters.parity_draws).itertuples(index=False)), description="parity"
     ):
-        chosen = sets[trial.set_id]
-        expected = simulated_trial(samples, images, model, store, parameters, chosen, selection)
+        request = TrialRequest(trial.set_id, sets[trial.set_id].images, selection)
+        expected = audit.simulated(request)
         if expected is None:
             log.info("a file of another tool cannot be simulated, so there is no parity to measure")
             break

@@ -14,13 +14,12 @@ from ptq_pipeline.monitoring.history import WindowHistory
 from ptq_pipeline.monitoring.parameters import MonitoringParameters
 from ptq_pipeline.monitoring.reaudit import Answers, judged_in_audit, reaudit, worst_cell
 from ptq_pipeline.monitoring.windows import Arrival, UnusableWindow, Window, divide_windows
-from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.pipelines.reaudit.parameters import ReauditParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.profiling import profile, with_segments
 from ptq_pipeline.registry import Champion, Registry
 from ptq_pipeline.reliability import Ledger, audit_hash
-from ptq_pipeline.stress import build_shift
+from ptq_pipeline.stress.parameters import StressParameters
 
 log = logging.getLogger(__name__)
 
@@ -111,9 +110,7 @@ def shift_production(
         )
     pixels = np.asarray(images)[audit["sample_id"].to_numpy()]
     keys = content_keys(audit["content_hash"])
-    shifted = {
-        name: build_shift(name, stress.root[name])(pixels, keys) for name in parameters.shifts
-    }
+    shifted = {name: stress.shifts[name](pixels, keys) for name in parameters.shifts}
     return ProductionAudit(audit, shifted)
 
 

@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ptq_pipeline.pipelines.calibration.parameters import CalibrationParameters
-from ptq_pipeline.pipelines.quantization.parameters import (
-    QuantizationParameters,
-    StressParameters,
-)
+from ptq_pipeline.calibration import CalibrationParameters
 from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
+from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.trials.recipe import Recipe
 
 if TYPE_CHECKING:
     from ptq_pipeline.reporting.gallery import Draw
@@ -72,7 +70,7 @@ def plot_strategy_comparison(
 
 
 def write_report(
-    quantization: QuantizationParameters,
+    quantization: Recipe,
     calibration: CalibrationParameters,
     stress: StressParameters,
     parameters: ReportingParameters,

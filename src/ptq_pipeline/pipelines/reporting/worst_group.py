@@ -12,6 +12,7 @@ import pandas as pd
 from ptq_pipeline.artifact_files import PARAMETERS
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.reporting.members import members, under_condition
 from ptq_pipeline.trials.evaluation import build_evaluation
@@ -49,7 +50,7 @@ def gather_lost_images(
     level, group, shift = (str(worst[key]) for key in ("level", "group", "shift"))
     classes = [str(name) for name in group_definitions["classes"]]
     seen_under, _ = under_condition(samples, group_definitions, shift)
-    evaluation = build_evaluation(samples, images, dict(stressed), [seen_under])
+    evaluation = build_evaluation(AuditData(samples, images, stressed), [seen_under])
     seen = evaluation.samples
     judged = members(seen, group_definitions, level, group) & (seen["split"] == "audit").to_numpy()
     judged &= under_condition(seen, group_definitions, shift)[1]

@@ -2,28 +2,47 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.pipelines.quantization.nodes import float_reference, trial_runner
-from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters, StressParameters
-from ptq_pipeline.pipelines.settling.parameters import SettlingParameters
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, propose_groups
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.reliability import cluster_sizes
-from ptq_pipeline.reliability.recipe import collect_draws
-from ptq_pipeline.trials.evaluation import build_evaluation
+from ptq_pipeline.reporting.progress import track
+from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.trials.audit import Audit
+from ptq_pipeline.trials.recipe import Recipe
 from ptq_pipeline.trials.settling import settle
-from ptq_pipeline.trials.settling_study import Study
+from ptq_pipeline.trials.stopping import Judged, SettlingParameters, Study
 from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)
+
+
+def judged_groups(
+    samples: pd.DataFrame,
+    profiles: pd.DataFrame,
+    group_definitions: Mapping[str, Any],
+    index: pd.DataFrame,
+    scoring: SubgroupScoringParameters,
+    policy: WorstCaseCheckParameters,
+) -> Judged:
+    """Fix what the recipe's verdict will be about: representatives where policy asks for them."""
+    groups = define_groups(samples, group_definitions, scoring)
+    chosen = propose_groups(samples, profiles, group_definitions, policy)
+    return replace(
+        Judged.planned(index, groups, policy),
+        clusters=cluster_sizes(samples, groups),
+        only=[(each["level"], each["group"]) for each in chosen],
+    )
 
 
 def settle_recipe(
@@ -37,7 +56,7 @@ def settle_recipe(
     group_definitions: Mapping[str, Any],
     store: TrialStore,
     shifts: StressParameters,
-    quantization: QuantizationParameters,
+    quantization: Recipe,
     scoring: SubgroupScoringParameters,
     policy: WorstCaseCheckParameters,
     parameters: SettlingParameters,
@@ -52,24 +71,12 @@ def settle_recipe(
     Raises:
         InputError: Policy names a group or a shift that does not exist.
     """
-    from ptq_pipeline.reporting.progress import track
-
     check_names(samples, group_definitions, policy, shifts, scoring=scoring, profiles=profiles)
-    groups = define_groups(samples, group_definitions, scoring)
-    chosen = propose_groups(samples, profiles, group_definitions, policy)
-    unseen = pd.DataFrame(columns=["trial_id", "set_id", "role", "status"])
-    draws = collect_draws(index, unseen, policy)
-    runner = trial_runner(samples, images, model, store, shifts, quantization)
-    evaluation = build_evaluation(samples, images, stressed, list(shifts.root))
-    study = Study.of(
-        *(evaluation, groups, policy, draws.distinct, cluster_sizes(samples, groups)),
-        *(parameters.delta, parameters.chunk),
-        only=[(each["level"], each["group"]) for each in chosen],
-        reference=float_reference(model, runner, evaluation),
-    )
-    pixels = {set_id: sets[set_id].images for set_id in draws.table["set_id"]}
-    found = settle(
-        study, runner, draws, pixels, lambda ids: track(ids, len(ids), "draws")
-    ).to_json()
+    judged = judged_groups(samples, profiles, group_definitions, index, scoring, policy)
+    audit = Audit(AuditData(samples, images, stressed), model, store, shifts, quantization)
+    runner = audit.runner()
+    study = Study.of(judged, audit.evaluation, parameters, audit.float_reference(runner))
+    pixels = {set_id: sets[set_id].images for set_id in judged.draws.table["set_id"]}
+    found = settle(study, runner, pixels, lambda ids: track(ids, len(ids), "draws")).to_json()
     log.info("%s", found["statement"])
     return found

@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from ptq_pipeline.pipelines.quantization.parameters import StressParameters
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import (
@@ -32,6 +31,7 @@ from ptq_pipeline.reliability import (
 )
 from ptq_pipeline.reliability.business import business_view
 from ptq_pipeline.reliability.float_floor import check_float_model
+from ptq_pipeline.stress.parameters import StressParameters
 
 NO_BUSINESS = BusinessParameters()
 AS_DEFAULT = SubgroupScoringParameters()

@@ -1,4 +1,4 @@
-"""Corrections around rounding: of the float model before it, of biases and steps after it.
+"""Corrections around rounding: of the float model before it, of biases and scales after it.
 
 They change float parameters, which travel as `QuantizationParameters.overrides`. Batch norms are
 folded when a model is prepared, so that correction is always on.

@@ -16,14 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptq_pipeline.ptq.parameters import (
-    ActivationParameters,
-    QuantizationParameters,
-    WeightParameters,
-)
+from ptq_pipeline.ptq.hooks import calls_of, visit_outputs
+from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
 from ptq_pipeline.ptq.preparation import PreparedModel
-from ptq_pipeline.ptq.quantizer import QParams, fake_quantize
-from ptq_pipeline.ptq.tracing import visit_outputs
+from ptq_pipeline.ptq.simulation import insert_quantizers
 
 # A channel that quantization left without any spread has nothing to scale.
 LEAST_DEVIATION = 1e-6
@@ -47,11 +43,11 @@ def correct_outputs(
     *Bias correction* (Nagel et al., ICCV 2019, arXiv 1906.04721; here from calibration images):
     the bias takes up the mean error. *Batch norm re-estimation* (Hubara et al., ICML 2021, arXiv
     2006.10518): where a batch norm was folded, the standard deviation is restored too. As the batch
-    norm is part of the layer by then, its new scale multiplies the weight's steps.
+    norm is part of the layer by then, its new scale multiplies the weight's scales.
 
     Args:
         prepared: the model that was quantized.
-        parameters: integers and steps of it.
+        parameters: integers and scales of it.
         images: all calibration images.
         spread: layers whose standard deviation is restored too.
 
@@ -82,7 +78,7 @@ def correct_outputs(
 
         return hook
 
-    _quantize(module, parameters)
+    insert_quantizers(module, parameters)
     for name in parameters.layers:
         if calls[name] == 1:
             module.get_submodule(name).register_forward_hook(hook_for(name))
@@ -103,58 +99,11 @@ def correct_outputs(
 
 def layers_with_batch_norm(prepared: PreparedModel, example: Tensor) -> set[str]:
     """Return the layers into which a batch norm was folded."""
-    made: dict[int, str] = {}
-    kept: list[Tensor] = []
-    found: set[str] = set()
+    calls = calls_of(prepared.module, example)
     names = {layer.name for layer in prepared.layers}
-    folded = set(prepared.folded_batch_norms)
-
-    def hook_for(name: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if name in names:
-                made[id(output)] = name
-                kept.append(output)
-            elif id(args[0]) in made:
-                found.add(made[id(args[0])])
-
-        return hook
-
-    handles = [
-        prepared.module.get_submodule(name).register_forward_hook(hook_for(name))
-        for name in names | folded
-    ]
-    try:
-        with torch.no_grad():
-            prepared.module(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
-
-
-def _quantize(module: nn.Module, parameters: QuantizationParameters) -> None:
-    def before(activation: ActivationParameters) -> Any:
-        return lambda child, args: (fake_quantize(args[0], _qparams(activation)), *args[1:])
-
-    def after(activation: ActivationParameters) -> Any:
-        return lambda child, args, output: fake_quantize(output, _qparams(activation))
-
-    for name, layer in parameters.layers.items():
-        child: Any = module.get_submodule(name)
-        weight = torch.from_numpy(layer.weight.dequantized()).to(child.weight.device)
-        child.weight = nn.Parameter(weight, requires_grad=False)
-        if layer.activation is not None:
-            child.register_forward_pre_hook(before(layer.activation))
-    for name, activation in parameters.outputs.items():
-        module.get_submodule(name).register_forward_hook(after(activation))
-
-
-def _qparams(activation: ActivationParameters) -> QParams:
-    return QParams(
-        torch.tensor(activation.scale, dtype=torch.float32),
-        torch.tensor(activation.zero_point, dtype=torch.int32),
-        activation.scheme,
-    )
+    made = {id(call.output): call.name for call in calls if call.name in names}
+    readers = [call for call in calls if call.name in prepared.folded_batch_norms]
+    return {made[id(call.input)] for call in readers if id(call.input) in made}
 
 
 def _float_moments(prepared: PreparedModel, images: Tensor) -> dict[str, _Moments]:

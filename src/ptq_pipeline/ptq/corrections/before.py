@@ -9,28 +9,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ptq_pipeline.ptq.hooks import calls_of, visit_outputs
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.reconstruction.units import ACTIVATIONS
-from ptq_pipeline.ptq.tracing import visit_outputs
 
 # f(s x) = s f(x) for s > 0.
 HOMOGENEOUS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Identity, nn.Dropout)
 TOLERANCE = 1e-4
 IMAGES_TO_CHECK = 32
 SWEEPS = 10
-
-
-@dataclass(frozen=True)
-class _Call:
-    name: str
-    input: Any
-    output: Any
 
 
 def cross_layer_equalization(prepared: PreparedModel, images: Tensor) -> PreparedModel:
@@ -149,8 +142,7 @@ def _pairs(prepared: PreparedModel, example: Tensor) -> Iterator[tuple[str, str,
     """
     layers = {layer.name: layer for layer in prepared.layers if layer.calls == 1}
     source: dict[int, tuple[str, str]] = {}
-    calls = _calls(prepared.module, example)
-    for call in calls:
+    for call in calls_of(prepared.module, example):
         module = prepared.module.get_submodule(call.name)
         first, between = source.get(id(call.input), ("", ""))
         if call.name in layers:
@@ -178,7 +170,7 @@ def _norms(prepared: PreparedModel, example: Tensor) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     likely: dict[str, list[str]] = {}
     last, width = "", 0
-    for call in _calls(prepared.module, example):
+    for call in calls_of(prepared.module, example):
         module: Any = prepared.module.get_submodule(call.name)
         if isinstance(module, nn.LayerNorm) and module.weight is not None:
             if len(module.normalized_shape) == 1:
@@ -205,27 +197,3 @@ def _largest_outputs(module: nn.Module, images: Tensor) -> dict[str, Tensor]:
     for part in images.split(32):
         visit_outputs(module, norms, part, keep)
     return found
-
-
-def _calls(module: nn.Module, example: Tensor) -> list[_Call]:
-    calls: list[_Call] = []
-
-    def hook_for(name: str) -> Any:
-        def hook(module: nn.Module, args: tuple, output: Any) -> None:
-            if args and isinstance(args[0], Tensor) and isinstance(output, Tensor):
-                calls.append(_Call(name, args[0], output))
-
-        return hook
-
-    handles = [
-        child.register_forward_hook(hook_for(name))
-        for name, child in module.named_modules()
-        if not list(child.children())
-    ]
-    try:
-        with torch.no_grad():
-            module(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls

@@ -25,13 +25,8 @@ def quantize_with_corrections(
 ) -> QuantizationParameters:
     """Quantize with the corrections that the method names, in the order of `CORRECTIONS`.
 
-    Args:
-        prepared: the model; not changed.
-        images: all calibration images.
-        method: bits, ranges and corrections.
-
     Returns:
-        Integers and steps; what was changed in float stands in `overrides`, what could not be
+        Integers and scales; what was changed in float stands in `overrides`, what could not be
         corrected in `notes`.
     """
     changed, notes = prepared, tuple[str, ...]()

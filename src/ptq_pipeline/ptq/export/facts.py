@@ -99,26 +99,10 @@ def metadata_of(content: bytes) -> dict[str, str]:
     }
 
 
-def read_codes(content: bytes) -> dict[str, np.ndarray]:
-    """Return the integer weights of an exported file by layer, as stored (linear: transposed)."""
-    import onnx
-
-    suffix = ".weight/codes"
-    model = onnx.load_from_string(content)
-    return {
-        entry.name.removesuffix(suffix): np.asarray(onnx.numpy_helper.to_array(entry))
-        for entry in model.graph.initializer
-        if entry.name.endswith(suffix)
-    }
-
-
 def require_one_file(content: bytes) -> None:
     """Refuse a model that keeps tensors in files of their own.
 
     They would be looked for from the working folder, and no hash of the model covers them.
-
-    Args:
-        content: an ONNX file.
 
     Raises:
         InputError: it refers to another file, or is no ONNX file.

@@ -1,10 +1,10 @@
 """QuantizeLinear and DequantizeLinear put into a float graph, from the engine's own table.
 
-- *input of a layer*: ``x -> QuantizeLinear -> DequantizeLinear``, uint8 with the engine's step and
+- *input of a layer*: ``x -> QuantizeLinear -> DequantizeLinear``, uint8 with the engine's scale and
   zero point. Below 8 bits a ``Clip`` to the reals that the few codes stand for comes first: on the
   clipped range the 8-bit grid and the engine's grid are the same.
 - *weight*: the engine's codes as they are, int8, with a DequantizeLinear per output channel.
-- *bias*: int32 with step ``s_x * s_w``, see `ptq_pipeline.ptq.biases`.
+- *bias*: int32 with scale ``s_x * s_w``, see `ptq_pipeline.ptq.biases`.
 
 With ``int4`` what has 4 bits or fewer is stored in ONNX's 4-bit types instead, from opset 21 on.
 """
@@ -47,7 +47,7 @@ def export_onnx(
 
     Args:
         prepared: the model.
-        parameters: integers and steps of every layer; None exports the folded float model.
+        parameters: integers and scales of every layer; None exports the folded float model.
         metadata: what the file says about its origin, for example ``trial_id``.
         opset: version of ONNX's operator set, from 18; ``int4`` needs 21.
         int4: store what has 4 bits or fewer in ONNX's 4-bit types.
@@ -86,7 +86,7 @@ def quantized_graph(
     Args:
         graph: of the same model, with marks for the parameters' outputs.
         prepared: the model.
-        parameters: integers and steps of every layer.
+        parameters: integers and scales of every layer.
         int4: as in `export_onnx`.
     """
     onnx = import_onnx()
@@ -175,7 +175,7 @@ class _Writer:
         scheme = activation.scheme
         stored = self.int4 and scheme.bits == 4
         kind = ("INT" if scheme.symmetric else "UINT") + ("4" if stored else "8")
-        step = self._constant(f"{stem}/step", np.array(activation.scale, np.float32))
+        stored_scale = self._constant(f"{stem}/step", np.array(activation.scale, np.float32))
         zero = self._integer(f"{stem}/zero_point", np.array(activation.zero_point), kind)
         given = source
         if scheme.bits < 8 and not stored:
@@ -185,8 +185,8 @@ class _Writer:
                 for end, code in (("low", scheme.qmin), ("high", scheme.qmax))
             ]
             given = self._node("Clip", [source, *ends], f"{stem}/clipped")
-        codes = self._node("QuantizeLinear", [given, step, zero], f"{stem}/codes")
-        output = self._node("DequantizeLinear", [codes, step, zero], stem)
+        codes = self._node("QuantizeLinear", [given, stored_scale, zero], f"{stem}/codes")
+        output = self._node("DequantizeLinear", [codes, stored_scale, zero], stem)
         self._quantized[key] = output
         return output
 
@@ -216,7 +216,7 @@ class _Writer:
         bias = self.biases[name]
         inputs = [
             self._integer(f"{name}.bias/codes", bias.codes, "INT32"),
-            self._constant(f"{name}.bias/step", bias.step),
+            self._constant(f"{name}.bias/step", bias.scale),
         ]
         return self._node("DequantizeLinear", inputs, output, axis=0)
 

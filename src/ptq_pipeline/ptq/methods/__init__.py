@@ -3,7 +3,6 @@
 import ptq_pipeline.ptq.methods.nearest  # (registers, the simplest first)
 import ptq_pipeline.ptq.methods.reconstruction  # noqa: F401
 from ptq_pipeline.ptq.methods.config import Method, MethodConfig
-from ptq_pipeline.ptq.methods.nearest import NEAREST
 from ptq_pipeline.ptq.methods.registry import (
     RegisteredMethod,
     find_method,
@@ -15,7 +14,6 @@ from ptq_pipeline.ptq.methods.registry import (
 )
 
 __all__ = [
-    "NEAREST",
     "Method",
     "MethodConfig",
     "RegisteredMethod",

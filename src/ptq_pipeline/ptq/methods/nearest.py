@@ -29,7 +29,7 @@ def quantize_nearest(
     return quantize_with_corrections(prepared, images, method)
 
 
-NEAREST = register(
+register(
     RegisteredMethod(
         name="nearest",
         paper="Jacob et al., CVPR 2018 (arXiv 1712.05877)",

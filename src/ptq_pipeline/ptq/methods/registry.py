@@ -175,7 +175,7 @@ def quantize_model(
 
 
 def method_seed(
-    model: str, method: Mapping[str, Any] | None, calibration_set: str | None, repeat: int = 0
+    model: str, method: Method | None, calibration_set: str | None, repeat: int = 0
 ) -> int:
     """Return the seed of a method: equal wherever the same model is quantized in the same way.
 
@@ -184,13 +184,13 @@ def method_seed(
 
     Args:
         model: fingerprint of the float model.
-        method: JSON form of the method.
+        method: the method; None for the float model.
         calibration_set: id of the calibration set.
         repeat: number of the seed, to see what the seed alone changes.
     """
     content: dict[str, Any] = {
         "model": model,
-        "method": method,
+        "method": None if method is None else method.to_json(),
         "calibration_set": calibration_set,
     }
     if repeat:

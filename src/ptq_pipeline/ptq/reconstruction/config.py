@@ -12,11 +12,11 @@ from ptq_pipeline.ptq.ranges import Mse, RangeEstimator
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction(MethodConfig):
-    """Learned rounding, and learned activation steps, against the float model's outputs.
+    """Learned rounding, and learned activation scales, against the float model's outputs.
 
     Attributes:
         weight_range: range estimator of the weights.
-        activation_range: range estimator of the activations, where their steps start.
+        activation_range: range estimator of the activations, where their scales start.
         weight_symmetric: signed weights with zero point 0, or unsigned ones.
         unit: ``layer``, or ``block`` (see `units`).
         placement: activations are quantized at each layer's input (``layer_input``), or once where
@@ -32,10 +32,10 @@ class Reconstruction(MethodConfig):
         annealing: how the exponent falls.
         objective: ``mse`` of the unit's output, or ``fisher_diag``: weighted by the squared
             gradient of the loss with respect to that output.
-        activations: ``range`` keeps the estimator's steps; ``after`` learns steps when all
+        activations: ``range`` keeps the estimator's scales; ``after`` learns scales when all
             weights are done (BRECQ); ``joint`` learns them with the weights (QDrop).
         activation_iterations: steps of Adam per unit for ``after``.
-        step_lr: learning rate of the activation steps, falling to 0 by cosine.
+        step_lr: learning rate of the activation scales, falling to 0 by cosine.
         keep_quantized_probability: probability that an activation of the quantized model is kept
             quantized in a step of ``joint``; 1 switches QDrop's dropping off.
         first_last_8_bit: weight and input of first and last layer have 8 bits.

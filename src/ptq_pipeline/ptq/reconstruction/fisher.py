@@ -7,12 +7,11 @@ For each image the squared gradient, with respect to the unit's output, of the d
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from ptq_pipeline.ptq.hooks import change_output, during
 from ptq_pipeline.ptq.reconstruction.units import Unit
 from ptq_pipeline.ptq.reconstruction.working import IMAGES_AT_A_TIME, WorkingModel
 
@@ -21,13 +20,13 @@ def importance(model: WorkingModel, unit: Unit, images: Tensor) -> Tensor:
     """Return the squared gradients, of the shape of the unit's output on all images."""
     kept: list[Tensor] = []
 
-    def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    def leaf(output: Tensor) -> Tensor:
         kept.append(output.detach().requires_grad_())
         return kept[-1]
 
-    handle = model.root.get_submodule(unit.output).register_forward_hook(hook)
+    handle = change_output(model.root.get_submodule(unit.output), leaf)
     parts = []
-    try:
+    with during([handle]):
         for batch in images.split(IMAGES_AT_A_TIME):
             with torch.no_grad():
                 target = model.prepared.module(batch).softmax(1)
@@ -36,8 +35,6 @@ def importance(model: WorkingModel, unit: Unit, images: Tensor) -> Tensor:
                 loss = functional.kl_div(logits.log_softmax(1), target, reduction="sum")
                 (gradient,) = torch.autograd.grad(loss, kept.pop())
             parts.append(gradient.square())
-    finally:
-        handle.remove()
     found = torch.cat(parts)
     mean = found.mean()
     # A unit whose error cannot reach the output has no preference.

@@ -1,4 +1,4 @@
-"""Learning the rounding and the activation steps of one unit on its cached input."""
+"""Learning the rounding and the activation scales of one unit on its cached input."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from ptq_pipeline.ptq.parameters import WeightParameters
 from ptq_pipeline.ptq.reconstruction.config import Reconstruction
 from ptq_pipeline.ptq.reconstruction.rounding import SoftWeight, beta_at
-from ptq_pipeline.ptq.reconstruction.steps import StepQuantizer, kept_elements
+from ptq_pipeline.ptq.reconstruction.scales import LearnedQuantizer, kept_elements
 from ptq_pipeline.ptq.reconstruction.units import Unit
 from ptq_pipeline.ptq.reconstruction.working import IMAGES_AT_A_TIME, WorkingModel
 
-# The objective of learned activation steps in BRECQ's code is |error|^2.4; of everything else, ^2.
-STEPS_POWER = 2.4
+# The objective of learned activation scales in BRECQ's code is |error|^2.4; of everything else, ^2.
+SCALES_POWER = 2.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ def learn_weights(
     config: Reconstruction,
     rng: np.random.Generator,
 ) -> dict[str, WeightParameters]:
-    """Learn the rounding of a unit's weights, with ``joint`` its activation steps too.
+    """Learn the rounding of a unit's weights, with ``joint`` its activation scales too.
 
     Args:
         model: the working model; the unit's quantizers are enabled or not already.
@@ -60,48 +60,47 @@ def learn_weights(
     """
     rounding = torch.optim.Adam([soft.alpha for soft in starts.values()], config.rounding_lr)
     joint = config.activations == "joint"
-    steps = _StepLearner(model.quantizers(unit) if joint else [], config.step_lr, config.iterations)
+    scales = _ScaleLearner(
+        model.quantizers(unit) if joint else [], config.step_lr, config.iterations
+    )
     keep = config.keep_quantized_probability if joint else 1.0
-    for quantizer in steps.quantizers:
+    for quantizer in scales.quantizers:
         quantizer.keep = keep
     for step, chosen in enumerate(batches(len(cache.inputs), config, config.iterations, rng)):
         for name, soft in starts.items():
             model.set_weight(name, soft.soft())
         result = model.run(unit, _mixed(cache, chosen, keep, rng))
         loss = _loss(result, cache, chosen, 2.0)
-        beta = beta_at(
-            *(step, config.iterations, config.warmup),
-            *(config.beta_start, config.beta_end, config.annealing),
-        )
+        beta = beta_at(step, config)
         if beta is not None and config.regularization:
             terms = [soft.regularizer(beta) for soft in starts.values()]
             loss = loss + config.regularization * torch.stack(terms).sum()
         rounding.zero_grad(set_to_none=True)
-        steps.zero_grad()
+        scales.zero_grad()
         loss.backward()
         rounding.step()
-        steps.step()
-    for quantizer in steps.quantizers:
+        scales.step()
+    for quantizer in scales.quantizers:
         quantizer.keep = 1.0
     return {name: soft.hard() for name, soft in starts.items()}
 
 
-def learn_steps(
+def learn_scales(
     model: WorkingModel,
     unit: Unit,
     cache: Cache,
     config: Reconstruction,
     rng: np.random.Generator,
 ) -> None:
-    """Learn the activation steps of a unit whose weights are done (BRECQ)."""
-    steps = _StepLearner(model.quantizers(unit), config.step_lr, config.activation_iterations)
-    if not steps.quantizers:
+    """Learn the activation scales of a unit whose weights are done (BRECQ)."""
+    scales = _ScaleLearner(model.quantizers(unit), config.step_lr, config.activation_iterations)
+    if not scales.quantizers:
         return
     for chosen in batches(len(cache.inputs), config, config.activation_iterations, rng):
-        loss = _loss(model.run(unit, cache.inputs[chosen]), cache, chosen, STEPS_POWER)
-        steps.zero_grad()
+        loss = _loss(model.run(unit, cache.inputs[chosen]), cache, chosen, SCALES_POWER)
+        scales.zero_grad()
         loss.backward()
-        steps.step()
+        scales.step()
 
 
 def objective(model: WorkingModel, unit: Unit, cache: Cache) -> float:
@@ -130,10 +129,10 @@ def batches(
         waiting = waiting[config.batch_size :]
 
 
-class _StepLearner:
-    """Adam on activation steps, with the learning rate falling to 0 by cosine."""
+class _ScaleLearner:
+    """Adam on activation scales, with the learning rate falling to 0 by cosine."""
 
-    def __init__(self, quantizers: list[StepQuantizer], rate: float, steps: int) -> None:
+    def __init__(self, quantizers: list[LearnedQuantizer], rate: float, steps: int) -> None:
         self.quantizers = quantizers
         self._optimizer = None
         if quantizers:

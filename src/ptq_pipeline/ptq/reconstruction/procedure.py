@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from ptq_pipeline.ptq.reconstruction.config import Reconstruction
 from ptq_pipeline.ptq.reconstruction.fisher import importance
 from ptq_pipeline.ptq.reconstruction.learning import (
     Cache,
-    learn_steps,
+    learn_scales,
     learn_weights,
     objective,
 )
@@ -44,7 +45,7 @@ def reconstruct(
         weights: not used; there for the registry.
 
     Returns:
-        Integers and steps; `notes` names the layers that nearest rounding served better.
+        Integers and scales; `notes` names the layers that nearest rounding served better.
 
     Raises:
         InputError: there are fewer images than a batch takes.
@@ -73,7 +74,7 @@ def reconstruct(
         for quantizer in model.all_quantizers():
             quantizer.enabled = True
         for unit in units:
-            notes += _steps_of(model, unit, images, config, rng)
+            notes += _scales_of(model, unit, images, config, rng)
     return model.result(base, tuple(notes))
 
 
@@ -90,10 +91,7 @@ def _weights_of(
     for name in unit.layers:
         model.fix(name, model.initial_weights[name])
     if config.objective == "fisher_diag":
-        cache = Cache(
-            *(cache.inputs, cache.float_inputs, cache.targets),
-            importance(model, unit, images),
-        )
+        cache = replace(cache, importance=importance(model, unit, images))
     nearest = objective(model, unit, cache)
     starts = _starts(model, unit, cache, config)
     learned = learn_weights(model, unit, cache, starts, config, rng)
@@ -136,17 +134,17 @@ def _starts(
     }
 
 
-def _steps_of(
+def _scales_of(
     model: WorkingModel,
     unit: Unit,
     images: Tensor,
     config: Reconstruction,
     rng: np.random.Generator,
 ) -> list[str]:
-    """Learn a unit's activation steps; return a note when those of the estimator stay."""
+    """Learn a unit's activation scales; return a note when those of the estimator stay."""
     cache = _cache(model, unit, images)
     before = objective(model, unit, cache)
-    learn_steps(model, unit, cache, config, rng)
+    learn_scales(model, unit, cache, config, rng)
     reached = objective(model, unit, cache)
     if reached <= before:
         return []

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ptq_pipeline.ptq.parameters import WeightParameters
+from ptq_pipeline.ptq.reconstruction.config import Reconstruction
 
 GAMMA, ZETA = -0.1, 1.1
 
@@ -22,7 +23,7 @@ class SoftWeight:
 
     Args:
         target: float weight ``(C_out, ...)`` that is rounded.
-        initial: steps, zero points and integers to stay within.
+        initial: scales, zero points and integers to stay within.
     """
 
     def __init__(self, target: Tensor, initial: WeightParameters) -> None:
@@ -75,23 +76,16 @@ def initial_alpha(rest: Tensor) -> Tensor:
     return -torch.log((ZETA - GAMMA) / (rest - GAMMA) - 1.0)
 
 
-def beta_at(
-    step: int, steps: int, warmup: float, start: float, end: float, annealing: str
-) -> float | None:
-    """Return beta of a step, or None while the regulariser is off.
+def beta_at(step: int, config: Reconstruction) -> float | None:
+    """Return beta of a step from 0, or None while the regulariser is off.
 
-    Args:
-        step: from 0.
-        steps: all of them.
-        warmup: share of the steps without regulariser.
-        start: beta after the warm-up.
-        end: beta at the end.
-        annealing: ``linear`` (BRECQ, QDrop) or ``cosine`` (AIMET).
+    It falls from ``beta_start`` to ``beta_end`` linearly (BRECQ, QDrop) or by cosine (AIMET).
     """
-    first = warmup * steps
+    steps, start, end = config.iterations, config.beta_start, config.beta_end
+    first = config.warmup * steps
     if step < first:
         return None
     share = (step - first) / max(steps - first, 1.0)
-    if annealing == "cosine":
+    if config.annealing == "cosine":
         return end + 0.5 * (start - end) * (1.0 + float(np.cos(np.pi * share)))
     return end + (start - end) * max(0.0, 1.0 - share)

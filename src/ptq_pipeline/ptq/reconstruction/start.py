@@ -8,32 +8,19 @@ from dataclasses import replace
 from torch import Tensor
 
 from ptq_pipeline.ptq.calibration import activations_from, calibrate
+from ptq_pipeline.ptq.hooks import Visit, visit_outputs
 from ptq_pipeline.ptq.parameters import ActivationParameters, QuantizationParameters
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.reconstruction.config import Reconstruction
 from ptq_pipeline.ptq.reconstruction.units import Unit
 from ptq_pipeline.ptq.spec import MethodSpec
-from ptq_pipeline.ptq.statistics import (
-    HistogramGrid,
-    HistogramStatistics,
-    InputStatistics,
-    RangeStatistics,
-    count_values,
-)
-from ptq_pipeline.ptq.tracing import visit_outputs
+from ptq_pipeline.ptq.statistics import statistics_of
 
 
 def starting_point(
     prepared: PreparedModel, images: Tensor, units: list[Unit], config: Reconstruction
 ) -> QuantizationParameters:
-    """Quantize every layer by nearest rounding, with quantizers where the configuration says.
-
-    Args:
-        prepared: the model.
-        images: all calibration images.
-        units: the model's units.
-        config: bits, schemes, range estimators, placement.
-    """
+    """Quantize every layer by nearest rounding, with quantizers where the configuration says."""
     method = nearest_of(prepared, config)
     parameters = calibrate(prepared, images.split(64), method)
     if config.placement == "layer_input":
@@ -76,11 +63,11 @@ def _at_outputs(
         name: replace(layer, activation=None, reads=made_by[name]) if name in made_by else layer
         for name, layer in parameters.layers.items()
     }
-    outputs = dict(parameters.outputs) | _output_steps(prepared, images, wanted, config)
+    outputs = dict(parameters.outputs) | _output_scales(prepared, images, wanted, config)
     return replace(parameters, layers=layers, outputs=outputs)
 
 
-def _output_steps(
+def _output_scales(
     prepared: PreparedModel, images: Tensor, bits: Mapping[str, int], config: Reconstruction
 ) -> dict[str, ActivationParameters]:
     method = MethodSpec(
@@ -88,23 +75,10 @@ def _output_steps(
         activation_range=config.activation_range,
         layer_activation_bits=dict(bits),
     )
-    found: dict[str, InputStatistics] = {}
 
-    def add_range(name: str, values: Tensor) -> None:
-        ends = float(values.min()), float(values.max())
-        new = InputStatistics(RangeStatistics(*ends, values.numel(), (ends,)))
-        found[name] = found[name].merge(new) if name in found else new
-
-    def add_counts(name: str, values: Tensor) -> None:
-        found[name] = replace(found[name], histogram=_count(values, found[name]))
-
-    for visit in (add_range, add_counts):
+    def run(observe: Visit) -> None:
         for part in images.split(64):
-            visit_outputs(prepared.module, bits, part, visit)
-    return activations_from(found, method)
+            visit_outputs(prepared.module, bits, part, observe)
 
-
-def _count(values: Tensor, seen: InputStatistics) -> HistogramStatistics:
-    grid = seen.histogram.grid if seen.histogram else HistogramGrid.covering(seen.ranges)
-    new = HistogramStatistics(grid, count_values(values, grid).cpu().numpy())
-    return seen.histogram.merge(new) if seen.histogram else new
+    needed = method.activation_range.needs_histogram
+    return activations_from(statistics_of(run, needed), method)

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ptq_pipeline.ptq.hooks import Call, calls_of
 from ptq_pipeline.ptq.preparation import PreparedModel
 
 MOST_LAYERS = 8
@@ -55,24 +55,14 @@ class Unit:
         return root.get_submodule(self.activation)(result) if self.activation else result
 
 
-@dataclass(frozen=True)
-class _Call:
-    name: str
-    input: Any
-    output: Any
-
-
 def partition(prepared: PreparedModel, blocks: bool) -> tuple[list[Unit], list[str]]:
     """Split a model into units in call order.
-
-    Args:
-        prepared: the model.
-        blocks: whether to look for blocks.
 
     Returns:
         The units, and the names of layers that are in none because they run more than once.
     """
-    calls = _calls(prepared)
+    example = torch.zeros(2, *prepared.input_shape, device=prepared.device)
+    calls = calls_of(prepared.module, example)
     runs = Counter(call.name for call in calls)
     owner = _block_of_layers(prepared, calls, runs) if blocks else {}
     once = {layer.name for layer in prepared.layers if layer.calls == 1}
@@ -89,31 +79,8 @@ def partition(prepared: PreparedModel, blocks: bool) -> tuple[list[Unit], list[s
     return list(units.values()), [layer.name for layer in prepared.layers if layer.name not in once]
 
 
-def _calls(prepared: PreparedModel) -> list[_Call]:
-    """Return every call of a module with one tensor, in the order in which they end."""
-    calls: list[_Call] = []
-    handles = []
-
-    def hook_for(name: str) -> Any:
-        def hook(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
-            one = len(args) == 1 and not kwargs and isinstance(args[0], Tensor)
-            calls.append(_Call(name, args[0] if one else None, output))
-
-        return hook
-
-    for name, module in prepared.module.named_modules():
-        handles.append(module.register_forward_hook(hook_for(name), with_kwargs=True))
-    try:
-        with torch.no_grad():
-            prepared.module(torch.zeros(2, *prepared.input_shape, device=prepared.device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls
-
-
 def _block_of_layers(
-    prepared: PreparedModel, calls: list[_Call], runs: Counter[str]
+    prepared: PreparedModel, calls: list[Call], runs: Counter[str]
 ) -> dict[str, str]:
     """Return the block of each layer that is in one."""
     suitable = {
@@ -136,7 +103,7 @@ def _block_of_layers(
     return owner
 
 
-def _activation_behind(root: nn.Module, layer: str, calls: list[_Call], runs: Counter[str]) -> str:
+def _activation_behind(root: nn.Module, layer: str, calls: list[Call], runs: Counter[str]) -> str:
     made = next(call.output for call in calls if call.name == layer)
     for call in calls:
         if call.input is made and isinstance(root.get_submodule(call.name), ACTIVATIONS):
@@ -144,7 +111,7 @@ def _activation_behind(root: nn.Module, layer: str, calls: list[_Call], runs: Co
     return ""
 
 
-def _with_readers(unit: Unit, once: set[str], calls: list[_Call]) -> Unit:
+def _with_readers(unit: Unit, once: set[str], calls: list[Call]) -> Unit:
     made = next(call.output for call in calls if call.name == unit.output)
     readers = tuple(call.name for call in calls if call.name in once and call.input is made)
     return Unit(unit.name, unit.layers, unit.activation, readers, unit.is_block)

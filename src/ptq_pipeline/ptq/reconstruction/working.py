@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ptq_pipeline.ptq.hooks import change_input, change_output, during, visit_input
 from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
 from ptq_pipeline.ptq.preparation import PreparedModel
-from ptq_pipeline.ptq.reconstruction.steps import StepQuantizer
+from ptq_pipeline.ptq.reconstruction.scales import LearnedQuantizer
 from ptq_pipeline.ptq.reconstruction.units import Unit
 
 IMAGES_AT_A_TIME = 64
@@ -25,7 +26,7 @@ class WorkingModel:
 
     Args:
         prepared: the model; not changed.
-        parameters: integers and steps to start from, of all layers and outputs.
+        parameters: integers and scales to start from, of all layers and outputs.
         rng: source of the random mixing of all its quantizers.
     """
 
@@ -39,8 +40,8 @@ class WorkingModel:
         self.root = copy.deepcopy(prepared.module)
         self.weights: dict[str, WeightParameters] = {}
         self.initial_weights = {name: p.weight for name, p in parameters.layers.items()}
-        self._inputs: dict[str, StepQuantizer] = {}
-        self._outputs: dict[str, StepQuantizer] = {}
+        self._inputs: dict[str, LearnedQuantizer] = {}
+        self._outputs: dict[str, LearnedQuantizer] = {}
         for module in self.root.modules():
             if getattr(module, "inplace", False) is True:
                 module.__dict__["inplace"] = False
@@ -50,12 +51,12 @@ class WorkingModel:
                 reader = first[name]
                 if reader not in self._inputs or self._inputs[reader].initial != layer.activation:
                     reader = name
-                    self._inputs[name] = StepQuantizer(layer.activation, rng)
+                    self._inputs[name] = LearnedQuantizer(layer.activation, rng)
                 self._inputs[name] = self._inputs[reader]
-                self._module(name).register_forward_pre_hook(_before(self._inputs[name]))
+                change_input(self._module(name), self._inputs[name])
         for name, activation in parameters.outputs.items():
-            self._outputs[name] = StepQuantizer(activation, rng)
-            self._module(name).register_forward_hook(_after(self._outputs[name]))
+            self._outputs[name] = LearnedQuantizer(activation, rng)
+            change_output(self._module(name), self._outputs[name])
 
     def _module(self, name: str) -> nn.Module:
         return self.root.get_submodule(name)
@@ -71,7 +72,7 @@ class WorkingModel:
         self.weights[name] = weight
         self.set_weight(name, torch.from_numpy(weight.dequantized()).to(self.prepared.device))
 
-    def quantizers(self, unit: Unit) -> list[StepQuantizer]:
+    def quantizers(self, unit: Unit) -> list[LearnedQuantizer]:
         """Return the quantizers inside a unit and on its output, each one once."""
         found = [self._inputs[name] for name in unit.layers if name in self._inputs]
         found += [
@@ -81,7 +82,7 @@ class WorkingModel:
         ]
         return list(dict.fromkeys(found))
 
-    def all_quantizers(self) -> list[StepQuantizer]:
+    def all_quantizers(self) -> list[LearnedQuantizer]:
         """Return all quantizers, each one once."""
         return list(dict.fromkeys([*self._inputs.values(), *self._outputs.values()]))
 
@@ -96,7 +97,7 @@ class WorkingModel:
     def result(
         self, base: QuantizationParameters, notes: tuple[str, ...]
     ) -> QuantizationParameters:
-        """Return the parameters with the present integers and steps."""
+        """Return the parameters with the present integers and scales."""
         layers = {
             name: replace(
                 layer,
@@ -123,15 +124,10 @@ def unit_input(root: nn.Module, unit: Unit, images: Tensor) -> Tensor:
 
     # First in line: a unit's own input quantizer belongs to the unit.
     handle = root.get_submodule(unit.name).register_forward_pre_hook(hook, prepend=True)
-    try:
-        with torch.no_grad():
-            for batch in images.split(IMAGES_AT_A_TIME):
-                try:
-                    root(batch)
-                except _Stop:
-                    pass
-    finally:
-        handle.remove()
+    with during([handle]), torch.no_grad():
+        for batch in images.split(IMAGES_AT_A_TIME):
+            with suppress(_Stop):
+                root(batch)
     return torch.cat(parts)
 
 
@@ -148,29 +144,8 @@ def layer_inputs(
     """Collect what layers multiply with their weights, behind their quantizers."""
     seen: dict[str, list[Tensor]] = {name: [] for name in names}
 
-    def hook_for(name: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            seen[name].append(args[0].detach())
+    def keep(name: str, values: Tensor) -> None:
+        seen[name].append(values.detach())
 
-        return hook
-
-    handles = [root.get_submodule(n).register_forward_pre_hook(hook_for(n)) for n in names]
-    try:
+    with during(visit_input(root.get_submodule(name), name, keep) for name in names):
         yield lambda: seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _before(quantizer: StepQuantizer) -> Any:
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return quantizer(args[0]), *args[1:]
-
-    return hook
-
-
-def _after(quantizer: StepQuantizer) -> Any:
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        return quantizer(output)
-
-    return hook

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from bits_of_layers import Effects, choose_bits, layer_units, measure_effects
 from torch import Tensor
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.ptq import MethodSpec, PreparedModel
-from ptq_pipeline.ptq.mixed_precision import Effects, choose_bits, layer_units, measure_effects
 from ptq_pipeline.runtimes import SimulatedRuntime
 
 

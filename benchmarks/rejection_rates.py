@@ -13,8 +13,7 @@ import pandas as pd
 
 from ptq_pipeline.calibration.distances import category_shares, js_divergence, ks_distance
 from ptq_pipeline.calibration.pool import Pool
-from ptq_pipeline.calibration.registration import StrategyOptions
-from ptq_pipeline.calibration.strategies import draw_set
+from ptq_pipeline.calibration.strategies import DrawPlan, draw_set
 from ptq_pipeline.calibration.suite import NOWHERE, ExpectationSpec, build_suite, set_table
 from ptq_pipeline.calibration.thresholds import Thresholds
 from ptq_pipeline.calibration.validation import Profile
@@ -52,11 +51,7 @@ def failures(
     profile: Profile,
     definitions: Mapping[str, Any],
     judged: Mapping[str, str],
-    strategy: str,
-    options: StrategyOptions,
-    *,
-    size: int,
-    seed: int,
+    plan: DrawPlan,
     sets: int,
 ) -> pd.DataFrame:
     """Draw fresh sets and return which expectations each of them fails.
@@ -68,19 +63,16 @@ def failures(
         profile: returns a set's profile.
         definitions: ``{"classes": [...], "segments": {column: ...}}``.
         judged: content hash to split of the images that candidates are chosen or judged on.
-        strategy: strategy of the sets.
-        options: its options.
-        size: images per set.
-        seed: master seed; use one that no audit uses.
+        plan: of the sets; use a seed that no audit uses.
         sets: number of sets.
 
     Returns:
         Boolean table, one row per set and one column per expectation.
     """
-    suite = build_suite(thresholds, size)
+    suite = build_suite(thresholds, plan.size)
     rows = []
     for draw in range(sets):
-        drawn = draw_set(pool, images, strategy, options, size=size, seed=seed, draw=draw)
+        drawn = draw_set(pool, images, plan, draw)
         table = set_table(drawn.manifest, profile(drawn), definitions, thresholds.features, judged)
         observed = observe(table, suite)
         rows.append({spec.name: not is_met(spec, observed[spec.name]) for spec in suite})

@@ -1,69 +1,59 @@
-"""Parameters of ``quantization`` and of the shifts it evaluates under."""
+"""How models are quantized and executed, parsed once: the parameters of ``quantization``."""
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    model_validator,
+)
 
-from ptq_pipeline.stress import build_shift
+from ptq_pipeline.trials.executors import DaskExecutor, Executor, ProcessExecutor, SerialExecutor
 
-
-class StressParameters(RootModel[dict[str, dict[str, Any]]]):
-    """Shifts by name; ``clean`` must be among them, because every drop is read beside it."""
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        if "clean" not in self.root:
-            raise ValueError("stress: the shift 'clean' is missing; add 'clean: {}'")
-        for name, options in self.root.items():
-            build_shift(name, options)
-        return self
+if TYPE_CHECKING:
+    from ptq_pipeline.runtimes import Runtime
 
 
-class OpenvinoParameters(BaseModel):
-    """Integer kernels on the CPU."""
+class _Built(BaseModel):
+    """Base of the runtimes' parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def build(self) -> "Runtime":
+        """Return the runtime."""
+        from ptq_pipeline.runtimes import build_runtime
+
+        return build_runtime(**self.model_dump(exclude={"batch_size"}))
+
+
+class OpenvinoParameters(_Built):
+    """Integer kernels on the CPU."""
 
     name: Literal["openvino"]
     threads: int = Field(default=2, ge=1)
     batch_size: int = Field(default=50, ge=1)
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the runtime is built with."""
-        return {"threads": self.threads}
 
-
-class SimulatedParameters(BaseModel):
+class SimulatedParameters(_Built):
     """Fake quantization in torch on any of its devices."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["simulated"]
     device: str = "cpu"
     batch_size: int = Field(default=50, ge=1)
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the runtime is built with."""
-        return {"device": self.device}
 
-
-class OnnxruntimeParameters(BaseModel):
+class OnnxruntimeParameters(_Built):
     """ONNX Runtime on the CPU, executing files in QDQ form."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["onnxruntime"]
     threads: int = Field(default=2, ge=1)
     optimization: Literal["all", "none"] = "all"
     opset: int = Field(default=18, ge=18)
     batch_size: int = Field(default=50, ge=1)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the runtime is built with."""
-        return {"threads": self.threads, "optimization": self.optimization, "opset": self.opset}
 
 
 RuntimeParameters = OpenvinoParameters | SimulatedParameters | OnnxruntimeParameters
@@ -127,33 +117,56 @@ class ExecutorParameters(BaseModel):
             )
         return self
 
+    def build(self) -> Executor:
+        """Return the executor."""
+        if self.kind == "process":
+            return ProcessExecutor(self.workers or 2)
+        if self.kind == "dask":
+            security = None if self.security is None else self.security.model_dump()
+            return DaskExecutor(
+                self.address, self.workers or 2, security=security, dashboard=self.dashboard
+            )
+        return SerialExecutor()
 
-class QuantizationParameters(BaseModel):
-    """The method under audit and how its models are executed."""
+
+def _parsed(method: Any) -> Any:
+    from ptq_pipeline.ptq import method_from_json
+
+    return method_from_json(method) if isinstance(method, Mapping) else method
+
+
+class Recipe(BaseModel):
+    """The method under audit and how its models are executed: the parameters of ``quantization``.
+
+    Attributes:
+        method: a `ptq_pipeline.ptq.Method`; its JSON form is complete, whatever was left out. Not
+            named as a type, because methods bring torch along, which listing pipelines need not
+            wait for.
+        runtime: what executes the models.
+        parity_draws: draws that the simulation runs too.
+        executor: where trials run.
+        statistics: ``shared`` calibrates draws from statistics of single images, ``direct`` by
+            passes of their own.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: dict[str, Any]
+    method: Annotated[Any, PlainValidator(_parsed), PlainSerializer(lambda each: each.to_json())]
     runtime: RuntimeParameters = Field(discriminator="name")
     parity_draws: int = Field(default=1, ge=0)
     executor: ExecutorParameters = ExecutorParameters()
     statistics: Literal["shared", "direct"] = "shared"
 
+    @property
+    def file_format(self) -> str | None:
+        """Format of the files of a method of another tool; None for methods of this package."""
+        return getattr(self.method, "file_format", None)
+
     @model_validator(mode="after")
     def _executable(self) -> Self:
-        from ptq_pipeline.ptq import method_from_json
-
-        written = getattr(method_from_json(self.method), "file_format", None)
-        if written == "openvino" and self.runtime.name != "openvino":
+        if self.file_format == "openvino" and self.runtime.name != "openvino":
             raise ValueError(
-                f"quantization: method {self.method['name']!r} writes OpenVINO files, which the "
+                f"quantization: method {self.method.name!r} writes OpenVINO files, which the "
                 f"runtime {self.runtime.name!r} cannot execute; set runtime.name to openvino"
             )
         return self
-
-    @field_validator("method")
-    @classmethod
-    def _complete(cls, method: dict[str, Any]) -> dict[str, Any]:
-        from ptq_pipeline.ptq import method_from_json
-
-        return method_from_json(method).to_json()

@@ -1,10 +1,12 @@
-"""Parameters of ``calibration``."""
+"""What is drawn and how it is validated: the parameters of ``calibration``."""
 
+from functools import cached_property
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ptq_pipeline.calibration import STRATEGIES, DrawPlan, parse_options
+from ptq_pipeline.calibration.strategies import DrawPlan, parse_strategy
+from ptq_pipeline.calibration.strategy import Strategy
 from ptq_pipeline.stress.perturbations import check_description
 
 
@@ -30,7 +32,21 @@ class ValidationParameters(BaseModel):
 
 
 class CalibrationParameters(BaseModel):
-    """Which calibration sets are drawn."""
+    """Which calibration sets are drawn.
+
+    Attributes:
+        seed: master seed.
+        set_size: images per set.
+        strategy: the recipe's strategy; only its sets are evidence.
+        draws: valid sets of the recipe's strategy wanted.
+        max_draws: sets of it drawn at most; twice ``draws`` when left out.
+        comparison_strategies: strategies drawn for comparison.
+        comparison_draws: sets of each of them.
+        options: of strategies, by name.
+        augmentation: of the recipe's sets; comparison sets are left as their strategy makes them.
+        validation: how sets are validated.
+        data_docs: whether Great Expectations writes its pages.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,8 +64,6 @@ class CalibrationParameters(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        for name in (self.strategy, *self.comparison_strategies, *self.options):
-            parse_options(name, self.options.get(name))
         check_description(self.augmentation or {})
         if self.max_draws is not None and self.max_draws < self.draws:
             raise ValueError(f"max_draws ({self.max_draws}) is less than draws ({self.draws})")
@@ -60,18 +74,32 @@ class CalibrationParameters(BaseModel):
             )
         if len(set(self.comparison_strategies)) != len(self.comparison_strategies):
             raise ValueError(f"strategies are named twice in {self.comparison_strategies}")
+        # Parsed now, so that a bad option is an error of the parameters.
+        _ = self.strategies
         return self
 
-    def plan(self) -> DrawPlan:
-        """Return what to draw; ``max_draws`` is twice ``draws`` when left out."""
+    @cached_property
+    def strategies(self) -> dict[str, Strategy]:
+        """Every strategy that is named, by its name."""
+        names = (self.strategy, *self.comparison_strategies, *self.options)
+        return {name: parse_strategy(name, self.options.get(name)) for name in names}
+
+    @property
+    def most_draws(self) -> int:
+        """``max_draws``, or its default."""
+        return 2 * self.draws if self.max_draws is None else self.max_draws
+
+    @property
+    def recipe(self) -> DrawPlan:
+        """What the evidence is drawn by."""
         return DrawPlan(
-            strategy=self.strategy,
-            options={name: parse_options(name, self.options.get(name)) for name in STRATEGIES},
-            size=self.set_size,
-            draws=self.draws,
-            max_draws=2 * self.draws if self.max_draws is None else self.max_draws,
-            comparison_strategies=self.comparison_strategies,
-            comparison_draws=self.comparison_draws,
-            seed=self.seed,
-            augmentation=self.augmentation or {},
+            self.strategies[self.strategy], self.set_size, self.seed, self.augmentation or {}
         )
+
+    @property
+    def comparisons(self) -> list[DrawPlan]:
+        """What the comparison sets are drawn by."""
+        return [
+            DrawPlan(self.strategies[name], self.set_size, self.seed)
+            for name in self.comparison_strategies
+        ]

@@ -1,6 +1,6 @@
-"""Learned activation steps (LSQ, Esser et al., ICLR 2020) with QDrop's random mixing.
+"""Learned activation scales (LSQ, Esser et al., ICLR 2020) with QDrop's random mixing.
 
-The gradient of the step is that of ``x_hat = s (clamp(round(x / s) + z) - z)`` with the rounding
+The gradient of the scale is that of ``x_hat = s (clamp(round(x / s) + z) - z)`` with the rounding
 taken as the identity; the zero point stays, so zero stays representable. With ``keep`` below 1 an
 element is left in float with probability ``1 - keep`` (QDrop, Wei et al., ICLR 2022).
 """
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from ptq_pipeline.ptq.parameters import ActivationParameters
 
-MIN_STEP = 1e-8
+MIN_SCALE = 1e-8
 
 
-class StepQuantizer:
+class LearnedQuantizer:
     """One activation quantizer of the model under reconstruction.
 
     Attributes:
@@ -43,16 +43,16 @@ class StepQuantizer:
         kept = None if self.keep >= 1.0 else kept_elements(values, self.keep, self._rng)
         scheme = self.initial.scheme
         low, high = scheme.qmin - self.initial.zero_point, scheme.qmax - self.initial.zero_point
-        return _LearnedStep.apply(values, self.scale, low, high, kept)
+        return _LearnedScale.apply(values, self.scale, low, high, kept)
 
     def reset(self) -> None:
-        """Go back to the first step."""
+        """Go back to the first scale."""
         with torch.no_grad():
             self.scale.fill_(self.initial.scale)
 
     def parameters(self) -> ActivationParameters:
-        """Return the present step."""
-        return replace(self.initial, scale=max(float(self.scale.detach()), MIN_STEP))
+        """Return the present scale."""
+        return replace(self.initial, scale=max(float(self.scale.detach()), MIN_SCALE))
 
 
 def kept_elements(like: Tensor, keep: float, rng: np.random.Generator) -> Tensor:
@@ -61,19 +61,19 @@ def kept_elements(like: Tensor, keep: float, rng: np.random.Generator) -> Tensor
     return torch.from_numpy(drawn).reshape(like.shape).to(like.device)
 
 
-class _LearnedStep(torch.autograd.Function):
+class _LearnedScale(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, scale: Tensor, low: int, high: int, kept: Tensor | None
+        ctx: Any, values: Tensor, learned: Tensor, low: int, high: int, kept: Tensor | None
     ) -> Tensor:
-        step = scale.clamp(min=MIN_STEP).item()
-        rounded = torch.fake_quantize_per_tensor_affine(values, step, -low, 0, high - low)
-        passes = (values >= (low - 0.5) * step) & (values <= (high + 0.5) * step)
+        scale = learned.clamp(min=MIN_SCALE).item()
+        rounded = torch.fake_quantize_per_tensor_affine(values, scale, -low, 0, high - low)
+        passes = (values >= (low - 0.5) * scale) & (values <= (high + 0.5) * scale)
         if kept is not None:
             rounded = torch.where(kept, rounded, values)
             passes |= ~kept
         ctx.save_for_backward(values, rounded, passes)
-        ctx.step = step
+        ctx.scale = scale
         return rounded
 
     @staticmethod
@@ -82,4 +82,4 @@ class _LearnedStep(torch.autograd.Function):
         passed = gradient * passes
         # Where an element passes in float, the two sums cancel.
         total = (gradient * rounded).sum() - (passed * values).sum()
-        return passed, total.float() / ctx.step, None, None, None
+        return passed, total.float() / ctx.scale, None, None, None
