@@ -46,8 +46,6 @@ def answers(runner: TrialRunner, study: Study, set_id: str | None, images: np.nd
     Raises:
         PtqPipelineError: the model cannot be quantized with these images.
     """
-    from ptq_pipeline.runtimes import predict_top1
-
     evaluation = study.evaluation
     stored = runner.store.get(runner.spec(set_id, study.whole))
     if stored is not None:
@@ -56,17 +54,7 @@ def answers(runner: TrialRunner, study: Study, set_id: str | None, images: np.nd
     workload = runner.workload
     parameters = None if set_id is None else runner.quantize(set_id, images)
     predictor = workload.runtime.compile(workload.prepared, parameters)
-
-    def answer(shift: str, positions: np.ndarray) -> np.ndarray:
-        return predict_top1(
-            predictor,
-            evaluation.arrays[shift],
-            workload.model.preprocessing,
-            batch_size=workload.batch_size,
-            rows=evaluation.rows[shift][positions],
-        )
-
-    return answer
+    return lambda shift, positions: workload.predict(predictor, evaluation, shift, positions)
 
 
 class Draw:

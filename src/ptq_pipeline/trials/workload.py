@@ -219,24 +219,36 @@ class Workload:
         self, spec: TrialSpec, predictor: "Predictor", notes: tuple[str, ...]
     ) -> TrialOutcome:
         try:
-            return TrialOutcome(spec, self._predict(spec, predictor), notes=notes)
+            evaluation = self.evaluations[spec.evaluation]
+            found = {name: self.predict(predictor, evaluation, name) for name in spec.shifts}
+            return TrialOutcome(spec, found, notes=notes)
         except PtqPipelineError as error:
             return TrialOutcome(spec, None, str(error))
 
-    def _predict(self, spec: TrialSpec, predictor: "Predictor") -> Predictions:
+    def predict(
+        self,
+        predictor: "Predictor",
+        evaluation: Evaluation,
+        shift: str,
+        positions: "np.ndarray | slice" = slice(None),
+    ) -> np.ndarray:
+        """Return the top-1 classes, int32, of an evaluation's samples under one shift.
+
+        Args:
+            predictor: a compiled model.
+            evaluation: the samples.
+            shift: one of its shifts.
+            positions: which of the samples; all when left out.
+        """
         from ptq_pipeline.runtimes import predict_top1
 
-        evaluation = self.evaluations[spec.evaluation]
-        return {
-            name: predict_top1(
-                predictor,
-                evaluation.arrays[name],
-                self.model.preprocessing,
-                batch_size=self.batch_size,
-                rows=evaluation.rows[name],
-            )
-            for name in spec.shifts
-        }
+        return predict_top1(
+            predictor,
+            evaluation.arrays[shift],
+            self.model.preprocessing,
+            batch_size=self.batch_size,
+            rows=evaluation.rows[shift][positions],
+        )
 
     def _require(self, spec: TrialSpec) -> None:
         from ptq_pipeline.ptq import ENGINE_VERSION

@@ -49,17 +49,15 @@ def expected_seconds(
         work: what `kedro ptq plan` counts.
         rest: seconds of everything but trials, see `seconds_beside_trials`.
     """
-    from ptq_pipeline.runtimes import predict_top1
-
     data = AuditData(samples, images)
-    pool, selection = data.rows("pool"), data.rows("selection")
+    pool, looked_at = data.rows("pool"), slice(MEASURED_IMAGES)
     size = min(work["set_size"], len(pool) // 2)
     sets = [np.asarray(images[pool[:size]]), np.asarray(images[pool[size : 2 * size]])]
-    rows = selection[:MEASURED_IMAGES]
     with tempfile.TemporaryDirectory() as folder:
         direct = parameters.model_copy(update={"statistics": "direct"})
         clean = StressParameters({CLEAN: {}})
-        runner = Audit(data, model, TrialStore(Path(folder)), clean, direct).runner()
+        audit = Audit(data, model, TrialStore(Path(folder)), clean, direct)
+        runner, selection = audit.runner(), audit.evaluation.of("selection")
         first = _timed(lambda: runner.quantize("plan-0", sets[0]))[0]
         again = _timed(lambda: runner.quantize("plan-1", sets[1]))[0]
         quantized = runner.quantize("plan-1", sets[1])
@@ -69,15 +67,10 @@ def expected_seconds(
             compiling, predictor = _timed(
                 lambda: runner.runtime.compile(workload.prepared, parameters_of_model)
             )
-            run = lambda: predict_top1(  # noqa: E731
-                predictor,
-                images,
-                model.preprocessing,
-                batch_size=workload.batch_size,
-                rows=rows,
-            )
-            run()
-            return compiling, _timed(run)[0] / len(rows)
+            run = lambda: workload.predict(predictor, selection, CLEAN, looked_at)  # noqa: E731
+            # The first pass warms up.
+            count = len(run())
+            return compiling, _timed(run)[0] / count
 
         compile_float, per_float = rate_of(None)
         compile_first, _ = rate_of(quantized)
