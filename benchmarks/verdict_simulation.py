@@ -1,6 +1,6 @@
 """Error rates and power of the verdict, by simulation of the code that decides.
 
-``python -m ptq_pipeline.reliability.simulation`` prints the table of ``docs/statistics.md``.
+``python benchmarks/verdict_simulation.py`` prints the table of ``docs/statistics.md``.
 
 Outcomes are drawn per group from the trinomial distribution. In the *shared* scenarios all draws of
 one kind (good or bad) have the very same outcomes: one set of audit images on which the test errors
