@@ -13,10 +13,11 @@ import pytest
 
 from ptq_pipeline.pipelines.reporting.worst_group import small_png
 from ptq_pipeline.registry import Decision
-from ptq_pipeline.reliability import Policy, build_verdict
+from ptq_pipeline.reliability import AuditSetting, Comparison, Policy, Verdict, build_verdict
 from ptq_pipeline.reliability.business import Business, business_view
+from ptq_pipeline.reliability.candidate import ComparedCell
 from ptq_pipeline.reliability.reasons import Reason
-from ptq_pipeline.reliability.sentences import say
+from ptq_pipeline.reliability.sentences import place_value, say
 from ptq_pipeline.reporting.inputs import ReportInputs, ReportOptions
 
 CLASSES = (
@@ -60,13 +61,14 @@ def build_inputs(audit: MadeUpAudit) -> ReportInputs:
     sets = _sets(audit, rng)
     scores = _scores(audit, sets[sets["valid"]], rng)
     trials = _trials(sets)
-    judged = build_verdict(scores, trials, sets, audit.policy, pool_size=7000)
+    setting = AuditSetting(pool_size=7000)
+    judged, table = build_verdict(scores, trials, sets, audit.policy, setting)
     verdict = judged.to_json()
     files = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("m.bin", "m.xml")}
     return ReportInputs(
         verdict=verdict,
-        decision=Decision.from_verdict(verdict, files, "base").to_json(),
-        worst_case_table=judged.table,
+        decision=Decision.of(judged, files, "base").to_json(),
+        worst_case_table=table,
         scores=scores,
         calibration_set_index=sets,
         calibration_validation=_validation(sets, rng),
@@ -229,11 +231,11 @@ def _drift(rng) -> pd.DataFrame:
 def restate(inputs: ReportInputs, decision: str | None = None, **changes) -> ReportInputs:
     """Change the verdict and let the decision follow, or be another one."""
     # What is said anew has no key yet.
-    for name, key in (("headline", "headline_sentence"), ("settle", "settle_sentences")):
-        changes |= {key: None} if name in changes else {}
-    verdict = inputs.verdict | changes
+    said = {"headline": "headline_sentence", "settle": "settle_sentences"}
+    unsaid = {key for name, key in said.items() if name in changes}
+    verdict = {k: v for k, v in (inputs.verdict | changes).items() if k not in unsaid}
     files = inputs.decision["candidate"]["files"]
-    decided = Decision.from_verdict(verdict, files, "base").to_json()
+    decided = Decision.of(Verdict.read(verdict), files, "base").to_json()
     if decision is not None:
         decided |= {"decision": decision}
     return dataclasses.replace(inputs, verdict=verdict, decision=decided)
@@ -242,11 +244,13 @@ def restate(inputs: ReportInputs, decision: str | None = None, **changes) -> Rep
 def complete(inputs: ReportInputs, prices: dict | None = None) -> ReportInputs:
     """Add what an audit has when something serves, speed was measured and prices are set."""
     rng = np.random.default_rng(1)
-    verdict = dict(inputs.verdict)
-    cells = verdict["candidate"]["cells"]
+    judged = Verdict.read(inputs.verdict)
     business = Business.model_validate(PRICES | (prices or {}))
-    verdict["business"] = business_view(cells, business, 0.95)
-    comparison = _comparison(verdict)
+    view = business_view(judged.candidate.cells, business, 0.95)
+    judged = judged.model_copy(update={"business": view})
+    verdict = judged.to_json()
+    compared = _comparison(judged)
+    comparison = compared.to_json()
     files = inputs.decision["candidate"]["files"]
     trial = verdict["candidate"]["trial_id"]
     classes = inputs.group_definitions["classes"]
@@ -254,7 +258,7 @@ def complete(inputs: ReportInputs, prices: dict | None = None) -> ReportInputs:
     return dataclasses.replace(
         inputs,
         verdict=verdict,
-        decision=Decision.from_verdict(verdict, files, "base", comparison=comparison).to_json(),
+        decision=Decision.of(judged, files, "base", comparison=compared).to_json(),
         champion_comparison=comparison,
         candidate_execution={
             "trial_id": trial,
@@ -317,38 +321,29 @@ PRICES = {
 }
 
 
-def _comparison(verdict: dict) -> dict:
+def _comparison(verdict: Verdict) -> Comparison:
     """Compare with a version that answers as the float model does, so that losses are drops."""
     cells = [
-        {
-            **{key: cell[key] for key in ("level", "group", "shift", "n", "interval", "judged")},
-            **{key: cell[key] for key in ("lost", "gained", "flips", "status")},
-            "champion_accuracy": cell["float_accuracy"],
-            "candidate_accuracy": cell["quantized_accuracy"],
-            "loss": cell["drop"],
-            "tolerance": cell["limit"],
-        }
-        for cell in verdict["candidate"]["cells"]
+        ComparedCell.model_validate(cell.model_dump(exclude={"accuracy_lower", "critical"}))
+        for cell in verdict.candidate.cells
     ]
-    worst = max((cell for cell in cells if cell["judged"]), key=lambda cell: cell["loss"])
-    place = {key: worst[key] for key in ("level", "group", "shift")}
+    worst = max((cell for cell in cells if cell.judged), key=lambda cell: cell.drop)
     sentence = say(
         "champion.shown_bad",
         version="v0001",
-        cell=place,
-        limit=worst["tolerance"],
-        drop=worst["loss"],
-        n=worst["n"],
+        cell=place_value(worst.key),
+        limit=worst.limit,
+        drop=worst.drop,
+        n=worst.n,
     )
-    reason = Reason("champion.shown_bad", "candidate", sentence, **place, n=worst["n"])
-    return {
-        "schema_version": 1,
-        "result": "FAIL",
-        "champion": {"version": "v0001", "decision_hash": "c" * 64},
-        "reasons": [reason.to_json()],
-        "not_compared": ["fog"],
-        "cells": cells,
-    }
+    reason = Reason.of("champion.shown_bad", "candidate", sentence, worst.key, n=worst.n)
+    return Comparison(
+        result="FAIL",
+        champion={"version": "v0001", "decision_hash": "c" * 64},
+        reasons=(reason,),
+        not_compared=("fog",),
+        cells=tuple(cells),
+    )
 
 
 def _log() -> list[dict]:

@@ -7,9 +7,10 @@ import pytest
 from kedro.config import OmegaConfigLoader
 from tests.reporting.conftest import MadeUpAudit, build_inputs
 
-from ptq_pipeline.reliability import Policy, build_verdict
-from ptq_pipeline.reliability.business import Business, business_view
+from ptq_pipeline.reliability import AuditSetting, Policy, build_verdict, file_bytes
+from ptq_pipeline.reliability.business import Business
 from ptq_pipeline.reliability.representatives import Representative
+from ptq_pipeline.reliability.verdict_form import published_schema
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +19,12 @@ def validator():
     schema = json.loads(folder.joinpath("verdict.schema.json").read_text("utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
+
+
+def test_the_published_schema_is_what_the_model_gives():
+    """After a change: `file_bytes(published_schema())` is the new content of the file."""
+    folder = resources.files("ptq_pipeline.reporting").joinpath("schemas")
+    assert folder.joinpath("verdict.schema.json").read_bytes() == file_bytes(published_schema())
 
 
 def complaints(validator, verdict):
@@ -49,9 +56,6 @@ def test_class_mixes_representatives_and_business_are_part_of_the_schema(validat
     classes = inputs.group_definitions["classes"]
     mixes = {"winter": {name: 3.0 if name == "Coat" else 1.0 for name in classes}}
     policy = Policy.model_validate(inputs.verdict["policy"] | {"class_priors": mixes})
-    verdict = build_verdict(
-        inputs.scores, inputs.trials, inputs.calibration_set_index, policy, pool_size=7000
-    ).to_json()
     business = Business.model_validate(
         {
             "requests_per_month": 2e7,
@@ -59,9 +63,12 @@ def test_class_mixes_representatives_and_business_are_part_of_the_schema(validat
             "prices": {"float_model": 0.08, "integer_model": 0.03},
         }
     )
-    verdict["business"] = business_view(verdict["candidate"]["cells"], business, 0.95)
-    chosen = Representative("class", "Coat", "lowest_accuracy", 0.81, 900)
-    verdict["representatives"] = [chosen.to_json()]
+    found, _ = build_verdict(
+        *(inputs.scores, inputs.trials, inputs.calibration_set_index, policy),
+        AuditSetting(business=business),
+    )
+    chosen = Representative(level="class", group="Coat", why="lowest_accuracy", value=0.81, n=900)
+    verdict = found.model_copy(update={"representatives": (chosen,)}).to_json()
     assert verdict["class_priors"]
     assert complaints(validator, verdict) == []
     assert complaints(validator, verdict | {"representatives": [{"level": "class"}]})

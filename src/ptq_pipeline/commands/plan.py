@@ -49,7 +49,6 @@ def planned(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
         BusinessParameters,
         WorstCaseCheckParameters,
     )
-    from ptq_pipeline.reliability import cluster_sizes
     from ptq_pipeline.reliability.budget import group_counts, plan_budget
 
     calibration = CalibrationParameters.model_validate(_group(project, "calibration"))
@@ -61,8 +60,8 @@ def planned(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
     scoring = SubgroupScoringParameters.model_validate(_group(project, "subgroup_scoring"))
     business = BusinessParameters.model_validate(_group(project, "business"))
     ledger = project.load("audit_ledger")
-    check_names(samples, definitions, policy, shifts, business, scoring, ledger, profiles)
     groups = define_groups(samples, definitions, scoring)
+    check_names(groups, policy, shifts, business, ledger, profiles)
     counts = group_counts(groups)
     if policy.representatives is not None:
         chosen = propose_groups(samples, profiles, definitions, policy)
@@ -71,7 +70,7 @@ def planned(project: "Mount") -> "tuple[BudgetPlan, dict[str, int]]":
         counts = counts[kept]
     budget = plan_budget(
         *(counts, policy, [*shifts.root, *groups.conditions], calibration.draws),
-        cluster_sizes(samples, groups),
+        groups.cluster_sizes,
     )
     selection, audit = (int((samples["split"] == split).sum()) for split in ("selection", "audit"))
     comparisons = len(calibration.comparison_strategies) * calibration.comparison_draws
@@ -117,7 +116,7 @@ def _float_accuracies(project: "Mount") -> list[dict[str, Any]]:
     from ptq_pipeline.pipelines.quantization.measurement import float_accuracies
     from ptq_pipeline.pipelines.quantization.parameters import StressParameters
     from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
-    from ptq_pipeline.reliability.accuracy import accuracy_lower_bound
+    from ptq_pipeline.reliability.judging import accuracy_lower_bound
 
     policy = WorstCaseCheckParameters.model_validate(_group(project, "worst_case_check"))
     shifts = StressParameters.model_validate(_group(project, "stress"))

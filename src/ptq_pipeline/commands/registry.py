@@ -39,14 +39,15 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
     """
     from ptq_pipeline.commands.deciding import current_decision
     from ptq_pipeline.registry import Outcome, excused
-    from ptq_pipeline.reliability import acknowledgement
 
     with opened(env, mount) as project:
         decision, evidence = current_decision(project)
         ok, waivers = excused(project.load("registry"), decision, _now())
     # Also where the gate opens: policy may let a class ship without having been judged.
     unjudged = evidence.verdict.get("not_judged")
-    touched = [{**each, "acknowledge": acknowledgement(each)} for each in decision.touched]
+    touched = [
+        {**each.to_json(), "acknowledge": each.acknowledgement} for each in decision.obligations
+    ]
     code = ExitCode.DONE
     if not ok:
         refused = decision.outcome is Outcome.REFUSE
@@ -57,7 +58,7 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
                 "decision": str(decision.outcome),
                 "decision_hash": decision.hash,
                 "exit_code": int(code),
-                "reasons": [dict(reason) for reason in decision.reasons],
+                "reasons": [reason.to_json() for reason in decision.reasons],
                 "not_judged": unjudged,
                 "obligations": touched,
                 "waivers": [waiver.to_json() for waiver in waivers],
@@ -66,7 +67,7 @@ def gate(env: str | None, mount: str | None, as_json: bool) -> int:
         return code
     click.echo(f"{decision.outcome}: {decision.candidate.trial_id}")
     # Recipe and candidate often have the same reason.
-    texts = list(dict.fromkeys(str(reason["text"]) for reason in decision.reasons))
+    texts = list(dict.fromkeys(reason.text for reason in decision.reasons))
     for text in texts[:5]:
         click.echo(f"  {visible(text)}")
     if len(texts) > 5:

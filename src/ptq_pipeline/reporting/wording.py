@@ -63,7 +63,7 @@ def said(texts: Texts, text: str, sentence: Mapping[str, Any] | None) -> str:
     key = f"sentence.{sentence['key']}"
     if key in texts:
         return _wording(texts).vformat(texts.template(key), (), sentence["values"])
-    return Sentence(sentence["key"], _readable(sentence["values"])).text
+    return Sentence(key=sentence["key"], values=_readable(sentence["values"])).text
 
 
 def _readable(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,17 @@
 """What a recipe's verdict is settled about: cells, budgets and a fixed order of images."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ptq_pipeline.reliability import Groups
 from ptq_pipeline.reliability.cells import Cells
 from ptq_pipeline.reliability.draws import DrawSplit, split_budget
 from ptq_pipeline.reliability.float_floor import above_floor
-from ptq_pipeline.reliability.outcomes import CLEAN
-from ptq_pipeline.reliability.policy import GroupKey, Policy
+from ptq_pipeline.reliability.group_ids import CLEAN, GroupKey
+from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.stopping import float_counts, planned_cells
 from ptq_pipeline.reliability.unjudged import unjudged_groups
 from ptq_pipeline.trials.evaluation import Evaluation
@@ -51,7 +50,6 @@ class Study:
         groups: Groups,
         policy: Policy,
         draws: int,
-        clusters: Mapping[GroupKey, NDArray[np.float64]] | None = None,
         delta: float = 0.001,
         chunk: int = 500,
         only: Collection[GroupKey] = (),
@@ -64,7 +62,6 @@ class Study:
             groups: groups of the selection and audit samples.
             policy: limits and errors.
             draws: distinct draws of the full audit.
-            clusters: sizes of the clusters of groups that hold several samples of one.
             delta: error of looking early.
             chunk: images per shift between two looks.
             only: the groups to judge; all of them when empty.
@@ -73,12 +70,11 @@ class Study:
         """
         audit = evaluation.only((evaluation.samples["split"] == "audit").to_numpy())
         split = split_budget(max(draws, 1), policy.p0, policy.alpha)
-        cells = planned_cells(groups, list(audit.arrays), policy, split, clusters, only)
+        cells = planned_cells(groups, list(audit.arrays), policy, split, only)
         counts = None
         if reference is not None:
             counts = float_counts(cells, groups, reference)
-            classes = sum(each.level == "class" for p in groups.partitions for each in p.ids)
-            cells = above_floor(cells, counts, policy, classes)
+            cells = above_floor(cells, counts, policy, groups.classes)
         sizes = {key: n for key, n in groups.sizes().items() if not only or key in only}
         unjudged = unjudged_groups(cells, policy, split.alpha_image, counts, sizes)
         blocked = any(group.blocks for group in unjudged)
@@ -95,12 +91,7 @@ class Study:
 
         Conditions of control columns are seen on clean images, so their cells are among those.
         """
-        position = {
-            key: i
-            for i, key in enumerate(
-                zip(self.cells.shift, self.cells.level, self.cells.group, strict=True)
-            )
-        }
+        position = {key: i for i, key in enumerate(self.cells.keys)}
         audit = np.isin(self.groups.sample_ids, self.evaluation.samples["sample_id"].to_numpy())
         seen = {shift: self.groups}
         if shift == CLEAN:
@@ -109,7 +100,7 @@ class Study:
         for name, groups in seen.items():
             for partition in groups.partitions:
                 numbers = np.array(
-                    [position.get((name, partition.level, g), -1) for g in partition.groups]
+                    [position.get((partition.level, g, name), -1) for g in partition.groups]
                 )
                 codes = partition.codes[audit]
                 found.append(np.where(codes < 0, -1, numbers[codes]))
@@ -117,5 +108,5 @@ class Study:
 
     def images_of(self, cell: int) -> str:
         """Return the shift whose images a cell is seen on."""
-        shift = self.cells.shift[cell]
+        shift = self.cells.keys[cell].shift
         return CLEAN if shift in self.groups.conditions else shift

@@ -12,6 +12,7 @@ from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.execution import load_candidate, served_files
 from ptq_pipeline.pipelines.quantization.parameters import QuantizationParameters
 from ptq_pipeline.provenance import cpu_flags
+from ptq_pipeline.reliability import Verdict
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import PreparedModel
@@ -45,7 +46,7 @@ def measure_candidate(
     runtime = build_runtime(parameters.runtime.name, **parameters.runtime.options)
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        "trial_id": verdict["candidate"]["trial_id"],
+        "trial_id": Verdict.read(verdict).candidate.trial_id,
         "runtime": runtime.description() | {"cpu_flags": cpu_flags()},
         "machine": platform.machine(),
         "batch_size": min(parameters.runtime.batch_size, len(images)),

@@ -16,7 +16,6 @@ from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, propose_groups
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
-from ptq_pipeline.reliability import cluster_sizes
 from ptq_pipeline.reliability.recipe import collect_draws
 from ptq_pipeline.trials.evaluation import build_evaluation
 from ptq_pipeline.trials.settling import settle
@@ -54,15 +53,15 @@ def settle_recipe(
     """
     from ptq_pipeline.reporting.progress import track
 
-    check_names(samples, group_definitions, policy, shifts, scoring=scoring, profiles=profiles)
     groups = define_groups(samples, group_definitions, scoring)
+    check_names(groups, policy, shifts, profiles=profiles)
     chosen = propose_groups(samples, profiles, group_definitions, policy)
     unseen = pd.DataFrame(columns=["trial_id", "set_id", "role", "status"])
     draws = collect_draws(index, unseen, policy)
     runner = trial_runner(samples, images, model, store, shifts, quantization)
     evaluation = build_evaluation(samples, images, stressed, list(shifts.root))
     study = Study.of(
-        *(evaluation, groups, policy, draws.distinct, cluster_sizes(samples, groups)),
+        *(evaluation, groups, policy, draws.distinct),
         *(parameters.delta, parameters.chunk),
         only=[(each["level"], each["group"]) for each in chosen],
         reference=float_reference(model, runner, evaluation),

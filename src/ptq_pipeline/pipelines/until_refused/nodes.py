@@ -14,7 +14,7 @@ from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.nodes import propose_groups
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
-from ptq_pipeline.reliability import cluster_sizes, collect_draws
+from ptq_pipeline.reliability import collect_draws
 from ptq_pipeline.reliability.stopping import Refusal
 from ptq_pipeline.trials.store import TrialStore
 
@@ -48,7 +48,6 @@ def run_trials_until_refused(
     def refusal(reference: pd.DataFrame) -> Callable[[str, pd.DataFrame | None], bool]:
         seen = Refusal(
             *(groups, list(shifts.root), policy, draws.distinct, reference),
-            cluster_sizes(samples, groups),
             only=[(each["level"], each["group"]) for each in chosen],
         )
 
