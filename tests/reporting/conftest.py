@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.pipelines.reporting.worst_group import small_png
-from ptq_pipeline.registry import Decision
 from ptq_pipeline.reliability import AuditSetting, Comparison, Policy, Verdict, build_verdict
 from ptq_pipeline.reliability.business import Business, business_view
 from ptq_pipeline.reliability.candidate import ComparedCell
+from ptq_pipeline.reliability.decision import Decision, Execution, Outcome
 from ptq_pipeline.reliability.reasons import Reason
 from ptq_pipeline.reliability.sentences import place_value, say
 from ptq_pipeline.reporting.inputs import ReportInputs, ReportOptions
@@ -63,16 +63,15 @@ def build_inputs(audit: MadeUpAudit) -> ReportInputs:
     trials = _trials(sets)
     setting = AuditSetting(pool_size=7000)
     judged, table = build_verdict(scores, trials, sets, audit.policy, setting)
-    verdict = judged.to_json()
     files = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("m.bin", "m.xml")}
     return ReportInputs(
-        verdict=verdict,
-        decision=Decision.of(judged, files, "base").to_json(),
+        verdict=judged,
+        decision=Decision.of(judged, files, "base"),
         worst_case_table=table,
         scores=scores,
         calibration_set_index=sets,
         calibration_validation=_validation(sets, rng),
-        parity=_parity(audit, verdict, rng),
+        parity=_parity(audit, judged, rng),
         drift_table=_drift(rng),
         group_definitions={
             "classes": list(audit.classes),
@@ -200,10 +199,10 @@ def _validation(sets: pd.DataFrame, rng) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _parity(audit: MadeUpAudit, verdict: dict, rng) -> pd.DataFrame:
+def _parity(audit: MadeUpAudit, verdict: Verdict, rng) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "trial_id": verdict["candidate"]["trial_id"],
+            "trial_id": verdict.candidate.trial_id,
             "class": list(audit.classes),
             "n": 800,
             "agreement": 1 - rng.integers(0, 4, len(audit.classes)) / 800,
@@ -231,44 +230,41 @@ def _drift(rng) -> pd.DataFrame:
 def restate(inputs: ReportInputs, decision: str | None = None, **changes) -> ReportInputs:
     """Change the verdict and let the decision follow, or be another one."""
     # What is said anew has no key yet.
-    said = {"headline": "headline_sentence", "settle": "settle_sentences"}
-    unsaid = {key for name, key in said.items() if name in changes}
-    verdict = {k: v for k, v in (inputs.verdict | changes).items() if k not in unsaid}
-    files = inputs.decision["candidate"]["files"]
-    decided = Decision.of(Verdict.read(verdict), files, "base").to_json()
+    said = {"headline": {"headline_sentence": None}, "settle": {"settle_sentences": ()}}
+    for name in said.keys() & changes:
+        changes |= said[name]
+    verdict = inputs.verdict.model_copy(update=changes)
+    decided = Decision.of(verdict, inputs.decision.candidate.files, "base")
     if decision is not None:
-        decided |= {"decision": decision}
+        decided = decided.model_copy(update={"outcome": Outcome(decision)})
     return dataclasses.replace(inputs, verdict=verdict, decision=decided)
 
 
 def complete(inputs: ReportInputs, prices: dict | None = None) -> ReportInputs:
     """Add what an audit has when something serves, speed was measured and prices are set."""
     rng = np.random.default_rng(1)
-    judged = Verdict.read(inputs.verdict)
     business = Business.model_validate(PRICES | (prices or {}))
-    view = business_view(judged.candidate.cells, business, 0.95)
-    judged = judged.model_copy(update={"business": view})
-    verdict = judged.to_json()
-    compared = _comparison(judged)
-    comparison = compared.to_json()
-    files = inputs.decision["candidate"]["files"]
-    trial = verdict["candidate"]["trial_id"]
+    view = business_view(inputs.verdict.candidate.cells, business, 0.95)
+    verdict = inputs.verdict.model_copy(update={"business": view})
+    comparison, files = _comparison(verdict), inputs.decision.candidate.files
+    trial = verdict.candidate.trial_id
     classes = inputs.group_definitions["classes"]
-    worst = verdict["worst"]
+    worst = verdict.worst
     return dataclasses.replace(
         inputs,
         verdict=verdict,
-        decision=Decision.of(judged, files, "base", comparison=compared).to_json(),
+        decision=Decision.of(verdict, files, "base", comparison=comparison),
         champion_comparison=comparison,
-        candidate_execution={
-            "trial_id": trial,
-            "files": ["model.xml", "model.bin"],
-            "answers": {shift: {"n": 10000, "different": 0} for shift in SHIFTS},
-            "parity": [
+        candidate_execution=Execution(
+            trial_id=trial,
+            files=("model.xml", "model.bin"),
+            result="PASS",
+            answers={shift: {"n": 10000, "different": 0} for shift in SHIFTS},
+            parity=tuple(
                 {"class": name, "n": 200, "agreement": 0.995, "drop_difference": 0.005}
                 for name in classes
-            ],
-        },
+            ),
+        ),
         candidate_speed={
             "trial_id": trial,
             "runtime": {"name": "openvino", "version": "2026.4", "cpu_flags": ["avx2"]},
@@ -279,7 +275,7 @@ def complete(inputs: ReportInputs, prices: dict | None = None) -> ReportInputs:
         },
         lost_images={
             "trial_id": trial,
-            "group": {key: worst[key] for key in ("level", "group", "shift")},
+            "group": worst.key._asdict(),
             "n": 280,
             "lost_count": 46,
             "set_size": 256,

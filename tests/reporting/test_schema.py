@@ -1,4 +1,3 @@
-import copy
 import json
 from importlib import resources
 
@@ -33,7 +32,7 @@ def complaints(validator, verdict):
 
 
 def test_a_verdict_keeps_the_published_schema(validator, inputs):
-    assert complaints(validator, inputs.verdict) == []
+    assert complaints(validator, inputs.verdict.to_json()) == []
 
 
 def test_the_verdict_in_git_keeps_the_published_schema(validator, project):
@@ -46,7 +45,7 @@ def test_a_verdict_by_the_policy_of_each_environment_keeps_it(validator, project
     parameters = OmegaConfigLoader(str(project / "conf"), env=env, base_env="base")["parameters"]
     policy = Policy.model_validate(parameters["worst_case_check"])
     draws, shifts = policy.draws, tuple(parameters["stress"])
-    verdict = build_inputs(MadeUpAudit(draws=draws, shifts=shifts, policy=policy)).verdict
+    verdict = build_inputs(MadeUpAudit(draws=draws, shifts=shifts, policy=policy)).verdict.to_json()
     assert {cell["shift"] for cell in verdict["candidate"]["cells"]} == set(shifts)
     assert verdict["policy"]["draws"] == draws == {"quick": 5}.get(env, 50)
     assert complaints(validator, verdict) == []
@@ -55,7 +54,7 @@ def test_a_verdict_by_the_policy_of_each_environment_keeps_it(validator, project
 def test_class_mixes_representatives_and_business_are_part_of_the_schema(validator, inputs):
     classes = inputs.group_definitions["classes"]
     mixes = {"winter": {name: 3.0 if name == "Coat" else 1.0 for name in classes}}
-    policy = Policy.model_validate(inputs.verdict["policy"] | {"class_priors": mixes})
+    policy = Policy.model_validate(inputs.verdict.policy.to_json() | {"class_priors": mixes})
     business = Business.model_validate(
         {
             "requests_per_month": 2e7,
@@ -88,7 +87,7 @@ def test_class_mixes_representatives_and_business_are_part_of_the_schema(validat
     ],
 )
 def test_another_verdict_does_not(validator, inputs, path, value):
-    verdict = copy.deepcopy(dict(inputs.verdict))
+    verdict = inputs.verdict.to_json()
     place = verdict
     for key in path[:-1]:
         place = place[key]

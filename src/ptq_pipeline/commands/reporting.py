@@ -71,6 +71,7 @@ def card(
     """
     import json
 
+    from ptq_pipeline.reliability import Verdict
     from ptq_pipeline.reporting.card import model_card
 
     with opened(env, mount) as project:
@@ -85,7 +86,7 @@ def card(
             )
         verdict = json.loads((registry.folder(chosen) / "verdict.json").read_text("utf-8"))
         spoken = language or project.group("reporting").get("language", "en")
-        text = model_card(promotions[chosen].to_json(), verdict, spoken)
+        text = model_card(promotions[chosen].to_json(), Verdict.read(verdict), spoken)
     if output is None:
         click.echo(text)
     else:

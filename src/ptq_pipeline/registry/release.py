@@ -21,7 +21,7 @@ from ptq_pipeline.registry.records import CLOCK, Kind, Record
 from ptq_pipeline.registry.store import CARD_FILE, DECISION_FILE, RECORD_FILE, Registry
 from ptq_pipeline.registry.verification import check_version
 from ptq_pipeline.registry.waivers import Waiver, uncovered
-from ptq_pipeline.reliability import file_bytes
+from ptq_pipeline.reliability import Verdict, file_bytes
 from ptq_pipeline.reliability.decision import Decision, Outcome
 from ptq_pipeline.reliability.sentences import plural
 
@@ -48,7 +48,7 @@ class ReleaseTerms:
     trigger: str = "manual"
     machine: Mapping[str, Any] = field(default_factory=dict)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    card: Callable[[Mapping[str, Any], Mapping[str, Any]], str] | None = None
+    card: Callable[[Mapping[str, Any], Verdict], str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse text that would forge a line of the history."""
@@ -114,7 +114,8 @@ def release(
 def _card(terms: ReleaseTerms, record: Record, files: Mapping[str, bytes]) -> bytes | None:
     if terms.card is None:
         return None
-    return terms.card(record.to_json(), json.loads(files["verdict.json"])).encode()
+    verdict = Verdict.read(json.loads(files["verdict.json"]))
+    return terms.card(record.to_json(), verdict).encode()
 
 
 def rollback(registry: Registry, version: str, terms: ReleaseTerms, reason: str = "") -> Record:

@@ -59,9 +59,14 @@ class MeasuredCell(CellDocument):
     status: Status
 
     @property
-    def share_of_limit(self) -> float:
-        """How much of its limit the drop uses; above 1 it is over."""
-        return self.drop / (self.limit or 1.0)
+    def ranking_drop(self) -> float:
+        """The drop to rank by."""
+        return self.drop
+
+    @property
+    def over_limit(self) -> bool:
+        """Whether the drop to rank by lies over the limit of a judged group."""
+        return self.judged and self.limit is not None and self.ranking_drop > self.limit
 
 
 class JudgedCell(MeasuredCell):

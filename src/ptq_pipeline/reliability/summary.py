@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.reliability.candidate import Candidate
+from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability.candidate import Candidate, MeasuredCell
 from ptq_pipeline.reliability.cells import Cells, Counts
 from ptq_pipeline.reliability.documents import CellDocument, Count, Drop, Interval
 from ptq_pipeline.reliability.group_ids import CLEAN, LEVELS, NAMED_LEVELS
@@ -51,6 +52,44 @@ class WorstDraw(CellDocument):
     drop: float
     limit: float
     n: int
+
+
+class SpreadCell(MeasuredCell):
+    """One row of ``worst_case_table``: the candidate's cell beside the drops over all draws.
+
+    ``drop`` and ``interval`` belong to the candidate, the other drops to the draws; fractions.
+    """
+
+    critical: bool
+    drop_mean: Drop
+    drop_min: Drop
+    drop_max: Drop
+    draws: Count
+
+    @property
+    def ranking_drop(self) -> float:
+        """The drop to rank by: the mean over draws."""
+        return self.drop_mean
+
+    @classmethod
+    def of_table(cls, table: pd.DataFrame) -> list[Self]:
+        """Read the table, one cell per row, in its order.
+
+        Raises:
+            InputError: If a column is missing.
+        """
+        if missing := set(TABLE_COLUMNS) - set(table.columns):
+            raise InputError(
+                f"worst_case_table has no column {', '.join(sorted(missing))}; run the pipeline "
+                "worst_case_check again."
+            )
+        ends = ["interval_low", "interval_high"]
+        intervals = table[ends].itertuples(index=False, name=None)
+        rows = table[list(TABLE_COLUMNS)].drop(columns=ends).to_dict("records")
+        return [
+            cls.model_validate({**row, "interval": interval})
+            for row, interval in zip(rows, intervals, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
