@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy
 import scipy
-
-from ptq_pipeline.reliability import simulation
-from ptq_pipeline.reliability.coverage import run, table
+import verdict_simulation as simulation
+from bound_simulation import run, table
 
 HEAD = """# Error rates, coverage and power
 

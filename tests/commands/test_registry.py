@@ -264,7 +264,7 @@ def test_a_decision_without_what_it_rests_on_is_no_decision(small, name):
         result = run(command)
         assert result.exit_code == 1
         assert name in result.stderr and "`dvc pull`" in result.stderr
-    path.write_text(json.dumps(content | {"reasons": [REASON]}))
+    path.write_text(json.dumps(content | {"reasons": [REASON.to_json()]}))
     for command in ("gate", "promote"):
         result = run(command)
         assert result.exit_code == 1

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from tests.verdicts import POLICY, make_cell, make_reason, make_verdict
 
 from ptq_pipeline.registry import (
     BASELINE_FILE,
@@ -22,15 +23,12 @@ from ptq_pipeline.registry import (
     verify,
     waive,
 )
-from ptq_pipeline.reliability import Baseline, Policy
+from ptq_pipeline.reliability import Baseline, Comparison
+from ptq_pipeline.reliability.decision import Execution
 from ptq_pipeline.reliability.policy import Obligation
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
-REASON = {"rule": "candidate.limit", "group": "Sandal", "shift": "clean", "text": "Sandal is open."}
-
-
-LEVELS = ("average", "class", "segment", "intersection")
-POLICY = Policy(limits={level: {"points": 1.0} for level in LEVELS})
+REASON = make_reason("candidate.limit", "Sandal", shift="clean")
 
 
 def candidate(
@@ -45,28 +43,29 @@ def candidate(
 ):
     """Return a decision and its files; `obligations` are owed to Sandal, which has `accuracy`."""
     owed = tuple(Obligation(**each) for each in obligations)
-    sandal = {"level": "class", "group": "Sandal", "shift": "clean", "n": 100, "judged": False}
-    sandal |= {"flips": 0, "float_accuracy": 0.95, "drop": 0.95 - accuracy}
-    sandal |= {"quantized_accuracy": accuracy, "accuracy_lower": accuracy - 0.02}
-    verdict = {
-        "schema_version": 1,
-        "result": result,
-        "reasons": list(reasons),
-        "not_judged": not_judged,
-        "candidate": {"trial_id": name, "set_id": f"set-{name}", "cells": [sandal]},
-        "policy": POLICY.model_copy(update={"obligations": owed}).model_dump(mode="json"),
-        "policy_hash": "ab" * 32,
-    }
+    sandal = make_cell(
+        "Sandal",
+        n=100,
+        judged=False,
+        status="not_judged",
+        float_accuracy=0.95,
+        drop=0.95 - accuracy,
+        quantized_accuracy=accuracy,
+        accuracy_lower=accuracy - 0.02,
+    )
+    verdict = make_verdict(
+        *(result, name, f"set-{name}", tuple(reasons), (sandal,)),
+        not_judged=not_judged,
+        policy=POLICY.model_copy(update={"obligations": owed}),
+    ).to_json()
     spec = {"model": "m", "method": {"weight_bits": 8}, "evaluation": "e", "runtime": {"name": "x"}}
     answers = Baseline(trial_id=name, audit_hash="e", answers={"clean": np.array([0, 1, 2, 2])})
-    compared = {
-        "result": "NONE" if champion is None else "PASS",
-        "champion": champion,
-        "reasons": [],
-        "cells": [],
-        "candidate_baseline": answers.hash,
-    }
-    execution = {"result": "PASS", "reasons": []}
+    compared = Comparison(
+        result="NONE" if champion is None else "PASS",
+        champion=champion,
+        candidate_baseline=answers.hash,
+    ).to_json()
+    execution = Execution(result="PASS").to_json()
     files = {
         VERDICT_FILE: json.dumps(verdict).encode(),
         COMPARISON_FILE: json.dumps(compared).encode(),

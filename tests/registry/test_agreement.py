@@ -154,7 +154,7 @@ def test_a_registry_of_an_earlier_release_is_taken_over_by_repair(two):
 def test_a_project_of_an_earlier_release_without_versions_goes_on(registry):
     of_an_earlier_release(registry)
     waive(registry, GRANTED, NOW)
-    assert (registry.known().records, verify(registry)) == (1, [])
+    assert (registry.known().log.records, verify(registry)) == (1, [])
 
 
 def test_a_pointer_without_a_log(registry):

@@ -2,23 +2,24 @@ import copy
 import json
 
 import pytest
+from tests.verdicts import make_reason, make_verdict
 
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.registry import Decision, Outcome, outcome_of
+from ptq_pipeline.reliability import Comparison, Verdict
+from ptq_pipeline.reliability.decision import Execution
 
-VERDICT = {
-    "schema_version": 1,
-    "result": "FAIL",
-    "reasons": [{"rule": "candidate.shown_bad", "group": "Sandal", "observed": 0.0812}],
-    "candidate": {"trial_id": "t1", "set_id": "s1", "cells": []},
-    "policy_hash": "ab" * 32,
-}
+REASON = make_reason("candidate.shown_bad", "Sandal", observed=0.0812)
 FILES = {"model.xml": "12" * 32, "model.bin": "34" * 32}
 
 
+def verdict(result: str = "FAIL") -> Verdict:
+    return make_verdict(result, reasons=(REASON,))
+
+
 def decide(result: str) -> Decision:
-    return Decision.from_verdict({**VERDICT, "result": result}, FILES, "base")
+    return Decision.of(verdict(result), FILES, "base")
 
 
 @pytest.mark.parametrize(
@@ -51,20 +52,21 @@ def test_every_field_of_the_contract_is_there_and_the_seal_covers_the_rest() -> 
         "decision_hash",
     }
     assert content["candidate"] == {"trial_id": "t1", "set_id": "s1", "files": FILES}
-    assert content["verdict_hash"] == canonical_hash(VERDICT)
+    assert content["verdict_hash"] == canonical_hash(verdict().to_json())
     rest = {key: value for key, value in content.items() if key != "decision_hash"}
     assert content["decision_hash"] == canonical_hash(rest)
 
 
-COMPARISON = {
-    "result": "FAIL",
-    "champion": {"version": "v0001", "decision_hash": "cd" * 32},
-    "reasons": [{"rule": "champion.shown_bad", "group": "Coat"}],
-}
+CHAMPION = {"version": "v0001", "decision_hash": "cd" * 32}
+
+
+def compared(result: str) -> Comparison:
+    reasons = (make_reason("champion.shown_bad", "Coat"),)
+    return Comparison(result=result, champion=CHAMPION, reasons=reasons)
 
 
 @pytest.mark.parametrize(
-    ("verdict", "comparison", "outcome"),
+    ("judged", "comparison", "outcome"),
     [
         ("PASS", "PASS", "promote"),
         ("PASS", "FAIL", "refuse"),
@@ -75,28 +77,22 @@ COMPARISON = {
     ],
 )
 def test_promotion_needs_the_verdict_and_the_comparison(
-    verdict: str, comparison: str, outcome: str
+    judged: str, comparison: str, outcome: str
 ) -> None:
-    decision = Decision.from_verdict(
-        {**VERDICT, "result": verdict},
-        FILES,
-        "base",
-        comparison={**COMPARISON, "result": comparison},
-    )
+    decision = Decision.of(verdict(judged), FILES, "base", comparison=compared(comparison))
     assert decision.outcome == outcome
-    assert decision.champion == COMPARISON["champion"]
-    assert [reason["rule"] for reason in decision.reasons] == [
+    assert decision.champion.to_json() == CHAMPION
+    assert [reason.rule for reason in decision.reasons] == [
         "candidate.shown_bad",
         "champion.shown_bad",
     ]
     assert Decision.from_json(json.loads(json.dumps(decision.to_json()))) == decision
-    failed = Decision.from_verdict(
-        VERDICT, FILES, "base", execution={"result": "FAIL", "reasons": [{"rule": "x"}]}
-    )
-    assert failed.outcome == "refuse" and failed.reasons[-1] == {"rule": "x"}
+    executed = Execution(result="FAIL", reasons=(make_reason("x"),))
+    failed = Decision.of(verdict(), FILES, "base", execution=executed)
+    assert failed.outcome == "refuse" and failed.reasons[-1].rule == "x"
     assert Decision.from_json(failed.to_json()) == failed
-    with pytest.raises(InputError, match="comparison's result is 'maybe'"):
-        Decision.from_verdict(VERDICT, FILES, "base", comparison={**COMPARISON, "result": "maybe"})
+    with pytest.raises(InputError, match="comparison with the champion is incomplete or damaged"):
+        Comparison.read({**compared("PASS").to_json(), "result": "maybe"})
 
 
 def test_a_decision_survives_its_file() -> None:
@@ -144,12 +140,21 @@ def test_damaged_content_is_refused() -> None:
             Decision.from_json({name: value for name, value in content.items() if name != key})
 
 
+def test_a_decision_of_an_earlier_release_is_read_and_written_again_the_same() -> None:
+    content = decide("FAIL").to_json()
+    del content["execution_hash"], content["reasons"][0]["sentence"], content["decision_hash"]
+    content["schema_version"] = 2
+    content["decision_hash"] = canonical_hash(content)
+    decision = Decision.from_json(content)
+    assert decision.to_json() == content and decision.hash == content["decision_hash"]
+
+
 def test_a_verdict_that_cannot_be_read_is_refused() -> None:
-    with pytest.raises(InputError, match="result is 'pass'"):
-        decide("pass")
-    with pytest.raises(InputError, match="schema version None"):
-        Decision.from_verdict({}, FILES, "base")
-    for key in set(VERDICT) - {"schema_version"}:
-        partial = {name: value for name, value in VERDICT.items() if name != key}
-        with pytest.raises(InputError, match=f"no field '{key}'"):
-            Decision.from_verdict(partial, FILES, "base")
+    content = verdict().to_json()
+    for change in ({"result": "pass"}, {"schema_version": 9}):
+        with pytest.raises(InputError, match="write it anew with worst_case_check"):
+            Verdict.read({**content, **change})
+    for key in set(content) - {"schema_version"} - Verdict.added:
+        partial = {name: value for name, value in content.items() if name != key}
+        with pytest.raises(InputError, match=f"damaged .{key}: Field required"):
+            Verdict.read(partial)

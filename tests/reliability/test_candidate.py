@@ -1,6 +1,7 @@
 import pytest
 
 from ptq_pipeline.reliability import build_cells, choose_candidate, collect_counts, judge_candidate
+from ptq_pipeline.reliability.candidate import Choice
 
 
 @pytest.fixture
@@ -36,14 +37,13 @@ def test_ties_go_to_the_smaller_trial_id(laid_out):
 )
 def test_results(laid_out, policy, lost, result, status):
     cells, _, audit = laid_out([lost])
-    outcome = judge_candidate(audit, cells, "trial-00", policy, blocked=False)
-    cell = list(zip(cells.level, cells.group, cells.shift, strict=True)).index(
-        ("class", "boot", "noise")
-    )
+    outcome = judge_candidate(audit, cells, Choice("trial-00", 0.0), policy, blocked=False)
+    cell = cells.keys.index(("class", "boot", "noise"))
     assert (outcome.result, outcome.status[cell]) == (result, status)
 
 
 def test_unjudged_critical_group_blocks_pass_only(laid_out, policy):
     cells, _, audit = laid_out([0, 120])
-    assert judge_candidate(audit, cells, "trial-00", policy, True).result == "INCONCLUSIVE"
-    assert judge_candidate(audit, cells, "trial-01", policy, True).result == "FAIL"
+    first, second = Choice("trial-00", 0.0), Choice("trial-01", 0.0)
+    assert judge_candidate(audit, cells, first, policy, True).result == "INCONCLUSIVE"
+    assert judge_candidate(audit, cells, second, policy, True).result == "FAIL"

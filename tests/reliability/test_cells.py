@@ -22,7 +22,7 @@ def test_judged_groups_follow_from_counts_and_the_strictest_limit(build_world, p
     strict = Policy.model_validate({"limits": limits})
     cells = build_cells(world.scores, strict, 0.0164)
     judged = {
-        level: set(cells.judged[np.array(cells.level) == level])
+        level: set(cells.judged[cells.levels == level])
         for level in ("average", "class", "segment", "intersection")
     }
     assert judged == {
@@ -55,9 +55,7 @@ def test_counts_are_laid_out_by_trial_and_cell(build_world, policy):
     world = build_world([0, 40])
     cells = build_cells(world.scores, policy, 0.0164)
     counts = collect_counts(world.scores, cells, ["trial-01", "trial-00"], "audit")
-    column = list(zip(cells.level, cells.group, cells.shift, strict=True)).index(
-        ("class", "boot", "noise")
-    )
+    column = cells.keys.index(("class", "boot", "noise"))
     assert counts.lost[:, column].tolist() == [40, 0]
     assert counts.drop[0, column] == pytest.approx(40 / 500)
     assert counts.n[column] == cells.n[column] == 500

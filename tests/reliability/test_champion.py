@@ -86,17 +86,17 @@ def test_an_equal_candidate_passes_and_a_worse_one_fails_by_name(
 ) -> None:
     same = compare_with_champion(champion, baseline(audit, 10), groups, policy)
     assert (same.result, same.reasons, same.not_compared) == ("PASS", (), ())
-    assert same.champion == {"version": "v0003", "decision_hash": "ab" * 32}
+    assert same.champion.to_json() == {"version": "v0003", "decision_hash": "ab" * 32}
     worse = compare_with_champion(champion, baseline(audit, 110), groups, policy)
     assert worse.result == "FAIL"
     assert worse.reasons[0].rule == "champion.shown_bad"
     assert ("class", "bag", "noise") in {(r.level, r.group, r.shift) for r in worse.reasons}
-    cells = {(c["level"], c["group"], c["shift"]): c for c in worse.cells}
+    cells = {cell.key: cell for cell in worse.cells}
     bag = cells["class", "bag", "noise"]
-    assert (bag["lost"], bag["gained"], bag["flips"], bag["n"]) == (100, 0, 100, 500)
-    assert bag["champion_accuracy"] == pytest.approx(0.98)
-    assert bag["candidate_accuracy"] == pytest.approx(0.78)
-    assert cells["class", "boot", "noise"]["status"] == "shown_good"
+    assert (bag.lost, bag.gained, bag.flips, bag.n) == (100, 0, 100, 500)
+    assert bag.float_accuracy == pytest.approx(0.98)
+    assert bag.quantized_accuracy == pytest.approx(0.78)
+    assert cells["class", "boot", "noise"].status == "shown_good"
 
 
 def test_a_better_candidate_passes(
@@ -168,7 +168,7 @@ def test_shifts_that_the_champion_never_saw_are_listed_not_judged(
     candidate = baseline(audit, 400, {"clean": {}, "noise": {"sigma": 0.2}, "size": {}})
     found = compare_with_champion(champion, candidate, groups, policy)
     assert (found.result, found.not_compared) == ("PASS", ("noise", "size"))
-    assert {cell["shift"] for cell in found.cells} == {"clean"}
+    assert {cell.shift for cell in found.cells} == {"clean"}
     none = compare_with_champion(champion, baseline(audit, 0, {"fog": {}}), groups, policy)
     assert none.reasons[0].rule == "champion.not_comparable"
 
@@ -177,14 +177,16 @@ def test_clusters_are_respected(
     audit: pd.DataFrame, groups: Groups, champion: Baseline, policy: Policy
 ) -> None:
     """Twenty lost answers of one burst are one event: that shows less than twenty single ones."""
-    pairs = audit.assign(cluster=audit["sample_id"] // 2)
-    same = compare_with_champion(champion, baseline(audit, 10), groups, policy, pairs)
-    assert same.result == "PASS"
-    bursts = audit.assign(cluster=audit["sample_id"] // 100)
-    few = compare_with_champion(champion, baseline(audit, 10), groups, policy, bursts)
-    assert few.result == "INCONCLUSIVE", "ten clusters show nothing"
-    worse = compare_with_champion(champion, baseline(audit, 300), groups, policy, pairs)
-    assert worse.result == "FAIL"
+
+    def compare(wrong: int, cluster: pd.Series) -> str:
+        clustered = audit.assign(cluster=cluster)
+        own = build_groups(clustered, ("boot", "bag"), {"tone": ("dark", "light")})
+        return compare_with_champion(champion, baseline(audit, wrong), own, policy).result
+
+    pairs, bursts = audit["sample_id"] // 2, audit["sample_id"] // 100
+    assert compare(10, pairs) == "PASS"
+    assert compare(10, bursts) == "INCONCLUSIVE", "ten clusters show nothing"
+    assert compare(300, pairs) == "FAIL"
 
 
 def test_a_baseline_survives_its_file_byte_for_byte(champion: Baseline) -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.reliability import ClusteredAudit, build_verdict, score
+from ptq_pipeline.reliability import AuditSetting, Outcomes, build_verdict, tally
 from ptq_pipeline.reliability.cells import build_cells, collect_counts
+from ptq_pipeline.reliability.clusters import cluster_outcomes
 
 FIFTY = 50
 
@@ -32,15 +33,14 @@ def answers(build_world):
                     trial_id=f"trial-{trial:02d}", shift=shift, predicted=predicted
                 )
                 parts.append(part)
-        clusters = ClusteredAudit(world.samples, world.groups, pd.concat(parts), float_predictions)
-        return world, clusters
+        return world, AuditSetting(world.groups, pd.concat(parts), float_predictions)
 
     return build
 
 
 def judge(found, policy):
-    world, clusters = found
-    return build_verdict(world.scores, world.trials, world.index, policy, clusters=clusters)
+    world, setting = found
+    return build_verdict(world.scores, world.trials, world.index, policy, setting)[0]
 
 
 PAIRS = np.arange(1200) // 4
@@ -49,14 +49,15 @@ PAIRS = np.arange(1200) // 4
 def test_clustered_samples_can_pass(answers, policy):
     verdict = judge(answers([0] * FIFTY, PAIRS), policy)
     assert verdict.result == "PASS"
-    cell = next(c for c in verdict.candidate.cells if c["group"] == "boot")
-    assert cell["interval"][0] < 0 < cell["interval"][1] < 0.05
+    cell = next(c for c in verdict.candidate.cells if c.group == "boot")
+    assert cell.interval[0] < 0 < cell.interval[1] < 0.05
 
 
 def test_clusters_need_more_than_single_samples_do(answers, build_world, policy):
     # 9 of 500 boots lost keep 5 points if they are independent, and not if few clusters hold them.
     alone = build_world([9] * FIFTY)
-    assert build_verdict(alone.scores, alone.trials, alone.index, policy).recipe.result == "PASS"
+    passed, _ = build_verdict(alone.scores, alone.trials, alone.index, policy)
+    assert passed.recipe.result == "PASS"
     verdict = judge(answers([9] * FIFTY, np.arange(1200) // 24), policy)
     assert verdict.recipe.result == "INCONCLUSIVE"
 
@@ -68,8 +69,8 @@ def test_hopeless_recipe_fails_with_clusters_too(answers, policy):
 
 def test_samples_without_a_cluster_stand_alone(answers):
     cluster = np.where(np.arange(1200) < 1196, np.nan, 7.0)
-    _, clusters = answers([0], cluster)
-    sizes = clusters.sizes[("average", "all")]
+    world, _ = answers([0], cluster)
+    sizes = world.groups.cluster_sizes[("average", "all")]
     assert sorted(np.unique(sizes)) == [1.0, 4.0] and sizes.sum() == 1000
 
 
@@ -81,29 +82,29 @@ def test_too_few_clusters_are_not_judged(answers, policy):
 
 def test_a_shift_whose_clusters_are_not_known_stays_open(answers, policy):
     """As the images of a production window, which stand in clusters of their own."""
-    world, clusters = answers([0] * FIFTY, PAIRS)
+    world, setting = answers([0] * FIFTY, PAIRS)
     production = world.scores[world.scores["shift"] == "clean"].assign(shift="production")
     scores = pd.concat([world.scores, production], ignore_index=True)
-    verdict = build_verdict(scores, world.trials, world.index, policy, clusters=clusters)
+    verdict, _ = build_verdict(scores, world.trials, world.index, policy, setting)
     assert verdict.result == "INCONCLUSIVE"
-    found = {c["shift"]: c for c in verdict.candidate.cells if c["group"] == "boot"}
-    assert found["clean"]["status"] == "shown_good" and found["clean"]["accuracy_lower"] > 0.95
-    assert found["production"]["status"] == "open"
-    assert found["production"]["accuracy_lower"] is None
+    found = {c.shift: c for c in verdict.candidate.cells if c.group == "boot"}
+    assert found["clean"].status == "shown_good" and found["clean"].accuracy_lower > 0.95
+    assert found["production"].status == "open"
+    assert found["production"].accuracy_lower is None
 
 
 def test_clusters_are_cut_to_those_of_a_control_value(answers, policy):
-    world, clusters = answers([0] * 3, PAIRS)
+    world, setting = answers([0] * 3, PAIRS)
     audit = world.groups.split == "audit"
     north = np.arange(len(audit)) % 2 == 0
     groups = replace(world.groups, conditions={"site=north": north})
-    cut = ClusteredAudit(clusters.samples, groups, clusters.predictions, clusters.float_predictions)
+    cut = Outcomes.pair(setting.predictions, setting.float_predictions, groups)
     trials = [f"trial-{k:02d}" for k in range(3)]
-    scores = score(cut.predictions, cut.float_predictions, groups, world.trials.head(3))
-    cells = build_cells(scores, policy, 0.05, cut.sizes, cut.sizes)
+    scores = tally(cut)
+    cells = build_cells(scores, policy, 0.05, groups.cluster_sizes)
     counts = collect_counts(scores, cells, trials, "audit")
-    found = cut.outcomes(cells, trials)
-    under = [i for i in found if cells.shift[i] == "site=north"]
+    found = cluster_outcomes(cut, cells, trials)
+    under = [i for i in found if cells.keys[i].shift == "site=north"]
     assert under
     for i in under:
         assert found[i].size.sum() == cells.n[i] == counts.n[i]

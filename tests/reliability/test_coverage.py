@@ -1,8 +1,7 @@
 """The short form of `make coverage-study`."""
 
 import pytest
-
-from ptq_pipeline.reliability.coverage import run, table
+from bound_simulation import run, table
 
 SHORT = 300
 

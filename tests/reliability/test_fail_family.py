@@ -1,13 +1,13 @@
 """Every group is tested for FAIL, and all tests together keep their error."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ptq_pipeline.reliability import shown_above
-from ptq_pipeline.reliability.candidate import judge_candidate
+from ptq_pipeline.reliability import CellKey, judge, shown_above
 from ptq_pipeline.reliability.cells import Cells, Counts
-from ptq_pipeline.reliability.fail_family import fail_family
-from ptq_pipeline.reliability.recipe import judge_draws
+from ptq_pipeline.reliability.judging import fail_family
 
 SMALL = (*range(1, 41), 60, 90, 133, 250, 800)
 
@@ -16,9 +16,8 @@ def cells_of(sizes, limit=0.04, judged=True, clusters=None):
     count, sizes = len(sizes), np.array(sizes, np.int64)
     flags = np.full(count, True)
     return Cells(
-        *(("class",) * count, tuple(map(str, range(count))), ("clean",) * count),
+        tuple(CellKey("class", str(i), "clean") for i in range(count)),
         *(sizes, np.full(count, limit), flags & judged, ~flags),
-        np.array([str(i) in (clusters or {}) for i in range(count)]),
         {("class", key): np.asarray(each, float) for key, each in (clusters or {}).items()},
     )
 
@@ -38,8 +37,7 @@ def test_a_recipe_at_its_limit_in_every_group_is_refused_no_more_often_than_prom
     rng = np.random.default_rng(len(sizes))
     won = rng.binomial(cells.n, p_gained, (runs, len(cells)))
     lost = rng.binomial(cells.n - won, min((p_gained + limit) / (1 - p_gained), 1.0))
-    _, bad = judge_draws(counts_of(lost, won, cells.n), cells, 0.016, alpha)
-    refused = bad.any(axis=1).mean()
+    refused = judge(counts_of(lost, won, cells.n), cells, 0.016, alpha).shown_bad.mean()
     assert refused <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / runs)
 
 
@@ -66,21 +64,17 @@ def test_groups_that_are_too_small_to_be_refused_cost_nothing():
 def test_a_group_that_is_too_small_to_pass_is_refused_when_it_loses(policy):
     """One of two classes has 32 images: 7 lost show more than 5 points, 6 just do not."""
     cells = cells_of((968, 32), 0.05)
-    cells = Cells(*(getattr(cells, name) for name in ("level", "group", "shift", "n", "limit")),
-                  np.array([True, False]), cells.critical, cells.clustered)  # fmt: skip
+    cells = replace(cells, judged=np.array([True, False]))
     lost = np.array([[0, 16], [0, 7], [0, 6]])
     counts = counts_of(lost, np.zeros_like(lost), cells.n)
-    outcomes = [judge_candidate(counts, cells, trial, policy, True) for trial in counts.trial_ids]
-    assert [each.result for each in outcomes] == ["FAIL", "FAIL", "INCONCLUSIVE"]
-    assert [each.status[1] for each in outcomes] == ["shown_bad", "shown_bad", "not_judged"]
-    assert outcomes[0].judged.tolist() == [True, True]
-    assert outcomes[2].judged.tolist() == [True, False]
+    found = judge(counts, cells, policy.alpha, policy.alpha_fail)
+    assert [found.result(True, row) for row in range(3)] == ["FAIL", "FAIL", "INCONCLUSIVE"]
+    assert [found.status(row)[1] for row in range(3)] == ["shown_bad", "shown_bad", "not_judged"]
 
 
 def test_clusters_that_lose_everything_are_refused_and_few_ones_cannot_be():
     cells = cells_of((60, 6), judged=False, clusters={"0": [2] * 30, "1": [3, 3]})
     family = fail_family(cells, 0.05)
     assert family.cells.tolist() == [0]
-    unknown = Cells(*(getattr(cells, n) for n in ("level", "group", "shift", "n", "limit")),
-                    cells.judged, cells.critical, cells.clustered)  # fmt: skip
+    unknown = replace(cells, clusters=dict.fromkeys(cells.clusters))
     assert fail_family(unknown, 0.05).cells.tolist() == []

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability import build_groups, clustered_groups
-from ptq_pipeline.reliability.clusters import sample_clusters
+from ptq_pipeline.reliability import build_groups
+from ptq_pipeline.reliability.groups import sample_clusters
 
 CLASSES = ("boot", "bag")
 SEGMENTS = {"tone": ("dark", "light")}
@@ -41,7 +41,12 @@ def test_counts_by_level_and_empty_groups_are_missing(samples):
 
 def test_small_intersections_are_left_out_by_audit_count(samples):
     groups = build_groups(samples, CLASSES, SEGMENTS, intersection_min_size=2)
-    assert groups.by_level()["intersection"] == ["boot & tone=dark", "bag & tone=light"]
+    large, small = ["boot & tone=dark", "bag & tone=light"], "boot & tone=light"
+    assert [each for p in groups.partitions[3:] for each in p.groups] == large
+    # A policy may name the others all the same.
+    assert groups.by_level()["intersection"] == [*large, small]
+    assert ("intersection", small) not in groups.sizes()
+    assert groups.every_size()["intersection", small] == 1
     assert groups.counts("selection")["n"].tolist() == [2, 2, 2, 2]
 
 
@@ -71,10 +76,10 @@ def test_missing_segment_column_is_named(samples):
 
 def test_clusters_are_found_where_they_repeat(samples):
     groups = build_groups(samples, CLASSES, SEGMENTS)
-    assert clustered_groups(samples, groups) == frozenset()
+    assert groups.cluster_sizes == {}
     users = samples.assign(cluster=["a", "b", "c", "d", "d", "e", "f", "f", "g"])
     # Samples 1 and 9: bags in light tones. Sample 13 and 15 are no audit samples.
-    assert clustered_groups(users, groups) == {
+    assert set(build_groups(users, CLASSES, SEGMENTS).cluster_sizes) == {
         ("average", "all"),
         ("class", "bag"),
         ("segment", "tone=light"),
@@ -92,7 +97,7 @@ def test_equal_pixels_count_once_in_every_group(samples):
     groups = build_groups(twenty, CLASSES, SEGMENTS)
     assert groups.counts("audit").equals(plain.counts("audit"))
     assert groups.copies("audit") == 19 * 6
-    assert clustered_groups(twenty, groups) == frozenset()
+    assert groups.cluster_sizes == {}
     assert (
         build_groups(twenty, CLASSES, SEGMENTS, intersection_min_size=3)
         .counts()
@@ -127,7 +132,7 @@ def test_equal_pixels_of_two_labels_are_one_cluster(samples):
     twice = samples.assign(content_hash=hashes)
     groups = build_groups(twice, CLASSES, SEGMENTS)
     assert groups.copies("audit") == 0
-    assert clustered_groups(twice, groups) == {("average", "all")}
+    assert set(groups.cluster_sizes) == {("average", "all")}
 
 
 def test_clusters_that_share_an_image_are_one():

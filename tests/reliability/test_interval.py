@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability import drop_interval, simultaneous_intervals
+from ptq_pipeline.reliability import CellKey, Cells, Counts, cell_intervals, drop_interval
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,11 @@ def test_holds_the_observed_drop_and_mirrors(n, data):
 
 
 def test_simultaneous_intervals_are_wider():
-    counts = np.array([10, 10]), np.array([4, 4]), np.array([200, 200])
-    together = simultaneous_intervals(*counts, alpha=0.05)
+    n, yes = np.array([200, 200]), np.array([True, True])
+    cells = Cells(tuple(CellKey("class", g, "clean") for g in "ab"), n, n / 4000, yes, yes)
+    lost, gained = np.array([[10, 10]]), np.array([[4, 4]])
+    counts = Counts(("t",), n, lost, gained, lost + gained, np.ones(2))
+    together = cell_intervals(counts, cells, alpha=0.05)
     alone = drop_interval(10, 4, 200, 0.05)
     assert together.shape == (2, 2)
     assert together[0, 0] < alone[0] < alone[1] < together[0, 1]

@@ -4,7 +4,7 @@ import pytest
 from filelock import FileLock
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability import Ledger, alpha_at, build_verdict
+from ptq_pipeline.reliability import AuditSetting, Ledger, alpha_at, build_verdict
 
 AUDIT, OTHER = "a" * 64, "b" * 64
 
@@ -102,9 +102,8 @@ def test_a_damaged_head_is_named(ledger, content):
 
 
 def judge(world, policy, ledger):
-    return build_verdict(
-        world.scores, world.trials, world.index, policy, opener=ledger.opener(AUDIT)
-    )
+    setting = AuditSetting(opener=ledger.opener(AUDIT))
+    return build_verdict(world.scores, world.trials, world.index, policy, setting)[0]
 
 
 def with_rule(policy, rule):
@@ -131,7 +130,7 @@ def test_policy_decides_what_a_second_recipe_costs(build_world, policy, ledger, 
     if rule == "fresh":
         assert second.result == "INCONCLUSIVE"
         assert {reason.rule for reason in second.reasons} == {"audit_reused"}
-        assert any("Fresh audit images" in sentence.text for sentence in second.settle)
+        assert any("Fresh audit images" in sentence for sentence in second.settle)
     else:
         assert second.result == "PASS"
     spent = alpha_at(0.05, 2) if rule == "spend" else 0.05
@@ -143,4 +142,4 @@ def test_limits_and_more_draws_of_the_sequence_are_the_same_question(build_world
     world = build_world([0] * 50)
     judge(world, policy, ledger)
     loose = policy.model_copy(update={"p0": 0.2, "draws": 40})
-    assert judge(world, loose, ledger).openings[0].entry.index == 1
+    assert judge(world, loose, ledger).ledger.openings[0].index == 1

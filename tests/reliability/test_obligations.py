@@ -2,15 +2,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from scipy.stats import binom
+from tests.verdicts import make_cell
 
-from ptq_pipeline.reliability import (
-    Obligation,
-    Policy,
-    acknowledgement,
-    acknowledges,
-    touched_obligations,
-)
-from ptq_pipeline.reliability.accuracy import accuracy_lower_bound, clustered_accuracy_lower_bound
+from ptq_pipeline.reliability import Obligation, Policy, touched_obligations
+from ptq_pipeline.reliability.candidate import ComparedCell, JudgedCell
+from ptq_pipeline.reliability.judging import accuracy_lower_bound, clustered_accuracy_lower_bound
 
 LIMITS = {level: {"points": 5.0} for level in ("average", "class", "segment", "intersection")}
 SANDAL = {"level": "class", "group": "Sandal"}
@@ -20,10 +16,16 @@ def policy(*obligations: dict) -> Policy:
     return Policy.model_validate({"limits": LIMITS, "obligations": obligations})
 
 
-def cell(accuracy: float, n: int = 800, flips: int = 5, shift: str = "clean") -> dict:
+def cell(accuracy: float, n: int = 800, flips: int = 5, shift: str = "clean") -> JudgedCell:
     lower = accuracy_lower_bound(round(accuracy * n), n, 0.05)
     own = {"quantized_accuracy": accuracy, "accuracy_lower": lower, "flips": flips}
-    return {**SANDAL, "shift": shift, "n": n, **own}
+    return make_cell("Sandal", shift=shift, n=n, **own)
+
+
+def served(accuracy: float, **figures: object) -> ComparedCell:
+    """The same against what serves."""
+    own = cell(accuracy, **figures).model_dump(exclude={"accuracy_lower", "critical"})
+    return ComparedCell.model_validate(own)
 
 
 def test_a_floor_is_touched_unless_it_is_shown_to_be_reached() -> None:
@@ -44,8 +46,8 @@ def test_a_notice_counts_the_answers_that_change_for_users() -> None:
     cells = [cell(0.95), cell(0.95, shift="noise", flips=0)]
     (clean,) = touched_obligations(owed, cells)
     assert "5 of 800 answers for class Sandal under clean differ from the float model" in clean.text
-    served = [cell(0.95, flips=0), cell(0.95, shift="noise", flips=3)]
-    (noise,) = touched_obligations(owed, cells, served)
+    against = [served(0.95, flips=0), served(0.95, shift="noise", flips=3)]
+    (noise,) = touched_obligations(owed, cells, against)
     assert "under noise differ from the version that serves" in noise.text
     assert noise.observed == pytest.approx(3 / 800)
 
@@ -75,40 +77,40 @@ def test_an_obligation_that_asks_for_nothing_is_refused() -> None:
 def test_an_acknowledgement_covers_its_figure_and_none_that_is_worse() -> None:
     owed = policy({"to": "ACME", **SANDAL, "contract_floor": 95.0, "notice_required": True})
     small, large = (
-        [e.to_json() for e in touched_obligations(owed, [c])]
+        touched_obligations(owed, [c])
         for c in (
             cell(0.9301, flips=12),
             cell(0.8711, flips=90),
         )
     )
-    texts = [acknowledgement(each) for each in small]
+    texts = [each.acknowledgement for each in small]
     assert texts == [
         "ACME: contract_floor class Sandal clean = 93.0 %",
         "ACME: notice_required class Sandal clean = 1.5 %",
     ]
     for text, now, later in zip(texts, small, large, strict=True):
-        assert acknowledges(text, now)
-        assert not acknowledges(text, later), "a small loss was noted, not a large one"
-        assert acknowledges(acknowledgement(later), now)
-    assert not acknowledges(texts[0], small[1])
-    for text in (small[0]["name"], f"{small[0]['name']} = soon", f"{small[0]['name']} = "):
-        assert not acknowledges(text, small[0])
+        assert now.acknowledged_by(text)
+        assert not later.acknowledged_by(text), "a small loss was noted, not a large one"
+        assert now.acknowledged_by(later.acknowledgement)
+    assert not small[1].acknowledged_by(texts[0])
+    for text in (small[0].name, f"{small[0].name} = soon", f"{small[0].name} = "):
+        assert not small[0].acknowledged_by(text)
 
 
 def test_what_was_not_measured_is_acknowledged_as_that() -> None:
     owed = policy({"to": "ACME", **SANDAL, "contract_floor": 95.0})
-    (unmeasured,) = (each.to_json() for each in touched_obligations(owed, []))
-    text = acknowledgement(unmeasured)
+    (unmeasured,) = touched_obligations(owed, [])
+    text = unmeasured.acknowledgement
     assert text.endswith(" = not measured")
-    assert acknowledges(text, unmeasured)
-    (low,) = (each.to_json() for each in touched_obligations(owed, [cell(0.2)]))
-    assert not acknowledges(text, low)
-    assert not acknowledges(acknowledgement(low), unmeasured)
+    assert unmeasured.acknowledged_by(text)
+    (low,) = touched_obligations(owed, [cell(0.2)])
+    assert not low.acknowledged_by(text)
+    assert not unmeasured.acknowledged_by(low.acknowledgement)
 
 
 def test_a_floor_of_samples_in_unknown_clusters_cannot_be_shown() -> None:
     owed = policy({"to": "ACME", **SANDAL, "contract_floor": 90.0})
-    (touched,) = touched_obligations(owed, [{**cell(0.99), "accuracy_lower": None}])
+    (touched,) = touched_obligations(owed, [cell(0.99).model_copy(update={"accuracy_lower": None})])
     assert touched.text.endswith("which are not independent: it cannot be shown.")
 
 

@@ -6,7 +6,7 @@ from string import Formatter
 import pytest
 
 import ptq_pipeline
-from ptq_pipeline.reliability.sentences import ENGLISH, Sentence, cell_value, say
+from ptq_pipeline.reliability.sentences import ENGLISH, Sentence, place_value, say
 
 SOURCES = sorted(Path(ptq_pipeline.__file__).parent.rglob("*.py"))
 
@@ -14,7 +14,7 @@ SOURCES = sorted(Path(ptq_pipeline.__file__).parent.rglob("*.py"))
 def test_a_sentence_is_the_same_after_a_round_trip_through_json():
     sentence = say(
         "candidate.shown_bad",
-        cell=cell_value("class", "Sandal", "gaussian_noise"),
+        cell=place_value(("class", "Sandal", "gaussian_noise")),
         limit=0.06,
         drop=0.129,
         n=800,
@@ -50,7 +50,7 @@ def test_counts_places_and_shares_are_said_in_english(key, values, text):
 
 
 def test_a_rounded_zero_has_no_minus():
-    cell = cell_value("average", "all", "clean")
+    cell = place_value(("average", "all", "clean"))
     assert ": 0.0 points on" in say("candidate.open", cell=cell, limit=0.01, drop=-1e-9, n=9).text
 
 

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from ptq_pipeline.reliability import CellKey, judge
 from ptq_pipeline.reliability.anytime import fail_budget
 from ptq_pipeline.reliability.cells import Cells, Counts
-from ptq_pipeline.reliability.recipe import judge_draws
 from ptq_pipeline.reliability.settling import DrawTracker, SettlingLevels, total_bounds
 
 
@@ -11,9 +13,9 @@ def cells_of(sizes, limit):
     count = len(sizes)
     flags = np.ones(count, bool)
     return Cells(
-        *(("class",) * count, tuple(map(str, range(count))), ("clean",) * count),
+        tuple(CellKey("class", str(i), "clean") for i in range(count)),
         np.array(sizes, np.int64),
-        *(np.full(count, limit), flags, ~flags, ~flags),
+        *(np.full(count, limit), flags, ~flags),
     )
 
 
@@ -69,8 +71,8 @@ def test_what_is_settled_early_is_what_all_images_show(drop):
         early += bool((seen < cells.n).any())
         totals = [np.array([[int(x.sum()) for x in w]]) for w in (lost, gained)]
         counts = Counts(("t",), cells.n, *totals, totals[0], np.ones(3))
-        good, bad = judge_draws(counts, cells, 0.016, budget.alpha_images)
-        full = "bad" if bad.any() else "good" if good.all() else "open"
+        shown = judge(counts, cells, 0.016, budget.alpha_images)
+        full = "bad" if shown.shown_bad.any() else "good" if shown.shown_good.all() else "open"
         assert tracker.state == full
     if drop in (0.0, 0.2):
         assert early >= 50
@@ -78,12 +80,7 @@ def test_what_is_settled_early_is_what_all_images_show(drop):
 
 def test_nothing_judged_is_never_good():
     cells = cells_of([100], 0.05)
-    unjudged = Cells(
-        *(cells.level, cells.group, cells.shift, cells.n, cells.limit),
-        ~cells.judged,
-        cells.critical,
-        cells.clustered,
-    )
+    unjudged = replace(cells, judged=~cells.judged)
     levels = SettlingLevels.of(0.016, 0.0025, 0.001, 50, unjudged)
     tracker = DrawTracker(unjudged, levels)
     assert tracker.state == "running", "a group that is not judged is looked at for FAIL"

@@ -1,8 +1,7 @@
 """Error rates of the code that decides. The tolerance is 2.5 standard errors of the simulation."""
 
 import pytest
-
-from ptq_pipeline.reliability.simulation import POWER, WRONG_FAIL, WRONG_PASS, simulate
+from verdict_simulation import POWER, WRONG_FAIL, WRONG_PASS, simulate
 
 REPEATS = 1000
 TOLERANCE = 2.5 * (0.05 * 0.95 / REPEATS) ** 0.5

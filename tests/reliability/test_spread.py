@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.reliability import build_groups, group_components
+from ptq_pipeline.reliability import Outcomes, build_groups, group_components
 
 IDS = np.arange(400)
 SAMPLES = pd.DataFrame({"sample_id": IDS, "split": "audit", "label": IDS % 2}).assign(
@@ -19,7 +19,7 @@ def answers(name, wrong):
 
 def found(*parts, **options):
     names = [part["trial_id"].iloc[0] for part in parts]
-    rows = group_components(GROUPS, pd.concat(parts), FLOAT, names, **options)
+    rows = group_components(Outcomes.pair(pd.concat(parts), FLOAT, GROUPS), names, **options)
     return {each.group: each for each in rows}
 
 

@@ -6,7 +6,7 @@ from ptq_pipeline.reliability import build_verdict, rejection_region
 
 def bound(world, policy, **changes):
     policy = policy.model_copy(update=changes)
-    return build_verdict(world.scores, world.trials, world.index, policy).tolerance
+    return build_verdict(world.scores, world.trials, world.index, policy)[0].tolerance
 
 
 def test_fifty_good_draws_bound_nine_in_ten(build_world, policy):
@@ -15,7 +15,7 @@ def test_fifty_good_draws_bound_nine_in_ten(build_world, policy):
     # The smallest judged groups have 250 samples: zero losses show ln(0.0164) / 250 = 1.6 points.
     assert 0.016 <= found.bound <= 0.0175
     assert found.by_level["class"] < found.by_level["intersection"] == found.bound
-    assert "at least 90 % of all draws" in found.statement.text
+    assert "at least 90 % of all draws" in found.statement
 
 
 def test_one_bad_draw_is_left_out_and_two_are_not(build_world, policy):
@@ -36,8 +36,8 @@ def test_failed_trials_lie_above_every_bound(build_world, policy):
     world = build_world([0] * 50)
     failed = world.trials.assign(status=np.where(world.trials["draw"] < 2, "failed", "done"))
     scores = world.scores[~world.scores["trial_id"].isin(["trial-00", "trial-01"])]
-    found = build_verdict(scores, failed, world.index, policy).tolerance
-    assert found.bound == 1.0 and "no loss below" in found.statement.text
+    found = build_verdict(scores, failed, world.index, policy)[0].tolerance
+    assert found.bound == 1.0 and "no loss below" in found.statement
 
 
 @pytest.mark.parametrize("n", [40, 250])

@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.pipelines.reporting.worst_group import small_png
-from ptq_pipeline.registry import Decision
-from ptq_pipeline.reliability import Policy, build_verdict
+from ptq_pipeline.reliability import AuditSetting, Comparison, Policy, Verdict, build_verdict
 from ptq_pipeline.reliability.business import Business, business_view
+from ptq_pipeline.reliability.candidate import ComparedCell
+from ptq_pipeline.reliability.decision import Decision, Execution, Outcome
 from ptq_pipeline.reliability.reasons import Reason
-from ptq_pipeline.reliability.sentences import say
+from ptq_pipeline.reliability.sentences import place_value, say
 from ptq_pipeline.reporting.inputs import ReportInputs, ReportOptions
 
 CLASSES = (
@@ -60,17 +61,17 @@ def build_inputs(audit: MadeUpAudit) -> ReportInputs:
     sets = _sets(audit, rng)
     scores = _scores(audit, sets[sets["valid"]], rng)
     trials = _trials(sets)
-    judged = build_verdict(scores, trials, sets, audit.policy, pool_size=7000)
-    verdict = judged.to_json()
+    setting = AuditSetting(pool_size=7000)
+    judged, table = build_verdict(scores, trials, sets, audit.policy, setting)
     files = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("m.bin", "m.xml")}
     return ReportInputs(
-        verdict=verdict,
-        decision=Decision.from_verdict(verdict, files, "base").to_json(),
-        worst_case_table=judged.table,
+        verdict=judged,
+        decision=Decision.of(judged, files, "base"),
+        worst_case_table=table,
         scores=scores,
         calibration_set_index=sets,
         calibration_validation=_validation(sets, rng),
-        parity=_parity(audit, verdict, rng),
+        parity=_parity(audit, judged, rng),
         drift_table=_drift(rng),
         group_definitions={
             "classes": list(audit.classes),
@@ -198,10 +199,10 @@ def _validation(sets: pd.DataFrame, rng) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _parity(audit: MadeUpAudit, verdict: dict, rng) -> pd.DataFrame:
+def _parity(audit: MadeUpAudit, verdict: Verdict, rng) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "trial_id": verdict["candidate"]["trial_id"],
+            "trial_id": verdict.candidate.trial_id,
             "class": list(audit.classes),
             "n": 800,
             "agreement": 1 - rng.integers(0, 4, len(audit.classes)) / 800,
@@ -229,42 +230,41 @@ def _drift(rng) -> pd.DataFrame:
 def restate(inputs: ReportInputs, decision: str | None = None, **changes) -> ReportInputs:
     """Change the verdict and let the decision follow, or be another one."""
     # What is said anew has no key yet.
-    for name, key in (("headline", "headline_sentence"), ("settle", "settle_sentences")):
-        changes |= {key: None} if name in changes else {}
-    verdict = inputs.verdict | changes
-    files = inputs.decision["candidate"]["files"]
-    decided = Decision.from_verdict(verdict, files, "base").to_json()
+    said = {"headline": {"headline_sentence": None}, "settle": {"settle_sentences": ()}}
+    for name in said.keys() & changes:
+        changes |= said[name]
+    verdict = inputs.verdict.model_copy(update=changes)
+    decided = Decision.of(verdict, inputs.decision.candidate.files, "base")
     if decision is not None:
-        decided |= {"decision": decision}
+        decided = decided.model_copy(update={"outcome": Outcome(decision)})
     return dataclasses.replace(inputs, verdict=verdict, decision=decided)
 
 
 def complete(inputs: ReportInputs, prices: dict | None = None) -> ReportInputs:
     """Add what an audit has when something serves, speed was measured and prices are set."""
     rng = np.random.default_rng(1)
-    verdict = dict(inputs.verdict)
-    cells = verdict["candidate"]["cells"]
     business = Business.model_validate(PRICES | (prices or {}))
-    verdict["business"] = business_view(cells, business, 0.95)
-    comparison = _comparison(verdict)
-    files = inputs.decision["candidate"]["files"]
-    trial = verdict["candidate"]["trial_id"]
+    view = business_view(inputs.verdict.candidate.cells, business, 0.95)
+    verdict = inputs.verdict.model_copy(update={"business": view})
+    comparison, files = _comparison(verdict), inputs.decision.candidate.files
+    trial = verdict.candidate.trial_id
     classes = inputs.group_definitions["classes"]
-    worst = verdict["worst"]
+    worst = verdict.worst
     return dataclasses.replace(
         inputs,
         verdict=verdict,
-        decision=Decision.from_verdict(verdict, files, "base", comparison=comparison).to_json(),
+        decision=Decision.of(verdict, files, "base", comparison=comparison),
         champion_comparison=comparison,
-        candidate_execution={
-            "trial_id": trial,
-            "files": ["model.xml", "model.bin"],
-            "answers": {shift: {"n": 10000, "different": 0} for shift in SHIFTS},
-            "parity": [
+        candidate_execution=Execution(
+            trial_id=trial,
+            files=("model.xml", "model.bin"),
+            result="PASS",
+            answers={shift: {"n": 10000, "different": 0} for shift in SHIFTS},
+            parity=tuple(
                 {"class": name, "n": 200, "agreement": 0.995, "drop_difference": 0.005}
                 for name in classes
-            ],
-        },
+            ),
+        ),
         candidate_speed={
             "trial_id": trial,
             "runtime": {"name": "openvino", "version": "2026.4", "cpu_flags": ["avx2"]},
@@ -275,7 +275,7 @@ def complete(inputs: ReportInputs, prices: dict | None = None) -> ReportInputs:
         },
         lost_images={
             "trial_id": trial,
-            "group": {key: worst[key] for key in ("level", "group", "shift")},
+            "group": worst.key._asdict(),
             "n": 280,
             "lost_count": 46,
             "set_size": 256,
@@ -317,38 +317,29 @@ PRICES = {
 }
 
 
-def _comparison(verdict: dict) -> dict:
+def _comparison(verdict: Verdict) -> Comparison:
     """Compare with a version that answers as the float model does, so that losses are drops."""
     cells = [
-        {
-            **{key: cell[key] for key in ("level", "group", "shift", "n", "interval", "judged")},
-            **{key: cell[key] for key in ("lost", "gained", "flips", "status")},
-            "champion_accuracy": cell["float_accuracy"],
-            "candidate_accuracy": cell["quantized_accuracy"],
-            "loss": cell["drop"],
-            "tolerance": cell["limit"],
-        }
-        for cell in verdict["candidate"]["cells"]
+        ComparedCell.model_validate(cell.model_dump(exclude={"accuracy_lower", "critical"}))
+        for cell in verdict.candidate.cells
     ]
-    worst = max((cell for cell in cells if cell["judged"]), key=lambda cell: cell["loss"])
-    place = {key: worst[key] for key in ("level", "group", "shift")}
+    worst = max((cell for cell in cells if cell.judged), key=lambda cell: cell.drop)
     sentence = say(
         "champion.shown_bad",
         version="v0001",
-        cell=place,
-        limit=worst["tolerance"],
-        drop=worst["loss"],
-        n=worst["n"],
+        cell=place_value(worst.key),
+        limit=worst.limit,
+        drop=worst.drop,
+        n=worst.n,
     )
-    reason = Reason("champion.shown_bad", "candidate", sentence, **place, n=worst["n"])
-    return {
-        "schema_version": 1,
-        "result": "FAIL",
-        "champion": {"version": "v0001", "decision_hash": "c" * 64},
-        "reasons": [reason.to_json()],
-        "not_compared": ["fog"],
-        "cells": cells,
-    }
+    reason = Reason.of("champion.shown_bad", "candidate", sentence, worst.key, n=worst.n)
+    return Comparison(
+        result="FAIL",
+        champion={"version": "v0001", "decision_hash": "c" * 64},
+        reasons=(reason,),
+        not_compared=("fog",),
+        cells=tuple(cells),
+    )
 
 
 def _log() -> list[dict]:

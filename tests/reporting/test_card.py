@@ -1,10 +1,13 @@
-import json
-
 import yaml
 
 from ptq_pipeline.reporting.card import model_card
 from ptq_pipeline.reporting.formatting import points
 
+OWED = {
+    **{"name": "ACME: notice", "touched": True, "kind": "notice_required", "to": "ACME"},
+    **{"level": "class", "group": "Sandal", "shift": "clean"},
+    "text": "ACME must be told: 3 answers differ.",
+}
 RECORD = {
     "time": "2026-11-26T02:00:00+00:00",
     "content": {
@@ -12,7 +15,7 @@ RECORD = {
         "decision_hash": "d" * 64,
         "hashes": {"float_model": "f" * 64, "policy": "p" * 64},
         "runtime": {"name": "openvino", "version": "2026.4"},
-        "obligations": [{"text": "ACME must be told: 3 answers differ."}],
+        "obligations": [OWED],
         "waivers": [{"reason": "Sandal is not sold | before May"}],
     },
 }
@@ -26,15 +29,11 @@ def test_the_card_says_openly_who_loses_and_what_was_waived(inputs):
     assert fields["verdict"] == "FAIL"
     assert fields["runtime"] == RECORD["content"]["runtime"]
     worst = max(
-        (
-            c
-            for c in inputs.verdict["candidate"]["cells"]
-            if c["judged"] and c["level"] != "average"
-        ),
-        key=lambda cell: cell["drop"],
+        (c for c in inputs.verdict.candidate.cells if c.judged and c.level != "average"),
+        key=lambda cell: cell.drop,
     )
     row = next(line for line in body.splitlines() if line.startswith("| ") and "=" in line)
-    assert f" {points(worst['drop'])} " in row
+    assert f" {points(worst.drop)} " in row
     assert "Trouser & size=large (n = 4; too few images)" in body
     assert "ACME must be told: 3 answers differ." in body
     assert r"Sandal is not sold \| before May" in body
@@ -48,5 +47,7 @@ def test_the_card_in_japanese(inputs):
 
 
 def test_a_card_without_candidate_cells_is_still_a_card(inputs):
-    verdict = json.loads(json.dumps(inputs.verdict)) | {"candidate": None, "groups_not_judged": []}
+    candidate = inputs.verdict.candidate.model_copy(update={"trial_id": None, "cells": ()})
+    nothing = {"candidate": candidate, "groups_not_judged": ()}
+    verdict = inputs.verdict.model_copy(update=nothing)
     assert "Every group could be judged" in model_card(RECORD, verdict)

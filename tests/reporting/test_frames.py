@@ -1,44 +1,24 @@
-import pandas as pd
 import pytest
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability.summary import SpreadCell
 from ptq_pipeline.reporting import frames
 
 
-def test_cells_keep_missing_values_missing():
-    table = pd.DataFrame(
-        [
-            {"level": "class", "group": "a", "shift": "clean", "n": 3, "judged": False},
-            {
-                "level": "class", "group": "b", "shift": "clean", "n": 9, "judged": True,
-                "drop": 0.5, "interval_low": 0.1, "interval_high": 0.9, "lost": 4,
-            },
-        ]
-    )  # fmt: skip
-    empty, full = frames.group_cells(table)
-    assert (empty.drop, empty.interval, empty.lost, empty.status) == (
-        None,
-        None,
-        None,
-        "not_judged",
-    )
-    assert (full.drop, full.interval, full.lost, full.status) == (0.5, (0.1, 0.9), 4, "open")
-
-
-def test_missing_column_is_named():
-    with pytest.raises(InputError, match="no column judged, shift"):
-        frames.group_cells(pd.DataFrame({"level": [], "group": [], "n": []}))
+def test_missing_column_is_named(inputs):
+    with pytest.raises(InputError, match="no column judged, shift; run the pipeline"):
+        SpreadCell.of_table(inputs.worst_case_table.drop(columns=["judged", "shift"]))
 
 
 def test_worst_first_ranks_by_the_mean_over_draws(inputs):
-    cells = frames.worst_first(frames.group_cells(inputs.worst_case_table), ("class",))
-    drops = [cell.mean_drop for cell in cells]
+    cells = frames.worst_first(SpreadCell.of_table(inputs.worst_case_table), ("class",))
+    drops = [cell.drop_mean for cell in cells]
     assert drops == sorted(drops, reverse=True)
-    assert cells[0].group == inputs.verdict["worst_by_level"]["class"]["group"]
+    assert cells[0].group == inputs.verdict.worst_by_level["class"].group
 
 
 def test_worst_of_each_level_holds_every_level_once_per_group(inputs):
-    cells = frames.worst_of_each_level(frames.group_cells(inputs.worst_case_table), each=2)
+    cells = frames.worst_of_each_level(SpreadCell.of_table(inputs.worst_case_table), each=2)
     keys = [(cell.level, cell.group) for cell in cells]
     assert len(set(keys)) == len(keys) == 6
     assert {level for level, _ in keys} == {"class", "segment", "intersection"}
@@ -47,7 +27,7 @@ def test_worst_of_each_level_holds_every_level_once_per_group(inputs):
 
 def test_classes_stand_in_label_order_everywhere(inputs):
     definitions = inputs.group_definitions
-    cells = frames.group_cells(inputs.worst_case_table)
+    cells = SpreadCell.of_table(inputs.worst_case_table)
     ordered = frames.in_group_order(reversed(cells), definitions, ["clean", "gaussian_noise"])
     classes = [cell.group for cell in ordered if cell.level == "class" and cell.shift == "clean"]
     assert classes == definitions["classes"]
@@ -58,7 +38,7 @@ def test_classes_stand_in_label_order_everywhere(inputs):
 
 
 def test_only_the_worst_classes_are_kept_when_there_are_many(inputs):
-    cells = frames.group_cells(inputs.worst_case_table)
+    cells = SpreadCell.of_table(inputs.worst_case_table)
     kept = frames.classes_to_show(inputs.group_definitions, cells, 3)
     names = inputs.group_definitions["classes"]
     assert len(kept) == 3

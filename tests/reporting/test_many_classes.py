@@ -24,7 +24,7 @@ def test_three_thousand_classes_are_judged_and_shown(options):
     assert time.process_time() - started < 120
     assert len(html.encode()) < 3_000_000
     verdict = inputs.verdict
-    assert sum(c["level"] == "class" and c["judged"] for c in verdict["candidate"]["cells"]) == 9000
+    assert sum(c.level == "class" and c.judged for c in verdict.candidate.cells) == 9000
     tree = ElementTree.fromstring(html)
     long = 0
     for place in tree.iter(f"{NAMESPACE}section"):
@@ -36,7 +36,7 @@ def test_three_thousand_classes_are_judged_and_shown(options):
                 assert "more rows are left out here" in words
                 long += 1
     assert long >= 4, "all groups, parity, the champion and the business are cut"
-    worst = verdict["worst"]["group"]
+    worst = verdict.worst.group
     (section,) = [s for s in tree.iter(f"{NAMESPACE}section") if s.get("id") == "worst"]
     for table in section.iter(f"{NAMESPACE}table"):
         assert worst in " ".join(table.itertext()), "whatever is cut, the worst class is shown"

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability.business import BreakEven
 from ptq_pipeline.reporting.business import money_lines
 from ptq_pipeline.reporting.page import render_report
 from ptq_pipeline.reporting.texts import load_texts
@@ -34,10 +35,10 @@ def html(full, options):
 
 def test_the_manager_reads_what_it_saves_and_risks_on_the_first_screen(html, full):
     screen = words(section(html, "decision"))
-    view = full.verdict["business"]
-    assert f"saves {view['saving']:,.0f} EUR of serving" in screen
-    assert f"loses {view['loss']:,.0f} EUR by added errors" in screen
-    assert f"Errors cost most in {view['worst_group']}" in screen
+    view = full.verdict.business
+    assert f"saves {view.saving:,.0f} EUR of serving" in screen
+    assert f"loses {view.loss:,.0f} EUR by added errors" in screen
+    assert f"Errors cost most in {view.worst_group}" in screen
     assert "The file is 0.34 times as large (386 KiB for 1,121 KiB)" in screen
     assert "Against version v0001, which serves today: FAIL" in screen
 
@@ -51,17 +52,19 @@ def test_without_prices_the_first_screen_says_where_to_set_them(inputs, options)
 
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_the_balance_has_three_answers(full, language):
-    view = full.verdict["business"]
+    view = full.verdict.business
     texts = load_texts(language)
     said = {
-        says: money_lines(texts, view | {"says": says})[0] for says in ("saves", "costs", "open")
+        says: money_lines(texts, view.model_copy(update={"says": says}))[0]
+        for says in ("saves", "costs", "open")
     }
-    assert len(set(said.values())) == 3
+    assert len(set(said)) == 3
 
 
 def test_what_never_comes_back_is_not_said_to(full):
-    view = full.verdict["business"]
-    never = view | {"break_even": {"drop": 0.01, "cost_factor": None, "months": None}}
+    view = full.verdict.business
+    even = BreakEven(drop=0.01, cost_factor=None, months=None)
+    never = view.model_copy(update={"break_even": even})
     lines = money_lines(load_texts("en"), never)
     assert any("a drop of 1.00 points in every group" in line for line in lines)
     assert not any("months" in line for line in lines)
@@ -69,9 +72,9 @@ def test_what_never_comes_back_is_not_said_to(full):
 
 def test_business_is_shown_by_group_with_its_assumptions(html, full):
     part = words(section(html, "business"))
-    for group in full.verdict["business"]["groups"]:
-        assert group["group"] in part
-    for sentence in full.verdict["business"]["assumptions"]:
+    for group in full.verdict.business.groups:
+        assert group.group in part
+    for sentence in full.verdict.business.assumptions:
         assert sentence in part
 
 
@@ -97,9 +100,7 @@ def test_the_file_its_speed_and_its_layers_are_shown(html):
 
 def test_the_comparison_with_what_serves_names_reasons_groups_and_what_is_missing(html, full):
     part = words(section(html, "champion"))
-    assert full.champion_comparison["reasons"][0]["text"].replace("_", " ") in part.replace(
-        "_", " "
-    )
+    assert full.champion_comparison.reasons[0].text.replace("_", " ") in part.replace("_", " ")
     assert "Shifts that could not be compared: fog" in part
 
 
@@ -109,7 +110,7 @@ def test_the_reviewer_finds_the_log_the_versions_and_the_seed(html, full):
     assert "<b>not sold</b> before May" in part
     assert "(with changes that are not committed)" in part
     assert "ptq-pipeline 0.1.0" in part
-    candidate = full.verdict["candidate"]["set_id"]
+    candidate = full.verdict.candidate.set_id
     index = full.calibration_set_index.set_index("set_id")
     assert f"Seed of its calibration set {index.loc[candidate, 'seed']}" in part
 
@@ -124,7 +125,9 @@ def test_the_reviewer_finds_the_log_the_versions_and_the_seed(html, full):
     ],
 )
 def test_parts_of_another_audit_are_refused(full, options, name, change, message):
-    changed = dataclasses.replace(full, **{name: getattr(full, name) | change})
+    found = getattr(full, name)
+    other = found | change if isinstance(found, dict) else found.model_copy(update=change)
+    changed = dataclasses.replace(full, **{name: other})
     with pytest.raises(InputError, match=message):
         render_report(changed, options)
 

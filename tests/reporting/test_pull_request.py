@@ -1,6 +1,6 @@
-import dataclasses
 from xml.etree import ElementTree
 
+from ptq_pipeline.reliability import Reason
 from ptq_pipeline.reporting.formatting import points
 from ptq_pipeline.reporting.junit import junit_report
 from ptq_pipeline.reporting.pull_request import MOST_REASONS, MOST_ROWS, pull_request_summary
@@ -15,17 +15,19 @@ def test_summary_says_the_answer_first_and_then_the_worst_groups(inputs):
     assert lines[0] == "## Audit of the quantized model: FAIL"
     assert lines[2].startswith("**Do not ship this quantized model.**")
     rows = [line for line in lines if line.startswith("| ")][2:]
-    averages = sum(cell["level"] == "average" for cell in inputs.verdict["candidate"]["cells"])
+    averages = sum(cell.level == "average" for cell in inputs.verdict.candidate.cells)
     assert len(rows) == MOST_ROWS + averages
-    assert points(inputs.verdict["worst"]["drop_mean_over_draws"]) in rows[0]
+    assert points(inputs.verdict.worst.drop_mean_over_draws) in rows[0]
     assert len([line for line in lines if line.startswith("- ")]) == MOST_REASONS + 1
-    assert inputs.decision["decision_hash"][:12] in lines[-1]
+    assert inputs.decision.hash[:12] in lines[-1]
 
 
 def test_groups_that_are_not_judged_are_named_and_no_reason_stands_twice(inputs):
-    reason = {"text": "class crane has 3 audit images and needs 42 to be judged."}
-    decision = inputs.decision | {"reasons": [reason, reason | {"subject": "candidate"}]}
-    verdict = inputs.verdict | {"not_judged": "Not judged: class crane (3 images, needs 42)."}
+    text = "class crane has 3 audit images and needs 42 to be judged."
+    reasons = [Reason(rule="r", subject=subject, text=text) for subject in ("recipe", "candidate")]
+    decision = inputs.decision.model_copy(update={"reasons": tuple(reasons)})
+    left = {"not_judged": "Not judged: class crane (3 images, needs 42)."}
+    verdict = inputs.verdict.model_copy(update=left | {"not_judged_sentence": None})
     text = pull_request_summary(verdict, decision, inputs.worst_case_table)
     assert "Not judged: class crane \\(3 images, needs 42\\)." in text
     assert text.count("3 audit images and needs 42") == 1
@@ -48,24 +50,25 @@ def test_names_of_groups_mark_nothing_up_and_call_nobody(inputs):
 def test_every_cell_is_a_test_case_and_only_good_ones_pass(inputs):
     root = ElementTree.fromstring(junit_report(inputs.verdict, inputs.decision).encode())
     cases = root.findall("testsuite[@name='candidate']/testcase")
-    cells = inputs.verdict["candidate"]["cells"]
+    cells = inputs.verdict.candidate.cells
     assert len(cases) == len(cells)
     for case, cell in zip(cases, cells, strict=True):
-        expected = {"shown_good": [], "shown_bad": ["failure"]}.get(cell["status"], ["skipped"])
+        expected = {"shown_good": [], "shown_bad": ["failure"]}.get(cell.status, ["skipped"])
         assert [child.tag for child in case] == expected
     decision = root.find("testsuite[@name='decision']/testcase/failure")
     assert decision.get("message").startswith("refuse: ")
 
 
 def test_a_group_with_markup_stays_text_in_junit(inputs):
-    cells = [{**cell, "group": "<b>&\x00"} for cell in inputs.verdict["candidate"]["cells"]]
-    verdict = {**inputs.verdict, "candidate": {**inputs.verdict["candidate"], "cells": cells}}
+    candidate = inputs.verdict.candidate
+    cells = [cell.model_copy(update={"group": "<b>&\x00"}) for cell in candidate.cells]
+    candidate = candidate.model_copy(update={"cells": tuple(cells)})
+    verdict = inputs.verdict.model_copy(update={"candidate": candidate})
     root = ElementTree.fromstring(junit_report(verdict, inputs.decision).encode())
     assert "<b>&" in root.find("testsuite[@name='candidate']/testcase").get("name")
 
 
 def test_a_promoted_candidate_fails_no_case(inputs, restated):
     passing = restated(inputs, decision="promote", result="PASS", reasons=[])
-    decision = dataclasses.asdict(passing)["decision"]
-    root = ElementTree.fromstring(junit_report(passing.verdict, decision).encode())
+    root = ElementTree.fromstring(junit_report(passing.verdict, passing.decision).encode())
     assert root.find("testsuite[@name='decision']").get("failures") == "0"

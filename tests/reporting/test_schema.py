@@ -1,4 +1,3 @@
-import copy
 import json
 from importlib import resources
 
@@ -7,9 +6,10 @@ import pytest
 from kedro.config import OmegaConfigLoader
 from tests.reporting.conftest import MadeUpAudit, build_inputs
 
-from ptq_pipeline.reliability import Policy, build_verdict
-from ptq_pipeline.reliability.business import Business, business_view
+from ptq_pipeline.reliability import AuditSetting, Policy, build_verdict, file_bytes
+from ptq_pipeline.reliability.business import Business
 from ptq_pipeline.reliability.representatives import Representative
+from ptq_pipeline.reliability.verdict_form import published_schema
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +20,19 @@ def validator():
     return jsonschema.Draft202012Validator(schema)
 
 
+def test_the_published_schema_is_what_the_model_gives():
+    """After a change: `file_bytes(published_schema())` is the new content of the file."""
+    folder = resources.files("ptq_pipeline.reporting").joinpath("schemas")
+    assert folder.joinpath("verdict.schema.json").read_bytes() == file_bytes(published_schema())
+
+
 def complaints(validator, verdict):
     """Return what is wrong with a verdict as its file holds it."""
     return [error.message for error in validator.iter_errors(json.loads(json.dumps(verdict)))]
 
 
 def test_a_verdict_keeps_the_published_schema(validator, inputs):
-    assert complaints(validator, inputs.verdict) == []
+    assert complaints(validator, inputs.verdict.to_json()) == []
 
 
 def test_the_verdict_in_git_keeps_the_published_schema(validator, project):
@@ -39,7 +45,7 @@ def test_a_verdict_by_the_policy_of_each_environment_keeps_it(validator, project
     parameters = OmegaConfigLoader(str(project / "conf"), env=env, base_env="base")["parameters"]
     policy = Policy.model_validate(parameters["worst_case_check"])
     draws, shifts = policy.draws, tuple(parameters["stress"])
-    verdict = build_inputs(MadeUpAudit(draws=draws, shifts=shifts, policy=policy)).verdict
+    verdict = build_inputs(MadeUpAudit(draws=draws, shifts=shifts, policy=policy)).verdict.to_json()
     assert {cell["shift"] for cell in verdict["candidate"]["cells"]} == set(shifts)
     assert verdict["policy"]["draws"] == draws == {"quick": 5}.get(env, 50)
     assert complaints(validator, verdict) == []
@@ -48,10 +54,7 @@ def test_a_verdict_by_the_policy_of_each_environment_keeps_it(validator, project
 def test_class_mixes_representatives_and_business_are_part_of_the_schema(validator, inputs):
     classes = inputs.group_definitions["classes"]
     mixes = {"winter": {name: 3.0 if name == "Coat" else 1.0 for name in classes}}
-    policy = Policy.model_validate(inputs.verdict["policy"] | {"class_priors": mixes})
-    verdict = build_verdict(
-        inputs.scores, inputs.trials, inputs.calibration_set_index, policy, pool_size=7000
-    ).to_json()
+    policy = Policy.model_validate(inputs.verdict.policy.to_json() | {"class_priors": mixes})
     business = Business.model_validate(
         {
             "requests_per_month": 2e7,
@@ -59,9 +62,12 @@ def test_class_mixes_representatives_and_business_are_part_of_the_schema(validat
             "prices": {"float_model": 0.08, "integer_model": 0.03},
         }
     )
-    verdict["business"] = business_view(verdict["candidate"]["cells"], business, 0.95)
-    chosen = Representative("class", "Coat", "lowest_accuracy", 0.81, 900)
-    verdict["representatives"] = [chosen.to_json()]
+    found, _ = build_verdict(
+        *(inputs.scores, inputs.trials, inputs.calibration_set_index, policy),
+        AuditSetting(business=business),
+    )
+    chosen = Representative(level="class", group="Coat", why="lowest_accuracy", value=0.81, n=900)
+    verdict = found.model_copy(update={"representatives": (chosen,)}).to_json()
     assert verdict["class_priors"]
     assert complaints(validator, verdict) == []
     assert complaints(validator, verdict | {"representatives": [{"level": "class"}]})
@@ -81,7 +87,7 @@ def test_class_mixes_representatives_and_business_are_part_of_the_schema(validat
     ],
 )
 def test_another_verdict_does_not(validator, inputs, path, value):
-    verdict = copy.deepcopy(dict(inputs.verdict))
+    verdict = inputs.verdict.to_json()
     place = verdict
     for key in path[:-1]:
         place = place[key]

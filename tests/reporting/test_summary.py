@@ -5,16 +5,20 @@ from ptq_pipeline.reporting.formatting import points
 from ptq_pipeline.reporting.summary import three_lines
 
 
+def changed(inputs, **changes):
+    return inputs.verdict.model_copy(update=changes)
+
+
 def test_three_lines_say_decision_worst_group_and_report(inputs):
     lines = three_lines(inputs.verdict, inputs.decision, "data/08_reporting/report.html")
-    worst = inputs.verdict["worst"]
+    worst = inputs.verdict.worst
     assert len(lines) == 3
     assert lines[0] == "Decision: do not ship (FAIL)."
-    assert worst["group"] in lines[1]
-    assert f"loses {points(worst['drop_mean_over_draws'])} points" in lines[1]
-    assert f"{points(worst['drop_worst_draw'])} in the worst draw" in lines[1]
-    assert f"n = {worst['n']}" in lines[1]
-    assert points(inputs.verdict["average"]["drop_mean_over_draws"]) in lines[1]
+    assert worst.group in lines[1]
+    assert f"loses {points(worst.drop_mean_over_draws)} points" in lines[1]
+    assert f"{points(worst.drop_worst_draw)} in the worst draw" in lines[1]
+    assert f"n = {worst.n}" in lines[1]
+    assert points(inputs.verdict.average.drop_mean_over_draws) in lines[1]
     assert lines[2] == "Report: data/08_reporting/report.html"
 
 
@@ -23,7 +27,7 @@ def test_classes_that_are_not_judged_are_the_last_line(inputs):
     few |= {"shift": None, "accuracy": None, "allowed": False}
     dark = few | {"level": "segment", "group": "tone=dark", "shift": "noise", "accuracy": 0.126}
     line = say("not_judged.some", groups=[few, dark | {"allowed": True}], more=2)
-    verdict = inputs.verdict | {"not_judged": line.text, "not_judged_sentence": line.to_json()}
+    verdict = changed(inputs, not_judged=line.text, not_judged_sentence=line)
     lines = three_lines(verdict, inputs.decision, "r")
     assert len(lines) == 4
     assert lines[3] == (
@@ -44,25 +48,19 @@ def test_classes_that_are_not_judged_are_the_last_line(inputs):
     ],
 )
 def test_first_line_follows_the_decision(inputs, decision, result, words):
-    verdict = inputs.verdict | {"result": result}
-    assert words in three_lines(verdict, inputs.decision | {"decision": decision}, "r")[0]
+    decided = inputs.decision.model_copy(update={"outcome": decision})
+    assert words in three_lines(changed(inputs, result=result), decided, "r")[0]
 
 
 def test_no_judged_group_is_said(inputs):
-    verdict = inputs.verdict | {"worst": None, "average": None}
+    verdict = changed(inputs, worst=None, average=None)
     assert "none could be judged" in three_lines(verdict, inputs.decision, "r")[1]
 
 
-def test_without_draws_the_candidate_speaks(inputs):
-    worst = inputs.verdict["worst"] | {"drop_mean_over_draws": None, "drop_worst_draw": None}
-    line = three_lines(inputs.verdict | {"worst": worst}, inputs.decision, "r")[1]
-    assert f"loses {points(worst['candidate_drop'])} points" in line
-    assert "interval" in line
-
-
 def test_a_hostile_group_name_stays_on_one_short_line(inputs):
-    worst = inputs.verdict["worst"] | {"group": "evil\n\x1b[31m" + "x" * 200}
-    lines = three_lines(inputs.verdict | {"worst": worst}, inputs.decision, "r")
+    evil = "evil\n\x1b[31m" + "x" * 200
+    worst = inputs.verdict.worst.model_copy(update={"group": evil})
+    lines = three_lines(changed(inputs, worst=worst), inputs.decision, "r")
     assert len(lines) == 3
     assert not any("\n" in line or "\x1b" in line for line in lines)
     assert len(lines[1]) < 300

@@ -6,7 +6,7 @@ import pytest
 
 import ptq_pipeline.reporting
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability.sentences import ENGLISH, cell_value, group_value, say
+from ptq_pipeline.reliability.sentences import ENGLISH, Sentence, place_value, say
 from ptq_pipeline.reporting.texts import Texts, available_languages, load_texts
 from ptq_pipeline.reporting.wording import said
 
@@ -80,14 +80,14 @@ def test_every_language_says_every_sentence_with_no_other_values(language):
 
 def test_sentences_of_the_verdict_are_said_in_japanese():
     texts = load_texts("ja")
-    cell = cell_value("class", "Sandal", "gaussian_noise")
+    cell = place_value(("class", "Sandal", "gaussian_noise"))
     sentence = say("candidate.shown_bad", cell=cell, limit=0.06, drop=0.129, n=1800)
-    assert said(texts, sentence.text, sentence.to_json()) == (
+    assert said(texts, sentence.text, sentence) == (
         "クラス「Sandal」（ガウスノイズ）の低下は許容限度6.0ポイントを超えると示されました：1,800枚で12.9ポイント。"
     )
-    group = group_value("intersection", "a under b & c=d")
+    group = place_value(("intersection", "a under b & c=d"))
     sentence = say("settle.group_samples", more=40, group=group)
-    assert said(texts, sentence.text, sentence.to_json()) == (
+    assert said(texts, sentence.text, sentence) == (
         "交差グループ「a under b & c=d」の監査画像があと40枚あれば判定できます。"
     )
 
@@ -95,6 +95,6 @@ def test_sentences_of_the_verdict_are_said_in_japanese():
 def test_what_has_no_key_stays_as_it_is():
     texts = load_texts("ja")
     assert said(texts, "Of an older file.", None) == "Of an older file."
-    assert said(texts, "Newer.", {"key": "not.yet", "values": {}}) == "Newer."
+    assert said(texts, "Newer.", Sentence(key="not.yet")) == "Newer."
     sentence = say("nothing_judged")
-    assert said(load_texts("en"), sentence.text, sentence.to_json()) == sentence.text
+    assert said(load_texts("en"), sentence.text, sentence) == sentence.text

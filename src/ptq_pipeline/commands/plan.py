@@ -22,9 +22,8 @@ from ptq_pipeline.pipelines.worst_case_check.parameters import (
     WorstCaseCheckParameters,
 )
 from ptq_pipeline.project import Project
-from ptq_pipeline.reliability import cluster_sizes
-from ptq_pipeline.reliability.accuracy import accuracy_lower_bound
 from ptq_pipeline.reliability.budget import BudgetPlan, group_counts, plan_budget
+from ptq_pipeline.reliability.judging import accuracy_lower_bound
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
 
@@ -55,8 +54,8 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int]]:
     samples, definitions = project.load("samples"), project.load("group_definitions")
     profiles = project.load("profiles")
     ledger = project.load("audit_ledger")
-    check_names(samples, definitions, policy, shifts, business, scoring, ledger, profiles)
     groups = define_groups(samples, definitions, scoring)
+    check_names(groups, policy, shifts, business, ledger, profiles)
     counts = group_counts(groups)
     if policy.representatives is not None:
         chosen = propose_groups(samples, profiles, definitions, policy)
@@ -68,7 +67,7 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int]]:
         policy,
         [*shifts.root, *groups.conditions],
         calibration.draws,
-        cluster_sizes(samples, groups),
+        groups.cluster_sizes,
     )
     selection, audit = (int((samples["split"] == split).sum()) for split in ("selection", "audit"))
     comparisons = len(calibration.comparison_strategies) * calibration.comparison_draws

@@ -29,7 +29,6 @@ from ptq_pipeline.registry import repair as repaired
 from ptq_pipeline.registry import rollback as roll_back
 from ptq_pipeline.registry import waive as grant
 from ptq_pipeline.registry.gto import GtoTags
-from ptq_pipeline.reliability import acknowledgement
 
 MOST_REASONS = 5
 
@@ -54,7 +53,9 @@ def gate(project: Project) -> Answer:
     ok, waivers = excused(project.load("registry"), decision, _now())
     # Also where the gate opens: policy may let a class ship without having been judged.
     unjudged = evidence.verdict.get("not_judged")
-    touched = [{**each, "acknowledge": acknowledgement(each)} for each in decision.touched]
+    touched = [
+        {**each.to_json(), "acknowledge": each.acknowledgement} for each in decision.obligations
+    ]
     code = ExitCode.DONE
     if not ok:
         refused = decision.outcome is Outcome.REFUSE
@@ -63,14 +64,14 @@ def gate(project: Project) -> Answer:
         "decision": str(decision.outcome),
         "decision_hash": decision.hash,
         "exit_code": int(code),
-        "reasons": [dict(reason) for reason in decision.reasons],
+        "reasons": [reason.to_json() for reason in decision.reasons],
         "not_judged": unjudged,
         "obligations": touched,
         "waivers": [waiver.to_json() for waiver in waivers],
     }
     lines = [f"{decision.outcome}: {decision.candidate.trial_id}"]
     # Recipe and candidate often have the same reason.
-    texts = list(dict.fromkeys(str(reason["text"]) for reason in decision.reasons))
+    texts = list(dict.fromkeys(reason.text for reason in decision.reasons))
     lines += [f"  {text}" for text in texts[:MOST_REASONS]]
     if len(texts) > MOST_REASONS:
         lines.append(f"  and {len(texts) - MOST_REASONS} more in decision.json")

@@ -13,6 +13,7 @@ from ptq_pipeline.files import write_file
 from ptq_pipeline.pipelines.reporting import nodes
 from ptq_pipeline.pipelines.reporting.pipeline import REPORT_INPUTS
 from ptq_pipeline.project import Project
+from ptq_pipeline.reliability import Verdict
 from ptq_pipeline.reporting.card import model_card
 
 language_option = click.option(
@@ -72,7 +73,7 @@ def card(project: Project, version: str | None, language: str | None, output: Pa
         )
     verdict = json.loads((registry.folder(chosen) / "verdict.json").read_text("utf-8"))
     spoken = language or project.group("reporting").get("language", "en")
-    text = model_card(promotions[chosen].to_json(), verdict, spoken)
+    text = model_card(promotions[chosen].to_json(), Verdict.read(verdict), spoken)
     if output is None:
         tell(text)
     else:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.reliability import Policy, build_groups, score
-from ptq_pipeline.reliability.candidate import judge_candidate
+from ptq_pipeline.reliability import Outcomes, Policy, build_groups, cell_intervals, judge, tally
 from ptq_pipeline.reliability.cells import (
     Cells,
     Counts,
@@ -23,7 +22,6 @@ from ptq_pipeline.reliability.cells import (
 )
 from ptq_pipeline.reliability.float_floor import above_floor
 from ptq_pipeline.reliability.group_ids import NAMED_LEVELS
-from ptq_pipeline.reliability.interval import simultaneous_intervals
 from ptq_pipeline.reliability.planning import samples_to_show
 
 SCHEMA_VERSION = 1
@@ -89,22 +87,20 @@ def reaudit(
     samples = samples.assign(label=truth.astype(np.int64), split="audit")
     segments = {name: entry["names"] for name, entry in definitions["segments"].items()}
     groups = build_groups(samples, definitions["classes"], segments)
-    scores = score(
-        _long(samples, answers.champion).assign(trial_id=version),
-        _long(samples, answers.float_model),
-        groups,
-        pd.DataFrame(
-            [{"trial_id": version, "set_id": "", "strategy": "", "role": "evidence", "draw": 0}]
-        ).assign(status="done"),
+    order = np.argsort(samples["sample_id"].to_numpy(), kind="stable")
+    champion, float_model = (
+        {shift: np.asarray(given)[order] for shift, given in each.items()}
+        for each in (answers.champion, answers.float_model)
     )
+    scores = tally(Outcomes.of_one(version, champion, float_model, groups))
     cells = build_cells(scores, policy, policy.alpha)
     counts = collect_counts(scores, cells, [version], "audit")
     cells = above_floor(cells, counts, policy, len(definitions["classes"]))
-    needed = cells.critical | np.array([key in required for key in _keys(cells)], bool)
+    needed = cells.critical | np.array([key.of in required for key in cells.keys], bool)
     blocked = bool((needed & ~cells.judged).any())
-    outcome = judge_candidate(counts, cells, version, policy, blocked)
-    result = _HOLDING[outcome.result]
-    intervals = simultaneous_intervals(counts.lost[0], counts.gained[0], cells.n, policy.alpha)
+    judged = judge(counts, cells, policy.alpha, policy.alpha_fail)
+    result, status = _HOLDING[judged.result(blocked)], judged.status()
+    intervals = cell_intervals(counts, cells, policy.alpha)
     right = (clean == samples["label"].to_numpy()).mean()
     return {
         "schema_version": SCHEMA_VERSION,
@@ -114,22 +110,20 @@ def reaudit(
         "n": len(samples) - groups.copies("audit"),
         "float_accuracy": float(right) if labelled else None,
         "policy_hash": policy.hash,
-        "too_small": _too_small(cells, counts, outcome.status, needed, policy.alpha)
+        "too_small": _too_small(cells, counts, status, needed, policy.alpha)
         if result is Holding.OPEN
         else None,
         "cells": [
             {
-                "level": cells.level[i],
-                "group": cells.group[i],
-                "shift": cells.shift[i],
+                **key._asdict(),
                 "n": int(cells.n[i]),
                 "drop": float(counts.drop[0, i]),
                 "interval": [float(bound) for bound in intervals[i]],
                 "flips": int(counts.flips[0, i]),
                 "limit": float(cells.limit[i]),
-                "status": outcome.status[i],
+                "status": status[i],
             }
-            for i in range(len(cells))
+            for i, key in enumerate(cells.keys)
         ],
     }
 
@@ -156,17 +150,13 @@ def judged_in_audit(
     )
 
 
-def _keys(cells: Cells) -> list[tuple[str, str]]:
-    return list(zip(cells.level, cells.group, strict=True))
-
-
 def _too_small(
     cells: Cells, counts: Counts, status: tuple[str, ...], required: np.ndarray, alpha: float
 ) -> dict[str, Any] | None:
     """Return group, shift, size and about the size it would take, of the one that lacks most."""
     lacking = []
     for i, found in enumerate(status):
-        unjudged = found == "not_judged" and (required[i] or cells.level[i] == "average")
+        unjudged = found == "not_judged" and (required[i] or cells.keys[i].level == "average")
         if found != "open" and not unjudged:
             continue
         n = int(cells.n[i])
@@ -178,26 +168,11 @@ def _too_small(
     if not lacking:
         return None
     _, i, n, needed = min(lacking)
-    return {"group": cells.group[i], "shift": cells.shift[i], "n": n, "needed": needed}
+    key = cells.keys[i]
+    return {"group": key.group, "shift": key.shift, "n": n, "needed": needed}
 
 
 def worst_cell(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the judged cell that uses most of its limit, or None."""
     judged = [cell for cell in content["cells"] if cell["status"] != "not_judged"]
     return max(judged, key=lambda cell: cell["drop"] / cell["limit"], default=None)
-
-
-def _long(samples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "shift": shift,
-                    "sample_id": samples["sample_id"].to_numpy(),
-                    "predicted": np.asarray(predicted),
-                }
-            )
-            for shift, predicted in answers.items()
-        ],
-        ignore_index=True,
-    )

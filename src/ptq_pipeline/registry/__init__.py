@@ -1,13 +1,6 @@
 """Decisions about a model, and the versions that were promoted by them, sealed by hashes."""
 
 from ptq_pipeline.registry.baseline import BASELINE_FILE, baseline_bytes, no_champion
-from ptq_pipeline.registry.decisions import (
-    DECISION_SCHEMA_VERSION,
-    Decision,
-    DecisionCandidate,
-    Outcome,
-    outcome_of,
-)
 from ptq_pipeline.registry.errors import (
     ChampionChangedError,
     RegistryError,
@@ -35,6 +28,7 @@ from ptq_pipeline.registry.release import (
 from ptq_pipeline.registry.store import Champion, Registry
 from ptq_pipeline.registry.verification import check_version, verify
 from ptq_pipeline.registry.waivers import Waiver
+from ptq_pipeline.reliability.decision import Decision, DecisionCandidate, Outcome, outcome_of
 
 __all__ = [
     "BASELINE_FILE",
@@ -42,7 +36,6 @@ __all__ = [
     "EXECUTION_FILE",
     "VERDICT_FILE",
     "Evidence",
-    "DECISION_SCHEMA_VERSION",
     "Champion",
     "ChampionChangedError",
     "Decision",

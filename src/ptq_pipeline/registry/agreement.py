@@ -72,17 +72,17 @@ def is_longer(
             f"{where} is missing, and the log of '{registry.root}' holds {len(records)} records: "
             f"restore it from git; where git has none, {REPAIR}"
         )
-    if known.records > len(records) or not records:
-        raise VerificationError(_shortened(registry, records, known.records))
+    if known.log.records > len(records) or not records:
+        raise VerificationError(_shortened(registry, records, known.log.records))
     if not known.sealed:
         raise VerificationError(
             f"{where} was written by an earlier release and does not hold the head of the log: "
             f"{REPAIR}; commit it then"
         )
-    if known.head != _head(records[: known.records]):
+    if known.log.head != _head(records[: known.log.records]):
         raise VerificationError(
-            f"record {known.records} of the log '{registry.log.folder}' is not the one that "
-            f"{where} names ({str(known.head)[:16]}): one of the two was replaced; restore the "
+            f"record {known.log.records} of the log '{registry.log.folder}' is not the one that "
+            f"{where} names ({str(known.log.head)[:16]}): one of the two was replaced; restore the "
             f"log from a backup, or {where} from git"
         )
     return True
@@ -160,11 +160,11 @@ def _known(registry: Registry) -> Baseline | None:
 
 def _knows(known: Baseline | None, records: tuple[Record, ...]) -> bool:
     if not records:
-        return known is None or (known.records == 0 and not known.serves)
+        return known is None or (known.log.records == 0 and not known.serves)
     return (
         known is not None
         and known.sealed
-        and (known.records, known.head) == (len(records), _head(records))
+        and (known.log.records, known.log.head) == (len(records), _head(records))
     )
 
 

@@ -5,18 +5,14 @@ without a registry. Only a release or a rollback rewrites it, from the version's
 `baseline.json`.
 """
 
-import json
-
-from ptq_pipeline.reliability.baseline import Baseline
+from ptq_pipeline.reliability import Baseline, file_bytes
 
 BASELINE_FILE = "baseline.json"
 
 
 def baseline_bytes(baseline: Baseline) -> bytes:
     """Return the bytes of the file; equal baselines give equal bytes."""
-    content = baseline.to_json()
-    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return f"{text}\n".encode()
+    return file_bytes(baseline.to_json())
 
 
 def no_champion() -> bytes:

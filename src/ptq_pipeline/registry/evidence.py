@@ -14,8 +14,8 @@ from typing import Any
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.registry.baseline import BASELINE_FILE
-from ptq_pipeline.registry.decisions import Decision
-from ptq_pipeline.reliability import Baseline, Policy, touched_obligations
+from ptq_pipeline.reliability import Baseline, Comparison, Verdict, touched_obligations
+from ptq_pipeline.reliability.decision import Decision, Execution
 
 VERDICT_FILE = "verdict.json"
 COMPARISON_FILE = "champion_comparison.json"
@@ -62,22 +62,16 @@ class Evidence:
         Raises:
             InputError: one of them has another schema version or lacks a field.
         """
-        try:
-            policy = Policy.model_validate(self.verdict["policy"])
-            touched = touched_obligations(
-                policy, self.verdict["candidate"]["cells"], self.comparison["cells"]
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"verdict or comparison is incomplete or damaged ({error}): {WAY_OUT}"
-            ) from error
-        return Decision.from_verdict(
-            self.verdict,
+        verdict, comparison = Verdict.read(self.verdict), Comparison.read(self.comparison)
+        return Decision.of(
+            verdict,
             {name: sha256(content).hexdigest() for name, content in sorted(self.files.items())},
             environment,
-            comparison=self.comparison,
-            execution=self.execution,
-            obligations=tuple(each.to_json() for each in touched),
+            comparison=comparison,
+            execution=Execution.read(self.execution),
+            obligations=touched_obligations(
+                verdict.policy, verdict.candidate.cells, comparison.cells
+            ),
         )
 
     def check(self, content: Mapping[str, Any]) -> Decision:

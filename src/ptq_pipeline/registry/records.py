@@ -15,6 +15,7 @@ from typing import Any
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.files import write_once
 from ptq_pipeline.registry.errors import RegistryError, VerificationError
+from ptq_pipeline.reliability.documents import file_bytes
 
 RECORD_SCHEMA_VERSION = 1
 HASH = "record_hash"
@@ -158,9 +159,8 @@ class Log:
         Raises:
             RegistryError: a record of that number exists already.
         """
-        content = json.dumps(record.to_json(), indent=2, sort_keys=True, ensure_ascii=False)
         try:
-            write_once(self.path(record.sequence), f"{content}\n".encode())
+            write_once(self.path(record.sequence), file_bytes(record.to_json()))
         except FileExistsError:
             raise RegistryError(
                 f"record '{self.path(record.sequence)}' exists already: another process wrote to "

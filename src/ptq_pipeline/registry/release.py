@@ -11,7 +11,6 @@ from typing import Any
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.plain_text import plain
 from ptq_pipeline.registry import agreement
-from ptq_pipeline.registry.decisions import Decision, Outcome
 from ptq_pipeline.registry.errors import (
     ChampionChangedError,
     RegistryError,
@@ -22,8 +21,9 @@ from ptq_pipeline.registry.records import CLOCK, Kind, Record
 from ptq_pipeline.registry.store import CARD_FILE, DECISION_FILE, RECORD_FILE, Registry
 from ptq_pipeline.registry.verification import check_version
 from ptq_pipeline.registry.waivers import Waiver, uncovered
-from ptq_pipeline.reliability import acknowledgement, acknowledges
-from ptq_pipeline.reliability.wording import plural
+from ptq_pipeline.reliability import Verdict, file_bytes
+from ptq_pipeline.reliability.decision import Decision, Outcome
+from ptq_pipeline.reliability.sentences import plural
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ReleaseTerms:
     trigger: str = "manual"
     machine: Mapping[str, Any] = field(default_factory=dict)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    card: Callable[[Mapping[str, Any], Mapping[str, Any]], str] | None = None
+    card: Callable[[Mapping[str, Any], Verdict], str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse text that would forge a line of the history."""
@@ -104,8 +104,8 @@ def release(
         written = {
             **files,
             **({} if card is None else {CARD_FILE: card}),
-            DECISION_FILE: _json_bytes(decision.to_json()),
-            RECORD_FILE: _json_bytes(record.to_json()),
+            DECISION_FILE: file_bytes(decision.to_json()),
+            RECORD_FILE: file_bytes(record.to_json()),
         }
         registry.change(records, record, written)
         return record
@@ -114,7 +114,8 @@ def release(
 def _card(terms: ReleaseTerms, record: Record, files: Mapping[str, bytes]) -> bytes | None:
     if terms.card is None:
         return None
-    return terms.card(record.to_json(), json.loads(files["verdict.json"])).encode()
+    verdict = Verdict.read(json.loads(files["verdict.json"]))
+    return terms.card(record.to_json(), verdict).encode()
 
 
 def rollback(registry: Registry, version: str, terms: ReleaseTerms, reason: str = "") -> Record:
@@ -293,7 +294,7 @@ def _check_outcome(decision: Decision, waivers: list[Waiver]) -> list[Waiver]:
     left, used = uncovered(decision.reasons, waivers)
     if not left and decision.reasons and decision.candidate.trial_id is not None:
         return used
-    text = left[0]["text"] if left else "there is nothing to release"
+    text = left[0].text if left else "there is nothing to release"
     raise ReleaseRefusedError(
         f"the decision is '{decision.outcome}' and {len(left)} of its reasons stand: {text}"
     )
@@ -302,13 +303,13 @@ def _check_outcome(decision: Decision, waivers: list[Waiver]) -> list[Waiver]:
 def _check_obligations(decision: Decision, terms: ReleaseTerms) -> None:
     missing = [
         each
-        for each in decision.touched
-        if not any(acknowledges(text, each) for text in terms.acknowledged)
+        for each in decision.obligations
+        if each.touched and not any(map(each.acknowledged_by, terms.acknowledged))
     ]
     if missing:
         raise ReleaseRefusedError(
-            f"{plural(len(missing), 'obligation')} not acknowledged: {missing[0]['text']} Tell "
-            f"those concerned and release with --acknowledge '{acknowledgement(missing[0])}' for "
+            f"{plural(len(missing), 'obligation')} not acknowledged: {missing[0].text} Tell "
+            f"those concerned and release with --acknowledge '{missing[0].acknowledgement}' for "
             "each (`kedro ptq gate` lists them); an acknowledgement covers no worse figure than "
             "its own"
         )
@@ -320,9 +321,9 @@ def _check_champion(registry: Registry, records: tuple[Record, ...], decision: D
     if champion is not None:
         promotion = registry.promotions(records)[champion.version]
         serving = promotion.content["decision_hash"]
-    judged_against = (decision.champion or {}).get("decision_hash")
-    if serving != judged_against:
-        name = (decision.champion or {}).get("version") or "no champion"
+    rival = decision.champion
+    if serving != (rival and rival.decision_hash):
+        name = (rival and rival.version) or "no champion"
         now = champion.version if champion else "none"
         raise ChampionChangedError(
             f"the decision compares with {name}, but the champion is now {now}; run "
@@ -338,27 +339,23 @@ def _promotion(
     waivers: list[Waiver],
     registry: Registry,
 ) -> dict[str, Any]:
-    trial = json.loads(files["trial.json"])
+    trial, decided = json.loads(files["trial.json"]), decision.to_json()
     champion = registry.champion()
     return {
         "version": version,
         "replaces": champion.version if champion else None,
-        "decision": str(decision.outcome),
-        "decision_hash": decision.hash,
-        "reasons": [dict(reason) for reason in decision.reasons],
-        "verdict_hash": decision.verdict_hash,
-        "champion_compared_with": None if decision.champion is None else dict(decision.champion),
-        "environment": decision.environment,
+        **{key: decided[key] for key in ("decision", "decision_hash", "reasons", "verdict_hash")},
+        **{key: decided[key] for key in ("environment", "obligations")},
+        "champion_compared_with": decided["champion"],
         "trial_id": decision.candidate.trial_id,
         "files": dict(decision.candidate.files),
-        "hashes": decision.hashes(trial),
+        "hashes": decision.origin(trial),
         "runtime": trial["spec"]["runtime"],
         "machine": dict(terms.machine),
-        "obligations": [dict(each) for each in decision.obligations],
         "acknowledged": sorted(
             text
             for text in terms.acknowledged
-            if any(acknowledges(text, each) for each in decision.touched)
+            if any(each.acknowledged_by(text) for each in decision.obligations)
         ),
         "waivers": [waiver.to_json() for waiver in waivers],
         "by": terms.by,
@@ -375,8 +372,3 @@ def _next_record(
     if last is not None and time < last.time:
         content, time = {**content, CLOCK: time}, last.time
     return Record(len(records) + 1, kind, time, last.hash if last else None, content)
-
-
-def _json_bytes(content: Any) -> bytes:
-    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return f"{text}\n".encode()

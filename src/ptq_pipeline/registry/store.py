@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.files import clean, remove, write_file, write_folder
@@ -23,6 +22,7 @@ from ptq_pipeline.registry.errors import RegistryError, VerificationError
 from ptq_pipeline.registry.records import HASH, Change, Kind, Log, Record
 from ptq_pipeline.registry.waivers import Waiver
 from ptq_pipeline.reliability.baseline import WAY_OUT, Baseline
+from ptq_pipeline.reliability.documents import file_bytes
 
 POINTER_SCHEMA_VERSION = 1
 DECISION_FILE = "decision.json"
@@ -196,7 +196,7 @@ class Registry:
             record: its next record.
             files: files of the version that it promotes, by name.
         """
-        write_file(self.pending, _json_bytes(vars(Change.of(record))))
+        write_file(self.pending, file_bytes(vars(Change.of(record))))
         if files is not None:
             write_folder(self.folder(str(record.champion)), files)
         self.log.append(record)
@@ -266,7 +266,7 @@ class Registry:
             )
         write_file(
             self.pointer,
-            _json_bytes(
+            file_bytes(
                 {
                     "schema_version": POINTER_SCHEMA_VERSION,
                     "version": version,
@@ -390,7 +390,3 @@ class Registry:
             return content["version"], content["record_hash"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-
-
-def _json_bytes(content: Mapping[str, Any]) -> bytes:
-    return f"{json.dumps(content, indent=2, sort_keys=True)}\n".encode()

@@ -5,11 +5,11 @@ from hashlib import sha256
 
 from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.registry.decisions import Decision
 from ptq_pipeline.registry.errors import RegistryError, VerificationError
 from ptq_pipeline.registry.evidence import COMPARISON_FILE, EXECUTION_FILE
 from ptq_pipeline.registry.records import Record
 from ptq_pipeline.registry.store import CARD_FILE, DECISION_FILE, RECORD_FILE, Registry
+from ptq_pipeline.reliability.decision import Decision
 
 
 def verify(registry: Registry, version: str | None = None) -> list[str]:
@@ -61,7 +61,7 @@ def check_version(registry: Registry, promotion: Record) -> None:
         decision = Decision.from_json(json.loads((folder / DECISION_FILE).read_text("utf-8")))
         copy = json.loads((folder / RECORD_FILE).read_text("utf-8"))
         verdict = json.loads((folder / "verdict.json").read_text("utf-8"))
-        hashes = decision.hashes(json.loads((folder / "trial.json").read_text("utf-8")))
+        hashes = decision.origin(json.loads((folder / "trial.json").read_text("utf-8")))
         # Versions of earlier releases hold none.
         further = {
             name: canonical_hash(json.loads(found[name].read_text("utf-8")))

@@ -7,6 +7,7 @@ from typing import Any
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.plain_text import plain
+from ptq_pipeline.reliability import Reason
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,12 @@ class Waiver:
         """Return whether its last day is over."""
         return date.fromisoformat(self.expires) < today
 
-    def covers(self, reason: Mapping[str, Any]) -> bool:
+    def covers(self, reason: Reason) -> bool:
         """Return whether it excuses ``reason``."""
         return (
-            reason.get("rule") == self.rule
-            and self.group in (None, reason.get("group"))
-            and self.shift in (None, reason.get("shift"))
+            reason.rule == self.rule
+            and self.group in (None, reason.group)
+            and self.shift in (None, reason.shift)
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -66,8 +67,8 @@ class Waiver:
 
 
 def uncovered(
-    reasons: Iterable[Mapping[str, Any]], waivers: Iterable[Waiver]
-) -> tuple[list[Mapping[str, Any]], list[Waiver]]:
+    reasons: Iterable[Reason], waivers: Iterable[Waiver]
+) -> tuple[list[Reason], list[Waiver]]:
     """Return the reasons that no waiver excuses, and the waivers that excused others."""
     waivers, used, left = list(waivers), [], []
     for reason in reasons:

@@ -6,7 +6,7 @@ the policy, which people write, is in points.
 
 from ptq_pipeline.reliability.anytime import FailBudget, fail_budget, failing_draw
 from ptq_pipeline.reliability.baseline import Baseline, audit_hash
-from ptq_pipeline.reliability.candidate import CandidateOutcome, choose_candidate, judge_candidate
+from ptq_pipeline.reliability.candidate import Candidate, choose_candidate, judge_candidate
 from ptq_pipeline.reliability.cells import (
     Cells,
     Counts,
@@ -19,29 +19,25 @@ from ptq_pipeline.reliability.champion import (
     candidate_baseline,
     compare_with_champion,
 )
-from ptq_pipeline.reliability.clusters import ClusteredAudit, cluster_sizes, clustered_groups
+from ptq_pipeline.reliability.documents import Document, file_bytes
 from ptq_pipeline.reliability.draws import (
     DrawSplit,
     false_pass_bound,
     share_of_good_draws,
     split_budget,
 )
-from ptq_pipeline.reliability.group_ids import GroupId, defined_ids
+from ptq_pipeline.reliability.group_ids import CellKey, GroupId, GroupKey, defined_ids
 from ptq_pipeline.reliability.groups import (
     Groups,
     Partition,
     build_groups,
     defined_segments,
 )
-from ptq_pipeline.reliability.interval import drop_interval, simultaneous_intervals
+from ptq_pipeline.reliability.interval import drop_interval
+from ptq_pipeline.reliability.judging import Judged, cell_intervals, judge
 from ptq_pipeline.reliability.ledger import Entry, Ledger, alpha_at
-from ptq_pipeline.reliability.obligations import (
-    TouchedObligation,
-    acknowledgement,
-    acknowledges,
-    touched_obligations,
-)
-from ptq_pipeline.reliability.outcomes import SCORE_COLUMNS, score
+from ptq_pipeline.reliability.obligations import TouchedObligation, touched_obligations
+from ptq_pipeline.reliability.outcomes import SCORE_COLUMNS, Outcomes, score, tally
 from ptq_pipeline.reliability.paired import (
     RejectionRegion,
     rejection_region,
@@ -67,36 +63,41 @@ from ptq_pipeline.reliability.spread import GroupComponents, group_components
 from ptq_pipeline.reliability.tango import tango_score
 from ptq_pipeline.reliability.tolerance import Tolerance, tolerance_bound
 from ptq_pipeline.reliability.unjudged import UnjudgedGroup
-from ptq_pipeline.reliability.verdict import build_verdict
+from ptq_pipeline.reliability.verdict import AuditSetting, build_verdict
 from ptq_pipeline.reliability.verdict_form import Verdict
 
 __all__ = [
-    "SCORE_COLUMNS",
+    "AuditSetting",
     "Baseline",
-    "CandidateOutcome",
+    "Candidate",
+    "CellKey",
     "Cells",
-    "ClusteredAudit",
     "Comparison",
     "Counts",
     "CriticalGroup",
+    "Document",
     "DrawSplit",
     "Draws",
     "Entry",
     "FailBudget",
     "GroupComponents",
     "GroupId",
+    "GroupKey",
     "Groups",
+    "Judged",
     "Ledger",
     "LevelLimit",
     "Limits",
     "Obligation",
+    "Outcomes",
     "Partition",
     "Policy",
     "Reason",
     "RecipeOutcome",
     "RejectionRegion",
-    "Tolerance",
     "Representative",
+    "SCORE_COLUMNS",
+    "Tolerance",
     "TouchedObligation",
     "UnjudgedGroup",
     "Verdict",
@@ -106,20 +107,21 @@ __all__ = [
     "build_groups",
     "build_verdict",
     "candidate_baseline",
+    "cell_intervals",
     "check_policy",
     "choose_candidate",
-    "cluster_sizes",
-    "clustered_groups",
-    "defined_ids",
-    "defined_segments",
     "collect_counts",
     "collect_draws",
     "compare_with_champion",
+    "defined_ids",
+    "defined_segments",
     "drop_interval",
     "fail_budget",
     "failing_draw",
     "false_pass_bound",
+    "file_bytes",
     "group_components",
+    "judge",
     "judge_candidate",
     "judge_recipe",
     "keep_groups",
@@ -130,11 +132,9 @@ __all__ = [
     "share_of_good_draws",
     "shown_above",
     "shown_below",
-    "simultaneous_intervals",
     "split_budget",
+    "tally",
     "tango_score",
     "tolerance_bound",
-    "acknowledgement",
-    "acknowledges",
     "touched_obligations",
 ]

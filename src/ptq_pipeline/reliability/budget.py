@@ -17,11 +17,11 @@ from ptq_pipeline.reliability.draws import (
     smallest_passing_draws,
     split_budget,
 )
-from ptq_pipeline.reliability.group_ids import NAMED_LEVELS
+from ptq_pipeline.reliability.group_ids import NAMED_LEVELS, GroupKey
 from ptq_pipeline.reliability.groups import Groups
 from ptq_pipeline.reliability.paired import rejection_region
-from ptq_pipeline.reliability.policy import GroupKey, Policy
-from ptq_pipeline.reliability.wording import group_name, plural, points
+from ptq_pipeline.reliability.policy import Policy
+from ptq_pipeline.reliability.sentences import group_name, plural, points
 
 # Shares of answers that a good model changes without losing on balance.
 CHANGED = (0.01, 0.03)

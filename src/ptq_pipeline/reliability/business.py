@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability.candidate import JudgedCell
+from ptq_pipeline.reliability.documents import Document, Interval
+from ptq_pipeline.reliability.group_ids import CLEAN
 from ptq_pipeline.reliability.sentences import Sentence, say
 
-CLEAN = "clean"
 HOUR_MS = 3_600_000
 
 
-class Prices(BaseModel):
+class Prices(Document):
     """What serving 1,000 requests costs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     float_model: float = Field(ge=0, allow_inf_nan=False)
     integer_model: float = Field(ge=0, allow_inf_nan=False)
 
 
-class Latency(BaseModel):
+class Latency(Document):
     """Serving priced by time: milliseconds of one machine per request, and the machine's price."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     float_ms: float = Field(gt=0, allow_inf_nan=False)
     integer_ms: float = Field(gt=0, allow_inf_nan=False)
@@ -38,7 +36,7 @@ class Latency(BaseModel):
         return Prices(float_model=each * self.float_ms, integer_model=each * self.integer_ms)
 
 
-class Business(BaseModel):
+class Business(Document):
     """Parameters of the business view.
 
     Attributes:
@@ -52,8 +50,6 @@ class Business(BaseModel):
         latency: measured times and the price of a machine.
         switching_cost: paid once when the integer model is introduced.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     requests_per_month: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     currency: str = "EUR"
@@ -116,130 +112,154 @@ class Business(BaseModel):
             raise InputError(f"business.shares: the share is missing for {', '.join(lost)}")
 
 
+class GroupCost(Document):
+    """What one group's added errors cost a month.
+
+    Attributes:
+        share: Of all requests.
+        error_cost: Of one wrong answer.
+        errors_added: A month; negative where errors go away.
+        loss: What they cost.
+        break_even_drop: At which this group's errors alone cost as much as is saved.
+    """
+
+    group: str
+    share: float
+    error_cost: float
+    errors_added: float
+    errors_added_interval: Interval
+    loss: float
+    loss_interval: Interval
+    break_even_drop: float | None
+
+
+class BreakEven(Document):
+    """Where nothing is left of the saving.
+
+    Attributes:
+        drop: The same drop in every group.
+        cost_factor: By how much all costs of errors could grow.
+        months: Until what is paid once has come back.
+    """
+
+    drop: float | None
+    cost_factor: float | None
+    months: float | None
+
+
+class BusinessView(Document):
+    """What switching to the candidate is expected to save and to cost a month.
+
+    Losses are positive where errors are added; ``net`` is saving minus loss.
+    """
+
+    added: ClassVar[frozenset[str]] = frozenset({"assumption_sentences"})
+
+    currency: str
+    requests_per_month: float
+    saving: float
+    loss: float
+    loss_interval: Interval
+    net: float
+    net_interval: Interval
+    worst_group: str
+    worst_group_loss: float
+    worst_group_loss_interval: Interval
+    break_even: BreakEven
+    groups: tuple[GroupCost, ...]
+    says: Literal["saves", "costs", "open"]
+    assumptions: tuple[str, ...]
+    assumption_sentences: tuple[Sentence, ...] = ()
+
+
 def business_view(
-    cells: Sequence[Mapping[str, Any]],
+    cells: Sequence[JudgedCell],
     business: Business,
     confidence: float,
     groups: Mapping[str, Collection[str]] | None = None,
-) -> dict[str, Any] | None:
+) -> BusinessView | None:
     """Return what switching to the candidate is expected to save and to cost a month.
 
     Args:
-        cells: the candidate's cells of the verdict: ``level``, ``group``, ``shift``, ``n``,
-            ``drop``, ``interval`` (simultaneous over all cells).
+        cells: the candidate's cells of the verdict, with intervals that hold together.
         business: parameters.
         confidence: of these intervals together.
         groups: names of the groups by segment column, as for :meth:`Business.check`; not needed
             where costs are given for classes.
 
     Returns:
-        JSON-ready mapping, or None when no view was asked for. Losses are positive where errors are
-        added; ``net`` is saving minus loss; every interval is ``[low, high]``.
+        The view, or None when none was asked for.
     """
-    if business.requests_per_month is None:
+    requests = business.requests_per_month
+    if requests is None:
         return None
     names = (groups or {}).get(business.level)
     level = business.level if business.level in ("class", "average") else "segment"
     here = [
         cell
         for cell in cells
-        if (cell["shift"], cell["level"]) == (CLEAN, level)
-        and (cell["group"] in names if names is not None else level != "segment")
+        if (cell.shift, cell.level) == (CLEAN, level)
+        and (cell.group in names if names is not None else level != "segment")
     ]
     if not here:
         raise InputError(
             f"business: the candidate was not scored on groups of '{business.level}' under clean"
         )
-    total = sum(cell["n"] for cell in here)
-    rows = [_row(cell, business, cell["n"] / total) for cell in here]
     prices = business.prices
     if prices is None:
         assert business.latency is not None
         prices = business.latency.prices()
-    per_request = (prices.float_model - prices.integer_model) / 1000
-    saving = business.requests_per_month * per_request
-    loss = [sum(row["loss"][end] for row in rows) for end in range(3)]
-    net = [saving - loss[0], saving - loss[2], saving - loss[1]]
-    worst = max(rows, key=lambda row: row["loss"][0])
+    saving = requests * ((prices.float_model - prices.integer_model) / 1000)
+    total = sum(cell.n for cell in here)
+    rows = [_group_cost(cell, business, cell.n / total, saving) for cell in here]
+    loss = sum(row.loss for row in rows)
+    low, high = (sum(row.loss_interval[end] for row in rows) for end in range(2))
+    net, net_interval = saving - loss, (saving - high, saving - low)
+    worst = max(rows, key=lambda row: row.loss)
+    weighted = sum(row.share * row.error_cost for row in rows)
     assumptions = _assumptions(business, confidence)
-    return {
-        "currency": business.currency,
-        "requests_per_month": business.requests_per_month,
-        "saving": saving,
-        "loss": loss[0],
-        "loss_interval": loss[1:],
-        "net": net[0],
-        "net_interval": net[1:],
-        "worst_group": worst["group"],
-        "worst_group_loss": worst["loss"][0],
-        "worst_group_loss_interval": worst["loss"][1:],
-        "break_even": _break_even(rows, saving, loss, net, business),
-        "groups": [
-            {
-                "group": row["group"],
-                "share": row["share"],
-                "error_cost": row["cost"],
-                "errors_added": row["errors"][0],
-                "errors_added_interval": row["errors"][1:],
-                "loss": row["loss"][0],
-                "loss_interval": row["loss"][1:],
-                "break_even_drop": _share(saving, business.requests_per_month, row),
-            }
-            for row in rows
-        ],
-        "says": _says(net),
-        "assumptions": [sentence.text for sentence in assumptions],
-        "assumption_sentences": [sentence.to_json() for sentence in assumptions],
-    }
+    return BusinessView(
+        currency=business.currency,
+        requests_per_month=requests,
+        saving=saving,
+        loss=loss,
+        loss_interval=(low, high),
+        net=net,
+        net_interval=net_interval,
+        worst_group=worst.group,
+        worst_group_loss=worst.loss,
+        worst_group_loss_interval=worst.loss_interval,
+        break_even=BreakEven(
+            drop=saving / (requests * weighted) if weighted > 0 else None,
+            cost_factor=saving / loss if loss > 0 else None,
+            months=business.switching_cost / net if net > 0 else None,
+        ),
+        groups=tuple(rows),
+        says="saves" if net_interval[0] > 0 else "costs" if net_interval[1] < 0 else "open",
+        assumptions=tuple(sentence.text for sentence in assumptions),
+        assumption_sentences=tuple(assumptions),
+    )
 
 
-def _row(cell: Mapping[str, Any], business: Business, share: float) -> dict[str, Any]:
-    group = str(cell["group"])
-    share = share if business.shares is None else business.shares[group]
-    cost = business.cost(group)
+def _group_cost(cell: JudgedCell, business: Business, share: float, saving: float) -> GroupCost:
+    share = share if business.shares is None else business.shares[cell.group]
+    cost = business.cost(cell.group)
     if cost is None:
-        raise InputError(f"business.error_cost: the cost of an error is missing for {group}")
-    requests = float(business.requests_per_month or 0) * share
-    drops = [cell["drop"], *cell["interval"]]
-    errors = [requests * drop for drop in drops]
-    return {
-        "group": group,
-        "share": share,
-        "cost": cost,
-        "errors": errors,
-        "loss": [each * cost for each in errors],
-    }
-
-
-def _share(saving: float, requests: float, row: Mapping[str, Any]) -> float | None:
-    """Return the drop at which this group's errors alone cost as much as is saved."""
-    per_point = requests * row["share"] * row["cost"]
-    return saving / per_point if per_point > 0 else None
-
-
-def _break_even(
-    rows: Sequence[Mapping[str, Any]],
-    saving: float,
-    loss: Sequence[float],
-    net: Sequence[float],
-    business: Business,
-) -> dict[str, float | None]:
+        raise InputError(f"business.error_cost: the cost of an error is missing for {cell.group}")
     requests = float(business.requests_per_month or 0)
-    weighted = sum(row["share"] * row["cost"] for row in rows)
-    return {
-        # The same drop in every group at which nothing is left of the saving.
-        "drop": saving / (requests * weighted) if weighted > 0 else None,
-        # By how much all costs of errors could grow.
-        "cost_factor": saving / loss[0] if loss[0] > 0 else None,
-        # Until what is paid once has come back.
-        "months": business.switching_cost / net[0] if net[0] > 0 else None,
-    }
-
-
-def _says(net: Sequence[float]) -> str:
-    if net[1] > 0:
-        return "saves"
-    return "costs" if net[2] < 0 else "open"
+    low, high = (requests * share * bound for bound in cell.interval or (-1.0, 1.0))
+    errors = requests * share * cell.drop
+    per_point = requests * share * cost
+    return GroupCost(
+        group=cell.group,
+        share=share,
+        error_cost=cost,
+        errors_added=errors,
+        errors_added_interval=(low, high),
+        loss=errors * cost,
+        loss_interval=(low * cost, high * cost),
+        break_even_drop=saving / per_point if per_point > 0 else None,
+    )
 
 
 def _assumptions(business: Business, confidence: float) -> list[Sentence]:

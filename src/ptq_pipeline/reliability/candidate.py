@@ -1,27 +1,96 @@
 """The candidate: the one artifact that would ship.
 
 It is chosen on the ``selection`` split and judged on the ``audit`` split, so choosing the luckiest
-draw costs nothing. PASS needs every judged cell to be shown below its limit at level ``alpha``: an
-intersection-union test, which needs no correction. FAIL needs one cell, judged or not, shown above
-its limit at a level that is corrected for looking at all of them (:mod:`.fail_family`). The
-displayed intervals hold together for all cells.
+draw costs nothing. The displayed intervals hold together for all cells.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ptq_pipeline.reliability.cells import Cells, Counts
-from ptq_pipeline.reliability.fail_family import fail_family
-from ptq_pipeline.reliability.outcome_tests import cell_intervals, cells_above, cells_below
+from ptq_pipeline.reliability.documents import CellDocument, Count, Drop, Interval, Share
+from ptq_pipeline.reliability.judging import (
+    Judged,
+    Status,
+    cell_intervals,
+    cell_lower_bound,
+    judge,
+)
 from ptq_pipeline.reliability.policy import Policy
-from ptq_pipeline.reliability.reasons import Result, combine
+from ptq_pipeline.reliability.reasons import Result
 
-Status = Literal["shown_good", "shown_bad", "open", "not_judged"]
+
+class MeasuredCell(CellDocument):
+    """What one model loses against another in one cell, and what is shown of it.
+
+    Accuracies, drops and limits are fractions.
+
+    Attributes:
+        n: Audit samples.
+        float_accuracy: Of the model it is held against.
+        quantized_accuracy: Of the candidate.
+        drop: What the candidate loses.
+        interval: Bounds of the drop that hold for all cells together.
+        lost: Answers that were right and are wrong.
+        gained: The reverse.
+        flips: Answers that differ.
+        limit: What the drop is held against.
+        judged: Whether the cell could be shown good, or is shown bad.
+        status: What is shown.
+    """
+
+    n: Count
+    float_accuracy: Share
+    quantized_accuracy: Share
+    drop: Drop
+    interval: Interval | None
+    lost: Count
+    gained: Count
+    flips: Count
+    limit: float | None
+    judged: bool
+    status: Status
+
+    @property
+    def ranking_drop(self) -> float:
+        """The drop to rank by."""
+        return self.drop
+
+    @property
+    def over_limit(self) -> bool:
+        """Whether the drop to rank by lies over the limit of a judged group."""
+        return self.judged and self.limit is not None and self.ranking_drop > self.limit
+
+
+class JudgedCell(MeasuredCell):
+    """The candidate's cell in ``verdict.json``.
+
+    Attributes:
+        accuracy_lower: One-sided lower bound of the candidate's accuracy; None where samples are
+            clustered and their clusters are not known.
+        critical: Whether policy names the group critical.
+    """
+
+    added: ClassVar[frozenset[str]] = frozenset({"accuracy_lower"})
+
+    accuracy_lower: Share | None = None
+    critical: bool
+
+
+class ComparedCell(MeasuredCell):
+    """The candidate's cell beside the champion's, in ``champion_comparison.json``."""
+
+    float_accuracy: Share = Field(alias="champion_accuracy")
+    quantized_accuracy: Share = Field(alias="candidate_accuracy")
+    drop: Drop = Field(alias="loss")
+    limit: float = Field(alias="tolerance")
 
 
 @dataclass(frozen=True)
@@ -36,26 +105,6 @@ class Choice:
 
     trial_id: str
     score: float
-
-
-@dataclass(frozen=True)
-class CandidateOutcome:
-    """What the audit shows about the candidate.
-
-    Attributes:
-        result: PASS, FAIL or INCONCLUSIVE.
-        status: Status per cell.
-        alpha_bad: Level of each *shown bad* test.
-    """
-
-    result: Result
-    status: tuple[Status, ...]
-    alpha_bad: float
-
-    @property
-    def judged(self) -> NDArray[np.bool_]:
-        """Cells of which something is said: those that could be shown good, or are shown bad."""
-        return np.array([each != "not_judged" for each in self.status], dtype=np.bool_)
 
 
 def choose_candidate(selection: Counts, cells: Cells) -> Choice:
@@ -76,58 +125,21 @@ def choose_candidate(selection: Counts, cells: Cells) -> Choice:
     return Choice(selection.trial_ids[best], float(worst[best]))
 
 
-def judge_candidate(
-    audit: Counts, cells: Cells, trial_id: str, policy: Policy, blocked: bool
-) -> CandidateOutcome:
-    """Judge the chosen trial on the audit.
-
-    Args:
-        audit: Audit counts that contain the trial.
-        cells: The cells.
-        trial_id: The chosen trial.
-        policy: Errors.
-        blocked: Whether PASS is blocked because a group that must be judged is not.
-
-    Returns:
-        The outcome.
-    """
-    row = audit.trial_ids.index(trial_id)
-    family = fail_family(cells, policy.alpha_fail)
-    tested = np.flatnonzero(cells.testable)
-    good = np.zeros(len(cells), dtype=np.bool_)
-    bad = np.zeros(len(cells), dtype=np.bool_)
-    own = audit.only(row)
-    good[tested] = cells_below(own, cells, tested, cells.limit, policy.alpha)[0]
-    bad[family.cells] = cells_above(own, cells, family.cells, cells.limit, family.level)[0]
-    status = tuple(
-        _status(bool(j), bool(g), bool(b)) for j, g, b in zip(cells.judged, good, bad, strict=True)
-    )
-    results: list[Result] = [
-        {"shown_good": "PASS", "shown_bad": "FAIL", "open": "INCONCLUSIVE"}[s]  # type: ignore[misc]
-        for s in status
-        if s != "not_judged"
-    ]
-    result = combine(results)
-    if blocked and result == "PASS":
-        result = "INCONCLUSIVE"
-    return CandidateOutcome(result, status, family.level)
-
-
 @dataclass(frozen=True)
 class Candidate:
-    """The chosen trial with all that the audit says about it.
+    """The one model that would ship, with all that the audit says about it.
 
     Attributes:
         choice: How it was chosen.
-        outcome: How it was judged.
-        row: Its row in the audit counts.
+        judged: What is shown of its cells.
+        result: PASS, FAIL or INCONCLUSIVE.
         intervals: Bounds of its drops that hold for all displayed cells together, fractions, shape
             (cells, 2).
     """
 
     choice: Choice
-    outcome: CandidateOutcome
-    row: int
+    judged: Judged
+    result: Result
     intervals: NDArray[np.float64]
 
     @property
@@ -135,41 +147,79 @@ class Candidate:
         """The trial."""
         return self.choice.trial_id
 
-    def interval(self, cell: int) -> tuple[float, float]:
+    @cached_property
+    def status(self) -> tuple[Status, ...]:
+        """What is shown of every cell."""
+        return self.judged.status()
+
+    @property
+    def drop(self) -> NDArray[np.float64]:
+        """Its drops, fractions, shape (cells,)."""
+        return self.judged.counts.drop[0]
+
+    @property
+    def spoken_of(self) -> NDArray[np.bool_]:
+        """Cells that could be shown good, or are shown bad, shape (cells,)."""
+        return np.array([each != "not_judged" for each in self.status], dtype=np.bool_)
+
+    def interval(self, cell: int) -> Interval:
         """Bounds of one cell's drop."""
         return float(self.intervals[cell, 0]), float(self.intervals[cell, 1])
 
+    def measured(self) -> list[dict[str, object]]:
+        """What is said of every cell, by the names of :class:`MeasuredCell`."""
+        cells, counts = self.judged.cells, self.judged.counts
+        drops, accuracies = self.drop.tolist(), counts.float_accuracy.tolist()
+        return [
+            {
+                **cells.keys[i]._asdict(),
+                "n": int(cells.n[i]),
+                "float_accuracy": accuracies[i],
+                "quantized_accuracy": accuracies[i] - drops[i],
+                "drop": drops[i],
+                "interval": self.interval(i),
+                "lost": int(counts.lost[0, i]),
+                "gained": int(counts.gained[0, i]),
+                "flips": int(counts.flips[0, i]),
+                "limit": float(cells.limit[i]),
+                "judged": status != "not_judged",
+                "status": status,
+            }
+            for i, status in enumerate(self.status)
+        ]
 
-def find_candidate(
-    selection: Counts, audit: Counts, cells: Cells, policy: Policy, blocked: bool
-) -> Candidate | None:
-    """Choose on ``selection``, judge on ``audit``.
+    def cells(self, alpha: float) -> tuple[JudgedCell, ...]:
+        """The cells as the verdict holds them.
+
+        Args:
+            alpha: Error of the lower bound of each accuracy.
+        """
+        cells, counts = self.judged.cells, self.judged.counts
+        return tuple(
+            JudgedCell.model_validate(
+                {
+                    **measured,
+                    "accuracy_lower": cell_lower_bound(cells, counts, i, alpha, row=0),
+                    "critical": bool(cells.critical[i]),
+                }
+            )
+            for i, measured in enumerate(self.measured())
+        )
+
+
+def judge_candidate(
+    audit: Counts, cells: Cells, choice: Choice, policy: Policy, blocked: bool
+) -> Candidate:
+    """Judge the chosen trial on the audit.
 
     Args:
-        selection: Selection counts of the finished evidence trials.
-        audit: Audit counts of the same trials.
+        audit: Audit counts that contain the trial.
         cells: The cells.
+        choice: The chosen trial.
         policy: Errors.
         blocked: Whether PASS is blocked because a group that must be judged is not.
-
-    Returns:
-        The candidate, or None when no trial finished.
     """
-    if not audit.trial_ids:
-        return None
-    choice = choose_candidate(selection, cells)
-    row = audit.trial_ids.index(choice.trial_id)
-    return Candidate(
-        choice=choice,
-        outcome=judge_candidate(audit, cells, choice.trial_id, policy, blocked),
-        row=row,
-        intervals=cell_intervals(audit, cells, row, policy.alpha),
-    )
-
-
-def _status(judged: bool, good: bool, bad: bool) -> Status:
-    if bad:
-        return "shown_bad"
-    if not judged:
-        return "not_judged"
-    return "shown_good" if good else "open"
+    own = audit.only([choice.trial_id])
+    judged = judge(own, cells, policy.alpha, policy.alpha_fail)
+    intervals = cell_intervals(own, cells, policy.alpha)
+    return Candidate(choice, judged, judged.result(blocked), intervals)

@@ -5,23 +5,27 @@ tests, ``(1 - limit)**n <= alpha_image``, and if it has the smallest size that t
 Both look at counts only, so the judged set is fixed before any outcome. ONE set serves the recipe
 and the candidate; it is fixed at ``alpha_image``, the smaller of their two levels. Cells in which
 the float model has nothing to lose are taken out of it by :mod:`.float_floor`; which cells are
-tested for FAIL, judged or not, says :mod:`.fail_family`.
+tested for FAIL, judged or not, says :mod:`.judging`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability.betting import zero_losses_show
-from ptq_pipeline.reliability.policy import LEVELS, GroupKey, Policy
+from ptq_pipeline.reliability.betting import Units, zero_losses_show
+from ptq_pipeline.reliability.group_ids import LEVELS, CellKey, GroupKey
+from ptq_pipeline.reliability.policy import Policy
 
 KEY = ["shift", "level", "group"]
+# Sizes of the clusters of each group that has any; None where they are not known.
+Clusters = Mapping[GroupKey, NDArray[np.float64] | None]
 
 
 @dataclass(frozen=True)
@@ -29,48 +33,50 @@ class Cells:
     """Groups under shifts, in order of display.
 
     Attributes:
-        level: Level per cell.
-        group: Group per cell.
-        shift: Shift per cell.
+        keys: What the cells are.
         n: Audit samples per cell, int64, shape (cells,).
         limit: Limit per cell, a fraction, shape (cells,).
         judged: Whether the cell can be shown good, so that PASS speaks of it, shape (cells,).
         critical: Whether policy names the group critical, shape (cells,).
-        clustered: Whether the group holds several samples of one cluster, shape (cells,).
-        cluster_sizes: Sizes of its clusters, by group, where they are known.
+        clusters: Groups that hold several samples of one cluster.
         at_floor: Whether it is not judged because the float model is not shown to be above
             ``float_floor``, shape (cells,); None before that was looked at.
         float_floor: Floors, fractions, shape (cells,).
     """
 
-    level: tuple[str, ...]
-    group: tuple[str, ...]
-    shift: tuple[str, ...]
+    keys: tuple[CellKey, ...]
     n: NDArray[np.int64]
     limit: NDArray[np.float64]
     judged: NDArray[np.bool_]
     critical: NDArray[np.bool_]
-    clustered: NDArray[np.bool_]
-    cluster_sizes: Mapping[GroupKey, NDArray[np.float64]] = field(default_factory=dict)
+    clusters: Clusters = field(default_factory=dict)
     at_floor: NDArray[np.bool_] | None = None
     float_floor: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         """Number of cells."""
-        return len(self.group)
+        return len(self.keys)
+
+    @cached_property
+    def levels(self) -> NDArray[np.object_]:
+        """Level per cell, shape (cells,)."""
+        return np.array([key.level for key in self.keys], dtype=object)
+
+    @cached_property
+    def shifts(self) -> list[str]:
+        """Every shift once, in order of display."""
+        return list(dict.fromkeys(key.shift for key in self.keys))
+
+    @cached_property
+    def clustered(self) -> NDArray[np.bool_]:
+        """Whether the group holds several samples of one cluster, shape (cells,)."""
+        return np.array([key.of in self.clusters for key in self.keys], dtype=np.bool_)
 
     @property
     def testable(self) -> NDArray[np.bool_]:
         """Judged cells of independent samples or of known clusters, shape (cells,)."""
-        known = np.array(
-            [key in self.cluster_sizes for key in zip(self.level, self.group, strict=True)],
-            dtype=np.bool_,
-        )
-        return self.judged & (~self.clustered | known)
-
-    def index(self) -> pd.MultiIndex:
-        """Keys (shift, level, group) of the cells."""
-        return pd.MultiIndex.from_arrays([self.shift, self.level, self.group], names=KEY)
+        unknown = [key.of in self.clusters and self.clusters[key.of] is None for key in self.keys]
+        return self.judged & ~np.array(unknown, dtype=np.bool_)
 
 
 @dataclass(frozen=True)
@@ -110,24 +116,26 @@ class Counts:
     float_accuracy: NDArray[np.float64]
     clusters: Mapping[int, ClusterOutcomes] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def drop(self) -> NDArray[np.float64]:
         """Drop of accuracy, fractions, shape (trials, cells); NaN where the group is empty."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return (self.lost - self.gained) / np.where(self.n > 0, self.n, np.nan)
 
-    def only(self, row: int) -> Counts:
-        """The counts of one trial."""
-        return self.rows(np.array([row]))
+    def units(self, cell: int, row: int) -> Units:
+        """The clusters of one clustered cell in one trial."""
+        found = self.clusters[cell]
+        return Units.of(found.size, found.net[row])
 
-    def rows(self, chosen: NDArray[np.int64]) -> Counts:
+    def only(self, trial_ids: Sequence[str]) -> Counts:
         """The counts of some trials."""
+        chosen = [self.trial_ids.index(trial) for trial in trial_ids]
         clusters = {
             cell: ClusterOutcomes(found.size, found.net[chosen], found.right)
             for cell, found in self.clusters.items()
         }
         return Counts(
-            tuple(self.trial_ids[row] for row in chosen),
+            tuple(trial_ids),
             self.n,
             self.lost[chosen],
             self.gained[chosen],
@@ -149,11 +157,7 @@ def needed_samples(limit: float, alpha: float, min_size: int = 0) -> int:
 
 
 def build_cells(
-    scores: pd.DataFrame,
-    policy: Policy,
-    alpha_image: float,
-    clustered: Collection[GroupKey] = (),
-    cluster_sizes: Mapping[GroupKey, NDArray[np.float64]] | None = None,
+    scores: pd.DataFrame, policy: Policy, alpha_image: float, clusters: Clusters | None = None
 ) -> Cells:
     """Build the cells of the audit and fix which are judged.
 
@@ -161,8 +165,8 @@ def build_cells(
         scores: Scores of the evidence trials.
         policy: Limits and critical groups.
         alpha_image: Level of the tests of a draw.
-        clustered: Groups that hold several samples of one cluster.
-        cluster_sizes: Sizes of their clusters; without them clustered cells are not tested.
+        clusters: Groups that hold several samples of one cluster, with the sizes of their
+            clusters where they are known.
 
     Returns:
         The cells: shifts in order of appearance, levels from coarse to fine.
@@ -174,26 +178,24 @@ def build_cells(
         _shift=audit["shift"].map({s: i for i, s in enumerate(shifts)}),
         _level=audit["level"].map(rank),
     ).sort_values(["_shift", "_level"], kind="stable")
-    keys = list(zip(audit["level"], audit["group"], strict=True))
-    n = audit["n"].to_numpy(dtype=np.int64)
-    sizes = dict(cluster_sizes or {})
-    needed = {key: needed_in_samples(policy, key, shifts, alpha_image) for key in set(keys)}
-    for key in set(keys) & set(sizes):
-        strictest = policy.strictest_limit(*key, shifts)
-        if not zero_losses_show(sizes[key], strictest, alpha_image):
+    keys = tuple(
+        map(CellKey._make, audit[["level", "group", "shift"]].itertuples(index=False, name=None))
+    )
+    groups, clusters = {key.of for key in keys}, clusters or {}
+    needed = {key: needed_in_samples(policy, key, shifts, alpha_image) for key in groups}
+    for key, sizes in clusters.items():
+        if key not in groups or sizes is None:
+            continue
+        if not zero_losses_show(sizes, policy.strictest_limit(*key, shifts), alpha_image):
             needed[key] = np.iinfo(np.int64).max
+    n = audit["n"].to_numpy(dtype=np.int64)
     return Cells(
-        level=tuple(audit["level"]),
-        group=tuple(audit["group"]),
-        shift=tuple(audit["shift"]),
+        keys=keys,
         n=n,
-        limit=np.array(
-            [policy.limit(*key, shift) for key, shift in zip(keys, audit["shift"], strict=True)]
-        ),
-        judged=n >= np.array([needed[key] for key in keys], dtype=np.int64),
-        critical=np.array([policy.is_critical(*key) for key in keys], dtype=np.bool_),
-        clustered=np.array([key in clustered or key in sizes for key in keys], dtype=np.bool_),
-        cluster_sizes=sizes,
+        limit=np.array([policy.limit(*key) for key in keys]),
+        judged=n >= np.array([needed[key.of] for key in keys], dtype=np.int64),
+        critical=np.array([policy.is_critical(*key.of) for key in keys], dtype=np.bool_),
+        clusters=clusters,
     )
 
 
@@ -217,7 +219,8 @@ def collect_counts(
     """
     used = scores[(scores["split"] == split) & scores["trial_id"].isin(list(trial_ids))]
     row = pd.Index(trial_ids).get_indexer(pd.Index(used["trial_id"]))
-    column = cells.index().get_indexer(pd.MultiIndex.from_frame(used[KEY]))
+    keys = pd.MultiIndex.from_tuples(cells.keys, names=CellKey._fields)
+    column = keys.get_indexer(pd.MultiIndex.from_frame(used[list(CellKey._fields)]))
     used, row, column = used[column >= 0], row[column >= 0], column[column >= 0]
     shape = (len(trial_ids), len(cells))
     n = np.zeros(shape, dtype=np.int64)
@@ -231,9 +234,10 @@ def collect_counts(
     common = n.max(axis=0) if len(trial_ids) else np.zeros(len(cells), dtype=np.int64)
     if np.any(n != common):
         trial, cell = np.argwhere(n != common)[0]
+        level, group, shift = cells.keys[cell]
         raise InputError(
             f"scores: trial '{trial_ids[trial]}' has {n[trial, cell]} samples of "
-            f"{cells.level[cell]} '{cells.group[cell]}' under '{cells.shift[cell]}' in split "
+            f"{level} '{group}' under '{shift}' in split "
             f"'{split}', other trials have {common[cell]}; run subgroup_scoring again."
         )
     first = accuracy[0] if len(trial_ids) else np.full(len(cells), np.nan)

@@ -8,31 +8,30 @@ level that holds for all cells together.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability.baseline import Baseline, audit_hash
-from ptq_pipeline.reliability.candidate import find_candidate
+from ptq_pipeline.reliability.baseline import Baseline, ChampionName, GroupFigures, audit_hash
+from ptq_pipeline.reliability.candidate import Choice, ComparedCell, JudgedCell, judge_candidate
 from ptq_pipeline.reliability.cells import build_cells, collect_counts
-from ptq_pipeline.reliability.clusters import ClusteredAudit
+from ptq_pipeline.reliability.clusters import cluster_outcomes
+from ptq_pipeline.reliability.documents import Document
 from ptq_pipeline.reliability.groups import Groups
-from ptq_pipeline.reliability.outcomes import score
+from ptq_pipeline.reliability.outcomes import Outcomes, tally
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Reason
-from ptq_pipeline.reliability.sentences import Sentence, cell_value, say
+from ptq_pipeline.reliability.sentences import Sentence, place_value, say
 from ptq_pipeline.reliability.unjudged import unjudged_groups
 
-COMPARISON_SCHEMA_VERSION = 1
-ComparisonResult = Literal["PASS", "FAIL", "INCONCLUSIVE", "NONE"]
+COMPARISON_SCHEMA_VERSION: Final = 1
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What the comparison found.
+class Comparison(Document):
+    """What the comparison found, ``champion_comparison.json``.
 
     Attributes:
         result: PASS, FAIL or INCONCLUSIVE; NONE when nothing serves yet.
@@ -40,24 +39,20 @@ class Comparison:
         reasons: Why it is not PASS.
         not_compared: Shifts that the champion never answered, or answered with other options.
         cells: Per compared group and shift: n, both accuracies, loss, limit, flips and status.
+        candidate_baseline: Hash of the candidate's answers, so that nobody puts others into the
+            next champion's baseline; candidates of earlier releases had none.
     """
 
-    result: ComparisonResult
-    champion: Mapping[str, str | None] | None
+    called: ClassVar[str] = "the comparison with the champion"
+    way_out: ClassVar[str] = "write it anew with worst_case_check"
+
+    schema_version: Literal[1] = COMPARISON_SCHEMA_VERSION
+    result: Literal["PASS", "FAIL", "INCONCLUSIVE", "NONE"]
+    champion: ChampionName | None
     reasons: tuple[Reason, ...] = ()
     not_compared: tuple[str, ...] = ()
-    cells: tuple[Mapping[str, Any], ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of ``champion_comparison.json``."""
-        return {
-            "schema_version": COMPARISON_SCHEMA_VERSION,
-            "result": self.result,
-            "champion": None if self.champion is None else dict(self.champion),
-            "reasons": [reason.to_json() for reason in self.reasons],
-            "not_compared": list(self.not_compared),
-            "cells": [dict(cell) for cell in self.cells],
-        }
+    cells: tuple[ComparedCell, ...] = ()
+    candidate_baseline: str | None = None
 
 
 def candidate_baseline(
@@ -65,7 +60,7 @@ def candidate_baseline(
     predictions: pd.DataFrame,
     audit: pd.DataFrame,
     shifts: Mapping[str, Mapping[str, Any]],
-    cells: Collection[Mapping[str, Any]],
+    cells: Collection[JudgedCell],
 ) -> Baseline:
     """Gather the answers of one trial on the audit images.
 
@@ -93,28 +88,22 @@ def candidate_baseline(
                 f"shift '{shift}'; run the pipeline 'quantization' anew"
             )
         answers[shift] = found.to_numpy(dtype=np.int64)
-    groups = tuple(
-        {
-            **{key: cell[key] for key in ("level", "group", "shift", "n", "drop")},
-            "accuracy": cell["quantized_accuracy"],
-        }
-        for cell in cells
-    )
     return Baseline(
         trial_id=trial_id,
         audit_hash=audit_hash(audit["content_hash"]),
-        shifts=shifts,
+        shifts={name: dict(options) for name, options in shifts.items()},
         answers=answers,
-        groups=groups,
+        groups=tuple(
+            GroupFigures(
+                **cell.key._asdict(), n=cell.n, drop=cell.drop, accuracy=cell.quantized_accuracy
+            )
+            for cell in cells
+        ),
     )
 
 
 def compare_with_champion(
-    champion: Baseline,
-    candidate: Baseline,
-    groups: Groups,
-    policy: Policy,
-    samples: pd.DataFrame | None = None,
+    champion: Baseline, candidate: Baseline, groups: Groups, policy: Policy
 ) -> Comparison:
     """Compare two models on the same audit images.
 
@@ -123,132 +112,92 @@ def compare_with_champion(
         candidate: What would serve.
         groups: Groups of the audit images, in the order of the answers.
         policy: Tolerance and errors.
-        samples: The audit samples, for tests that respect their clusters; None where every sample
-            stands alone.
 
     Returns:
         The comparison; a shift that the champion has not answered is listed, not judged.
     """
     if not champion.serves:
-        return Comparison("NONE", None)
+        return Comparison(result="NONE", champion=None)
     if not candidate.serves:
         return _open(champion, say("champion.no_candidate"))
     if champion.audit_hash != candidate.audit_hash:
         return _open(champion, say("champion.other_images", version=champion.version))
-    shared = [
-        name
+    shared = {
+        name: candidate.answers[name]
         for name, options in candidate.shifts.items()
         if name in champion.answers and champion.shifts.get(name) == options
-    ]
+    }
     missing = tuple(name for name in candidate.shifts if name not in shared)
     if not shared:
         return _open(champion, say("champion.no_shift", version=champion.version), missing)
-    return _judge(champion, candidate, groups, policy, shared, missing, samples)
+    trial = str(candidate.trial_id)
+    outcomes = Outcomes.of_one(trial, shared, champion.answers, groups)
+    return _judge(champion, outcomes, policy, missing)
 
 
 def _open(champion: Baseline, sentence: Sentence, missing: tuple[str, ...] = ()) -> Comparison:
-    reason = Reason("champion.not_comparable", "candidate", sentence)
-    return Comparison("INCONCLUSIVE", champion.champion, (reason,), missing)
+    reason = Reason.of("champion.not_comparable", "candidate", sentence)
+    return Comparison(
+        result="INCONCLUSIVE",
+        champion=champion.champion,
+        reasons=(reason,),
+        not_compared=missing,
+    )
 
 
 def _judge(
-    champion: Baseline,
-    candidate: Baseline,
-    groups: Groups,
-    policy: Policy,
-    shifts: list[str],
-    missing: tuple[str, ...],
-    samples: pd.DataFrame | None,
+    champion: Baseline, outcomes: Outcomes, policy: Policy, missing: tuple[str, ...]
 ) -> Comparison:
     tolerance = policy.champion_tolerance or policy.limits
     policy = policy.model_copy(update={"limits": tolerance, "critical": ()})
-    trial = str(candidate.trial_id)
-    trials = pd.DataFrame(
-        [{"trial_id": trial, "set_id": "", "strategy": "", "role": "evidence", "draw": 0}]
-    ).assign(status="done")
-    before = _table(champion, groups, shifts)
-    after = _table(candidate, groups, shifts).assign(trial_id=trial)
-    scores = score(after, before, groups, trials)
-    clusters = None if samples is None else ClusteredAudit(samples, groups, after, before)
-    sizes = {} if clusters is None else clusters.sizes
-    cells = build_cells(scores, policy, policy.alpha, sizes, sizes)
-    audit = collect_counts(scores, cells, [trial], "audit")
-    if clusters is not None:
-        audit = replace(audit, clusters=clusters.outcomes(cells, [trial]))
-    missing_groups = [
-        each
-        for each in unjudged_groups(cells, policy, policy.alpha, sizes=groups.sizes())
-        if each.blocks
-    ]
+    groups, trials = outcomes.groups, list(outcomes.trial_ids)
+    scores = tally(outcomes)
+    cells = build_cells(scores, policy, policy.alpha, groups.cluster_sizes)
+    audit = collect_counts(scores, cells, trials, "audit")
+    audit = replace(audit, clusters=cluster_outcomes(outcomes, cells, trials))
+    unjudged = unjudged_groups(cells, policy, policy.alpha, sizes=groups.sizes())
+    blocking = [each for each in unjudged if each.blocks]
     # There is one candidate, so the choice among trials is none.
-    found = find_candidate(audit, audit, cells, policy, blocked=bool(missing_groups))
-    if found is None:
-        raise InputError("the candidate has no scores; run the pipeline 'quantization' anew")
-    records, reasons = [], []
-    for i, status in enumerate(found.outcome.status):
-        accuracy, loss = float(audit.float_accuracy[i]), float(audit.drop[0, i])
-        records.append(
-            {
-                "level": cells.level[i],
-                "group": cells.group[i],
-                "shift": cells.shift[i],
-                "n": int(cells.n[i]),
-                "champion_accuracy": accuracy,
-                "candidate_accuracy": accuracy - loss,
-                "loss": loss,
-                "interval": list(found.interval(i)),
-                "lost": int(audit.lost[0, i]),
-                "gained": int(audit.gained[0, i]),
-                "flips": int(audit.flips[0, i]),
-                "tolerance": float(cells.limit[i]),
-                "judged": bool(found.outcome.judged[i]),
-                "status": status,
-            }
-        )
-        if status in ("shown_bad", "open"):
-            reasons.append(_reason(records[-1], champion.version))
+    choice = Choice(trials[0], float("nan"))
+    found = judge_candidate(audit, cells, choice, policy, blocked=bool(blocking))
+    records = tuple(ComparedCell.model_validate(each) for each in found.measured())
+    version = champion.version
+    reasons = [_reason(cell, version) for cell in records if cell.status in ("shown_bad", "open")]
     if not cells.judged.any():
         sentence = say("champion.nothing_judged")
-        reasons.append(Reason("champion.not_comparable", "candidate", sentence))
+        reasons.append(Reason.of("champion.not_comparable", "candidate", sentence))
     reasons += [
-        each.reason("champion.not_judged", "candidate", version=champion.version)
-        for each in missing_groups
+        each.reason("champion.not_judged", "candidate", version=version) for each in blocking
     ]
     reasons.sort(key=lambda reason: (reason.rule != "champion.shown_bad", -_excess(reason)))
-    result = found.outcome.result
-    return Comparison(result, champion.champion, tuple(reasons), missing, tuple(records))
+    return Comparison(
+        result=found.result,
+        champion=champion.champion,
+        reasons=tuple(reasons),
+        not_compared=missing,
+        cells=records,
+    )
 
 
-def _table(baseline: Baseline, groups: Groups, shifts: list[str]) -> pd.DataFrame:
-    parts = [
-        pd.DataFrame(
-            {"shift": shift, "sample_id": groups.sample_ids, "predicted": baseline.answers[shift]}
-        )
-        for shift in shifts
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-def _reason(cell: Mapping[str, Any], version: str | None) -> Reason:
-    bad = cell["status"] == "shown_bad"
-    return Reason(
+def _reason(cell: ComparedCell, version: str | None) -> Reason:
+    bad = cell.status == "shown_bad"
+    sentence = say(
+        "champion.shown_bad" if bad else "champion.open",
+        version=version,
+        cell=place_value(cell.key),
+        limit=cell.limit,
+        drop=cell.drop,
+        n=cell.n,
+    )
+    return Reason.of(
         "champion.shown_bad" if bad else "champion.limit",
         "candidate",
-        say(
-            "champion.shown_bad" if bad else "champion.open",
-            version=version,
-            cell=cell_value(cell["level"], cell["group"], cell["shift"]),
-            limit=cell["tolerance"],
-            drop=cell["loss"],
-            n=cell["n"],
-        ),
-        level=cell["level"],
-        group=cell["group"],
-        shift=cell["shift"],
-        observed=cell["loss"],
-        interval=(cell["interval"][0], cell["interval"][1]),
-        limit=cell["tolerance"],
-        n=cell["n"],
+        sentence,
+        cell.key,
+        observed=cell.drop,
+        interval=cell.interval,
+        limit=cell.limit,
+        n=cell.n,
     )
 
 

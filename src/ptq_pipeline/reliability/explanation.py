@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ptq_pipeline.reliability.candidate import Candidate
 from ptq_pipeline.reliability.cells import Cells, Counts
 from ptq_pipeline.reliability.draws import DrawSplit, draws_for_pass
-from ptq_pipeline.reliability.fail_family import fail_family
+from ptq_pipeline.reliability.judging import fail_family
 from ptq_pipeline.reliability.openings import Opening
 from ptq_pipeline.reliability.planning import samples_to_decide
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Reason, Subject
 from ptq_pipeline.reliability.recipe import Draws, RecipeOutcome
-from ptq_pipeline.reliability.sentences import Sentence, cell_value, group_value, say
+from ptq_pipeline.reliability.sentences import Sentence, place_value, say
 from ptq_pipeline.reliability.unjudged import (
     UnjudgedGroup,
     not_judged_reasons,
@@ -50,25 +51,14 @@ def explain_recipe(case: Case) -> list[Reason]:
     if outcome.result == "PASS":
         return []
     reasons = []
+    missing = draws.count("missing")
     if outcome.failed_at is not None:
-        seen = int((draws.table["status"] != "missing").sum())
-        reasons.append(
-            Reason(
-                "recipe.bad_draws",
-                "recipe",
-                say(
-                    "recipe.shown_bad",
-                    bad=int(outcome.shown_bad.sum()),
-                    draws=seen,
-                    p0=policy.p0,
-                    after=outcome.failed_at,
-                ),
-                observed=float(outcome.shown_bad.sum()),
-                limit=policy.p0,
-                n=seen,
-            )
+        seen, bad = len(draws.table) - missing, int(outcome.shown_bad.sum())
+        sentence = say(
+            "recipe.shown_bad", bad=bad, draws=seen, p0=policy.p0, after=outcome.failed_at
         )
-    missing = int((draws.table["status"] == "missing").sum())
+        figures: dict[str, Any] = {"observed": float(bad), "limit": policy.p0, "n": seen}
+        reasons.append(Reason.of("recipe.bad_draws", "recipe", sentence, **figures))
     if draws.accepted < policy.draws or missing or not split.pass_possible:
         reasons.append(_too_few_draws(case, missing))
     elif outcome.not_shown_good > split.allowed:
@@ -86,7 +76,7 @@ def _too_few_draws(case: Case, missing: int) -> Reason:
         sentence = say(
             "recipe.cannot_show", draws=draws.distinct, p0=policy.p0, needed=split.needed_draws
         )
-    return Reason(
+    return Reason.of(
         "recipe.draws_missing",
         "recipe",
         sentence,
@@ -99,33 +89,17 @@ def _too_few_draws(case: Case, missing: int) -> Reason:
 def _not_shown_good(case: Case) -> Reason:
     outcome, split, draws = case.recipe, case.split, case.draws
     seen = {"open": outcome.not_shown_good, "draws": draws.distinct, "allowed": split.allowed}
+    figures: dict[str, Any] = {
+        "observed": float(outcome.not_shown_good),
+        "limit": float(split.allowed),
+        "n": draws.distinct,
+    }
     blocker = _main_blocker(case)
     if blocker is None:
-        return Reason(
-            "recipe.bad_draws",
-            "recipe",
-            say("recipe.open", **seen),
-            observed=float(outcome.not_shown_good),
-            limit=float(split.allowed),
-            n=draws.distinct,
-        )
-    cells = case.cells
-    return Reason(
-        "recipe.bad_draws",
-        "recipe",
-        say(
-            "recipe.open_by",
-            **seen,
-            cell=_cell(cells, blocker),
-            blocked=int(outcome.blocking[blocker]),
-        ),
-        level=cells.level[blocker],
-        group=cells.group[blocker],
-        shift=cells.shift[blocker],
-        observed=float(outcome.not_shown_good),
-        limit=float(split.allowed),
-        n=draws.distinct,
-    )
+        return Reason.of("recipe.bad_draws", "recipe", say("recipe.open", **seen), **figures)
+    key, blocked = case.cells.keys[blocker], int(outcome.blocking[blocker])
+    sentence = say("recipe.open_by", **seen, cell=place_value(key), blocked=blocked)
+    return Reason.of("recipe.bad_draws", "recipe", sentence, key, **figures)
 
 
 def _main_blocker(case: Case) -> int | None:
@@ -142,35 +116,35 @@ def explain_candidate(case: Case) -> list[Reason]:
     """Why the candidate did not PASS; empty if it did."""
     candidate = case.candidate
     if candidate is None:
-        return [Reason("candidate.missing", "candidate", say("candidate.missing"))]
-    if candidate.outcome.result == "PASS":
+        return [Reason.of("candidate.missing", "candidate", say("candidate.missing"))]
+    if candidate.result == "PASS":
         return []
-    order = _cells_by_ratio(case, candidate)
-    status = candidate.outcome.status
-    bad = [_cell_reason(case, candidate, i) for i in order if status[i] == "shown_bad"]
-    undecided = [_cell_reason(case, candidate, i) for i in order if status[i] == "open"]
-    return bad + undecided + _common_reasons(case, "candidate")
+    order = _cells_by_ratio(candidate)
+    found = [
+        _cell_reason(candidate, i)
+        for status in ("shown_bad", "open")
+        for i in order
+        if candidate.status[i] == status
+    ]
+    return found + _common_reasons(case, "candidate")
 
 
-def _cells_by_ratio(case: Case, candidate: Candidate) -> list[int]:
+def _cells_by_ratio(candidate: Candidate) -> list[int]:
     """Cells of the candidate, those that use most of their limit first."""
-    ratio = case.audit.drop[candidate.row] / case.cells.limit
+    ratio = candidate.drop / candidate.judged.cells.limit
     return [int(i) for i in np.argsort(-ratio, kind="stable")]
 
 
-def _cell_reason(case: Case, candidate: Candidate, i: int) -> Reason:
-    cells = case.cells
-    drop = float(case.audit.drop[candidate.row, i])
-    bad = candidate.outcome.status[i] == "shown_bad"
+def _cell_reason(candidate: Candidate, i: int) -> Reason:
+    cells, bad = candidate.judged.cells, candidate.status[i] == "shown_bad"
+    key, drop = cells.keys[i], float(candidate.drop[i])
     limit, n = float(cells.limit[i]), int(cells.n[i])
-    key = "candidate.shown_bad" if bad else "candidate.open"
-    return Reason(
+    said = "candidate.shown_bad" if bad else "candidate.open"
+    return Reason.of(
         "candidate.shown_bad" if bad else "candidate.limit",
         "candidate",
-        say(key, cell=_cell(cells, i), limit=limit, drop=drop, n=n),
-        level=cells.level[i],
-        group=cells.group[i],
-        shift=cells.shift[i],
+        say(said, cell=place_value(key), limit=limit, drop=drop, n=n),
+        key,
         observed=drop,
         interval=candidate.interval(i),
         limit=limit,
@@ -178,29 +152,18 @@ def _cell_reason(case: Case, candidate: Candidate, i: int) -> Reason:
     )
 
 
-def _cell(cells: Cells, i: int) -> dict[str, str]:
-    return cell_value(cells.level[i], cells.group[i], cells.shift[i])
-
-
 def _common_reasons(case: Case, subject: Subject) -> list[Reason]:
     """What blocks PASS whatever the outcomes are."""
     reasons = case.reused(subject)
     reasons += not_judged_reasons(case.unjudged, subject)
     if len(case.cells) and not case.cells.judged.any():
-        reasons.append(Reason("nothing_judged", subject, say("nothing_judged")))
+        reasons.append(Reason.of("nothing_judged", subject, say("nothing_judged")))
     clustered = np.flatnonzero(case.cells.judged & ~case.cells.testable)
     if clustered.size:
         i = int(clustered[0])
-        reasons.append(
-            Reason(
-                "clustered_data",
-                subject,
-                say("clustered_data", group=group_value(case.cells.level[i], case.cells.group[i])),
-                level=case.cells.level[i],
-                group=case.cells.group[i],
-                n=int(case.cells.n[i]),
-            )
-        )
+        group, n = case.cells.keys[i].of, int(case.cells.n[i])
+        sentence = say("clustered_data", group=place_value(group))
+        reasons.append(Reason.of("clustered_data", subject, sentence, group, n=n))
     return reasons
 
 
@@ -212,14 +175,14 @@ def settle(case: Case) -> tuple[Sentence, ...]:
     if any(opening.refused for opening in case.openings):
         sentences.append(say("settle.fresh_images"))
     sentences += settle_not_judged(case.unjudged)
-    if case.candidate is not None and case.candidate.outcome.result == "INCONCLUSIVE":
+    if case.candidate is not None and case.candidate.result == "INCONCLUSIVE":
         sentences += _settle_cells(case, case.candidate)
     return tuple({sentence.text: sentence for sentence in sentences}.values())
 
 
 def _settle_draws(case: Case) -> list[Sentence]:
     draws, policy, split, outcome = case.draws, case.policy, case.split, case.recipe
-    missing = int((draws.table["status"] == "missing").sum())
+    missing = draws.count("missing")
     if draws.accepted < policy.draws:
         return [say("settle.preset_draws", more=policy.draws - draws.accepted)]
     if missing:
@@ -248,16 +211,19 @@ def _settle_draws(case: Case) -> list[Sentence]:
 
 
 def _settle_cells(case: Case, candidate: Candidate) -> list[Sentence]:
-    row, status = candidate.row, candidate.outcome.status
-    undecided = [i for i in _cells_by_ratio(case, candidate) if status[i] == "open"]
-    undecided = [i for i in undecided if not case.cells.clustered[i]]
+    counts, cells = candidate.judged.counts, case.cells
+    undecided = [
+        i
+        for i in _cells_by_ratio(candidate)
+        if candidate.status[i] == "open" and not cells.clustered[i]
+    ]
     sentences = [
         _more_samples(
             case,
             "candidate",
             i,
-            float(case.audit.lost[row, i]),
-            float(case.audit.gained[row, i]),
+            float(counts.lost[0, i]),
+            float(counts.gained[0, i]),
             case.policy.alpha,
         )
         for i in undecided[:MOST_SUGGESTIONS]
@@ -268,11 +234,11 @@ def _settle_cells(case: Case, candidate: Candidate) -> list[Sentence]:
 
 
 def _more_samples(
-    case: Case, subject: str, i: int, lost: float, gained: float, alpha: float
+    case: Case, subject: Subject, i: int, lost: float, gained: float, alpha: float
 ) -> Sentence:
     cells, n, limit = case.cells, int(case.cells.n[i]), float(case.cells.limit[i])
     over = (lost - gained) / n >= limit
     level = fail_family(cells, case.policy.alpha_fail).level if over else alpha
     more = samples_to_decide(lost, gained, n, limit, level) - n
     key = "settle.exceeds" if over else "settle.keeps"
-    return say(key, more=more, cell=_cell(cells, i), subject=subject)
+    return say(key, more=more, cell=place_value(cells.keys[i]), subject=subject)

@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability.accuracy import accuracy_lower_bound, float_lower_bound
 from ptq_pipeline.reliability.cells import Cells, Counts
+from ptq_pipeline.reliability.judging import accuracy_lower_bound, cell_lower_bound
 from ptq_pipeline.reliability.policy import Policy
 
 
@@ -31,10 +31,10 @@ def above_floor(cells: Cells, audit: Counts, policy: Policy, classes: int) -> Ce
     Returns:
         The cells with ``judged``, ``at_floor`` and ``float_floor``.
     """
-    floor = np.array([policy.floor(level, classes) for level in cells.level], dtype=np.float64)
+    floor = np.array([policy.floor(level, classes) for level in cells.levels], dtype=np.float64)
     at_floor = np.zeros(len(cells), dtype=np.bool_)
     for i in np.flatnonzero(cells.judged):
-        bound = float_lower_bound(cells, audit, int(i), policy.alpha)
+        bound = cell_lower_bound(cells, audit, int(i), policy.alpha)
         at_floor[i] = bound is not None and bound <= floor[i]
     return replace(cells, judged=cells.judged & ~at_floor, at_floor=at_floor, float_floor=floor)
 

@@ -11,16 +11,36 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations, product
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from ptq_pipeline.errors import InputError
 
 AVERAGE_GROUP = "all"
 # The column of `samples` that holds the class; no segment column may have this name.
 CLASS_COLUMN = "label"
-CLASS_LEVEL, SEGMENT_LEVEL = "class", "segment"
+Level = Literal["average", "class", "segment", "intersection"]
+LEVELS: tuple[Level, ...] = ("average", "class", "segment", "intersection")
+CLASS_LEVEL: Level = "class"
+SEGMENT_LEVEL: Level = "segment"
+# The shift that leaves images as they are; conditions of control columns are looked at under it.
+CLEAN = "clean"
 # The levels whose groups are named one by one: a PASS must speak of each of them.
 NAMED_LEVELS = (CLASS_LEVEL, SEGMENT_LEVEL)
+# A group as tables name it: its level and its label.
+GroupKey = tuple[str, str]
+
+
+class CellKey(NamedTuple):
+    """A group under a shift."""
+
+    level: str
+    group: str
+    shift: str
+
+    @property
+    def of(self) -> GroupKey:
+        """The group."""
+        return self.level, self.group
 
 
 @dataclass(frozen=True)

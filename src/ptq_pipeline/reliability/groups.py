@@ -10,7 +10,8 @@ never a 0 or a 1.
 What a group *is* says its :class:`.GroupId`; two groups of one level never have the same label.
 
 In every group equal pixels count once: a copy of an image says nothing new. Copies that carry
-different labels are contradictory, so both count, as one cluster.
+different labels are contradictory, so both count, as one cluster. Samples of one user, scene or
+burst (column ``cluster``) are a cluster too: only clusters are independent of each other.
 
 A *control* column (the camera, the site) makes no groups. Each of its values is a condition like a
 shift: every group is judged again on the unchanged images that have this value (``camera=night``).
@@ -34,6 +35,8 @@ from ptq_pipeline.reliability.group_ids import (
     NAMED_LEVELS,
     SEGMENT_LEVEL,
     GroupId,
+    GroupKey,
+    Level,
     check_labels,
     class_ids,
     segment_ids,
@@ -54,7 +57,7 @@ class Partition:
         codes: Index into ``ids`` per sample, int64, shape (samples,); -1 for no group.
     """
 
-    level: str
+    level: Level
     ids: tuple[GroupId, ...]
     codes: NDArray[np.int64]
 
@@ -79,7 +82,9 @@ class Groups:
         labels: Class index per sample, int64, shape (samples,).
         memberships: All partitions with every copy of an image, the average first.
         content: One number per split, label and pixels, int64, shape (samples,).
+        clusters: Number of the cluster of each sample, int64, shape (samples,).
         conditions: Per value of a control column, the samples that have it, shape (samples,).
+        hidden: Intersections that are too small to be shown; a policy may still name them.
     """
 
     sample_ids: NDArray[np.int64]
@@ -87,12 +92,47 @@ class Groups:
     labels: NDArray[np.int64]
     memberships: tuple[Partition, ...]
     content: NDArray[np.int64]
+    clusters: NDArray[np.int64]
     conditions: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    hidden: tuple[Partition, ...] = ()
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Groups:
+        """Nobody changes it, so Kedro's memory need not copy it."""
+        return self
 
     @cached_property
     def partitions(self) -> tuple[Partition, ...]:
         """All partitions, the average first; copies of an image belong to no group."""
         return tuple(_once(each, self.content) for each in self.memberships)
+
+    @property
+    def classes(self) -> int:
+        """How many classes the model has."""
+        return sum(len(each.ids) for each in self.memberships if each.level == CLASS_LEVEL)
+
+    @cached_property
+    def cluster_codes(self) -> dict[GroupKey, NDArray[np.int64]]:
+        """Cluster per sample of each group that holds several audit samples of one.
+
+        Counted from 0 within the group, -1 outside it, int64, shape (samples,).
+        """
+        audit = self.split == "audit"
+        found: dict[GroupKey, NDArray[np.int64]] = {}
+        for partition in self.partitions:
+            used = audit & (partition.codes >= 0)
+            pairs = pd.DataFrame({"group": partition.codes[used], "cluster": self.clusters[used]})
+            for code in pairs.loc[pairs.duplicated(), "group"].unique():
+                inside = audit & (partition.codes == code)
+                own = np.full(len(self.clusters), NO_GROUP, dtype=np.int64)
+                own[inside] = np.unique(self.clusters[inside], return_inverse=True)[1]
+                found[(partition.level, partition.groups[code])] = own
+        return found
+
+    @property
+    def cluster_sizes(self) -> dict[GroupKey, NDArray[np.float64]]:
+        """Sizes of the clusters of every group that holds several audit samples of one."""
+        codes = self.cluster_codes.items()
+        return {key: np.bincount(own[own >= 0]).astype(np.float64) for key, own in codes}
 
     def under(self, condition: str) -> Groups:
         """The same groups, with only those samples that meet a condition."""
@@ -100,7 +140,22 @@ class Groups:
         kept = tuple(
             replace(each, codes=np.where(meets, each.codes, NO_GROUP)) for each in self.memberships
         )
-        return replace(self, memberships=kept, conditions={})
+        return replace(self, memberships=kept, conditions={}, hidden=())
+
+    def only(self, split: str) -> Groups:
+        """The same groups, with the samples of one split."""
+        here = self.split == split
+        return replace(
+            self,
+            sample_ids=self.sample_ids[here],
+            split=self.split[here],
+            labels=self.labels[here],
+            memberships=tuple(replace(p, codes=p.codes[here]) for p in self.memberships),
+            content=self.content[here],
+            clusters=self.clusters[here],
+            conditions={name: meets[here] for name, meets in self.conditions.items()},
+            hidden=tuple(replace(p, codes=p.codes[here]) for p in self.hidden),
+        )
 
     def copies(self, split: str = "audit") -> int:
         """Samples of a split whose pixels and label another one has already."""
@@ -119,9 +174,9 @@ class Groups:
         return pd.DataFrame(rows, columns=["level", "group", "n"])
 
     def by_level(self) -> dict[str, list[str]]:
-        """Labels of all groups by level."""
+        """Labels of all groups by level, also of those that are too small to be shown."""
         names: dict[str, list[str]] = {}
-        for partition in self.partitions:
+        for partition in (*self.memberships, *self.hidden):
             names.setdefault(partition.level, []).extend(partition.groups)
         return names
 
@@ -129,17 +184,18 @@ class Groups:
         """Labels of the groups that a cost can be given for: average, class, or segment column."""
         return {
             p.ids[0].columns[0] if p.level == SEGMENT_LEVEL else p.level: list(p.groups)
-            for p in self.partitions
+            for p in self.memberships
             if p.level in ("average", *NAMED_LEVELS) and p.ids
         }
 
-    def sizes(self, split: str = "audit") -> dict[tuple[str, str], int]:
+    def sizes(self, split: str = "audit") -> dict[GroupKey, int]:
         """Samples by level and label; classes and segments without any have 0."""
-        named = {
-            (level, group): 0 for level in NAMED_LEVELS for group in self.by_level().get(level, ())
-        }
-        rows = self.counts(split).itertuples(index=False)
-        return named | {(str(level), str(group)): int(n) for level, group, n in rows}
+        return _sizes(self.partitions, self.split == split)
+
+    def every_size(self, split: str = "audit") -> dict[GroupKey, int]:
+        """As ``sizes``, with the intersections that are too small to be shown."""
+        hidden = [_once(each, self.content) for each in self.hidden]
+        return self.sizes(split) | _sizes(hidden, self.split == split)
 
 
 def defined_segments(
@@ -201,24 +257,64 @@ def build_groups(
     average = Partition("average", (GroupId("average"),), np.zeros(len(used), dtype=np.int64))
     by_class = Partition(CLASS_LEVEL, class_ids(classes), labels)
     by_segment = [_segment_partition(used, column, values) for column, values in segments.items()]
-    crossed = []
+    crossed, hidden = [], []
     for together in range(1, intersection_depth if intersections else 1):
         for chosen in combinations(by_segment, together):
             segment = reduce(_cross, chosen)
             cells = [segment] if together > 1 else []
             for cell in (*cells, _cross(by_class, segment)):
                 sizes = _once(cell, content).count(split == "audit")
-                crossed.append(_keep(cell, sizes >= intersection_min_size))
+                shown = sizes >= intersection_min_size
+                crossed.append(_keep(cell, shown))
+                hidden.append(_keep(cell, ~shown))
     memberships = (average, by_class, *by_segment, *crossed)
-    check_labels(each for partition in memberships for each in partition.ids)
+    check_labels(each for partition in (*memberships, *hidden) for each in partition.ids)
     return Groups(
-        used["sample_id"].to_numpy(dtype=np.int64),
-        split,
-        labels,
-        memberships,
-        content,
-        _conditions(used, controls),
+        sample_ids=used["sample_id"].to_numpy(dtype=np.int64),
+        split=split,
+        labels=labels,
+        memberships=memberships,
+        content=content,
+        clusters=sample_clusters(used),
+        conditions=_conditions(used, controls),
+        hidden=tuple(each for each in hidden if each.ids),
     )
+
+
+def sample_clusters(samples: pd.DataFrame) -> NDArray[np.int64]:
+    """Number the clusters: samples of one ``cluster``, or of equal pixels, belong together.
+
+    Args:
+        samples: Optional columns ``cluster`` and ``content_hash``; without a value a sample is
+            linked to no other by that column.
+
+    Returns:
+        A number per sample, int64, shape (samples,).
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(samples)
+    rows, links, nodes = [np.arange(count)], [np.arange(count)], count
+    for column in ("cluster", "content_hash"):
+        if column in samples.columns:
+            codes, values = pd.factorize(samples[column])
+            known = np.flatnonzero(codes >= 0)
+            rows.append(known)
+            links.append(codes[known] + nodes)
+            nodes += len(values)
+    row, link = np.concatenate(rows), np.concatenate(links)
+    graph = coo_matrix((np.ones(len(row), dtype=np.int8), (row, link)), shape=(nodes, nodes))
+    return connected_components(graph, directed=False)[1][:count].astype(np.int64)
+
+
+def _sizes(partitions: Sequence[Partition], mask: NDArray[np.bool_]) -> dict[GroupKey, int]:
+    sizes = {
+        (partition.level, group): int(n)
+        for partition in partitions
+        for group, n in zip(partition.groups, partition.count(mask), strict=True)
+    }
+    return {key: n for key, n in sizes.items() if n > 0 or key[0] in NAMED_LEVELS}
 
 
 def _content(samples: pd.DataFrame) -> NDArray[np.int64]:

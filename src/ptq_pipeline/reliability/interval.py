@@ -17,7 +17,6 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from ptq_pipeline.errors import InputError
@@ -82,28 +81,6 @@ def drop_interval(lost: int, gained: int, n: int, alpha: float) -> tuple[float, 
     upper = _upper_bound(lost, gained, n, alpha / 2)
     lower = -_upper_bound(gained, lost, n, alpha / 2)
     return lower, upper
-
-
-def simultaneous_intervals(
-    lost: NDArray[np.int64], gained: NDArray[np.int64], n: NDArray[np.int64], alpha: float
-) -> NDArray[np.float64]:
-    """Intervals of several cells that hold together with error ``alpha`` (Bonferroni).
-
-    Args:
-        lost: Counts, shape (cells,).
-        gained: Counts, shape (cells,).
-        n: Pairs, shape (cells,).
-        alpha: Error of all intervals together.
-
-    Returns:
-        Bounds, shape (cells, 2), fractions.
-    """
-    share = alpha / max(len(n), 1)
-    rows = [
-        drop_interval(int(b), int(c), int(m), share)
-        for b, c, m in zip(lost, gained, n, strict=True)
-    ]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), 2)
 
 
 def _upper_bound(lost: int, gained: int, n: int, alpha: float) -> float:

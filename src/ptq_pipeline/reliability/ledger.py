@@ -21,24 +21,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from filelock import FileLock, Timeout
 
 from ptq_pipeline.canonical import canonical_hash, canonical_json
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.files import write_file
+from ptq_pipeline.reliability.documents import Document
 
-LEDGER_SCHEMA_VERSION = 1
+LEDGER_SCHEMA_VERSION: Final = 1
 Rule = Literal["spend", "warn", "fresh"]
 LOCK_SECONDS = 60.0
 WAY_OUT = "restore the file from version control; a ledger is only ever added to"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Document):
     """One question that was asked of one set of audit images.
 
     Attributes:
@@ -49,44 +48,32 @@ class Entry:
         previous: Hash of the entry before it in the file; None for the first.
     """
 
+    schema_version: Literal[1] = LEDGER_SCHEMA_VERSION
     audit: str
     kind: str
     index: int
-    question: Mapping[str, Any]
+    question: dict[str, Any]
     previous: str | None
 
     @property
     def question_hash(self) -> str:
         """Hash of the question."""
-        return canonical_hash(dict(self.question))
-
-    @property
-    def hash(self) -> str:
-        """Hash of everything else in the entry."""
-        return canonical_hash(self._sealed())
+        return canonical_hash(self.question)
 
     def level(self, alpha: float) -> float:
         """What this question may spend of ``alpha``.
 
         Examples:
-            >>> round(Entry("", "recipe", 2, {}, None).level(0.05), 4)
+            >>> second = Entry(audit="", kind="recipe", index=2, question={}, previous=None)
+            >>> round(second.level(0.05), 4)
             0.0076
         """
         return alpha_at(alpha, self.index)
 
-    def to_json(self) -> dict[str, Any]:
-        """The content of the entry's line."""
-        return {**self._sealed(), "hash": self.hash}
-
-    def _sealed(self) -> dict[str, Any]:
-        return {
-            "schema_version": LEDGER_SCHEMA_VERSION,
-            "audit": self.audit,
-            "kind": self.kind,
-            "index": self.index,
-            "question": dict(self.question),
-            "previous": self.previous,
-        }
+    @property
+    def line(self) -> bytes:
+        """Its line in the file: what it says, and the hash of that."""
+        return canonical_json({**self.to_json(), "hash": self.hash})
 
 
 # Enters a question of a kind about one set of audit images: (kind, question) -> entry.
@@ -185,8 +172,14 @@ class Ledger:
                 self._write_head(entries)
                 return entry
         previous = entries[-1].hash if entries else None
-        entry = Entry(audit, kind, len(asked) + 1, dict(question), previous)
-        lines = [canonical_json(each.to_json()) for each in (*entries, entry)]
+        entry = Entry(
+            audit=audit,
+            kind=kind,
+            index=len(asked) + 1,
+            question=dict(question),
+            previous=previous,
+        )
+        lines = [each.line for each in (*entries, entry)]
         write_file(self.path, b"\n".join(lines) + b"\n")
         self._write_head((*entries, entry))
         return entry
@@ -205,15 +198,9 @@ class Ledger:
         where = f"'{self.path}', line {number}"
         try:
             content = json.loads(line)
-            entry = Entry(
-                audit=content["audit"],
-                kind=content["kind"],
-                index=content["index"],
-                question=content["question"],
-                previous=content["previous"],
-            )
-            sealed = content["hash"]
-        except (ValueError, KeyError, TypeError) as error:
+            sealed = content.pop("hash")
+            entry = Entry.read(content)
+        except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise InputError(
                 f"{where}: no entry of the audit ledger ({error}): {WAY_OUT}"
             ) from None

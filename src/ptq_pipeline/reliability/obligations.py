@@ -7,111 +7,94 @@ by name and figure before the release, and the record says who.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Collection
+from typing import Any, Literal, Self
 
+from ptq_pipeline.reliability.candidate import ComparedCell, JudgedCell, MeasuredCell
+from ptq_pipeline.reliability.documents import CellDocument
+from ptq_pipeline.reliability.group_ids import CellKey
 from ptq_pipeline.reliability.policy import Obligation, Policy, obligation_name
-from ptq_pipeline.reliability.sentences import Sentence, cell_value, say
+from ptq_pipeline.reliability.sentences import Sentence, place_value, say
 
 Kind = Literal["contract_floor", "notice_required"]
-Cell = Mapping[str, Any]
 FIGURE = " = "
 NOT_MEASURED = "not measured"
 EPSILON = 1e-9
 
 
-@dataclass(frozen=True)
-class TouchedObligation:
+class TouchedObligation(CellDocument):
     """One obligation that a release of this candidate touches.
 
     Attributes:
+        name: Its name; with the figure it is what acknowledges it.
+        touched: Always true: what is not touched is not listed.
         kind: ``contract_floor`` or ``notice_required``.
         to: Whom it is owed to.
-        level: Level of the group.
-        group: The group.
-        shift: The shift.
         observed: Accuracy of the candidate (a floor), or share of answers that change (a notice).
         lower: One-sided lower bound of that accuracy, by clusters where samples have them; None
             for a notice, and where the clusters are not known.
         floor: The promised accuracy, a fraction; None for a notice.
         n: Samples behind it.
-        sentence: What it says.
+        text: What it says, in English.
+        sentence: The same by key.
     """
 
+    name: str
+    touched: bool = True
     kind: Kind
     to: str
-    level: str
-    group: str
-    shift: str
-    observed: float | None
-    lower: float | None
-    floor: float | None
-    n: int
-    sentence: Sentence
+    observed: float | None = None
+    lower: float | None = None
+    floor: float | None = None
+    n: int = 0
+    text: str
+    sentence: Sentence | None = None
+
+    @classmethod
+    def of(
+        cls, kind: Kind, owed: Obligation, shift: str, sentence: Sentence, **figures: Any
+    ) -> Self:
+        """Give one by its sentence; ``figures`` are ``observed``, ``lower``, ``floor``, ``n``."""
+        place = {"level": owed.level, "group": owed.group, "shift": shift}
+        named = {"name": obligation_name(owed.to, kind, **place), "kind": kind, "to": owed.to}
+        said = {"text": sentence.text, "sentence": sentence}
+        return cls.model_validate({**named, **place, **said, **figures})
 
     @property
-    def name(self) -> str:
-        """Its name; with the figure it is what :func:`acknowledgement` asks for."""
-        return obligation_name(self.to, self.kind, self.level, self.group, self.shift)
+    def _floored(self) -> bool:
+        """Whether less is worse: accuracy is, a share of changed answers is not."""
+        return self.kind == "contract_floor"
 
     @property
-    def text(self) -> str:
-        """The sentence in English."""
-        return self.sentence.text
+    def acknowledgement(self) -> str:
+        """The text that acknowledges it: its name and the figure."""
+        if self.observed is None:
+            return f"{self.name}{FIGURE}{NOT_MEASURED}"
+        # Rounded towards the worse, so that the text covers the figure that it shows.
+        tenths = 1000 * self.observed
+        worse = math.floor(tenths + EPSILON) if self._floored else math.ceil(tenths - EPSILON)
+        return f"{self.name}{FIGURE}{worse / 10:.1f} %"
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON types."""
-        said = {"text": self.text, "sentence": self.sentence.to_json()}
-        return {"name": self.name, "touched": True, **asdict(self), **said}
+    def acknowledged_by(self, text: str) -> bool:
+        """Whether an acknowledgement covers it: same name, and no worse a figure.
 
-
-def acknowledgement(touched: Mapping[str, Any]) -> str:
-    """Return the text that acknowledges a touched obligation: its name and the figure.
-
-    Args:
-        touched: What :meth:`TouchedObligation.to_json` returned.
-
-    Examples:
-        >>> owed = {"name": "ACME: contract_floor class Sandal clean", "kind": "contract_floor"}
-        >>> acknowledgement({**owed, "observed": 0.8817})
-        'ACME: contract_floor class Sandal clean = 88.1 %'
-    """
-    observed = touched["observed"]
-    if observed is None:
-        return f"{touched['name']}{FIGURE}{NOT_MEASURED}"
-    # Rounded towards the worse, so that the text covers the figure that it shows.
-    tenths = 1000 * float(observed)
-    worse = math.floor(tenths + EPSILON) if _floored(touched) else math.ceil(tenths - EPSILON)
-    return f"{touched['name']}{FIGURE}{worse / 10:.1f} %"
-
-
-def acknowledges(text: str, touched: Mapping[str, Any]) -> bool:
-    """Whether an acknowledgement covers a touched obligation: same name, and no worse a figure.
-
-    Who has taken note of 88 % accuracy has not taken note of 80 %.
-    """
-    name, found, figure = text.rpartition(FIGURE)
-    if not found or name != touched["name"]:
-        return False
-    observed = touched["observed"]
-    if observed is None:
-        return figure == NOT_MEASURED
-    try:
-        noted = float(figure.removesuffix("%"))
-    except ValueError:
-        return False
-    observed = 100 * float(observed)
-    return observed >= noted - EPSILON if _floored(touched) else observed <= noted + EPSILON
-
-
-def _floored(touched: Mapping[str, Any]) -> bool:
-    """Whether less is worse: accuracy is, a share of changed answers is not."""
-    return bool(touched["kind"] == "contract_floor")
+        Who has taken note of 88 % accuracy has not taken note of 80 %.
+        """
+        name, found, figure = text.rpartition(FIGURE)
+        if not found or name != self.name:
+            return False
+        if self.observed is None:
+            return figure == NOT_MEASURED
+        try:
+            noted = float(figure.removesuffix("%"))
+        except ValueError:
+            return False
+        observed = 100 * self.observed
+        return observed >= noted - EPSILON if self._floored else observed <= noted + EPSILON
 
 
 def touched_obligations(
-    policy: Policy, cells: Iterable[Cell], compared: Iterable[Cell] = ()
+    policy: Policy, cells: Collection[JudgedCell], compared: Collection[ComparedCell] = ()
 ) -> tuple[TouchedObligation, ...]:
     """List the obligations that a release of the candidate touches.
 
@@ -127,64 +110,49 @@ def touched_obligations(
     Returns:
         Touched obligations in the order of the policy.
     """
-    own = {(c["level"], c["group"], c["shift"]): c for c in cells}
-    against = {(c["level"], c["group"], c["shift"]): c for c in compared}
+    own = {cell.key: cell for cell in cells}
+    against: dict[CellKey, ComparedCell] = {cell.key: cell for cell in compared}
     found = []
-    for obligation in policy.obligations:
-        for shift in obligation.shifts:
-            key = (obligation.level, obligation.group, shift)
-            if obligation.contract_floor is not None:
-                found.append(_floor(obligation, shift, own.get(key)))
-            if obligation.notice_required:
+    for owed in policy.obligations:
+        for shift in owed.shifts:
+            key = CellKey(owed.level, owed.group, shift)
+            if owed.contract_floor is not None:
+                found.append(_floor(owed, key, own.get(key)))
+            if owed.notice_required:
                 changed = against.get(key) if against else own.get(key)
-                found.append(_notice(obligation, shift, changed, bool(against)))
+                found.append(_notice(owed, key, changed, bool(against)))
     return tuple(each for each in found if each is not None)
 
 
-def _floor(owed: Obligation, shift: str, cell: Cell | None) -> TouchedObligation | None:
+def _floor(owed: Obligation, key: CellKey, cell: JudgedCell | None) -> TouchedObligation | None:
     floor = float(owed.contract_floor or 0) / 100
-    place = cell_value(owed.level, owed.group, shift)
-    promise = {"to": owed.to, "floor": floor, "cell": place}
+    promise = {"to": owed.to, "floor": floor, "cell": place_value(key)}
     if cell is None:
         sentence = say("floor.not_measured", **promise)
-        return _touched("contract_floor", owed, shift, sentence, floor)
-    n, accuracy = int(cell["n"]), float(cell["quantized_accuracy"])
-    lower = cell["accuracy_lower"]
+        return TouchedObligation.of("contract_floor", owed, key.shift, sentence, floor=floor)
+    n, accuracy, lower = cell.n, cell.quantized_accuracy, cell.accuracy_lower
     if lower is not None and lower >= floor:
         return None
     reached = {**promise, "accuracy": accuracy, "n": n}
     if lower is None:
         sentence = say("floor.not_independent", **reached)
     else:
-        key = "floor.below" if accuracy < floor else "floor.not_shown"
-        sentence = say(key, **reached, lower=lower)
-    return _touched("contract_floor", owed, shift, sentence, floor, accuracy, lower, n)
+        name = "floor.below" if accuracy < floor else "floor.not_shown"
+        sentence = say(name, **reached, lower=lower)
+    figures = {"floor": floor, "observed": accuracy, "lower": lower, "n": n}
+    return TouchedObligation.of("contract_floor", owed, key.shift, sentence, **figures)
 
 
 def _notice(
-    owed: Obligation, shift: str, cell: Cell | None, champion: bool
+    owed: Obligation, key: CellKey, cell: MeasuredCell | None, champion: bool
 ) -> TouchedObligation | None:
-    owes = {"to": owed.to, "cell": cell_value(owed.level, owed.group, shift)}
+    owes = {"to": owed.to, "cell": place_value(key)}
     if cell is None:
-        return _touched("notice_required", owed, shift, say("notice.not_measured", **owes))
-    flips, n = int(cell["flips"]), int(cell["n"])
-    if flips == 0:
+        sentence = say("notice.not_measured", **owes)
+        return TouchedObligation.of("notice_required", owed, key.shift, sentence)
+    if cell.flips == 0:
         return None
-    key = "notice.champion" if champion else "notice.float_model"
-    sentence = say(key, **owes, flips=flips, n=n)
-    return _touched("notice_required", owed, shift, sentence, None, flips / n, None, n)
-
-
-def _touched(
-    kind: Kind,
-    owed: Obligation,
-    shift: str,
-    sentence: Sentence,
-    floor: float | None = None,
-    observed: float | None = None,
-    lower: float | None = None,
-    n: int = 0,
-) -> TouchedObligation:
-    return TouchedObligation(
-        kind, owed.to, owed.level, owed.group, shift, observed, lower, floor, n, sentence
-    )
+    name = "notice.champion" if champion else "notice.float_model"
+    sentence = say(name, **owes, flips=cell.flips, n=cell.n)
+    figures = {"observed": cell.flips / cell.n, "n": cell.n}
+    return TouchedObligation.of("notice_required", owed, key.shift, sentence, **figures)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
-from ptq_pipeline.reliability.ledger import Entry, Opener
+from ptq_pipeline.reliability.documents import Document
+from ptq_pipeline.reliability.ledger import Entry, Opener, Rule
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Reason, Subject
 from ptq_pipeline.reliability.recipe import Draws
@@ -45,17 +46,29 @@ class Opening:
             return []
         before = self.entry.index - 1
         sentence = say("audit_reused", before=before, subject=self.subject)
-        return [Reason("audit_reused", self.subject, sentence, observed=float(before), limit=0.0)]
+        figures: dict[str, Any] = {"observed": float(before), "limit": 0.0}
+        return [Reason.of("audit_reused", self.subject, sentence, **figures)]
 
-    def to_json(self) -> dict[str, Any]:
-        """Its part of ``verdict.json``; only what was known when it was entered."""
-        entry = self.entry
-        return {
-            "subject": self.subject,
-            "index": None if entry is None else entry.index,
-            "entry": None if entry is None else entry.hash,
-            "alpha": self.policy.alpha,
-        }
+
+class EnteredOpening(Document):
+    """One opening as the verdict tells it: what was known when it was entered."""
+
+    subject: Subject
+    index: int
+    entry: str
+    alpha: float
+
+
+class LedgerView(Document):
+    """How often the audit images were asked before, as the verdict tells it."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"audit_hash", "sentences"})
+
+    rule: Rule
+    audit_hash: str | None = None
+    openings: tuple[EnteredOpening, ...]
+    statement: str
+    sentences: tuple[Sentence, ...] = ()
 
 
 def open_audit(
@@ -85,25 +98,30 @@ def candidate_question(set_id: str, trials: pd.DataFrame) -> dict[str, Any]:
     return {**_identity(trials, set_id), "calibration_set": set_id}
 
 
-def ledger_json(policy: Policy, openings: list[Opening]) -> dict[str, Any] | None:
+def ledger_view(policy: Policy, openings: Sequence[Opening]) -> LedgerView | None:
     """The part ``ledger`` of ``verdict.json``; None where no ledger is kept."""
-    entered = [opening for opening in openings if opening.entry is not None]
+    entered = [(each, each.entry) for each in openings if each.entry is not None]
     if not entered:
         return None
-    audit = entered[0].entry.audit if entered[0].entry else None
-    sentences = [_sentence(policy, opening) for opening in entered]
-    return {
-        "rule": policy.ledger.rule,
-        "audit_hash": audit,
-        "openings": [opening.to_json() for opening in entered],
-        "statement": " ".join(sentence.text for sentence in sentences),
-        "sentences": [sentence.to_json() for sentence in sentences],
-    }
+    sentences = tuple(_sentence(policy, opening, entry.index) for opening, entry in entered)
+    return LedgerView(
+        rule=policy.ledger.rule,
+        audit_hash=entered[0][1].audit,
+        openings=tuple(
+            EnteredOpening(
+                subject=opening.subject,
+                index=entry.index,
+                entry=entry.hash,
+                alpha=opening.policy.alpha,
+            )
+            for opening, entry in entered
+        ),
+        statement=" ".join(sentence.text for sentence in sentences),
+        sentences=sentences,
+    )
 
 
-def _sentence(policy: Policy, opening: Opening) -> Sentence:
-    assert opening.entry is not None
-    index = opening.entry.index
+def _sentence(policy: Policy, opening: Opening, index: int) -> Sentence:
     place = {"index": index, "subject": opening.subject}
     if policy.ledger.rule == "spend":
         return say("ledger.spent", **place, alpha=opening.policy.alpha)

@@ -6,13 +6,16 @@ that need no trial (samples, float answers that are right) are made once per shi
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.reliability.group_ids import CLEAN
 from ptq_pipeline.reliability.groups import EVALUATED_SPLITS, Groups
 
 TRIAL_COLUMNS = ("trial_id", "set_id", "strategy", "role", "draw")
@@ -31,29 +34,138 @@ SCORE_COLUMNS = (
     "flips",
 )
 UNANSWERED = -1
-# The shift that leaves images as they are; conditions of control columns are looked at under it.
-CLEAN = "clean"
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Predictions laid out as one row per (trial, shift).
+class Outcomes:
+    """What the float model and the trials answer on the same samples, one row per (trial, shift).
 
     Attributes:
-        trial: Position in ``trial_ids`` per row.
-        shift: Position in ``shifts`` per row.
-        predicted: Class index, int32, shape (rows, samples); -1 where there is no answer.
+        groups: Groups of the samples, with their labels.
         trial_ids: Trials in order of first appearance.
         shifts: Shifts in order of first appearance.
+        trial: Position in ``trial_ids`` per row, int64, shape (rows,).
+        shift: Position in ``shifts`` per row, int64, shape (rows,).
+        predicted: Class index, int32, shape (rows, samples); -1 where there is no answer.
+        reference: The float model's class index, int32, shape (shifts, samples).
         order: Place of a condition among the shifts, after all of them; None for shifts.
     """
 
+    groups: Groups
+    trial_ids: tuple[str, ...]
+    shifts: tuple[str, ...]
     trial: NDArray[np.int64]
     shift: NDArray[np.int64]
     predicted: NDArray[np.int32]
-    trial_ids: tuple[str, ...]
-    shifts: tuple[str, ...]
+    reference: NDArray[np.int32]
     order: int | None = None
+
+    @classmethod
+    def pair(
+        cls, predictions: pd.DataFrame, float_predictions: pd.DataFrame, groups: Groups
+    ) -> Outcomes:
+        """Pair the answers of trials with those of the float model.
+
+        Args:
+            predictions: ``trial_id``, ``shift``, ``sample_id``, ``predicted``.
+            float_predictions: ``shift``, ``sample_id``, ``predicted``, for every evaluated sample.
+            groups: Groups of the evaluated samples.
+
+        Raises:
+            InputError: For an unknown sample, one that is answered twice, or one that the float
+                model has no answer for.
+        """
+        trial, trial_ids = pd.factorize(predictions["trial_id"])
+        shift, shifts = pd.factorize(predictions["shift"])
+        positions = _positions(predictions["sample_id"], groups, "predictions")
+        row, rows = pd.factorize(trial.astype(np.int64) * len(shifts) + shift)
+        rows = np.asarray(rows, dtype=np.int64)
+        flat = row.astype(np.int64) * groups.sample_ids.size + positions
+        predicted = np.full(len(rows) * groups.sample_ids.size, UNANSWERED, dtype=np.int32)
+        predicted[flat] = predictions["predicted"].to_numpy(dtype=np.int32)
+        if np.count_nonzero(predicted != UNANSWERED) != len(flat):
+            raise InputError(
+                "predictions: a sample is answered twice by one trial under one shift, or its "
+                "answer is negative; build the table again."
+            )
+        names = tuple(map(str, shifts))
+        return cls(
+            groups=groups,
+            trial_ids=tuple(map(str, trial_ids)),
+            shifts=names,
+            trial=rows // max(len(shifts), 1),
+            shift=rows % max(len(shifts), 1),
+            predicted=predicted.reshape(len(rows), groups.sample_ids.size),
+            reference=_reference(float_predictions, groups, names),
+        )
+
+    @classmethod
+    def of_one(
+        cls,
+        trial_id: str,
+        answers: Mapping[str, NDArray[np.integer]],
+        reference: Mapping[str, NDArray[np.integer]],
+        groups: Groups,
+    ) -> Outcomes:
+        """Pair the answers of one model with those of a reference, which need not be a float model.
+
+        Args:
+            trial_id: What the model is called.
+            answers: Class index per sample of ``groups``, by shift.
+            reference: The same of the reference, for these shifts at least.
+            groups: Groups of the samples.
+        """
+        shifts = tuple(answers)
+        return cls(
+            groups=groups,
+            trial_ids=(trial_id,),
+            shifts=shifts,
+            trial=np.zeros(len(shifts), dtype=np.int64),
+            shift=np.arange(len(shifts), dtype=np.int64),
+            predicted=np.stack([answers[name] for name in shifts]).astype(np.int32),
+            reference=np.stack([reference[name] for name in shifts]).astype(np.int32),
+        )
+
+    @cached_property
+    def reference_right(self) -> NDArray[np.bool_]:
+        """Whether the float model is right, shape (shifts, samples)."""
+        return self.reference == self.groups.labels
+
+    def losses(
+        self, trial_ids: Sequence[str], shift: str, samples: NDArray[np.bool_]
+    ) -> NDArray[np.int8]:
+        """1 where an answer was lost, -1 where it was gained, else 0.
+
+        Args:
+            trial_ids: Trials that were evaluated under the shift, one row each.
+            shift: The shift.
+            samples: Which samples, bool, shape (samples,).
+
+        Returns:
+            Shape (trials, chosen samples).
+        """
+        position = self.shifts.index(shift)
+        row_of = {self.trial_ids[self.trial[r]]: r for r in np.flatnonzero(self.shift == position)}
+        answers = self.predicted[[row_of[trial] for trial in trial_ids]]
+        right = answers[:, samples] == self.groups.labels[samples]
+        was_right = self.reference_right[position, samples]
+        return was_right.astype(np.int8) - right.astype(np.int8)
+
+    def under(self, condition: str) -> Outcomes | None:
+        """The outcomes on unchanged images that meet a condition, under its name; None without."""
+        if CLEAN not in self.shifts:
+            return None
+        rows = self.shift == self.shifts.index(CLEAN)
+        number = list(self.groups.conditions).index(condition)
+        return replace(
+            self,
+            groups=self.groups.under(condition),
+            trial=self.trial[rows],
+            shift=self.shift[rows],
+            predicted=self.predicted[rows],
+            shifts=tuple(condition if name == CLEAN else name for name in self.shifts),
+            order=len(self.shifts) + number,
+        )
 
 
 def score(
@@ -72,9 +184,7 @@ def score(
         trials: ``trial_id``, ``set_id``, ``strategy``, ``role``, ``draw``, ``status``.
 
     Returns:
-        One row per trial, split, shift and group that has samples, then the same under every
-        condition of a control column, with the columns ``SCORE_COLUMNS``: counts are int64,
-        accuracies and ``drop`` fractions. Failed trials have no rows.
+        What :func:`tally` counts, with the columns ``SCORE_COLUMNS``. Failed trials have no rows.
 
     Raises:
         InputError: For an unknown trial, shift or sample, an answer given twice, or a split that a
@@ -84,25 +194,9 @@ def score(
     unknown = pd.Index(predictions["trial_id"].unique()).difference(pd.Index(done["trial_id"]))
     if len(unknown):
         raise InputError(f"predictions: trial '{unknown[0]}' is not a finished trial of `trials`.")
-    answers = lay_out(predictions, groups)
-    reference = lay_out_float(float_predictions, groups, answers.shifts)
-    scored = [(answers, reference, groups)]
-    for number, condition in enumerate(groups.conditions):
-        unchanged = _as_condition(answers, condition, number)
-        if unchanged is not None:
-            scored.append((unchanged, reference, groups.under(condition)))
-    parts = [
-        _score_split(*each, split, position)
-        for each in scored
-        for position, split in enumerate(EVALUATED_SPLITS)
-        if np.any(groups.split == split)
-    ]
-    parts = [part for part in parts if part is not None]
-    if not parts:
+    scores = tally(Outcomes.pair(predictions, float_predictions, groups))
+    if scores.empty:
         return pd.DataFrame(columns=list(SCORE_COLUMNS))
-    scores = pd.concat(parts, ignore_index=True)
-    order = ["_trial", "_split", "_shift", "_group"]
-    scores = scores.sort_values(order, ignore_index=True).drop(columns=order)
     scores = scores.merge(done[list(TRIAL_COLUMNS)], on="trial_id", how="left", validate="m:1")
     # Comparisons inform choices, and choices never see the audit.
     hidden = (scores["role"] == "comparison") & (scores["split"] == "audit")
@@ -110,21 +204,30 @@ def score(
     return scores[list(SCORE_COLUMNS)]
 
 
-def _as_condition(answers: Answers, condition: str, number: int) -> Answers | None:
-    """The answers on unchanged images, under the name of a condition; None without any."""
-    if CLEAN not in answers.shifts:
-        return None
-    rows = answers.shift == answers.shifts.index(CLEAN)
-    names = list(answers.shifts)
-    names[answers.shifts.index(CLEAN)] = condition
-    return replace(
-        answers,
-        trial=answers.trial[rows],
-        shift=answers.shift[rows],
-        predicted=answers.predicted[rows],
-        shifts=tuple(names),
-        order=len(names) + number,
-    )
+def tally(outcomes: Outcomes) -> pd.DataFrame:
+    """Count outcomes by trial, split, shift and group.
+
+    Returns:
+        One row per trial, split, shift and group that has samples, then the same under every
+        condition of a control column: counts are int64, accuracies and ``drop`` fractions.
+
+    Raises:
+        InputError: For a split that a trial answered in part.
+    """
+    conditions = [outcomes.under(name) for name in outcomes.groups.conditions]
+    parts = [
+        _score_split(each, split, position)
+        for each in (outcomes, *conditions)
+        if each is not None
+        for position, split in enumerate(EVALUATED_SPLITS)
+        if np.any(outcomes.groups.split == split)
+    ]
+    parts = [part for part in parts if part is not None]
+    if not parts:
+        return pd.DataFrame()
+    order = ["_trial", "_split", "_shift", "_group"]
+    scores = pd.concat(parts, ignore_index=True).sort_values(order, ignore_index=True)
+    return scores.drop(columns=order)
 
 
 def _positions(sample_ids: pd.Series, groups: Groups, table: str) -> NDArray[np.int64]:
@@ -141,41 +244,9 @@ def _positions(sample_ids: pd.Series, groups: Groups, table: str) -> NDArray[np.
     return positions.astype(np.int64)
 
 
-def lay_out(predictions: pd.DataFrame, groups: Groups) -> Answers:
-    """Arrange predictions as one row per trial and shift.
-
-    Raises:
-        InputError: For an unknown sample or one that is answered twice.
-    """
-    trial, trial_ids = pd.factorize(predictions["trial_id"])
-    shift, shifts = pd.factorize(predictions["shift"])
-    positions = _positions(predictions["sample_id"], groups, "predictions")
-    row, rows = pd.factorize(trial.astype(np.int64) * len(shifts) + shift)
-    flat = row.astype(np.int64) * groups.sample_ids.size + positions
-    predicted = np.full(len(rows) * groups.sample_ids.size, UNANSWERED, dtype=np.int32)
-    predicted[flat] = predictions["predicted"].to_numpy(dtype=np.int32)
-    if np.count_nonzero(predicted != UNANSWERED) != len(flat):
-        raise InputError(
-            "predictions: a sample is answered twice by one trial under one shift, or its answer "
-            "is negative; build the table again."
-        )
-    return Answers(
-        np.asarray(rows, dtype=np.int64) // max(len(shifts), 1),
-        np.asarray(rows, dtype=np.int64) % max(len(shifts), 1),
-        predicted.reshape(len(rows), groups.sample_ids.size),
-        tuple(map(str, trial_ids)),
-        tuple(map(str, shifts)),
-    )
-
-
-def lay_out_float(
+def _reference(
     float_predictions: pd.DataFrame, groups: Groups, shifts: tuple[str, ...]
 ) -> NDArray[np.int32]:
-    """Arrange the float model's answers as one row per shift.
-
-    Raises:
-        InputError: For a sample that is unknown or has no answer.
-    """
     code = {shift: position for position, shift in enumerate(shifts)}
     used = float_predictions[float_predictions["shift"].isin(shifts)]
     reference = np.full((len(shifts), groups.sample_ids.size), UNANSWERED, dtype=np.int32)
@@ -192,9 +263,8 @@ def lay_out_float(
     return reference
 
 
-def _score_split(
-    answers: Answers, reference: NDArray[np.int32], groups: Groups, split: str, position: int
-) -> pd.DataFrame | None:
+def _score_split(answers: Outcomes, split: str, position: int) -> pd.DataFrame | None:
+    groups = answers.groups
     columns = np.flatnonzero(groups.split == split)
     predicted = answers.predicted[:, columns]
     answered = (predicted != UNANSWERED).sum(axis=1)
@@ -210,8 +280,8 @@ def _score_split(
     if rows.size == 0:
         return None
     labels = groups.labels[columns]
-    float_answers = reference[:, columns]
-    float_right = float_answers == labels
+    float_answers = answers.reference[:, columns]
+    float_right = answers.reference_right[:, columns]
     flip_row, flip_column = np.nonzero(predicted[rows] != float_answers[answers.shift[rows]])
     now_right = predicted[rows][flip_row, flip_column] == labels[flip_column]
     was_right = float_right[answers.shift[rows][flip_row], flip_column]
@@ -260,7 +330,7 @@ def _right_by_group(
     return np.asarray(counts, dtype=np.int64).reshape(len(right), groups)
 
 
-def _finish(table: pd.DataFrame, answers: Answers, split: str, position: int) -> pd.DataFrame:
+def _finish(table: pd.DataFrame, answers: Outcomes, split: str, position: int) -> pd.DataFrame:
     row = table.pop("_row").to_numpy()
     float_right = table.pop("float_right")
     table["float_accuracy"] = float_right / table["n"]

@@ -9,22 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.reliability.documents import Document
 from ptq_pipeline.reliability.draws import smallest_passing_draws
-from ptq_pipeline.reliability.group_ids import NAMED_LEVELS
+from ptq_pipeline.reliability.group_ids import NAMED_LEVELS, GroupKey, Level
 
-Level = Literal["average", "class", "segment", "intersection"]
-LEVELS: tuple[Level, ...] = ("average", "class", "segment", "intersection")
 Points = Annotated[float, Field(gt=0, lt=100)]
 Floor = Annotated[float, Field(ge=0, lt=100)]
 # The default floor of the float model: this share of the way from chance to always right.
 FLOOR_MARGIN = 0.1
-GroupKey = tuple[str, str]
 
 
-class LevelLimit(BaseModel):
+class LevelLimit(Document):
     """Limit of every group of one level.
 
     Attributes:
@@ -34,14 +31,12 @@ class LevelLimit(BaseModel):
             losses could pass; it is a rule on counts, fixed before any outcome.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     points: Points
     shifts: dict[str, Points] = Field(default_factory=dict)
     min_size: Annotated[int, Field(ge=0)] = 0
 
 
-class CriticalGroup(BaseModel):
+class CriticalGroup(Document):
     """A group that must be judged: if it cannot be, PASS is impossible.
 
     Attributes:
@@ -51,15 +46,13 @@ class CriticalGroup(BaseModel):
         shifts: Own limits in points of single shifts.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     level: Level
     group: str
     points: Points | None = None
     shifts: dict[str, Points] = Field(default_factory=dict)
 
 
-class FloatFloor(BaseModel):
+class FloatFloor(Document):
     """Accuracy that the float model must be shown to exceed for a group to be judged, in points.
 
     A level without a floor of its own has chance plus a tenth of the way from chance to always
@@ -71,8 +64,6 @@ class FloatFloor(BaseModel):
         segment: Of every segment.
         intersection: Of every intersection.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     average: Floor | None = None
     class_: Floor | None = Field(default=None, alias="class")
@@ -91,7 +82,7 @@ class FloatFloor(BaseModel):
         return chance + FLOOR_MARGIN * (1 - chance) if own is None else float(own) / 100
 
 
-class AllowedGroup(BaseModel):
+class AllowedGroup(Document):
     """A class or segment that a PASS may leave out when it cannot be judged.
 
     Attributes:
@@ -99,13 +90,11 @@ class AllowedGroup(BaseModel):
         group: Its name, e.g. ``Sandal`` or ``tone=dark``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     level: Literal["class", "segment"]
     group: str
 
 
-class Obligation(BaseModel):
+class Obligation(Document):
     """What is owed to somebody outside about one group.
 
     Attributes:
@@ -116,8 +105,6 @@ class Obligation(BaseModel):
         notice_required: Whether they must be told before another model answers for the group.
         shifts: Shifts under which the promise is checked.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     to: Annotated[str, Field(min_length=1)]
     level: Level
@@ -152,7 +139,7 @@ def obligation_name(to: str, kind: str, level: str, group: str, shift: str) -> s
     return f"{to}: {kind} {level} {group} {shift}"
 
 
-class LedgerPolicy(BaseModel):
+class LedgerPolicy(Document):
     """What becomes of an audit set that judges more than one recipe or candidate.
 
     Attributes:
@@ -160,12 +147,10 @@ class LedgerPolicy(BaseModel):
             level ``6 alpha / (pi^2 j^2)``; ``fresh`` lets only the first one PASS.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     rule: Literal["spend", "warn", "fresh"] = "warn"
 
 
-class RepresentativePolicy(BaseModel):
+class RepresentativePolicy(Document):
     """How many classes and segments stand for all in a quick look; see :mod:`.representatives`.
 
     Attributes:
@@ -174,17 +159,13 @@ class RepresentativePolicy(BaseModel):
         most_frequent: Those with most samples, of the rest.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     lowest_accuracy: Annotated[int, Field(ge=0)] = 3
     smallest_margin: Annotated[int, Field(ge=0)] = 2
     most_frequent: Annotated[int, Field(ge=0)] = 1
 
 
-class Limits(BaseModel):
+class Limits(Document):
     """Limits of all levels."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     average: LevelLimit
     class_: LevelLimit = Field(alias="class")
@@ -193,16 +174,11 @@ class Limits(BaseModel):
 
     def of(self, level: str) -> LevelLimit:
         """Limit of one level by its name."""
-        limits: dict[str, LevelLimit] = {
-            "average": self.average,
-            "class": self.class_,
-            "segment": self.segment,
-            "intersection": self.intersection,
-        }
-        return limits[level]
+        limit: LevelLimit = getattr(self, "class_" if level == "class" else level)
+        return limit
 
 
-class Policy(BaseModel):
+class Policy(Document):
     """What counts as good enough, and how sure one must be.
 
     Attributes:
@@ -225,8 +201,6 @@ class Policy(BaseModel):
         class_priors: Other mixes of classes, by name: a weight for every class. The candidate's
             drop under them is shown with bounds of its own; it is not judged.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     alpha_fail: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
@@ -341,15 +315,6 @@ class Policy(BaseModel):
             if (average := _level_limit(self.limits.average, shift))
             > (class_ := _level_limit(self.limits.class_, shift))
         )
-
-    def to_json(self) -> dict[str, object]:
-        """The policy as JSON types; ``Policy.model_validate`` reads it back."""
-        return self.model_dump(mode="json", by_alias=True)
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the canonical JSON form (sorted keys, no spaces)."""
-        return canonical_hash(self.to_json())
 
 
 def _level_limit(level: LevelLimit, shift: str | None) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability.policy import LEVELS, Policy
+from ptq_pipeline.reliability.group_ids import LEVELS
+from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.priors import target_shares
 
 

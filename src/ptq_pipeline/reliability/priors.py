@@ -13,27 +13,33 @@ Smola (2018), "Detecting and correcting for label shift with black box predictor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.reliability.betting import Units, units_interval
+from ptq_pipeline.reliability.candidate import Candidate
+from ptq_pipeline.reliability.documents import Document, Interval
+from ptq_pipeline.reliability.group_ids import CLEAN
+from ptq_pipeline.reliability.policy import Policy
 
 
-@dataclass(frozen=True)
-class ReweightedDrop:
+class ReweightedDrop(Document):
     """Drop under a target mix of classes, fractions.
 
     Attributes:
+        name: What the mix is called.
+        shift: Under which shift.
         drop: The estimate.
         interval: Its two-sided interval.
         largest_weight: Weight of the heaviest sample; 1 where the mix is that of the audit.
     """
 
+    name: str = ""
+    shift: str = CLEAN
     drop: float
-    interval: tuple[float, float]
+    interval: Interval
     largest_weight: float
 
 
@@ -97,4 +103,30 @@ def reweighted_drop(
     net = size * np.tile([1.0, -1.0, 0.0], used.size)
     units = Units(size, net, counts.astype(np.float64).ravel())
     drop = float((target[used] * (lost[used] - gained[used]) / n[used]).sum())
-    return ReweightedDrop(drop, units_interval(units, alpha), float(weight.max()))
+    return ReweightedDrop(
+        drop=drop, interval=units_interval(units, alpha), largest_weight=float(weight.max())
+    )
+
+
+def reweighted_drops(policy: Policy, candidate: Candidate | None) -> tuple[ReweightedDrop, ...]:
+    """The candidate under every other mix of classes; all intervals hold together."""
+    if candidate is None or not policy.class_priors:
+        return ()
+    cells, counts = candidate.judged.cells, candidate.judged.counts
+    alpha = policy.alpha / (len(policy.class_priors) * len(cells.shifts))
+    found = []
+    for name, mix in policy.class_priors.items():
+        for shift in cells.shifts:
+            here = enumerate(cells.keys)
+            own = [i for i, key in here if (key.level, key.shift) == ("class", shift)]
+            classes = [cells.keys[i].group for i in own]
+            present = {key: weight for key, weight in mix.items() if key in classes}
+            drop = reweighted_drop(
+                counts.lost[0, own],
+                counts.gained[0, own],
+                cells.n[own],
+                target_shares(present, classes),
+                alpha,
+            )
+            found.append(drop.model_copy(update={"name": name, "shift": shift}))
+    return tuple(found)

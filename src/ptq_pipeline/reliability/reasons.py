@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
 
-from ptq_pipeline.reliability.sentences import Sentence
+from ptq_pipeline.reliability.documents import Document, Interval
+from ptq_pipeline.reliability.group_ids import Level
+from ptq_pipeline.reliability.sentences import Sentence, place_value
 
 Result = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Subject = Literal["recipe", "candidate"]
 
 
-@dataclass(frozen=True)
-class Reason:
+class Reason(Document):
     """Why a verdict is what it is.
 
     Attributes:
         rule: Name of the rule, e.g. ``candidate.limit``.
         subject: ``recipe`` or ``candidate``.
-        sentence: What it says.
+        text: What it says, in English.
+        sentence: What it says, by key.
         level: Level of the group concerned, if any.
         group: Group concerned, if any.
         shift: Shift concerned, if any.
@@ -28,30 +30,43 @@ class Reason:
         n: Samples or draws behind it.
     """
 
+    added: ClassVar[frozenset[str]] = frozenset({"sentence"})
+
     rule: str
     subject: Subject
-    sentence: Sentence
-    level: str | None = None
+    text: str
+    sentence: Sentence | None = None
+    level: Level | None = None
     group: str | None = None
     shift: str | None = None
     observed: float | None = None
-    interval: tuple[float, float] | None = None
+    interval: Interval | None = None
     limit: float | None = None
     n: int | None = None
 
-    @property
-    def text(self) -> str:
-        """The sentence in English."""
-        return self.sentence.text
+    @classmethod
+    def of(
+        cls,
+        rule: str,
+        subject: Subject,
+        sentence: Sentence,
+        place: Sequence[str] = (),
+        **figures: Any,
+    ) -> Self:
+        """Give a reason by its sentence.
 
-    def to_json(self) -> dict[str, object]:
-        """JSON types."""
-        content = asdict(self)
-        content["interval"] = None if self.interval is None else list(self.interval)
-        return content | {"text": self.text, "sentence": self.sentence.to_json()}
+        Args:
+            rule: Name of the rule.
+            subject: Recipe or candidate.
+            sentence: What it says.
+            place: The group, or the cell, that is concerned.
+            figures: ``observed``, ``interval``, ``limit``, ``n`` and, without a group, ``shift``.
+        """
+        said = {"rule": rule, "subject": subject, "text": sentence.text, "sentence": sentence}
+        return cls.model_validate({**said, **place_value(place), **figures})
 
 
-def combine(results: list[Result]) -> Result:
+def combine(results: Sequence[Result]) -> Result:
     """FAIL if any fails, PASS if all pass, otherwise INCONCLUSIVE."""
     if "FAIL" in results:
         return "FAIL"

@@ -16,11 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability.anytime import FailBudget, fail_budget, failing_draw
+from ptq_pipeline.reliability.anytime import fail_budget, failing_draw
 from ptq_pipeline.reliability.cells import Cells, Counts
 from ptq_pipeline.reliability.draws import DrawSplit, share_of_good_draws
-from ptq_pipeline.reliability.fail_family import fail_family
-from ptq_pipeline.reliability.outcome_tests import cells_above, cells_below
+from ptq_pipeline.reliability.judging import judge
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Result
 from ptq_pipeline.reliability.sentences import Sentence, say
@@ -59,6 +58,14 @@ class Draws:
         """Distinct accepted draws among the preset ones."""
         return int(self.table["preset"].sum())
 
+    def count(self, status: str) -> int:
+        """How many of them are ``done``, ``failed`` or ``missing``."""
+        return int((self.table["status"] == status).sum())
+
+    def set_of(self, trial_id: str) -> str:
+        """The calibration set of a trial."""
+        return str(self.table.set_index("trial_id").loc[trial_id, "set_id"])
+
     @property
     def done(self) -> list[str]:
         """Trials that finished, in drawing order."""
@@ -74,8 +81,9 @@ class RecipeOutcome:
         shown_good: Per distinct draw, shape (draws,).
         shown_bad: Per distinct draw, shape (draws,).
         blocking: Per cell, the number of preset draws in which it is not shown good, shape
-        (cells,). failed_at: Number of draws after which FAIL was declared, or None.
-        budget: Budget of FAIL.
+            (cells,).
+        evaluated: Draws that finished or failed.
+        failed_at: Number of draws after which FAIL was declared, or None.
         not_shown_good: Among the preset draws.
         good_share: Share of good draws that is shown, at error alpha.
     """
@@ -86,7 +94,6 @@ class RecipeOutcome:
     blocking: NDArray[np.int64]
     evaluated: int
     failed_at: int | None
-    budget: FailBudget
     not_shown_good: int
     good_share: float
 
@@ -158,30 +165,6 @@ def collect_draws(index: pd.DataFrame, trials: pd.DataFrame, policy: Policy) -> 
     )
 
 
-def judge_draws(
-    counts: Counts, cells: Cells, alpha_image: float, alpha_bad: float
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Whether each cell of each draw is shown good, and whether it is shown bad.
-
-    Args:
-        counts: Audit counts of the draws.
-        cells: The cells.
-        alpha_image: Level of each *shown good* test: a draw is shown good when all judged cells
-            are, an intersection-union test that needs no correction.
-        alpha_bad: Level of all *shown bad* tests of a draw together, see :mod:`.fail_family`.
-
-    Returns:
-        Two boolean arrays, shape (draws, cells); False in cells that are not tested.
-    """
-    good = np.zeros(counts.lost.shape, dtype=np.bool_)
-    bad = np.zeros(counts.lost.shape, dtype=np.bool_)
-    tested = np.flatnonzero(cells.testable)
-    family = fail_family(cells, alpha_bad)
-    good[:, tested] = cells_below(counts, cells, tested, cells.limit, alpha_image)
-    bad[:, family.cells] = cells_above(counts, cells, family.cells, cells.limit, family.level)
-    return good, bad
-
-
 def judge_recipe(
     draws: Draws, counts: Counts, cells: Cells, split: DrawSplit, policy: Policy, blocked: bool
 ) -> RecipeOutcome:
@@ -200,19 +183,18 @@ def judge_recipe(
         The outcome.
     """
     budget = fail_budget(policy.p0, policy.alpha_fail)
-    cell_good, cell_bad = judge_draws(counts, cells, split.alpha_image, budget.alpha_images)
+    judged = judge(counts, cells, split.alpha_image, budget.alpha_images)
     status = draws.table["status"].to_numpy()
     done, failed = status == "done", status == "failed"
     good = np.zeros(len(status), dtype=np.bool_)
-    judged = cells.judged
-    good[done] = cell_good[:, judged].all(axis=1) & bool(judged.any())
+    good[done] = judged.shown_good
     bad = failed.copy()
-    bad[done] = cell_bad.any(axis=1)
+    bad[done] = judged.shown_bad
     preset = draws.table["preset"].to_numpy(dtype=np.bool_)
     not_shown_good = int((~good & preset).sum())
     failed_at = failing_draw(bad[done | failed].tolist(), budget)
     complete = draws.accepted >= policy.draws and not np.any(status[preset] == "missing")
-    passed = split.pass_possible and not_shown_good <= split.allowed and judged.any()
+    passed = split.pass_possible and not_shown_good <= split.allowed and cells.judged.any()
     result: Result = "INCONCLUSIVE"
     if failed_at is not None:
         result = "FAIL"
@@ -222,10 +204,9 @@ def judge_recipe(
         result=result,
         shown_good=good,
         shown_bad=bad,
-        blocking=((~cell_good & judged)[preset[done]]).sum(axis=0).astype(np.int64),
+        blocking=((~judged.good & cells.judged)[preset[done]]).sum(axis=0).astype(np.int64),
         evaluated=int((done | failed).sum()),
         failed_at=failed_at,
-        budget=budget,
         not_shown_good=not_shown_good,
         good_share=share_of_good_draws(
             draws.distinct, not_shown_good, split.alpha_image, policy.alpha

@@ -8,42 +8,47 @@ can refuse a recipe, it cannot pass one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability.group_ids import AVERAGE_GROUP, class_ids, segment_ids
-from ptq_pipeline.reliability.policy import GroupKey, Policy
+from ptq_pipeline.reliability.documents import Count, Document
+from ptq_pipeline.reliability.group_ids import (
+    AVERAGE_GROUP,
+    GroupKey,
+    Level,
+    class_ids,
+    segment_ids,
+)
+from ptq_pipeline.reliability.policy import Policy
 
 CHOOSING_SPLITS = ("pool", "selection")
 
 
-@dataclass(frozen=True)
-class Representative:
+class Representative(Document):
     """One chosen group.
 
     Attributes:
         level: Its level.
         group: Its name.
-        why: ``average``, ``critical``, ``lowest_accuracy``, ``smallest_margin`` or
-            ``most_frequent``.
+        why: Why it was chosen.
         value: The float model's accuracy or mean margin, or the share of samples; None for the
             average and for critical groups.
         n: Samples of ``pool`` and ``selection`` behind it.
     """
 
-    level: str
+    level: Level
     group: str
-    why: str
+    why: Literal["average", "critical", "lowest_accuracy", "smallest_margin", "most_frequent"]
     value: float | None
-    n: int
+    n: Count
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self)
+    @property
+    def key(self) -> GroupKey:
+        """The group."""
+        return self.level, self.group
 
 
 def propose_representatives(
@@ -79,26 +84,24 @@ def propose_representatives(
             "group can be proposed; run data_loading, or leave out `representatives`."
         )
     table = _table(used, classes, segments)
-    chosen = [Representative("average", AVERAGE_GROUP, "average", None, len(used))]
-    chosen += [Representative(c.level, c.group, "critical", None, 0) for c in policy.critical]
-    taken = {(each.level, each.group) for each in chosen}
+    named: list[tuple[str, str, str, float | None, int]]
+    named = [("average", AVERAGE_GROUP, "average", None, len(used))]
+    named += [(each.level, each.group, "critical", None, 0) for each in policy.critical]
+    taken = {(level, group) for level, group, *_ in named}
     for why, column, ascending, count in (
         ("lowest_accuracy", "accuracy", True, wanted.lowest_accuracy),
         ("smallest_margin", "margin", True, wanted.smallest_margin),
         ("most_frequent", "share", False, wanted.most_frequent),
     ):
         ordered = table.sort_values([column, "level", "group"], ascending=[ascending, True, True])
-        free = [
-            row for row in ordered.itertuples(index=False) if (row.level, row.group) not in taken
-        ]
-        for row in free[:count]:
-            chosen.append(
-                Representative(
-                    str(row.level), str(row.group), why, float(getattr(row, column)), int(row.n)
-                )
-            )
-            taken.add((row.level, row.group))
-    return tuple(chosen)
+        rows = ordered[["level", "group", column, "n"]].itertuples(index=False, name=None)
+        free = [row for row in rows if row[:2] not in taken][:count]
+        named += [(level, str(group), why, float(value), int(n)) for level, group, value, n in free]
+        taken |= {row[:2] for row in free}
+    keys = Representative.model_fields
+    return tuple(
+        Representative.model_validate(dict(zip(keys, each, strict=True))) for each in named
+    )
 
 
 def keep_groups(scores: pd.DataFrame, chosen: Sequence[GroupKey]) -> pd.DataFrame:

@@ -7,12 +7,13 @@ report says it in another language and with that language's numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from string import Formatter
 from typing import Any
 
-from ptq_pipeline.reliability.wording import cell_name, group_name, plural
+from pydantic import Field
+
+from ptq_pipeline.reliability.documents import Document
 
 # ``{name:kind}``: count, ``+noun`` (a count with its noun), points, percent (of a fraction, with an
 # optional format), floor_percent, ordinal, name (of a shift or subject), group
@@ -133,27 +134,22 @@ ENGLISH: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Sentence:
-    """One thing that is said.
+class Sentence(Document):
+    """One thing that is said: by key, see :data:`ENGLISH`; the English text stands beside it.
 
     Attributes:
-        key: Which sentence, see :data:`ENGLISH`.
+        key: Which sentence.
         values: Its values: fractions, counts, names; a group is a mapping of ``level`` and
             ``group``, a cell of these and ``shift``.
     """
 
     key: str
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def text(self) -> str:
         """The sentence in English."""
         return _ENGLISH.vformat(ENGLISH[self.key], (), self.values)
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON types."""
-        return {"key": self.key, "values": {k: _plain(v) for k, v in self.values.items()}}
 
 
 def say(key: str, **values: Any) -> Sentence:
@@ -163,17 +159,33 @@ def say(key: str, **values: Any) -> Sentence:
         >>> say("settle.trials", some=2).text
         'The trials of 2 accepted calibration sets.'
     """
-    return Sentence(key, values)
+    plain = {k: v.item() if hasattr(v, "item") else v for k, v in values.items()}
+    return Sentence(key=key, values=plain)
 
 
-def group_value(level: str, group: str) -> dict[str, str]:
-    """A group as the value of a sentence."""
-    return {"level": level, "group": group}
+def place_value(place: Sequence[str]) -> dict[str, str]:
+    """A group, or a group under a shift, as the value of a sentence."""
+    return dict(zip(("level", "group", "shift"), place, strict=False))
 
 
-def cell_value(level: str, group: str, shift: str) -> dict[str, str]:
-    """A group under a shift as the value of a sentence."""
-    return {"level": level, "group": group, "shift": shift}
+def points(fraction: float) -> str:
+    """A fraction of accuracy as points, e.g. ``8.8 points``."""
+    return f"{decimal(100 * fraction, '.1f')} points"
+
+
+def group_name(level: str, group: str) -> str:
+    """A group with its level, e.g. ``class Sandal``."""
+    return "the average" if level == "average" else f"{level} {group}"
+
+
+def cell_name(level: str, group: str, shift: str) -> str:
+    """A group with its shift, e.g. ``class Sandal under gaussian_noise``."""
+    return f"{group_name(level, group)} under {shift}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun, e.g. ``1 draw`` or ``3 draws``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def unjudged_words(value: Mapping[str, Any]) -> str:
@@ -232,7 +244,3 @@ _ENGLISH = Wording(
         "unjudged": lambda value, _: ", ".join(map(unjudged_words, value)),
     }
 )
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value

@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from ptq_pipeline.reliability.cells import Cells
-from ptq_pipeline.reliability.fail_family import fail_family
+from ptq_pipeline.reliability.judging import fail_family
 from ptq_pipeline.reliability.paired import rejection_region
 
 # Few answers change: the prior's mean is 2 %.
@@ -117,7 +117,7 @@ class SettlingLevels:
 
     Attributes:
         alpha_image: Level of each *shown good* test, as in the full audit.
-        alpha_bad: Level of each *shown bad* test, see :mod:`.fail_family`.
+        alpha_bad: Level of each *shown bad* test, see :mod:`.judging`.
         delta_good: Error of each set of totals that *good* is read from.
         delta_bad: The same for *bad*.
         tested: Positions of the cells that are tested for *bad*.

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ptq_pipeline.reliability.crossed import components
-from ptq_pipeline.reliability.groups import Groups
-from ptq_pipeline.reliability.outcomes import lay_out, lay_out_float
-from ptq_pipeline.reliability.policy import GroupKey
+from ptq_pipeline.reliability.documents import CellDocument, Count, Deviation, Share
+from ptq_pipeline.reliability.group_ids import GroupKey
+from ptq_pipeline.reliability.outcomes import Outcomes
 
 SHOWN_LEVELS = ("average", "class", "segment")
 
 
-@dataclass(frozen=True)
-class GroupComponents:
+class GroupComponents(CellDocument):
     """The spread of one group's drop under one shift, standard deviations as fractions.
 
     Attributes:
-        level: Its level.
-        group: Its name.
-        shift: The shift.
         n: Audit samples.
         draws: Calibration draws.
         sd_between_draws: Of the drop between draws, on endlessly many images.
@@ -32,26 +25,15 @@ class GroupComponents:
         draw_share: Share of one observed drop's variance that is due to the draw.
     """
 
-    level: str
-    group: str
-    shift: str
-    n: int
-    draws: int
-    sd_between_draws: float
-    sd_between_image_sets: float
-    draw_share: float
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self)
+    n: Count
+    draws: Count
+    sd_between_draws: Deviation
+    sd_between_image_sets: Deviation
+    draw_share: Share
 
 
 def group_components(
-    groups: Groups,
-    predictions: pd.DataFrame,
-    float_predictions: pd.DataFrame,
-    trial_ids: Sequence[str],
-    only: Collection[GroupKey] = (),
+    outcomes: Outcomes, trial_ids: Sequence[str], only: Collection[GroupKey] = ()
 ) -> tuple[GroupComponents, ...]:
     """Separate draws from images for the average and every class and segment, on the audit.
 
@@ -59,27 +41,20 @@ def group_components(
     understated.
 
     Args:
-        groups: Groups of the evaluated samples.
-        predictions: ``trial_id``, ``shift``, ``sample_id``, ``predicted``.
-        float_predictions: ``shift``, ``sample_id``, ``predicted``.
+        outcomes: Answers on the evaluated samples.
         trial_ids: The recipe's finished draws, each one once.
         only: Pairs of level and group; all of them when empty.
 
     Returns:
         One entry per shift and group; none with fewer than two draws.
     """
-    used = predictions[predictions["trial_id"].isin(list(trial_ids))]
-    answers = lay_out(used, groups)
-    audit = groups.split == "audit"
-    if len(answers.trial_ids) < 2 or not audit.any():
+    audit = outcomes.groups.split == "audit"
+    if len(trial_ids) < 2 or not audit.any():
         return ()
-    labels = groups.labels[audit]
-    float_right = lay_out_float(float_predictions, groups, answers.shifts)[:, audit] == labels
     found = []
-    for position, shift in enumerate(answers.shifts):
-        right = answers.predicted[answers.shift == position][:, audit] == labels
-        losses = float_right[position].astype(np.int8) - right.astype(np.int8)
-        for partition in groups.partitions:
+    for shift in outcomes.shifts:
+        losses = outcomes.losses(trial_ids, shift, audit)
+        for partition in outcomes.groups.partitions:
             if partition.level not in SHOWN_LEVELS:
                 continue
             codes = partition.codes[audit]
@@ -90,7 +65,11 @@ def group_components(
                 part = components(losses[:, members])
                 found.append(
                     GroupComponents(
-                        *(partition.level, group, shift, part.images, part.draws),
+                        level=partition.level,
+                        group=group,
+                        shift=shift,
+                        n=part.images,
+                        draws=part.draws,
                         sd_between_draws=part.drop_sd_between_draws,
                         sd_between_image_sets=part.drop_sd_between_image_sets,
                         draw_share=part.draw_share,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ptq_pipeline.reliability.anytime import fail_budget, failing_draw
 from ptq_pipeline.reliability.cells import Cells, Counts, build_cells, collect_counts
 from ptq_pipeline.reliability.draws import DrawSplit, split_budget
+from ptq_pipeline.reliability.group_ids import CLEAN, GroupKey
 from ptq_pipeline.reliability.groups import Groups
-from ptq_pipeline.reliability.outcomes import CLEAN, score
-from ptq_pipeline.reliability.policy import GroupKey, Policy
-from ptq_pipeline.reliability.recipe import judge_draws
+from ptq_pipeline.reliability.judging import judge
+from ptq_pipeline.reliability.outcomes import Outcomes, tally
+from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.representatives import keep_groups
 
 
@@ -23,7 +22,6 @@ def planned_cells(
     shifts: Sequence[str],
     policy: Policy,
     split: DrawSplit,
-    clusters: Mapping[GroupKey, NDArray[np.float64]] | None = None,
     only: Collection[GroupKey] = (),
 ) -> Cells:
     """Fix the cells of an audit from counts alone, before any draw is evaluated.
@@ -33,7 +31,6 @@ def planned_cells(
         shifts: Names of the shifts.
         policy: Limits and critical groups.
         split: Budget of PASS for the distinct draws.
-        clusters: Sizes of the clusters of groups that hold several samples of one.
         only: The groups to judge; all of them when empty.
 
     Returns:
@@ -46,7 +43,7 @@ def planned_cells(
         keep_groups(under.counts("audit"), list(only)).assign(split="audit", shift=shift)
         for shift, under in seen.items()
     )
-    return build_cells(scores, policy, split.alpha_image, clusters or (), clusters)
+    return build_cells(scores, policy, split.alpha_image, groups.cluster_sizes)
 
 
 def float_counts(cells: Cells, groups: Groups, reference: pd.DataFrame) -> Counts:
@@ -57,14 +54,9 @@ def float_counts(cells: Cells, groups: Groups, reference: pd.DataFrame) -> Count
         groups: Groups of the evaluated samples.
         reference: ``shift``, ``sample_id``, ``predicted`` of the float model.
     """
-    trials = _one_trial("float", 0)
-    scores = score(reference.assign(trial_id="float"), reference, groups, trials)
+    own = reference.assign(trial_id="float")
+    scores = tally(Outcomes.pair(own, reference, groups))
     return collect_counts(scores, cells, ["float"], "audit")
-
-
-def _one_trial(trial_id: str, draw: int) -> pd.DataFrame:
-    row = {"trial_id": trial_id, "set_id": "", "strategy": "", "role": "evidence", "draw": draw}
-    return pd.DataFrame([row]).assign(status="done")
 
 
 class Refusal:
@@ -80,7 +72,6 @@ class Refusal:
         policy: Limits and errors.
         draws: Distinct draws of the full audit.
         reference: ``shift``, ``sample_id``, ``predicted`` of the float model.
-        clusters: Sizes of the clusters of groups that hold several samples of one.
         only: The groups to judge; all of them when empty.
     """
 
@@ -91,12 +82,11 @@ class Refusal:
         policy: Policy,
         draws: int,
         reference: pd.DataFrame,
-        clusters: Mapping[GroupKey, NDArray[np.float64]] | None = None,
         only: Collection[GroupKey] = (),
     ) -> None:
         self.groups, self.reference = groups, reference
         self.split = split_budget(max(draws, 1), policy.p0, policy.alpha)
-        self.cells = planned_cells(groups, shifts, policy, self.split, clusters, only)
+        self.cells = planned_cells(groups, shifts, policy, self.split, only)
         self.budget = fail_budget(policy.p0, policy.alpha_fail)
         self.bad: list[bool] = []
 
@@ -112,8 +102,7 @@ class Refusal:
 
     def _shown_bad(self, predictions: pd.DataFrame) -> bool:
         trial = str(predictions["trial_id"].iloc[0])
-        trials = _one_trial(trial, len(self.bad))
-        scores = score(predictions, self.reference, self.groups, trials)
+        scores = tally(Outcomes.pair(predictions, self.reference, self.groups))
         counts = collect_counts(scores, self.cells, [trial], "audit")
-        _, bad = judge_draws(counts, self.cells, self.split.alpha_image, self.budget.alpha_images)
-        return bool(bad.any())
+        found = judge(counts, self.cells, self.split.alpha_image, self.budget.alpha_images)
+        return bool(found.shown_bad.any())

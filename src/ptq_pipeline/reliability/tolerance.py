@@ -19,15 +19,16 @@ Mathematical Statistics 12, for the order statistic.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptq_pipeline.reliability.cells import Cells, Counts
+from ptq_pipeline.reliability.documents import Count, Document
 from ptq_pipeline.reliability.draws import DrawSplit, share_of_good_draws
-from ptq_pipeline.reliability.outcome_tests import cells_below
+from ptq_pipeline.reliability.judging import cells_below
 from ptq_pipeline.reliability.sentences import Sentence, say
 
 # Fixed before any data, in fractions: steps of a twentieth of a point at first, then coarser.
@@ -37,8 +38,7 @@ GRID = np.unique(
 LEADING = 6
 
 
-@dataclass(frozen=True)
-class Tolerance:
+class Tolerance(Document):
     """A statement about nearly all draws.
 
     Attributes:
@@ -49,30 +49,20 @@ class Tolerance:
         draws: Distinct draws behind it.
         allowed: Draws whose own bound may lie above.
         by_level: The same bound for the groups of one level alone.
+        statement: The claim in a sentence.
+        sentence: The same by key.
     """
+
+    added: ClassVar[frozenset[str]] = frozenset({"allowed", "by_level", "sentence"})
 
     share: float
     bound: float
     confidence: float
-    draws: int
-    allowed: int
-    by_level: dict[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON types."""
-        sentence = self.statement
-        return {**asdict(self), "statement": sentence.text, "sentence": sentence.to_json()}
-
-    @property
-    def statement(self) -> Sentence:
-        """The claim in a sentence."""
-        if self.share <= 0:
-            return say("tolerance.no_share")
-        if self.bound >= GRID[-1]:
-            return say("tolerance.no_bound")
-        return say(
-            "tolerance.bound", confidence=self.confidence, share=self.share, bound=self.bound
-        )
+    draws: Count
+    allowed: int = 0
+    by_level: dict[str, float] = {}
+    statement: str
+    sentence: Sentence | None = None
 
 
 def tolerance_bound(
@@ -90,76 +80,74 @@ def tolerance_bound(
     Returns:
         The bound.
     """
-    allowed = max(split.allowed, 0)
+    allowed, confidence = max(split.allowed, 0), 1 - split.alpha
     share = (
         1 - split.p0
         if split.pass_possible
         else share_of_good_draws(draws, 0, split.alpha_image, split.alpha)
     )
-    spare = allowed - unfinished
     tested = np.flatnonzero(cells.testable)
-    levels = np.asarray(cells.level, dtype=object)
+    search = _Search(audit, cells, split.alpha_image, allowed - unfinished)
     by_level = {
-        level: _bound(audit, cells, tested[levels[tested] == level], split.alpha_image, spare)
-        for level in dict.fromkeys(levels[tested])
+        level: search.bound(tested[cells.levels[tested] == level])
+        for level in dict.fromkeys(cells.levels[tested])
     }
     # A draw keeps x in the worst group when it keeps x at every level.
-    bound = _all_levels(audit, cells, tested, split.alpha_image, spare, by_level)
-    return Tolerance(share, bound, 1 - split.alpha, draws, allowed, by_level)
+    start = int(np.searchsorted(GRID, max(by_level.values(), default=0.0)))
+    bound = search.first_kept(tested, start)
+    if share <= 0:
+        sentence = say("tolerance.no_share")
+    elif bound >= GRID[-1]:
+        sentence = say("tolerance.no_bound")
+    else:
+        sentence = say("tolerance.bound", confidence=confidence, share=share, bound=bound)
+    return Tolerance(
+        share=share,
+        bound=bound,
+        confidence=confidence,
+        draws=draws,
+        allowed=allowed,
+        by_level=by_level,
+        statement=sentence.text,
+        sentence=sentence,
+    )
 
 
-def _all_levels(
-    audit: Counts,
-    cells: Cells,
-    tested: NDArray[np.int64],
-    alpha: float,
-    spare: int,
-    by_level: dict[str, float],
-) -> float:
-    if tested.size == 0 or spare < 0 or not audit.trial_ids:
-        return 1.0
-    start = int(np.searchsorted(GRID, max(by_level.values())))
-    return _first_kept(audit, cells, tested, alpha, spare, start)
+@dataclass(frozen=True)
+class _Search:
+    """Looks for the smallest value that all but ``spare`` draws are shown to keep."""
 
+    audit: Counts
+    cells: Cells
+    alpha: float
+    spare: int
 
-def _bound(
-    audit: Counts, cells: Cells, tested: NDArray[np.int64], alpha: float, spare: int
-) -> float:
-    """Smallest value of the grid that all but ``spare`` draws are shown to keep in these cells."""
-    if tested.size == 0 or spare < 0 or not audit.trial_ids:
-        return 1.0
-    drop = audit.drop[:, tested]
-    reach = (drop + 3 * np.sqrt((np.abs(drop) + 1 / cells.n[tested]) / cells.n[tested])).max(axis=0)
-    leading = tested[np.argsort(-reach, kind="stable")[:LEADING]]
-    low, high = -1, len(GRID)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _kept(audit, cells, leading, GRID[middle], alpha, spare):
-            high = middle
-        else:
-            low = middle
-    return _first_kept(audit, cells, tested, alpha, spare, high)
+    def bound(self, tested: NDArray[np.int64]) -> float:
+        """Smallest value of the grid that is kept in these cells, 1 if there is none."""
+        drop, n = self.audit.drop[:, tested], self.cells.n[tested]
+        if drop.size == 0:
+            return 1.0
+        reach = (drop + 3 * np.sqrt((np.abs(drop) + 1 / n) / n)).max(axis=0)
+        # The cells that are likely to decide narrow it down before all are tested.
+        leading = tested[np.argsort(-reach, kind="stable")[:LEADING]]
+        low, high = -1, len(GRID)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.kept(leading, GRID[middle]) else (middle, high)
+        return self.first_kept(tested, high)
 
+    def first_kept(self, tested: NDArray[np.int64], start: int) -> float:
+        """First value of the grid from ``start`` on that is kept."""
+        if tested.size == 0 or self.spare < 0 or not self.audit.trial_ids:
+            return 1.0
+        kept = (float(x) for x in GRID[start:] if self.kept(tested, x))
+        return next(kept, 1.0)
 
-def _first_kept(
-    audit: Counts,
-    cells: Cells,
-    tested: NDArray[np.int64],
-    alpha: float,
-    spare: int,
-    start: int,
-) -> float:
-    for position in range(start, len(GRID)):
-        if _kept(audit, cells, tested, GRID[position], alpha, spare):
-            return float(GRID[position])
-    return 1.0
-
-
-def _kept(
-    audit: Counts, cells: Cells, chosen: NDArray[np.int64], x: float, alpha: float, spare: int
-) -> bool:
-    above = (audit.drop[:, chosen] >= x).any(axis=1)
-    if above.sum() > spare:
-        return False
-    limits = np.full(len(cells), x)
-    return int((~cells_below(audit, cells, chosen, limits, alpha).all(axis=1)).sum()) <= spare
+    def kept(self, chosen: NDArray[np.int64], x: float) -> bool:
+        """Whether all but the spare draws are shown to keep ``x`` in the chosen cells."""
+        above = (self.audit.drop[:, chosen] >= x).any(axis=1)
+        if above.sum() > self.spare:
+            return False
+        limits = np.full(len(self.cells), x)
+        shown = cells_below(self.audit, self.cells, chosen, self.alpha, limits).all(axis=1)
+        return int((~shown).sum()) <= self.spare

@@ -8,23 +8,22 @@ critical groups, always. Intersections are displayed and block nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ptq_pipeline.reliability.betting import clusters_needed
 from ptq_pipeline.reliability.cells import Cells, Counts, needed_in_samples
-from ptq_pipeline.reliability.group_ids import NAMED_LEVELS
-from ptq_pipeline.reliability.policy import GroupKey, Policy
+from ptq_pipeline.reliability.documents import Count, Document, Share
+from ptq_pipeline.reliability.group_ids import NAMED_LEVELS, CellKey, GroupKey, Level
+from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.reasons import Reason, Subject
-from ptq_pipeline.reliability.sentences import Sentence, cell_value, group_value, say
+from ptq_pipeline.reliability.sentences import Sentence, place_value, say
 
 MOST_NAMED = 4
 
 
-@dataclass(frozen=True)
-class FloorCell:
+class FloorCell(Document):
     """A shift under which the float model of a group is not shown to be above its floor.
 
     Attributes:
@@ -35,13 +34,12 @@ class FloorCell:
     """
 
     shift: str
-    n: int
-    float_accuracy: float
-    float_floor: float
+    n: Count
+    float_accuracy: Share
+    float_floor: Share
 
 
-@dataclass(frozen=True)
-class UnjudgedGroup:
+class UnjudgedGroup(Document):
     """A group that is displayed but not judged under every shift.
 
     Attributes:
@@ -57,15 +55,22 @@ class UnjudgedGroup:
             none, images are too few.
     """
 
-    level: str
+    added: ClassVar[frozenset[str]] = frozenset({"blocks", "allowed", "at_floor"})
+
+    level: Level
     group: str
-    n: int
-    needed_n: int
+    n: Count
+    needed_n: Count
     limit: float
     critical: bool
     blocks: bool = False
     allowed: bool = False
     at_floor: tuple[FloorCell, ...] = ()
+
+    @property
+    def key(self) -> GroupKey:
+        """The group."""
+        return self.level, self.group
 
     @property
     def named(self) -> bool:
@@ -79,9 +84,9 @@ class UnjudgedGroup:
 
     def reason(self, rule: str, subject: Subject, **said: Any) -> Reason:
         """Say by a rule that it has too few images; ``said`` are further values of its sentence."""
-        named = group_value(self.level, self.group)
+        named = place_value(self.key)
         sentence = say(rule, group=named, n=self.n, needed=self.needed_n, **said)
-        return Reason(rule, subject, sentence, self.level, self.group, limit=self.limit, n=self.n)
+        return Reason.of(rule, subject, sentence, self.key, limit=self.limit, n=self.n)
 
 
 def unjudged_groups(
@@ -104,17 +109,21 @@ def unjudged_groups(
     Returns:
         In the order of the cells; those without a cell last.
     """
-    shifts = list(dict.fromkeys(cells.shift))
-    known = set(zip(cells.level, cells.group, strict=True))
+    shifts = cells.shifts
+    known = {key.of for key in cells.keys}
     # A group may hold fewer samples under one shift than under another; the smallest one counts.
     smallest: dict[GroupKey, int] = {}
     floors: dict[GroupKey, list[FloorCell]] = {}
     for i in np.flatnonzero(~cells.judged):
-        key, n = (cells.level[i], cells.group[i]), int(cells.n[i])
+        key, n = cells.keys[i].of, int(cells.n[i])
         smallest[key] = min(n, smallest.get(key, n))
         if cells.at_floor is not None and cells.at_floor[i] and audit is not None:
             accuracy, floor = float(audit.float_accuracy[i]), float(cells.float_floor[i])
-            floors.setdefault(key, []).append(FloorCell(cells.shift[i], n, accuracy, floor))
+            floors.setdefault(key, []).append(
+                FloorCell(
+                    shift=cells.keys[i].shift, n=n, float_accuracy=accuracy, float_floor=floor
+                )
+            )
     found = list(smallest.items())
     if shifts:
         sizes = dict(sizes or {})
@@ -123,7 +132,7 @@ def unjudged_groups(
         found += [(key, sizes.get(key, 0)) for key in dict.fromkeys(expected) if key not in known]
     return tuple(
         UnjudgedGroup(
-            level=key[0],
+            level=key[0],  # type: ignore[arg-type]
             group=key[1],
             n=n,
             needed_n=_needed(cells, policy, key, shifts, alpha_image),
@@ -142,10 +151,11 @@ def _needed(
 ) -> int:
     """As for single samples; for clusters about as many as make enough of them."""
     single = needed_in_samples(policy, key, shifts, alpha)
-    if key not in cells.cluster_sizes:
+    sizes = cells.clusters.get(key)
+    if sizes is None:
         return single
     clusters = clusters_needed(policy.strictest_limit(*key, shifts), alpha)
-    return max(single, int(np.ceil(clusters * cells.cluster_sizes[key].mean())))
+    return max(single, int(np.ceil(clusters * sizes.mean())))
 
 
 def not_judged_line(groups: Sequence[UnjudgedGroup]) -> Sentence | None:
@@ -167,7 +177,7 @@ def _words(group: UnjudgedGroup) -> dict[str, Any]:
     worst = min(group.at_floor, key=lambda each: each.float_accuracy, default=None)
     at_floor = worst is not None and not group.too_few
     return {
-        **group_value(group.level, group.group),
+        **place_value(group.key),
         "n": group.n,
         "needed": group.needed_n,
         "shift": worst.shift if worst and at_floor else None,
@@ -191,22 +201,12 @@ def not_judged_reasons(groups: Sequence[UnjudgedGroup], subject: Subject) -> Ite
         for cell in group.at_floor:
             if cell.shift in destroyed and group.level != "average":
                 continue
+            place = CellKey(*group.key, cell.shift)
             accuracy, floor = cell.float_accuracy, cell.float_floor
-            yield Reason(
-                "float_floor",
-                subject,
-                say(
-                    "float_floor",
-                    cell=cell_value(group.level, group.group, cell.shift),
-                    n=cell.n,
-                    accuracy=accuracy,
-                    floor=floor,
-                ),
-                *(group.level, group.group, cell.shift),
-                observed=accuracy,
-                limit=floor,
-                n=cell.n,
-            )
+            named = place_value(place)
+            sentence = say("float_floor", cell=named, n=cell.n, accuracy=accuracy, floor=floor)
+            figures = {"observed": accuracy, "limit": floor, "n": cell.n}
+            yield Reason.of("float_floor", subject, sentence, place, **figures)
 
 
 def settle_not_judged(groups: Sequence[UnjudgedGroup]) -> list[Sentence]:
@@ -217,7 +217,7 @@ def settle_not_judged(groups: Sequence[UnjudgedGroup]) -> list[Sentence]:
         say(
             "settle.group_samples",
             more=each.needed_n - each.n,
-            group=group_value(each.level, each.group),
+            group=place_value(each.key),
         )
         for each in few[:MOST_NAMED]
     ]

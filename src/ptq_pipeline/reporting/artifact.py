@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from ptq_pipeline.reliability.decision import Execution
 from ptq_pipeline.reporting.formatting import clean_text, count, number
 from ptq_pipeline.reporting.tables import Row, Table, make_table, worst_first_if_long
 from ptq_pipeline.reporting.texts import Texts
@@ -85,37 +86,37 @@ def lost_images(texts: Texts, found: Mapped) -> LostImages | None:
     return LostImages(intro, tuple(lost), used, tuple(calibration))
 
 
-def execution_table(texts: Texts, execution: Mapped) -> Table:
+def execution_table(texts: Texts, execution: Execution) -> Table:
     """Say for every shift how many images the exported file answers other than judged."""
     rows = [
         Row(
             {
                 "shift": shift_name(texts, shift),
-                "n": answers["n"],
-                "different": answers["different"],
+                "n": answers.n,
+                "different": answers.different,
             },
-            "bad" if answers["different"] else "plain",
+            "bad" if answers.different else "plain",
         )
-        for shift, answers in (execution.get("answers") or {}).items()
+        for shift, answers in execution.answers.items()
     ]
     columns = (("shift", "text"), ("n", "count"), ("different", "count"))
-    files = ", ".join(execution.get("files") or ())
+    files = ", ".join(execution.files)
     return make_table(texts, texts("artifact.caption_execution", files=files), columns, rows)
 
 
-def other_files_table(texts: Texts, execution: Mapped) -> Table:
+def other_files_table(texts: Texts, execution: Execution) -> Table:
     """Say of every file beside the served one whether it answers as judged and ships."""
     rows = []
-    for other in execution.get("others") or ():
-        mode = f" ({other['optimization']})" if other["optimization"] else ""
+    for other in execution.others:
+        mode = f" ({other.optimization})" if other.optimization else ""
         values = {
-            "file": other["file"],
-            "executed_in": other["runtime"] + mode,
-            "n": other["n"],
-            "different": other["different"],
-            "ships": texts("artifact.ships_yes" if other["ships"] else "artifact.ships_no"),
+            "file": other.file,
+            "executed_in": other.runtime + mode,
+            "n": other.n,
+            "different": other.different,
+            "ships": texts("artifact.ships_yes" if other.ships else "artifact.ships_no"),
         }
-        rows.append(Row(values, "plain" if other["ships"] else "bad"))
+        rows.append(Row(values, "plain" if other.ships else "bad"))
     columns = (
         *(("file", "name"), ("executed_in", "text"), ("n", "count"), ("different", "count")),
         ("ships", "text"),
@@ -123,12 +124,9 @@ def other_files_table(texts: Texts, execution: Mapped) -> Table:
     return make_table(texts, texts("artifact.caption_others"), columns, rows)
 
 
-def exported_parity_table(texts: Texts, execution: Mapped, max_rows: int) -> Table:
+def exported_parity_table(texts: Texts, execution: Execution, max_rows: int) -> Table:
     """Compare the exported file with the simulation, class by class."""
-    rows = [
-        Row({key: row[key] for key in ("class", "n", "agreement", "drop_difference")})
-        for row in execution.get("parity") or ()
-    ]
+    rows = [Row(each.model_dump(by_alias=True)) for each in execution.parity]
     columns = (
         ("class", "name"),
         ("n", "count"),

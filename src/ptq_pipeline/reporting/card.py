@@ -4,14 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
+from ptq_pipeline.reliability import TouchedObligation, UnjudgedGroup, Verdict
+from ptq_pipeline.reliability.candidate import MeasuredCell
 from ptq_pipeline.reporting import frames
 from ptq_pipeline.reporting.formatting import count, percent, points
 from ptq_pipeline.reporting.pull_request import escaped
-from ptq_pipeline.reporting.tables import why_not_judged
+from ptq_pipeline.reporting.tables import cell_group, why_not_judged
 from ptq_pipeline.reporting.texts import Texts, load_texts
-from ptq_pipeline.reporting.wording import interval_words, said, shift_name, statement
+from ptq_pipeline.reporting.wording import interval_words, said, shift_name, statements
 
 MOST_GROUPS = 20
 _COLUMNS = (
@@ -19,7 +19,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def model_card(record: Mapping[str, Any], verdict: Mapping[str, Any], language: str = "en") -> str:
+def model_card(record: Mapping[str, Any], verdict: Verdict, language: str = "en") -> str:
     """Write the card of one version.
 
     Args:
@@ -32,7 +32,7 @@ def model_card(record: Mapping[str, Any], verdict: Mapping[str, Any], language: 
     """
     texts = load_texts(language)
     promotion = record["content"]
-    cells = frames.group_cells(cell_table(verdict))
+    cells = verdict.candidate.cells
     worst = [cell for cell in frames.worst_first(cells) if cell.judged and cell.level != "average"]
     average = [cell for cell in cells if cell.level == "average"]
     lines = [
@@ -47,10 +47,10 @@ def model_card(record: Mapping[str, Any], verdict: Mapping[str, Any], language: 
         "",
         *_rows(texts, [*worst[:MOST_GROUPS], *average]),
         "",
-        *_not_judged(texts, verdict.get("groups_not_judged") or ()),
+        *_not_judged(texts, verdict.groups_not_judged),
         f"## {texts('sure.title')}",
         "",
-        *_statements(texts, verdict),
+        *(f"- {escaped(each)}" for each in statements(texts, verdict)),
         "",
         *_list(texts("model_card.obligations"), _owed(texts, promotion)),
         *_list(
@@ -66,24 +66,14 @@ def model_card(record: Mapping[str, Any], verdict: Mapping[str, Any], language: 
     return "\n".join(lines)
 
 
-def cell_table(verdict: Mapping[str, Any]) -> pd.DataFrame:
-    """Give the candidate's cells of a verdict in the columns of ``worst_case_table``."""
-    rows = []
-    for cell in (verdict.get("candidate") or {}).get("cells") or ():
-        low, high = cell.get("interval") or (None, None)
-        rows.append({**cell, "interval_low": low, "interval_high": high})
-    columns = ["level", "group", "shift", "n", "judged"]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
-
-
-def _header(record: Mapping[str, Any], verdict: Mapping[str, Any], language: str) -> list[str]:
+def _header(record: Mapping[str, Any], verdict: Verdict, language: str) -> list[str]:
     promotion = record["content"]
     fields = {
         "version": promotion["version"],
         "promoted": record["time"],
         "language": language,
         "tags": ["post-training-quantization", "image-classification"],
-        "verdict": verdict["result"],
+        "verdict": verdict.result,
         "decision_hash": promotion["decision_hash"],
         "float_model": promotion["hashes"]["float_model"],
         "runtime": promotion["runtime"],
@@ -92,15 +82,14 @@ def _header(record: Mapping[str, Any], verdict: Mapping[str, Any], language: str
     return ["---", *header, "---", ""]
 
 
-def _rows(texts: Texts, cells: Sequence[frames.GroupCell]) -> list[str]:
+def _rows(texts: Texts, cells: Sequence[MeasuredCell]) -> list[str]:
     rows = [
         "| " + " | ".join(texts(f"column.{key}") for key in _COLUMNS) + " |",
         "| --- | --- |" + " ---: |" * (len(_COLUMNS) - 2),
     ]
     for cell in cells:
-        name = texts("group.all_images") if cell.level == "average" else cell.group
         values = (
-            escaped(name, 60),
+            escaped(cell_group(texts, cell), 60),
             escaped(shift_name(texts, cell.shift)),
             count(cell.n),
             percent(cell.float_accuracy, template=texts.template("format.percent")),
@@ -113,11 +102,11 @@ def _rows(texts: Texts, cells: Sequence[frames.GroupCell]) -> list[str]:
     return rows
 
 
-def _not_judged(texts: Texts, groups: Sequence[Mapping[str, Any]]) -> list[str]:
+def _not_judged(texts: Texts, groups: Sequence[UnjudgedGroup]) -> list[str]:
     if not groups:
         return [texts("not_judged.none"), ""]
     named = [
-        f"{escaped(group['group'], 60)} (n = {count(group['n'])}; {why_not_judged(texts, group)})"
+        f"{escaped(group.group, 60)} (n = {count(group.n)}; {why_not_judged(texts, group)})"
         for group in groups
     ]
     return [
@@ -130,14 +119,9 @@ def _not_judged(texts: Texts, groups: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _statements(texts: Texts, verdict: Mapping[str, Any]) -> list[str]:
-    found = [statement(texts, verdict.get(key)) for key in ("recipe", "tolerance", "ledger")]
-    return [f"- {escaped(each)}" for each in found if each]
-
-
 def _owed(texts: Texts, promotion: Mapping[str, Any]) -> list[str]:
-    owed = promotion.get("obligations") or ()
-    return [said(texts, str(each["text"]), each.get("sentence")) for each in owed]
+    owed = [TouchedObligation.read(each) for each in promotion.get("obligations") or ()]
+    return [said(texts, each.text, each.sentence) for each in owed]
 
 
 def _list(title: str, lines: Sequence[str]) -> list[str]:

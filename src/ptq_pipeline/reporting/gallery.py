@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ptq_pipeline.reliability.summary import SpreadCell
 from ptq_pipeline.reporting import frames
 from ptq_pipeline.reporting.figures.drops import draw_drop_distribution
 from ptq_pipeline.reporting.figures.heat_map import draw_heat_map
@@ -41,7 +42,7 @@ def worst_groups(
 ) -> Drawing:
     """Draw the candidate's worst judged groups of each kind, and below them the average."""
     texts = _texts(options.language)
-    cells = frames.group_cells(worst_case_table)
+    cells = SpreadCell.of_table(worst_case_table)
     shown = frames.worst_of_each_level(cells, each=3)
     average = [cell for cell in cells if cell.level == "average" and cell.shift == "clean"]
     figure = draw_worst_groups([*shown, *average], texts)
@@ -65,7 +66,7 @@ def drop_distribution(
 ) -> Drawing:
     """Draw the drops of every class over the draws, on clean images and under the worst shift."""
     texts = _texts(options.language)
-    cells = frames.group_cells(worst_case_table)
+    cells = SpreadCell.of_table(worst_case_table)
     of_class = {(cell.group, cell.shift): cell for cell in cells if cell.level == "class"}
     drops = frames.evidence_class_drops(scores)
     classes = frames.classes_to_show(group_definitions, cells, options.max_classes)
@@ -79,8 +80,8 @@ def drop_distribution(
         {
             "n": int(drops["draw"].nunique()),
             "group": shorten(ranked[0].group, options.name_length) if ranked else "",
-            "mean": points(ranked[0].mean_drop) if ranked else points(None),
-            "most": points(ranked[0].worst_drop) if ranked else points(None),
+            "mean": points(ranked[0].drop_mean) if ranked else points(None),
+            "most": points(ranked[0].drop_max) if ranked else points(None),
             "shifts": ", ".join(shift_name(texts, name) for name in shifts),
             "classes": len(classes),
             "of": len(group_definitions["classes"]),
@@ -96,7 +97,7 @@ def group_shift_heat_map(
 ) -> Drawing:
     """Draw the mean drop over draws of the average, every class and every segment by shift."""
     texts = _texts(options.language)
-    cells = frames.group_cells(worst_case_table)
+    cells = SpreadCell.of_table(worst_case_table)
     shifts = frames.shift_order(scores["shift"].unique())
     kept = set(frames.classes_to_show(group_definitions, cells, options.max_classes))
     groups = [

@@ -6,6 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from ptq_pipeline.reliability import Comparison, Verdict
+from ptq_pipeline.reliability.decision import Decision, Execution
+
 
 @dataclass(frozen=True)
 class ReportOptions:
@@ -31,7 +34,7 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """Everything the report shows: documents as dictionaries, tables as in the data contract.
+    """Everything the report shows: documents, and tables as in the data contract.
 
     From ``champion_comparison`` on, an empty value means that there is nothing to show.
     ``candidate_speed``, ``decision_log`` and ``machine`` differ from machine to machine and from
@@ -40,8 +43,8 @@ class ReportInputs:
     are shown and not interpreted, but for the bit-widths.
     """
 
-    verdict: Mapping[str, Any]
-    decision: Mapping[str, Any]
+    verdict: Verdict
+    decision: Decision
     worst_case_table: pd.DataFrame
     scores: pd.DataFrame
     calibration_set_index: pd.DataFrame
@@ -50,8 +53,8 @@ class ReportInputs:
     drift_table: pd.DataFrame
     group_definitions: Mapping[str, Any]
     trials: pd.DataFrame
-    champion_comparison: Mapping[str, Any] = field(default_factory=dict)
-    candidate_execution: Mapping[str, Any] = field(default_factory=dict)
+    champion_comparison: Comparison | None = None
+    candidate_execution: Execution | None = None
     candidate_speed: Mapping[str, Any] = field(default_factory=dict)
     lost_images: Mapping[str, Any] = field(default_factory=dict)
     worst_group_layers: pd.DataFrame = field(default_factory=pd.DataFrame)

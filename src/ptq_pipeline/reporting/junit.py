@@ -1,13 +1,13 @@
 """The audit as a JUnit file, so that a CI server lists every group and shift as a test."""
 
-from collections.abc import Mapping
-from typing import Any
 from xml.etree import ElementTree as Xml
 
+from ptq_pipeline.reliability import Verdict
+from ptq_pipeline.reliability.decision import Decision, Outcome
 from ptq_pipeline.reporting.formatting import clean_text, points
 
 
-def junit_report(verdict: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
+def junit_report(verdict: Verdict, decision: Decision) -> str:
     """Write one test case per cell of the candidate, one for the recipe, one for the decision.
 
     A cell that is shown good passes; one that is shown bad fails; what could not be judged or is
@@ -15,8 +15,8 @@ def junit_report(verdict: Mapping[str, Any], decision: Mapping[str, Any]) -> str
     ``decision`` fails unless the candidate may ship.
 
     Args:
-        verdict: content of ``verdict.json``.
-        decision: content of ``decision.json``.
+        verdict: the verdict.
+        decision: what was decided.
 
     Returns:
         An XML document in the form that Jenkins, GitLab and GitHub actions read.
@@ -41,29 +41,26 @@ def _case(suite: str, name: str, kind: str | None = None, message: str = "") -> 
     return case
 
 
-def _recipe(verdict: Mapping[str, Any]) -> Xml.Element:
-    recipe = verdict.get("recipe") or {}
-    kind = {"PASS": None, "FAIL": "failure"}.get(str(recipe.get("result")), "skipped")
-    return _case("recipe", "calibration draws", kind, str(recipe.get("statement") or ""))
+def _recipe(verdict: Verdict) -> Xml.Element:
+    kind = {"PASS": None, "FAIL": "failure"}.get(verdict.recipe.result, "skipped")
+    return _case("recipe", "calibration draws", kind, verdict.recipe.statement)
 
 
-def _cells(verdict: Mapping[str, Any]) -> list[Xml.Element]:
+def _cells(verdict: Verdict) -> list[Xml.Element]:
     kinds = {"shown_good": None, "shown_bad": "failure"}
     cases = []
-    for cell in (verdict.get("candidate") or {}).get("cells") or ():
-        status = str(cell["status"])
+    for cell in verdict.candidate.cells:
         message = (
-            f"{status.replace('_', ' ')}: loses {points(cell['drop'])} points, "
-            f"limit {points(cell['limit'])}, n = {cell['n']}"
+            f"{cell.status.replace('_', ' ')}: loses {points(cell.drop)} points, "
+            f"limit {points(cell.limit)}, n = {cell.n}"
         )
-        name = f"{cell['level']} {cell['group']} under {cell['shift']}"
-        cases.append(_case("candidate", name, kinds.get(status, "skipped"), message))
+        name = f"{cell.level} {cell.group} under {cell.shift}"
+        cases.append(_case("candidate", name, kinds.get(cell.status, "skipped"), message))
     return cases
 
 
-def _decision(decision: Mapping[str, Any]) -> Xml.Element:
-    if decision["decision"] == "promote":
+def _decision(decision: Decision) -> Xml.Element:
+    if decision.outcome is Outcome.PROMOTE:
         return _case("decision", "may ship")
-    texts = [str(reason["text"]) for reason in (decision.get("reasons") or ())[:3]]
-    message = f"{decision['decision']}: " + " ".join(texts)
+    message = f"{decision.outcome}: " + " ".join(each.text for each in decision.reasons[:3])
     return _case("decision", "may ship", "failure", message)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ptq_pipeline.reliability.decision import Execution
+from ptq_pipeline.reliability.summary import SpreadCell
 from ptq_pipeline.reporting import (
     artifact,
     business,
@@ -96,14 +98,13 @@ def _context(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict
     from markupsafe import Markup
 
     verdict, decision = inputs.verdict, inputs.decision
-    cells = frames.group_cells(inputs.worst_case_table)
+    cells = SpreadCell.of_table(inputs.worst_case_table)
     shifts = frames.shift_order(inputs.scores["shift"].unique())
     ordered = frames.in_group_order(cells, inputs.group_definitions, shifts)
     worst = frames.worst_first(cell for cell in ordered if cell.level != "average")
     judged = [cell for cell in worst if cell.judged][: options.worst_cells]
     average = [cell for cell in ordered if cell.level == "average"]
-    candidate = verdict.get("candidate") or {}
-    reasons = verdict.get("reasons") or []
+    candidate, reasons = verdict.candidate, verdict.reasons
     expectations, expectations_clean = sections.expectation_table(
         texts, inputs.calibration_validation
     )
@@ -116,14 +117,11 @@ def _context(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict
         "css": Markup(_read("report.css")),
         "script": Markup(_read("report.js")),
         "script_hash": _content_security_hash(_read("report.js")),
-        "first": first_screen(
-            *(texts, verdict, decision, inputs.parameters),
-            *(inputs.champion_comparison, inputs.candidate_speed),
-        ),
-        "still_open": open_questions(texts, verdict) if decision["decision"] == "refuse" else [],
+        "first": first_screen(texts, inputs),
+        "still_open": open_questions(texts, verdict) if decision.outcome == "refuse" else [],
         "verdict": verdict,
         "decision": decision,
-        "recipe": verdict.get("recipe") or {},
+        "recipe": verdict.recipe,
         "candidate": candidate,
         "figures": report_figures(inputs, options, texts),
         "reasons": tables.reasons_table(texts, "reasons.caption", reasons[: options.worst_cells]),
@@ -132,9 +130,7 @@ def _context(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict
         ),
         "worst_table": make(texts("worst.caption"), [*judged, *average]),
         "all_cells": make(texts("worst.caption_all"), everywhere),
-        "not_judged": tables.not_judged_table(
-            texts, verdict.get("groups_not_judged") or (), options.max_rows
-        ),
+        "not_judged": tables.not_judged_table(texts, verdict.groups_not_judged, options.max_rows),
         "left_out": inputs.group_definitions.get("left_out", {}),
         "strategies": sections.strategy_table(texts, drops),
         "sets": sections.set_table(texts, inputs.calibration_set_index),
@@ -142,7 +138,7 @@ def _context(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict
         "expectations_clean": expectations_clean,
         "trials": sections.trial_table(texts, inputs.trials),
         "parity": sections.parity_table(
-            texts, inputs.parity, candidate.get("trial_id"), classes, options.max_rows
+            texts, inputs.parity, candidate.trial_id, classes, options.max_rows
         ),
         "drift": sections.drift_blocks(texts, inputs.drift_table),
         **_candidate_parts(inputs, options, texts),
@@ -150,28 +146,27 @@ def _context(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict
         "log": records.log_table(texts, inputs.decision_log, options.max_rows),
         "origin": records.origin_facts(texts, inputs.machine),
         "made": records.trial_facts(texts, inputs.trials, inputs.calibration_set_index, candidate),
-        "policy": _as_json(verdict.get("policy") or {}),
+        "policy": _as_json(verdict.policy.to_json()),
         "parameters": [(name, _as_json(inputs.parameters[name])) for name in inputs.parameters],
-        "candidate_files": sorted(((decision.get("candidate") or {}).get("files") or {}).items()),
+        "candidate_files": sorted(decision.candidate.files.items()),
     }
 
 
 def _candidate_parts(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict[str, Any]:
+    execution = inputs.candidate_execution or Execution()
     return {
         "lost_images": artifact.lost_images(texts, inputs.lost_images),
         "layers": artifact.layer_table(texts, inputs.worst_group_layers),
-        "execution": artifact.execution_table(texts, inputs.candidate_execution),
-        "other_files": artifact.other_files_table(texts, inputs.candidate_execution),
-        "exported_parity": artifact.exported_parity_table(
-            texts, inputs.candidate_execution, options.max_rows
-        ),
+        "execution": artifact.execution_table(texts, execution),
+        "other_files": artifact.other_files_table(texts, execution),
+        "exported_parity": artifact.exported_parity_table(texts, execution, options.max_rows),
         "speed": artifact.speed_table(texts, inputs.candidate_speed),
         "speed_conditions": artifact.speed_conditions(texts, inputs.candidate_speed),
     }
 
 
 def _manager_parts(inputs: ReportInputs, options: ReportOptions, texts: Texts) -> dict[str, Any]:
-    view, comparison = inputs.verdict.get("business"), inputs.champion_comparison
+    view, comparison = inputs.verdict.business, inputs.champion_comparison
     reasons, cells = business.champion_tables(texts, comparison, options.max_rows)
     return {
         "money": business.money_lines(texts, view) if view else [],
@@ -182,7 +177,7 @@ def _manager_parts(inputs: ReportInputs, options: ReportOptions, texts: Texts) -
         "champion_reasons": reasons,
         "champion_cells": cells,
         "not_compared": [
-            shift_name(texts, shift) for shift in comparison.get("not_compared") or ()
+            shift_name(texts, shift) for shift in (comparison.not_compared if comparison else ())
         ],
     }
 

@@ -1,14 +1,15 @@
 """The audit as a comment on a pull request: Markdown with the answer first."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
+from ptq_pipeline.reliability import Verdict
+from ptq_pipeline.reliability.decision import Decision
+from ptq_pipeline.reliability.summary import SpreadCell
 from ptq_pipeline.reporting import frames
 from ptq_pipeline.reporting.formatting import clean_text, count, points, shorten
+from ptq_pipeline.reporting.tables import cell_group
 from ptq_pipeline.reporting.texts import Texts, load_texts
-from ptq_pipeline.reporting.wording import interval_words, not_judged, said, shift_name
+from ptq_pipeline.reporting.wording import headline, interval_words, not_judged, said, shift_name
 
 MOST_ROWS = 8
 MOST_REASONS = 5
@@ -23,16 +24,16 @@ def escaped(text: object, length: int | None = None) -> str:
 
 
 def pull_request_summary(
-    verdict: Mapping[str, Any],
-    decision: Mapping[str, Any],
+    verdict: Verdict,
+    decision: Decision,
     worst_case_table: pd.DataFrame,
     language: str = "en",
 ) -> str:
     """Write the Markdown summary of one audit.
 
     Args:
-        verdict: content of ``verdict.json``.
-        decision: content of ``decision.json``.
+        verdict: the verdict.
+        decision: what was decided.
         worst_case_table: cells of the candidate and of the draws.
         language: language of the texts.
 
@@ -40,12 +41,10 @@ def pull_request_summary(
         Markdown for GitHub and GitLab; names of groups cannot mark anything up or call anybody.
     """
     texts = load_texts(language)
-    headline = said(texts, str(verdict.get("headline") or ""), verdict.get("headline_sentence"))
     lines = [
-        f"## {texts('pull_request.title')}: {texts('badge.' + str(verdict['result']))}",
+        f"## {texts('pull_request.title')}: {texts('badge.' + verdict.result)}",
         "",
-        f"**{texts('answer.' + str(decision['decision']))}** "
-        + escaped(headline.removeprefix(f"{verdict['result']}: ")),
+        f"**{texts('answer.' + decision.outcome)}** " + escaped(headline(texts, verdict)),
         "",
         *worst_rows(texts, worst_case_table, MOST_ROWS),
         "",
@@ -53,23 +52,20 @@ def pull_request_summary(
     if unjudged := not_judged(texts, verdict):
         lines += [escaped(unjudged), ""]
     # Recipe and candidate often have the same reason.
-    by_text = {str(reason["text"]): reason for reason in decision.get("reasons") or ()}
-    reasons = list(by_text.values())
+    reasons = list({reason.text: reason for reason in decision.reasons}.values())
     for reason in reasons[:MOST_REASONS]:
-        lines.append(f"- {escaped(said(texts, str(reason['text']), reason.get('sentence')))}")
+        lines.append(f"- {escaped(said(texts, reason.text, reason.sentence))}")
     if len(reasons) > MOST_REASONS:
         lines.append(f"- {texts('pull_request.more', n=len(reasons) - MOST_REASONS)}")
     audit = texts(
-        "pull_request.audit",
-        verdict=str(decision.get("verdict_hash"))[:12],
-        decision=str(decision.get("decision_hash"))[:12],
+        "pull_request.audit", verdict=decision.verdict_hash[:12], decision=decision.hash[:12]
     )
     return "\n".join([*lines, "", f"<sub>{audit}</sub>", ""])
 
 
 def worst_rows(texts: Texts, worst_case_table: pd.DataFrame, most: int) -> list[str]:
     """Give a Markdown table of the judged cells that lose most, and of the average."""
-    cells = frames.group_cells(worst_case_table)
+    cells = SpreadCell.of_table(worst_case_table)
     ranked = [cell for cell in frames.worst_first(cells) if cell.level != "average"]
     average = [cell for cell in cells if cell.level == "average"]
     keys = ("group", "shift", "n", "drop_mean", "drop_worst", "drop", "interval", "limit", "status")
@@ -80,13 +76,12 @@ def worst_rows(texts: Texts, worst_case_table: pd.DataFrame, most: int) -> list[
         "|" + " --- |" * 2 + " ---: |" * 6 + " --- |",
     ]
     for cell in [*[cell for cell in ranked if cell.judged][:most], *average]:
-        name = texts("group.all_images") if cell.level == "average" else cell.group
         values = (
-            escaped(name, _NAME_LENGTH),
+            escaped(cell_group(texts, cell), _NAME_LENGTH),
             escaped(shift_name(texts, cell.shift)),
             count(cell.n),
-            points(cell.mean_drop),
-            points(cell.worst_drop),
+            points(cell.drop_mean),
+            points(cell.drop_max),
             points(cell.drop),
             interval_words(texts, cell.interval),
             points(cell.limit),

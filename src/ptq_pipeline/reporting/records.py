@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from ptq_pipeline.reliability.verdict_form import CandidateVerdict
 from ptq_pipeline.reporting.formatting import MISSING, moment
 from ptq_pipeline.reporting.tables import Row, Table, make_table
 from ptq_pipeline.reporting.texts import Texts
@@ -69,16 +70,16 @@ def origin_facts(texts: Texts, machine: Mapped) -> Facts:
 
 
 def trial_facts(
-    texts: Texts, trials: pd.DataFrame, index: pd.DataFrame, candidate: Mapped
+    texts: Texts, trials: pd.DataFrame, index: pd.DataFrame, candidate: CandidateVerdict
 ) -> Facts:
     """Say how the candidate's trial ran, and which seed drew its calibration set."""
     facts = []
-    own = index[index["set_id"] == candidate.get("set_id")]
+    own = index[index["set_id"] == candidate.set_id]
     if len(own):
         for key in ("draw", "seed"):
             if key in own:
                 facts.append((texts(f"origin.{key}"), str(own[key].iloc[0])))
-    rows = trials[trials["trial_id"] == candidate.get("trial_id")]
+    rows = trials[trials["trial_id"] == candidate.trial_id]
     if len(rows) and "spec" in rows:
         spec = json.loads(str(rows["spec"].iloc[0]))
         for key in ("engine", "model", "method", "runtime", "evaluation"):

@@ -1,29 +1,19 @@
 """The lines that end a run: decision, worst group, the report, what is not judged."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from ptq_pipeline.reliability import Verdict
+from ptq_pipeline.reliability.decision import Decision
 from ptq_pipeline.reporting.texts import load_texts
-from ptq_pipeline.reporting.wording import (
-    cell_sentence,
-    draws_behind,
-    drop_words,
-    main_drop,
-    not_judged,
-)
+from ptq_pipeline.reporting.wording import cell_sentence, drop_words, not_judged
 
 
 def three_lines(
-    verdict: Mapping[str, Any],
-    decision: Mapping[str, Any],
-    report_path: object,
-    language: str = "en",
+    verdict: Verdict, decision: Decision, report_path: object, language: str = "en"
 ) -> list[str]:
     """Say the outcome of an audit in a few lines of plain text, without markup.
 
     Args:
-        verdict: Content of ``verdict.json``.
-        decision: Content of ``decision.json``.
+        verdict: The verdict.
+        decision: What was decided.
         report_path: Where the reader finds the report; shown as it is.
         language: Language of the texts.
 
@@ -32,21 +22,17 @@ def three_lines(
         classes and segments that are not judged, where there are some.
     """
     texts = load_texts(language)
-    result = str(verdict["result"])
-    lines = [texts(f"lines.decision.{decision['decision']}", result=result)]
-    worst = verdict.get("worst")
-    average = verdict.get("average") or {}
-    draws = draws_behind(verdict)
-    if worst:
-        lines.append(
-            texts(
-                "lines.worst",
-                sentence=cell_sentence(texts, worst, draws),
-                average=drop_words(texts, main_drop(average)),
-            )
-        )
-    else:
+    lines = [texts(f"lines.decision.{decision.outcome}", result=verdict.result)]
+    if verdict.worst is None:
         lines.append(texts("lines.no_worst"))
+    else:
+        average = verdict.average
+        said = texts(
+            "lines.worst",
+            sentence=cell_sentence(texts, verdict.worst, verdict.draws_behind),
+            average=drop_words(texts, average.drop_mean_over_draws if average else None),
+        )
+        lines.append(said)
     lines.append(texts("lines.report", path=str(report_path)))
     if unjudged := not_judged(texts, verdict):
         lines.append(unjudged)

@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptq_pipeline.reporting.frames import GroupCell
+from ptq_pipeline.reliability.documents import CellDocument
+from ptq_pipeline.reliability.reasons import Reason
+from ptq_pipeline.reliability.summary import SpreadCell
+from ptq_pipeline.reliability.unjudged import UnjudgedGroup
 from ptq_pipeline.reporting.texts import Texts
 from ptq_pipeline.reporting.wording import at_floor_words, said, shift_name
 
@@ -95,26 +98,29 @@ CELL_COLUMNS = (
 )
 
 
-def cell_row(texts: Texts, cell: GroupCell) -> Row:
+# Columns that show a figure of the cell as it is.
+_PLAIN = (
+    *("n", "drop_mean", "drop", "interval", "limit", "float_accuracy", "quantized_accuracy"),
+    *("lost", "gained", "flips"),
+)
+
+
+def cell_group(texts: Texts, cell: CellDocument) -> str:
+    """Name the group of a cell in a table."""
+    return texts("group.all_images") if cell.level == "average" else cell.group
+
+
+def cell_row(texts: Texts, cell: SpreadCell) -> Row:
     """Give the row of one cell; not judged is hatched, over the limit is bad."""
     status = texts(f"status.{cell.status}")
     if cell.critical:
         status = texts("status.with_critical", status=status)
     values = {
-        "group": texts("group.all_images") if cell.level == "average" else cell.group,
+        "group": cell_group(texts, cell),
         "shift": shift_name(texts, cell.shift),
-        "n": cell.n,
-        "drop_mean": cell.mean_drop,
-        "drop_worst": cell.worst_drop,
-        "drop": cell.drop,
-        "interval": cell.interval,
-        "limit": cell.limit,
-        "float_accuracy": cell.float_accuracy,
-        "quantized_accuracy": cell.quantized_accuracy,
-        "lost": cell.lost,
-        "gained": cell.gained,
-        "flips": cell.flips,
+        "drop_worst": cell.drop_max,
         "status": status,
+        **{key: getattr(cell, key) for key in _PLAIN},
     }
     if not cell.judged:
         return Row(values, "hatched")
@@ -122,7 +128,7 @@ def cell_row(texts: Texts, cell: GroupCell) -> Row:
 
 
 def cell_table(
-    texts: Texts, caption: str, cells: Sequence[GroupCell], max_rows: int | None = None
+    texts: Texts, caption: str, cells: Sequence[SpreadCell], max_rows: int | None = None
 ) -> Table:
     """Build the worst-case table for ``cells`` in their order."""
     rows = [cell_row(texts, cell) for cell in cells]
@@ -132,21 +138,21 @@ def cell_table(
 def reasons_table(
     texts: Texts,
     caption: str,
-    reasons: Sequence[Mapping[str, Any]],
+    reasons: Sequence[Reason],
     max_rows: int | None = None,
 ) -> Table:
     """Build a table of reasons of the verdict; ``caption`` is the key of its text."""
     rows = [
         Row(
             {
-                "text": said(texts, str(reason["text"]), reason.get("sentence")),
-                "rule": reason["rule"],
-                "group": reason.get("group"),
-                "shift": shift_name(texts, reason["shift"]) if reason.get("shift") else None,
-                "observed": _reading(reason, "observed"),
-                "interval": reason.get("interval"),
-                "limit": _reading(reason, "limit"),
-                "n": reason.get("n"),
+                "text": said(texts, reason.text, reason.sentence),
+                "rule": reason.rule,
+                "group": reason.group,
+                "shift": shift_name(texts, reason.shift) if reason.shift else None,
+                "observed": _reading(reason, reason.observed),
+                "interval": reason.interval,
+                "limit": _reading(reason, reason.limit, is_limit=True),
+                "n": reason.n,
             }
         )
         for reason in reasons
@@ -164,41 +170,39 @@ def reasons_table(
     return make_table(texts, texts(caption), columns, rows, max_rows)
 
 
-def _reading(reason: Mapping[str, Any], key: str) -> tuple[str, float | None]:
+def _reading(
+    reason: Reason, value: float | None, is_limit: bool = False
+) -> tuple[str, float | None]:
     """Give a value with its kind: rules of the recipe count draws, all others measure drops."""
-    value = reason.get(key)
-    if reason["rule"] == "float_floor":
+    if reason.rule == "float_floor":
         return "percent", value
-    if not str(reason["rule"]).startswith("recipe."):
+    if not reason.rule.startswith("recipe."):
         return "points", value
     # The largest acceptable share of bad draws is the one fraction among the counts.
-    is_share = key == "limit" and value is not None and 0 < value < 1
+    is_share = is_limit and value is not None and 0 < value < 1
     return ("percent" if is_share else "number"), value
 
 
-def why_not_judged(texts: Texts, group: Mapping[str, Any]) -> str:
+def why_not_judged(texts: Texts, group: UnjudgedGroup) -> str:
     """Say why a group of ``groups_not_judged`` is not judged."""
-    floors = group.get("at_floor") or ()
-    words = [at_floor_words(texts, each["shift"], each["float_accuracy"]) for each in floors]
-    if not words or group["n"] < (group.get("needed_n") or 0):
+    words = [at_floor_words(texts, each.shift, each.float_accuracy) for each in group.at_floor]
+    if group.too_few:
         words.insert(0, texts("unjudged.too_few"))
     return texts("unjudged.joiner").join(words)
 
 
-def not_judged_table(texts: Texts, groups: Sequence[Mapping[str, Any]], max_rows: int) -> Table:
+def not_judged_table(texts: Texts, groups: Sequence[UnjudgedGroup], max_rows: int) -> Table:
     """Build the table of groups that are not judged, and why."""
     rows = [
         Row(
             {
-                "group": group["group"],
-                "level": texts(f"level.{group['level']}"),
-                "n": group["n"],
-                "needed_n": group.get("needed_n"),
-                "limit": group.get("limit"),
+                "group": group.group,
+                "level": texts(f"level.{group.level}"),
+                "n": group.n,
+                "needed_n": group.needed_n,
+                "limit": group.limit,
                 "why": why_not_judged(texts, group),
-                "blocks": texts(
-                    "word.yes" if group.get("blocks", group.get("critical")) else "word.no"
-                ),
+                "blocks": texts("word.yes" if group.blocks or group.critical else "word.no"),
             },
             "hatched",
         )

@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ptq_pipeline.reliability import Verdict
 from ptq_pipeline.reliability.sentences import ENGLISH, Sentence, Wording, decimal
+from ptq_pipeline.reliability.summary import CellSummary
 from ptq_pipeline.reporting.formatting import (
     count,
     interval,
@@ -49,21 +51,21 @@ def interval_words(texts: Texts, bounds: Sequence[float | None] | None, digits: 
     return interval(bounds, digits, texts.template("format.interval"))
 
 
-def said(texts: Texts, text: str, sentence: Mapping[str, Any] | None) -> str:
+def said(texts: Texts, text: str, sentence: Sentence | None) -> str:
     """Say a sentence of the statistics in the reader's language.
 
     Args:
         texts: Texts of one language.
         text: The sentence in English; it stays where an older file gives no more, and where a
             newer one says what this release does not know.
-        sentence: The same as ``key`` and ``values``, see ``reliability.sentences``.
+        sentence: The same by key.
     """
-    if sentence is None or sentence["key"] not in ENGLISH:
+    if sentence is None or sentence.key not in ENGLISH:
         return text
-    key = f"sentence.{sentence['key']}"
+    key = f"sentence.{sentence.key}"
     if key in texts:
-        return _wording(texts).vformat(texts.template(key), (), sentence["values"])
-    return Sentence(sentence["key"], _readable(sentence["values"])).text
+        return _wording(texts).vformat(texts.template(key), (), sentence.values)
+    return Sentence(key=sentence.key, values=_readable(sentence.values)).text
 
 
 def _readable(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,22 +90,21 @@ def _readable(values: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def all_said(
-    texts: Texts, lines: Sequence[str], sentences: Sequence[Mapping[str, Any]] | None
-) -> list[str]:
+def all_said(texts: Texts, lines: Sequence[str], sentences: Sequence[Sentence]) -> list[str]:
     """Say several sentences; in English where not each has its ``sentences``, as in older files."""
-    known = sentences if sentences and len(sentences) == len(lines) else [None] * len(lines)
+    known = sentences if len(sentences) == len(lines) else [None] * len(lines)
     return [said(texts, text, each) for text, each in zip(lines, known, strict=True)]
 
 
-def statement(texts: Texts, claim: Mapping[str, Any] | None) -> str:
-    """Say the ``statement`` of a part of the verdict; an empty text where it makes none."""
-    if not claim or not claim.get("statement"):
-        return ""
-    if several := claim.get("sentences"):
-        text = str(claim["statement"])
-        return texts("format.joiner").join(said(texts, text, each) for each in several)
-    return said(texts, str(claim["statement"]), claim.get("sentence"))
+def statements(texts: Texts, verdict: Verdict) -> list[str]:
+    """Say what recipe, tolerance and ledger state."""
+    claims = [said(texts, verdict.recipe.statement, verdict.recipe.sentence)]
+    if verdict.tolerance is not None:
+        claims.append(said(texts, verdict.tolerance.statement, verdict.tolerance.sentence))
+    if (ledger := verdict.ledger) is not None:
+        several = [said(texts, ledger.statement, each) for each in ledger.sentences]
+        claims.append(texts("format.joiner").join(several) if several else ledger.statement)
+    return [claim for claim in claims if claim]
 
 
 def _wording(texts: Texts) -> Wording:
@@ -155,24 +156,16 @@ def at_floor_words(texts: Texts, shift: str, accuracy: float) -> str:
     return texts("unjudged.at_floor", accuracy=right, shift=shift_words(texts, shift))
 
 
-def not_judged(texts: Texts, verdict: Mapping[str, Any]) -> str:
+def not_judged(texts: Texts, verdict: Verdict) -> str:
     """Say which classes and segments are not judged; an empty text where all are."""
-    text = verdict.get("not_judged")
-    return said(texts, str(text), verdict.get("not_judged_sentence")) if text else ""
+    text = verdict.not_judged
+    return said(texts, text, verdict.not_judged_sentence) if text else ""
 
 
-def main_drop(cell: Mapping[str, Any]) -> float | None:
-    """Give the drop to speak of first: the mean over draws, else the candidate's own."""
-    mean = cell.get("drop_mean_over_draws")
-    return cell.get("candidate_drop") if is_missing(mean) else mean
-
-
-def draws_behind(verdict: Mapping[str, Any]) -> int | None:
-    """Give the number of finished draws that the means of the verdict are taken over."""
-    spread = verdict.get("draw_spread") or ()
-    if spread:
-        return int(spread[0]["draws"])
-    return (verdict.get("recipe") or {}).get("distinct_draws")
+def headline(texts: Texts, verdict: Verdict) -> str:
+    """Say the headline without the result in front, which stands beside it."""
+    sentence = said(texts, verdict.headline, verdict.headline_sentence)
+    return sentence.removeprefix(f"{verdict.result}: ")
 
 
 def drop_words(texts: Texts, drop: float | None) -> str:
@@ -185,27 +178,22 @@ def drop_words(texts: Texts, drop: float | None) -> str:
     return texts("drop.loses" if drop > 0 else "drop.gains", points=shown)  # type: ignore[operator]
 
 
-def cell_sentence(texts: Texts, cell: Mapping[str, Any], draws: int | None) -> str:
+def cell_sentence(texts: Texts, cell: CellSummary, draws: int) -> str:
     """Say in one sentence what a cell of the verdict (``worst`` or ``average``) loses.
 
     Args:
         texts: Texts of one language.
-        cell: An entry of the verdict with ``drop_mean_over_draws``, ``drop_worst_draw``,
-            ``candidate_drop``, ``limit`` and ``n``; ``level`` and ``group`` may be absent for the
-            average.
-        draws: Number of draws behind the mean, if there are any.
+        cell: The cell.
+        draws: Number of draws behind the mean.
     """
-    subject = group_words(texts, cell.get("level", "average"), cell.get("group", "all"))
-    values = {
-        "subject": subject[:1].upper() + subject[1:],
-        "shift": shift_words(texts, cell.get("shift", "clean")),
-        "drop": drop_words(texts, main_drop(cell)),
-        "worst": points(cell.get("drop_worst_draw")),
-        "limit": points(cell.get("limit")),
-        "count": count(cell.get("n")),
-    }
-    if is_missing(cell.get("drop_mean_over_draws")) or not draws:
-        return texts(
-            "cell.candidate_only", interval=interval_words(texts, cell.get("interval")), **values
-        )
-    return texts("cell.over_draws", n=draws, **values)
+    subject = group_words(texts, cell.level, cell.group)
+    return texts(
+        "cell.over_draws",
+        n=draws,
+        subject=subject[:1].upper() + subject[1:],
+        shift=shift_words(texts, cell.shift),
+        drop=drop_words(texts, cell.drop_mean_over_draws),
+        worst=points(cell.drop_worst_draw),
+        limit=points(cell.limit),
+        count=count(cell.n),
+    )

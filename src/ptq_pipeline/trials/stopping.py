@@ -6,19 +6,18 @@ and knows FAIL only; a `Study` looks at some images at a time and settles PASS a
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from ptq_pipeline.reliability import Groups
 from ptq_pipeline.reliability.cells import Cells
 from ptq_pipeline.reliability.draws import DrawSplit, split_budget
 from ptq_pipeline.reliability.float_floor import above_floor
-from ptq_pipeline.reliability.outcomes import CLEAN
-from ptq_pipeline.reliability.policy import GroupKey, Policy
+from ptq_pipeline.reliability.group_ids import CLEAN, GroupKey
+from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.recipe import Draws, collect_draws
 from ptq_pipeline.reliability.stopping import Refusal, float_counts, planned_cells
 from ptq_pipeline.reliability.unjudged import unjudged_groups
@@ -51,21 +50,33 @@ class Judged:
         groups: groups of the selection and audit samples.
         policy: limits and errors.
         draws: the distinct accepted draws, in their order.
-        clusters: sizes of the clusters of groups that hold several samples of one.
         only: the groups to judge; all of them when empty.
     """
 
     groups: Groups
     policy: Policy
     draws: Draws
-    clusters: Mapping[GroupKey, NDArray[np.float64]] = field(default_factory=dict)
     only: Collection[GroupKey] = ()
 
     @classmethod
-    def planned(cls, index: pd.DataFrame, groups: Groups, policy: Policy) -> "Judged":
-        """Return what is judged of the sets in ``calibration_set_index``: all groups."""
+    def planned(
+        cls,
+        index: pd.DataFrame,
+        groups: Groups,
+        policy: Policy,
+        chosen: Collection[Mapping[str, str]] = (),
+    ) -> "Judged":
+        """Return what is judged of the sets in ``calibration_set_index``.
+
+        Args:
+            index: the sets.
+            groups: groups of the selection and audit samples.
+            policy: limits and errors.
+            chosen: ``level`` and ``group`` of representatives; all groups when there are none.
+        """
         unseen = pd.DataFrame(columns=["trial_id", "set_id", "role", "status"])
-        return cls(groups, policy, collect_draws(index, unseen, policy))
+        only = [(each["level"], each["group"]) for each in chosen]
+        return cls(groups, policy, collect_draws(index, unseen, policy), only)
 
     def refusal(self, shifts: Sequence[str]) -> Refuse:
         """Return what says after which draw the recipe is refused."""
@@ -78,7 +89,6 @@ class Judged:
                 self.policy,
                 self.draws.distinct,
                 reference,
-                clusters=self.clusters,
                 only=self.only,
             )
             # Identical sets are one draw.
@@ -129,12 +139,11 @@ class Study:
         groups, policy, only = judged.groups, judged.policy, judged.only
         audit = evaluation.of("audit")
         split = split_budget(max(judged.draws.distinct, 1), policy.p0, policy.alpha)
-        cells = planned_cells(groups, list(audit.arrays), policy, split, judged.clusters, only)
+        cells = planned_cells(groups, list(audit.arrays), policy, split, only)
         counts = None
         if reference is not None:
             counts = float_counts(cells, groups, reference)
-            classes = sum(each.level == "class" for p in groups.partitions for each in p.ids)
-            cells = above_floor(cells, counts, policy, classes)
+            cells = above_floor(cells, counts, policy, groups.classes)
         sizes = {key: n for key, n in groups.sizes().items() if not only or key in only}
         unjudged = unjudged_groups(cells, policy, split.alpha_image, counts, sizes)
         blocked = any(group.blocks for group in unjudged)
@@ -151,12 +160,7 @@ class Study:
 
         Conditions of control columns are seen on clean images, so their cells are among those.
         """
-        position = {
-            key: i
-            for i, key in enumerate(
-                zip(self.cells.shift, self.cells.level, self.cells.group, strict=True)
-            )
-        }
+        position = {key: i for i, key in enumerate(self.cells.keys)}
         whole = self.judged.groups
         audit = np.isin(whole.sample_ids, self.evaluation.samples["sample_id"].to_numpy())
         seen = {shift: whole}
@@ -166,7 +170,7 @@ class Study:
         for name, groups in seen.items():
             for partition in groups.partitions:
                 numbers = np.array(
-                    [position.get((name, partition.level, g), -1) for g in partition.groups]
+                    [position.get((partition.level, g, name), -1) for g in partition.groups]
                 )
                 codes = partition.codes[audit]
                 found.append(np.where(codes < 0, -1, numbers[codes]))
@@ -174,5 +178,5 @@ class Study:
 
     def images_of(self, cell: int) -> str:
         """Return the shift whose images a cell is seen on."""
-        shift = self.cells.shift[cell]
+        shift = self.cells.keys[cell].shift
         return CLEAN if shift in self.judged.groups.conditions else shift

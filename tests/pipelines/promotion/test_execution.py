@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.verdicts import make_verdict
 
 from ptq_pipeline.artifact_files import served_names
 from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
@@ -20,6 +21,7 @@ from ptq_pipeline.pipelines.promotion.execution import (
 )
 from ptq_pipeline.pipelines.promotion.speed import measure_candidate
 from ptq_pipeline.ptq.export import metadata_of
+from ptq_pipeline.reliability.decision import ClassParity
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.audit import Audit
@@ -87,7 +89,7 @@ def test_the_files_are_the_model_that_was_judged(
     runner, evaluation = audit.runner(), audit.evaluation
     outcome = runner.run(chosen.set_id, chosen.images, evaluation)
     trial_id = outcome.spec.trial_id
-    verdict = {"candidate": {"trial_id": trial_id, "set_id": chosen.set_id}}
+    verdict = make_verdict(trial_id=trial_id, set_id=chosen.set_id).to_json()
     facts = {"trial_id": trial_id}
     files = build_artifact(model, chosen.set_id, chosen.images, facts, runner)
     assert metadata_of(files["model.onnx"])["trial_id"] == trial_id
@@ -132,7 +134,7 @@ def test_the_files_are_the_model_that_was_judged(
 
 
 def test_without_a_candidate_there_is_nothing_to_execute(model, images, samples, tmp_path) -> None:
-    verdict = {"candidate": {"trial_id": None, "set_id": None}}
+    verdict = make_verdict("FAIL", None, None).to_json()
     parameters = Recipe.model_validate({"method": {}, "runtime": {"name": "openvino"}})
     found = execute_candidate(
         *(verdict, {}, samples, images, {}, pd.DataFrame(), model, {}, TrialStore(tmp_path)),
@@ -163,7 +165,7 @@ def audited(model, images, samples, chosen, tmp_path):
             "predicted": outcome.predictions["clean"],
         }
     )
-    verdict = {"candidate": {"trial_id": trial_id, "set_id": chosen.set_id}}
+    verdict = make_verdict(trial_id=trial_id, set_id=chosen.set_id).to_json()
 
     def execute(files: dict[str, bytes]) -> dict:
         return execute_candidate(
@@ -223,8 +225,10 @@ def test_kernels_that_do_not_compute_what_was_quantized_are_a_reason():
         {"class": "b", "n": 100, "agreement": 0.1, "drop_difference": 0.9},
         {"class": "c", "n": 0, "agreement": None, "drop_difference": None},
     ]
-    (reason,) = _parity_reasons(rows, "model.onnx")
-    assert reason["rule"] == "candidate.parity"
-    assert "91 of 200 selection images" in reason["text"]
-    assert "90 of 100 in class b" in reason["text"]
-    assert _parity_reasons([{**rows[0]}, {**rows[1], "agreement": 0.97}], "model.onnx") == []
+    broken = tuple(ClassParity.model_validate(row) for row in rows)
+    (reason,) = _parity_reasons(broken, "model.onnx")
+    assert reason.rule == "candidate.parity"
+    assert "91 of 200 selection images" in reason.text
+    assert "90 of 100 in class b" in reason.text
+    whole = (broken[0], broken[1].model_copy(update={"agreement": 0.97}))
+    assert _parity_reasons(whole, "model.onnx") == []

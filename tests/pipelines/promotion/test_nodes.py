@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load
+from tests.verdicts import POLICY, make_cell, make_reason, make_verdict
 
 from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
 from ptq_pipeline.canonical import canonical_hash
@@ -20,7 +21,8 @@ from ptq_pipeline.pipelines.promotion.nodes import decide
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
 from ptq_pipeline.ptq import ENGINE_VERSION, MethodSpec, QuantizationParameters, prepare
 from ptq_pipeline.registry import Decision
-from ptq_pipeline.reliability import Baseline
+from ptq_pipeline.reliability import Baseline, Comparison, Policy
+from ptq_pipeline.reliability.decision import Execution
 from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials import TrialSpec, TrialStore
@@ -94,12 +96,9 @@ def spec(model: FloatModel, calibration_set: CalibrationSet) -> TrialSpec:
     )
 
 
-CELL = {"level": "class", "group": "a", "shift": "clean", "n": 400, "flips": 8}
-CELL |= {"quantized_accuracy": 0.9, "accuracy_lower": 0.87, "drop": 0.01}
-LIMITS = {level: {"points": 5.0} for level in ("average", "class", "segment", "intersection")}
-POLICY = {"limits": LIMITS}
-EXECUTED = {"result": "PASS", "reasons": []}
-NOTHING_SERVES = {"result": "NONE", "champion": None, "reasons": [], "cells": []}
+CELL = make_cell("a", n=400, flips=8, quantized_accuracy=0.9, accuracy_lower=0.87, drop=0.01)
+EXECUTED = Execution(result="PASS").to_json()
+NOTHING_SERVES = Comparison(result="NONE", champion=None).to_json()
 
 
 def make_baseline(spec: TrialSpec | None) -> dict:
@@ -113,25 +112,17 @@ def make_trials(*specs: TrialSpec) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def make_verdict(spec: TrialSpec | None, result: str = "PASS") -> dict:
-    return {
-        "schema_version": 1,
-        "result": result,
-        "reasons": [{"rule": "candidate.limit", "group": "größer"}],
-        "candidate": {
-            "trial_id": None if spec is None else spec.trial_id,
-            "set_id": None if spec is None else spec.calibration_set,
-            "cells": [] if spec is None else [CELL],
-        },
-        "policy": POLICY,
-        "policy_hash": "ab" * 32,
-    }
+def verdict_of(spec: TrialSpec | None, result: str = "PASS", **changes) -> dict:
+    trial = (None, None) if spec is None else (spec.trial_id, spec.calibration_set)
+    reasons = (make_reason("candidate.limit", "größer"),)
+    cells = () if spec is None else (CELL,)
+    return make_verdict(result, *trial, reasons, cells, **changes).to_json()
 
 
 @pytest.fixture(scope="module")
 def files(model: FloatModel, calibration_set: CalibrationSet, spec: TrialSpec) -> dict[str, bytes]:
     sets = {calibration_set.set_id: calibration_set}
-    return export_candidate(make_verdict(spec), make_trials(spec), sets, model, make_baseline(spec))
+    return export_candidate(verdict_of(spec), make_trials(spec), sets, model, make_baseline(spec))
 
 
 def test_the_candidate_is_the_quantization_of_its_trial(
@@ -177,7 +168,7 @@ def test_equal_inputs_give_equal_bytes(
     assert set(files) == NAMES
     sets = {calibration_set.set_id: calibration_set}
     assert (
-        export_candidate(make_verdict(spec), make_trials(spec), sets, model, make_baseline(spec))
+        export_candidate(verdict_of(spec), make_trials(spec), sets, model, make_baseline(spec))
         == files
     )
 
@@ -190,7 +181,7 @@ def test_lineage_stands_beside_the_model(
     assert CalibrationManifest.from_json(calibration) == calibration_set.manifest
     trial = json.loads(files["trial.json"])
     assert canonical_hash(trial["spec"])[:16] == trial["trial_id"] == spec.trial_id
-    assert json.loads(files["verdict.json"]) == make_verdict(spec)
+    assert json.loads(files["verdict.json"]) == verdict_of(spec)
 
 
 COPIES = {"champion_comparison.json", "candidate_execution.json"}
@@ -199,7 +190,7 @@ COPIES = {"champion_comparison.json", "candidate_execution.json"}
 def test_a_baseline_of_other_answers_is_refused(files: dict[str, bytes], spec: TrialSpec) -> None:
     comparison = {**NOTHING_SERVES, "candidate_baseline": "0" * 64}
     with pytest.raises(InputError, match="does not hold the answers that were compared"):
-        decide(make_verdict(spec), comparison, EXECUTED, files, PARAMETERS)
+        decide(verdict_of(spec), comparison, EXECUTED, files, PARAMETERS)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +200,7 @@ def test_a_baseline_of_other_answers_is_refused(files: dict[str, bytes], spec: T
 def test_every_outcome_is_written_with_its_files(
     files: dict[str, bytes], spec: TrialSpec, result: str, outcome: str, tmp_path: Path
 ) -> None:
-    verdict = make_verdict(spec, result)
+    verdict = verdict_of(spec, result)
     files = files | {"verdict.json": json.dumps(verdict).encode()}
     content, folder = decide(verdict, NOTHING_SERVES, EXECUTED, files, PARAMETERS)
     decision = Decision.from_json(content)
@@ -234,11 +225,9 @@ def test_the_decision_lists_whom_the_release_touches(
     files: dict[str, bytes], spec: TrialSpec
 ) -> None:
     owed = {"to": "ACME", "level": "class", "group": "a"}
-    verdict = make_verdict(spec)
-    verdict["policy"] = {
-        **POLICY,
-        "obligations": [{**owed, "contract_floor": 89.0}, {**owed, "notice_required": True}],
-    }
+    obligations = [{**owed, "contract_floor": 89.0}, {**owed, "notice_required": True}]
+    policy = Policy.model_validate(POLICY.to_json() | {"obligations": obligations})
+    verdict = verdict_of(spec, policy=policy)
     files = files | {"verdict.json": json.dumps(verdict).encode()}
     content, _ = decide(verdict, NOTHING_SERVES, EXECUTED, files, PARAMETERS)
     assert [each["name"] for each in content["obligations"]] == [
@@ -253,7 +242,7 @@ def test_a_file_that_does_not_answer_as_judged_is_not_in_the_folder(
     files: dict[str, bytes], spec: TrialSpec
 ) -> None:
     executed = {**EXECUTED, "withheld": ["model.onnx"]}
-    content, folder = decide(make_verdict(spec), NOTHING_SERVES, executed, files, PARAMETERS)
+    content, folder = decide(verdict_of(spec), NOTHING_SERVES, executed, files, PARAMETERS)
     assert content["decision"] == "promote"
     assert set(folder) >= {*files, "candidate.json"} - {"model.onnx"}
     assert "model.onnx" not in folder
@@ -262,7 +251,7 @@ def test_a_file_that_does_not_answer_as_judged_is_not_in_the_folder(
 
 
 def test_without_a_candidate_the_refusal_is_still_written(model: FloatModel) -> None:
-    verdict = make_verdict(None, "FAIL")
+    verdict = verdict_of(None, "FAIL")
     files = export_candidate(verdict, make_trials(), {}, model, make_baseline(None))
     content, folder = decide(verdict, NOTHING_SERVES, EXECUTED, files, PARAMETERS)
     assert set(folder) == {"verdict.json", "candidate.json"} | COPIES
@@ -274,7 +263,7 @@ def test_what_does_not_belong_together_is_refused(
     model: FloatModel, calibration_set: CalibrationSet, spec: TrialSpec
 ) -> None:
     sets = {calibration_set.set_id: calibration_set}
-    verdict, trials = make_verdict(spec), make_trials(spec)
+    verdict, trials = verdict_of(spec), make_trials(spec)
     own = make_baseline(spec)
     with pytest.raises(InputError, match="no column 'spec'"):
         export_candidate(verdict, trials.drop(columns="spec"), sets, model, own)

@@ -15,6 +15,7 @@ from ptq_pipeline.calibration import CalibrationParameters
 from ptq_pipeline.pipelines.reporting import create_pipeline
 from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
 from ptq_pipeline.pipelines.reporting.pipeline import REPORT_INPUTS
+from ptq_pipeline.reliability import Document
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
 
@@ -40,11 +41,16 @@ def inputs():
     return module.complete(module.build_inputs(module.MadeUpAudit(draws=6, comparison_draws=2)))
 
 
+def as_loaded(part):
+    """Return what the catalog loads: a document is what stands in its file."""
+    return part.to_json() if isinstance(part, Document) else part
+
+
 def run(inputs, folder):
     results = [name for name in REPORT_INPUTS if REPORT_INPUTS[name] == name]
     catalog = DataCatalog(
         {
-            **{name: MemoryDataset(getattr(inputs, name)) for name in results},
+            **{name: MemoryDataset(as_loaded(getattr(inputs, name))) for name in results},
             "params:reporting": MemoryDataset(ReportingParameters(**group("reporting"))),
             "params:quantization": MemoryDataset(Recipe(**group("quantization"))),
             "params:calibration": MemoryDataset(CalibrationParameters(**group("calibration"))),

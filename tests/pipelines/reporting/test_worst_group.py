@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.verdicts import make_verdict
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.pipelines.reporting.members import level_of, members
@@ -28,8 +29,15 @@ SAMPLES = pd.DataFrame(
         "content_hash": "h",
     }
 )
-WORST = {"level": "intersection", "group": "boot & tone=dark", "shift": "noise"}
-VERDICT = {"candidate": {"trial_id": "t", "set_id": "s"}, "worst": WORST}
+FIGURES = {"drop_mean_over_draws": 0.1, "drop_worst_draw": 0.2, "limit": 0.05, "n": 3}
+
+
+def verdict_of(level, group, shift, **changes):
+    worst = {"level": level, "group": group, "shift": shift, **FIGURES}
+    return make_verdict("FAIL", "t", "s", worst=worst, **changes).to_json()
+
+
+VERDICT = verdict_of("intersection", "boot & tone=dark", "noise")
 # Sample ids 2 to 7 are evaluated. The float model is wrong on 7; the candidate on 2, 4, 5 and 7.
 RIGHT = [0, 0, 0, 0, 1, 1]
 ANSWERS = [1, 0, 1, 1, 1, 1]
@@ -67,10 +75,9 @@ def test_only_audit_images_that_the_float_model_gets_right_are_lost():
 
 
 def test_a_control_value_is_looked_at_on_unchanged_images():
-    worst = {"level": "class", "group": "boot", "shift": "tone=light"}
     controlled = DEFINITIONS | {"segments": {"tone": {"names": ["light"], "control": True}}}
     found = gathered(
-        VERDICT | {"worst": worst},
+        verdict_of("class", "boot", "tone=light"),
         controlled,
         float_predictions=table(RIGHT).assign(shift="clean"),
         predictions=table(ANSWERS, trial_id="t").assign(shift="clean"),
@@ -87,7 +94,7 @@ def test_beside_them_stand_the_groups_own_calibration_images():
 
 
 def test_without_a_candidate_there_is_nothing_to_show():
-    nothing = {"candidate": {"trial_id": None, "set_id": None}, "worst": None}
+    nothing = make_verdict("FAIL", None, None).to_json()
     assert gathered(nothing)["lost"] == []
     assert explain_worst_group(nothing, SAMPLES, DEFINITIONS, None, None, {}).empty
 

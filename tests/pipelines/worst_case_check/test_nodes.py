@@ -7,10 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from tests.verdicts import make_cell, make_verdict
 
 from ptq_pipeline.errors import InputError
+from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
+from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check import create_pipeline
-from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, compare, judge
+from ptq_pipeline.pipelines.worst_case_check.nodes import (
+    check_names,
+    compare,
+    gather_setting,
+    judge,
+)
 from ptq_pipeline.pipelines.worst_case_check.parameters import (
     BusinessParameters,
     WorstCaseCheckParameters,
@@ -27,6 +35,7 @@ from ptq_pipeline.reliability import (
 from ptq_pipeline.stress.parameters import StressParameters
 
 CONFIGURATION = Path(__file__).parents[3] / "conf" / "base"
+SCORING = SubgroupScoringParameters(intersection_min_size=1)
 DEFINITIONS = {"classes": ["boot", "bag"], "segments": {"tone": {"names": ["dark", "light"]}}}
 STRESS = StressParameters({"clean": {}})
 
@@ -42,6 +51,15 @@ def read_group(name):
 def parameters(**changes):
     limits = {level: {"points": 5.0} for level in ("average", "class", "segment", "intersection")}
     return WorstCaseCheckParameters.model_validate({"limits": limits, **changes})
+
+
+def check(samples, policy, **given):
+    return check_names(define_groups(samples, DEFINITIONS, SCORING), policy, STRESS, **given)
+
+
+def setting_of(samples, *answers, definitions=DEFINITIONS, **given):
+    groups = define_groups(samples, definitions, SCORING)
+    return gather_setting(groups, samples, None, *answers, **given)
 
 
 @pytest.fixture
@@ -75,8 +93,8 @@ def tables(samples):
 
 
 def test_verdict_and_table_agree(samples, tables):
-    policy = check_names(samples, DEFINITIONS, parameters(), STRESS)
-    verdict, table = judge(*tables, samples, DEFINITIONS, policy)
+    policy = check(samples, parameters())
+    verdict, table = judge(*tables, policy, setting_of(samples))
     assert (verdict["result"], verdict["candidate"]["trial_id"]) == ("INCONCLUSIVE", "t0")
     assert verdict["recipe"]["pool_ratio"] == pytest.approx(80 / 800)
     assert verdict["recipe"]["shown_bad"] == 1
@@ -99,8 +117,7 @@ def test_the_verdict_separates_draws_from_images_and_keeps_its_schema(samples, t
             "prices": {"float_model": 2, "integer_model": 1},
         }
     )
-    given = (*tables, samples, DEFINITIONS, policy, None, draws, answers)
-    verdict, _ = judge(*given, business=business)
+    verdict, _ = judge(*tables, policy, setting_of(samples, draws, answers), business)
     by_group = {each["group"]: each for each in verdict["components"]}
     assert set(by_group) == {"all", "boot", "bag", "tone=dark", "tone=light"}
     assert by_group["bag"]["draw_share"] == pytest.approx(1)
@@ -109,7 +126,7 @@ def test_the_verdict_separates_draws_from_images_and_keeps_its_schema(samples, t
     schema = json.loads(folder.joinpath("verdict.schema.json").read_text("utf-8"))
     assert set(verdict) == set(schema["properties"])
     chosen = [{"level": "class", "group": "bag", "why": "critical", "value": None, "n": 0}]
-    quick, _ = judge(*given, representatives=chosen)
+    quick, _ = judge(*tables, policy, setting_of(samples, draws, answers, representatives=chosen))
     for content in (verdict, quick):
         found = jsonschema.Draft202012Validator(schema).iter_errors(json.loads(json.dumps(content)))
         assert [error.message for error in found] == []
@@ -117,7 +134,7 @@ def test_the_verdict_separates_draws_from_images_and_keeps_its_schema(samples, t
 
 def test_clusters_in_samples_block_pass(samples, tables):
     clustered = samples.assign(cluster=samples["sample_id"] // 2)
-    verdict, _ = judge(*tables, clustered, DEFINITIONS, parameters())
+    verdict, _ = judge(*tables, parameters(), setting_of(clustered))
     assert any(reason["rule"] == "clustered_data" for reason in verdict["reasons"])
 
 
@@ -141,17 +158,17 @@ def test_clusters_in_samples_block_pass(samples, tables):
 )
 def test_names_that_do_not_exist_are_refused_before_any_score(samples, changes, message):
     with pytest.raises(InputError, match=message):
-        check_names(samples, DEFINITIONS, parameters(**changes), STRESS)
+        check(samples, parameters(**changes))
     nodes = {node.name: node for node in create_pipeline().nodes}
     assert not {"scores", "predictions", "trials"} & set(nodes["check_policy"].inputs)
 
 
 def test_a_float_model_at_chance_is_refused_before_any_score(samples):
     right = samples[["sample_id"]].assign(predicted=samples["label"])
-    check_names(samples, DEFINITIONS, parameters(), STRESS, profiles=right)
+    check(samples, parameters(), profiles=right)
     coin = right.assign(predicted=samples["sample_id"] // 2 % 2)
     with pytest.raises(InputError, match="right on 50.0 % of the 1,000 audit images"):
-        check_names(samples, DEFINITIONS, parameters(), STRESS, profiles=coin)
+        check(samples, parameters(), profiles=coin)
     (node,) = [node for node in create_pipeline().nodes if node.name == "check_policy"]
     assert "profiles" in node.inputs
 
@@ -159,7 +176,8 @@ def test_a_float_model_at_chance_is_refused_before_any_score(samples):
 def test_a_class_without_images_and_a_repeated_image_are_in_the_verdict(samples, tables):
     more = {**DEFINITIONS, "classes": ["boot", "bag", "hat"]}
     hashes = samples["sample_id"].astype(str).where(samples["sample_id"] != 1999, "1997")
-    verdict, _ = judge(*tables, samples.assign(content_hash=hashes), more, parameters())
+    hashed = samples.assign(content_hash=hashes)
+    verdict, _ = judge(*tables, parameters(), setting_of(hashed, definitions=more))
     assert verdict["repeated_images"] == 1
     (hat,) = [each for each in verdict["groups_not_judged"] if each["group"] == "hat"]
     assert (hat["n"], hat["blocks"]) == (0, True)
@@ -169,11 +187,11 @@ def test_a_class_without_images_and_a_repeated_image_are_in_the_verdict(samples,
 def test_an_edited_ledger_is_refused_before_any_score(samples, tmp_path):
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.enter("a" * 64, "recipe", {"method": "minmax"})
-    check_names(samples, DEFINITIONS, parameters(), STRESS, ledger=ledger)
+    check(samples, parameters(), ledger=ledger)
     text = ledger.path.read_text()
     ledger.path.write_text(text.replace("minmax", "mse"))
     with pytest.raises(InputError, match="line 1: the audit ledger was edited"):
-        check_names(samples, DEFINITIONS, parameters(), STRESS, ledger=Ledger(ledger.path))
+        check(samples, parameters(), ledger=Ledger(ledger.path))
     (node,) = [node for node in create_pipeline().nodes if node.name == "check_policy"]
     assert "audit_ledger" in node.inputs
 
@@ -189,7 +207,7 @@ def test_shipped_limits_can_be_shown_with_zero_losses():
 
 def test_policy_survives_its_own_json(samples, tables):
     policy = parameters(critical=[{"level": "class", "group": "bag", "points": 4.0}])
-    verdict, _ = judge(*tables, samples, DEFINITIONS, policy)
+    verdict, _ = judge(*tables, policy, setting_of(samples))
     assert WorstCaseCheckParameters.model_validate(verdict["policy"]) == policy
     assert verdict["policy_hash"] == policy.hash
 
@@ -200,10 +218,14 @@ def test_the_candidate_is_compared_with_what_serves(samples):
     answers = evaluated[["sample_id"]].assign(shift="clean", predicted=evaluated["label"])
     worse = answers["predicted"].where(evaluated["sample_id"] % 10 != 1, 0)
     predictions = answers.assign(trial_id="t0", predicted=worse)
-    cell = {"level": "class", "group": "bag", "shift": "clean", "n": 500, "drop": 0.2}
-    verdict = {"candidate": {"trial_id": "t0", "cells": [cell | {"quantized_accuracy": 0.8}]}}
-    rest = (predictions, samples, DEFINITIONS)
-    first, baseline = compare(verdict, *rest, Baseline(), parameters(), STRESS)
+    cell = make_cell("bag", n=500, drop=0.2, quantized_accuracy=0.8)
+    verdict = make_verdict(trial_id="t0", cells=(cell,)).to_json()
+
+    def against(champion, predictions):
+        setting = setting_of(samples, predictions, answers)
+        return compare(verdict, samples, setting, champion, parameters(), STRESS)
+
+    first, baseline = against(Baseline(), predictions)
     assert first == {
         "schema_version": 1,
         "result": "NONE",
@@ -215,19 +237,19 @@ def test_the_candidate_is_compared_with_what_serves(samples):
     }
     assert baseline["groups"][0]["accuracy"] == 0.8
     champion = Baseline.from_json(baseline).served_as("v0001", "ab")
-    same, _ = compare(verdict, *rest, champion, parameters(), STRESS)
+    same, _ = against(champion, predictions)
     assert (same["result"], same["champion"]["version"]) == ("PASS", "v0001")
     perfect = answers.assign(trial_id="t0")
-    _, right = compare(verdict, perfect, samples, DEFINITIONS, champion, parameters(), STRESS)
+    _, right = against(champion, perfect)
     champion = Baseline.from_json(right).served_as("v0002", "cd")
-    lost, _ = compare(verdict, *rest, champion, parameters(), STRESS)
+    lost, _ = against(champion, predictions)
     assert lost["result"] == "FAIL"
     assert {reason["group"] for reason in lost["reasons"]} > {"bag"}
     assert lost["reasons"][0]["text"].startswith("Against version v0002, ")
 
 
 def test_plots_show_the_worst_cells_draw_by_draw(samples, tables):
-    _, table = judge(*tables, samples, DEFINITIONS, parameters())
+    _, table = judge(*tables, parameters(), setting_of(samples))
     worst, drops = tabulate_plots(table, tables[0])
     assert worst["drop_mean"].is_monotonic_decreasing
     assert worst["name"].iloc[0].startswith("bag")

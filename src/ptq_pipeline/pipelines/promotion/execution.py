@@ -12,6 +12,9 @@ from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
+from ptq_pipeline.reliability import Reason, Verdict
+from ptq_pipeline.reliability.decision import ClassParity, ExecutedFile, Execution, ShiftAnswers
+from ptq_pipeline.reliability.sentences import say
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.audit import Audit, compared_positions
 from ptq_pipeline.trials.evaluation import CLEAN, Evaluation, build_evaluation
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 2
 # Where each file that ships is executed; ONNX Runtime with its kernels, and as ONNX defines them.
 EXECUTIONS: tuple[tuple[str, RuntimeParameters], ...] = (
     (GRAPH, OpenvinoParameters(name="openvino")),
@@ -64,60 +66,62 @@ def execute_candidate(
     that answers otherwise by more than rounding explains is withheld.
 
     Returns:
-        ``result`` (PASS, FAIL, or NONE without a candidate), ``answers`` by shift, ``parity`` per
-        class with the simulation on the clean selection images, ``reasons``, ``others``: what came
-        of each file beside the served one, and ``withheld``: names of files that do not ship.
+        The content of ``candidate_execution.json``, see :class:`.Execution`.
     """
-    trial_id, set_id = (verdict["candidate"][key] for key in ("trial_id", "set_id"))
-    found: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "trial_id": trial_id,
-        "runtime": parameters.runtime.name,
-        "files": [],
-        "result": "NONE",
-        "answers": {},
-        "parity": [],
-        "reasons": [],
-        "others": [],
-        "withheld": [],
-    }
-    if trial_id is None:
-        return found
+    chosen = Verdict.read(verdict).candidate
+    if chosen.trial_id is None or chosen.set_id is None:
+        return Execution(runtime=parameters.runtime.name).to_json()
     names = served_names(files, parameters.runtime.name)
-    found["files"] = list(names)
     evaluation = build_evaluation(AuditData(samples, images, stressed), shifts.root)
     predictor = load_candidate(files, model, images.shape[1:], parameters.runtime)
     answers = _answers(predictor, evaluation, model, parameters.runtime.batch_size)
-    judged = predictions[predictions["trial_id"] == trial_id]
-    for shift, own in answers.items():
-        rows = judged[judged["shift"] == shift].set_index("sample_id")["predicted"]
-        expected = rows.loc[evaluation.samples["sample_id"]].to_numpy()
-        different = int((own != expected).sum())
-        found["answers"][shift] = {"n": len(own), "different": different}
-        if different:
-            found["reasons"].append(_reason(shift, different, len(own), names))
-    found["parity"] = _parity(
+    own = predictions[predictions["trial_id"] == chosen.trial_id]
+    judged = {
+        shift: own[own["shift"] == shift]
+        .set_index("sample_id")["predicted"]
+        .loc[evaluation.samples["sample_id"]]
+        .to_numpy()
+        for shift in answers
+    }
+    compared = {
+        shift: ShiftAnswers(n=len(found), different=int((found != judged[shift]).sum()))
+        for shift, found in answers.items()
+    }
+    parity = _parity(
         *(answers[CLEAN], evaluation, samples, images, model, parameters),
-        calibration_sets[set_id],
+        calibration_sets[chosen.set_id],
         store,
     )
-    found["reasons"] += _parity_reasons(found["parity"], names[0])
-    rows = judged[judged["shift"] == CLEAN].set_index("sample_id")["predicted"]
-    expected = rows.loc[evaluation.samples["sample_id"]].to_numpy()
-    found["others"] = _others(files, evaluation, model, parameters, expected)
-    for other in found["others"]:
-        if other["ships"]:
+    others = _others(files, evaluation, model, parameters, judged[CLEAN])
+    reasons = [
+        _reason(shift, each.different, each.n, names[0])
+        for shift, each in compared.items()
+        if each.different
+    ]
+    reasons += _parity_reasons(parity, names[0])
+    withheld: set[str] = set()
+    for other in others:
+        if other.ships:
             continue
-        log.warning("%s: %s", other["file"], other["difference"])
-        if other["file"] in (*names, PARAMETERS):
-            different = other["n"] if other["different"] is None else other["different"]
-            found["reasons"].append(_reason(CLEAN, different, other["n"], (other["file"],)))
+        log.warning("%s: %s", other.file, other.difference)
+        if other.file in (*names, PARAMETERS):
+            different = other.n if other.different is None else other.different
+            reasons.append(_reason(CLEAN, different, other.n, other.file))
         else:
-            found["withheld"] += (GRAPH, WEIGHTS) if other["file"] == GRAPH else (other["file"],)
-    found["withheld"] = sorted(set(found["withheld"]))
-    found["result"] = "FAIL" if found["reasons"] else "PASS"
-    log.info("exported candidate: %s", found["result"])
-    return found
+            withheld |= {GRAPH, WEIGHTS} if other.file == GRAPH else {other.file}
+    found = Execution(
+        trial_id=chosen.trial_id,
+        runtime=parameters.runtime.name,
+        files=names,
+        result="FAIL" if reasons else "PASS",
+        answers=compared,
+        parity=parity,
+        reasons=tuple(reasons),
+        others=others,
+        withheld=tuple(sorted(withheld)),
+    )
+    log.info("exported candidate: %s", found.result)
+    return found.to_json()
 
 
 def load_candidate(
@@ -143,12 +147,12 @@ def _others(
     model: FloatModel,
     parameters: Recipe,
     judged: np.ndarray,
-) -> list[dict[str, Any]]:
+) -> tuple[ExecutedFile, ...]:
     """Execute every file in every way but the serving one; a file of another tool has no other."""
     import torch
 
     if PARAMETERS not in files:
-        return []
+        return ()
     serving = parameters.runtime
     # Whatever runs here leaves torch's threads as they are.
     threads = getattr(serving, "threads", torch.get_num_threads())
@@ -158,7 +162,7 @@ def _others(
         if name in files and (each.name != serving.name or modes[0] != modes[1]):
             runtime = each.model_copy(update={"threads": threads} if name != PARAMETERS else {})
             found.append(_executed(name, runtime, files, evaluation, model, judged))
-    return found
+    return tuple(found)
 
 
 def _executed(
@@ -168,64 +172,56 @@ def _executed(
     evaluation: Evaluation,
     model: FloatModel,
     judged: np.ndarray,
-) -> dict[str, Any]:
+) -> ExecutedFile:
     """Execute one file on a few selection images of each class and compare with what was judged."""
     from ptq_pipeline.runtimes import disagreement, parity, predict_top1
 
     chosen = compared_positions(evaluation, len(model.classes))
     rows = evaluation.rows[CLEAN][chosen]
     array = evaluation.arrays[CLEAN]
-    found: dict[str, Any] = {
-        "file": name,
-        "runtime": runtime.name,
-        "optimization": getattr(runtime, "optimization", None),
-        "n": len(chosen),
-        "different": None,
-    }
+    optimization = getattr(runtime, "optimization", None)
     try:
         predictor = load_candidate(files, model, array.shape[1:], runtime)
         own = predict_top1(
             predictor, array, model.preprocessing, batch_size=runtime.batch_size, rows=rows
         )
     except InputError as error:
-        return found | {"difference": f"it cannot be executed here: {error}", "ships": False}
-    labels = evaluation.samples["label"].to_numpy()[chosen]
-    table = parity(judged[chosen], own, labels, list(model.classes))
-    difference = disagreement(table)
-    found["different"] = int((own != judged[chosen]).sum())
-    return found | {"difference": difference, "ships": difference is None}
+        own, difference = None, f"it cannot be executed here: {error}"
+    else:
+        labels = evaluation.samples["label"].to_numpy()[chosen]
+        difference = disagreement(parity(judged[chosen], own, labels, list(model.classes)))
+    return ExecutedFile(
+        file=name,
+        runtime=runtime.name,
+        optimization=optimization,
+        n=len(chosen),
+        different=None if own is None else int((own != judged[chosen]).sum()),
+        difference=difference,
+        ships=difference is None,
+    )
 
 
-def _parity_reasons(rows: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    from ptq_pipeline.reliability.reasons import Reason
-    from ptq_pipeline.reliability.sentences import say
+def _parity_reasons(rows: tuple[ClassParity, ...], name: str) -> list[Reason]:
     from ptq_pipeline.runtimes import disagreement
 
-    if not rows or disagreement(pd.DataFrame(rows), *LEAST_PARITY) is None:
+    table = pd.DataFrame([row.to_json() for row in rows])
+    if table.empty or disagreement(table, *LEAST_PARITY) is None:
         return []
-    n = sum(row["n"] for row in rows)
-    agreeing = sum(row["n"] * (row["agreement"] or 0.0) for row in rows)
-    known = [row for row in rows if row["n"]]
-    worst = min(known, key=lambda row: row["agreement"])
-    return [
-        Reason(
-            rule="candidate.parity",
-            subject="candidate",
-            sentence=say(
-                "candidate.parity",
-                file=name,
-                different=round(n - agreeing),
-                n=n,
-                label=str(worst["class"]),
-                lost=round(worst["n"] * (1.0 - worst["agreement"])),
-                size=worst["n"],
-            ),
-            shift=CLEAN,
-            observed=float(worst["agreement"]),
-            limit=1.0 - LEAST_PARITY[1],
-            n=worst["n"],
-        ).to_json()
-    ]
+    n = sum(row.n for row in rows)
+    agreeing = sum(row.n * (row.agreement or 0.0) for row in rows)
+    worst = min((row for row in rows if row.n), key=lambda row: row.agreement or 0.0)
+    agreement = worst.agreement or 0.0
+    sentence = say(
+        "candidate.parity",
+        file=name,
+        different=round(n - agreeing),
+        n=n,
+        label=worst.class_,
+        lost=round(worst.n * (1.0 - agreement)),
+        size=worst.n,
+    )
+    figures = {"observed": agreement, "limit": 1.0 - LEAST_PARITY[1], "n": worst.n}
+    return [Reason.of("candidate.parity", "candidate", sentence, shift=CLEAN, **figures)]
 
 
 def _answers(
@@ -254,7 +250,7 @@ def _parity(
     parameters: Recipe,
     chosen: CalibrationSet,
     store: TrialStore,
-) -> list[dict[str, Any]]:
+) -> tuple[ClassParity, ...]:
     from ptq_pipeline.runtimes import parity
 
     selected = (evaluation.samples["split"] == "selection").to_numpy()
@@ -263,25 +259,16 @@ def _parity(
     audit = Audit(AuditData(samples, images), model, store, clean, parameters)
     outcome = audit.simulated(TrialRequest(chosen.set_id, chosen.images, selection))
     if outcome is None or outcome.predictions is None:
-        return []
+        return ()
     labels = selection.samples["label"].to_numpy()
     table = parity(outcome.predictions[CLEAN], own[selected], labels, list(model.classes))
     # What the simulation does not lose and the file does is a difference in drop.
     table = table.assign(drop_difference=-table["difference"]).drop(columns="difference")
     rows = table.astype(object).where(table.notna(), None)
-    return [dict(zip(rows.columns, values, strict=True)) for values in rows.itertuples(index=False)]
+    return tuple(ClassParity.model_validate(row) for row in rows.to_dict("records"))
 
 
-def _reason(shift: str, different: int, n: int, names: tuple[str, ...]) -> dict[str, Any]:
-    from ptq_pipeline.reliability.reasons import Reason
-    from ptq_pipeline.reliability.sentences import say
-
-    return Reason(
-        rule="candidate.execution",
-        subject="candidate",
-        sentence=say("candidate.execution", file=names[0], different=different, n=n, shift=shift),
-        shift=shift,
-        observed=float(different),
-        limit=0.0,
-        n=n,
-    ).to_json()
+def _reason(shift: str, different: int, n: int, name: str) -> Reason:
+    sentence = say("candidate.execution", file=name, different=different, n=n, shift=shift)
+    figures = {"observed": float(different), "limit": 0.0, "n": n}
+    return Reason.of("candidate.execution", "candidate", sentence, shift=shift, **figures)

@@ -13,6 +13,7 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
+from ptq_pipeline.reliability import Baseline, Verdict, file_bytes
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.recipe import Recipe
@@ -46,12 +47,12 @@ def export_candidate(
     Raises:
         InputError: if trial, calibration set, float model or engine are not those of the verdict.
     """
-    files = {"verdict.json": _json_bytes(verdict)}
-    trial_id, set_id = (verdict["candidate"][key] for key in ("trial_id", "set_id"))
-    if trial_id is None:
+    files = {"verdict.json": file_bytes(verdict)}
+    chosen = Verdict.read(verdict).candidate
+    trial_id, set_id = chosen.trial_id, chosen.set_id
+    if trial_id is None or set_id is None:
         return files
     from ptq_pipeline.pipelines.promotion.artifact import build_artifact
-    from ptq_pipeline.reliability import Baseline
 
     spec = _candidate_spec(trial_id, trials)
     _check_spec(trial_id, set_id, spec, calibration_sets, model)
@@ -61,21 +62,21 @@ def export_candidate(
             f"is {trial_id}; run worst_case_check anew"
         )
     Baseline.from_json(baseline, "candidate_baseline.json")
-    files[BASELINE] = _json_bytes(baseline)
-    chosen = calibration_sets[set_id]
-    files["trial.json"] = _json_bytes({"trial_id": trial_id, "spec": spec})
-    files["calibration.json"] = _json_bytes({"set_id": set_id, **chosen.manifest.to_json()})
+    files[BASELINE] = file_bytes(baseline)
+    calibration = calibration_sets[set_id]
+    files["trial.json"] = file_bytes({"trial_id": trial_id, "spec": spec})
+    files["calibration.json"] = file_bytes({"set_id": set_id, **calibration.manifest.to_json()})
     facts = {
         "trial_id": trial_id,
         "float_model_sha256": model.fingerprint,
-        "calibration_images_sha256": chosen.manifest.array_sha256,
+        "calibration_images_sha256": calibration.manifest.array_sha256,
         "engine": str(spec["engine"]),
         "method": json.dumps(spec["method"], sort_keys=True),
     }
     # A trial of onnxruntime says in which opset its file was.
     opset = spec["runtime"].get("opset")
     runner = Audit(AuditData(samples, images), model, store, shifts, parameters).runner()
-    return files | build_artifact(model, set_id, chosen.images, facts, runner, opset)
+    return files | build_artifact(model, set_id, calibration.images, facts, runner, opset)
 
 
 def _candidate_spec(trial_id: str, trials: pd.DataFrame) -> dict[str, Any]:
@@ -148,8 +149,8 @@ def decide(
     withheld = execution.get("withheld", ())
     files = {
         **{name: content for name, content in files.items() if name not in withheld},
-        COMPARISON_FILE: _json_bytes(comparison),
-        EXECUTION_FILE: _json_bytes(execution),
+        COMPARISON_FILE: file_bytes(comparison),
+        EXECUTION_FILE: file_bytes(execution),
     }
     evidence = Evidence(verdict, comparison, execution, files)
     decision = evidence.decide(parameters.environment)
@@ -165,9 +166,4 @@ def decide(
         "set_id": decision.candidate.set_id,
         "files": dict(decision.candidate.files),
     }
-    return content, {**files, INDEX: _json_bytes(index)}
-
-
-def _json_bytes(content: Any) -> bytes:
-    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return f"{text}\n".encode()
+    return content, {**files, INDEX: file_bytes(index)}

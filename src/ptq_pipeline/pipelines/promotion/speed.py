@@ -11,6 +11,7 @@ import numpy as np
 from ptq_pipeline.artifact_files import served_names
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.provenance import cpu_flags
+from ptq_pipeline.reliability import Verdict
 from ptq_pipeline.trials.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def measure_candidate(
     runtime = parameters.runtime.build()
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        "trial_id": verdict["candidate"]["trial_id"],
+        "trial_id": Verdict.read(verdict).candidate.trial_id,
         "runtime": runtime.description() | {"cpu_flags": cpu_flags()},
         "machine": platform.machine(),
         "batch_size": min(parameters.runtime.batch_size, len(images)),

@@ -8,8 +8,7 @@ import pandas as pd
 
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.reliability import GroupId, defined_ids
-from ptq_pipeline.reliability.group_ids import AVERAGE_GROUP, CLASS_COLUMN
-from ptq_pipeline.reliability.outcomes import CLEAN
+from ptq_pipeline.reliability.group_ids import AVERAGE_GROUP, CLASS_COLUMN, CLEAN
 
 LEVELS = ("class", "segment", "intersection")
 

@@ -7,6 +7,8 @@ import pandas as pd
 
 from ptq_pipeline.calibration import CalibrationParameters
 from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
+from ptq_pipeline.reliability import Comparison, Verdict
+from ptq_pipeline.reliability.decision import Decision, Execution
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
 
@@ -93,8 +95,15 @@ def write_report(
     from ptq_pipeline.reporting.page import render_report
 
     shown = {"quantization": quantization, "calibration": calibration, "stress": stress}
+    comparison, execution = results["champion_comparison"], results["candidate_execution"]
+    documents = {
+        "verdict": Verdict.read(results["verdict"]),
+        "decision": Decision.from_json(results["decision"]),
+        "champion_comparison": Comparison.read(comparison) if comparison else None,
+        "candidate_execution": Execution.read(execution) if execution else None,
+    }
     inputs = ReportInputs(
-        **results,
+        **(results | documents),
         parameters={name: group.model_dump(mode="json") for name, group in shown.items()},
         machine=describe_machine(Path.cwd()),
     )
@@ -107,7 +116,8 @@ def write_summary(
     """Give the three ``lines`` that end a run: decision, worst group, where the report is."""
     from ptq_pipeline.reporting.summary import three_lines
 
-    return {"lines": three_lines(verdict, decision, parameters.report_path, parameters.language)}
+    found = Verdict.read(verdict), Decision.from_json(decision)
+    return {"lines": three_lines(*found, parameters.report_path, parameters.language)}
 
 
 def write_pull_request_summary(
@@ -119,14 +129,15 @@ def write_pull_request_summary(
     """Write the Markdown summary for a pull request."""
     from ptq_pipeline.reporting.pull_request import pull_request_summary
 
-    return pull_request_summary(verdict, decision, worst_case_table, parameters.language)
+    found = Verdict.read(verdict), Decision.from_json(decision)
+    return pull_request_summary(*found, worst_case_table, parameters.language)
 
 
 def write_junit(verdict: dict[str, Any], decision: dict[str, Any]) -> str:
     """Write the JUnit file for a CI server."""
     from ptq_pipeline.reporting.junit import junit_report
 
-    return junit_report(verdict, decision)
+    return junit_report(Verdict.read(verdict), Decision.from_json(decision))
 
 
 def _twice(

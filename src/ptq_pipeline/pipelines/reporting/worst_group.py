@@ -15,6 +15,7 @@ from ptq_pipeline.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.reporting.members import members, under_condition
+from ptq_pipeline.reliability import Verdict
 from ptq_pipeline.trials.evaluation import build_evaluation
 
 MOST_IMAGES = 12
@@ -44,10 +45,11 @@ def gather_lost_images(
         ``trial_id``, the ``group``, numbers, and up to 12 images each under ``lost`` and
         ``calibration``, with labels and a small PNG in base64; empty without a candidate.
     """
-    trial_id, worst = verdict["candidate"]["trial_id"], verdict["worst"]
-    if trial_id is None or worst is None:
+    found = Verdict.read(verdict)
+    trial_id, set_id, worst = found.candidate.trial_id, found.candidate.set_id, found.worst
+    if trial_id is None or set_id is None or worst is None:
         return {"trial_id": trial_id, "group": None, "lost": [], "calibration": []}
-    level, group, shift = (str(worst[key]) for key in ("level", "group", "shift"))
+    level, group, shift = worst.key
     classes = [str(name) for name in group_definitions["classes"]]
     seen_under, _ = under_condition(samples, group_definitions, shift)
     evaluation = build_evaluation(AuditData(samples, images, stressed), [seen_under])
@@ -55,7 +57,7 @@ def gather_lost_images(
     judged = members(seen, group_definitions, level, group) & (seen["split"] == "audit").to_numpy()
     judged &= under_condition(seen, group_definitions, shift)[1]
     own = predictions[predictions["trial_id"] == trial_id]
-    if own.empty or verdict["candidate"]["set_id"] not in calibration_sets:
+    if own.empty or set_id not in calibration_sets:
         raise InputError(
             f"the verdict's candidate {trial_id} has no predictions or no calibration set here, so "
             "they come from two audits; run the pipelines from quantization on again"
@@ -63,12 +65,12 @@ def gather_lost_images(
     right = _answers(float_predictions, seen_under, seen) == seen["label"].to_numpy()
     answers = _answers(own, seen_under, seen)
     lost = np.flatnonzero(judged & right & (answers != seen["label"].to_numpy()))
-    chosen = calibration_sets[verdict["candidate"]["set_id"]]
+    chosen = calibration_sets[set_id]
     used = samples.set_index("sample_id").loc[list(chosen.manifest.sample_ids)].reset_index()
     same = np.flatnonzero(members(used, group_definitions, level, group))
     return {
         "trial_id": trial_id,
-        "group": {"level": level, "group": group, "shift": shift},
+        "group": worst.key._asdict(),
         "n": int(judged.sum()),
         "lost_count": len(lost),
         "lost": [
@@ -128,11 +130,11 @@ def explain_worst_group(
         As from :func:`explain_group`; no row without a candidate, and for files of another tool,
         which hold no steps that could be looked at.
     """
-    worst = verdict["worst"]
+    worst = Verdict.read(verdict).worst
     if worst is None or PARAMETERS not in candidate:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in LAYERS})
-    mask = members(samples, group_definitions, str(worst["level"]), str(worst["group"]))
-    mask &= under_condition(samples, group_definitions, str(worst["shift"]))[1]
+    mask = members(samples, group_definitions, worst.level, worst.group)
+    mask &= under_condition(samples, group_definitions, worst.shift)[1]
     return explain_group(mask, samples, images, model, candidate)[list(LAYERS)]
 
 

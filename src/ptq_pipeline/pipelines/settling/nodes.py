@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, propose_groups
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
-from ptq_pipeline.reliability import cluster_sizes
 from ptq_pipeline.reporting.progress import track
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.audit import Audit
@@ -25,24 +23,6 @@ from ptq_pipeline.trials.stopping import Judged, SettlingParameters, Study
 from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)
-
-
-def judged_groups(
-    samples: pd.DataFrame,
-    profiles: pd.DataFrame,
-    group_definitions: Mapping[str, Any],
-    index: pd.DataFrame,
-    scoring: SubgroupScoringParameters,
-    policy: WorstCaseCheckParameters,
-) -> Judged:
-    """Fix what the recipe's verdict will be about: representatives where policy asks for them."""
-    groups = define_groups(samples, group_definitions, scoring)
-    chosen = propose_groups(samples, profiles, group_definitions, policy)
-    return replace(
-        Judged.planned(index, groups, policy),
-        clusters=cluster_sizes(samples, groups),
-        only=[(each["level"], each["group"]) for each in chosen],
-    )
 
 
 def settle_recipe(
@@ -71,8 +51,10 @@ def settle_recipe(
     Raises:
         InputError: Policy names a group or a shift that does not exist.
     """
-    check_names(samples, group_definitions, policy, shifts, scoring=scoring, profiles=profiles)
-    judged = judged_groups(samples, profiles, group_definitions, index, scoring, policy)
+    groups = define_groups(samples, group_definitions, scoring)
+    check_names(groups, policy, shifts, profiles=profiles)
+    chosen = propose_groups(samples, profiles, group_definitions, policy)
+    judged = Judged.planned(index, groups, policy, chosen)
     audit = Audit(AuditData(samples, images, stressed), model, store, shifts, quantization)
     runner = audit.runner()
     study = Study.of(judged, audit.evaluation, parameters, audit.float_reference(runner))

@@ -10,12 +10,14 @@ from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.quantization.nodes import trials_of
-from ptq_pipeline.pipelines.settling.nodes import judged_groups
+from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
+from ptq_pipeline.pipelines.worst_case_check.nodes import propose_groups
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.recipe import Recipe
+from ptq_pipeline.trials.stopping import Judged
 from ptq_pipeline.trials.store import TrialStore
 
 
@@ -39,7 +41,9 @@ def run_trials_until_refused(
     Returns:
         ``trials``, ``predictions`` and ``float_predictions``.
     """
-    judged = judged_groups(samples, profiles, group_definitions, index, scoring, policy)
+    groups = define_groups(samples, group_definitions, scoring)
+    chosen = propose_groups(samples, profiles, group_definitions, policy)
+    judged = Judged.planned(index, groups, policy, chosen)
     data = AuditData(samples, images, stressed)
     audit = Audit(data, model, store, shifts, parameters)
     return trials_of(audit, sets, index, judged.refusal(list(shifts.root)))

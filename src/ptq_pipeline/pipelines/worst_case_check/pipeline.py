@@ -2,9 +2,11 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline.pipelines.subgroup_scoring.pipeline import groups_node
 from ptq_pipeline.pipelines.worst_case_check.nodes import (
     check_names,
     compare,
+    gather_setting,
     judge,
     propose_groups,
 )
@@ -12,18 +14,17 @@ from ptq_pipeline.pipelines.worst_case_check.plots import tabulate_plots
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
-    """Build the pipeline."""
+    """Build the pipeline; in a longer one the groups are built once, for all."""
     return Pipeline(
         [
+            groups_node(),
             Node(
                 check_names,
                 [
-                    "samples",
-                    "group_definitions",
+                    "groups",
                     "params:worst_case_check",
                     "params:stress",
                     "params:business",
-                    "params:subgroup_scoring",
                     "audit_ledger",
                     "profiles",
                 ],
@@ -37,20 +38,27 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 name="propose_groups",
             ),
             Node(
+                gather_setting,
+                [
+                    "groups",
+                    "samples",
+                    "audit_ledger",
+                    "predictions",
+                    "float_predictions",
+                    "representative_groups",
+                ],
+                "audit_setting",
+                name="gather_setting",
+            ),
+            Node(
                 judge,
                 [
                     "scores",
                     "trials",
                     "calibration_set_index",
-                    "samples",
-                    "group_definitions",
                     "checked_policy",
-                    "audit_ledger",
-                    "predictions",
-                    "float_predictions",
-                    "representative_groups",
+                    "audit_setting",
                     "params:business",
-                    "params:subgroup_scoring",
                 ],
                 ["verdict", "worst_case_table"],
                 name="judge",
@@ -65,13 +73,11 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 compare,
                 [
                     "verdict",
-                    "predictions",
                     "samples",
-                    "group_definitions",
+                    "audit_setting",
                     "champion_baseline",
                     "checked_policy",
                     "params:stress",
-                    "params:subgroup_scoring",
                 ],
                 ["champion_comparison", "candidate_baseline"],
                 name="compare_with_champion",

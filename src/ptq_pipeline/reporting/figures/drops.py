@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.reliability.summary import SpreadCell
 from ptq_pipeline.reporting.figures.style import (
     HARM,
     LIMIT,
@@ -17,7 +18,6 @@ from ptq_pipeline.reporting.figures.style import (
     styled,
 )
 from ptq_pipeline.reporting.formatting import count, shorten, width
-from ptq_pipeline.reporting.frames import GroupCell
 from ptq_pipeline.reporting.texts import Texts
 from ptq_pipeline.reporting.wording import shift_name
 
@@ -32,7 +32,7 @@ _NAME, _USUAL_NAME = 22, 12
 @styled
 def draw_drop_distribution(
     drops: pd.DataFrame,
-    cells: dict[tuple[str, str], GroupCell],
+    cells: dict[tuple[str, str], SpreadCell],
     classes: Sequence[str],
     shifts: Sequence[str],
     texts: Texts,
@@ -81,7 +81,7 @@ def draw_drop_distribution(
     return figure
 
 
-def _label(name: str, cells: dict[tuple[str, str], GroupCell], shift: str, texts: Texts) -> str:
+def _label(name: str, cells: dict[tuple[str, str], SpreadCell], shift: str, texts: Texts) -> str:
     short = shorten(name, _NAME)
     cell = cells.get((name, shift))
     if cell is None:
@@ -90,7 +90,7 @@ def _label(name: str, cells: dict[tuple[str, str], GroupCell], shift: str, texts
     return texts(key, group=short, images=count(cell.n))
 
 
-def _draw_class(axis: "Axes", row: int, values: np.ndarray, cell: GroupCell | None) -> None:
+def _draw_class(axis: "Axes", row: int, values: np.ndarray, cell: SpreadCell | None) -> None:
     judged = cell is None or cell.judged
     if not judged:
         axis.axhspan(row - 0.5, row + 0.5, facecolor="none", edgecolor=LINE, hatch="///", zorder=0)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ptq_pipeline.reliability.summary import SpreadCell
 from ptq_pipeline.reporting.figures.style import MUTED, ReportFigure, new_figure, styled
 from ptq_pipeline.reporting.formatting import count, points, shorten
-from ptq_pipeline.reporting.frames import GroupCell
 from ptq_pipeline.reporting.texts import Texts
 from ptq_pipeline.reporting.wording import shift_name
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def draw_heat_map(
     groups: Sequence[tuple[str, str]],
     shifts: Sequence[str],
-    cells: dict[tuple[str, str, str], GroupCell],
+    cells: dict[tuple[str, str, str], SpreadCell],
     texts: Texts,
 ) -> ReportFigure:
     """Draw the mean drop over draws of each group under each shift.
@@ -26,7 +26,7 @@ def draw_heat_map(
     Args:
         groups: ``(level, group)`` from top to bottom; a line parts the levels.
         shifts: Columns from left to right.
-        cells: By ``(level, group, shift)``; the drop shown is ``mean_drop``, a fraction.
+        cells: By ``(level, group, shift)``; the drop shown is ``drop_mean``, a fraction.
         texts: Texts of one language.
 
     Returns:
@@ -38,17 +38,16 @@ def draw_heat_map(
     rows, columns = max(len(groups), 1), max(len(shifts), 1)
     figure = new_figure(max(4.7, 2.0 + 1.05 * columns), 1.5 + 0.32 * rows)
     axis = figure.subplots()
-    shown = [cell.mean_drop for cell in cells.values() if cell.mean_drop is not None]
+    shown = [cell.drop_mean for cell in cells.values()]
     top = max([0.01, *shown])
     norm = TwoSlopeNorm(0.0, vmin=min([-top, *shown]), vmax=top)
     colours = _colours()
     for row, (level, group) in enumerate(groups):
         for column, shift in enumerate(shifts):
             cell = cells.get((level, group, shift))
-            drop = None if cell is None else cell.mean_drop
-            face = colours(norm(drop)) if drop is not None else "none"
+            face = colours(norm(cell.drop_mean)) if cell is not None else "none"
             _paint(axis, column, row, face, hatched=cell is not None and not cell.judged)
-            _write_value(axis, column, row, drop, cell, _is_dark(face))
+            _write_value(axis, column, row, cell, _is_dark(face))
     _label_axes(axis, groups, shifts, cells, texts)
     for row in range(1, len(groups)):
         if groups[row][0] != groups[row - 1][0]:
@@ -71,7 +70,7 @@ def _label_axes(
     axis: "Axes",
     groups: Sequence[tuple[str, str]],
     shifts: Sequence[str],
-    cells: dict[tuple[str, str, str], GroupCell],
+    cells: dict[tuple[str, str, str], SpreadCell],
     texts: Texts,
 ) -> None:
     labels = [_row_label(level, group, shifts, cells, texts) for level, group in groups]
@@ -103,25 +102,16 @@ def _is_dark(colour: object) -> bool:
     return bool(0.299 * red + 0.587 * green + 0.114 * blue < 0.5)
 
 
-def _write_value(
-    axis: "Axes", column: int, row: int, drop: float | None, cell: GroupCell | None, dark: bool
-) -> None:
-    over = (
-        cell is not None
-        and cell.judged
-        and drop is not None
-        and cell.limit is not None
-        and drop > cell.limit
-    )
-    text = points(drop) + (" !" if over else "")
-    colour = "#ffffff" if dark else "#000000"
-    box = None
-    if cell is not None and not cell.judged and drop is not None:
+def _write_value(axis: "Axes", column: int, row: int, cell: SpreadCell | None, dark: bool) -> None:
+    over = cell is not None and cell.over_limit
+    text = points(None if cell is None else cell.drop_mean) + (" !" if over else "")
+    colour, box = "#ffffff" if dark else "#000000", None
+    if cell is not None and not cell.judged:
         # Hatching behind digits hides them.
         box = {"facecolor": "#f7f7f5", "edgecolor": "none", "pad": 1.2, "alpha": 0.9}
         colour = "#000000"
     axis.text(
-        column, row, text, ha="center", va="center", color=colour if drop is not None else MUTED,
+        column, row, text, ha="center", va="center", color=MUTED if cell is None else colour,
         fontweight="bold" if over else "normal", bbox=box,
     )  # fmt: skip
 
@@ -130,7 +120,7 @@ def _row_label(
     level: str,
     group: str,
     shifts: Sequence[str],
-    cells: dict[tuple[str, str, str], GroupCell],
+    cells: dict[tuple[str, str, str], SpreadCell],
     texts: Texts,
 ) -> str:
     known = [cells[level, group, shift] for shift in shifts if (level, group, shift) in cells]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ptq_pipeline.reliability.summary import SpreadCell
 from ptq_pipeline.reporting.figures.style import (
     HARM,
     LIMIT,
@@ -12,17 +13,16 @@ from ptq_pipeline.reporting.figures.style import (
     styled,
 )
 from ptq_pipeline.reporting.formatting import count, shorten
-from ptq_pipeline.reporting.frames import GroupCell
 from ptq_pipeline.reporting.texts import Texts
 from ptq_pipeline.reporting.wording import shift_name
 
 
 @styled
-def draw_worst_groups(cells: Sequence[GroupCell], texts: Texts) -> ReportFigure:
+def draw_worst_groups(cells: Sequence[SpreadCell], texts: Texts) -> ReportFigure:
     """Draw the candidate's drop and simultaneous interval for each of ``cells``.
 
     Args:
-        cells: From top to bottom; cells without a measured drop are left out.
+        cells: From top to bottom.
         texts: Texts of one language.
 
     Returns:
@@ -30,12 +30,12 @@ def draw_worst_groups(cells: Sequence[GroupCell], texts: Texts) -> ReportFigure:
     """
     from matplotlib.lines import Line2D
 
-    measured = [(cell, cell.drop) for cell in cells if cell.drop is not None]
-    rows = max(len(measured), 1)
+    rows = max(len(cells), 1)
     figure = new_figure(4.7, 1.35 + 0.42 * rows)
     axis = figure.subplots()
     axis.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
-    for row, (cell, drop) in enumerate(measured):
+    for row, cell in enumerate(cells):
+        drop = cell.drop
         over = cell.limit is not None and drop > cell.limit
         colour, marker = (HARM, "D") if over else (SERIES, "o")
         if cell.interval is not None:
@@ -44,7 +44,7 @@ def draw_worst_groups(cells: Sequence[GroupCell], texts: Texts) -> ReportFigure:
         axis.plot([100 * drop], [row], marker=marker, ms=7, color=colour, zorder=3)
         if cell.limit is not None:
             axis.plot([100 * cell.limit] * 2, [row - 0.38, row + 0.38], color=LIMIT, lw=2, zorder=2)
-    axis.set_yticks(range(rows), [_label(cell, texts) for cell, _ in measured] or [""])
+    axis.set_yticks(range(rows), [_label(cell, texts) for cell in cells] or [""])
     axis.set_ylim(rows - 0.5, -0.5)
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=True, axis="x", zorder=0)
@@ -59,7 +59,7 @@ def draw_worst_groups(cells: Sequence[GroupCell], texts: Texts) -> ReportFigure:
     return figure
 
 
-def _label(cell: GroupCell, texts: Texts) -> str:
+def _label(cell: SpreadCell, texts: Texts) -> str:
     name = texts("group.all_images_short") if cell.level == "average" else shorten(cell.group, 26)
     return texts(
         "figure.worst.row", group=name, shift=shift_name(texts, cell.shift), images=count(cell.n)

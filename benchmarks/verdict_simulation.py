@@ -1,6 +1,6 @@
 """Error rates and power of the verdict, by simulation of the code that decides.
 
-``python -m ptq_pipeline.reliability.simulation`` prints the table of ``docs/statistics.md``.
+``python benchmarks/verdict_simulation.py`` prints the table of ``docs/statistics.md``.
 
 Outcomes are drawn per group from the trinomial distribution. In the *shared* scenarios all draws of
 one kind (good or bad) have the very same outcomes: one set of audit images on which the test errors
@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptq_pipeline.reliability.candidate import judge_candidate
 from ptq_pipeline.reliability.cells import Cells, Counts
 from ptq_pipeline.reliability.draws import split_budget
+from ptq_pipeline.reliability.group_ids import CellKey
+from ptq_pipeline.reliability.judging import judge
 from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.recipe import Draws, judge_recipe
 
@@ -128,8 +129,8 @@ def simulate(scenario: Scenario, repeats: int, seed: int = SEED) -> Rates:
         counts = _draw_counts(scenario, rng)
         recipe = judge_recipe(draws, counts, cells, split, policy, blocked=False)
         single = _draw_counts(replace(scenario, distinct=1, bad_share=0.0), rng)
-        candidate = judge_candidate(single, cells, "trial-0", policy, False)
-        for name, result in (("recipe", recipe.result), ("candidate", candidate.result)):
+        candidate = judge(single, cells, policy.alpha, policy.alpha_fail).result(blocked=False)
+        for name, result in (("recipe", recipe.result), ("candidate", candidate)):
             tally[name][0] += result == "PASS"
             tally[name][1] += result == "FAIL"
     shares = {name: [count / repeats for count in counts] for name, counts in tally.items()}
@@ -180,14 +181,11 @@ def _cells(scenario: Scenario) -> Cells:
     size = len(scenario.sizes)
     yes, no = np.ones(size, dtype=np.bool_), np.zeros(size, dtype=np.bool_)
     return Cells(
-        level=("class",) * size,
-        group=tuple(f"group {i}" for i in range(size)),
-        shift=("clean",) * size,
+        keys=tuple(CellKey("class", f"group {i}", "clean") for i in range(size)),
         n=np.asarray(scenario.sizes),
         limit=np.full(size, scenario.limit),
         judged=yes,
         critical=no,
-        clustered=no,
     )
 
 

@@ -15,6 +15,7 @@ from ptq_pipeline.reliability.anytime import fail_budget, failing_draw
 from ptq_pipeline.reliability.betting import Units, units_above, units_below, units_interval
 from ptq_pipeline.reliability.cells import Cells, Counts
 from ptq_pipeline.reliability.draws import split_budget
+from ptq_pipeline.reliability.group_ids import CellKey
 from ptq_pipeline.reliability.interval import drop_interval
 from ptq_pipeline.reliability.ledger import alpha_at
 from ptq_pipeline.reliability.paired import shown_above, shown_below
@@ -263,12 +264,9 @@ def _counts(lost: np.ndarray, n: np.ndarray) -> Counts:
 def _cells(n: np.ndarray) -> Cells:
     yes, no = np.ones(len(n), dtype=np.bool_), np.zeros(len(n), dtype=np.bool_)
     return Cells(
-        level=("class",) * len(n),
-        group=tuple(f"group {i}" for i in range(len(n))),
-        shift=("clean",) * len(n),
+        keys=tuple(CellKey("class", f"group {i}", "clean") for i in range(len(n))),
         n=n,
         limit=np.full(len(n), 0.04),
         judged=yes,
         critical=no,
-        clustered=no,
     )
