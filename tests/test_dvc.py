@@ -229,7 +229,9 @@ def _closure(stage: str) -> set[str]:
             module = SOURCE.joinpath(*name.split(".")[1:])
             for file in (module.with_suffix(".py"), module / "__init__.py"):
                 # The parameters of other stages are checked by their models and listed as params.
-                foreign = file.name == "parameters.py" and file.parent.name != stage
+                room = file.parent
+                other = room.parent.name == "pipelines" and room.name != stage
+                foreign = file.name == "parameters.py" and other
                 if file.is_file() and file not in seen | DISPLAY and not foreign:
                     seen.add(file)
                     waiting.append(file)

@@ -1,5 +1,6 @@
 """The trials of one audit: what they share, the float model's answers, and the simulation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,6 +22,10 @@ from ptq_pipeline.trials.workload import Workload
 COMPARED_IMAGES, MOST_COMPARED = 300, 1000
 # Share of the largest logit by which runtimes may differ in float.
 FLOAT_ROUNDING = 1e-3
+
+# From the float model's predictions to what is told each draw's set and predictions (None when it
+# failed), in the order of the draws, and says whether the recipe is refused by now.
+Refuse = Callable[[pd.DataFrame], Callable[[str, pd.DataFrame | None], bool]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,11 +21,8 @@ from ptq_pipeline.reliability.policy import Policy
 from ptq_pipeline.reliability.recipe import Draws, collect_draws
 from ptq_pipeline.reliability.stopping import Refusal, float_counts, planned_cells
 from ptq_pipeline.reliability.unjudged import unjudged_groups
+from ptq_pipeline.trials.audit import Refuse
 from ptq_pipeline.trials.evaluation import Evaluation
-
-# From the float model's predictions to what is told each draw's set and predictions (None when it
-# failed), in the order of the draws, and says whether the recipe is refused by now.
-Refuse = Callable[[pd.DataFrame], Callable[[str, pd.DataFrame | None], bool]]
 
 
 class SettlingParameters(BaseModel):

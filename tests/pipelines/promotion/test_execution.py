@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.verdicts import make_verdict
 
-from ptq_pipeline.artifact_files import served_names
+from ptq_pipeline.artifact import served_names
 from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import content_hashes

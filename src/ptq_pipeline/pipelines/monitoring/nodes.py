@@ -115,7 +115,7 @@ def measure_windows(
         What was found by window, and Evidently's pages by file name.
     """
     # Apart from the others, as loading what serves takes torch.
-    from ptq_pipeline.artifact import Artifact
+    from ptq_pipeline.artifact.loading import Artifact
     from ptq_pipeline.monitoring.measuring import ServedModel, WindowProfiler, with_served_columns
 
     if not windows:

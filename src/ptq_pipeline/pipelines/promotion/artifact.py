@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptq_pipeline.artifact_files import GRAPH, ONNX, PARAMETERS, WEIGHTS
+from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, WEIGHTS
 from ptq_pipeline.errors import PtqPipelineError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.artifact_files import GRAPH, ONNX, PARAMETERS, WEIGHTS, served_names
+from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, WEIGHTS, served_names
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
@@ -135,7 +135,7 @@ def load_candidate(
     Raises:
         InputError: there is no file, or it cannot be read.
     """
-    from ptq_pipeline.artifact import Artifact
+    from ptq_pipeline.artifact.loading import Artifact
 
     with Artifact.unpacked(files, "the candidate") as candidate:
         return candidate.predictor(model, image_shape, parameters.build())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptq_pipeline.artifact_files import served_names
+from ptq_pipeline.artifact import served_names
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.reliability import Verdict
@@ -38,7 +38,7 @@ def measure_candidate(
         ``batch_size``, and for ``float`` and ``candidate`` each ``bytes`` on disk, ``latency_ms``
         of one image and ``images_per_second`` in batches; both None without a candidate.
     """
-    from ptq_pipeline.artifact import Artifact, prepared_model
+    from ptq_pipeline.artifact.loading import Artifact, prepared_model
     from ptq_pipeline.runtimes import measure_speed
 
     runtime = parameters.runtime.build()

@@ -15,10 +15,9 @@ from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.reporting.progress import track
 from ptq_pipeline.stress.parameters import CLEAN, StressParameters
-from ptq_pipeline.trials.audit import Audit, long_predictions
+from ptq_pipeline.trials.audit import Audit, Refuse, long_predictions
 from ptq_pipeline.trials.execution import TrialOutcome, TrialRequest, TrialRunner
 from ptq_pipeline.trials.recipe import Recipe
-from ptq_pipeline.trials.stopping import Refuse
 from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)

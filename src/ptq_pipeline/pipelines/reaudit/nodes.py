@@ -166,7 +166,7 @@ def audit_champion(
 
 def _answers(champion: Champion, audited: Audited, shifted: Mapping[str, np.ndarray]) -> Answers:
     # Apart from the others, as loading what serves takes torch.
-    from ptq_pipeline.artifact import Artifact
+    from ptq_pipeline.artifact.loading import Artifact
     from ptq_pipeline.monitoring.measuring import ServedModel
     from ptq_pipeline.runtimes import predict_top1
 

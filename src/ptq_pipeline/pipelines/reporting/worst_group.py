@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.artifact_files import PARAMETERS
+from ptq_pipeline.artifact import PARAMETERS
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
@@ -158,7 +158,7 @@ def explain_group(
         ``layer``, ``clip_group``, ``clip_all``, ``error_group`` and ``error_all``, as in
         :class:`.Explanation`; ``attrs`` holds the numbers of ``images`` and ``others``.
     """
-    from ptq_pipeline.artifact import Artifact, prepared_model
+    from ptq_pipeline.artifact.loading import Artifact, prepared_model
     from ptq_pipeline.monitoring.explaining import explain
 
     parameters = Artifact(candidate, "the candidate").parameters

@@ -1,4 +1,7 @@
-"""Names of the files that ship, apart from what loads them, so that listing pipelines is quick."""
+"""The model that ships: here the names of its files, in `loading` what reads and serves them.
+
+Listing pipelines needs the names and need not wait for torch.
+"""
 
 from collections.abc import Collection
 

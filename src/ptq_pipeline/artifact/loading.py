@@ -17,10 +17,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from ptq_pipeline.artifact_files import GRAPH, ONNX, PARAMETERS, TRIAL, served_names
+from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, TRIAL, served_names
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, prepare
+from ptq_pipeline.ptq import (
+    ModelFile,
+    PreparedModel,
+    QuantizationParameters,
+    method_from_json,
+    prepare,
+)
 from ptq_pipeline.runtimes import Predictor, Runtime, build_runtime
 
 # Of what a trial says of its runtime, what an equal one is built from.
@@ -74,18 +80,23 @@ class Artifact:
         """The integers and scales that it was exported with; None for a file of another tool.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: the file is damaged, or missing though its trial was one of our own.
         """
         path = self.files.get(PARAMETERS)
-        if path is None:
+        if path is None and self._of_another_tool:
             return None
         try:
-            return QuantizationParameters.from_arrays(load_file(path))
+            return QuantizationParameters.from_arrays(load_file(path or Path(PARAMETERS)))
         except (SafetensorError, OSError, KeyError) as error:
             raise InputError(
-                f"{self.name}: '{path}' is missing or damaged ({error}); `kedro ptq verify` says "
-                "what else is, and `kedro ptq rollback` serves another"
+                f"{self.name}: '{path or PARAMETERS}' is missing or damaged ({error}); `kedro ptq "
+                "verify` says what else is, and `kedro ptq rollback` serves another"
             ) from error
+
+    @property
+    def _of_another_tool(self) -> bool:
+        method = self.spec.get("method")
+        return method is None or hasattr(method_from_json(method), "file_format")
 
     @cached_property
     def spec(self) -> Mapping[str, Any]:

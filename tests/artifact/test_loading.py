@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from ptq_pipeline.artifact import Artifact, prepared_model
-from ptq_pipeline.artifact_files import GRAPH, ONNX, PARAMETERS, TRIAL, WEIGHTS
+from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, TRIAL, WEIGHTS
+from ptq_pipeline.artifact.loading import Artifact, prepared_model
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.monitoring.clipping import CLIP_MEAN
 from ptq_pipeline.monitoring.measuring import SERVED, ServedModel, with_served_columns
@@ -114,6 +114,9 @@ def test_damaged_files_are_named_with_a_way_out(quantized, random_model, tmp_pat
     (tmp_path / PARAMETERS).write_bytes(b"no safetensors")
     with pytest.raises(InputError, match="version v0001.*kedro ptq rollback"):
         artifact.parameters  # noqa: B018
+    (tmp_path / PARAMETERS).unlink()
+    with pytest.raises(InputError, match="'quantization.safetensors' is missing or damaged"):
+        Artifact.of_version("v0001", tmp_path).parameters  # noqa: B018
     (tmp_path / TRIAL).write_text("{")
     with pytest.raises(InputError, match="version v0001.*kedro ptq verify"):
         Artifact.of_version("v0001", tmp_path).runtime  # noqa: B018
