@@ -1,0 +1,72 @@
+"""How the code is built, in counts: files, lines, long functions, long signatures, hidden imports.
+
+Usage: ``python benchmarks/structure.py [CHECKOUT ...]``; one column for each checkout, this one
+when none is given. `git worktree add FOLDER REVISION` makes a checkout of an earlier state.
+"""
+
+import argparse
+import ast
+import re
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+LONG_FUNCTION, MANY_PARAMETERS = 50, 6
+
+
+def counts(checkout: Path) -> dict[str, int]:
+    """Return what is counted in the package of a checkout."""
+    texts = [path.read_text("utf-8") for path in (checkout / "src/ptq_pipeline").rglob("*.py")]
+    trees = [ast.parse(text) for text in texts]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    functions = [n for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    hidden = {
+        inner: isinstance(inner, ast.ImportFrom) and (inner.module or "").startswith("ptq_pipeline")
+        for function in functions
+        for inner in ast.walk(function)
+        if isinstance(inner, ast.Import | ast.ImportFrom)
+    }
+    text = "\n".join(texts)
+    return {
+        "files": len(texts),
+        "lines": sum(len(each.splitlines()) for each in texts),
+        f"functions over {LONG_FUNCTION} lines": sum(
+            function.end_lineno - function.lineno >= LONG_FUNCTION for function in functions
+        ),
+        f"functions with more than {MANY_PARAMETERS} parameters": sum(
+            len(_parameters(function)) > MANY_PARAMETERS for function in functions
+        ),
+        "`dict[str, Any]` and `Mapping[str, Any]`": len(
+            re.findall(r"(?:dict|Mapping)\[str, Any\]", text)
+        ),
+        "hand-written `to_json` and `from_json`": len(
+            re.findall(r"def (?:to_json|from_json)\b", text)
+        ),
+        "imports inside functions": len(hidden),
+        "of these our own": sum(hidden.values()),
+        "calls with `*(a, b)`": sum(
+            isinstance(each, ast.Starred) and isinstance(each.value, ast.Tuple)
+            for node in nodes
+            if isinstance(node, ast.Call)
+            for each in node.args
+        ),
+    }
+
+
+def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    given = function.args
+    names = [each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return [name for name in names if name not in ("self", "cls")]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkouts", nargs="*", type=Path, default=[PROJECT])
+    found = [counts(checkout) for checkout in parser.parse_args().checkouts]
+    print(f"| |{'  |' * len(found)}\n|---|{'---|' * len(found)}")
+    for name in found[0]:
+        print(f"| {name} | {' | '.join(f'{each[name]:,}' for each in found)} |")
+
+
+if __name__ == "__main__":
+    main()
