@@ -3,7 +3,7 @@
 Usage: ``python benchmarks/drift_story_search.py [--images 2000] [--model resnet20] [--csv FILE]``.
 It reads the embedded data only. A champion is calibrated on 256 held-out images through the camera
 of its home and is then shown the calm production window through another camera; so is the same
-method calibrated anew on 256 images of that camera. The table shows drops in points against the
+method calibrated again on 256 images of that camera. The table shows drops in points against the
 float model on the same images, of the average and of the worst class, and what the float model
 itself loses from home to there.
 """

@@ -74,7 +74,7 @@ def _sentence(name: str, given: Any, error: ValidationError) -> str:
     first, *more = error.errors(include_url=False)
     place = ".".join([name, *_places(given, first["loc"])])
     text = {
-        "extra_forbidden": "is no setting; mend its name or remove it",
+        "extra_forbidden": "is no setting; correct its name or remove it",
         # Kedro's way, which surprises: see docs/mounting.md.
         "missing": "is missing; add it (an environment, or --params beside --env, replaces a "
         "group as a whole)",

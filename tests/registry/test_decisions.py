@@ -152,7 +152,7 @@ def test_a_decision_of_an_earlier_release_is_read_and_written_again_the_same() -
 def test_a_verdict_that_cannot_be_read_is_refused() -> None:
     content = verdict().to_json()
     for change in ({"result": "pass"}, {"schema_version": 9}):
-        with pytest.raises(InputError, match="write it anew with worst_case_check"):
+        with pytest.raises(InputError, match="write it again with worst_case_check"):
             Verdict.read({**content, **change})
     for key in set(content) - {"schema_version"} - Verdict.added:
         partial = {name: value for name, value in content.items() if name != key}

@@ -51,7 +51,7 @@ def renamed(lines):
 
 
 def resealed(lines):
-    """Edit an entry and mend its own hash: the next one still gives it away."""
+    """Edit an entry and recompute its own hash: the next one still gives it away."""
     content = json.loads(lines[0])
     content["question"] = {"x": 9}
     return [json.dumps(content), *lines[1:]]

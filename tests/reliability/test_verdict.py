@@ -204,5 +204,5 @@ def test_a_verdict_that_was_written_is_read_and_written_again_the_same(good, pol
     assert Verdict.read(earlier).to_json() == earlier
     with pytest.raises(InputError, match="the verdict is incomplete or damaged .result"):
         Verdict.read(content | {"result": "MAYBE"})
-    with pytest.raises(InputError, match="write it anew with worst_case_check"):
+    with pytest.raises(InputError, match="write it again with worst_case_check"):
         Verdict.read({**content, "colour": "red"})

@@ -229,7 +229,7 @@ def _drift(rng) -> pd.DataFrame:
 
 def restate(inputs: ReportInputs, decision: str | None = None, **changes) -> ReportInputs:
     """Change the verdict and let the decision follow, or be another one."""
-    # What is said anew has no key yet.
+    # What is said again has no key yet.
     said = {"headline": {"headline_sentence": None}, "settle": {"settle_sentences": ()}}
     for name in said.keys() & changes:
         changes |= said[name]

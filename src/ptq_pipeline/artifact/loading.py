@@ -142,7 +142,7 @@ class Artifact:
         runtime = runtime or self.runtime
         names = served_names(self.files, runtime.name)
         if not names:
-            raise InputError(f"{self.name} has no model file; run the pipeline 'promotion' anew")
+            raise InputError(f"{self.name} has no model file; run the pipeline 'promotion' again")
         if runtime.name != "simulated":
             first = self.files.get(names[0], Path(names[0]))
             return runtime.load(first)  # type: ignore[attr-defined]

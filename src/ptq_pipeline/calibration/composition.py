@@ -38,7 +38,7 @@ class ClassBalanced(Strategy):
 
 
 class ClassBiased(Biased):
-    """A few classes, chosen anew in each draw, fill most of the set.
+    """A few classes, chosen again in each draw, fill most of the set.
 
     Attributes:
         classes: number of favoured classes.
@@ -66,7 +66,7 @@ class SegmentBiased(Biased):
 
     Attributes:
         segment: the segment column; the first one that is defined when left out.
-        value: the favoured value; chosen anew in each draw when left out.
+        value: the favoured value; chosen again in each draw when left out.
     """
 
     name: ClassVar[str] = "segment_biased"
@@ -80,7 +80,7 @@ class SegmentBiased(Biased):
         if segment is None or segment not in pool.segments:
             raise InputError(
                 f"segment_biased: segment '{segment}' is not defined, there are "
-                f"{list(pool.segments)}; mend 'calibration.options.segment_biased.segment', or "
+                f"{list(pool.segments)}; correct 'calibration.options.segment_biased.segment', or "
                 "leave segment_biased out of 'calibration.comparison_strategies'"
             )
         values = np.unique(pool.segments[segment].astype(str))

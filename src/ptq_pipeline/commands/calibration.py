@@ -126,7 +126,7 @@ def _members(project: Project, found: Found) -> tuple[pd.DataFrame, list[str]]:
         samples = project.load("samples")
     except InputError as error:
         return members, [f"labels and segments are not known: {error}"]
-    # An image keeps its content hash when the table is made anew; its id may change.
+    # An image keeps its content hash when the table is made again; its id may change.
     known = samples.drop(columns="sample_id").drop_duplicates("content_hash")
     joined = members.merge(known, on="content_hash", how="left", validate="m:1")
     missing = int(joined["split"].isna().sum())

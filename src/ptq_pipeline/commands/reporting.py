@@ -32,7 +32,7 @@ output_option = click.option(
 @language_option
 @output_option
 def report(project: Project, language: str | None, output: Path | None) -> None:
-    """Write the report of the last audit again, from its tables; nothing is computed anew."""
+    """Write the report of the last audit again, from its tables; nothing is computed again."""
     values = {key: _value(project, key, name, language) for key, name in REPORT_INPUTS.items()}
     html = nodes.write_report(**values)
     if output is None:

@@ -68,7 +68,7 @@ class CandidateDirectory(DirectoryDataset):
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(
                 f"candidate '{self._filepath}' has no readable index '{INDEX}'; "
-                "export it anew with the promotion pipeline"
+                "export it again with the promotion pipeline"
             ) from error
         found = {
             name: sha256(path.read_bytes()).hexdigest()
@@ -81,7 +81,7 @@ class CandidateDirectory(DirectoryDataset):
         if wrong:
             raise InputError(
                 f"candidate '{self._filepath}': file '{wrong[0]}' is missing, added or changed "
-                f"since the export ({len(wrong)} such files); export it anew with the promotion "
+                f"since the export ({len(wrong)} such files); export it again with the promotion "
                 "pipeline"
             )
         return paths

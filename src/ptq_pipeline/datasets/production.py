@@ -138,7 +138,7 @@ class HistoryDataset(LocalDataset):
         except (OSError, ValueError) as error:
             raise InputError(
                 f"'{self._filepath}' is damaged ({error}); restore it from a backup, or delete it "
-                "to start anew: the champion keeps serving"
+                "to start again: the champion keeps serving"
             ) from error
         if not isinstance(content, dict):
             raise InputError(f"'{self._filepath}' holds no JSON object; restore it from a backup")

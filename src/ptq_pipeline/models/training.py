@@ -94,7 +94,7 @@ def train(model: nn.Module, images: Tensor, labels: Tensor, recipe: TrainingReci
     """Train ``model`` and return the averaged weights of the epoch that validates best.
 
     Args:
-        model: freshly built network; its weights are drawn anew from ``recipe.seed``.
+        model: freshly built network; its weights are drawn again from ``recipe.seed``.
         images: ``(N, C, H, W)`` float32, already normalised.
         labels: ``(N,)`` int64.
         recipe: optimisation settings.

@@ -120,13 +120,13 @@ def _checked(table: pd.DataFrame, settings: DriftSettings, name: str) -> pd.Data
             if not pd.api.types.is_numeric_dtype(values):
                 raise InputError(
                     f"drift: column '{column.name}' of '{name}' is not numeric ({values.dtype}); "
-                    "compare it by 'jensenshannon' or mend the table"
+                    "compare it by 'jensenshannon' or correct the table"
                 )
             unusable = int((~np.isfinite(values.to_numpy(float))).sum())
         if unusable:
             raise InputError(
                 f"drift: column '{column.name}' of '{name}' holds {unusable} missing or infinite "
-                f"values in {len(values)} rows; mend the table or take the column out"
+                f"values in {len(values)} rows; correct the table or take the column out"
             )
         categorical = column.method == JENSEN_SHANNON
         checked[column.name] = _categories(values) if categorical else values.astype(float)

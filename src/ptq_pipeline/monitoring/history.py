@@ -89,7 +89,7 @@ class WindowHistory(BaseModel):
         except ValidationError as error:
             raise InputError(
                 f"the log of production windows is damaged ({first_fault(error)}); restore "
-                "'windows.json' from a backup, or delete it to start anew: the champion keeps "
+                "'windows.json' from a backup, or delete it to start again: the champion keeps "
                 "serving"
             ) from error
 

@@ -81,9 +81,9 @@ def _served(serve: str | None, held: dict[str, Any] | None) -> str:
     if held is None:
         return f"the {serve} serves"
     what = {
-        "HOLDS": "still holds under the policy of now",
-        "FAILS": "fails under the policy of now",
-        "OPEN": "was not shown to hold under the policy of now",
+        "HOLDS": "still holds under today's policy",
+        "FAILS": "fails under today's policy",
+        "OPEN": "was not shown to hold under today's policy",
         "UNKNOWN": "was audited on other images, so it was not asked",
     }[held["result"]]
     return f"{held['champion']} {what}: the {serve} should serve until somebody has retrained"

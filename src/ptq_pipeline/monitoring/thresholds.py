@@ -89,7 +89,7 @@ def sampling_thresholds(
 ) -> dict[str, float]:
     """Return the distance by column that ``size`` rows of the same population seldom exceed.
 
-    A two-sample bootstrap: both sides are drawn anew from the reference, ``size`` rows against as
+    A two-sample bootstrap: both sides are drawn again from the reference, ``size`` rows against as
     many rows as it has, so the reference's own sampling error counts as well (a plain subset of the
     reference would look closer to it than any fresh data can be). The level of the single column is
     chosen so that *any* column exceeds its threshold in ``alpha`` of the resamples (minimum p-value

@@ -158,7 +158,7 @@ class TriggerState(BaseModel):
         except ValidationError as error:
             raise InputError(
                 f"the state of the watch is damaged ({first_fault(error)}); move the file away to "
-                "start anew: every window then counts as new, and the champion keeps serving "
+                "start again: every window then counts as new, and the champion keeps serving "
                 "meanwhile"
             ) from error
 

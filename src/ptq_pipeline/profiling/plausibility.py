@@ -62,7 +62,7 @@ def check_class_order(labels: np.ndarray, predicted: np.ndarray, classes: tuple[
     raise InputError(
         f"the float model is right on {100 * given:.1f} % of the images that it answers with "
         f"{len(wrong)} of the classes, and would be right on {100 * permuted:.1f} % if 'classes' "
-        f"stood in another order: {named}{more}. Mend 'classes' of the model; class folders are "
+        f"stood in another order: {named}{more}. Correct 'classes' of the model; class folders are "
         "sorted by name in torchvision"
     )
 

@@ -119,8 +119,8 @@ class GtoTags:
             ) from error
         except Exception as error:  # git's own errors have no common base class there
             raise RegistryError(
-                f"the version serves, but git refused the tag ({error}); mend that, then run the "
-                "same command again"
+                f"the version serves, but git refused the tag ({error}); correct that, then run "
+                "the same command again"
             ) from error
 
     def _tags(self) -> set[str]:

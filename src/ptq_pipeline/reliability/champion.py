@@ -44,7 +44,7 @@ class Comparison(Document):
     """
 
     called: ClassVar[str] = "the comparison with the champion"
-    way_out: ClassVar[str] = "write it anew with worst_case_check"
+    way_out: ClassVar[str] = "write it again with worst_case_check"
 
     schema_version: Literal[1] = COMPARISON_SCHEMA_VERSION
     result: Literal["PASS", "FAIL", "INCONCLUSIVE", "NONE"]
@@ -85,7 +85,7 @@ def candidate_baseline(
         if missing := int(found.isna().sum()):
             raise InputError(
                 f"predictions: trial '{trial_id}' has no answer for {missing} audit images under "
-                f"shift '{shift}'; run the pipeline 'quantization' anew"
+                f"shift '{shift}'; run the pipeline 'quantization' again"
             )
         answers[shift] = found.to_numpy(dtype=np.int64)
     return Baseline(

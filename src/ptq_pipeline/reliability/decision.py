@@ -20,7 +20,7 @@ from ptq_pipeline.reliability.verdict_form import Verdict
 # Without the hash of the execution: versions that earlier releases promoted hold such decisions.
 _WITHOUT_EXECUTION_HASH = 2
 SEAL = "decision_hash"
-AGAIN = "decide anew with the promotion pipeline"
+AGAIN = "decide again with the promotion pipeline"
 BesideResult = Literal["PASS", "FAIL", "INCONCLUSIVE", "NONE"]
 
 

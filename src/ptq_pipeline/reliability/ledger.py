@@ -43,7 +43,7 @@ class Entry(Document):
     Attributes:
         audit: Hash of the audit images, see :func:`.audit_hash`.
         kind: What was judged, e.g. ``recipe``, ``candidate`` or ``design``.
-        index: The how-manieth distinct question of this kind it is for these images, from 1.
+        index: Its place among the distinct questions of this kind for these images, from 1.
         question: What identifies it: names and hashes.
         previous: Hash of the entry before it in the file; None for the first.
     """

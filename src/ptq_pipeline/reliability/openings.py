@@ -87,7 +87,7 @@ def recipe_question(draws: Draws, trials: pd.DataFrame) -> dict[str, Any]:
     """What identifies a recipe: how it quantizes, and its first calibration set.
 
     The id of the set hashes strategy, options, size, seed and pool, so more draws of the same
-    sequence are the same recipe and drawing anew with another seed is another one.
+    sequence are the same recipe and drawing again with another seed is another one.
     """
     first = str(draws.table["set_id"].iloc[0])
     return {**_identity(trials, first), "strategy": draws.strategy, "first_set": first}

@@ -108,7 +108,7 @@ class Verdict(Document):
         "class_priors representatives components repeated_images business".split()
     )
     called: ClassVar[str] = "the verdict"
-    way_out: ClassVar[str] = "write it anew with worst_case_check"
+    way_out: ClassVar[str] = "write it again with worst_case_check"
 
     schema_version: Literal[1] = SCHEMA_VERSION
     result: Result

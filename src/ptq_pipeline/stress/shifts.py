@@ -78,7 +78,7 @@ def _factory(name: str, kind: str) -> Callable[..., Shift]:
     except Exception as error:
         raise InputError(
             f"shift '{name}': kind '{kind}' of the entry points '{ENTRY_POINTS}' cannot be imported"
-            f" ({error}); mend or remove the package that brings it"
+            f" ({error}); correct or remove the package that brings it"
         ) from error
 
 

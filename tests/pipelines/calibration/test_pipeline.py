@@ -130,7 +130,7 @@ def test_noisy_sets_are_judged_by_their_noisy_pixels(stage):
     validation = stage.run(options={"noisy": {"sigma": 0.3}})["calibration_validation"]
     noisy = validation[validation["strategy"] == "noisy"].groupby("expectation")["success"]
     assert not noisy.any()["noise_distance"]
-    # Noise lifts background pixels above the foreground level: the segment is cut anew as well.
+    # Noise lifts background pixels above the foreground level: the segment is cut again as well.
     assert not noisy.any()["size_shares"]
     assert noisy.all()["class_shares"]
 

@@ -54,7 +54,7 @@ def gather_calibration_profiles(
         if candidate not in calibration_sets:
             raise InputError(
                 f"drift: the verdict's candidate was calibrated on set '{candidate}', which is not "
-                "among the calibration sets; run worst_case_check anew"
+                "among the calibration sets; run worst_case_check again"
             )
         compared[CANDIDATE] = [candidate]
     by_id = profiles.set_index("sample_id").drop(columns="split")
@@ -109,8 +109,8 @@ def gather_window_profiles(
             )
         except InputError as error:
             raise InputError(
-                f"drift: production window '{name}' cannot be compared: {error}; mend its folder, "
-                "or take it out of 'drift.windows'"
+                f"drift: production window '{name}' cannot be compared: {error}; correct its "
+                "folder, or take it out of 'drift.windows'"
             ) from error
         tables.append(table.assign(comparison=f"{WINDOW_PREFIX}{name}"))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({COMPARISON: []})

@@ -59,7 +59,7 @@ def export_candidate(
     if baseline["trial_id"] != trial_id:
         raise InputError(
             f"the candidate's baseline is of trial {baseline['trial_id']}, the verdict's candidate "
-            f"is {trial_id}; run worst_case_check anew"
+            f"is {trial_id}; run worst_case_check again"
         )
     Baseline.from_json(baseline, "candidate_baseline.json")
     files[BASELINE] = file_bytes(baseline)
@@ -85,18 +85,19 @@ def _candidate_spec(trial_id: str, trials: pd.DataFrame) -> dict[str, Any]:
     if "spec" not in trials:
         raise InputError(
             "the table 'trials' has no column 'spec', so the candidate cannot be rebuilt; run the "
-            "pipeline 'quantization' anew"
+            "pipeline 'quantization' again"
         )
     rows = trials[trials["trial_id"] == trial_id]
     if len(rows) != 1:
         raise InputError(
-            f"the verdict's candidate {trial_id} is not among the trials; run worst_case_check anew"
+            f"the verdict's candidate {trial_id} is not among the trials; run worst_case_check "
+            "again"
         )
     spec: dict[str, Any] = json.loads(rows["spec"].iloc[0])
     if not canonical_hash(spec).startswith(trial_id):
         raise InputError(
             f"the spec of trial {trial_id} does not match its id; run the pipeline 'quantization' "
-            "anew"
+            "again"
         )
     return spec
 
@@ -113,7 +114,7 @@ def _check_spec(
     if set_id not in calibration_sets:
         raise InputError(
             f"calibration set {set_id} of the candidate is missing; restore "
-            "data/05_model_input/calibration_sets or run the pipeline 'calibration' anew"
+            "data/05_model_input/calibration_sets or run the pipeline 'calibration' again"
         )
     for what, then, now in (
         ("calibration set", spec["calibration_set"], set_id),
@@ -123,7 +124,7 @@ def _check_spec(
         if then != now:
             raise InputError(
                 f"trial {trial_id} was run with {what} {then}, but now it is {now}; run the "
-                "pipelines from 'quantization' on anew"
+                "pipelines from 'quantization' on again"
             )
 
 

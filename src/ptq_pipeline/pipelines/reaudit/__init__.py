@@ -1,4 +1,4 @@
-"""The champion, audited anew on production windows."""
+"""The champion, audited again on production windows."""
 
 from ptq_pipeline.pipelines.reaudit.pipeline import create_pipeline
 

@@ -1,4 +1,4 @@
-"""The worst group seen from near: images that it loses, and layers where its error arises."""
+"""The worst group looked at closely: images that it loses, and layers where its error arises."""
 
 import base64
 import io
