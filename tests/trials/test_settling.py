@@ -20,12 +20,13 @@ from ptq_pipeline.trials.workload import Workload
 SHAPE = (1, 28, 28)
 CLASSES = list("abcdefghij")
 LIMIT = {"points": 30.0}
-POLICY = Policy.model_validate(
-    {
-        **{"draws": 30, "p0": 0.1},
-        "limits": {level: LIMIT for level in ("average", "class", "segment", "intersection")},
-    }
-)
+
+
+def policy(draws, p0):
+    levels = ("average", "class", "segment", "intersection")
+    return Policy.model_validate(
+        {"draws": draws, "p0": p0, "limits": {level: LIMIT for level in levels}}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def data(raw_data, model):
     return images, samples, sets, index
 
 
-def run(data, model, folder, bits):
+def run(data, model, folder, bits, asked):
     images, samples, sets, index = data
     store = TrialStore(folder)
     runtime = build_runtime("openvino", threads=1)
@@ -68,12 +69,12 @@ def run(data, model, folder, bits):
     runner = TrialRunner(workload, MethodSpec(bits, bits), store, {"clean": {}})
     evaluation = build_evaluation(AuditData(samples, images), ["clean"])
     groups = build_groups(samples, CLASSES, {})
-    judged = Judged.planned(index, groups, POLICY)
+    judged = Judged.planned(index, groups, asked)
     study = Study.of(judged, evaluation, SettlingParameters(chunk=25))
     return runner, evaluation, groups, settle(study, runner, sets)
 
 
-def full_verdict(data, runner, evaluation, groups):
+def full_verdict(data, runner, evaluation, groups, asked):
     _, _, sets, index = data
     reference = runner.run(None, None, evaluation)
     outcomes = runner.run_all(TrialRequest(k, v, evaluation) for k, v in sets.items())
@@ -94,21 +95,28 @@ def full_verdict(data, runner, evaluation, groups):
         {"shift": "clean", "sample_id": ids, "predicted": reference.predictions["clean"]}
     )
     scores = score(pd.concat(long), floats, groups, trials)
-    return build_verdict(scores, trials, index, POLICY)[0]
+    return build_verdict(scores, trials, index, asked)[0]
 
 
-@pytest.mark.parametrize(("bits", "result"), [(8, "PASS"), (2, "FAIL")])
+@pytest.mark.parametrize(
+    ("bits", "draws", "p0", "result"), [(8, 6, 0.5, "PASS"), (2, 30, 0.1, "FAIL")]
+)
 def test_the_settled_verdict_is_that_of_the_full_audit_and_takes_less(
-    data, model, tmp_path, bits, result
+    data, model, tmp_path, bits, draws, p0, result
 ):
-    runner, evaluation, groups, settled = run(data, model, tmp_path, bits)
+    images, samples, sets, index = data
+    # One more than policy asks for, and what FAIL needs.
+    kept = min(draws + 1, 9)
+    data = images, samples, dict(list(sets.items())[:kept]), index.head(kept)
+    asked = policy(draws, p0)
+    runner, evaluation, groups, settled = run(data, model, tmp_path, bits, asked)
     assert settled.result == result
     assert settled.images < settled.full_images
-    assert full_verdict(data, runner, evaluation, groups).recipe.result == result
+    assert full_verdict(data, runner, evaluation, groups, asked).recipe.result == result
     if result == "FAIL":
         assert settled.failed_after_draws == len(settled.draws) == 4
         # What was bad in the draw before is looked at first, and alone.
         assert max(draw.images for draw in settled.draws[1:]) <= settled.draws[0].images
-    again = run(data, model, tmp_path, bits)[3]
+    again = run(data, model, tmp_path, bits, asked)[3]
     assert again.to_json() == settled.to_json()
     assert result in settled.to_json()["statement"]

@@ -22,7 +22,10 @@ POLICY = WorstCaseCheckParameters.model_validate(
 )
 
 
-@pytest.mark.parametrize("executor", [{"kind": "serial"}, {"kind": "process", "workers": 2}])
+@pytest.mark.parametrize(
+    "executor",
+    [{"kind": "serial"}, pytest.param({"kind": "process", "workers": 2}, marks=pytest.mark.slow)],
+)
 def test_a_refused_recipe_costs_no_more_draws_whoever_runs_them(
     project, raw_data, tmp_path, executor
 ):
