@@ -156,7 +156,10 @@ def test_killed_in_the_middle_it_resumes_to_the_same_bytes(project, tmp_path, fi
     assert_same_answers(small, finished[2])
 
 
-@pytest.mark.parametrize("kind", ["serial", "process", "dask"])
+@pytest.mark.parametrize(
+    "kind",
+    ["serial", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("process", "dask"))],
+)
 def test_interrupted_it_exits_130_and_resumes_to_the_same_bytes(project, tmp_path, finished, kind):
     small = SmallProject(project, tmp_path / kind)
     small.change("quantization", executor={"kind": kind})
