@@ -146,7 +146,7 @@ RUN_BY = {
 
 # What no test runs, and why. Of the studies a test loads each file.
 NOT_RUN = {
-    r"make (audit|lint|test|coverage)": "they run what this suite is, or `kedro run`",
+    r"make (audit|lint|test|test-all|coverage)": "they run what this suite is, or `kedro run`",
     r"make (bench|benchmark|coverage-study|reconstruction)": "minutes to hours, on quiet cores",
     r"make (check-cost|fault-study|kill-study)": "minutes to hours, on quiet cores",
     "kedro run --env full": "16 minutes of a processor; a test judges by its policy",

@@ -74,7 +74,8 @@ def _import_nncf() -> Any:
     import_openvino()
     import nncf
 
-    nncf.set_log_level(logging.ERROR)
+    # Not by `nncf.set_log_level`, which also changes handlers that others gave to that logger.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf
 
 
