@@ -72,8 +72,8 @@ def settling(study: Study, full: float) -> dict:
     from ptq_pipeline.trials import stopping
     from ptq_pipeline.trials.settling import settle
 
-    judged = stopping.Judged.planned(study.index, study.groups, study.policy)
-    plan = stopping.Study.of(judged, study.evaluated, stopping.SettlingParameters())
+    scope = stopping.Scope.planned(study.index, study.groups, study.policy)
+    plan = stopping.Study.of(scope, study.evaluated, stopping.SettlingParameters())
     found = {}
     for name, bits in (("fail", (4, 8)), ("pass", (8, 8))):
         runner = study.runner(bits)

@@ -26,3 +26,9 @@ def canonical_json(value: Any) -> bytes:
 def canonical_hash(value: Any) -> str:
     """Return the SHA-256 (hex) of :func:`canonical_json`."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def file_bytes(content: Any) -> bytes:
+    """The bytes of a JSON file; equal contents give equal bytes."""
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()

@@ -29,8 +29,10 @@ def own_cause(error: BaseException) -> PtqPipelineError | None:
     return next((each for each in causes_of(error) if isinstance(each, PtqPipelineError)), None)
 
 
-def first_fault(error: ValidationError) -> str:
+def first_fault(error: ValueError) -> str:
     """Return the first thing that is wrong with a document, and where, in a few words."""
+    if not isinstance(error, ValidationError):
+        return str(error)
     first = error.errors(include_url=False)[0]
     place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else first["msg"]
+    return f"{place}: {first['msg']}" if place else str(first["msg"])

@@ -12,13 +12,13 @@ rewrite its seal as well.
 """
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ptq_pipeline.canonical import file_bytes
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.files import write_file
 
@@ -96,8 +96,7 @@ def seal_path(path: Path) -> Path:
 
 def write_seal(path: Path, seal: Seal) -> None:
     """Write the seal of ``path``."""
-    text = json.dumps(seal.model_dump(), indent=2, sort_keys=True)
-    write_file(seal_path(path), f"{text}\n".encode())
+    write_file(seal_path(path), file_bytes(seal.model_dump()))
 
 
 def read_seal(path: Path) -> Seal | None:

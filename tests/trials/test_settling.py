@@ -14,7 +14,7 @@ from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.evaluation import build_evaluation
 from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
 from ptq_pipeline.trials.settling import settle
-from ptq_pipeline.trials.stopping import Judged, SettlingParameters, Study
+from ptq_pipeline.trials.stopping import Scope, SettlingParameters, Study
 from ptq_pipeline.trials.workload import Workload
 
 SHAPE = (1, 28, 28)
@@ -69,8 +69,8 @@ def run(data, model, folder, bits, asked):
     runner = TrialRunner(workload, MethodSpec(bits, bits), store, {"clean": {}})
     evaluation = build_evaluation(AuditData(samples, images), ["clean"])
     groups = build_groups(samples, CLASSES, {})
-    judged = Judged.planned(index, groups, asked)
-    study = Study.of(judged, evaluation, SettlingParameters(chunk=25))
+    scope = Scope.planned(index, groups, asked)
+    study = Study.of(scope, evaluation, SettlingParameters(chunk=25))
     return runner, evaluation, groups, settle(study, runner, sets)
 
 

@@ -11,7 +11,7 @@ WEIGHTS = "model.bin"
 ONNX = "model.onnx"
 TRIAL = "trial.json"
 # What each runtime serves of a model of our own, the file to load first.
-SERVED: dict[str, tuple[str, ...]] = {
+SERVED_FILES: dict[str, tuple[str, ...]] = {
     "openvino": (GRAPH, WEIGHTS),
     "onnxruntime": (ONNX,),
     "simulated": (PARAMETERS,),
@@ -21,6 +21,6 @@ SERVED: dict[str, tuple[str, ...]] = {
 def served_names(names: Collection[str], runtime: str) -> tuple[str, ...]:
     """Return which of an artifact's files a runtime loads, the one to load first."""
     if PARAMETERS in names:
-        return SERVED[runtime]
+        return SERVED_FILES[runtime]
     # A file that another tool wrote stands alone.
     return tuple(name for name in (GRAPH, WEIGHTS, ONNX) if name in names)

@@ -1,5 +1,6 @@
 """Strategies that draw random images and change their pixels."""
 
+from abc import abstractmethod
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -13,9 +14,9 @@ from ptq_pipeline.errors import InputError
 class Changed(Strategy):
     """Base of strategies whose images are random and whose pixels are changed."""
 
+    @abstractmethod
     def description(self) -> dict[str, Any]:
         """Return what `perturb` is told, without a seed."""
-        raise NotImplementedError
 
     def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
         """Draw without replacement; the seed of the change comes from the same generator."""

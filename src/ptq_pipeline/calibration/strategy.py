@@ -1,5 +1,6 @@
 """What a strategy is: a typed configuration that draws."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -19,20 +20,20 @@ class Drawing:
     augmentation: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Strategy(BaseModel):
+class Strategy(BaseModel, ABC):
     """How calibration images are drawn from the pool; the fields are its options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str]
 
+    @abstractmethod
     def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
         """Draw ``size`` rows of the pool; all randomness comes from the generator.
 
         Raises:
             InputError: the pool cannot supply the set.
         """
-        raise NotImplementedError
 
 
 class Biased(Strategy):

@@ -11,6 +11,7 @@ from ptq_pipeline.monitoring.explaining import nearest
 from ptq_pipeline.pipelines.reporting.members import level_of, members
 from ptq_pipeline.pipelines.reporting.worst_group import explain_group
 from ptq_pipeline.project import Project
+from ptq_pipeline.reliability import Verdict
 
 
 @project_command("explain", epilog="Example: kedro ptq explain 'class Sandal'")
@@ -40,16 +41,18 @@ def explain(project: Project, group: str | None, layers: int) -> Answer:
 
 
 def _explained(project: Project, group: str | None, layers: int) -> dict[str, Any]:
-    verdict, samples = project.load("verdict"), project.load("samples")
-    definitions = project.load("group_definitions")
-    level, name = level_of(definitions, group or str((verdict.get("worst") or {}).get("group")))
+    verdict = Verdict.read(project.load("verdict"))
+    if not group and verdict.worst is None:
+        raise InputError("the last verdict names no worst group; say which GROUP to explain")
+    samples, definitions = project.load("samples"), project.load("group_definitions")
+    level, name = level_of(definitions, group or verdict.worst.group)
     member = members(samples, definitions, level, name)
     audit = (samples["split"] == "audit").to_numpy()
     if not (member & audit).any():
         raise InputError(f"group '{name}' has no audit image; nothing can be explained")
     images, model = project.load("images"), project.load("float_model")
     table = explain_group(member, samples, images, model, project.load("candidate_model"))
-    used = project.load("calibration_sets")[verdict["candidate"]["set_id"]]
+    used = project.load("calibration_sets")[verdict.candidate.set_id]
     calibrated = samples["sample_id"].isin(used.manifest.sample_ids).to_numpy()
     profiles = project.load("profiles")
     features = profiles.filter(like="component_").to_numpy(float)

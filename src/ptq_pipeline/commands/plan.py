@@ -145,12 +145,12 @@ def _lines(budget: BudgetPlan, work: dict[str, Any], seconds: float | None) -> I
         f"{work['calibration_passes']:,} to calibrate."
     )
     if seconds is not None:
-        yield (f"Expected time here, with an empty store and after data_loading: {seconds:.0f} s.")
-    yield (f"At best: {budget.best}.")
+        yield f"Expected time here, with an empty store and after data_loading: {seconds:.0f} s."
+    yield f"At best: {budget.best}."
     if budget.can_pass:
-        yield (f"It can PASS, with up to {budget.allowed} of {budget.draws} draws left open.")
+        yield f"It can PASS, with up to {budget.allowed} of {budget.draws} draws left open."
     for obstacle in budget.obstacles:
-        yield (f"No PASS: {obstacle}")
+        yield f"No PASS: {obstacle}"
     for group in budget.groups:
         if group.left_out and not group.blocks:
             yield (
@@ -158,8 +158,8 @@ def _lines(budget: BudgetPlan, work: dict[str, Any], seconds: float | None) -> I
                 f"(n={group.n}, needs {group.needed_n})"
             )
     for sentence in budget.unprovable:
-        yield (f"A level that cannot be judged: {sentence}")
-    yield (f"Cheapest budget that could PASS: {budget.cheapest_draws} draws, all shown good.")
+        yield f"A level that cannot be judged: {sentence}"
+    yield f"Cheapest budget that could PASS: {budget.cheapest_draws} draws, all shown good."
     if budget.early_pass is not None:
         price = budget.early_pass
         yield (
@@ -169,7 +169,7 @@ def _lines(budget: BudgetPlan, work: dict[str, Any], seconds: float | None) -> I
             f"{100 * price['alpha_image_without']:.2g} %."
         )
     judged = sum(group.judged for group in budget.groups)
-    yield (f"Groups: {judged} of {len(budget.groups)} judged. Hardest to show:")
+    yield f"Groups: {judged} of {len(budget.groups)} judged. Hardest to show:"
     known = [group for group in budget.groups if group.power is not None]
     for group in sorted(known, key=lambda each: each.power or (0, 0))[:SHOWN_GROUPS]:
         first, second = group.power or (0.0, 0.0)

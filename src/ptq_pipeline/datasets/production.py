@@ -9,6 +9,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
+from ptq_pipeline.canonical import file_bytes
 from ptq_pipeline.datasets.image_sources import ImageWindowsDataset
 from ptq_pipeline.datasets.local import LocalDataset
 from ptq_pipeline.errors import InputError
@@ -82,8 +83,7 @@ class ProductionArrivalsDataset(ImageWindowsDataset):
             "schema_version": CHECKPOINT_SCHEMA_VERSION,
             "windows": {**self._confirmed(), **self._loaded},
         }
-        text = json.dumps(content, indent=2, sort_keys=True)
-        write_file(self._checkpoint, f"{text}\n".encode())
+        write_file(self._checkpoint, file_bytes(content))
 
     def _confirmed(self) -> dict[str, str]:
         if not self._checkpoint.is_file():
@@ -146,8 +146,7 @@ class HistoryDataset(LocalDataset):
 
     def save(self, data: Mapping[str, Any]) -> None:
         """Replace the file."""
-        text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        write_file(self._filepath, f"{text}\n".encode())
+        write_file(self._filepath, file_bytes(data))
 
     def _exists(self) -> bool:
         return True

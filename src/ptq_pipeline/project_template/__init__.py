@@ -5,6 +5,7 @@ a host starts from is what the tests of this project run.
 """
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -165,8 +166,13 @@ def _moved(value: Any, mount: str) -> Any:
     if isinstance(value, list):
         return [_moved(each, mount) for each in value]
     if isinstance(value, str):
-        for name, place in yaml.safe_load((BASE / "globals.yml").read_text("utf-8")).items():
+        for name, place in _globals().items():
             first, slash, rest = place.partition("/")
             moved = f"data/{mount}{slash}{rest}" if first == "data" else place
             value = value.replace(f"${{globals:{name}}}", moved)
     return value
+
+
+@cache
+def _globals() -> dict[str, str]:
+    return dict(yaml.safe_load((BASE / "globals.yml").read_text("utf-8")))

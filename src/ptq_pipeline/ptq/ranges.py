@@ -7,6 +7,7 @@ layer's input through its statistics. The range it returns always holds zero aft
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -145,25 +146,11 @@ class Percentile:
         return min(low, high), max(low, high)
 
 
-class _Searched:
+class _Searched(ABC):
     """One search over shares of the observed range, for whatever cost."""
 
     name: ClassVar[str]
     needs_histogram: ClassVar[bool] = True
-
-    def weight_range(self, weights: Tensor, scheme: IntegerScheme) -> tuple[Tensor, Tensor]:
-        """Return for each row of ``(G, n)`` weights the share of its range that costs least."""
-        low, high = weights.amin(1), weights.amax(1)
-        best = torch.full_like(low, float("inf"))
-        best_low, best_high = low.clone(), high.clone()
-        for share in SHARES.tolist():
-            qparams = choose_qparams(low * share, high * share, scheme)
-            found = self._row_loss(dequantize(quantize(weights, qparams), qparams), weights)
-            better = found < best
-            best = torch.where(better, found, best)
-            best_low = torch.where(better, low * share, best_low)
-            best_high = torch.where(better, high * share, best_high)
-        return best_low, best_high
 
     def input_range(
         self, statistics: InputStatistics, scheme: IntegerScheme
@@ -198,10 +185,7 @@ class _Searched:
     def _seen(self, statistics: InputStatistics) -> HistogramStatistics:
         return _histogram_of(statistics, self.name)
 
-    def _row_loss(self, rounded: Tensor, weights: Tensor) -> Tensor:
-        """Return the cost of each row, ``(G,)``; ``rounded`` may be changed."""
-        raise NotImplementedError
-
+    @abstractmethod
     def _loss(
         self, rounded: Tensor, codes: Tensor, values: Tensor, counts: Tensor, scheme: IntegerScheme
     ) -> Tensor:
@@ -214,11 +198,32 @@ class _Searched:
             counts: of the bins.
             scheme: the integers.
         """
-        raise NotImplementedError
+
+
+class _SearchedByRow(_Searched):
+    """The same search for weights, row by row, without histograms."""
+
+    def weight_range(self, weights: Tensor, scheme: IntegerScheme) -> tuple[Tensor, Tensor]:
+        """Return for each row of ``(G, n)`` weights the share of its range that costs least."""
+        low, high = weights.amin(1), weights.amax(1)
+        best = torch.full_like(low, float("inf"))
+        best_low, best_high = low.clone(), high.clone()
+        for share in SHARES.tolist():
+            qparams = choose_qparams(low * share, high * share, scheme)
+            found = self._row_loss(dequantize(quantize(weights, qparams), qparams), weights)
+            better = found < best
+            best = torch.where(better, found, best)
+            best_low = torch.where(better, low * share, best_low)
+            best_high = torch.where(better, high * share, best_high)
+        return best_low, best_high
+
+    @abstractmethod
+    def _row_loss(self, rounded: Tensor, weights: Tensor) -> Tensor:
+        """Return the cost of each row, ``(G,)``; ``rounded`` may be changed."""
 
 
 @dataclass(frozen=True)
-class Mse(_Searched):
+class Mse(_SearchedByRow):
     """The range with the smallest error ``sum |x_hat - x|^p``, by search over shares of min-max.
 
     The field calls it ``mse`` for every p. Published code (BRECQ, Li et al., ICLR 2021; QDrop, Wei
@@ -251,7 +256,7 @@ class Mse(_Searched):
 
 
 @dataclass(frozen=True)
-class Cosine(_Searched):
+class Cosine(_SearchedByRow):
     """The range with the largest cosine ``<x, x_hat> / (|x| |x_hat|)``, by the search of `Mse`.
 
     As in EasyQuant (Wu et al., arXiv 2006.16669) and many toolkits. It does not see a common factor

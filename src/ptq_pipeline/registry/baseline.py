@@ -5,7 +5,8 @@ without a registry. Only a release or a rollback rewrites it, from the version's
 `baseline.json`.
 """
 
-from ptq_pipeline.reliability import Baseline, file_bytes
+from ptq_pipeline.canonical import file_bytes
+from ptq_pipeline.reliability import Baseline
 
 BASELINE_FILE = "baseline.json"
 

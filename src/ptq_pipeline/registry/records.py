@@ -12,10 +12,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.canonical import canonical_hash, file_bytes
 from ptq_pipeline.files import write_once
 from ptq_pipeline.registry.errors import RegistryError, VerificationError
-from ptq_pipeline.reliability.documents import file_bytes
 
 RECORD_SCHEMA_VERSION = 1
 HASH = "record_hash"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from ptq_pipeline.canonical import file_bytes
 from ptq_pipeline.errors import InputError
 from ptq_pipeline.files import clean, remove, write_file, write_folder
 from ptq_pipeline.registry import agreement
@@ -22,7 +23,6 @@ from ptq_pipeline.registry.errors import RegistryError, VerificationError
 from ptq_pipeline.registry.records import HASH, Change, Kind, Log, Record
 from ptq_pipeline.registry.waivers import Waiver
 from ptq_pipeline.reliability.baseline import WAY_OUT, Baseline
-from ptq_pipeline.reliability.documents import file_bytes
 
 POINTER_SCHEMA_VERSION = 1
 DECISION_FILE = "decision.json"

@@ -19,7 +19,7 @@ from ptq_pipeline.reliability.champion import (
     candidate_baseline,
     compare_with_champion,
 )
-from ptq_pipeline.reliability.documents import Document, file_bytes
+from ptq_pipeline.reliability.documents import Document
 from ptq_pipeline.reliability.draws import (
     DrawSplit,
     false_pass_bound,
@@ -119,7 +119,6 @@ __all__ = [
     "fail_budget",
     "failing_draw",
     "false_pass_bound",
-    "file_bytes",
     "group_components",
     "judge",
     "judge_candidate",

@@ -22,8 +22,8 @@ from pydantic import (
 )
 
 from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability.documents import READING, CellDocument, Document, first_complaint
+from ptq_pipeline.errors import InputError, first_fault
+from ptq_pipeline.reliability.documents import READING, CellDocument, Document
 
 BASELINE_SCHEMA_VERSION: Final = 2
 UNSEALED_VERSION = 1
@@ -171,7 +171,7 @@ class Baseline(Document):
             if missing := set(cls.model_fields) - set(said):
                 raise ValueError(f"{min(missing)} is missing")
         except ValueError as error:
-            complaint = first_complaint(error)
+            complaint = first_fault(error)
             raise InputError(
                 f"'{name}' is incomplete or damaged ({complaint}): {WAY_OUT}"
             ) from error

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, ValidationError
 
 from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.errors import InputError, first_fault
 from ptq_pipeline.reliability.baseline import ChampionName
 from ptq_pipeline.reliability.champion import Comparison
-from ptq_pipeline.reliability.documents import READING, Document, first_complaint
+from ptq_pipeline.reliability.documents import READING, Document
 from ptq_pipeline.reliability.obligations import TouchedObligation
 from ptq_pipeline.reliability.reasons import Reason, Result
 from ptq_pipeline.reliability.verdict_form import Verdict
@@ -260,7 +260,7 @@ class Decision(Document):
             decision = cls.model_validate(said, context=READING)
         except ValidationError as error:
             raise InputError(
-                f"the decision is incomplete or damaged ({first_complaint(error)}); {AGAIN}"
+                f"the decision is incomplete or damaged ({first_fault(error)}); {AGAIN}"
             ) from error
         results = (decision.verdict, decision.comparison, decision.execution)
         if outcome_of(*results) is not decision.outcome:

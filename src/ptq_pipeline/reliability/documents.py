@@ -6,7 +6,6 @@ asks for a key that no writer wrote, and the published schema is generated from 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
@@ -23,7 +22,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.errors import InputError, first_fault
 from ptq_pipeline.reliability.group_ids import CellKey, Level
 
 READING = {"reading": True}
@@ -86,7 +85,7 @@ class Document(BaseModel):
             return cls.model_validate(content, context=READING)
         except ValidationError as error:
             raise InputError(
-                f"{cls.called} is incomplete or damaged ({first_complaint(error)}): {cls.way_out}"
+                f"{cls.called} is incomplete or damaged ({first_fault(error)}): {cls.way_out}"
             ) from error
 
     def to_json(self) -> dict[str, Any]:
@@ -110,18 +109,3 @@ class CellDocument(Document):
     def key(self) -> CellKey:
         """The cell it is about."""
         return CellKey(self.level, self.group, self.shift)
-
-
-def first_complaint(error: ValueError) -> str:
-    """Say in a few words what is wrong first."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    found = error.errors()[0]
-    where = ".".join(map(str, found["loc"]))
-    return f"{where}: {found['msg']}" if where else str(found["msg"])
-
-
-def file_bytes(content: Any) -> bytes:
-    """The bytes of a JSON file; equal contents give equal bytes."""
-    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return f"{text}\n".encode()

@@ -213,8 +213,8 @@ def _decide(
     return decided
 
 
-def cell_intervals(counts: Counts, cells: Cells, alpha: float, row: int = 0) -> NDArray[np.float64]:
-    """Intervals of one trial that hold together for all cells (Bonferroni), shape (cells, 2).
+def cell_intervals(counts: Counts, cells: Cells, alpha: float) -> NDArray[np.float64]:
+    """Intervals of the only trial that hold together for all cells (Bonferroni), shape (cells, 2).
 
     A clustered cell whose clusters are not known has the interval (-1, 1): nothing is shown.
     """
@@ -222,11 +222,11 @@ def cell_intervals(counts: Counts, cells: Cells, alpha: float, row: int = 0) -> 
     rows = []
     for i in range(len(cells)):
         if i in counts.clusters:
-            rows.append(units_interval(counts.units(i, row), share))
+            rows.append(units_interval(counts.units(i, 0), share))
         elif cells.clustered[i]:
             rows.append((-1.0, 1.0))
         else:
-            lost, gained = int(counts.lost[row, i]), int(counts.gained[row, i])
+            lost, gained = int(counts.lost[0, i]), int(counts.gained[0, i])
             rows.append(drop_interval(lost, gained, int(cells.n[i]), share))
     return np.array(rows, dtype=np.float64).reshape(len(rows), 2)
 

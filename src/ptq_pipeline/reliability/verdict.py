@@ -29,7 +29,7 @@ from ptq_pipeline.reliability.reasons import Result, combine
 from ptq_pipeline.reliability.recipe import collect_draws, judge_recipe
 from ptq_pipeline.reliability.representatives import Representative, keep_groups
 from ptq_pipeline.reliability.sentences import Sentence, place_value, say
-from ptq_pipeline.reliability.spread import group_components
+from ptq_pipeline.reliability.spread import GroupComponents, group_components
 from ptq_pipeline.reliability.summary import (
     TABLE_COLUMNS,
     WORST_LEVELS,
@@ -146,20 +146,22 @@ def build_verdict(
         candidate=candidate,
         openings=tuple(openings),
     )
-    verdict = _verdict(case, policy, index, setting)
-    if outcomes is not None and groups is not None:
-        components = group_components(outcomes, draws.done, only)
-        verdict = verdict.model_copy(update={"components": components})
+    components = () if outcomes is None else group_components(outcomes, draws.done, only)
+    verdict = _verdict(case, policy, index, setting, components)
     if candidate is None:
         return verdict, pd.DataFrame(columns=list(TABLE_COLUMNS))
     return verdict, DrawSummary(audit, candidate).table()
 
 
-def _verdict(case: Case, policy: Policy, index: pd.DataFrame, setting: AuditSetting) -> Verdict:
+def _verdict(
+    case: Case,
+    policy: Policy,
+    index: pd.DataFrame,
+    setting: AuditSetting,
+    components: tuple[GroupComponents, ...],
+) -> Verdict:
     candidate, groups = case.candidate, setting.groups
-    result = combine(
-        [case.recipe.result, candidate.result if candidate else "INCONCLUSIVE"],
-    )
+    result = combine([case.recipe.result, candidate.result if candidate else "INCONCLUSIVE"])
     summary = DrawSummary(case.audit, candidate) if candidate else None
     worst, average = (summary.overall_worst(), summary.average()) if summary else (None, None)
     headline = _headline(result, worst, average, len(case.draws.done))
@@ -194,6 +196,7 @@ def _verdict(case: Case, policy: Policy, index: pd.DataFrame, setting: AuditSett
         policy_hash=policy.hash,
         policy=policy,
         representatives=setting.representatives,
+        components=components,
         repeated_images=groups.copies("audit") if groups else 0,
         business=view,
     )

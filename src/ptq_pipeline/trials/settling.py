@@ -100,7 +100,7 @@ def settle(
     Returns:
         The verdict of the recipe. It says nothing of a candidate: that needs the full evaluation.
     """
-    policy, draws, delta = study.judged.policy, study.judged.draws, study.looks.delta
+    policy, draws, delta = study.scope.policy, study.scope.draws, study.looks.delta
     reference = Known(study, answers(runner, study, None, np.empty(0)))
     budget = fail_budget(policy.p0, policy.alpha_fail)
     levels = SettlingLevels.of(

@@ -1,6 +1,6 @@
 """What may end a study early: FAIL after any draw, or a verdict that no image can change.
 
-What is judged is fixed once, before any draw is evaluated. `Judged.refusal` looks at whole draws
+What is judged is fixed once, before any draw is evaluated. `Scope.refusal` looks at whole draws
 and knows FAIL only; a `Study` looks at some images at a time and settles PASS as well, see
 `ptq_pipeline.trials.settling`.
 """
@@ -40,7 +40,7 @@ class SettlingParameters(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Scope:
     """What a recipe's verdict will be about, fixed before any draw is evaluated.
 
     Attributes:
@@ -62,7 +62,7 @@ class Judged:
         groups: Groups,
         policy: Policy,
         chosen: Collection[Mapping[str, str]] = (),
-    ) -> "Judged":
+    ) -> "Scope":
         """Return what is judged of the sets in ``calibration_set_index``.
 
         Args:
@@ -99,7 +99,7 @@ class Study:
     """What settles: cells, budgets and the order of images.
 
     Attributes:
-        judged: what is judged.
+        scope: what is judged.
         whole: selection and audit samples, as full trials are kept.
         evaluation: the audit samples.
         cells: groups under shifts.
@@ -108,7 +108,7 @@ class Study:
         looks: error of looking early, and images between two looks.
     """
 
-    judged: Judged
+    scope: Scope
     whole: Evaluation
     evaluation: Evaluation
     cells: Cells
@@ -119,7 +119,7 @@ class Study:
     @classmethod
     def of(
         cls,
-        judged: Judged,
+        scope: Scope,
         evaluation: Evaluation,
         looks: SettlingParameters,
         reference: pd.DataFrame | None = None,
@@ -127,24 +127,24 @@ class Study:
         """Fix cells and budgets from counts and the float model's answers.
 
         Args:
-            judged: what is judged.
+            scope: what is judged.
             evaluation: selection and audit samples.
             looks: how early looks are paid for.
             reference: ``shift``, ``sample_id``, ``predicted`` of the float model; without it no
                 cell is held against the floor of the float model.
         """
-        groups, policy, only = judged.groups, judged.policy, judged.only
+        groups, policy, only = scope.groups, scope.policy, scope.only
         audit = evaluation.of("audit")
-        split = split_budget(max(judged.draws.distinct, 1), policy.p0, policy.alpha)
+        split = split_budget(max(scope.draws.distinct, 1), policy.p0, policy.alpha)
         cells = planned_cells(groups, list(audit.arrays), policy, split, only)
         counts = None
         if reference is not None:
             counts = float_counts(cells, groups, reference)
             cells = above_floor(cells, counts, policy, groups.classes)
-        sizes = {key: n for key, n in groups.sizes().items() if not only or key in only}
+        sizes = {key: n for key, n in groups.every_size().items() if not only or key in only}
         unjudged = unjudged_groups(cells, policy, split.alpha_image, counts, sizes)
         blocked = any(group.blocks for group in unjudged)
-        return cls(judged, evaluation, audit, cells, split, blocked, looks)
+        return cls(scope, evaluation, audit, cells, split, blocked, looks)
 
     @property
     def order(self) -> np.ndarray:
@@ -158,7 +158,7 @@ class Study:
         Conditions of control columns are seen on clean images, so their cells are among those.
         """
         position = {key: i for i, key in enumerate(self.cells.keys)}
-        whole = self.judged.groups
+        whole = self.scope.groups
         audit = np.isin(whole.sample_ids, self.evaluation.samples["sample_id"].to_numpy())
         seen = {shift: whole}
         if shift == CLEAN:
@@ -176,4 +176,4 @@ class Study:
     def images_of(self, cell: int) -> str:
         """Return the shift whose images a cell is seen on."""
         shift = self.cells.keys[cell].shift
-        return CLEAN if shift in self.judged.groups.conditions else shift
+        return CLEAN if shift in self.scope.groups.conditions else shift

@@ -10,6 +10,7 @@ import numpy as np
 
 from ptq_pipeline.artifact import served_names
 from ptq_pipeline.models import FloatModel
+from ptq_pipeline.pipelines.promotion.execution import load_candidate
 from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.reliability import Verdict
 from ptq_pipeline.trials.recipe import Recipe
@@ -38,7 +39,7 @@ def measure_candidate(
         ``batch_size``, and for ``float`` and ``candidate`` each ``bytes`` on disk, ``latency_ms``
         of one image and ``images_per_second`` in batches; both None without a candidate.
     """
-    from ptq_pipeline.artifact.loading import Artifact, prepared_model
+    from ptq_pipeline.artifact.loading import prepared_model
     from ptq_pipeline.runtimes import measure_speed
 
     runtime = parameters.runtime.build()
@@ -57,8 +58,7 @@ def measure_candidate(
     prepared = prepared_model(model, images.shape[1:])
     plain = runtime.compile(prepared, None)
     names = served_names(files, runtime.name)
-    with Artifact.unpacked(files, "the candidate") as artifact:
-        served = artifact.predictor(model, images.shape[1:], runtime)
+    served = load_candidate(files, model, images.shape[1:], parameters.runtime)
     found["float"] = {"bytes": _float_bytes(prepared, plain, runtime.name)}
     found["float"] |= measure_speed(plain, batch).to_json()
     found["candidate"] = {"bytes": sum(len(files[name]) for name in names)}

@@ -19,7 +19,7 @@ from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.recipe import Recipe
 from ptq_pipeline.trials.settling import settle
-from ptq_pipeline.trials.stopping import Judged, SettlingParameters, Study
+from ptq_pipeline.trials.stopping import Scope, SettlingParameters, Study
 from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)
@@ -54,11 +54,11 @@ def settle_recipe(
     groups = define_groups(samples, group_definitions, scoring)
     check_names(groups, policy, shifts, profiles=profiles)
     chosen = propose_groups(samples, profiles, group_definitions, policy)
-    judged = Judged.planned(index, groups, policy, chosen)
+    scope = Scope.planned(index, groups, policy, chosen)
     audit = Audit(AuditData(samples, images, stressed), model, store, shifts, quantization)
     runner = audit.runner()
-    study = Study.of(judged, audit.evaluation, parameters, audit.float_reference(runner))
-    pixels = {set_id: sets[set_id].images for set_id in judged.draws.table["set_id"]}
+    study = Study.of(scope, audit.evaluation, parameters, audit.float_reference(runner))
+    pixels = {set_id: sets[set_id].images for set_id in scope.draws.table["set_id"]}
     found = settle(study, runner, pixels, lambda ids: track(ids, len(ids), "draws")).to_json()
     log.info("%s", found["statement"])
     return found

@@ -17,7 +17,7 @@ from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckPar
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.recipe import Recipe
-from ptq_pipeline.trials.stopping import Judged
+from ptq_pipeline.trials.stopping import Scope
 from ptq_pipeline.trials.store import TrialStore
 
 
@@ -43,7 +43,7 @@ def run_trials_until_refused(
     """
     groups = define_groups(samples, group_definitions, scoring)
     chosen = propose_groups(samples, profiles, group_definitions, policy)
-    judged = Judged.planned(index, groups, policy, chosen)
+    scope = Scope.planned(index, groups, policy, chosen)
     data = AuditData(samples, images, stressed)
     audit = Audit(data, model, store, shifts, parameters)
-    return trials_of(audit, sets, index, judged.refusal(list(shifts.root)))
+    return trials_of(audit, sets, index, scope.refusal(list(shifts.root)))
