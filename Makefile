@@ -33,7 +33,7 @@ test: lint  ## lint, then all tests that take seconds
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 # Counting lines doubles the time of the statistics' tests, so it is no part of `test`.
-JUDGING := $(foreach part,ptq reliability registry,--cov=ptq_pipeline.$(part))
+JUDGING := $(foreach part,core judgement ptq registry statistics,--cov=ptq_pipeline.$(part))
 
 coverage: $(STAMP)  ## the same tests; at least nine lines in ten of what makes a verdict are run
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(JUDGING) --cov-report=term:skip-covered --cov-fail-under=90

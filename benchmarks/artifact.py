@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.models import Preprocessing, mobilenet_v2_small, resnet20
-from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.ptq import MethodSpec, as_tensor_batches, calibrate, prepare
 from ptq_pipeline.ptq.export import export_onnx
 from ptq_pipeline.runtimes import (

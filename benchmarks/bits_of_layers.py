@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.calibration import activations_from, combine, quantize_weights
 from ptq_pipeline.ptq.parameters import QuantizationParameters
 from ptq_pipeline.ptq.preparation import PreparedModel

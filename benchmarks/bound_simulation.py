@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptq_pipeline.reliability.anytime import fail_budget, failing_draw
-from ptq_pipeline.reliability.betting import Units, units_above, units_below, units_interval
-from ptq_pipeline.reliability.cells import Cells, Counts
-from ptq_pipeline.reliability.draws import split_budget
-from ptq_pipeline.reliability.group_ids import CellKey
-from ptq_pipeline.reliability.interval import drop_interval
-from ptq_pipeline.reliability.ledger import alpha_at
-from ptq_pipeline.reliability.paired import shown_above, shown_below
-from ptq_pipeline.reliability.priors import reweighted_drop
-from ptq_pipeline.reliability.tolerance import tolerance_bound
+from ptq_pipeline.core.group_ids import CellKey
+from ptq_pipeline.judgement.cells import Cells, Counts
+from ptq_pipeline.judgement.ledger import alpha_at
+from ptq_pipeline.judgement.priors import reweighted_drop
+from ptq_pipeline.judgement.tolerance import tolerance_bound
+from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
+from ptq_pipeline.statistics.betting import Units, units_above, units_below, units_interval
+from ptq_pipeline.statistics.draws import split_budget
+from ptq_pipeline.statistics.interval import drop_interval
+from ptq_pipeline.statistics.paired import shown_above, shown_below
 
 ALPHA = 0.05
 IMAGE_LEVEL = 0.0164

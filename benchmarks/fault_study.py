@@ -35,7 +35,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "tests"))
 
 from project import SmallProject  # noqa: E402
-from ptq_pipeline.errors import PtqPipelineError  # noqa: E402
+from ptq_pipeline.core.errors import PtqPipelineError  # noqa: E402
 
 STAGES = (
     *("data_loading", "calibration", "quantization", "subgroup_scoring"),

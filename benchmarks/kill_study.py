@@ -40,7 +40,7 @@ sys.path[:0] = [str(PROJECT / "scripts"), str(PROJECT / "tests")]
 from drift_story import Sizes, Story  # noqa: E402
 
 from project import lenient  # noqa: E402
-from ptq_pipeline.seals import FOLDER, SealError, checked_seal, read_seal  # noqa: E402
+from ptq_pipeline.core.seals import FOLDER, SealError, checked_seal, read_seal  # noqa: E402
 
 SIZES = Sizes(pool=700, reference=500, selection=200, audit=800, calm=300, drifted=1_400)
 FAULTS = ("torn", "different", "littered")

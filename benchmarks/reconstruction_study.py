@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 from study_data import DATA, accuracy, load_images, load_model, load_samples, load_study
 
-from ptq_pipeline.files import replacing
+from ptq_pipeline.core.files import replacing
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.ptq import Method, MethodSpec, method_from_json
 from ptq_pipeline.runtimes import build_runtime

@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptq_pipeline.reliability.cells import Cells, Counts
-from ptq_pipeline.reliability.draws import split_budget
-from ptq_pipeline.reliability.group_ids import CellKey
-from ptq_pipeline.reliability.judging import judge
-from ptq_pipeline.reliability.policy import Policy
-from ptq_pipeline.reliability.recipe import Draws, judge_recipe
+from ptq_pipeline.core.group_ids import CellKey
+from ptq_pipeline.judgement.cells import Cells, Counts
+from ptq_pipeline.judgement.judging import judge
+from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.recipe import Draws, judge_recipe
+from ptq_pipeline.statistics.draws import split_budget
 
 SEED = 20230313
 

@@ -13,7 +13,7 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-from ptq_pipeline.provenance import cpu_flags
+from ptq_pipeline.core.provenance import cpu_flags
 
 LOCKED = Path(__file__).with_suffix("")
 MACHINE = LOCKED / "machine.json"

@@ -13,11 +13,11 @@ from click.testing import CliRunner
 
 from ptq_pipeline.commands.doctor import doctor
 from ptq_pipeline.commands.plan import plan
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.seals import Seal, digest, write_seal
 from ptq_pipeline.pipelines.settling.nodes import settle_recipe
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
-from ptq_pipeline.seals import Seal, digest, write_seal
 from ptq_pipeline.stress.parameters import StressParameters
 
 CLASSES = ["boot", "bag"]

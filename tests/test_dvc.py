@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ptq_pipeline.core.seals import seal_path
 from ptq_pipeline.sealing import sealed_names
-from ptq_pipeline.seals import seal_path
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "ptq_pipeline"

@@ -7,9 +7,9 @@ from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.configuration import check_parameters
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.interrupts import end_at_once
 from ptq_pipeline.hooks import InterruptHooks, mount_hooks
-from ptq_pipeline.interrupts import end_at_once
 from ptq_pipeline.mounting import create_pipeline
 
 

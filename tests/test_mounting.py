@@ -16,7 +16,7 @@ from kedro.io import MemoryDataset
 from tests.locked import assert_locked
 from tests.project import built_viz, cut
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.mounting import DEFAULT, create_pipeline
 
 CLASSES = (

@@ -15,8 +15,17 @@ from kedro.runner import ParallelRunner, SequentialRunner
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
 
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.seals import (
+    Seal,
+    SealError,
+    break_seals,
+    digest,
+    read_seal,
+    seal_path,
+    write_seal,
+)
 from ptq_pipeline.datasets import ArrayDataset, ArrayFolderDataset
-from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.pipelines import quantization
 from ptq_pipeline.sealing import (
@@ -26,15 +35,6 @@ from ptq_pipeline.sealing import (
     check_reading,
     parameter_hash,
     sealed_names,
-)
-from ptq_pipeline.seals import (
-    Seal,
-    SealError,
-    break_seals,
-    digest,
-    read_seal,
-    seal_path,
-    write_seal,
 )
 from ptq_pipeline.stress.parameters import StressParameters
 

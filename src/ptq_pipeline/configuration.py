@@ -10,7 +10,7 @@ from kedro.validation.type_extractor import TypeExtractor
 from kedro.validation.utils import resolve_nested_dict_path
 from pydantic import BaseModel, ValidationError
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 Model = TypeVar("Model", bound=BaseModel)
 

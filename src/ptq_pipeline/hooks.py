@@ -14,11 +14,11 @@ from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.configuration import check_parameters
-from ptq_pipeline.errors import InputError, own_cause
-from ptq_pipeline.interrupts import INTERRUPTED, end_at_once, may_be_taken_over
+from ptq_pipeline.core.errors import InputError, own_cause
+from ptq_pipeline.core.interrupts import INTERRUPTED, end_at_once, may_be_taken_over
+from ptq_pipeline.core.provenance import describe_machine
 from ptq_pipeline.mounting import mounts
 from ptq_pipeline.project_template import GROUPS
-from ptq_pipeline.provenance import describe_machine
 
 # What a host has, and what only this project's own studies read.
 PARAMETER_GROUPS = frozenset({*GROUPS, "benchmark", "reference_training"})

@@ -16,7 +16,7 @@ from importlib import import_module
 
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 DEFAULT = (
     "data_loading",

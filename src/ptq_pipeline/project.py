@@ -20,11 +20,11 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from ptq_pipeline.configuration import checked, left_to_readers
-from ptq_pipeline.errors import InputError, causes_of, own_cause
+from ptq_pipeline.core.errors import InputError, causes_of, own_cause
+from ptq_pipeline.core.provenance import describe_machine
 from ptq_pipeline.mounting import create_pipeline
 from ptq_pipeline.pipelines.release.nodes import candidate_files
 from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
-from ptq_pipeline.provenance import describe_machine
 from ptq_pipeline.registry import Evidence, Record, ReleaseTerms, release
 from ptq_pipeline.reporting.card import model_card
 from ptq_pipeline.sealing import check_acting

@@ -22,11 +22,10 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import write_file
-from ptq_pipeline.mounting import mounts, stage_of
-from ptq_pipeline.seals import (
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.files import write_file
+from ptq_pipeline.core.seals import (
     Seal,
     SealError,
     break_seals,
@@ -36,6 +35,7 @@ from ptq_pipeline.seals import (
     read_seal,
     write_seal,
 )
+from ptq_pipeline.mounting import mounts, stage_of
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import Preprocessing, resnet20
 from ptq_pipeline.ptq import (
     PreparedModel,

@@ -14,7 +14,7 @@ from ptq_pipeline.calibration.sets import (
     save_set,
     save_sets,
 )
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 
 def make_set(draw: int = 0, size: int = 4) -> CalibrationSet:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ptq_pipeline.calibration import STRATEGIES, DrawPlan, Pool, draw_set, parse_strategy
 from ptq_pipeline.calibration.coverage import k_center
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.content import content_hashes
 
 PER_CLASS, CLASSES = 60, ("cat", "dog", "eel")

@@ -12,7 +12,7 @@ from ptq_pipeline.calibration.thresholds import (
     joint_thresholds,
     simulate,
 )
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 DEFINITIONS = {
     "classes": ["cat", "dog"],

@@ -22,7 +22,7 @@ from ptq_pipeline.calibration import (
 )
 from ptq_pipeline.calibration.draws import INDEX_COLUMNS, VALIDATION_COLUMNS
 from ptq_pipeline.calibration.suite import build_suite, set_table
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 SIZE = 256
 

@@ -18,8 +18,8 @@ from ptq_pipeline.calibration.sets import (
     load_set,
     save_sets,
 )
-from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.commands import ptq
+from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.registry import Evidence, Registry, no_champion, release
 
 CLASSES = ["boot", "bag"]

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from ptq_pipeline.commands import COMMANDS, ptq
 from ptq_pipeline.commands.lazy import LazyGroup
 from ptq_pipeline.commands.running import Answer, command
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.exit_codes import ExitCode
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.exit_codes import ExitCode
 
 
 def made(function):

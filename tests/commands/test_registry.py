@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 from tests.registry.conftest import REASON, against, candidate
 
-from ptq_pipeline.canonical import canonical_hash
 from ptq_pipeline.commands import ptq
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.judgement import Baseline
 from ptq_pipeline.project import opened
 from ptq_pipeline.registry import (
     COMPARISON_FILE,
@@ -22,7 +23,6 @@ from ptq_pipeline.registry import (
     Evidence,
     note,
 )
-from ptq_pipeline.reliability import Baseline
 
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.datasets import ArrayDataset, ArrayFolderDataset
-from ptq_pipeline.errors import InputError
 
 
 def test_arrays_come_back_memory_mapped_and_read_only(tmp_path):

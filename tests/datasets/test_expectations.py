@@ -7,8 +7,8 @@ from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog, DatasetError
 from kedro.validation.exceptions import DataValidationError
 
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.datasets import GreatExpectationsValidator
-from ptq_pipeline.errors import InputError
 
 EXPECTED = [
     {"type": "expect_column_values_to_not_be_null", "column": "label"},

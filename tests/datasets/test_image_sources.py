@@ -8,13 +8,13 @@ import pytest
 from kedro.io import DatasetError
 from PIL import Image
 
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.datasets import (
     IdxImageDataset,
     ImageFolderDataset,
     ImageManifestDataset,
     ImageWindowsDataset,
 )
-from ptq_pipeline.errors import InputError
 from ptq_pipeline.images import decode_source
 
 

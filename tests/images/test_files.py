@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.decoding import Decoding
 from ptq_pipeline.images.files import DEFAULT_SPLITS, image_folder, manifest
 from ptq_pipeline.images.source import UnreadableImage, decode_source

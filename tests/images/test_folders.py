@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.decoding import Decoding
 from ptq_pipeline.images.files import image_folder, manifest
 from ptq_pipeline.images.folders import list_images

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images import idx
 from ptq_pipeline.images.idx import IdxSource, read_idx
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images import assign_splits, check_splits, content_hashes, content_keys
 
 WEIGHTS = {"pool": 5, "reference": 2, "selection": 1, "audit": 2}

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import resnet20
 from ptq_pipeline.models.factories import build_network, import_factory
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import Preprocessing, load_float_model, resnet20, run_in_batches
 
 CLASSES = tuple("abcdefghij")

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model, resnet20
 from ptq_pipeline.models.probing import probe, require_single_answers
 

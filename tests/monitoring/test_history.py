@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.monitoring.history import Measured, WindowHistory, WindowRecord
 from ptq_pipeline.monitoring.trigger import TriggerState
 from ptq_pipeline.monitoring.windows import Status

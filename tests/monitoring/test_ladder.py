@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.monitoring.ladder import Ending, LadderParameters, Rung, climb, conclude
 
 STEPS = [

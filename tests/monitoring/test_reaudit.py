@@ -2,13 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ptq_pipeline.judgement import Policy
 from ptq_pipeline.monitoring.reaudit import (
     Answers,
     judged_in_audit,
     reaudit,
     worst_cell,
 )
-from ptq_pipeline.reliability import Policy
 
 DEFINITIONS = {"classes": ["boot", "bag"], "segments": {"tone": {"names": ["dark", "light"]}}}
 LIMITS = {"average": {"points": 4}, "class": {"points": 8}, "segment": {"points": 8}}

@@ -7,7 +7,7 @@ from filelock import FileLock
 from tests.commands.test_registry import decided, run, run_json
 from tests.registry.conftest import candidate
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.monitoring.watching import Watch
 from ptq_pipeline.monitoring.windows import UnusableWindow
 from ptq_pipeline.project import opened

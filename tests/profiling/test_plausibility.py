@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.profiling.plausibility import check_class_order, suspicion
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.profiling import SegmentRule, cut_segment, freeze
 
 RULE = SegmentRule("brightness", (1 / 3, 2 / 3), ("dark", "mid", "light"))

@@ -3,7 +3,7 @@ import pytest
 from bits_of_layers import Effects, choose_bits, layer_units, measure_effects
 from torch import Tensor
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import MethodSpec, PreparedModel
 from ptq_pipeline.runtimes import SimulatedRuntime
 

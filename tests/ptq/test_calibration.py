@@ -4,7 +4,7 @@ import torch
 from safetensors.numpy import load, save
 from torch import Tensor, nn
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import (
     IntegerScheme,
     MethodSpec,

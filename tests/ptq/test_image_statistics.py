@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import Preprocessing, resnet20
 from ptq_pipeline.ptq import (
     MethodSpec,

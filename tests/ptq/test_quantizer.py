@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import IntegerScheme, choose_qparams, dequantize, fake_quantize, quantize
 
 BITS = st.integers(2, 8)

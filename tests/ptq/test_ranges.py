@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import (
     Cosine,
     Entropy,

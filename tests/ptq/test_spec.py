@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import MethodSpec, MinMax, Mse, Percentile, PerChannel, PerTensor
 
 

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from tests.verdicts import POLICY, make_cell, make_reason, make_verdict
 
+from ptq_pipeline.judgement import Baseline, Comparison
+from ptq_pipeline.judgement.decision import Execution
+from ptq_pipeline.judgement.policy import Obligation
 from ptq_pipeline.registry import (
     BASELINE_FILE,
     COMPARISON_FILE,
@@ -23,9 +26,6 @@ from ptq_pipeline.registry import (
     verify,
     waive,
 )
-from ptq_pipeline.reliability import Baseline, Comparison
-from ptq_pipeline.reliability.decision import Execution
-from ptq_pipeline.reliability.policy import Obligation
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 REASON = make_reason("candidate.limit", "Sandal", shift="clean")

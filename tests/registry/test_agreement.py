@@ -8,6 +8,7 @@ from kedro.io import DatasetError
 from tests.registry.conftest import CHANGES, GRANTED, NOW, terms, third
 
 from ptq_pipeline.datasets import BaselineDataset
+from ptq_pipeline.judgement import Baseline
 from ptq_pipeline.registry import (
     VerificationError,
     excused,
@@ -17,7 +18,6 @@ from ptq_pipeline.registry import (
     verify,
     waive,
 )
-from ptq_pipeline.reliability import Baseline
 
 
 def stops(registry, match, changes=CHANGES):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from tests.commands.test_registry import run, run_json
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.registry.audits import Agreement, Audit, compare_audits
 from ptq_pipeline.registry.revisions import audit_of_revision, audit_of_tree
 

@@ -4,11 +4,11 @@ import json
 import pytest
 from tests.verdicts import make_reason, make_verdict
 
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.judgement import Comparison, Verdict
+from ptq_pipeline.judgement.decision import Execution
 from ptq_pipeline.registry import Decision, Outcome, outcome_of
-from ptq_pipeline.reliability import Comparison, Verdict
-from ptq_pipeline.reliability.decision import Execution
 
 REASON = make_reason("candidate.shown_bad", "Sandal", observed=0.0812)
 FILES = {"model.xml": "12" * 32, "model.bin": "34" * 32}

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 from tests.registry.conftest import NOW, REASON, against, candidate, terms
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.judgement import Baseline
 from ptq_pipeline.registry import (
     ChampionChangedError,
     Kind,
@@ -19,7 +20,6 @@ from ptq_pipeline.registry import (
     verify,
     waive,
 )
-from ptq_pipeline.reliability import Baseline
 
 
 def baseline_of(registry):

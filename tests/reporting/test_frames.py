@@ -1,7 +1,7 @@
 import pytest
 
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability.summary import SpreadCell
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.reporting import frames
 
 

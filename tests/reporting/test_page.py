@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.reporting.formatting import interval, points
 from ptq_pipeline.reporting.page import render_report
 

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability.business import BreakEven
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.judgement.business import BreakEven
 from ptq_pipeline.reporting.business import money_lines
 from ptq_pipeline.reporting.page import render_report
 from ptq_pipeline.reporting.texts import load_texts

@@ -6,11 +6,11 @@ import pytest
 from kedro.config import OmegaConfigLoader
 from tests.reporting.conftest import MadeUpAudit, build_inputs
 
-from ptq_pipeline.canonical import file_bytes
-from ptq_pipeline.reliability import AuditSetting, Policy, build_verdict
-from ptq_pipeline.reliability.business import Business
-from ptq_pipeline.reliability.representatives import Representative
-from ptq_pipeline.reliability.verdict_form import published_schema
+from ptq_pipeline.core.canonical import file_bytes
+from ptq_pipeline.judgement import AuditSetting, Policy, build_verdict
+from ptq_pipeline.judgement.business import Business
+from ptq_pipeline.judgement.representatives import Representative
+from ptq_pipeline.judgement.verdict_form import published_schema
 
 
 @pytest.fixture(scope="module")

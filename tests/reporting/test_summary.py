@@ -1,6 +1,6 @@
 import pytest
 
-from ptq_pipeline.reliability.sentences import say
+from ptq_pipeline.judgement.sentences import say
 from ptq_pipeline.reporting.formatting import points
 from ptq_pipeline.reporting.summary import three_lines
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import ptq_pipeline.reporting
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability.sentences import ENGLISH, Sentence, place_value, say
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.judgement.sentences import ENGLISH, Sentence, place_value, say
 from ptq_pipeline.reporting.texts import Texts, available_languages, load_texts
 from ptq_pipeline.reporting.wording import said
 

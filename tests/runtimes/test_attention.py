@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.provenance import cpu_flags
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.ptq import (
     ActivationParameters,
     IntegerScheme,

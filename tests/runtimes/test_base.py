@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.runtimes import (
     OpenvinoRuntime,
     Predictor,

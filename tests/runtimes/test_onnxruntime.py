@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import Preprocessing
 from ptq_pipeline.ptq import (
     MethodSpec,

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.models import Preprocessing
-from ptq_pipeline.provenance import cpu_flags
 from ptq_pipeline.ptq import (
     MethodSpec,
     Mse,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import Preprocessing
 from ptq_pipeline.ptq import MethodSpec, PreparedModel, QuantizationParameters
 from ptq_pipeline.runtimes import SimulatedRuntime

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.stress import SHIFTS, apply_shift, build_shift, shifts
 from ptq_pipeline.stress.blur import convolve, disk_kernel, line_kernel
 

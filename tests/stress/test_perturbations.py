@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.stress.perturbations import check_description, joined, perturb, seeded
 
 IMAGES = np.full((3, 1, 20, 20), 128, np.uint8)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.methods import MethodConfig
 from ptq_pipeline.ptq.statistics import Batches
 

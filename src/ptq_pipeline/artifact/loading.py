@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, TRIAL, served_names
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.ptq import (
     ModelFile,

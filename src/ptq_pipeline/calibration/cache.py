@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.files import write_file
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.files import write_file
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from ptq_pipeline.calibration.pool import Pool
 from ptq_pipeline.calibration.strategy import Drawing, Strategy
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 
 class Changed(Strategy):

@@ -8,7 +8,7 @@ from pydantic import Field
 from ptq_pipeline.calibration.coverage import nearest_groups
 from ptq_pipeline.calibration.pool import Pool
 from ptq_pipeline.calibration.strategy import Biased, Drawing, Strategy, take
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 
 class Random(Strategy):

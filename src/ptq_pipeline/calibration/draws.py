@@ -13,7 +13,7 @@ from ptq_pipeline.calibration.pool import Pool
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.calibration.strategies import DrawPlan, check_size, draw_set
 from ptq_pipeline.calibration.validation import Rows, SetValidator
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from ptq_pipeline.calibration.distances import category_shares
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 CLASS_COLUMN = "class"
 # Every 2 % of the reference. A distance that shows at 256 images is several such steps wide.

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import replacing, replacing_folder, write_file
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.files import replacing, replacing_folder, write_file
 
 SCHEMA_VERSION = 1
 REBUILD = "run the pipeline 'calibration' again, or restore the folder with 'dvc checkout'"

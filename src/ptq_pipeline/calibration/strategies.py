@@ -24,8 +24,8 @@ from ptq_pipeline.calibration.sets import (
     array_sha256,
 )
 from ptq_pipeline.calibration.strategy import Strategy
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.content import content_keys
 from ptq_pipeline.stress.perturbations import joined, perturb, seeded
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ptq_pipeline.calibration.pool import Pool
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ptq_pipeline.calibration.thresholds import (
     distance_expectation,
     shares_expectation,
 )
-from ptq_pipeline.canonical import canonical_hash, canonical_json
+from ptq_pipeline.core.canonical import canonical_hash, canonical_json
 
 # Raise it when an expectation changes its meaning: cached results of earlier versions are not used.
 SUITE_VERSION = 1

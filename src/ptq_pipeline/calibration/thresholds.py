@@ -26,7 +26,7 @@ from ptq_pipeline.calibration.reference import (
     batch_table,
     summarise_reference,
 )
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 SCHEMA_VERSION = 1
 _CELLS_AT_A_TIME = 2_000_000

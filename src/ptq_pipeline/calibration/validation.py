@@ -19,9 +19,9 @@ from ptq_pipeline.calibration.suite import (
     table_fingerprint,
 )
 from ptq_pipeline.calibration.thresholds import Thresholds
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import replacing_folder
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.files import replacing_folder
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ import click
 from ptq_pipeline.calibration import Pool
 from ptq_pipeline.calibration.strategies import check_size
 from ptq_pipeline.commands.running import Answer, project_command
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.judgement import audit_hash
 from ptq_pipeline.pipelines.benchmark.design import Score, candidates, confirm, search, worst_drop
 from ptq_pipeline.pipelines.benchmark.grid import Sets
 from ptq_pipeline.project import Project
-from ptq_pipeline.reliability import audit_hash
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.evaluation import shifted_evaluation

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.pipelines.release.nodes import candidate_files
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry import Decision, Evidence

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.commands.running import Answer, project_command
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.project import Project
-from ptq_pipeline.reliability.divergence import output_divergence
+from ptq_pipeline.statistics.divergence import output_divergence
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.evaluation import shifted_evaluation

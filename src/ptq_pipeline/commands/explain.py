@@ -6,12 +6,12 @@ import click
 import numpy as np
 
 from ptq_pipeline.commands.running import Answer, project_command
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.judgement import Verdict
 from ptq_pipeline.monitoring.explaining import nearest
 from ptq_pipeline.pipelines.reporting.members import level_of, members
 from ptq_pipeline.pipelines.reporting.worst_group import explain_group
 from ptq_pipeline.project import Project
-from ptq_pipeline.reliability import Verdict
 
 
 @project_command("explain", epilog="Example: kedro ptq explain 'class Sandal'")

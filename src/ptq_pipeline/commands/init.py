@@ -6,7 +6,7 @@ import click
 from kedro.framework.project import settings
 
 from ptq_pipeline.commands.running import Answer, command
-from ptq_pipeline.files import write_file
+from ptq_pipeline.core.files import write_file
 from ptq_pipeline.pipelines.requantization import create_pipeline
 from ptq_pipeline.project import bootstrapped
 from ptq_pipeline.project_template import host_files, logging_configuration

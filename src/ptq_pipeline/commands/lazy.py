@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ptq_pipeline.interrupts import ending_at_once
+from ptq_pipeline.core.interrupts import ending_at_once
 
 
 class LazyGroup(click.Group):

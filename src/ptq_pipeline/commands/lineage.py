@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationManifest
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.project import Project
 
 HASH = re.compile(r"[0-9a-f]{6,64}")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ptq_pipeline.commands.running import Answer, command
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import find_method, method_names
 
 

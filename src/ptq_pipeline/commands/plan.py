@@ -7,7 +7,9 @@ import click
 
 from ptq_pipeline.calibration import CalibrationParameters
 from ptq_pipeline.commands.running import Answer, project_command
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.judgement.budget import BudgetPlan, group_counts, plan_budget
+from ptq_pipeline.judgement.judging import accuracy_lower_bound
 from ptq_pipeline.pipelines import data_loading
 from ptq_pipeline.pipelines.quantization.measurement import (
     expected_seconds,
@@ -22,8 +24,6 @@ from ptq_pipeline.pipelines.worst_case_check.parameters import (
     WorstCaseCheckParameters,
 )
 from ptq_pipeline.project import Project
-from ptq_pipeline.reliability.budget import BudgetPlan, group_counts, plan_budget
-from ptq_pipeline.reliability.judging import accuracy_lower_bound
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
 

@@ -9,11 +9,11 @@ import click
 
 from ptq_pipeline.commands.deciding import current_decision, load_parts
 from ptq_pipeline.commands.running import Answer, project_command, say
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.exit_codes import ExitCode
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.exit_codes import ExitCode
+from ptq_pipeline.core.plain_text import visible
 from ptq_pipeline.pipelines.release.nodes import release_candidate
 from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
-from ptq_pipeline.plain_text import visible
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry import (
     ChampionChangedError,

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from ptq_pipeline.commands.running import project_command, tell
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import write_file
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.files import write_file
+from ptq_pipeline.judgement import Verdict
 from ptq_pipeline.pipelines.reporting import nodes
 from ptq_pipeline.pipelines.reporting.pipeline import REPORT_INPUTS
 from ptq_pipeline.project import Project
-from ptq_pipeline.reliability import Verdict
 from ptq_pipeline.reporting.card import model_card
 
 language_option = click.option(

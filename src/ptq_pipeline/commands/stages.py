@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from ptq_pipeline.commands.running import Answer, command, tell
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.exit_codes import ExitCode
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.exit_codes import ExitCode
 from ptq_pipeline.project import opened, project_path
 
 CHAIN = "data_loading,calibration,settling"

@@ -7,10 +7,10 @@ import click
 
 from ptq_pipeline.commands.deciding import BESIDE, PARTS, current_decision, place
 from ptq_pipeline.commands.running import Answer, project_command
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.exit_codes import ExitCode
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.exit_codes import ExitCode
+from ptq_pipeline.core.provenance import git_state
 from ptq_pipeline.project import Project
-from ptq_pipeline.provenance import git_state
 from ptq_pipeline.registry import Decision, VerificationError, check_part
 from ptq_pipeline.registry import verify as check
 from ptq_pipeline.registry.audits import Agreement, compare_audits

@@ -9,8 +9,8 @@ import click
 from filelock import FileLock, Timeout
 
 from ptq_pipeline.commands.running import Answer, project_command
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.exit_codes import ExitCode
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.exit_codes import ExitCode
 from ptq_pipeline.monitoring.watching import Watch
 from ptq_pipeline.project import Project
 

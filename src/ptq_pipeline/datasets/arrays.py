@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.files import replacing
 from ptq_pipeline.datasets.local import LocalDataset
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import replacing
 
 _ROWS_AT_A_TIME = 4096
 

@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.inputs import local_path
 from ptq_pipeline.datasets.local import StateDataset
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.inputs import local_path
+from ptq_pipeline.judgement.baseline import WAY_OUT, Baseline
 from ptq_pipeline.registry import Registry
-from ptq_pipeline.reliability.baseline import WAY_OUT, Baseline
 
 
 class BaselineDataset(StateDataset):

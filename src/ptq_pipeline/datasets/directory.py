@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.files import write_file, write_folder
 from ptq_pipeline.datasets.local import LocalDataset
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import write_file, write_folder
 
 INDEX = "candidate.json"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 MOST_FAILURES = 5
 MOST_CHARACTERS = 300

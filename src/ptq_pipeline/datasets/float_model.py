@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.inputs import local_path
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.inputs import local_path
 
 if TYPE_CHECKING:
     from ptq_pipeline.models.float_model import FloatModel

@@ -1,7 +1,7 @@
 """The audit ledger as a dataset."""
 
 from ptq_pipeline.datasets.local import StateDataset
-from ptq_pipeline.reliability.ledger import Ledger
+from ptq_pipeline.judgement.ledger import Ledger
 
 
 class AuditLedgerDataset(StateDataset):

@@ -4,7 +4,7 @@ from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
-from ptq_pipeline.inputs import local_path
+from ptq_pipeline.core.inputs import local_path
 
 
 class LocalDataset(AbstractDataset):

@@ -9,12 +9,12 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.canonical import file_bytes
+from ptq_pipeline.core.canonical import file_bytes
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.files import write_file
+from ptq_pipeline.core.inputs import local_path, open_regular
 from ptq_pipeline.datasets.image_sources import ImageWindowsDataset
 from ptq_pipeline.datasets.local import LocalDataset
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import write_file
-from ptq_pipeline.inputs import local_path, open_regular
 from ptq_pipeline.monitoring.windows import Arrival
 
 CHECKPOINT_SCHEMA_VERSION = 1

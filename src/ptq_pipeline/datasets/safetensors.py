@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ptq_pipeline.core.files import write_file
 from ptq_pipeline.datasets.local import LocalDataset
-from ptq_pipeline.files import write_file
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,8 +6,8 @@ from typing import Any
 from kedro.io import DatasetError
 
 from ptq_pipeline.calibration.cache import ValidationCache
+from ptq_pipeline.core.inputs import local_path
 from ptq_pipeline.datasets.local import StateDataset
-from ptq_pipeline.inputs import local_path
 from ptq_pipeline.registry import Registry
 from ptq_pipeline.trials.store import TrialStore
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from kedro_datasets import json, pandas, text
 
-from ptq_pipeline.files import replacing
+from ptq_pipeline.core.files import replacing
 
 
 class Whole:

@@ -6,9 +6,9 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.inputs import check_sha256, open_regular
 from ptq_pipeline.images.source import UnreadableImage
-from ptq_pipeline.inputs import check_sha256, open_regular
 
 if TYPE_CHECKING:
     from PIL import Image

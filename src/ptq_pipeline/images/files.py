@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.inputs import local_path
 from ptq_pipeline.images.decoding import Decoding
 from ptq_pipeline.images.folders import leaves, list_images, resolved
 from ptq_pipeline.images.tables import read_table
-from ptq_pipeline.inputs import local_path
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.inputs import local_path, read_regular
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.inputs import local_path, read_regular
 
 MOST_BYTES = 1 << 32
 MAGIC_TYPE_UINT8 = 8

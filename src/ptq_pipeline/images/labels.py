@@ -6,7 +6,7 @@ from typing import NoReturn
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 
 def encode_labels(table: pd.DataFrame, classes: tuple[str, ...]) -> pd.Series:

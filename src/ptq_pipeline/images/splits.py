@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 REQUIRED_SPLITS = ("pool", "reference", "selection", "audit")
 

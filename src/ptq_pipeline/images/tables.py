@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.inputs import read_regular
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.inputs import read_regular
 
 # Columns with a meaning of their own.
 KNOWN = ("path", "label", "split", "cluster", "sha256")

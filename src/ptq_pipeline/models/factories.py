@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.inputs import read_regular
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.inputs import read_regular
 from ptq_pipeline.models.factories import build_network
 from ptq_pipeline.models.preprocessing import Preprocessing
 from ptq_pipeline.models.probing import probe

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.monitoring.distances import JENSEN_SHANNON, WASSERSTEIN
 from ptq_pipeline.monitoring.thresholds import DriftSettings, effective_size, sampling_thresholds
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ptq_pipeline.errors import InputError, first_fault
+from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.monitoring.trigger import Observation
 from ptq_pipeline.monitoring.windows import Status
 

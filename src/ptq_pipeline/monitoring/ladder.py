@@ -7,8 +7,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError
 
 
 class Step(BaseModel):

@@ -5,12 +5,12 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from ptq_pipeline.exit_codes import ExitCode
+from ptq_pipeline.core.exit_codes import ExitCode
+from ptq_pipeline.judgement import Baseline, Policy, audit_hash
 from ptq_pipeline.monitoring.ladder import Ending, LadderParameters, Rung, Step, climb, conclude
 from ptq_pipeline.monitoring.reaudit import Answers, reaudit
 from ptq_pipeline.monitoring.workplace import Workplace, attempt
 from ptq_pipeline.registry import Champion, note
-from ptq_pipeline.reliability import Baseline, Policy, audit_hash
 
 log = logging.getLogger(__name__)
 

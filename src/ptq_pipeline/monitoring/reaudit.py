@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.reliability import Outcomes, Policy, build_groups, cell_intervals, judge, tally
-from ptq_pipeline.reliability.cells import (
+from ptq_pipeline.core.group_ids import NAMED_LEVELS
+from ptq_pipeline.core.groups import build_groups
+from ptq_pipeline.core.outcomes import Outcomes, tally
+from ptq_pipeline.judgement import Policy, cell_intervals, judge
+from ptq_pipeline.judgement.cells import (
     Cells,
     Counts,
     build_cells,
     collect_counts,
     needed_samples,
 )
-from ptq_pipeline.reliability.float_floor import above_floor
-from ptq_pipeline.reliability.group_ids import NAMED_LEVELS
-from ptq_pipeline.reliability.planning import samples_to_show
+from ptq_pipeline.judgement.float_floor import above_floor
+from ptq_pipeline.judgement.planning import samples_to_show
 
 SCHEMA_VERSION = 1
 

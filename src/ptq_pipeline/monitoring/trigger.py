@@ -19,8 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError, first_fault
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError, first_fault
 
 
 def _instant(text: str) -> datetime:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from ptq_pipeline.errors import PtqPipelineError
+from ptq_pipeline.core.errors import PtqPipelineError
 from ptq_pipeline.monitoring.ladder import Rung, Step
 from ptq_pipeline.registry import Record
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.profiling.features import COMPONENTS, IMAGE_FEATURES
 from ptq_pipeline.profiling.segments import MISSING
 

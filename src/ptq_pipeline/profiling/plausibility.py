@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 # Cohen's kappa below which a model is hardly better than answers drawn with the same frequencies.
 NEAR_CHANCE = 0.1
@@ -33,7 +33,7 @@ def check_class_order(labels: np.ndarray, predicted: np.ndarray, classes: tuple[
         >>> check_class_order(labels, (2 - labels), ("cat", "dog", "owl"))
         Traceback (most recent call last):
         ...
-        ptq_pipeline.errors.InputError: the float model is right on 0.0 % of ...
+        ptq_pipeline.core.errors.InputError: the float model is right on 0.0 % of ...
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components

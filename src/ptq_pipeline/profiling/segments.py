@@ -9,7 +9,7 @@ import pandas as pd
 import pydantic
 from pydantic import AfterValidator, ConfigDict, Field
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.profiling.features import IMAGE_FEATURES, Projection, profile
 

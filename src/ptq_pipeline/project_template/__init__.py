@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 BASE = Path(__file__).parent / "base"
 # What a host brings itself; everything else is the same in every mount.

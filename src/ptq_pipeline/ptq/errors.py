@@ -1,6 +1,6 @@
 """Errors of the engine."""
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 
 class PreparationError(InputError):

@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import replacing, write_file
-from ptq_pipeline.provenance import cpu_flags
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.files import replacing, write_file
+from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.spec import ENGINE_VERSION
 from ptq_pipeline.ptq.statistics import (

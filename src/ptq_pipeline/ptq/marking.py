@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.modules import Operand, replace_module
 from ptq_pipeline.ptq.preparation import PreparedModel
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.errors import PreparationError
 from ptq_pipeline.ptq.folding import fold, foldable_pairs
 from ptq_pipeline.ptq.modules import Unused, replace_attention, replace_module

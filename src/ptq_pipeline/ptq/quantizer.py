@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 MIN_BITS, MAX_BITS = 2, 8
 # Below this a scale has no finite float32 reciprocal that is safe to multiply with.

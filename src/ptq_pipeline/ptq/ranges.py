@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.quantizer import IntegerScheme, choose_qparams, dequantize, quantize
 from ptq_pipeline.ptq.statistics import (
     HistogramGrid,

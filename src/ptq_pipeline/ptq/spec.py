@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.quantizer import IntegerScheme
 from ptq_pipeline.ptq.ranges import ESTIMATORS, MinMax, MovingAverageMinMax, RangeEstimator
 

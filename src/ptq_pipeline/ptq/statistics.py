@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.hooks import Visit, during, visit_input
 from ptq_pipeline.ptq.preparation import PreparedModel
 

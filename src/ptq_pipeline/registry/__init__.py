@@ -1,5 +1,6 @@
 """Decisions about a model, and the versions that were promoted by them, sealed by hashes."""
 
+from ptq_pipeline.judgement.decision import Decision, DecisionCandidate, Outcome, outcome_of
 from ptq_pipeline.registry.baseline import BASELINE_FILE, baseline_bytes, no_champion
 from ptq_pipeline.registry.errors import (
     ChampionChangedError,
@@ -28,7 +29,6 @@ from ptq_pipeline.registry.release import (
 from ptq_pipeline.registry.store import Champion, Registry
 from ptq_pipeline.registry.verification import check_version, verify
 from ptq_pipeline.registry.waivers import Waiver
-from ptq_pipeline.reliability.decision import Decision, DecisionCandidate, Outcome, outcome_of
 
 __all__ = [
     "BASELINE_FILE",

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.judgement.baseline import Baseline
 from ptq_pipeline.registry.errors import VerificationError
 from ptq_pipeline.registry.records import Change, Record
-from ptq_pipeline.reliability.baseline import Baseline
 
 if TYPE_CHECKING:
     from ptq_pipeline.registry.store import Registry

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 TOLERANCE = 0.005
 # Drops of small groups move in steps of one answer.

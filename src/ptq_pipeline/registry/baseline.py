@@ -5,8 +5,8 @@ without a registry. Only a release or a rollback rewrites it, from the version's
 `baseline.json`.
 """
 
-from ptq_pipeline.canonical import file_bytes
-from ptq_pipeline.reliability import Baseline
+from ptq_pipeline.core.canonical import file_bytes
+from ptq_pipeline.judgement import Baseline
 
 BASELINE_FILE = "baseline.json"
 

@@ -1,6 +1,6 @@
 """What can go wrong in the registry; each message names the file and the way out."""
 
-from ptq_pipeline.errors import PtqPipelineError
+from ptq_pipeline.core.errors import PtqPipelineError
 
 
 class RegistryError(PtqPipelineError):

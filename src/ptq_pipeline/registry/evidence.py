@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.judgement import Baseline, Comparison, Verdict, touched_obligations
+from ptq_pipeline.judgement.decision import Decision, Execution
 from ptq_pipeline.registry.baseline import BASELINE_FILE
-from ptq_pipeline.reliability import Baseline, Comparison, Verdict, touched_obligations
-from ptq_pipeline.reliability.decision import Decision, Execution
 
 VERDICT_FILE = "verdict.json"
 COMPARISON_FILE = "champion_comparison.json"

@@ -12,8 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.canonical import canonical_hash, file_bytes
-from ptq_pipeline.files import write_once
+from ptq_pipeline.core.canonical import canonical_hash, file_bytes
+from ptq_pipeline.core.files import write_once
 from ptq_pipeline.registry.errors import RegistryError, VerificationError
 
 RECORD_SCHEMA_VERSION = 1

@@ -8,8 +8,11 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from ptq_pipeline.canonical import canonical_hash, file_bytes
-from ptq_pipeline.plain_text import plain
+from ptq_pipeline.core.canonical import canonical_hash, file_bytes
+from ptq_pipeline.core.plain_text import plain
+from ptq_pipeline.judgement import Verdict
+from ptq_pipeline.judgement.decision import Decision, Outcome
+from ptq_pipeline.judgement.sentences import plural
 from ptq_pipeline.registry import agreement
 from ptq_pipeline.registry.errors import (
     ChampionChangedError,
@@ -21,9 +24,6 @@ from ptq_pipeline.registry.records import CLOCK, Kind, Record
 from ptq_pipeline.registry.store import CARD_FILE, DECISION_FILE, RECORD_FILE, Registry
 from ptq_pipeline.registry.verification import check_version
 from ptq_pipeline.registry.waivers import Waiver, uncovered
-from ptq_pipeline.reliability import Verdict
-from ptq_pipeline.reliability.decision import Decision, Outcome
-from ptq_pipeline.reliability.sentences import plural
 
 
 @dataclass(frozen=True)

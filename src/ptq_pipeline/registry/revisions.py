@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.registry.audits import Audit
 
 LOCK = "dvc.lock"

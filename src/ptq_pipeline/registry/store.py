@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ptq_pipeline.canonical import file_bytes
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import clean, remove, write_file, write_folder
+from ptq_pipeline.core.canonical import file_bytes
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.files import clean, remove, write_file, write_folder
+from ptq_pipeline.judgement.baseline import WAY_OUT, Baseline
 from ptq_pipeline.registry import agreement
 from ptq_pipeline.registry.baseline import BASELINE_FILE, baseline_bytes
 from ptq_pipeline.registry.errors import RegistryError, VerificationError
 from ptq_pipeline.registry.records import HASH, Change, Kind, Log, Record
 from ptq_pipeline.registry.waivers import Waiver
-from ptq_pipeline.reliability.baseline import WAY_OUT, Baseline
 
 POINTER_SCHEMA_VERSION = 1
 DECISION_FILE = "decision.json"

@@ -3,13 +3,13 @@
 import json
 from hashlib import sha256
 
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.judgement.decision import Decision
 from ptq_pipeline.registry.errors import RegistryError, VerificationError
 from ptq_pipeline.registry.evidence import COMPARISON_FILE, EXECUTION_FILE
 from ptq_pipeline.registry.records import Record
 from ptq_pipeline.registry.store import CARD_FILE, DECISION_FILE, RECORD_FILE, Registry
-from ptq_pipeline.reliability.decision import Decision
 
 
 def verify(registry: Registry, version: str | None = None) -> list[str]:

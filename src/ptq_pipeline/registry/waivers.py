@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Any
 
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.plain_text import plain
-from ptq_pipeline.reliability import Reason
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.plain_text import plain
+from ptq_pipeline.judgement import Reason
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ptq_pipeline.reliability.decision import Execution
+from ptq_pipeline.judgement.decision import Execution
 from ptq_pipeline.reporting.formatting import clean_text, count, number
 from ptq_pipeline.reporting.tables import Row, Table, make_table, worst_first_if_long
 from ptq_pipeline.reporting.texts import Texts

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability import CellKey
-from ptq_pipeline.reliability.candidate import MeasuredCell
-from ptq_pipeline.reliability.summary import SpreadCell
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import CellKey
+from ptq_pipeline.judgement.candidate import MeasuredCell
+from ptq_pipeline.judgement.summary import SpreadCell
 
 if TYPE_CHECKING:
     from ptq_pipeline.reporting.inputs import ReportInputs

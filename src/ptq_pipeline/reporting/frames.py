@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from ptq_pipeline.reliability.candidate import MeasuredCell
-from ptq_pipeline.reliability.group_ids import CLASS_COLUMN, LEVELS, defined_ids
-from ptq_pipeline.reliability.summary import SpreadCell
+from ptq_pipeline.core.group_ids import CLASS_COLUMN, LEVELS, defined_ids
+from ptq_pipeline.judgement.candidate import MeasuredCell
+from ptq_pipeline.judgement.summary import SpreadCell
 
 Cell = TypeVar("Cell", bound=MeasuredCell)
 

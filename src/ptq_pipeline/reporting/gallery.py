@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ptq_pipeline.reliability.summary import SpreadCell
+from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.reporting import frames
 from ptq_pipeline.reporting.figures.drops import draw_drop_distribution
 from ptq_pipeline.reporting.figures.heat_map import draw_heat_map

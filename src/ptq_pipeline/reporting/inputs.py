@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from ptq_pipeline.reliability import Comparison, Verdict
-from ptq_pipeline.reliability.decision import Decision, Execution
+from ptq_pipeline.judgement import Comparison, Verdict
+from ptq_pipeline.judgement.decision import Decision, Execution
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ptq_pipeline.reliability.decision import Execution
-from ptq_pipeline.reliability.summary import SpreadCell
+from ptq_pipeline.judgement.decision import Execution
+from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.reporting import (
     artifact,
     business,

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptq_pipeline.reliability.documents import CellDocument
-from ptq_pipeline.reliability.reasons import Reason
-from ptq_pipeline.reliability.summary import SpreadCell
-from ptq_pipeline.reliability.unjudged import UnjudgedGroup
+from ptq_pipeline.core.documents import CellDocument
+from ptq_pipeline.judgement.reasons import Reason
+from ptq_pipeline.judgement.summary import SpreadCell
+from ptq_pipeline.judgement.unjudged import UnjudgedGroup
 from ptq_pipeline.reporting.texts import Texts
 from ptq_pipeline.reporting.wording import at_floor_words, said, shift_name
 

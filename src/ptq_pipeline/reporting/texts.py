@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 _FOLDER = resources.files("ptq_pipeline.reporting").joinpath("templates")
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ptq_pipeline.reliability import Verdict
-from ptq_pipeline.reliability.sentences import ENGLISH, Sentence, Wording, decimal
-from ptq_pipeline.reliability.summary import CellSummary
+from ptq_pipeline.judgement import Verdict
+from ptq_pipeline.judgement.sentences import ENGLISH, Sentence, Wording, decimal
+from ptq_pipeline.judgement.summary import CellSummary
 from ptq_pipeline.reporting.formatting import (
     count,
     interval,

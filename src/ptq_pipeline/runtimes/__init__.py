@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.runtimes.base import BATCH_SIZE, Predictor, Runtime, predict_top1
 from ptq_pipeline.runtimes.onnxruntime import OnnxruntimeRuntime
 from ptq_pipeline.runtimes.openvino import OpenvinoRuntime

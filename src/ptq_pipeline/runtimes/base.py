@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.provenance import cpu_flags
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
 
 # A layer's activations of so many small images stay in the cache of a core.

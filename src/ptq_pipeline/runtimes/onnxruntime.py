@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, overridden
 from ptq_pipeline.ptq.export import (
     DEFAULT_OPSET,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
 from ptq_pipeline.ptq.export import require_one_file
 from ptq_pipeline.runtimes.base import calibration_description

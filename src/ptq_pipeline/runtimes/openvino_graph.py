@@ -26,7 +26,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import (
     ActivationParameters,
     LayerParameters,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 # Answers that may differ by rounding alone: of all, of one class, and however few there are.
 LARGEST_SHARE, LARGEST_CLASS_SHARE, ALWAYS_ALLOWED = 0.01, 0.03, 2

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.provenance import cpu_flags
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.ptq import (
     ModelFile,
     PreparedModel,

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.stress.base import each_image, in_parts, to_bytes
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 # ImageNet-C and CIFAR-10-C use different strengths for the same corruption; images whose shorter
 # side is below this many pixels get the second.

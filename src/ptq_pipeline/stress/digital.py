@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.stress.base import Corruption, Strengths, check_one_strength, in_parts
 
 RGB = 3

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.stress.augmentations import BrightnessJitter, Crop, Flip, Foreign, MixUp
 from ptq_pipeline.stress.base import Shift
 from ptq_pipeline.stress.shifts import build_shift, known_shifts

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.stress.base import Clean, Shift
 from ptq_pipeline.stress.blur import DefocusBlur, MotionBlur
 from ptq_pipeline.stress.digital import ImageSize, Jpeg, Pixelate

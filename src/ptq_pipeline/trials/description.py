@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.files import replacing
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.files import replacing
 from ptq_pipeline.models import Preprocessing, load_float_model
 from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.workload import Workload

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ptq_pipeline.errors import PtqPipelineError
-from ptq_pipeline.reliability.anytime import fail_budget, failing_draw
-from ptq_pipeline.reliability.settling import SettlingLevels
+from ptq_pipeline.core.errors import PtqPipelineError
+from ptq_pipeline.judgement.settling import SettlingLevels
+from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
 from ptq_pipeline.trials.execution import TrialRunner
 from ptq_pipeline.trials.settling_draw import Draw, Known, answers
 from ptq_pipeline.trials.stopping import Study

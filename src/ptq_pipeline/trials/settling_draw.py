@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ptq_pipeline.reliability.settling import DrawTracker, SettlingLevels, shown_bad
+from ptq_pipeline.judgement.settling import DrawTracker, SettlingLevels, shown_bad
 from ptq_pipeline.trials.execution import TrialRunner
 from ptq_pipeline.trials.stopping import Study
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptq_pipeline.canonical import canonical_hash, canonical_json
+from ptq_pipeline.core.canonical import canonical_hash, canonical_json
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import Method

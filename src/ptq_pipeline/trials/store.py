@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptq_pipeline.files import replacing
+from ptq_pipeline.core.files import replacing
 from ptq_pipeline.trials.spec import TrialSpec
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError, PtqPipelineError
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError, PtqPipelineError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.spec import TrialSpec

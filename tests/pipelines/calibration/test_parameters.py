@@ -3,7 +3,7 @@ import yaml
 from pydantic import ValidationError
 
 from ptq_pipeline.calibration import STRATEGIES, CalibrationParameters
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 
 GIVEN = {"seed": 1, "validation": {"features": ["brightness"]}}
 

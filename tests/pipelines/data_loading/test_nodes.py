@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images import content_hashes, content_keys, encode_labels
 from ptq_pipeline.images.idx import IdxSource
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model, resnet20

@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import save_file
 
 from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.idx import IdxSource
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model, resnet20
 from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters

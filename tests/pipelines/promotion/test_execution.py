@@ -10,9 +10,10 @@ from tests.verdicts import make_verdict
 
 from ptq_pipeline.artifact import served_names
 from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.judgement.decision import ClassParity
 from ptq_pipeline.models import FloatModel, Preprocessing, resnet20
 from ptq_pipeline.pipelines.promotion.artifact import build_artifact
 from ptq_pipeline.pipelines.promotion.execution import (
@@ -21,7 +22,6 @@ from ptq_pipeline.pipelines.promotion.execution import (
 )
 from ptq_pipeline.pipelines.promotion.speed import measure_candidate
 from ptq_pipeline.ptq.export import metadata_of
-from ptq_pipeline.reliability.decision import ClassParity
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.audit import Audit

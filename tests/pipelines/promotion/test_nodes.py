@@ -11,9 +11,11 @@ from safetensors.numpy import load
 from tests.verdicts import POLICY, make_cell, make_reason, make_verdict
 
 from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
-from ptq_pipeline.canonical import canonical_hash
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.datasets.directory import CandidateDirectory
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.judgement import Baseline, Comparison, Policy
+from ptq_pipeline.judgement.decision import Execution
 from ptq_pipeline.models import FloatModel, resnet20
 from ptq_pipeline.models.preprocessing import Preprocessing
 from ptq_pipeline.pipelines.promotion import create_pipeline, nodes
@@ -21,8 +23,6 @@ from ptq_pipeline.pipelines.promotion.nodes import decide
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
 from ptq_pipeline.ptq import ENGINE_VERSION, MethodSpec, QuantizationParameters, prepare
 from ptq_pipeline.registry import Decision
-from ptq_pipeline.reliability import Baseline, Comparison, Policy
-from ptq_pipeline.reliability.decision import Execution
 from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials import TrialSpec, TrialStore

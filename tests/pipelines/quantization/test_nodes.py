@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ptq_pipeline.calibration import DrawPlan, Pool, draw_set, parse_strategy
 from ptq_pipeline.calibration.sets import CalibrationSet, array_sha256
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.pipelines.quantization import nodes

@@ -12,10 +12,10 @@ from kedro_datasets.text import TextDataset
 from pydantic import ValidationError
 
 from ptq_pipeline.calibration import CalibrationParameters
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.pipelines.reporting import create_pipeline
 from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
 from ptq_pipeline.pipelines.reporting.pipeline import REPORT_INPUTS
-from ptq_pipeline.reliability import Document
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
 

@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.judgement import Ledger, Policy
 from ptq_pipeline.pipelines.requantization.nodes import gather_samples, merge_scores
-from ptq_pipeline.reliability import Ledger, Policy
 
 SPLITS = ["pool", "reference", "selection", "audit"]
 

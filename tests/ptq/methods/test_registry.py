@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 from torch import Tensor
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import (
     MethodConfig,
     MethodSpec,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import PreparedModel, method_from_json, prepare, quantize_model
 from ptq_pipeline.ptq.reconstruction import procedure
 from ptq_pipeline.ptq.reconstruction.start import nearest_of, starting_point

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.trials.executors import DaskExecutor
 from ptq_pipeline.trials.executors import dask_cluster as module
 from ptq_pipeline.trials.recipe import ExecutorParameters

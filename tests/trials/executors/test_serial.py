@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.trials.executors import SerialExecutor
 
 

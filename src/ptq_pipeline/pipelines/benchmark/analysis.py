@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.pipelines.benchmark.parameters import BenchmarkParameters
-from ptq_pipeline.reliability.crossed import (
+from ptq_pipeline.statistics.crossed import (
     components,
     group_drops,
     mean_over_draws,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.calibration import Pool
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.benchmark.grid import Cell, Sets, cells

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import check_labels, class_ids
+from ptq_pipeline.core.groups import EVALUATED_SPLITS, build_groups
 from ptq_pipeline.images import (
     ImageSource,
     assign_splits,
@@ -26,8 +28,6 @@ from ptq_pipeline.pipelines.data_loading.parameters import (
 from ptq_pipeline.profiling import freeze, profile_and_fit, with_segments
 from ptq_pipeline.profiling.metadata import check_columns, define_metadata, metadata_groups
 from ptq_pipeline.profiling.plausibility import check_class_order, suspicion
-from ptq_pipeline.reliability.group_ids import check_labels, class_ids
-from ptq_pipeline.reliability.groups import EVALUATED_SPLITS, build_groups
 
 log = logging.getLogger(__name__)
 

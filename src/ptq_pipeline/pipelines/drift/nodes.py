@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images import ImageSource, decode_source
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring import DriftResult, drift_report

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring import DriftResult, drift_report
 from ptq_pipeline.monitoring.audited import Audited

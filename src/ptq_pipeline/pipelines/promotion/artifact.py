@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, WEIGHTS
-from ptq_pipeline.errors import PtqPipelineError
+from ptq_pipeline.core.errors import PtqPipelineError
 
 if TYPE_CHECKING:
     from ptq_pipeline.models.float_model import FloatModel

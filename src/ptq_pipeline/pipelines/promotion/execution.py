@@ -9,12 +9,12 @@ import pandas as pd
 
 from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, WEIGHTS, served_names
 from ptq_pipeline.calibration.sets import CalibrationSet
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.judgement import Reason, Verdict
+from ptq_pipeline.judgement.decision import ClassParity, ExecutedFile, Execution, ShiftAnswers
+from ptq_pipeline.judgement.sentences import say
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.reliability import Reason, Verdict
-from ptq_pipeline.reliability.decision import ClassParity, ExecutedFile, Execution, ShiftAnswers
-from ptq_pipeline.reliability.sentences import say
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.audit import Audit, compared_positions
 from ptq_pipeline.trials.evaluation import CLEAN, Evaluation, build_evaluation

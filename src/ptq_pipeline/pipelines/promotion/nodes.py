@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
-from ptq_pipeline.canonical import canonical_hash, file_bytes
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.canonical import canonical_hash, file_bytes
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.judgement import Baseline, Verdict
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
-from ptq_pipeline.reliability import Baseline, Verdict
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.recipe import Recipe

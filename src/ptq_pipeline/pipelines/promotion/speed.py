@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptq_pipeline.artifact import served_names
+from ptq_pipeline.core.provenance import cpu_flags
+from ptq_pipeline.judgement import Verdict
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.execution import load_candidate
-from ptq_pipeline.provenance import cpu_flags
-from ptq_pipeline.reliability import Verdict
 from ptq_pipeline.trials.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images import content_keys
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel

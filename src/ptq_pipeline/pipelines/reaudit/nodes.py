@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images import ImageSource, content_keys
+from ptq_pipeline.judgement import Ledger, audit_hash
 from ptq_pipeline.monitoring.audited import Audited, ProductionAudit
 from ptq_pipeline.monitoring.history import WindowHistory
 from ptq_pipeline.monitoring.parameters import MonitoringParameters
@@ -18,7 +19,6 @@ from ptq_pipeline.pipelines.reaudit.parameters import ReauditParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.profiling import profile, with_segments
 from ptq_pipeline.registry import Champion, Registry
-from ptq_pipeline.reliability import Ledger, audit_hash
 from ptq_pipeline.stress.parameters import StressParameters
 
 log = logging.getLogger(__name__)

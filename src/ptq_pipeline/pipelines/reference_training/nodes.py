@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images import ImageSource, content_hashes, content_keys
 from ptq_pipeline.models import Preprocessing
 from ptq_pipeline.models.factories import build_network

@@ -40,7 +40,7 @@ def release_candidate(
         RegistryError: the release is refused, or the registry cannot be changed; the message says
             why and the champion keeps serving.
     """
-    from ptq_pipeline.provenance import describe_machine
+    from ptq_pipeline.core.provenance import describe_machine
     from ptq_pipeline.reporting.card import model_card
 
     terms = ReleaseTerms(

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.reliability import GroupId, defined_ids
-from ptq_pipeline.reliability.group_ids import AVERAGE_GROUP, CLASS_COLUMN, CLEAN
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import AVERAGE_GROUP, CLASS_COLUMN, CLEAN, GroupId, defined_ids
 
 LEVELS = ("class", "segment", "intersection")
 

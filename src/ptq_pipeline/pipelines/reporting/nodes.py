@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ptq_pipeline.calibration import CalibrationParameters
+from ptq_pipeline.judgement import Comparison, Verdict
+from ptq_pipeline.judgement.decision import Decision, Execution
 from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
-from ptq_pipeline.reliability import Comparison, Verdict
-from ptq_pipeline.reliability.decision import Decision, Execution
 from ptq_pipeline.stress.parameters import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
 
@@ -90,7 +90,7 @@ def write_report(
     Returns:
         One HTML document that needs no other file and no network.
     """
-    from ptq_pipeline.provenance import describe_machine
+    from ptq_pipeline.core.provenance import describe_machine
     from ptq_pipeline.reporting.inputs import ReportInputs
     from ptq_pipeline.reporting.page import render_report
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.judgement import Ledger, audit_hash
 from ptq_pipeline.monitoring.windows import SPLIT_PREFIX
 from ptq_pipeline.pipelines.reaudit.parameters import ReauditParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
-from ptq_pipeline.reliability import Ledger, audit_hash
 
 JUDGED = ("selection", "audit")
 # Under this name the window's images appear beside the shifts of the audit.

@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.groups import Groups, build_groups, defined_segments
+from ptq_pipeline.core.outcomes import score
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
-from ptq_pipeline.reliability import Groups, build_groups, defined_segments, score
 
 
 def define_groups(

@@ -6,14 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from ptq_pipeline.pipelines.worst_case_check.parameters import (
-    BusinessParameters,
-    WorstCaseCheckParameters,
-)
-from ptq_pipeline.reliability import (
+from ptq_pipeline.core.groups import Groups, defined_segments
+from ptq_pipeline.judgement import (
     AuditSetting,
     Baseline,
-    Groups,
     Ledger,
     Policy,
     Representative,
@@ -23,10 +19,13 @@ from ptq_pipeline.reliability import (
     candidate_baseline,
     check_policy,
     compare_with_champion,
-    defined_segments,
     propose_representatives,
 )
-from ptq_pipeline.reliability.float_floor import check_float_model
+from ptq_pipeline.judgement.float_floor import check_float_model
+from ptq_pipeline.pipelines.worst_case_check.parameters import (
+    BusinessParameters,
+    WorstCaseCheckParameters,
+)
 from ptq_pipeline.stress.parameters import StressParameters
 
 NO_BUSINESS = BusinessParameters()

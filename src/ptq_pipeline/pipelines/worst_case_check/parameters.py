@@ -1,7 +1,7 @@
 """Parameters of ``worst_case_check``: the policy itself."""
 
-from ptq_pipeline.reliability.business import Business
-from ptq_pipeline.reliability.policy import Policy
+from ptq_pipeline.judgement.business import Business
+from ptq_pipeline.judgement.policy import Policy
 
 
 class WorstCaseCheckParameters(Policy):

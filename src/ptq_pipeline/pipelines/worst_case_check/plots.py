@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ptq_pipeline.plain_text import table_cell
+from ptq_pipeline.core.plain_text import table_cell
 
 MOST_CELLS = 20
 KEY = ["level", "group", "shift"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.calibration import QuantizationParameters
 
 KEY_PREFIX = "ptq_pipeline."

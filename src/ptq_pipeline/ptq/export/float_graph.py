@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.marking import marked
 from ptq_pipeline.ptq.preparation import PreparedModel
 

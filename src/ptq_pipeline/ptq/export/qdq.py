@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.biases import IntegerBias, integer_form
 from ptq_pipeline.ptq.calibration import (
     ActivationParameters,

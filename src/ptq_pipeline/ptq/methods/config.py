@@ -17,7 +17,7 @@ from typing import (
     get_type_hints,
 )
 
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.ranges import ESTIMATORS, RangeEstimator
 from ptq_pipeline.ptq.spec import check_keys, part_from_json, part_to_json, require_bits
 

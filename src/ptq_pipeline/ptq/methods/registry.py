@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, fields
 from importlib.metadata import entry_points
 from typing import Any
 
-from ptq_pipeline.canonical import canonical_hash
-from ptq_pipeline.errors import InputError
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.methods.config import Method
 from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
 from ptq_pipeline.ptq.preparation import PreparedModel

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.reliability.summary import SpreadCell
+from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.reporting.figures.style import (
     HARM,
     LIMIT,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ptq_pipeline.reliability.summary import SpreadCell
+from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.reporting.figures.style import MUTED, ReportFigure, new_figure, styled
 from ptq_pipeline.reporting.formatting import count, points, shorten
 from ptq_pipeline.reporting.texts import Texts

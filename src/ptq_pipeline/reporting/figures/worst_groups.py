@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ptq_pipeline.reliability.summary import SpreadCell
+from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.reporting.figures.style import (
     HARM,
     LIMIT,

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptq_pipeline.errors import InputError, PtqPipelineError
-from ptq_pipeline.inputs import local_path
+from ptq_pipeline.core.errors import InputError, PtqPipelineError
+from ptq_pipeline.core.inputs import local_path
 from ptq_pipeline.trials.description import describe, open_workload
 from ptq_pipeline.trials.executors.base import Losses
 from ptq_pipeline.trials.executors.worker import answer, differences, environment, outcome_of

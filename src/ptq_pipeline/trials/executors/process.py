@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.errors import InputError, PtqPipelineError
+from ptq_pipeline.core.errors import InputError, PtqPipelineError
 from ptq_pipeline.trials.description import describe, open_workload
 from ptq_pipeline.trials.executors.base import MOST_LOSSES, Losses
 from ptq_pipeline.trials.executors.worker import answer, outcome_of

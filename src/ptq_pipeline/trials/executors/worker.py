@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.errors import InputError
-from ptq_pipeline.provenance import cpu_flags
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.trials.spec import TrialSpec
 from ptq_pipeline.trials.workload import TrialOutcome, Workload
 

@@ -1,0 +1,144 @@
+"""What a group is, and how it is called.
+
+A group is a level, columns and values. Its label is made last, for people and as the name in
+tables; two groups of one level that would get the same label are refused, so a label in a table
+means one group, and nothing ever takes a label apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from itertools import combinations, product
+from typing import Any, Literal, NamedTuple
+
+from ptq_pipeline.core.errors import InputError
+
+AVERAGE_GROUP = "all"
+# The column of `samples` that holds the class; no segment column may have this name.
+CLASS_COLUMN = "label"
+Level = Literal["average", "class", "segment", "intersection"]
+LEVELS: tuple[Level, ...] = ("average", "class", "segment", "intersection")
+CLASS_LEVEL: Level = "class"
+SEGMENT_LEVEL: Level = "segment"
+# The shift that leaves images as they are; conditions of control columns are looked at under it.
+CLEAN = "clean"
+# The levels whose groups are named one by one: a PASS must speak of each of them.
+NAMED_LEVELS = (CLASS_LEVEL, SEGMENT_LEVEL)
+# A group as tables name it: its level and its label.
+GroupKey = tuple[str, str]
+
+
+class CellKey(NamedTuple):
+    """A group under a shift."""
+
+    level: str
+    group: str
+    shift: str
+
+    @property
+    def of(self) -> GroupKey:
+        """The group."""
+        return self.level, self.group
+
+
+@dataclass(frozen=True)
+class GroupId:
+    """What a group is, apart from how it is called.
+
+    Attributes:
+        level: ``average``, ``class``, ``segment`` or ``intersection``.
+        columns: The columns that define it, ``label`` for the class; none for the average.
+        values: Their values: the name of a class, or a value of the segment column.
+    """
+
+    level: str
+    columns: tuple[str, ...] = ()
+    values: tuple[Any, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What people call it, for example ``Sandal & tone=dark``."""
+        if not self.columns:
+            return AVERAGE_GROUP
+        named = zip(self.columns, self.values, strict=True)
+        return " & ".join(
+            str(value) if column == CLASS_COLUMN else f"{column}={value}" for column, value in named
+        )
+
+    @property
+    def described(self) -> str:
+        """Its columns and values, told apart."""
+        named = zip(self.columns, self.values, strict=True)
+        return " and ".join(
+            f"class '{value}'" if column == CLASS_COLUMN else f"column '{column}' is '{value}'"
+            for column, value in named
+        )
+
+    def crossed(self, other: GroupId) -> GroupId:
+        """The intersection with another group."""
+        return GroupId(
+            "intersection", (*self.columns, *other.columns), (*self.values, *other.values)
+        )
+
+
+def class_ids(classes: Iterable[Any]) -> tuple[GroupId, ...]:
+    """Ids of the classes in label order."""
+    return tuple(GroupId(CLASS_LEVEL, (CLASS_COLUMN,), (name,)) for name in classes)
+
+
+def segment_ids(column: str, values: Iterable[Any]) -> tuple[GroupId, ...]:
+    """Ids of the values of one segment column."""
+    return tuple(GroupId(SEGMENT_LEVEL, (column,), (value,)) for value in values)
+
+
+def defined_ids(definitions: Mapping[str, Any], level: str) -> Iterator[GroupId]:
+    """Yield every group that can be made, crossed as deeply as ``build_groups`` may cross them.
+
+    Args:
+        definitions: Content of ``group_definitions``.
+        level: Of the groups.
+    """
+    classes = class_ids(definitions["classes"])
+    columns = [
+        segment_ids(column, entry["names"]) for column, entry in definitions["segments"].items()
+    ]
+    if level == "average":
+        yield GroupId("average")
+    elif level == CLASS_LEVEL:
+        yield from classes
+    elif level == SEGMENT_LEVEL:
+        for column in columns:
+            yield from column
+    else:
+        for together in range(1, len(columns) + 1):
+            for some in combinations(columns, together):
+                for segments in product(*some):
+                    segment = reduce(GroupId.crossed, segments)
+                    if together > 1:
+                        yield segment
+                    yield from (each.crossed(segment) for each in classes)
+
+
+def check_labels(ids: Iterable[GroupId]) -> None:
+    """Refuse groups of one level that people could not tell apart.
+
+    Raises:
+        InputError: Naming both groups and what to rename.
+    """
+    known: dict[tuple[str, str], GroupId] = {}
+    for each in ids:
+        key = (each.level, each.label)
+        if key not in known:
+            known[key] = each
+        elif each.level == CLASS_LEVEL:
+            raise InputError(
+                f"classes: two classes are called '{each.label}', so neither could be judged; give "
+                "every class of the model a name of its own."
+            )
+        else:
+            raise InputError(
+                f"samples: two groups of level {each.level} would both be called '{each.label}': "
+                f"{known[key].described}, and {each.described}; rename a class, column or value."
+            )

@@ -1,0 +1,394 @@
+"""Which samples belong to which group, and how many there are.
+
+Groups come in levels: the ``average`` over everything (group ``all``), each ``class``, each
+``segment`` value (``tone=dark``) and each ``intersection`` of a class with a segment value
+(``Sandal & tone=dark``), or of more of them. Within one *partition* (the classes, one segment
+column, the classes crossed with one segment column) a sample belongs to at most one group, so
+counting is one ``bincount`` per partition. A group without samples is missing: it gets no row,
+never a 0 or a 1.
+
+What a group *is* says its :class:`.GroupId`; two groups of one level never have the same label.
+
+In every group equal pixels count once: a copy of an image says nothing new. Copies that carry
+different labels are contradictory, so both count, as one cluster. Samples of one user, scene or
+burst (column ``cluster``) are a cluster too: only clusters are independent of each other.
+
+A *control* column (the camera, the site) makes no groups. Each of its values is a condition like a
+shift: every group is judged again on the unchanged images that have this value (``camera=night``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import (
+    CLASS_LEVEL,
+    NAMED_LEVELS,
+    SEGMENT_LEVEL,
+    GroupId,
+    GroupKey,
+    Level,
+    check_labels,
+    class_ids,
+    segment_ids,
+)
+
+EVALUATED_SPLITS = ("selection", "audit")
+MISSING = "missing"
+NO_GROUP = -1
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Groups that do not overlap.
+
+    Attributes:
+        level: ``average``, ``class``, ``segment`` or ``intersection``.
+        ids: What the groups are.
+        codes: Index into ``ids`` per sample, int64, shape (samples,); -1 for no group.
+    """
+
+    level: Level
+    ids: tuple[GroupId, ...]
+    codes: NDArray[np.int64]
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Labels of the groups."""
+        return tuple(each.label for each in self.ids)
+
+    def count(self, mask: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """Samples per group, int64, shape (groups,); only those of ``mask`` if it is given."""
+        codes = self.codes if mask is None else self.codes[mask]
+        return np.bincount(codes[codes >= 0], minlength=len(self.ids)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Group membership of the evaluated samples.
+
+    Attributes:
+        sample_ids: Ids, increasing, int64, shape (samples,).
+        split: ``selection`` or ``audit`` per sample, shape (samples,).
+        labels: Class index per sample, int64, shape (samples,).
+        memberships: All partitions with every copy of an image, the average first.
+        content: One number per split, label and pixels, int64, shape (samples,).
+        clusters: Number of the cluster of each sample, int64, shape (samples,).
+        conditions: Per value of a control column, the samples that have it, shape (samples,).
+        hidden: Intersections that are too small to be shown; a policy may still name them.
+    """
+
+    sample_ids: NDArray[np.int64]
+    split: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    memberships: tuple[Partition, ...]
+    content: NDArray[np.int64]
+    clusters: NDArray[np.int64]
+    conditions: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    hidden: tuple[Partition, ...] = ()
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Groups:
+        """Nobody changes it, so Kedro's memory need not copy it."""
+        return self
+
+    @cached_property
+    def partitions(self) -> tuple[Partition, ...]:
+        """All partitions, the average first; copies of an image belong to no group."""
+        return tuple(_once(each, self.content) for each in self.memberships)
+
+    @property
+    def classes(self) -> int:
+        """How many classes the model has."""
+        return sum(len(each.ids) for each in self.memberships if each.level == CLASS_LEVEL)
+
+    @cached_property
+    def cluster_codes(self) -> dict[GroupKey, NDArray[np.int64]]:
+        """Cluster per sample of each group that holds several audit samples of one.
+
+        Counted from 0 within the group, -1 outside it, int64, shape (samples,).
+        """
+        audit = self.split == "audit"
+        found: dict[GroupKey, NDArray[np.int64]] = {}
+        for partition in self.partitions:
+            used = audit & (partition.codes >= 0)
+            pairs = pd.DataFrame({"group": partition.codes[used], "cluster": self.clusters[used]})
+            for code in pairs.loc[pairs.duplicated(), "group"].unique():
+                inside = audit & (partition.codes == code)
+                own = np.full(len(self.clusters), NO_GROUP, dtype=np.int64)
+                own[inside] = np.unique(self.clusters[inside], return_inverse=True)[1]
+                found[(partition.level, partition.groups[code])] = own
+        return found
+
+    @property
+    def cluster_sizes(self) -> dict[GroupKey, NDArray[np.float64]]:
+        """Sizes of the clusters of every group that holds several audit samples of one."""
+        codes = self.cluster_codes.items()
+        return {key: np.bincount(own[own >= 0]).astype(np.float64) for key, own in codes}
+
+    def under(self, condition: str) -> Groups:
+        """The same groups, with only those samples that meet a condition."""
+        meets = self.conditions[condition]
+        kept = tuple(
+            replace(each, codes=np.where(meets, each.codes, NO_GROUP)) for each in self.memberships
+        )
+        return replace(self, memberships=kept, conditions={}, hidden=())
+
+    def only(self, split: str) -> Groups:
+        """The same groups, with the samples of one split."""
+        here = self.split == split
+        return replace(
+            self,
+            sample_ids=self.sample_ids[here],
+            split=self.split[here],
+            labels=self.labels[here],
+            memberships=tuple(replace(p, codes=p.codes[here]) for p in self.memberships),
+            content=self.content[here],
+            clusters=self.clusters[here],
+            conditions={name: meets[here] for name, meets in self.conditions.items()},
+            hidden=tuple(replace(p, codes=p.codes[here]) for p in self.hidden),
+        )
+
+    def copies(self, split: str = "audit") -> int:
+        """Samples of a split whose pixels and label another one has already."""
+        here = self.content[self.split == split]
+        return int(here.size - np.unique(here).size)
+
+    def counts(self, split: str = "audit") -> pd.DataFrame:
+        """Counts of one split: columns ``level``, ``group``, ``n``; empty groups have no row."""
+        mask = self.split == split
+        rows = [
+            (partition.level, group, int(n))
+            for partition in self.partitions
+            for group, n in zip(partition.groups, partition.count(mask), strict=True)
+            if n > 0
+        ]
+        return pd.DataFrame(rows, columns=["level", "group", "n"])
+
+    def by_level(self) -> dict[str, list[str]]:
+        """Labels of all groups by level, also of those that are too small to be shown."""
+        names: dict[str, list[str]] = {}
+        for partition in (*self.memberships, *self.hidden):
+            names.setdefault(partition.level, []).extend(partition.groups)
+        return names
+
+    def by_column(self) -> dict[str, list[str]]:
+        """Labels of the groups that a cost can be given for: average, class, or segment column."""
+        return {
+            p.ids[0].columns[0] if p.level == SEGMENT_LEVEL else p.level: list(p.groups)
+            for p in self.memberships
+            if p.level in ("average", *NAMED_LEVELS) and p.ids
+        }
+
+    def sizes(self, split: str = "audit") -> dict[GroupKey, int]:
+        """Samples by level and label; classes and segments without any have 0."""
+        return _sizes(self.partitions, self.split == split)
+
+    def every_size(self, split: str = "audit") -> dict[GroupKey, int]:
+        """As ``sizes``, with the intersections that are too small to be shown."""
+        hidden = [_once(each, self.content) for each in self.hidden]
+        return self.sizes(split) | _sizes(hidden, self.split == split)
+
+
+def defined_segments(
+    definitions: Mapping[str, Any],
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return the values of segment columns and of control columns.
+
+    Args:
+        definitions: Content of ``group_definitions``; a control column is marked ``control``.
+    """
+    found: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
+    for column, entry in definitions["segments"].items():
+        found[bool(entry.get("control"))][column] = list(entry["names"])
+    return found
+
+
+def build_groups(
+    samples: pd.DataFrame,
+    classes: Sequence[str],
+    segments: Mapping[str, Sequence[str]],
+    *,
+    controls: Mapping[str, Sequence[str]] | None = None,
+    intersections: bool = True,
+    intersection_min_size: int = 1,
+    intersection_depth: int = 2,
+) -> Groups:
+    """Build the groups of the ``selection`` and ``audit`` samples.
+
+    Args:
+        samples: Columns ``sample_id``, ``split``, ``label`` and one per segment and control, and
+            optionally ``content_hash``, by which copies of an image are known.
+        classes: Class names in label order.
+        segments: Segment columns with their values in order of display.
+        controls: Control columns with their values; each value is a condition, not a group.
+        intersections: Whether classes are crossed with segments.
+        intersection_min_size: Intersections with fewer audit samples are left out.
+        intersection_depth: 2 crosses the classes with each segment; ``d`` crosses up to ``d - 1``
+            segments with each other, and the classes with each of these.
+
+    Returns:
+        The groups.
+
+    Raises:
+        InputError: For a missing column, a label outside the classes, an unknown segment value, or
+            groups that would be called alike.
+    """
+    controls = controls or {}
+    _check_columns(samples, {**segments, **controls})
+    used = samples[samples["split"].isin(EVALUATED_SPLITS)].sort_values("sample_id")
+    labels = used["label"].to_numpy(dtype=np.int64)
+    if labels.size and not (0 <= labels.min() and labels.max() < len(classes)):
+        wrong = labels[(labels < 0) | (labels >= len(classes))][0]
+        raise InputError(
+            f"samples: label {wrong} is outside the model's {len(classes)} classes "
+            f"(0..{len(classes) - 1}); correct the label or the model's class list."
+        )
+    split = used["split"].to_numpy(dtype=np.str_)
+    content = _content(used)
+    average = Partition("average", (GroupId("average"),), np.zeros(len(used), dtype=np.int64))
+    by_class = Partition(CLASS_LEVEL, class_ids(classes), labels)
+    by_segment = [_segment_partition(used, column, values) for column, values in segments.items()]
+    crossed, hidden = [], []
+    for together in range(1, intersection_depth if intersections else 1):
+        for chosen in combinations(by_segment, together):
+            segment = reduce(_cross, chosen)
+            cells = [segment] if together > 1 else []
+            for cell in (*cells, _cross(by_class, segment)):
+                sizes = _once(cell, content).count(split == "audit")
+                shown = sizes >= intersection_min_size
+                crossed.append(_keep(cell, shown))
+                hidden.append(_keep(cell, ~shown))
+    memberships = (average, by_class, *by_segment, *crossed)
+    check_labels(each for partition in (*memberships, *hidden) for each in partition.ids)
+    return Groups(
+        sample_ids=used["sample_id"].to_numpy(dtype=np.int64),
+        split=split,
+        labels=labels,
+        memberships=memberships,
+        content=content,
+        clusters=sample_clusters(used),
+        conditions=_conditions(used, controls),
+        hidden=tuple(each for each in hidden if each.ids),
+    )
+
+
+def sample_clusters(samples: pd.DataFrame) -> NDArray[np.int64]:
+    """Number the clusters: samples of one ``cluster``, or of equal pixels, belong together.
+
+    Args:
+        samples: Optional columns ``cluster`` and ``content_hash``; without a value a sample is
+            linked to no other by that column.
+
+    Returns:
+        A number per sample, int64, shape (samples,).
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(samples)
+    rows, links, nodes = [np.arange(count)], [np.arange(count)], count
+    for column in ("cluster", "content_hash"):
+        if column in samples.columns:
+            codes, values = pd.factorize(samples[column])
+            known = np.flatnonzero(codes >= 0)
+            rows.append(known)
+            links.append(codes[known] + nodes)
+            nodes += len(values)
+    row, link = np.concatenate(rows), np.concatenate(links)
+    graph = coo_matrix((np.ones(len(row), dtype=np.int8), (row, link)), shape=(nodes, nodes))
+    return connected_components(graph, directed=False)[1][:count].astype(np.int64)
+
+
+def _sizes(partitions: Sequence[Partition], mask: NDArray[np.bool_]) -> dict[GroupKey, int]:
+    sizes = {
+        (partition.level, group): int(n)
+        for partition in partitions
+        for group, n in zip(partition.groups, partition.count(mask), strict=True)
+    }
+    return {key: n for key, n in sizes.items() if n > 0 or key[0] in NAMED_LEVELS}
+
+
+def _content(samples: pd.DataFrame) -> NDArray[np.int64]:
+    """Number the samples so that those of equal split, label and pixels have the same number."""
+    if "content_hash" not in samples.columns:
+        return np.arange(len(samples), dtype=np.int64)
+    pixels = samples["content_hash"].where(samples["content_hash"].notna(), samples["sample_id"])
+    keys = [samples["split"], samples["label"], pixels]
+    return samples.groupby(keys, sort=False, dropna=False).ngroup().to_numpy(dtype=np.int64)
+
+
+def _once(partition: Partition, content: NDArray[np.int64]) -> Partition:
+    """Take the copies of an image out of each group, all but the first."""
+    copies = pd.DataFrame({"code": partition.codes, "content": content}).duplicated().to_numpy()
+    if not copies.any():
+        return partition
+    return replace(partition, codes=np.where(copies, NO_GROUP, partition.codes))
+
+
+def _conditions(
+    samples: pd.DataFrame, controls: Mapping[str, Sequence[str]]
+) -> dict[str, NDArray[np.bool_]]:
+    partitions = [
+        _segment_partition(samples, column, values) for column, values in controls.items()
+    ]
+    check_labels(each for partition in partitions for each in partition.ids)
+    return {
+        name: partition.codes == code
+        for partition in partitions
+        for code, name in enumerate(partition.groups)
+    }
+
+
+def _check_columns(samples: pd.DataFrame, segments: Mapping[str, Sequence[str]]) -> None:
+    missing = {"sample_id", "split", "label", *segments} - set(samples.columns)
+    if missing:
+        raise InputError(
+            f"samples: column {', '.join(sorted(map(repr, missing)))} is missing; its columns are "
+            f"{', '.join(map(repr, samples.columns))}."
+        )
+
+
+def _segment_partition(samples: pd.DataFrame, column: str, values: Sequence[str]) -> Partition:
+    position = {value: code for code, value in enumerate(values)}
+    if len(position) < len(values):
+        raise InputError(f"samples: segment column '{column}' has the same value twice: {values}.")
+    observed = samples[column].to_numpy(dtype=object)
+    known = samples[column].isin(list(position)).to_numpy()
+    absent = samples[column].isna().to_numpy() | (samples[column] == MISSING).to_numpy()
+    if not np.all(known | absent):
+        wrong = observed[~(known | absent)][0]
+        raise InputError(
+            f"samples: segment column '{column}' holds '{wrong}', which is not one of "
+            f"{', '.join(map(repr, values))}."
+        )
+    codes = samples[column].map(position).fillna(NO_GROUP).to_numpy(dtype=np.int64)
+    return Partition(SEGMENT_LEVEL, segment_ids(column, values), codes)
+
+
+def _cross(first: Partition, second: Partition) -> Partition:
+    """Intersections that hold a sample, in the order of their parts."""
+    inside = (first.codes >= 0) & (second.codes >= 0)
+    width = len(second.ids)
+    both = np.where(inside, first.codes * width + second.codes, NO_GROUP)
+    found, codes = np.unique(both, return_inverse=True)
+    outside = int(found.size > 0 and found[0] == NO_GROUP)
+    ids = tuple(
+        first.ids[code // width].crossed(second.ids[code % width]) for code in found[outside:]
+    )
+    return Partition("intersection", ids, codes.reshape(-1).astype(np.int64) - outside)
+
+
+def _keep(partition: Partition, kept: NDArray[np.bool_]) -> Partition:
+    ids = tuple(each for each, is_kept in zip(partition.ids, kept, strict=True) if is_kept)
+    new_code = np.where(kept, np.cumsum(kept) - 1, NO_GROUP)
+    codes = np.where(partition.codes < 0, NO_GROUP, new_code[partition.codes])
+    return Partition(partition.level, ids, codes)

@@ -1,0 +1,106 @@
+"""Files that others bring: on this machine, regular, and unchanged where their hash is declared."""
+
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+from typing import IO
+
+from ptq_pipeline.core.errors import InputError
+
+# Two letters or more before the colon: one letter is a drive of Windows.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(:|/)")
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def local_path(text: str | Path, setting: str = "filepath") -> Path:
+    """Return a path of a catalog entry; a URL would silently become a folder of that name.
+
+    Args:
+        text: what the entry says.
+        setting: which setting says it, for the error's text.
+
+    Raises:
+        InputError: it is a URL, such as ``s3://bucket/images``.
+    """
+    if _URL.match(str(text)):
+        raise InputError(
+            f"'{setting}: {text}' is a URL, and only files of this machine can be used here; copy "
+            "or mount it, and give that path"
+        )
+    return Path(text)
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file for reading, without ever waiting for a pipe or a device.
+
+    Raises:
+        OSError: it cannot be opened.
+        InputError: it is no regular file.
+    """
+    _check_regular(path, os.stat(path))
+    handle = open(path, "rb", opener=_without_waiting)
+    try:
+        # It may have been exchanged since.
+        _check_regular(path, os.fstat(handle.fileno()))
+    except InputError:
+        handle.close()
+        raise
+    return handle
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _check_regular(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "no file")
+        raise InputError(f"'{path}' is {kind}, and only regular files are read; take it away")
+
+
+def check_sha256(handle: IO[bytes], path: Path, declared: str | None) -> None:
+    """Hold an open file against its declared hash, and go back to its start.
+
+    Args:
+        handle: the file, at its start.
+        path: its name, for the error's text.
+        declared: SHA-256 in hexadecimal; None declares nothing.
+
+    Raises:
+        InputError: the content is another, or what is declared is no SHA-256.
+    """
+    if declared is None:
+        return
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", str(declared)):
+        raise InputError(
+            f"the 'sha256' of '{path}' is '{declared}', which is no SHA-256 of 64 hexadecimal "
+            "digits; give what 'sha256sum' prints"
+        )
+    found = hashlib.file_digest(handle, "sha256").hexdigest()
+    handle.seek(0)
+    if found != declared.lower():
+        raise InputError(
+            f"'{path}' is not the file that its 'sha256' declares: {declared.lower()[:12]}..., but "
+            f"its content has {found[:12]}...; restore the file, or declare the new "
+            "hash if the change is meant"
+        )
+
+
+def read_regular(path: Path, declared: str | None = None) -> bytes:
+    """Return the content of a regular file that has the declared SHA-256, if one is declared.
+
+    Raises:
+        OSError: it cannot be read.
+        InputError: it is no regular file, or not the one that was declared.
+    """
+    with open_regular(path) as handle:
+        check_sha256(handle, path, declared)
+        return handle.read()

@@ -1,0 +1,345 @@
+"""Paired outcomes of the float and the quantized model, counted by group.
+
+Answers that differ from the float model's are few, so only those are counted per trial; the counts
+that need no trial (samples, float answers that are right) are made once per shift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import CLEAN
+from ptq_pipeline.core.groups import EVALUATED_SPLITS, Groups
+
+TRIAL_COLUMNS = ("trial_id", "set_id", "strategy", "role", "draw")
+SCORE_COLUMNS = (
+    *TRIAL_COLUMNS,
+    "split",
+    "shift",
+    "level",
+    "group",
+    "n",
+    "float_accuracy",
+    "quantized_accuracy",
+    "drop",
+    "lost",
+    "gained",
+    "flips",
+)
+UNANSWERED = -1
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What the float model and the trials answer on the same samples, one row per (trial, shift).
+
+    Attributes:
+        groups: Groups of the samples, with their labels.
+        trial_ids: Trials in order of first appearance.
+        shifts: Shifts in order of first appearance.
+        trial: Position in ``trial_ids`` per row, int64, shape (rows,).
+        shift: Position in ``shifts`` per row, int64, shape (rows,).
+        predicted: Class index, int32, shape (rows, samples); -1 where there is no answer.
+        reference: The float model's class index, int32, shape (shifts, samples).
+        order: Place of a condition among the shifts, after all of them; None for shifts.
+    """
+
+    groups: Groups
+    trial_ids: tuple[str, ...]
+    shifts: tuple[str, ...]
+    trial: NDArray[np.int64]
+    shift: NDArray[np.int64]
+    predicted: NDArray[np.int32]
+    reference: NDArray[np.int32]
+    order: int | None = None
+
+    @classmethod
+    def pair(
+        cls, predictions: pd.DataFrame, float_predictions: pd.DataFrame, groups: Groups
+    ) -> Outcomes:
+        """Pair the answers of trials with those of the float model.
+
+        Args:
+            predictions: ``trial_id``, ``shift``, ``sample_id``, ``predicted``.
+            float_predictions: ``shift``, ``sample_id``, ``predicted``, for every evaluated sample.
+            groups: Groups of the evaluated samples.
+
+        Raises:
+            InputError: For an unknown sample, one that is answered twice, or one that the float
+                model has no answer for.
+        """
+        trial, trial_ids = pd.factorize(predictions["trial_id"])
+        shift, shifts = pd.factorize(predictions["shift"])
+        positions = _positions(predictions["sample_id"], groups, "predictions")
+        row, rows = pd.factorize(trial.astype(np.int64) * len(shifts) + shift)
+        rows = np.asarray(rows, dtype=np.int64)
+        flat = row.astype(np.int64) * groups.sample_ids.size + positions
+        predicted = np.full(len(rows) * groups.sample_ids.size, UNANSWERED, dtype=np.int32)
+        predicted[flat] = predictions["predicted"].to_numpy(dtype=np.int32)
+        if np.count_nonzero(predicted != UNANSWERED) != len(flat):
+            raise InputError(
+                "predictions: a sample is answered twice by one trial under one shift, or its "
+                "answer is negative; build the table again."
+            )
+        names = tuple(map(str, shifts))
+        return cls(
+            groups=groups,
+            trial_ids=tuple(map(str, trial_ids)),
+            shifts=names,
+            trial=rows // max(len(shifts), 1),
+            shift=rows % max(len(shifts), 1),
+            predicted=predicted.reshape(len(rows), groups.sample_ids.size),
+            reference=_reference(float_predictions, groups, names),
+        )
+
+    @classmethod
+    def of_one(
+        cls,
+        trial_id: str,
+        answers: Mapping[str, NDArray[np.integer]],
+        reference: Mapping[str, NDArray[np.integer]],
+        groups: Groups,
+    ) -> Outcomes:
+        """Pair the answers of one model with those of a reference, which need not be a float model.
+
+        Args:
+            trial_id: What the model is called.
+            answers: Class index per sample of ``groups``, by shift.
+            reference: The same of the reference, for these shifts at least.
+            groups: Groups of the samples.
+        """
+        shifts = tuple(answers)
+        return cls(
+            groups=groups,
+            trial_ids=(trial_id,),
+            shifts=shifts,
+            trial=np.zeros(len(shifts), dtype=np.int64),
+            shift=np.arange(len(shifts), dtype=np.int64),
+            predicted=np.stack([answers[name] for name in shifts]).astype(np.int32),
+            reference=np.stack([reference[name] for name in shifts]).astype(np.int32),
+        )
+
+    @cached_property
+    def reference_right(self) -> NDArray[np.bool_]:
+        """Whether the float model is right, shape (shifts, samples)."""
+        return self.reference == self.groups.labels
+
+    def losses(
+        self, trial_ids: Sequence[str], shift: str, samples: NDArray[np.bool_]
+    ) -> NDArray[np.int8]:
+        """1 where an answer was lost, -1 where it was gained, else 0.
+
+        Args:
+            trial_ids: Trials that were evaluated under the shift, one row each.
+            shift: The shift.
+            samples: Which samples, bool, shape (samples,).
+
+        Returns:
+            Shape (trials, chosen samples).
+        """
+        position = self.shifts.index(shift)
+        row_of = {self.trial_ids[self.trial[r]]: r for r in np.flatnonzero(self.shift == position)}
+        answers = self.predicted[[row_of[trial] for trial in trial_ids]]
+        right = answers[:, samples] == self.groups.labels[samples]
+        was_right = self.reference_right[position, samples]
+        return was_right.astype(np.int8) - right.astype(np.int8)
+
+    def under(self, condition: str) -> Outcomes | None:
+        """The outcomes on unchanged images that meet a condition, under its name; None without."""
+        if CLEAN not in self.shifts:
+            return None
+        rows = self.shift == self.shifts.index(CLEAN)
+        number = list(self.groups.conditions).index(condition)
+        return replace(
+            self,
+            groups=self.groups.under(condition),
+            trial=self.trial[rows],
+            shift=self.shift[rows],
+            predicted=self.predicted[rows],
+            shifts=tuple(condition if name == CLEAN else name for name in self.shifts),
+            order=len(self.shifts) + number,
+        )
+
+
+def score(
+    predictions: pd.DataFrame,
+    float_predictions: pd.DataFrame,
+    groups: Groups,
+    trials: pd.DataFrame,
+) -> pd.DataFrame:
+    """Score every trial under every shift for every group.
+
+    Args:
+        predictions: ``trial_id``, ``shift``, ``sample_id``, ``predicted``. A trial answers all
+            samples of a split or none of them.
+        float_predictions: ``shift``, ``sample_id``, ``predicted``, for every evaluated sample.
+        groups: Groups of the evaluated samples.
+        trials: ``trial_id``, ``set_id``, ``strategy``, ``role``, ``draw``, ``status``.
+
+    Returns:
+        What :func:`tally` counts, with the columns ``SCORE_COLUMNS``. Failed trials have no rows.
+
+    Raises:
+        InputError: For an unknown trial, shift or sample, an answer given twice, or a split that a
+            trial answered in part.
+    """
+    done = trials[trials["status"] == "done"]
+    unknown = pd.Index(predictions["trial_id"].unique()).difference(pd.Index(done["trial_id"]))
+    if len(unknown):
+        raise InputError(f"predictions: trial '{unknown[0]}' is not a finished trial of `trials`.")
+    scores = tally(Outcomes.pair(predictions, float_predictions, groups))
+    if scores.empty:
+        return pd.DataFrame(columns=list(SCORE_COLUMNS))
+    scores = scores.merge(done[list(TRIAL_COLUMNS)], on="trial_id", how="left", validate="m:1")
+    # Comparisons inform choices, and choices never see the audit.
+    hidden = (scores["role"] == "comparison") & (scores["split"] == "audit")
+    scores = scores[~hidden].reset_index(drop=True)
+    return scores[list(SCORE_COLUMNS)]
+
+
+def tally(outcomes: Outcomes) -> pd.DataFrame:
+    """Count outcomes by trial, split, shift and group.
+
+    Returns:
+        One row per trial, split, shift and group that has samples, then the same under every
+        condition of a control column: counts are int64, accuracies and ``drop`` fractions.
+
+    Raises:
+        InputError: For a split that a trial answered in part.
+    """
+    conditions = [outcomes.under(name) for name in outcomes.groups.conditions]
+    parts = [
+        _score_split(each, split, position)
+        for each in (outcomes, *conditions)
+        if each is not None
+        for position, split in enumerate(EVALUATED_SPLITS)
+        if np.any(outcomes.groups.split == split)
+    ]
+    parts = [part for part in parts if part is not None]
+    if not parts:
+        return pd.DataFrame()
+    order = ["_trial", "_split", "_shift", "_group"]
+    scores = pd.concat(parts, ignore_index=True).sort_values(order, ignore_index=True)
+    return scores.drop(columns=order)
+
+
+def _positions(sample_ids: pd.Series, groups: Groups, table: str) -> NDArray[np.int64]:
+    ids = sample_ids.to_numpy(dtype=np.int64)
+    if groups.sample_ids.size == 0:
+        raise InputError("samples: no sample stands in split 'selection' or 'audit'.")
+    positions = np.searchsorted(groups.sample_ids, ids)
+    positions = np.minimum(positions, groups.sample_ids.size - 1)
+    if np.any(groups.sample_ids[positions] != ids):
+        wrong = ids[groups.sample_ids[positions] != ids][0]
+        raise InputError(
+            f"{table}: sample {wrong} stands in neither 'selection' nor 'audit' of `samples`."
+        )
+    return positions.astype(np.int64)
+
+
+def _reference(
+    float_predictions: pd.DataFrame, groups: Groups, shifts: tuple[str, ...]
+) -> NDArray[np.int32]:
+    code = {shift: position for position, shift in enumerate(shifts)}
+    used = float_predictions[float_predictions["shift"].isin(shifts)]
+    reference = np.full((len(shifts), groups.sample_ids.size), UNANSWERED, dtype=np.int32)
+    rows = used["shift"].map(code).to_numpy(dtype=np.int64)
+    positions = _positions(used["sample_id"], groups, "float_predictions")
+    reference[rows, positions] = used["predicted"].to_numpy(dtype=np.int32)
+    missing = (reference == UNANSWERED).sum(axis=1)
+    if np.any(missing):
+        worst = int(np.argmax(missing))
+        raise InputError(
+            f"float_predictions: {missing[worst]} samples have no answer of the float model under "
+            f"shift '{shifts[worst]}'."
+        )
+    return reference
+
+
+def _score_split(answers: Outcomes, split: str, position: int) -> pd.DataFrame | None:
+    groups = answers.groups
+    columns = np.flatnonzero(groups.split == split)
+    predicted = answers.predicted[:, columns]
+    answered = (predicted != UNANSWERED).sum(axis=1)
+    partial = (answered > 0) & (answered < columns.size)
+    if np.any(partial):
+        row = int(np.flatnonzero(partial)[0])
+        raise InputError(
+            f"predictions: trial '{answers.trial_ids[answers.trial[row]]}' answers {answered[row]} "
+            f"of {columns.size} samples of split '{split}' under shift "
+            f"'{answers.shifts[answers.shift[row]]}'."
+        )
+    rows = np.flatnonzero(answered == columns.size)
+    if rows.size == 0:
+        return None
+    labels = groups.labels[columns]
+    float_answers = answers.reference[:, columns]
+    float_right = answers.reference_right[:, columns]
+    flip_row, flip_column = np.nonzero(predicted[rows] != float_answers[answers.shift[rows]])
+    now_right = predicted[rows][flip_row, flip_column] == labels[flip_column]
+    was_right = float_right[answers.shift[rows][flip_row], flip_column]
+    parts, first = [], 0
+    for partition in groups.partitions:
+        codes, size = partition.codes[columns], len(partition.groups)
+        counter = _Counter(flip_row, codes[flip_column], rows.size, size)
+        part = {
+            "n": np.tile(np.bincount(codes[codes >= 0], minlength=size), (rows.size, 1)),
+            "float_right": _right_by_group(float_right, codes, size)[answers.shift[rows]],
+            "lost": counter.count(was_right & ~now_right),
+            "gained": counter.count(~was_right & now_right),
+            "flips": counter.count(np.ones(flip_row.size, dtype=np.bool_)),
+        }
+        flat = pd.DataFrame({name: np.asarray(values).ravel() for name, values in part.items()})
+        flat["level"] = partition.level
+        flat["group"] = np.tile(np.asarray(partition.groups, dtype=object), rows.size)
+        flat["_row"] = np.repeat(rows, size)
+        flat["_group"] = np.tile(np.arange(first, first + size), rows.size)
+        first += size
+        parts.append(flat[flat["n"] > 0])
+    return _finish(pd.concat(parts, ignore_index=True), answers, split, position)
+
+
+@dataclass(frozen=True)
+class _Counter:
+    """Counts changed answers by (row, group)."""
+
+    row: NDArray[np.int64]
+    code: NDArray[np.int64]
+    rows: int
+    groups: int
+
+    def count(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        used = mask & (self.code >= 0)
+        flat = self.row[used] * self.groups + self.code[used]
+        counts = np.bincount(flat, minlength=self.rows * self.groups)
+        return counts.reshape(self.rows, self.groups).astype(np.int64)
+
+
+def _right_by_group(
+    right: NDArray[np.bool_], codes: NDArray[np.int64], groups: int
+) -> NDArray[np.int64]:
+    inside = codes >= 0
+    counts = [np.bincount(codes[inside & row], minlength=groups) for row in right]
+    return np.asarray(counts, dtype=np.int64).reshape(len(right), groups)
+
+
+def _finish(table: pd.DataFrame, answers: Outcomes, split: str, position: int) -> pd.DataFrame:
+    row = table.pop("_row").to_numpy()
+    float_right = table.pop("float_right")
+    table["float_accuracy"] = float_right / table["n"]
+    table["quantized_accuracy"] = (float_right - table["lost"] + table["gained"]) / table["n"]
+    table["drop"] = (table["lost"] - table["gained"]) / table["n"]
+    table["trial_id"] = np.asarray(answers.trial_ids, dtype=object)[answers.trial[row]]
+    table["shift"] = np.asarray(answers.shifts, dtype=object)[answers.shift[row]]
+    table["split"] = split
+    table["_trial"] = answers.trial[row]
+    table["_shift"] = answers.shift[row] if answers.order is None else answers.order
+    table["_split"] = position
+    return table

@@ -1,0 +1,250 @@
+"""Cells (a group under a shift), their limits, and which of them are judged.
+
+A group is judged if zero losses could show it to be within its strictest limit at the level of the
+tests, ``(1 - limit)**n <= alpha_image``, and if it has the smallest size that the policy asks for.
+Both look at counts only, so the judged set is fixed before any outcome. ONE set serves the recipe
+and the candidate; it is fixed at ``alpha_image``, the smaller of their two levels. Cells in which
+the float model has nothing to lose are taken out of it by :mod:`.float_floor`; which cells are
+tested for FAIL, judged or not, says :mod:`.judging`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import LEVELS, CellKey, GroupKey
+from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.statistics.betting import Units, zero_losses_show
+
+KEY = ["shift", "level", "group"]
+# Sizes of the clusters of each group that has any; None where they are not known.
+Clusters = Mapping[GroupKey, NDArray[np.float64] | None]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Groups under shifts, in order of display.
+
+    Attributes:
+        keys: What the cells are.
+        n: Audit samples per cell, int64, shape (cells,).
+        limit: Limit per cell, a fraction, shape (cells,).
+        judged: Whether the cell can be shown good, so that PASS speaks of it, shape (cells,).
+        critical: Whether policy names the group critical, shape (cells,).
+        clusters: Groups that hold several samples of one cluster.
+        at_floor: Whether it is not judged because the float model is not shown to be above
+            ``float_floor``, shape (cells,); None before that was looked at.
+        float_floor: Floors, fractions, shape (cells,).
+    """
+
+    keys: tuple[CellKey, ...]
+    n: NDArray[np.int64]
+    limit: NDArray[np.float64]
+    judged: NDArray[np.bool_]
+    critical: NDArray[np.bool_]
+    clusters: Clusters = field(default_factory=dict)
+    at_floor: NDArray[np.bool_] | None = None
+    float_floor: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    def __len__(self) -> int:
+        """Number of cells."""
+        return len(self.keys)
+
+    @cached_property
+    def levels(self) -> NDArray[np.object_]:
+        """Level per cell, shape (cells,)."""
+        return np.array([key.level for key in self.keys], dtype=object)
+
+    @cached_property
+    def shifts(self) -> list[str]:
+        """Every shift once, in order of display."""
+        return list(dict.fromkeys(key.shift for key in self.keys))
+
+    @cached_property
+    def clustered(self) -> NDArray[np.bool_]:
+        """Whether the group holds several samples of one cluster, shape (cells,)."""
+        return np.array([key.of in self.clusters for key in self.keys], dtype=np.bool_)
+
+    @property
+    def testable(self) -> NDArray[np.bool_]:
+        """Judged cells of independent samples or of known clusters, shape (cells,)."""
+        unknown = [key.of in self.clusters and self.clusters[key.of] is None for key in self.keys]
+        return self.judged & ~np.array(unknown, dtype=np.bool_)
+
+
+@dataclass(frozen=True)
+class ClusterOutcomes:
+    """Outcomes of one clustered cell.
+
+    Attributes:
+        size: Samples per cluster, shape (clusters,).
+        net: Losses minus gains, shape (trials, clusters).
+        right: Right answers of the float model, shape (clusters,).
+    """
+
+    size: NDArray[np.float64]
+    net: NDArray[np.float64]
+    right: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Outcomes of several trials on the same cells.
+
+    Attributes:
+        trial_ids: One per row.
+        n: Samples per cell in this split, 0 where the group is empty, int64, shape (cells,).
+        lost: int64, shape (trials, cells).
+        gained: int64, shape (trials, cells).
+        flips: int64, shape (trials, cells).
+        float_accuracy: Fraction, shape (cells,); NaN where the group is empty.
+        clusters: Outcomes by cluster, by position of the cell, where samples are clustered.
+    """
+
+    trial_ids: tuple[str, ...]
+    n: NDArray[np.int64]
+    lost: NDArray[np.int64]
+    gained: NDArray[np.int64]
+    flips: NDArray[np.int64]
+    float_accuracy: NDArray[np.float64]
+    clusters: Mapping[int, ClusterOutcomes] = field(default_factory=dict)
+
+    @cached_property
+    def drop(self) -> NDArray[np.float64]:
+        """Drop of accuracy, fractions, shape (trials, cells); NaN where the group is empty."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (self.lost - self.gained) / np.where(self.n > 0, self.n, np.nan)
+
+    def units(self, cell: int, row: int) -> Units:
+        """The clusters of one clustered cell in one trial."""
+        found = self.clusters[cell]
+        return Units.of(found.size, found.net[row])
+
+    def only(self, trial_ids: Sequence[str]) -> Counts:
+        """The counts of some trials."""
+        chosen = [self.trial_ids.index(trial) for trial in trial_ids]
+        clusters = {
+            cell: ClusterOutcomes(found.size, found.net[chosen], found.right)
+            for cell, found in self.clusters.items()
+        }
+        return Counts(
+            tuple(trial_ids),
+            self.n,
+            self.lost[chosen],
+            self.gained[chosen],
+            self.flips[chosen],
+            self.float_accuracy,
+            clusters,
+        )
+
+
+def needed_samples(limit: float, alpha: float, min_size: int = 0) -> int:
+    """Smallest group that is judged: ``(1 - limit)**n <= alpha`` and ``n >= min_size``.
+
+    Examples:
+        >>> needed_samples(0.10, 0.05)
+        29
+    """
+    n = int(np.ceil(np.log(alpha) / np.log1p(-limit)))
+    return max(n, min_size)
+
+
+def build_cells(
+    scores: pd.DataFrame, policy: Policy, alpha_image: float, clusters: Clusters | None = None
+) -> Cells:
+    """Build the cells of the audit and fix which are judged.
+
+    Args:
+        scores: Scores of the evidence trials.
+        policy: Limits and critical groups.
+        alpha_image: Level of the tests of a draw.
+        clusters: Groups that hold several samples of one cluster, with the sizes of their
+            clusters where they are known.
+
+    Returns:
+        The cells: shifts in order of appearance, levels from coarse to fine.
+    """
+    audit = scores[scores["split"] == "audit"].drop_duplicates(KEY)
+    shifts = list(dict.fromkeys(audit["shift"]))
+    rank = {level: position for position, level in enumerate(LEVELS)}
+    audit = audit.assign(
+        _shift=audit["shift"].map({s: i for i, s in enumerate(shifts)}),
+        _level=audit["level"].map(rank),
+    ).sort_values(["_shift", "_level"], kind="stable")
+    keys = tuple(
+        map(CellKey._make, audit[["level", "group", "shift"]].itertuples(index=False, name=None))
+    )
+    groups, clusters = {key.of for key in keys}, clusters or {}
+    needed = {key: needed_in_samples(policy, key, shifts, alpha_image) for key in groups}
+    for key, sizes in clusters.items():
+        if key not in groups or sizes is None:
+            continue
+        if not zero_losses_show(sizes, policy.strictest_limit(*key, shifts), alpha_image):
+            needed[key] = np.iinfo(np.int64).max
+    n = audit["n"].to_numpy(dtype=np.int64)
+    return Cells(
+        keys=keys,
+        n=n,
+        limit=np.array([policy.limit(*key) for key in keys]),
+        judged=n >= np.array([needed[key.of] for key in keys], dtype=np.int64),
+        critical=np.array([policy.is_critical(*key.of) for key in keys], dtype=np.bool_),
+        clusters=clusters,
+    )
+
+
+def collect_counts(
+    scores: pd.DataFrame, cells: Cells, trial_ids: Sequence[str], split: str
+) -> Counts:
+    """Arrange scores as arrays of trials by cells.
+
+    Args:
+        scores: Scores.
+        cells: The cells.
+        trial_ids: Trials, one row each.
+        split: ``selection`` or ``audit``.
+
+    Returns:
+        The counts. A group that is empty in ``selection`` has ``n`` 0.
+
+    Raises:
+        InputError: If a trial has no score in a cell that has samples, or a cell's counts of
+            samples differ between trials.
+    """
+    used = scores[(scores["split"] == split) & scores["trial_id"].isin(list(trial_ids))]
+    row = pd.Index(trial_ids).get_indexer(pd.Index(used["trial_id"]))
+    keys = pd.MultiIndex.from_tuples(cells.keys, names=CellKey._fields)
+    column = keys.get_indexer(pd.MultiIndex.from_frame(used[list(CellKey._fields)]))
+    used, row, column = used[column >= 0], row[column >= 0], column[column >= 0]
+    shape = (len(trial_ids), len(cells))
+    n = np.zeros(shape, dtype=np.int64)
+    lost, gained, flips = (np.zeros(shape, dtype=np.int64) for _ in range(3))
+    accuracy = np.full(shape, np.nan)
+    n[row, column] = used["n"].to_numpy()
+    lost[row, column] = used["lost"].to_numpy()
+    gained[row, column] = used["gained"].to_numpy()
+    flips[row, column] = used["flips"].to_numpy()
+    accuracy[row, column] = used["float_accuracy"].to_numpy()
+    common = n.max(axis=0) if len(trial_ids) else np.zeros(len(cells), dtype=np.int64)
+    if np.any(n != common):
+        trial, cell = np.argwhere(n != common)[0]
+        level, group, shift = cells.keys[cell]
+        raise InputError(
+            f"scores: trial '{trial_ids[trial]}' has {n[trial, cell]} samples of "
+            f"{level} '{group}' under '{shift}' in split "
+            f"'{split}', other trials have {common[cell]}; run subgroup_scoring again."
+        )
+    first = accuracy[0] if len(trial_ids) else np.full(len(cells), np.nan)
+    return Counts(tuple(trial_ids), common, lost, gained, flips, first)
+
+
+def needed_in_samples(policy: Policy, key: GroupKey, shifts: Sequence[str], alpha: float) -> int:
+    """Samples from which on a group of independent samples is judged under all shifts."""
+    limit = policy.strictest_limit(*key, shifts)
+    return needed_samples(limit, alpha, policy.limits.of(key[0]).min_size)

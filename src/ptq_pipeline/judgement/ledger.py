@@ -1,0 +1,211 @@
+"""The audit ledger: how often a set of audit images was asked, and what another question costs.
+
+Whoever asks one set of images about many recipes finds one that passes by luck. Every distinct
+question is therefore entered, once, by hashes; asking it again gives the same entry and costs
+nothing. Other limits, groups or shifts do not make another question: for one model they are nested
+one-sided bounds of the same outcomes. Another method, another set, another seed of the draws do.
+
+The ``j``-th question of its kind may spend ``6 alpha / (pi**2 j**2)``. These add up to ``alpha``
+over any number of questions, so the chance that any of them is a wrong PASS stays at ``alpha``
+however the next question was chosen after seeing the answers (the union bound over a fixed
+sequence of levels, alpha spending as in Foster and Stine 2008, "Alpha-investing", JRSS B 70).
+
+The file holds one JSON object per line; each carries the hash of the one before, so an edited,
+removed or moved line is found. A file beside it, ``audit_ledger.head.json``, holds the number of
+lines and the hash of the last one, so lines cut off the end are found as well, and a lost file.
+Version control keeps both, and the verdict, which names its entries.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from filelock import FileLock, Timeout
+
+from ptq_pipeline.core.canonical import canonical_hash, canonical_json
+from ptq_pipeline.core.documents import Document
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.files import write_file
+
+LEDGER_SCHEMA_VERSION: Final = 1
+Rule = Literal["spend", "warn", "fresh"]
+LOCK_SECONDS = 60.0
+WAY_OUT = "restore the file from version control; a ledger is only ever added to"
+
+
+class Entry(Document):
+    """One question that was asked of one set of audit images.
+
+    Attributes:
+        audit: Hash of the audit images, see :func:`.audit_hash`.
+        kind: What was judged, e.g. ``recipe``, ``candidate`` or ``design``.
+        index: Its place among the distinct questions of this kind for these images, from 1.
+        question: What identifies it: names and hashes.
+        previous: Hash of the entry before it in the file; None for the first.
+    """
+
+    schema_version: Literal[1] = LEDGER_SCHEMA_VERSION
+    audit: str
+    kind: str
+    index: int
+    question: dict[str, Any]
+    previous: str | None
+
+    @property
+    def question_hash(self) -> str:
+        """Hash of the question."""
+        return canonical_hash(self.question)
+
+    def level(self, alpha: float) -> float:
+        """What this question may spend of ``alpha``.
+
+        Examples:
+            >>> second = Entry(audit="", kind="recipe", index=2, question={}, previous=None)
+            >>> round(second.level(0.05), 4)
+            0.0076
+        """
+        return alpha_at(alpha, self.index)
+
+    @property
+    def line(self) -> bytes:
+        """Its line in the file: what it says, and the hash of that."""
+        return canonical_json({**self.to_json(), "hash": self.hash})
+
+
+# Enters a question of a kind about one set of audit images: (kind, question) -> entry.
+Opener = Callable[[str, Mapping[str, Any]], Entry]
+
+
+def alpha_at(alpha: float, index: int) -> float:
+    """Level of the ``index``-th question, ``6 alpha / (pi**2 index**2)``."""
+    return 6 * alpha / (math.pi * index) ** 2
+
+
+class Ledger:
+    """All entries of one file.
+
+    Args:
+        path: The file; a missing one is an empty ledger.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def head(self) -> Path:
+        """The file that holds the number of entries and the hash of the last one."""
+        return self.path.with_suffix(".head.json")
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Return all entries in their order.
+
+        Raises:
+            InputError: If the file was edited or shortened, is lost or cannot be read.
+        """
+        found: list[Entry] = []
+        if self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            if not lines:
+                raise InputError(f"'{self.path}' is empty, and no audit ledger ever is: {WAY_OUT}")
+            for number, line in enumerate(lines, start=1):
+                found.append(self._entry(line, number, found))
+        count, last = self._known_head()
+        # A process that was killed in between leaves the head one entry behind, never ahead.
+        if count > len(found) or (count and found[count - 1].hash != last):
+            raise InputError(
+                f"'{self.path}' holds {len(found)} entries, and '{self.head}' knows of {count}, "
+                f"the last of which is not there: entries are missing: {WAY_OUT}"
+            )
+        return tuple(found)
+
+    def _known_head(self) -> tuple[int, str | None]:
+        """Return what the head says; nothing where there is none, as with earlier releases."""
+        if not self.head.exists():
+            return 0, None
+        try:
+            content = json.loads(self.head.read_text(encoding="utf-8"))
+            return int(content["entries"]), str(content["head"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"'{self.head}' is damaged ({error}): {WAY_OUT}") from error
+
+    def openings(self, audit: str, kind: str | None = None) -> tuple[Entry, ...]:
+        """Return the questions asked of one set of audit images."""
+        return tuple(
+            entry for entry in self.entries() if entry.audit == audit and kind in (None, entry.kind)
+        )
+
+    def enter(self, audit: str, kind: str, question: Mapping[str, Any]) -> Entry:
+        """Enter a question before its answer is looked at.
+
+        Args:
+            audit: Hash of the audit images.
+            kind: What is judged.
+            question: What identifies it, JSON types without NaN.
+
+        Returns:
+            Its entry: the old one if it was asked before.
+
+        Raises:
+            InputError: If the file was edited or cannot be read, or another process holds it.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        try:
+            with FileLock(lock, timeout=LOCK_SECONDS):
+                return self._enter(audit, kind, question)
+        except Timeout:
+            raise InputError(
+                f"another process has held '{lock}' for {LOCK_SECONDS:.0f} s; end it, or run this "
+                "again when it is done"
+            ) from None
+
+    def _enter(self, audit: str, kind: str, question: Mapping[str, Any]) -> Entry:
+        entries = self.entries()
+        asked = [e for e in entries if e.audit == audit and e.kind == kind]
+        wanted = canonical_hash(dict(question))
+        for entry in asked:
+            if entry.question_hash == wanted:
+                self._write_head(entries)
+                return entry
+        previous = entries[-1].hash if entries else None
+        entry = Entry(
+            audit=audit,
+            kind=kind,
+            index=len(asked) + 1,
+            question=dict(question),
+            previous=previous,
+        )
+        lines = [each.line for each in (*entries, entry)]
+        write_file(self.path, b"\n".join(lines) + b"\n")
+        self._write_head((*entries, entry))
+        return entry
+
+    def _write_head(self, entries: tuple[Entry, ...]) -> None:
+        head = (len(entries), entries[-1].hash)
+        if self._known_head() != head:
+            content = {"entries": head[0], "head": head[1]}
+            write_file(self.head, json.dumps(content, indent=2).encode() + b"\n")
+
+    def opener(self, audit: str) -> Opener:
+        """Return :meth:`enter` for one set of audit images."""
+        return lambda kind, question: self.enter(audit, kind, question)
+
+    def _entry(self, line: str, number: int, before: list[Entry]) -> Entry:
+        where = f"'{self.path}', line {number}"
+        try:
+            content = json.loads(line)
+            sealed = content.pop("hash")
+            entry = Entry.read(content)
+        except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+            raise InputError(
+                f"{where}: no entry of the audit ledger ({error}): {WAY_OUT}"
+            ) from None
+        same = [e for e in before if (e.audit, e.kind) == (entry.audit, entry.kind)]
+        expected = before[-1].hash if before else None
+        if entry.hash != sealed or entry.previous != expected or entry.index != len(same) + 1:
+            raise InputError(f"{where}: the audit ledger was edited: {WAY_OUT}")
+        return entry

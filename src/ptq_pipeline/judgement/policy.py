@@ -1,0 +1,325 @@
+"""The policy of the worst-case check: what may be lost where, and at which error.
+
+Limits are written in *points* (percentage points of accuracy) because people set them; everything
+that computes reads them as fractions through :meth:`Policy.limit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ptq_pipeline.core.documents import Document
+from ptq_pipeline.core.group_ids import NAMED_LEVELS, GroupKey, Level
+from ptq_pipeline.statistics.draws import smallest_passing_draws
+
+Points = Annotated[float, Field(gt=0, lt=100)]
+Floor = Annotated[float, Field(ge=0, lt=100)]
+# The default floor of the float model: this share of the way from chance to always right.
+FLOOR_MARGIN = 0.1
+
+
+class LevelLimit(Document):
+    """Limit of every group of one level.
+
+    Attributes:
+        points: Largest acceptable drop in points, under every shift without its own.
+        shifts: Limits in points of single shifts.
+        min_size: Groups with fewer audit samples are displayed but not judged, also where zero
+            losses could pass; it is a rule on counts, fixed before any outcome.
+    """
+
+    points: Points
+    shifts: dict[str, Points] = Field(default_factory=dict)
+    min_size: Annotated[int, Field(ge=0)] = 0
+
+
+class CriticalGroup(Document):
+    """A group that must be judged: if it cannot be, PASS is impossible.
+
+    Attributes:
+        level: Level of the group.
+        group: Its name, e.g. ``Sandal``, ``tone=dark`` or ``Sandal & tone=dark``.
+        points: Own limit in points; the level's limits apply when it is left out.
+        shifts: Own limits in points of single shifts.
+    """
+
+    level: Level
+    group: str
+    points: Points | None = None
+    shifts: dict[str, Points] = Field(default_factory=dict)
+
+
+class FloatFloor(Document):
+    """Accuracy that the float model must be shown to exceed for a group to be judged, in points.
+
+    A level without a floor of its own has chance plus a tenth of the way from chance to always
+    right: 19 points with 10 classes, 55 with two. Chance is one in the number of classes.
+
+    Attributes:
+        average: Of the average; below it on clean images no audit starts.
+        class_: Of every class.
+        segment: Of every segment.
+        intersection: Of every intersection.
+    """
+
+    average: Floor | None = None
+    class_: Floor | None = Field(default=None, alias="class")
+    segment: Floor | None = None
+    intersection: Floor | None = None
+
+    def of(self, level: str, classes: int) -> float:
+        """Floor of one level, as a fraction.
+
+        Examples:
+            >>> round(FloatFloor().of("class", 10), 3)
+            0.19
+        """
+        own = getattr(self, "class_" if level == "class" else level)
+        chance = 1 / max(classes, 1)
+        return chance + FLOOR_MARGIN * (1 - chance) if own is None else float(own) / 100
+
+
+class AllowedGroup(Document):
+    """A class or segment that a PASS may leave out when it cannot be judged.
+
+    Attributes:
+        level: ``class`` or ``segment``.
+        group: Its name, e.g. ``Sandal`` or ``tone=dark``.
+    """
+
+    level: Literal["class", "segment"]
+    group: str
+
+
+class Obligation(Document):
+    """What is owed to somebody outside about one group.
+
+    Attributes:
+        to: Whom it is owed to, e.g. a customer.
+        level: Level of the group.
+        group: Its name.
+        contract_floor: Accuracy promised for the group, in points; null for none.
+        notice_required: Whether they must be told before another model answers for the group.
+        shifts: Shifts under which the promise is checked.
+    """
+
+    to: Annotated[str, Field(min_length=1)]
+    level: Level
+    group: str
+    contract_floor: Annotated[float, Field(gt=0, le=100)] | None = None
+    notice_required: bool = False
+    shifts: Annotated[tuple[str, ...], Field(min_length=1)] = ("clean",)
+
+    @model_validator(mode="after")
+    def _check_content(self) -> Self:
+        if self.contract_floor is None and not self.notice_required:
+            raise ValueError(
+                f"The obligation to '{self.to}' about {self.level} '{self.group}' asks for "
+                "nothing: give a contract_floor or notice_required."
+            )
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its parts are acknowledged by, one per kind and shift."""
+        kinds = (self.contract_floor is not None) * ["contract_floor"]
+        kinds += self.notice_required * ["notice_required"]
+        return tuple(
+            obligation_name(self.to, kind, self.level, self.group, shift)
+            for kind in kinds
+            for shift in self.shifts
+        )
+
+
+def obligation_name(to: str, kind: str, level: str, group: str, shift: str) -> str:
+    """What one part of an obligation is called; a policy refuses two of the same name."""
+    return f"{to}: {kind} {level} {group} {shift}"
+
+
+class LedgerPolicy(Document):
+    """What becomes of an audit set that judges more than one recipe or candidate.
+
+    Attributes:
+        rule: ``warn`` says how often the set was opened; ``spend`` gives the j-th question the
+            level ``6 alpha / (pi^2 j^2)``; ``fresh`` lets only the first one PASS.
+    """
+
+    rule: Literal["spend", "warn", "fresh"] = "warn"
+
+
+class RepresentativePolicy(Document):
+    """How many classes and segments stand for all in a quick look; see :mod:`.representatives`.
+
+    Attributes:
+        lowest_accuracy: Those that the float model gets wrong most often.
+        smallest_margin: Those that it is least sure of, of the rest.
+        most_frequent: Those with most samples, of the rest.
+    """
+
+    lowest_accuracy: Annotated[int, Field(ge=0)] = 3
+    smallest_margin: Annotated[int, Field(ge=0)] = 2
+    most_frequent: Annotated[int, Field(ge=0)] = 1
+
+
+class Limits(Document):
+    """Limits of all levels."""
+
+    average: LevelLimit
+    class_: LevelLimit = Field(alias="class")
+    segment: LevelLimit
+    intersection: LevelLimit
+
+    def of(self, level: str) -> LevelLimit:
+        """Limit of one level by its name."""
+        limit: LevelLimit = getattr(self, "class_" if level == "class" else level)
+        return limit
+
+
+class Policy(Document):
+    """What counts as good enough, and how sure one must be.
+
+    Attributes:
+        alpha: Error of PASS, for the recipe and for the candidate each.
+        alpha_fail: Error of FAIL, for the recipe and for the candidate each.
+        p0: Largest acceptable share of bad draws.
+        draws: Preset number of draws K at which the recipe may PASS.
+        limits: Limits of all levels.
+        critical: Groups that must be judged.
+        allow_not_judged: Classes and segments that a PASS may leave out when they cannot be
+            judged; all others must be.
+        float_floor: What the float model must exceed for a group to be judged.
+        champion_tolerance: What a group may lose against the version that serves today; the limits
+            when it is left out.
+        obligations: What is owed to people outside; a release touching one asks for a recorded
+            acknowledgement.
+        ledger: What the re-use of audit images costs.
+        representatives: Judge a few groups only, as a quick look; null judges all of them. Such a
+            look can refuse a recipe and cannot pass one, so its draws must be too few for PASS.
+        class_priors: Other mixes of classes, by name: a weight for every class. The candidate's
+            drop under them is shown with bounds of its own; it is not judged.
+    """
+
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    alpha_fail: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    p0: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    draws: Annotated[int, Field(ge=1)] = 50
+    limits: Limits
+    critical: tuple[CriticalGroup, ...] = ()
+    allow_not_judged: tuple[AllowedGroup, ...] = ()
+    float_floor: FloatFloor = FloatFloor()
+    champion_tolerance: Limits | None = None
+    obligations: tuple[Obligation, ...] = ()
+    ledger: LedgerPolicy = LedgerPolicy()
+    representatives: RepresentativePolicy | None = None
+    class_priors: dict[str, dict[str, float]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> Self:
+        if found := self.contradictions():
+            raise ValueError(f"limits contradict each other: {found[0]}.")
+        return self
+
+    @model_validator(mode="after")
+    def _check_quick_look(self) -> Self:
+        enough = smallest_passing_draws(self.p0, self.alpha)
+        if self.representatives is not None and self.draws >= enough:
+            raise ValueError(
+                f"representatives are for a quick look of fewer than {enough} draws, not for "
+                f"{self.draws}: a PASS needs every group; leave representatives out or lower draws."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_obligations(self) -> Self:
+        seen: set[str] = set()
+        for owed in self.obligations:
+            for name in owed.names:
+                if name in seen:
+                    raise ValueError(
+                        f"Two obligations are both called '{name}': an acknowledgement could not "
+                        "tell them apart; merge them, or write `to` differently."
+                    )
+                seen.add(name)
+        return self
+
+    @model_validator(mode="after")
+    def _check_critical(self) -> Self:
+        seen: set[GroupKey] = set()
+        for group in self.critical:
+            key = (group.level, group.group)
+            if key in seen:
+                raise ValueError(f"Critical group {group.level} '{group.group}' is named twice.")
+            seen.add(key)
+            if self.allows_not_judged(*key):
+                raise ValueError(
+                    f"{group.level} '{group.group}' is critical, so it must be judged, and "
+                    "allow_not_judged names it too: take it out of one of them."
+                )
+            level = self.limits.of(group.level)
+            for shift in (None, *group.shifts, *level.shifts):
+                own, common = _own_limit(group, shift), _level_limit(level, shift)
+                if own is not None and own > common:
+                    where = f" under {shift}" if shift else ""
+                    raise ValueError(
+                        f"Critical group {group.level} '{group.group}' has a limit of {own} points"
+                        f"{where}, looser than the {common} points of its level: lower it or leave "
+                        "it out."
+                    )
+        return self
+
+    def limit(self, level: str, group: str, shift: str) -> float:
+        """Limit of one group under one shift, as a fraction."""
+        points = _level_limit(self.limits.of(level), shift)
+        for critical in self.critical:
+            if (critical.level, critical.group) == (level, group):
+                own = _own_limit(critical, shift)
+                points = points if own is None else own
+        return points / 100
+
+    def strictest_limit(self, level: str, group: str, shifts: Iterable[str]) -> float:
+        """Smallest limit of a group over the shifts, as a fraction."""
+        return min(self.limit(level, group, shift) for shift in shifts)
+
+    def is_critical(self, level: str, group: str) -> bool:
+        """Whether policy names the group critical."""
+        return any((c.level, c.group) == (level, group) for c in self.critical)
+
+    def allows_not_judged(self, level: str, group: str) -> bool:
+        """Whether policy lets a group be left out by name."""
+        return any((each.level, each.group) == (level, group) for each in self.allow_not_judged)
+
+    def must_be_judged(self, level: str, group: str) -> bool:
+        """Whether there is no PASS while a group is not judged."""
+        if level == "average" or self.is_critical(level, group):
+            return True
+        return level in NAMED_LEVELS and not self.allows_not_judged(level, group)
+
+    def floor(self, level: str, classes: int) -> float:
+        """What the float model must exceed for groups of a level to be judged, as a fraction."""
+        return self.float_floor.of(level, classes)
+
+    def contradictions(self) -> tuple[str, ...]:
+        """Limits that cannot be meant: the average may lose more than every class may.
+
+        The average over classes is a mean of their drops, so it keeps any limit that all of them
+        keep, and a looser one of its own says nothing.
+        """
+        shifts = {None, *self.limits.average.shifts, *self.limits.class_.shifts}
+        return tuple(
+            f"the average may lose {average:g} points{'' if shift is None else f' under {shift}'}, "
+            f"but no class more than {class_:g}; the average cannot lose more than every class"
+            for shift in sorted(shifts, key=lambda name: name or "")
+            if (average := _level_limit(self.limits.average, shift))
+            > (class_ := _level_limit(self.limits.class_, shift))
+        )
+
+
+def _level_limit(level: LevelLimit, shift: str | None) -> float:
+    return level.points if shift is None else level.shifts.get(shift, level.points)
+
+
+def _own_limit(critical: CriticalGroup, shift: str | None) -> float | None:
+    return critical.points if shift is None else critical.shifts.get(shift, critical.points)

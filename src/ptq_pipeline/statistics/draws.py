@@ -1,0 +1,240 @@
+"""How many draws may stay unproven: the error of PASS over repeated calibration draws.
+
+``K`` independent draws are each judged on the *same* audit images. A draw is bad (with probability
+``p``) when some judged group truly loses more than its limit; it is *shown good* by tests of level
+``alpha_image``, so a bad draw is shown good with probability at most ``alpha_image`` over the
+images. The recipe passes when at most ``k`` of the ``K`` draws are not shown good.
+
+Image error is shared by all draws and does not average out. Let ``a(D)`` be the probability that a
+bad draw is shown good on the audit images ``D``; all that is known of it is ``E[a] <=
+alpha_image``, so it may be 1 on unlucky images and 0 on the others. Given ``D`` the draws are
+independent, and each is not shown good with probability at least ``p * (1 - a(D))``. Hence::
+
+    P(PASS) <= E[f(a(D))],    f(a) = P(Bin(K, p * (1 - a)) <= k)
+
+and the largest value over every law of ``a(D)`` with that mean is the concave envelope of ``f`` at
+``alpha_image``. This holds for any dependence that the shared images bring. Since ``f`` falls as
+``p`` grows, the error of PASS over all ``p >= p0`` is the value at ``p0``. At ``K = 50``, ``k =
+1``, ``p0 = 0.1`` and ``alpha_image = 0.015`` it is 4.9 %.
+
+Without the independence of the draws given the images, Markov's inequality on the ``N`` bad draws
+would still give a bound, 5.3 % in that example::
+
+    P(N <= k) + sum over m > k of P(N = m) * min(1, alpha_image * m / (m - k))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from ptq_pipeline.core.errors import InputError
+
+ENVELOPE_GRID = np.linspace(0.0, 1.0, 401)[1:]
+# A split whose image level is below this share of alpha would leave tests without power.
+SMALLEST_IMAGE_SHARE = 0.1
+# Image level when the draws are too few for PASS: the draws' own error keeps the rest.
+FALLBACK_IMAGE_SHARE = 0.3
+MOST_DRAWS = 100_000
+
+
+@dataclass(frozen=True)
+class DrawSplit:
+    """How the error budget is split between images and draws.
+
+    Attributes:
+        draws: Distinct draws judged, K.
+        p0: Largest share of bad draws that is acceptable.
+        alpha: Budget of PASS.
+        allowed: Draws that may stay not shown good, k; -1 when no PASS is possible.
+        alpha_image: Level of each draw's tests on the audit images.
+        alpha_draw: ``P(N <= k)`` at ``p0``; 0 when no PASS is possible.
+        total_error: Largest probability of a wrong PASS over ``p >= p0``; 0 when none is possible.
+        needed_draws: Smallest K at which PASS is possible.
+    """
+
+    draws: int
+    p0: float
+    alpha: float
+    allowed: int
+    alpha_image: float
+    alpha_draw: float
+    total_error: float
+    needed_draws: int
+
+    @property
+    def pass_possible(self) -> bool:
+        """Whether any outcome of this many draws can be a PASS."""
+        return self.allowed >= 0
+
+
+def false_pass_bound(draws: int, allowed: int, alpha_image: float, p_bad: float) -> float:
+    """Bound on the probability that a recipe with bad-draw share ``p_bad`` passes.
+
+    Args:
+        draws: Number of distinct draws, K.
+        allowed: Draws that may stay not shown good, k, in 0..K-1.
+        alpha_image: Probability, at most, that a bad draw is shown good.
+        p_bad: True share of bad draws.
+
+    Returns:
+        The bound of the module docstring.
+
+    Examples:
+        >>> round(false_pass_bound(50, 1, 0.015, 0.1), 3)
+        0.049
+    """
+    return float(_totals(draws, allowed, alpha_image, np.array([p_bad]))[0])
+
+
+def _totals(
+    draws: int, allowed: int, alpha_image: float, p_bad: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Concave envelope of ``f`` at ``alpha_image``, for each share of bad draws."""
+    left = np.append(np.linspace(0.0, alpha_image, 3), alpha_image)[:3]
+    right = np.concatenate([[alpha_image], alpha_image + (1 - alpha_image) * ENVELOPE_GRID])
+    p = p_bad[:, None]
+    at_left = special.bdtr(allowed, draws, p * (1 - left))
+    at_right = special.bdtr(allowed, draws, p * (1 - right))
+    weight = (alpha_image - left[:, None]) / np.maximum(right - left[:, None], 1e-300)
+    chords = at_left[:, :, None] + weight * (at_right[:, None, :] - at_left[:, :, None])
+    return chords.max(axis=(1, 2))
+
+
+def _image_level(draws: int, allowed: int, p0: float, alpha: float) -> float:
+    """Largest image level with total error at most alpha; 0 if there is none."""
+    if special.bdtr(allowed, draws, p0) >= alpha:
+        return 0.0
+    low, high = 0.0, alpha
+    for _ in range(50):
+        middle = (low + high) / 2
+        if false_pass_bound(draws, allowed, middle, p0) <= alpha:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@lru_cache(maxsize=256)
+def split_budget(draws: int, p0: float, alpha: float) -> DrawSplit:
+    """Choose how many draws may stay not shown good, and the level of each draw's tests.
+
+    The largest ``k`` whose image level is at least a tenth of ``alpha`` is taken: more allowed
+    draws make PASS robust against an unlucky one, and a smaller image level would make every limit
+    harder to show. If no ``k`` reaches a tenth but ``k = 0`` leaves something, that is used.
+
+    Args:
+        draws: Distinct draws, K, at least 1.
+        p0: Acceptable share of bad draws, in (0, 1).
+        alpha: Error budget of PASS, in (0, 0.5).
+
+    Returns:
+        The split. When no PASS is possible ``allowed`` is -1, ``alpha_image`` is 0.3 ``alpha`` so
+        that what the draws do show can still be said, and ``needed_draws`` says how many would do.
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
+    if draws < 1 or not 0 < p0 < 1 or not 0 < alpha < 0.5:
+        raise InputError(
+            f"The draw budget needs draws >= 1, 0 < p0 < 1 and 0 < alpha < 0.5, "
+            f"got draws={draws}, p0={p0}, alpha={alpha}."
+        )
+    needed = smallest_passing_draws(p0, alpha)
+    allowed, level = -1, 0.0
+    for k in range(draws):
+        candidate = _image_level(draws, k, p0, alpha)
+        if candidate < SMALLEST_IMAGE_SHARE * alpha:
+            if k == 0 and candidate > 0:
+                allowed, level = 0, candidate
+            break
+        allowed, level = k, candidate
+    if allowed < 0:
+        level = FALLBACK_IMAGE_SHARE * alpha
+        return DrawSplit(draws, p0, alpha, -1, level, 0.0, 0.0, needed)
+    return DrawSplit(
+        draws=draws,
+        p0=p0,
+        alpha=alpha,
+        allowed=allowed,
+        alpha_image=level,
+        alpha_draw=float(special.bdtr(allowed, draws, p0)),
+        total_error=false_pass_bound(draws, allowed, level, p0),
+        needed_draws=needed,
+    )
+
+
+@lru_cache(maxsize=64)
+def smallest_passing_draws(p0: float, alpha: float) -> int:
+    """Smallest number of draws that, all shown good, leave a tenth of ``alpha`` to the images."""
+    level = SMALLEST_IMAGE_SHARE * alpha
+    # At k = 0 the envelope is q + (1 - q) * alpha_image with q = (1 - p0)**K.
+    share = (alpha - level) / (1 - level)
+    return min(int(np.ceil(np.log(share) / np.log1p(-p0))), MOST_DRAWS)
+
+
+@lru_cache(maxsize=4096)
+def share_of_good_draws(draws: int, not_shown_good: int, alpha_image: float, alpha: float) -> float:
+    """Lower confidence bound of the share of good draws, at error ``alpha``.
+
+    Inverts the bound of :func:`false_pass_bound`: it is a valid p-value of "the share of bad draws
+    is ``p``" when taken at the observed number of draws not shown good, because it rises with that
+    number.
+
+    Args:
+        draws: Distinct draws, K.
+        not_shown_good: How many of them were not shown good.
+        alpha_image: Level of each draw's tests.
+        alpha: Error of the statement.
+
+    Returns:
+        The bound in [0, 1]; 0 says that nothing is shown.
+
+    Examples:
+        >>> round(share_of_good_draws(3, 0, 0.015, 0.05), 2)
+        0.33
+    """
+    if not_shown_good >= draws or alpha_image >= alpha:
+        return 0.0
+    grid = np.linspace(0, 1, 501)
+    totals = _totals(draws, not_shown_good, alpha_image, grid)
+    possible = np.flatnonzero(totals > alpha)
+    if possible.size == 0:
+        return 1.0
+    last = int(possible[-1])
+    if last == len(grid) - 1:
+        return 0.0
+    low, high = grid[last], grid[last + 1]
+    for _ in range(25):
+        middle = (low + high) / 2
+        inside = _totals(draws, not_shown_good, alpha_image, np.array([middle]))[0] > alpha
+        low, high = (middle, high) if inside else (low, middle)
+    return float(1 - high)
+
+
+def draws_for_pass(
+    not_shown_good_share: float, p0: float, alpha: float, most: int = 2000
+) -> int | None:
+    """Smallest number of draws that would PASS if the observed share not shown good persisted.
+
+    Args:
+        not_shown_good_share: Observed share of draws not shown good.
+        p0: Acceptable share of bad draws.
+        alpha: Error budget of PASS.
+        most: Give up beyond this many draws.
+
+    Returns:
+        The number of draws, or None when no number up to ``most`` would do.
+    """
+    if not_shown_good_share >= p0:
+        return None
+    draws = smallest_passing_draws(p0, alpha)
+    while draws <= most:
+        if np.ceil(not_shown_good_share * draws - 1e-9) <= split_budget(draws, p0, alpha).allowed:
+            return draws
+        draws += max(1, draws // 20)
+    return None

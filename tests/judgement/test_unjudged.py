@@ -1,0 +1,194 @@
+"""What is not judged: too few images, no images, or a float model with nothing to lose."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.groups import build_groups
+from ptq_pipeline.judgement import AuditSetting, Policy, build_verdict, check_policy
+from ptq_pipeline.judgement.float_floor import check_float_model
+
+BOOT = {"level": "class", "group": "boot"}
+
+
+@pytest.fixture(scope="module")
+def good(build_world):
+    return build_world([0] * 50)
+
+
+def judge(world, policy, classes=("boot", "bag"), **changes):
+    policy = Policy.model_validate({**policy.to_json(), **changes})
+    groups = build_groups(world.samples, classes, {"tone": ("dark", "light")})
+    setting = AuditSetting(groups)
+    return build_verdict(world.scores, world.trials, world.index, policy, setting)[0]
+
+
+def large_limits(policy, **sizes):
+    limits = policy.to_json()["limits"]
+    return {level: {**limits[level], "min_size": sizes.get(level, 0)} for level in limits}
+
+
+def test_a_class_too_small_to_be_judged_blocks_a_pass_and_is_named_everywhere(good, policy):
+    limits = large_limits(policy, **{"class": 501})
+    verdict = judge(good, policy, limits=limits)
+    assert (verdict.result, verdict.candidate.result) == ("INCONCLUSIVE", "INCONCLUSIVE")
+    assert verdict.recipe.result == "INCONCLUSIVE"
+    assert {reason.rule for reason in verdict.reasons} == {"group_not_judged"}
+    assert {(reason.subject, reason.group) for reason in verdict.reasons} == {
+        (subject, group) for subject in ("recipe", "candidate") for group in ("boot", "bag")
+    }
+    assert verdict.reasons[0].text == (
+        "class boot has 500 audit images and needs 501 to be judged."
+    )
+    assert verdict.not_judged == (
+        "Not judged: class boot (500 images, needs 501), class bag (500 images, needs 501)."
+    )
+    assert "1 more audit samples of class boot would let it be judged." in verdict.settle
+    assert any("allow_not_judged" in each for each in verdict.settle)
+
+
+def test_policy_may_allow_it_by_name_and_it_is_still_named(good, policy):
+    limits = large_limits(policy, **{"class": 501})
+    one = judge(good, policy, limits=limits, allow_not_judged=[BOOT])
+    assert {reason.group for reason in one.reasons} == {"bag"}
+    allowed = [BOOT, {"level": "class", "group": "bag"}]
+    both = judge(good, policy, limits=limits, allow_not_judged=allowed)
+    assert (both.result, both.reasons) == ("PASS", ())
+    assert "class boot (500 images, needs 501; policy allows it)" in both.not_judged
+    content = both.to_json()
+    assert content["not_judged"].startswith("Not judged: class boot")
+    assert all(each["allowed"] and not each["blocks"] for each in content["groups_not_judged"])
+
+
+def test_small_intersections_are_displayed_and_block_nothing(good, policy):
+    verdict = judge(good, policy, limits=large_limits(policy, intersection=501))
+    assert verdict.result == "PASS"
+    assert {each.level for each in verdict.groups_not_judged} == {"intersection"}
+    assert verdict.not_judged is None
+
+
+def test_a_class_of_the_model_without_any_image_is_not_judged(good, policy):
+    verdict = judge(good, policy, ("boot", "bag", "hat"))
+    assert verdict.result == "INCONCLUSIVE"
+    (hat,) = verdict.groups_not_judged
+    assert (hat.group, hat.n, hat.blocks) == ("hat", 0, True)
+    assert hat.needed_n > 0
+    assert "class hat (0 images, needs" in verdict.not_judged
+
+
+def test_many_groups_are_counted_in_the_line_and_all_listed(good, policy):
+    verdict = judge(good, policy, ("boot", "bag", *(f"c{i}" for i in range(30))))
+    assert verdict.not_judged.endswith(", and 26 other groups.")
+    assert len(verdict.groups_not_judged) == 30
+
+
+def at_chance(world, shift, level=None, accuracy=0.5):
+    scores = world.scores.copy()
+    rows = scores["shift"] == shift
+    if level is not None:
+        rows &= (scores["level"] == level[0]) & (scores["group"] == level[1])
+    scores.loc[rows, "float_accuracy"] = accuracy
+    return type(world)(world.samples, world.groups, scores, world.trials, world.index)
+
+
+def test_a_shift_that_destroys_the_float_model_is_one_reason_and_no_pass(good, policy):
+    verdict = judge(at_chance(good, "noise"), policy)
+    assert verdict.result == "INCONCLUSIVE"
+    assert {(r.rule, r.level, r.shift) for r in verdict.reasons} == {
+        ("float_floor", "average", "noise")
+    }
+    text = verdict.reasons[0].text
+    assert text.startswith("The float model is right on 50.0 % of 1,000 images of the average")
+    assert "which does not show more than 55.0 %" in text
+    assert any("under noise" in each for each in verdict.settle)
+    noise = [cell for cell in verdict.candidate.cells if cell.shift == "noise"]
+    assert {cell.status for cell in noise} == {"not_judged"}
+    clean = [cell for cell in verdict.candidate.cells if cell.shift == "clean"]
+    assert {cell.status for cell in clean} == {"shown_good"}
+
+
+def test_a_class_with_nothing_to_lose_under_one_shift_is_named_with_it(good, policy):
+    world = at_chance(good, "noise", ("class", "boot"), 0.57)
+    verdict = judge(world, policy)
+    assert verdict.result == "INCONCLUSIVE"
+    assert {(r.rule, r.group, r.shift) for r in verdict.reasons} == {
+        ("float_floor", "boot", "noise")
+    }
+    (boot,) = verdict.groups_not_judged
+    (cell,) = boot.at_floor
+    # 57 % is above 55 %, but 500 images do not show it.
+    assert (cell.shift, cell.n, cell.float_accuracy) == ("noise", 500, 0.57)
+    assert verdict.not_judged == (
+        "Not judged: class boot (under noise the float model is right on 57.0 %)."
+    )
+    allowed = judge(world, policy, allow_not_judged=[BOOT])
+    assert allowed.result == "PASS" and "policy allows it" in allowed.not_judged
+    lower = judge(world, policy, float_floor={"class": 50})
+    assert (lower.result, lower.not_judged) == ("PASS", None)
+
+
+def test_a_critical_group_with_nothing_to_lose_blocks_also_where_it_is_an_intersection(
+    good, policy
+):
+    key = ("intersection", "boot & tone=dark")
+    world = at_chance(good, "noise", key)
+    assert judge(world, policy).result == "PASS"
+    critical = [{"level": key[0], "group": key[1]}]
+    verdict = judge(world, policy, critical=critical)
+    assert verdict.result == "INCONCLUSIVE"
+    assert {reason.rule for reason in verdict.reasons} == {"float_floor"}
+
+
+def test_a_group_with_nothing_to_lose_can_still_fail(build_world, policy):
+    world = at_chance(build_world([200] * 50), "noise", ("class", "boot"))
+    verdict = judge(world, policy, allow_not_judged=[BOOT])
+    assert verdict.result == "FAIL"
+    assert any(r.group == "boot" and r.rule == "candidate.shown_bad" for r in verdict.reasons)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "classes"), [(200, 1000, 5), (126, 1000, 10), (560, 1000, 2)]
+)
+def test_a_float_model_at_chance_is_refused_before_any_trial(policy, right, n, classes):
+    with pytest.raises(InputError, match="does not show more than the floor of .* preprocessing"):
+        check_float_model(right, n, policy, classes)
+
+
+def test_a_float_model_above_its_floor_is_not_refused(policy):
+    check_float_model(900, 1000, policy, 10)
+    check_float_model(250, 1000, policy, 10)
+    lower = Policy.model_validate({**policy.to_json(), "float_floor": {"average": 15}})
+    check_float_model(180, 1000, lower, 5)
+    with pytest.raises(InputError, match="floor of 30.0 %"):
+        higher = Policy.model_validate({**policy.to_json(), "float_floor": {"average": 30}})
+        check_float_model(250, 1000, higher, 10)
+
+
+def test_the_default_floor_stands_above_chance(policy):
+    assert policy.floor("class", 10) == pytest.approx(0.19)
+    assert policy.floor("average", 2) == pytest.approx(0.55)
+    assert policy.floor("segment", 1000) == pytest.approx(0.1009)
+
+
+def test_names_and_levels_of_what_may_be_left_out_are_checked(policy):
+    def build(**changes):
+        return Policy.model_validate({**policy.to_json(), **changes})
+
+    groups = {"average": ["all"], "class": ["boot"]}
+    with pytest.raises(InputError, match="allow_not_judged: there is no class 'hat'"):
+        hat = {"level": "class", "group": "hat"}
+        check_policy(build(allow_not_judged=[hat]), groups, ["clean"])
+    with pytest.raises(ValidationError, match="critical, so it must be judged"):
+        build(allow_not_judged=[BOOT], critical=[BOOT])
+    with pytest.raises(ValidationError, match="allow_not_judged"):
+        build(allow_not_judged=[{"level": "average", "group": "all"}])
+    with pytest.raises(ValidationError, match="float_floor"):
+        build(float_floor={"class": 100})
+
+
+def test_an_average_that_cannot_be_judged_blocks_a_pass(good, policy):
+    verdict = judge(good, policy, limits=large_limits(policy, average=2000))
+    assert verdict.result == "INCONCLUSIVE"
+    assert "the average (1,000 images, needs 2,000)" in verdict.not_judged
+    assert np.all([reason.level == "average" for reason in verdict.reasons])

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.judgement.priors import reweighted_drop, target_shares
+from ptq_pipeline.statistics.betting import (
+    SHARES,
+    STAKES,
+    Units,
+    clusters_needed,
+    log_capital,
+    units_above,
+    units_below,
+    units_interval,
+    zero_losses_show,
+)
+
+
+def test_mixture_is_a_probability_over_stakes():
+    assert SHARES.sum() == pytest.approx(1)
+    assert STAKES.min() > 0 and STAKES.max() <= 1
+
+
+def test_zero_losses_follow_the_exact_rule_but_for_the_mixture():
+    exact = np.log(0.0164) / np.log1p(-0.04)
+    assert exact < clusters_needed(0.04, 0.0164) < 1.35 * exact
+    assert not zero_losses_show(np.ones(int(exact)), 0.04, 0.0164)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.floats(-1, 1)), min_size=1, max_size=30),
+    st.floats(-0.9, 0.9),
+    st.floats(0.01, 0.09),
+)
+def test_capital_grows_with_the_drop_under_test(pairs, delta, step):
+    size = np.array([s for s, _ in pairs], dtype=float)
+    units = Units.of(size, np.round(size * [d for _, d in pairs]))
+    assert log_capital(units, delta + step) >= log_capital(units, delta) - 1e-9
+
+
+def test_interval_holds_the_estimate_and_agrees_with_the_tests():
+    units = Units.of(np.full(200, 4.0), np.repeat([0.0, 2.0], [160, 40]))
+    low, high = units_interval(units, 0.05)
+    assert low < units.drop < high < 0.25
+    assert units_below(units, high + 1e-6, 0.025) and not units_below(units, high - 1e-3, 0.025)
+    assert units_above(units, low - 1e-6, 0.025)
+
+
+def test_size_of_the_test_holds_for_clusters_that_move_together():
+    rng = np.random.default_rng(3)
+    wrong = 0
+    for _ in range(1500):
+        size = rng.integers(1, 9, 60).astype(float)
+        net = size * (rng.random(60) < 0.1)  # a whole cluster is lost: drop 10 points
+        units = Units.of(size, net)
+        wrong += units_below(units, 0.1, 0.05)
+    assert wrong / 1500 <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / 1500)
+
+
+def test_bad_sizes_are_refused():
+    with pytest.raises(InputError, match="positive"):
+        Units.of(np.array([1.0, 0.0]), np.zeros(2))
+    with pytest.raises(InputError, match="exceeds"):
+        Units.of(np.ones(2), np.array([0.0, 2.0]))
+
+
+def test_reweighting_moves_the_drop_and_widens_the_interval():
+    lost, gained, n = np.array([40, 2]), np.array([2, 2]), np.array([400, 400])
+    even = reweighted_drop(lost, gained, n, np.array([0.5, 0.5]), 0.05)
+    skewed = reweighted_drop(lost, gained, n, np.array([0.95, 0.05]), 0.05)
+    assert even.drop == pytest.approx(38 / 800) and even.largest_weight == 1
+    assert skewed.drop > even.drop and skewed.largest_weight == pytest.approx(1.9)
+    for each in (even, skewed):
+        assert each.interval[0] < each.drop < each.interval[1]
+    assert np.diff(skewed.interval) > np.diff(even.interval)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({"bag": 1.0, "hat": 1.0}, "unknown class 'hat'"),
+        ({"bag": 1.0}, "class 'boot' has no weight"),
+        ({"bag": 1.0, "boot": -1.0}, "weight of 'boot' is -1.0"),
+        ({"bag": 0.0, "boot": 0.0}, "at least 0, and one is larger"),
+        ({"bag": float("nan"), "boot": 1.0}, "weight of 'bag'"),
+    ],
+)
+def test_bad_mixes_are_refused(target, message):
+    with pytest.raises(InputError, match=message):
+        target_shares(target, ["boot", "bag"])
