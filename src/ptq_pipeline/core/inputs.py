@@ -4,8 +4,8 @@ import hashlib
 import os
 import re
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 from ptq_pipeline.core.errors import InputError
 
@@ -38,7 +38,7 @@ def local_path(text: str | Path, setting: str = "filepath") -> Path:
     return Path(text)
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading, without ever waiting for a pipe or a device.
 
     Raises:
@@ -66,7 +66,7 @@ def _check_regular(path: Path, found: os.stat_result) -> None:
         raise InputError(f"'{path}' is {kind}, and only regular files are read; take it away")
 
 
-def check_sha256(handle: IO[bytes], path: Path, declared: str | None) -> None:
+def check_sha256(handle: BufferedReader, path: Path, declared: str | None) -> None:
     """Hold an open file against its declared hash, and go back to its start.
 
     Args:
