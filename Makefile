@@ -29,7 +29,8 @@ lint: $(STAMP)  ## style, types, layers
 # Files keep the order of tests/conftest.py.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
-test: lint  ## lint, then all tests that take seconds
+test: lint  ## lint, the examples of docstrings, then all tests that take seconds
+	$(BIN)/python -m pytest --doctest-modules src
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 # Counting lines doubles the time of the statistics' tests, so it is no part of `test`.

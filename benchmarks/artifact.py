@@ -2,7 +2,7 @@
 
 Prints a table of both reference models: float and integer file side by side, in OpenVINO and ONNX
 Runtime, with one thread, and how far the integer files agree with the simulation on real images.
-Figures depend on the machine, so they stand in the output and in no file of the audit.
+Figures depend on the machine, so they are in the output and in no file of the audit.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Print the tables of docs/benchmark.md: ``python benchmarks/benchmark_tables.py [data folder]``.
 
-Reads what ``make benchmark`` wrote. All of the effects stand in ``effects.parquet``.
+Reads what ``make benchmark`` wrote. All of the effects are in ``effects.parquet``.
 """
 
 import sys

@@ -157,7 +157,7 @@ def cases(data: Path, stale: Path, wanted: int, random: np.random.Generator) -> 
         for path in sorted(data.rglob("*"))
         if path.is_file() and not path.name.startswith(".") and (reader := _reader(path, data))
     ]
-    # One of many calibration sets, trials or statistics stands for all.
+    # One of many calibration sets, trials or statistics represents all.
     chosen, seen = [], Counter[str]()
     for path, reader in files:
         group = f"{path.parent.relative_to(data)}{path.suffix}"

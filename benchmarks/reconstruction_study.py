@@ -5,7 +5,7 @@ Usage: ``make reconstruction``; after its first line (``data_loading``) also sin
     python benchmarks/reconstruction_study.py [--study NAME] [--models NAME ...]
         [--methods NAME ...] [--bits W4A4 ...] [--draws N] [--threads N] [--table-only]
 
-What to run stands in ``benchmarks/reconstruction/NAME.yml``: ``study`` has all methods, ``rates``
+What to run is in ``benchmarks/reconstruction/NAME.yml``: ``study`` has all methods, ``rates``
 the learning rates that the CPU presets were chosen from, ``originals`` the published presets beside
 them, ``placement`` what the order of learned rounding comes from. Calibration sets come from the
 pool; scores are of the splits named there, so no audit image is opened. Draw 1 of everything comes

@@ -2,7 +2,7 @@
 
 Usage: ``python benchmarks/speed.py [--draws 50] [--rounds 3]`` (or ``make bench``). Prints tables
 and writes ``benchmarks/results.json``. Rounds of the loops are run between our draws, so that what
-else the machine does slows all of them alike; CPU seconds stand beside seconds of the clock.
+else the machine does slows all of them alike; CPU seconds are beside seconds of the clock.
 """
 
 import argparse

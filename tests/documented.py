@@ -150,7 +150,7 @@ NOT_RUN = {
     r"make (bench|benchmark|coverage-study|reconstruction)": "minutes to hours, on quiet cores",
     r"make (check-cost|fault-study|kill-study)": "minutes to hours, on quiet cores",
     "kedro run --env full": "16 minutes of a processor; a test judges by its policy",
-    r"python benchmarks/.*": "minutes to hours; their figures stand in docs/",
+    r"python benchmarks/.*": "minutes to hours; their figures are in docs/",
     r"kedro run .*--pipelines (data_loading,)?benchmark.*": "hours; a test runs its nodes",
     r"python -m (venv .venv|pip install .*)": "installs from a package index",
     r"dvc plots diff REV": "DVC's own page around what `dvc plots` is tested to draw",

@@ -68,7 +68,7 @@ def cut(source, target, rows, exposure=1.0):
 def without_network(root, python_path=None):
     """Return an environment whose Python reaches no other machine.
 
-    What was tried stands in ``root/network.log``. Nothing in it opts out of telemetry.
+    What was tried is in ``root/network.log``. Nothing in it opts out of telemetry.
     """
     blocker = root / "blocker"
     blocker.mkdir(exist_ok=True)

@@ -137,7 +137,7 @@ def test_outs_are_what_the_pipeline_writes(stage: str) -> None:
 def test_what_crosses_a_stage_stands_in_the_catalog(stage: str) -> None:
     pipeline = _pipeline(stage)
     for name in pipeline.inputs() | pipeline.outputs():
-        assert name.startswith("params:") or _paths(name), f"'{name}' stands nowhere on disk"
+        assert name.startswith("params:") or _paths(name), f"'{name}' is nowhere on disk"
 
 
 @pytest.mark.parametrize("stage", CHAIN)

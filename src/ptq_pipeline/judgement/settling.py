@@ -61,7 +61,7 @@ def total_bounds(
     Examples:
         >>> low, high = total_bounds([5], [400], [800], 0.001)
         >>> int(low[0]), int(high[0])
-        (5, 29)
+        (5, 30)
     """
     hits, seen, total = (np.asarray(each, dtype=np.int64) for each in (hits, seen, total))
     least, most = hits, hits + total - seen
