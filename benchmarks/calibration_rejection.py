@@ -18,15 +18,11 @@ import pandas as pd
 import yaml
 from rejection_rates import failures
 
-from ptq_pipeline.calibration import (
-    CalibrationParameters,
-    DrawPlan,
-    Pool,
-    Thresholds,
-    judged_hashes,
-    parse_strategy,
-    stored_profile,
-)
+from ptq_pipeline.calibration.parameters import CalibrationParameters, DrawPlan
+from ptq_pipeline.calibration.strategies import parse_strategy
+from ptq_pipeline.calibration.strategy import Pool
+from ptq_pipeline.calibration.thresholds import Thresholds
+from ptq_pipeline.calibration.validation import SetValidator, judged_hashes, stored_profile
 from ptq_pipeline.pipelines.calibration.nodes import freeze_calibration_thresholds
 from ptq_pipeline.profiling import image_features
 
@@ -56,20 +52,23 @@ def main(sets: int) -> None:
 
     start = time.perf_counter()
     frozen = freeze_calibration_thresholds(profiles, definitions, parameters)
-    thresholds = Thresholds.from_json(frozen)
+    thresholds = Thresholds.read(frozen)
     print(f"thresholds: {time.perf_counter() - start:.1f} s\n")
     pool = Pool.from_samples(samples, definitions)
-    profile = stored_profile(profiles, image_features)
+    validator = SetValidator(
+        thresholds,
+        parameters.set_size,
+        definitions,
+        judged_hashes(samples),
+        stored_profile(profiles, image_features),
+    )
     print("| strategy | options | fail any | fail the one meant for them |")
     print("|---|---|---|---|")
     for strategy, given, meant in CASES:
         failed = failures(
             pool,
             images,
-            thresholds,
-            profile,
-            definitions,
-            judged_hashes(samples),
+            validator,
             DrawPlan(parse_strategy(strategy, given), parameters.set_size, SEED),
             sets,
         )

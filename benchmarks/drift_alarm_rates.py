@@ -22,12 +22,12 @@ from ptq_pipeline.datasets import ImageWindowsDataset
 from ptq_pipeline.images import decode_source
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model
 from ptq_pipeline.monitoring import DriftColumn, DriftSettings, distance, sampling_thresholds
-from ptq_pipeline.monitoring.distances import WASSERSTEIN, jensen_shannon, normed_wasserstein
 from ptq_pipeline.monitoring.measuring import with_served_columns
 from ptq_pipeline.monitoring.parameters import MonitoringParameters
 from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 from ptq_pipeline.pipelines.drift.nodes import gather_window_profiles
 from ptq_pipeline.pipelines.drift.parameters import DriftParameters
+from ptq_pipeline.statistics.distances import WASSERSTEIN, jensen_shannon, normed_wasserstein
 
 SIZES = (256, 500, 2_000, 5_000)
 CALIBRATION_IMAGES = 256

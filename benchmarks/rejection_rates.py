@@ -5,18 +5,16 @@ thousands of sets need neither its results nor its time.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.calibration.distances import category_shares, js_divergence, ks_distance
-from ptq_pipeline.calibration.pool import Pool
-from ptq_pipeline.calibration.strategies import DrawPlan, draw_set
-from ptq_pipeline.calibration.suite import NOWHERE, ExpectationSpec, build_suite, set_table
-from ptq_pipeline.calibration.thresholds import Thresholds
-from ptq_pipeline.calibration.validation import Profile
+from ptq_pipeline.calibration.draws import draw_set
+from ptq_pipeline.calibration.parameters import DrawPlan
+from ptq_pipeline.calibration.strategy import Pool
+from ptq_pipeline.calibration.validation import NOWHERE, ExpectationSpec, SetValidator
+from ptq_pipeline.statistics.distances import category_shares, js_divergence, ks_distance
 
 
 def observe(table: pd.DataFrame, suite: Sequence[ExpectationSpec]) -> dict[str, float]:
@@ -45,35 +43,22 @@ def is_met(spec: ExpectationSpec, observed: float) -> bool:
 
 
 def failures(
-    pool: Pool,
-    images: np.ndarray,
-    thresholds: Thresholds,
-    profile: Profile,
-    definitions: Mapping[str, Any],
-    judged: Mapping[str, str],
-    plan: DrawPlan,
-    sets: int,
+    pool: Pool, images: np.ndarray, validator: SetValidator, plan: DrawPlan, sets: int
 ) -> pd.DataFrame:
     """Draw fresh sets and return which expectations each of them fails.
 
     Args:
         pool: what may be drawn.
         images: ``(N, C, H, W)`` uint8, row = sample id.
-        thresholds: frozen thresholds.
-        profile: returns a set's profile.
-        definitions: ``{"classes": [...], "segments": {column: ...}}``.
-        judged: content hash to split of the images that candidates are chosen or judged on.
+        validator: of sets of the plan's size.
         plan: of the sets; use a seed that no audit uses.
         sets: number of sets.
 
     Returns:
         Boolean table, one row per set and one column per expectation.
     """
-    suite = build_suite(thresholds, plan.size)
     rows = []
     for draw in range(sets):
-        drawn = draw_set(pool, images, plan, draw)
-        table = set_table(drawn.manifest, profile(drawn), definitions, thresholds.features, judged)
-        observed = observe(table, suite)
-        rows.append({spec.name: not is_met(spec, observed[spec.name]) for spec in suite})
+        observed = observe(validator.table(draw_set(pool, images, plan, draw)), validator.suite)
+        rows.append({spec.name: not is_met(spec, observed[spec.name]) for spec in validator.suite})
     return pd.DataFrame(rows)

@@ -5,14 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.calibration import (
-    CalibrationParameters,
-    Pool,
-    Thresholds,
-    freeze_thresholds,
-    stored_profile,
-)
-from ptq_pipeline.calibration.validation import Profile
+from ptq_pipeline.calibration.parameters import CalibrationParameters
+from ptq_pipeline.calibration.strategy import Pool
+from ptq_pipeline.calibration.thresholds import Thresholds, freeze_thresholds
+from ptq_pipeline.calibration.validation import Profile, stored_profile
 from ptq_pipeline.images.content import content_hashes
 from ptq_pipeline.images.idx import read_idx
 from ptq_pipeline.profiling import IMAGE_FEATURES, SegmentRule, cut_segment, freeze, image_features

@@ -3,7 +3,9 @@
 import pytest
 from rejection_rates import failures
 
-from ptq_pipeline.calibration import DrawPlan, judged_hashes, parse_strategy
+from ptq_pipeline.calibration.parameters import DrawPlan
+from ptq_pipeline.calibration.strategies import parse_strategy
+from ptq_pipeline.calibration.validation import SetValidator, judged_hashes
 
 FRESH_SEED = 424_242
 
@@ -12,10 +14,13 @@ def fail(material, strategy, sets, **options):
     return failures(
         material.pool,
         material.images,
-        material.thresholds,
-        material.profile,
-        material.definitions,
-        judged_hashes(material.samples),
+        SetValidator(
+            material.thresholds,
+            256,
+            material.definitions,
+            judged_hashes(material.samples),
+            material.profile,
+        ),
         DrawPlan(parse_strategy(strategy, options), 256, FRESH_SEED),
         sets,
     )

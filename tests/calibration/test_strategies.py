@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptq_pipeline.calibration import STRATEGIES, DrawPlan, Pool, draw_set, parse_strategy
-from ptq_pipeline.calibration.coverage import k_center
+from ptq_pipeline.calibration.draws import draw_set
+from ptq_pipeline.calibration.parameters import DrawPlan
+from ptq_pipeline.calibration.strategies import STRATEGIES, k_center, parse_strategy
+from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.content import content_hashes
 

@@ -4,15 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.calibration import CalibrationParameters
-from ptq_pipeline.calibration.reference import batch_table, summarise_reference
+from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.calibration.thresholds import (
     Thresholds,
+    batch_table,
     freeze_thresholds,
-    joint_thresholds,
     simulate,
+    summarise_reference,
 )
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.statistics.distances import joint_thresholds
 
 DEFINITIONS = {
     "classes": ["cat", "dog"],
@@ -47,7 +48,7 @@ def test_freezing_is_deterministic_and_follows_the_seed():
 
 def test_thresholds_survive_json():
     thresholds = freeze(make_profiles())
-    again = Thresholds.from_json(json.loads(json.dumps(thresholds.to_json())))
+    again = Thresholds.read(json.loads(json.dumps(thresholds.to_json())))
     assert again == thresholds
     assert again.features == ("x", "y", "constant")
 
@@ -66,8 +67,8 @@ def test_unknown_size_and_schema_are_refused():
     thresholds = freeze(make_profiles())
     with pytest.raises(InputError, match=r"\[50\], not for 51"):
         thresholds.of_size(51)
-    with pytest.raises(InputError, match="schema version 7"):
-        Thresholds.from_json({**thresholds.to_json(), "schema_version": 7})
+    with pytest.raises(InputError, match="schema_version: Input should be 1"):
+        Thresholds.read({**thresholds.to_json(), "schema_version": 7})
 
 
 def test_simulated_distances_have_the_spread_of_real_random_sets():

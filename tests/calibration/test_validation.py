@@ -1,27 +1,27 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from rejection_rates import is_met, observe
 
-from ptq_pipeline.calibration import (
-    CalibrationParameters,
-    CalibrationSet,
-    DrawPlan,
-    SetValidator,
-    ValidationCache,
+from ptq_pipeline.calibration.cache import ValidationCache
+from ptq_pipeline.calibration.draws import (
+    INDEX_COLUMNS,
+    VALIDATION_COLUMNS,
     draw_set,
     draw_valid_sets,
+)
+from ptq_pipeline.calibration.parameters import CalibrationParameters, DrawPlan
+from ptq_pipeline.calibration.sets import CalibrationSet
+from ptq_pipeline.calibration.strategies import parse_strategy
+from ptq_pipeline.calibration.validation import (
+    SetValidator,
     judged_hashes,
-    parse_strategy,
     stored_profile,
 )
-from ptq_pipeline.calibration.draws import INDEX_COLUMNS, VALIDATION_COLUMNS
-from ptq_pipeline.calibration.suite import build_suite, set_table
 from ptq_pipeline.core.errors import InputError
 
 SIZE = 256
@@ -49,7 +49,7 @@ def draw(material, strategy, number=0, **options):
 
 def change(calibration_set, **fields):
     return CalibrationSet(
-        replace(calibration_set.manifest, **fields), np.asarray(calibration_set.images)
+        calibration_set.manifest.model_copy(update=fields), np.asarray(calibration_set.images)
     )
 
 
@@ -75,16 +75,9 @@ def plan(**changes):
 @pytest.mark.parametrize("strategy", ["random", "class_biased", "noisy"])
 def test_great_expectations_observes_what_numpy_observes(material, make_validator, strategy):
     drawn = draw(material, strategy)
-    rows = make_validator().validate(drawn)
-    suite = build_suite(material.thresholds, SIZE)
-    table = set_table(
-        drawn.manifest,
-        material.profile(drawn),
-        material.definitions,
-        material.thresholds.features,
-        judged_hashes(material.samples),
-    )
-    expected = observe(table, suite)
+    validator = make_validator()
+    rows, suite = validator.validate(drawn), validator.suite
+    expected = observe(validator.table(drawn), suite)
     assert {row["expectation"]: row["observed"] for row in rows} == expected
     assert {row["expectation"]: row["success"] for row in rows} == {
         spec.name: is_met(spec, expected[spec.name]) for spec in suite
@@ -311,7 +304,7 @@ def test_changed_pixels_need_a_way_to_profile_them(material):
 
 def test_importing_the_package_imports_neither_great_expectations_nor_torch():
     code = (
-        "import sys; import ptq_pipeline.calibration, ptq_pipeline.pipelines.calibration; "
+        "import sys; import ptq_pipeline.calibration.draws, ptq_pipeline.pipelines.calibration; "
         "print([m for m in ('great_expectations', 'torch') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,6 +1,5 @@
 """Results of earlier validations, kept beside the data and never an output of a stage."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,12 +14,6 @@ log = logging.getLogger(__name__)
 SCHEMA_VERSION = 2
 # About 2 kB each; the oldest go first.
 MAX_ENTRIES = 4_000
-
-
-def cache_key(set_id: str, table_fingerprint: str, suite_fingerprint: str) -> str:
-    """Return the key of one validation: the set, what was seen of it, and what was expected."""
-    text = "\n".join([set_id, table_fingerprint, suite_fingerprint])
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class ValidationCache:

@@ -1,19 +1,24 @@
-"""Drawing the evidence: sets in a fixed order until enough of them are valid."""
+"""Drawing calibration sets: one by its plan and number, and the evidence until enough are valid."""
 
 import logging
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.calibration.parameters import CalibrationParameters
-from ptq_pipeline.calibration.pool import Pool
-from ptq_pipeline.calibration.sets import CalibrationSet
-from ptq_pipeline.calibration.strategies import DrawPlan, check_size, draw_set
+from ptq_pipeline.calibration.parameters import CalibrationParameters, DrawPlan
+from ptq_pipeline.calibration.sets import (
+    CalibrationManifest,
+    CalibrationSet,
+    DeferredImages,
+    array_sha256,
+)
+from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.calibration.validation import Rows, SetValidator
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.images.content import content_keys
+from ptq_pipeline.stress.perturbations import joined, perturb, seeded
 
 log = logging.getLogger(__name__)
 
@@ -47,68 +52,102 @@ VALIDATION_COLUMNS = {
 }
 
 
-@dataclass
+def check_size(pool: Pool, size: int) -> None:
+    """Raise InputError if sets of ``size`` different images cannot be drawn from the pool."""
+    if not 0 < size <= len(pool):
+        raise InputError(
+            f"calibration sets of {size} images cannot be drawn from a pool of {len(pool)} "
+            "different images; set 'calibration.set_size' between 1 and the size of the pool"
+        )
+
+
+def draw_set(pool: Pool, images: np.ndarray, plan: DrawPlan, draw: int) -> CalibrationSet:
+    """Draw set number ``draw`` (from 0) of a plan.
+
+    Args:
+        pool: what may be drawn.
+        images: ``(N, C, H, W)`` uint8, row = sample id.
+        plan: strategy, size, seed and augmentation.
+        draw: number of the draw.
+
+    Raises:
+        InputError: if the augmentation is unknown or the pool cannot supply the set.
+    """
+    check_size(pool, plan.size)
+    seed = plan.seed_of(draw)
+    drawing = plan.strategy.draw(pool, plan.size, np.random.default_rng(seed))
+    hashes = [str(value) for value in pool.content_hashes[drawing.rows]]
+    ids = pool.sample_ids[drawing.rows]
+    keys = content_keys(hashes)
+    changes = joined(drawing.augmentation, seeded(plan.augmentation, seed))
+
+    def make() -> np.ndarray:
+        return perturb(np.asarray(images[ids]), keys, changes)
+
+    pixels = make()
+    manifest = CalibrationManifest(
+        strategy=plan.strategy.name,
+        options=plan.strategy.model_dump(),
+        seed=seed,
+        draw=draw,
+        size=plan.size,
+        pool_size=len(pool),
+        augmentation=changes,
+        sample_ids=tuple(ids.tolist()),
+        content_hashes=tuple(hashes),
+        array_sha256=array_sha256(pixels),
+        shape=tuple(pixels.shape),
+    )
+    return CalibrationSet(manifest, DeferredImages(make, pixels.shape))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A set, whether it is evidence, and what the validation said: one row per expectation."""
+
+    calibration_set: CalibrationSet
+    role: str
+    rows: Rows
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the expectations that were not met, or raised."""
+        return [row["expectation"] for row in self.rows if not row["success"]]
+
+
+@dataclass(frozen=True)
 class DrawnSets:
-    """All sets that were drawn, valid or not, and what the validation said of each."""
+    """All sets that were drawn, valid or not: evidence first, in the order of drawing."""
 
-    sets: dict[str, CalibrationSet] = field(default_factory=dict)
-    roles: dict[str, str] = field(default_factory=dict)
-    results: dict[str, Rows] = field(default_factory=dict)
+    drawn: list[Drawn]
 
-    def add(self, calibration_set: CalibrationSet, role: str, rows: Rows) -> bool:
-        """Add a set; return whether it is valid."""
-        set_id = calibration_set.set_id
-        self.sets[set_id] = calibration_set
-        self.roles[set_id] = role
-        self.results[set_id] = rows
-        return self.is_valid(set_id)
-
-    def is_valid(self, set_id: str) -> bool:
-        """Return whether every expectation was met."""
-        return all(row["success"] for row in self.results[set_id])
-
-    def failed(self, set_id: str) -> list[str]:
-        """Return the names of the expectations that were not met, or raised."""
-        return [row["expectation"] for row in self.results[set_id] if not row["success"]]
-
-    def _ordered(self) -> list[str]:
-        return sorted(self.sets, key=lambda set_id: self.roles[set_id] != EVIDENCE)
+    @property
+    def sets(self) -> dict[str, CalibrationSet]:
+        """The sets by id."""
+        return {each.calibration_set.set_id: each.calibration_set for each in self.drawn}
 
     def index(self) -> pd.DataFrame:
-        """Return the ``calibration_set_index`` table: evidence first, in the order of drawing."""
-        rows = []
-        for set_id in self._ordered():
-            manifest = self.sets[set_id].manifest
-            rows.append(
-                {
-                    "set_id": set_id,
-                    "strategy": manifest.strategy,
-                    "role": self.roles[set_id],
-                    "draw": manifest.draw,
-                    "seed": manifest.seed,
-                    "size": manifest.size,
-                    "pool_size": manifest.pool_size,
-                    "array_sha256": manifest.array_sha256,
-                    "valid": self.is_valid(set_id),
-                    "failed_expectations": ",".join(self.failed(set_id)),
-                }
-            )
+        """Return the ``calibration_set_index`` table."""
+        taken = ("set_id", "strategy", "draw", "seed", "size", "pool_size", "array_sha256")
+        rows = [
+            {name: getattr(each.calibration_set.manifest, name) for name in taken}
+            | {"role": each.role, "valid": not each.failed}
+            | {"failed_expectations": ",".join(each.failed)}
+            for each in self.drawn
+        ]
         return pd.DataFrame(rows, columns=list(INDEX_COLUMNS)).astype(INDEX_COLUMNS)
 
     def validation(self) -> pd.DataFrame:
-        """Return the ``calibration_validation`` table, one row per set and expectation.
-
-        Sets stand in the order of :meth:`index`.
-        """
+        """Return the ``calibration_validation`` table, one row per set and expectation."""
         rows = [
             {
-                "set_id": set_id,
-                "strategy": self.sets[set_id].manifest.strategy,
-                "role": self.roles[set_id],
+                "set_id": each.calibration_set.set_id,
+                "strategy": each.calibration_set.manifest.strategy,
+                "role": each.role,
                 **row,
             }
-            for set_id in self._ordered()
-            for row in self.results[set_id]
+            for each in self.drawn
+            for row in each.rows
         ]
         return pd.DataFrame(rows, columns=list(VALIDATION_COLUMNS)).astype(VALIDATION_COLUMNS)
 
@@ -132,41 +171,44 @@ def draw_valid_sets(
     """
     size = parameters.set_size
     check_size(pool, size)
-    drawn = DrawnSets()
 
-    def draw(plan: DrawPlan, number: int, role: str) -> bool:
+    def draw(plan: DrawPlan, number: int, role: str) -> Drawn:
         calibration_set = draw_set(pool, images, plan, number)
-        return drawn.add(calibration_set, role, validator.validate(calibration_set))
+        return Drawn(calibration_set, role, validator.validate(calibration_set))
 
     # Comparison strategies that the pool cannot supply are found before the long loop.
-    for plan in parameters.comparisons:
-        for number in range(parameters.comparison_draws):
-            draw(plan, number, COMPARISON)
+    comparison = [
+        draw(plan, number, COMPARISON)
+        for plan in parameters.comparisons
+        for number in range(parameters.comparison_draws)
+    ]
     if size > LARGE_SHARE * len(pool):
         log.warning(
             "a calibration set is %.0f %% of the pool (%d of %d images): draws overlap, and what "
             "they say of drawing from a larger pool is too good",
             *(100 * size / len(pool), size, len(pool)),
         )
-    valid = number = 0
-    while valid < parameters.draws and number < parameters.most_draws:
-        valid += draw(parameters.recipe, number, EVIDENCE)
-        number += 1
-    _report(drawn, parameters, valid, number)
-    return drawn
+    evidence: list[Drawn] = []
+    valid = 0
+    while valid < parameters.draws and len(evidence) < parameters.most_draws:
+        evidence.append(draw(parameters.recipe, len(evidence), EVIDENCE))
+        valid += not evidence[-1].failed
+    _report(evidence, parameters, valid)
+    return DrawnSets([*evidence, *comparison])
 
 
-def _report(drawn: DrawnSets, parameters: CalibrationParameters, valid: int, number: int) -> None:
-    evidence = [set_id for set_id, role in drawn.roles.items() if role == EVIDENCE]
-    failures = Counter(name for set_id in evidence for name in drawn.failed(set_id))
+def _report(evidence: list[Drawn], parameters: CalibrationParameters, valid: int) -> None:
+    number = len(evidence)
+    failures = Counter(name for each in evidence for name in each.failed)
     most = ", ".join(f"{name} ({count})" for name, count in failures.most_common(3))
     if not valid:
-        worst = failures.most_common(1)[0][0]
+        (worst, count), *_ = failures.most_common(1)
+        rows = [row for each in evidence for row in each.rows if row["expectation"] == worst]
+        raised = next((f" (it raised: {row['error']})" for row in rows if row["error"]), "")
         raise InputError(
             f"all {number} calibration sets of strategy '{parameters.strategy}' are invalid: "
-            f"expectation '{worst}' failed most, in {failures[worst]} of them"
-            f"{_first_error(drawn, worst)}; draw from a pool that resembles the reference, or "
-            "choose another 'calibration.strategy'"
+            f"expectation '{worst}' failed most, in {count} of them{raised}; draw from a pool that "
+            "resembles the reference, or choose another 'calibration.strategy'"
         )
     if number > valid:
         log.info("rejected %d of %d calibration sets: %s", number - valid, number, most)
@@ -176,13 +218,3 @@ def _report(drawn: DrawnSets, parameters: CalibrationParameters, valid: int, num
             "expectations that failed most: %s",
             *(valid, parameters.draws, number, most),
         )
-
-
-def _first_error(drawn: DrawnSets, expectation: str) -> str:
-    errors: list[Any] = [
-        row["error"]
-        for rows in drawn.results.values()
-        for row in rows
-        if row["expectation"] == expectation and row["error"]
-    ]
-    return f" (it raised: {errors[0]})" if errors else ""

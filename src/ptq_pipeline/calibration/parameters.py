@@ -1,13 +1,40 @@
 """What is drawn and how it is validated: the parameters of ``calibration``."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ptq_pipeline.calibration.strategies import DrawPlan, parse_strategy
+from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Strategy
+from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.stress.perturbations import check_description
+
+
+@dataclass(frozen=True)
+class DrawPlan:
+    """What the sets of one strategy have in common.
+
+    Attributes:
+        strategy: draws the images.
+        size: images per set.
+        seed: master seed.
+        augmentation: what is done to the pixels after the strategy, see `perturb`; its seeds follow
+            from the draw's. The images are those of the set without augmentation.
+    """
+
+    strategy: Strategy
+    size: int
+    seed: int
+    augmentation: Mapping[str, Any] = field(default_factory=dict)
+
+    def seed_of(self, draw: int) -> int:
+        """Return the 53-bit seed of one draw, which fits every JSON reader and int64 column."""
+        options = self.strategy.model_dump()
+        spec = {"strategy": self.strategy.name, "options": options, "seed": self.seed, "draw": draw}
+        return int(canonical_hash(spec)[:16], 16) >> 11
 
 
 class ValidationParameters(BaseModel):

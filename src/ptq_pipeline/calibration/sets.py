@@ -7,23 +7,22 @@ of a set is the hash of its manifest, which holds the hash of the pixels.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.canonical import file_bytes
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import replacing, replacing_folder, write_file
 
-SCHEMA_VERSION = 1
 REBUILD = "run the pipeline 'calibration' again, or restore the folder with 'dvc checkout'"
 
 
-@dataclass(frozen=True)
-class CalibrationManifest:
+class CalibrationManifest(Document):
     """All that defines a calibration set.
 
     Attributes:
@@ -39,54 +38,28 @@ class CalibrationManifest:
             an image that leaks from the audit must be found under noise too.
         array_sha256: SHA-256 (hex) of the set's own pixels in C order.
         shape: ``(n, C, H, W)``.
-        schema_version: version of this layout.
     """
 
+    called: ClassVar[str] = "the calibration manifest"
+    way_out: ClassVar[str] = REBUILD
+
     strategy: str
-    options: Mapping[str, Any]
+    options: dict[str, Any]
     seed: int
     draw: int
     size: int
     pool_size: int
-    augmentation: Mapping[str, Any]
+    augmentation: dict[str, Any]
     sample_ids: tuple[int, ...]
     content_hashes: tuple[str, ...]
     array_sha256: str
     shape: tuple[int, ...]
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
 
     @cached_property
     def set_id(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of the canonical manifest."""
-        return canonical_hash(self.to_json())[:16]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        content = asdict(self)
-        for name in ("sample_ids", "content_hashes", "shape"):
-            content[name] = list(content[name])
-        return content
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "CalibrationManifest":
-        """Rebuild a manifest from :meth:`to_json`.
-
-        Raises:
-            InputError: if keys are missing or unknown, or the schema version is another one.
-        """
-        version = content.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise InputError(
-                f"calibration manifest has schema version {version}, this release reads "
-                f"{SCHEMA_VERSION}; {REBUILD}"
-            )
-        wrong = {field.name for field in fields(cls)} ^ set(content)
-        if wrong:
-            raise InputError(
-                f"calibration manifest has missing or unknown keys {sorted(wrong)}; {REBUILD}"
-            )
-        lists = {name: tuple(content[name]) for name in ("sample_ids", "content_hashes", "shape")}
-        return cls(**{**content, **lists})
+        return self.hash[:16]
 
 
 class DeferredImages:
@@ -137,9 +110,6 @@ class CalibrationSet:
 
         ``numpy.asarray`` reads them. Those that are made on demand are not compared: they are what
         the manifest is made from.
-
-        Raises:
-            InputError: as `verify`.
         """
         if isinstance(self.pixels, np.ndarray):
             self.verify()
@@ -176,8 +146,7 @@ def save_set(calibration_set: CalibrationSet, directory: Path) -> None:
     array = np.ascontiguousarray(calibration_set.images)
     with replacing(directory / f"{stem}.npy") as scratch, scratch.open("wb") as stream:
         np.save(stream, array, allow_pickle=False)
-    text = json.dumps(calibration_set.manifest.to_json(), indent=2, sort_keys=True)
-    write_file(directory / f"{stem}.json", f"{text}\n".encode())
+    write_file(directory / f"{stem}.json", file_bytes(calibration_set.manifest.to_json()))
 
 
 def load_set(directory: Path, set_id: str) -> CalibrationSet:
@@ -186,7 +155,7 @@ def load_set(directory: Path, set_id: str) -> CalibrationSet:
     Raises:
         InputError: if a file is missing, truncated, or does not belong to the other one.
     """
-    path = directory / f"{set_id}.json"
+    path, pixels = directory / f"{set_id}.json", directory / f"{set_id}.npy"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -194,36 +163,31 @@ def load_set(directory: Path, set_id: str) -> CalibrationSet:
             f"calibration manifest '{path}' is missing or damaged ({error}); {REBUILD}"
         ) from error
     try:
-        manifest = CalibrationManifest.from_json(content)
-    except (InputError, AttributeError, TypeError) as error:
+        manifest = CalibrationManifest.read(content)
+    except InputError as error:
         raise InputError(f"'{path}' is no calibration manifest: {error}") from error
     if manifest.set_id != set_id:
         raise InputError(
             f"calibration manifest '{path}' was changed: its hash is {manifest.set_id}; {REBUILD}"
         )
-    return CalibrationSet(manifest, _map_pixels(directory / f"{set_id}.npy", manifest))
-
-
-def _map_pixels(path: Path, manifest: CalibrationManifest) -> np.ndarray:
     try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        images = np.load(pixels, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
-            f"calibration array '{path}' is missing or truncated ({error}); {REBUILD}"
+            f"calibration array '{pixels}' is missing or truncated ({error}); {REBUILD}"
         ) from error
     if images.shape != manifest.shape or images.dtype != np.uint8:
         raise InputError(
-            f"calibration array '{path}' holds {images.dtype} {images.shape}, its manifest says "
+            f"calibration array '{pixels}' holds {images.dtype} {images.shape}, its manifest says "
             f"uint8 {manifest.shape}; {REBUILD}"
         )
-    return images
+    return CalibrationSet(manifest, images)
 
 
 def save_sets(sets: Mapping[str, CalibrationSet], directory: Path) -> None:
-    """Replace the contents of ``directory`` by ``sets``.
+    """Replace the contents of ``directory`` by ``sets``; a crash leaves the old sets or the new.
 
-    Everything is written into a new folder that then takes the place of the old one, so a crash
-    leaves the old sets or the new ones. Sets that are mapped from the old folder stay readable.
+    Sets that are mapped from the old folder stay readable.
     """
     with replacing_folder(directory) as scratch:
         for calibration_set in sets.values():

@@ -1,40 +1,270 @@
-"""How a calibration set is drawn: a strategy by its name, seeds, and the set itself."""
+"""The strategies: by composition, by what the float model sees, and with changed pixels."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
+from scipy.cluster.vq import kmeans2
 
-from ptq_pipeline.calibration.changed import Corrupted, Noisy, OutOfDistribution
-from ptq_pipeline.calibration.composition import (
-    ClassBalanced,
-    ClassBiased,
-    FewSources,
-    Random,
-    SegmentBiased,
-)
-from ptq_pipeline.calibration.coverage import Coverage, Hard, Margin
-from ptq_pipeline.calibration.pool import Pool
-from ptq_pipeline.calibration.sets import (
-    CalibrationManifest,
-    CalibrationSet,
-    DeferredImages,
-    array_sha256,
-)
-from ptq_pipeline.calibration.strategy import Strategy
-from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.calibration.strategy import Biased, Drawing, Pool, Strategy, take
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.images.content import content_keys
-from ptq_pipeline.stress.perturbations import joined, perturb, seeded
+from ptq_pipeline.stress.perturbations import check_description
 
+KMEANS_STEPS = 20
+
+
+class Random(Strategy):
+    """Every image of the pool is equally likely."""
+
+    name: ClassVar[str] = "random"
+
+    def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
+        """Draw without replacement; a smaller set of the same draw begins a larger one."""
+        return Drawing(generator.permutation(len(pool))[:size])
+
+
+class ClassBalanced(Strategy):
+    """Every class gets the same number of images; what does not divide goes to random classes."""
+
+    name: ClassVar[str] = "class_balanced"
+
+    def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
+        """Draw the same number of images of every class."""
+        counts = np.full(len(pool.classes), size // len(pool.classes))
+        counts[generator.permutation(len(counts))[: size % len(counts)]] += 1
+        parts = [
+            take(np.flatnonzero(pool.labels == label), count, f"class '{name}'", generator)
+            for label, (name, count) in enumerate(zip(pool.classes, counts, strict=True))
+        ]
+        return Drawing(generator.permutation(np.concatenate(parts)))
+
+
+class ClassBiased(Biased):
+    """A few classes, chosen again in each draw, fill most of the set.
+
+    Attributes:
+        classes: number of favoured classes.
+    """
+
+    name: ClassVar[str] = "class_biased"
+
+    classes: int = Field(default=2, ge=1)
+
+    def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
+        """Draw most images from a few classes."""
+        if self.classes > len(pool.classes):
+            raise InputError(
+                f"class_biased: {self.classes} favoured classes asked for, there are "
+                f"{len(pool.classes)}; lower 'calibration.options.class_biased.classes'"
+            )
+        chosen = generator.permutation(len(pool.classes))[: self.classes]
+        names = ", ".join(f"'{pool.classes[label]}'" for label in chosen)
+        favoured = np.flatnonzero(np.isin(pool.labels, chosen))
+        return self.mixed(pool, favoured, f"class(es) {names}", size, generator)
+
+
+class SegmentBiased(Biased):
+    """One value of one segment column fills most of the set.
+
+    Attributes:
+        segment: the segment column; the first one that is defined when left out.
+        value: the favoured value; chosen again in each draw when left out.
+    """
+
+    name: ClassVar[str] = "segment_biased"
+
+    segment: str | None = None
+    value: str | None = None
+
+    def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
+        """Draw most images from one value of a segment."""
+        segment = self.segment or next(iter(pool.segments), None)
+        if segment is None or segment not in pool.segments:
+            raise InputError(
+                f"segment_biased: segment '{segment}' is not defined, there are "
+                f"{list(pool.segments)}; correct 'calibration.options.segment_biased.segment', or "
+                "leave segment_biased out of 'calibration.comparison_strategies'"
+            )
+        values = np.unique(pool.segments[segment].astype(str))
+        value = self.value if self.value is not None else str(generator.choice(values))
+        favoured = np.flatnonzero(pool.segments[segment] == value)
+        return self.mixed(pool, favoured, f"segment {segment}={value}", size, generator)
+
+
+class FewSources(Strategy):
+    """All images come from few sources: users, scenes, or bursts of a camera.
+
+    Attributes:
+        sources: how many; more when these do not hold enough images.
+        groups: where samples have no ``cluster`` column, images that look alike to the float model
+            are taken for a source: so many groups are formed by k-means.
+    """
+
+    name: ClassVar[str] = "few_sources"
+
+    sources: int = Field(default=2, ge=1)
+    groups: int = Field(default=32, ge=2)
+
+    def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
+        """Draw from a few sources only."""
+        sources = pool.clusters
+        if sources is None:
+            space = pool.space(self.name)
+            start = generator.permutation(len(pool))[: self.groups]
+            _, sources = _kmeans(space, space[start])
+        chosen = np.empty(0, np.int64)
+        for number, source in enumerate(generator.permutation(np.unique(sources))):
+            if number >= self.sources and len(chosen) >= size:
+                break
+            chosen = np.concatenate([chosen, np.flatnonzero(sources == source)])
+        return Drawing(generator.permutation(chosen)[:size])
+
+
+class Coverage(Strategy):
+    """The set covers the space of the float model's features.
+
+    Attributes:
+        method: ``k_center`` takes the image farthest from all taken ones, again and again
+            (Gonzalez, 1985; as in the core sets of Sener and Savarese, ICLR 2018), and so reaches
+            for outliers; ``clusters`` takes the image nearest to each of as many k-means centres.
+        subpool: each draw looks at a random share of the pool; otherwise all draws would be one.
+    """
+
+    name: ClassVar[str] = "coverage"
+
+    method: Literal["k_center", "clusters"] = "k_center"
+    subpool: float = Field(default=0.5, gt=0, lt=1)
+
+    def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
+        """Cover the feature space of a random part of the pool."""
+        seen = max(size, round(self.subpool * len(pool)))
+        part = generator.permutation(len(pool))[:seen]
+        space = pool.space(self.name)[part]
+        chosen = k_center(space, size)
+        if self.method == "clusters":
+            chosen = _representatives(space, *_kmeans(space, space[chosen]))
+            rest = np.setdiff1d(np.arange(seen), chosen)
+            chosen = np.concatenate([chosen, generator.permutation(rest)[: size - len(chosen)]])
+        return Drawing(part[generator.permutation(chosen)])
+
+
+class First(Biased):
+    """Base of strategies that favour the first images of an order.
+
+    Attributes:
+        share: of the pool that is favoured; more when ``strength`` asks for more.
+    """
+
+    share: float = Field(gt=0, le=1)
+
+    def first(self, order: np.ndarray, size: int) -> np.ndarray:
+        """Return the favoured rows, given all rows of the pool in order."""
+        return order[: max(round(self.share * len(order)), round(self.strength * size))]
+
+
+class Margin(First):
+    """Most images lie near the float model's decision boundary: they have the smallest margin."""
+
+    name: ClassVar[str] = "margin"
+
+    share: float = Field(default=0.25, gt=0, le=1)
+
+    def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
+        """Draw most images from those with the smallest margin."""
+        order = np.lexsort((pool.sample_ids, pool.feature("margin", self.name)))
+        return self.mixed(pool, self.first(order, size), "small margin", size, generator)
+
+
+class Hard(First):
+    """Most images are hard: the float model is wrong, or right with little confidence."""
+
+    name: ClassVar[str] = "hard"
+
+    share: float = Field(default=0.1, gt=0, le=1)
+
+    def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
+        """Draw most images from the hard ones."""
+        hard = self.first(pool.hard_order(self.name), size)
+        return self.mixed(pool, hard, "the hard kind", size, generator)
+
+
+class Changed(Strategy):
+    """Base of strategies whose images are random and whose pixels are changed."""
+
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """Return what `perturb` is told, without a seed."""
+
+    def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
+        """Draw without replacement; the seed of the change comes from the same generator."""
+        rows = generator.permutation(len(pool))[:size]
+        return Drawing(rows, {**self.description(), "seed": int(generator.integers(2**53))})
+
+
+class Noisy(Changed):
+    """Random images with Gaussian noise on every pixel.
+
+    Attributes:
+        sigma: standard deviation on the scale [0, 1].
+    """
+
+    name: ClassVar[str] = "noisy"
+
+    sigma: float = Field(default=0.1, gt=0, le=1)
+
+    def description(self) -> dict[str, Any]:
+        """Return what `perturb` is told, without a seed."""
+        return {"kind": "gaussian_noise", "sigma": self.sigma}
+
+
+class Corrupted(Changed):
+    """Random images under a corruption: another kind of noise, blur, light, compression.
+
+    Attributes:
+        kind: any kind of shift (docs/stress.md).
+        severity: 1 to 5.
+        share: chance of an image to be corrupted.
+    """
+
+    name: ClassVar[str] = "corrupted"
+
+    kind: str = "shot_noise"
+    severity: int = Field(default=3, ge=1, le=5)
+    share: float = Field(default=1.0, gt=0, le=1)
+
+    def description(self) -> dict[str, Any]:
+        """Return what `perturb` is told, without a seed."""
+        return self.model_dump()
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        check_description(self.description())
+        return self
+
+
+class OutOfDistribution(Changed):
+    """Some of the images are such as no camera of production takes.
+
+    Attributes:
+        content: ``noise``, ``shuffled`` (an image's own pixels in random places) or ``inverted``.
+        share: chance of an image to be one of them.
+    """
+
+    name: ClassVar[str] = "out_of_distribution"
+
+    content: Literal["noise", "shuffled", "inverted"] = "noise"
+    share: float = Field(default=1.0, gt=0, le=1)
+
+    def description(self) -> dict[str, Any]:
+        """Return what `perturb` is told, without a seed."""
+        return {"kind": "foreign", **self.model_dump()}
+
+
+KINDS = (Random, ClassBalanced, ClassBiased, SegmentBiased, FewSources, Coverage, Margin, Hard)
 STRATEGIES: dict[str, type[Strategy]] = {
-    strategy.name: strategy
-    for strategy in (
-        *(Random, ClassBalanced, ClassBiased, SegmentBiased, FewSources),
-        *(Coverage, Margin, Hard, Noisy, Corrupted, OutOfDistribution),
-    )
+    kind.name: kind for kind in (*KINDS, Noisy, Corrupted, OutOfDistribution)
 }
 
 
@@ -58,74 +288,32 @@ def parse_strategy(name: str, options: Mapping[str, Any] | None = None) -> Strat
         ) from error
 
 
-@dataclass(frozen=True)
-class DrawPlan:
-    """What the sets of one strategy have in common.
+def k_center(space: np.ndarray, count: int) -> np.ndarray:
+    """Return ``count`` rows of ``(P, d)``: the first, then always the farthest from those taken.
 
-    Attributes:
-        strategy: draws the images.
-        size: images per set.
-        seed: master seed.
-        augmentation: what is done to the pixels after the strategy, see `perturb`; its seeds follow
-            from the draw's. The images are those of the set without augmentation.
+    No set of as many rows has less than half the largest distance of any row to its nearest one
+    (Gonzalez, 1985).
     """
-
-    strategy: Strategy
-    size: int
-    seed: int
-    augmentation: Mapping[str, Any] = field(default_factory=dict)
-
-    def seed_of(self, draw: int) -> int:
-        """Return the 53-bit seed of one draw, which fits every JSON reader and int64 column."""
-        options = self.strategy.model_dump()
-        spec = {"strategy": self.strategy.name, "options": options, "seed": self.seed, "draw": draw}
-        return int(canonical_hash(spec)[:16], 16) >> 11
-
-
-def check_size(pool: Pool, size: int) -> None:
-    """Raise InputError if sets of ``size`` different images cannot be drawn from the pool."""
-    if not 0 < size <= len(pool):
-        raise InputError(
-            f"calibration sets of {size} images cannot be drawn from a pool of {len(pool)} "
-            "different images; set 'calibration.set_size' between 1 and the size of the pool"
-        )
+    chosen = np.zeros(count, np.int64)
+    nearest = np.full(len(space), np.inf)
+    nearest[0] = -1
+    for number in range(1, count):
+        distance = ((space - space[chosen[number - 1]]) ** 2).sum(1)
+        nearest = np.minimum(nearest, distance)
+        chosen[number] = nearest.argmax()
+        # Equal points have distance 0 and may still be taken; a point already taken may not.
+        nearest[chosen[number]] = -1
+    return chosen
 
 
-def draw_set(pool: Pool, images: np.ndarray, plan: DrawPlan, draw: int) -> CalibrationSet:
-    """Draw one calibration set.
+def _kmeans(space: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the centres and the group of every row ``(P,)``."""
+    return kmeans2(space, centres, iter=KMEANS_STEPS, minit="matrix", missing="warn")
 
-    Args:
-        pool: what may be drawn.
-        images: ``(N, C, H, W)`` uint8, row = sample id.
-        plan: strategy, size and seed.
-        draw: number of the draw, from 0.
 
-    Raises:
-        InputError: if the augmentation is unknown or the pool cannot supply the set.
-    """
-    check_size(pool, plan.size)
-    seed = plan.seed_of(draw)
-    drawing = plan.strategy.draw(pool, plan.size, np.random.default_rng(seed))
-    hashes = [str(value) for value in pool.content_hashes[drawing.rows]]
-    ids = pool.sample_ids[drawing.rows]
-    keys = content_keys(hashes)
-    changes = joined(drawing.augmentation, seeded(plan.augmentation, seed))
-
-    def make() -> np.ndarray:
-        return perturb(np.asarray(images[ids]), keys, changes)
-
-    pixels = make()
-    manifest = CalibrationManifest(
-        strategy=plan.strategy.name,
-        options=plan.strategy.model_dump(),
-        seed=seed,
-        draw=draw,
-        size=plan.size,
-        pool_size=len(pool),
-        augmentation=dict(changes),
-        sample_ids=tuple(int(value) for value in ids),
-        content_hashes=tuple(hashes),
-        array_sha256=array_sha256(pixels),
-        shape=tuple(pixels.shape),
-    )
-    return CalibrationSet(manifest, DeferredImages(make, pixels.shape))
+def _representatives(space: np.ndarray, centres: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the row nearest to the centre of each group that is not empty."""
+    distance = ((space - centres[groups]) ** 2).sum(1)
+    order = np.lexsort((distance, groups))
+    _, first = np.unique(groups[order], return_index=True)
+    return order[first]

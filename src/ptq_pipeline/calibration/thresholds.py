@@ -12,23 +12,20 @@ more than ``family_wise_level`` of the simulated sets fail any of them (min-p, W
 1993).
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
-from ptq_pipeline.calibration.distances import js_divergence
 from ptq_pipeline.calibration.parameters import CalibrationParameters
-from ptq_pipeline.calibration.reference import (
-    ReferenceSummary,
-    batch_table,
-    summarise_reference,
-)
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.statistics.distances import category_shares, joint_thresholds, js_divergence
 
-SCHEMA_VERSION = 1
+CLASS_COLUMN = "class"
+# Every 2 % of the reference. A distance that shows at 256 images is several such steps wide.
+QUANTILES = 50
 _CELLS_AT_A_TIME = 2_000_000
 
 
@@ -42,7 +39,25 @@ def distance_expectation(feature: str) -> str:
     return f"{feature}_distance"
 
 
-class SizeThresholds(BaseModel):
+class ReferenceSummary(Document):
+    """What the reference's columns look like.
+
+    Attributes:
+        rows: number of rows of the reference.
+        categories: categorical column to its categories.
+        shares: categorical column to the share of each category and, last, of anything else.
+        edges: numeric column to increasing quantile values of the reference.
+        cdf: numeric column to the share of the reference at or below each edge.
+    """
+
+    rows: int
+    categories: dict[str, tuple[str, ...]]
+    shares: dict[str, tuple[float, ...]]
+    edges: dict[str, tuple[float, ...]]
+    cdf: dict[str, tuple[float, ...]]
+
+
+class SizeThresholds(Document):
     """Thresholds for sets of one size.
 
     Attributes:
@@ -50,17 +65,14 @@ class SizeThresholds(BaseModel):
         thresholds: expectation to the largest distance that a valid set may have.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     expectation_level: float
     thresholds: dict[str, float]
 
 
-class Thresholds(BaseModel):
+class Thresholds(Document):
     """Frozen thresholds and the reference they were simulated from.
 
     Attributes:
-        schema_version: version of this layout.
         sizes: by images per set.
         family_wise_level: share of random sets that may fail any expectation.
         simulated_draws: number of simulated sets.
@@ -68,9 +80,10 @@ class Thresholds(BaseModel):
         reference: what the sets are compared with.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    called: ClassVar[str] = "calibration_thresholds"
+    way_out: ClassVar[str] = "run the pipeline 'calibration' again"
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     sizes: dict[int, SizeThresholds]
     family_wise_level: float
     simulated_draws: int
@@ -95,24 +108,6 @@ class Thresholds(BaseModel):
             )
         return self.sizes[size].thresholds
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        return self.model_dump(mode="json")
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "Thresholds":
-        """Rebuild thresholds from :meth:`to_json`.
-
-        Raises:
-            InputError: if the schema version is another one.
-        """
-        if content.get("schema_version") != SCHEMA_VERSION:
-            raise InputError(
-                f"calibration thresholds have schema version {content.get('schema_version')}, this "
-                f"release reads {SCHEMA_VERSION}; run the pipeline 'calibration' again"
-            )
-        return cls.model_validate(content)
-
 
 def freeze_thresholds(
     reference: pd.DataFrame, definitions: Mapping[str, Any], parameters: CalibrationParameters
@@ -121,7 +116,7 @@ def freeze_thresholds(
 
     Args:
         reference: profiles of the production reference, one row per image.
-        definitions: ``{"classes": [...], "segments": {column: {"names": [...]}}}``.
+        definitions: content of ``group_definitions``.
         parameters: size of the sets, seed, and how they are validated.
 
     Raises:
@@ -142,14 +137,81 @@ def freeze_thresholds(
     )
 
 
+def batch_table(
+    profiles: pd.DataFrame, definitions: Mapping[str, Any], features: Sequence[str]
+) -> pd.DataFrame:
+    """Return the columns that are validated: class name, segments, numeric features.
+
+    Args:
+        profiles: ``label``, segment columns and features, one row per image.
+        definitions: content of ``group_definitions``.
+        features: numeric columns to validate.
+
+    Raises:
+        InputError: if a feature is not in the profiles or has missing or infinite values.
+    """
+    unknown = [name for name in features if name not in profiles]
+    if unknown:
+        raise InputError(
+            f"'calibration.validation.features' names {unknown}, which the profiles do not have; "
+            f"they have {[name for name in profiles if profiles[name].dtype.kind in 'fi']}"
+        )
+    labels = profiles["label"].to_numpy()
+    columns = {CLASS_COLUMN: np.asarray(definitions["classes"], object)[labels]}
+    for segment in definitions["segments"]:
+        columns[segment] = profiles[segment].astype(str).to_numpy(object)
+    for name in features:
+        columns[name] = profiles[name].to_numpy(np.float64)
+        if not np.isfinite(columns[name]).all():
+            raise InputError(
+                f"profile feature '{name}' has missing or infinite values; repair the images or "
+                "leave it out of 'calibration.validation.features'"
+            )
+    return pd.DataFrame(columns)
+
+
+def summarise_reference(
+    table: pd.DataFrame, definitions: Mapping[str, Any], features: Sequence[str]
+) -> ReferenceSummary:
+    """Reduce the reference's rows, from :func:`batch_table`, to shares and quantiles.
+
+    Raises:
+        InputError: if the reference is empty.
+    """
+    if not len(table):
+        raise InputError(
+            "the split 'reference' is empty, so calibration sets cannot be validated; give it "
+            "images in 'splits' of the image source"
+        )
+    categories = {CLASS_COLUMN: tuple(definitions["classes"])}
+    for segment, definition in definitions["segments"].items():
+        names = list(definition["names"])
+        extra = sorted(set(table[segment]) - set(names))
+        categories[segment] = (*names, *extra)
+    shares = {
+        column: tuple(category_shares(table[column].to_numpy(), names).tolist())
+        for column, names in categories.items()
+    }
+    edges, cdf = {}, {}
+    levels = np.arange(1, QUANTILES) / QUANTILES
+    for name in features:
+        values = np.sort(table[name].to_numpy())
+        points = np.unique(np.quantile(values, levels, method="inverted_cdf"))
+        edges[name] = tuple(points.tolist())
+        cdf[name] = tuple((np.searchsorted(values, points, side="right") / len(values)).tolist())
+    return ReferenceSummary(
+        rows=len(table), categories=categories, shares=shares, edges=edges, cdf=cdf
+    )
+
+
 def simulate(
     table: pd.DataFrame, summary: ReferenceSummary, size: int, draws: int, seed: int
 ) -> tuple[list[str], np.ndarray]:
     """Return the expectations' names and ``(draws, expectations)`` distances of random sets.
 
     Args:
-        table: the reference's rows as ``batch_table`` returns them.
-        summary: the same rows reduced by ``summarise_reference``; gives categories and edges.
+        table: the reference's rows, from :func:`batch_table`.
+        summary: the same rows reduced; gives categories and edges.
         size: images per set.
         draws: number of simulated sets.
         seed: seed of the simulation.
@@ -205,31 +267,3 @@ def _distances(
         else:
             columns.append(np.abs(ours - theirs).max(1).astype(np.float64))
     return np.stack(columns, axis=1)
-
-
-def joint_thresholds(distances: np.ndarray, level: float) -> tuple[np.ndarray, float]:
-    """Choose one threshold per expectation so that few random sets exceed any of them.
-
-    Args:
-        distances: ``(draws, expectations)`` distances of random sets.
-        level: largest share of draws that may exceed at least one threshold, in (0, 1).
-
-    Returns:
-        ``(expectations,)`` thresholds (exceeding means strictly above), and their common level: the
-        share of draws at which each expectation alone would be exceeded, 0 if none may be.
-    """
-    draws = len(distances)
-    ordered = np.sort(distances, axis=0)
-    at_least = np.stack(
-        [
-            draws - np.searchsorted(ordered[:, column], distances[:, column], side="left")
-            for column in range(distances.shape[1])
-        ],
-        axis=1,
-    )
-    rarest = np.sort(at_least.min(1))
-    allowed = int(np.floor(level * draws))
-    # A draw fails if one of its distances is reached by `tail` draws or fewer; ties stay together.
-    tail = int(rarest[allowed]) - 1
-    kept = np.where(at_least > tail, distances, -np.inf)
-    return kept.max(0), tail / draws

@@ -1,158 +1,107 @@
 """Validation of calibration sets by Great Expectations, one result per set, remembered."""
 
+import hashlib
+import json
 import logging
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.calibration.cache import ValidationCache, cache_key
-from ptq_pipeline.calibration.sets import CalibrationSet
-from ptq_pipeline.calibration.suite import (
-    ExpectationSpec,
-    build_suite,
-    set_table,
-    suite_fingerprint,
-    table_fingerprint,
+from ptq_pipeline.calibration.cache import ValidationCache
+from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet
+from ptq_pipeline.calibration.thresholds import (
+    Thresholds,
+    batch_table,
+    distance_expectation,
+    shares_expectation,
 )
-from ptq_pipeline.calibration.thresholds import Thresholds
-from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.canonical import canonical_hash, canonical_json
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.files import replacing_folder
+
+if TYPE_CHECKING:
+    from ptq_pipeline.calibration.gx import SetSuite
 
 log = logging.getLogger(__name__)
 
-SUITE_NAME = "calibration_set"
+# Raise it when an expectation changes its meaning: cached results of earlier versions are not used.
+SUITE_VERSION = 1
 DOCS_MARKER = "built_from.txt"
+HASH_COLUMN = "content_hash"
+FOUND_COLUMN = "also_in"
+NOWHERE = "nowhere"
+JUDGED_SPLITS = ("selection", "audit")
 Rows = list[dict[str, Any]]
+Profile = Callable[[CalibrationSet], pd.DataFrame]
 
 
-class GxSuite:
-    """A Great Expectations suite in an in-memory context, to be run on one table after another.
+@dataclass(frozen=True)
+class ExpectationSpec:
+    """One expectation, as data.
 
-    Args:
-        suite: the expectations.
+    Attributes:
+        name: the name in all tables.
+        kind: ``shares``, ``distance``, ``size``, ``unique`` or ``overlap``.
+        column: the column it looks at, empty for the table.
+        metric: what is observed.
+        threshold: largest valid value (for ``size`` the only one).
+        reference: JSON text of the reference, empty where there is none.
     """
 
-    def __init__(self, suite: Sequence[ExpectationSpec]) -> None:
-        # Read when the library is imported: nothing phones home, also outside Kedro.
-        os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-        import great_expectations as gx
-        from great_expectations.data_context.types.base import ProgressBarsConfig
+    name: str
+    kind: str
+    column: str
+    metric: str
+    threshold: float
+    reference: str = ""
 
-        self._specs = {spec.name: spec for spec in suite}
-        self._context = gx.get_context(mode="ephemeral")
-        self._context.variables.progress_bars = ProgressBarsConfig(
-            globally=False, metric_calculations=False
-        )
-        source = self._context.data_sources.add_pandas("calibration")
-        asset = source.add_dataframe_asset("sets")
-        expected = gx.ExpectationSuite(
-            name=SUITE_NAME, expectations=[_to_gx(spec) for spec in suite]
-        )
-        self._definition = self._context.validation_definitions.add(
-            gx.ValidationDefinition(
-                name=SUITE_NAME,
-                data=asset.add_batch_definition_whole_dataframe("set"),
-                suite=self._context.suites.add(expected),
-            )
-        )
-
-    def run(self, table: pd.DataFrame, name: str) -> Rows:
-        """Validate one table.
-
-        Args:
-            table: as ``set_table`` returns it.
-            name: name of the run in the Data Docs.
-
-        Returns:
-            One row per expectation: ``expectation``, ``column``, ``metric``, ``observed``,
-            ``threshold``, ``success``, ``error``. An expectation that raised has its message in
-            ``error``, no observed value, and no success.
-        """
-        from great_expectations.core.run_identifier import RunIdentifier
-
-        result = self._definition.run(
-            batch_parameters={"dataframe": table},
-            result_format="BASIC",
-            run_id=RunIdentifier(run_name=name),
-        )
-        return [self._row(outcome) for outcome in result.results]
-
-    def _row(self, outcome: Any) -> dict[str, Any]:
-        spec = self._specs[outcome.expectation_config.meta["name"]]
-        error = _exception_message(outcome.exception_info)
-        found = outcome.result or {}
-        value = found.get("observed_value", found.get("unexpected_count"))
-        if value is None and not error:
-            error = "no value was observed"
-        return {
-            "expectation": spec.name,
-            "column": spec.column,
-            "metric": spec.metric,
-            "observed": None if error or value is None else float(value),
-            "threshold": spec.threshold,
-            "success": bool(outcome.success) and not error,
-            "error": error,
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        texts = {
+            "shares": f"Shares of {self.column} must diverge from the reference by at most "
+            f"{self.threshold:.4f} bits.",
+            "distance": f"KS distance of {self.column} from the reference must be at most "
+            f"{self.threshold:.4f}.",
+            "size": f"The set must hold {self.threshold:.0f} images.",
+            "unique": "No image may be in the set twice.",
+            "overlap": "No image may also stand in selection or audit.",
         }
-
-    def build_docs(self, directory: Path) -> None:
-        """Write the Data Docs of all runs so far; replaces ``directory``.
-
-        The pages load styles from the network when opened: they are a convenience, the tables of
-        this package are the record.
-        """
-        with replacing_folder(directory) as scratch:
-            backend = {
-                "class_name": "TupleFilesystemStoreBackend",
-                "base_directory": str(scratch.absolute()),
-            }
-            self._context.add_data_docs_site(
-                site_name="calibration",
-                site_config={
-                    "class_name": "SiteBuilder",
-                    "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-                    "store_backend": backend,
-                },
-            )
-            self._context.build_data_docs(site_names=["calibration"])
+        return texts[self.kind]
 
 
-def _to_gx(spec: ExpectationSpec) -> Any:
-    import great_expectations.expectations as core
+def build_suite(thresholds: Thresholds, size: int) -> list[ExpectationSpec]:
+    """Return all expectations on sets of ``size`` images.
 
-    from ptq_pipeline.calibration import expectations as custom
-
-    common = {"meta": {"name": spec.name}, "description": spec.description}
-    if spec.kind == "size":
-        return core.ExpectTableRowCountToEqual(value=int(spec.threshold), **common)
-    if spec.kind == "unique":
-        return core.ExpectColumnValuesToBeUnique(column=spec.column, **common)
-    if spec.kind == "overlap":
-        from ptq_pipeline.calibration.suite import NOWHERE
-
-        return core.ExpectColumnValuesToBeInSet(column=spec.column, value_set=[NOWHERE], **common)
-    kinds = {
-        "shares": custom.ExpectColumnSharesDivergenceToBeAtMost,
-        "distance": custom.ExpectColumnKsDistanceToBeAtMost,
-    }
-    return kinds[spec.kind](
-        column=spec.column, reference=spec.reference, max_value=spec.threshold, **common
-    )
-
-
-def _exception_message(info: Mapping[str, Any] | None) -> str:
-    """Return the first message of GX's exception info, which is flat or keyed by metric."""
-    for entry in [info or {}, *(v for v in (info or {}).values() if isinstance(v, Mapping))]:
-        if entry.get("raised_exception"):
-            return str(entry.get("exception_message") or "unknown error")
-    return ""
+    Raises:
+        InputError: if that size was not simulated.
+    """
+    values = thresholds.of_size(size)
+    reference = thresholds.reference
+    suite = [
+        ExpectationSpec("set_size", "size", "", "row_count", float(size)),
+        ExpectationSpec("no_duplicates", "unique", HASH_COLUMN, "repeated_images", 0.0),
+        ExpectationSpec("no_overlap", "overlap", FOUND_COLUMN, "images_also_judged", 0.0),
+    ]
+    for column, categories in reference.categories.items():
+        name = shares_expectation(column)
+        text = json.dumps({"categories": categories, "shares": reference.shares[column]})
+        suite.append(ExpectationSpec(name, "shares", column, "js_divergence", values[name], text))
+    for column, edges in reference.edges.items():
+        name = distance_expectation(column)
+        text = json.dumps({"edges": edges, "cdf": reference.cdf[column]})
+        suite.append(ExpectationSpec(name, "distance", column, "ks_distance", values[name], text))
+    return suite
 
 
-Profile = Callable[[CalibrationSet], pd.DataFrame]
+def judged_hashes(samples: pd.DataFrame) -> dict[str, str]:
+    """Return content hash to split for every image that candidates are chosen or judged on."""
+    judged = samples[samples["split"].str.endswith(JUDGED_SPLITS)]
+    return dict(zip(judged["content_hash"], judged["split"], strict=True))
 
 
 class SetValidator:
@@ -163,7 +112,7 @@ class SetValidator:
     Args:
         thresholds: frozen thresholds.
         size: size of the sets.
-        definitions: ``{"classes": [...], "segments": {column: ...}}``.
+        definitions: content of ``group_definitions``.
         judged: content hash to split of the images that candidates are chosen or judged on.
         profile: returns a set's profile, one row per image in its order.
         cache: earlier results; in memory when left out.
@@ -178,14 +127,12 @@ class SetValidator:
         profile: Profile,
         cache: ValidationCache | None = None,
     ) -> None:
-        self._suite = build_suite(thresholds, size)
-        self._suite_fingerprint = suite_fingerprint(self._suite)
+        self.suite = build_suite(thresholds, size)
         self._features = thresholds.features
         self._definitions = definitions
         self._judged = judged
         self._profile = profile
         self._cache = cache if cache is not None else ValidationCache()
-        self._gx: GxSuite | None = None
         self._tables: dict[str, pd.DataFrame] = {}
         self._keys: list[str] = []
         self._fresh: dict[str, Rows] = {}
@@ -196,36 +143,58 @@ class SetValidator:
         """Number of Great Expectations runs so far."""
         return len(self._ran)
 
+    def table(self, calibration_set: CalibrationSet) -> pd.DataFrame:
+        """Return the table that is validated: the set's profile and its manifest's content hashes.
+
+        Raises:
+            InputError: if a feature is unknown or not finite.
+        """
+        profile, hashes = self._profile(calibration_set), calibration_set.manifest.content_hashes
+        found = [self._judged.get(value, NOWHERE) for value in hashes]
+        return batch_table(profile, self._definitions, self._features).assign(
+            **{HASH_COLUMN: hashes, FOUND_COLUMN: found}
+        )
+
     def validate(self, calibration_set: CalibrationSet) -> Rows:
         """Return one row per expectation, from the cache where the same was asked before."""
-        manifest = calibration_set.manifest
-        table = set_table(
-            manifest,
-            self._profile(calibration_set),
-            self._definitions,
-            self._features,
-            self._judged,
-        )
+        manifest, table = calibration_set.manifest, self.table(calibration_set)
         name = f"{manifest.strategy}-{manifest.draw:03d}-{manifest.set_id}"
         self._tables[name] = table
-        key = cache_key(manifest.set_id, table_fingerprint(table), self._suite_fingerprint)
+        key = self._key(manifest, table)
         self._keys.append(key)
         known = self._cache.get(key)
         if known is not None:
             return known
-        rows = self._run(name, table)
+        rows = self._run(name)
         if not any(row["error"] for row in rows):
             self._fresh[key] = rows
         return rows
 
-    def _gx_suite(self) -> GxSuite:
-        if self._gx is None:
-            self._gx = GxSuite(self._suite)
-        return self._gx
+    def _key(self, manifest: CalibrationManifest, table: pd.DataFrame) -> str:
+        """The key of one validation: the set, what was seen of it, and what was expected."""
+        seen = hashlib.sha256(canonical_json(list(table.columns)))
+        seen.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+        text = "\n".join([manifest.set_id, seen.hexdigest(), self._expected])
+        return hashlib.sha256(text.encode()).hexdigest()
 
-    def _run(self, name: str, table: pd.DataFrame) -> Rows:
+    @cached_property
+    def _expected(self) -> str:
+        content = {
+            "suite_version": SUITE_VERSION,
+            "great_expectations": version("great_expectations"),
+            "expectations": [vars(spec) for spec in self.suite],
+        }
+        return canonical_hash(content)
+
+    @cached_property
+    def _gx(self) -> "SetSuite":
+        from ptq_pipeline.calibration.gx import SetSuite
+
+        return SetSuite(self.suite)
+
+    def _run(self, name: str) -> Rows:
         self._ran.add(name)
-        return self._gx_suite().run(table, name)
+        return self._gx.rows(self._tables[name], name)
 
     def finish(self, data_docs: bool = False) -> None:
         """Remember the fresh results; make Data Docs show exactly the sets seen.
@@ -241,10 +210,9 @@ class SetValidator:
         marker, content = directory / DOCS_MARKER, canonical_hash(sorted(self._keys))
         if marker.is_file() and marker.read_text(encoding="utf-8") == content:
             return
-        for name, table in self._tables.items():
-            if name not in self._ran:
-                self._run(name, table)
-        self._gx_suite().build_docs(directory)
+        for name in [name for name in self._tables if name not in self._ran]:
+            self._run(name)
+        self._gx.build_docs(directory)
         marker.write_text(content, encoding="utf-8")
         log.info("Data Docs of %d calibration sets: %s", len(self._tables), directory)
 

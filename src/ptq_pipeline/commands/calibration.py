@@ -12,9 +12,9 @@ from ptq_pipeline.commands.calibration_design import design
 from ptq_pipeline.commands.lineage import Found, find_set
 from ptq_pipeline.commands.running import Answer, project_command
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.monitoring.distances import WASSERSTEIN, distance
 from ptq_pipeline.profiling import IMAGE_FEATURES, image_features
 from ptq_pipeline.project import Project
+from ptq_pipeline.statistics.distances import WASSERSTEIN, distance
 
 FIRST_IMAGES = 10
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from ptq_pipeline.calibration import Pool
-from ptq_pipeline.calibration.strategies import check_size
+from ptq_pipeline.calibration.draws import check_size
+from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.commands.running import Answer, project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData

@@ -154,10 +154,10 @@ def _from_path(path: Path) -> Candidate:
         if isinstance(set_id, str):
             own = content if keys == ("set_id",) and "array_sha256" in content else None
             manifest = own and {key: value for key, value in own.items() if key != "set_id"}
-            read = CalibrationManifest.from_json(manifest) if manifest else None
+            read = CalibrationManifest.read(manifest) if manifest else None
             return set_id, (f"file {path.name}",), read
     if isinstance(content, dict) and "array_sha256" in content:
-        manifest = CalibrationManifest.from_json(content)
+        manifest = CalibrationManifest.read(content)
         return manifest.set_id, (f"file {path.name}",), manifest
     raise InputError(f"'{path}' names no calibration set")
 
@@ -176,7 +176,7 @@ def _manifest(
     for folder in _set_folders(project):
         path = folder / f"{set_id}.json"
         if path.is_file():
-            manifest = CalibrationManifest.from_json(json.loads(path.read_text(encoding="utf-8")))
+            manifest = CalibrationManifest.read(json.loads(path.read_text(encoding="utf-8")))
             pixels = path.with_suffix(".npy")
             known = known or manifest
             if manifest.set_id != set_id:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ptq_pipeline.calibration import CalibrationParameters
+from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.commands.running import Answer, project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.budget import BudgetPlan, group_counts, plan_budget

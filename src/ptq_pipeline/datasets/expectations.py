@@ -1,13 +1,15 @@
 """Great Expectations for any table in a Kedro catalog, through the catalog's ``validator:`` key."""
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
+
+if TYPE_CHECKING:
+    from ptq_pipeline.calibration.gx import Suite
 
 MOST_FAILURES = 5
 MOST_CHARACTERS = 300
@@ -45,10 +47,8 @@ class GreatExpectationsValidator:
     ) -> None:
         if not expectations:
             raise InputError("validator: 'expectations' is empty, so nothing would be checked")
-        self.expectations = [dict(each) for each in expectations]
-        self.most_failures = most_failures
-        for each in self.expectations:
-            _expectation(each)
+        self._expectations = [_expectation(each) for each in expectations]
+        self._most_failures = most_failures
 
     def validate(self, data: pd.DataFrame) -> pd.DataFrame:
         """Return the table as it is.
@@ -58,36 +58,23 @@ class GreatExpectationsValidator:
         """
         if not isinstance(data, pd.DataFrame):
             raise InputError(f"validator: expected a pandas DataFrame, got {type(data).__name__}")
-        result = self._definition.run(batch_parameters={"dataframe": data}, result_format="BASIC")
-        failed = [_told(outcome) for outcome in result.results if not outcome.success]
+        results = self._suite.run(data)
+        failed = [_told(each, self._suite.raised(each)) for each in results if not each.success]
         if failed:
-            more = len(failed) - self.most_failures
-            text = "; ".join(failed[: self.most_failures])
+            more = len(failed) - self._most_failures
+            text = "; ".join(failed[: self._most_failures])
             raise InputError(f"{text}; and {more} more" if more > 0 else text)
         return data
 
     @cached_property
-    def _definition(self) -> Any:
-        os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-        import great_expectations as gx
-        from great_expectations.data_context.types.base import ProgressBarsConfig
+    def _suite(self) -> "Suite":
+        from ptq_pipeline.calibration.gx import Suite
 
-        context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = ProgressBarsConfig(
-            globally=False, metric_calculations=False
-        )
-        asset = context.data_sources.add_pandas("catalog").add_dataframe_asset("table")
-        expected = [_expectation(each) for each in self.expectations]
-        suite = context.suites.add(gx.ExpectationSuite(name="catalog", expectations=expected))
-        batch = asset.add_batch_definition_whole_dataframe("table")
-        return context.validation_definitions.add(
-            gx.ValidationDefinition(name="catalog", data=batch, suite=suite)
-        )
+        return Suite("catalog", self._expectations)
 
 
 def _expectation(described: Mapping[str, Any]) -> Any:
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    import great_expectations.expectations as core
+    from ptq_pipeline.calibration.gx import core
 
     arguments = dict(described)
     kind = arguments.pop("type", None)
@@ -104,17 +91,12 @@ def _expectation(described: Mapping[str, Any]) -> Any:
         raise InputError(f"validator: expectation '{kind}' is not complete: {reason}") from None
 
 
-def _told(outcome: Any) -> str:
+def _told(outcome: Any, error: str) -> str:
     config = outcome.expectation_config
     column = config.kwargs.get("column")
     where = f" of '{column}'" if column else ""
-    raised = [
-        each.get("exception_message")
-        for each in _exceptions(outcome.exception_info)
-        if each.get("raised_exception")
-    ]
-    if raised:
-        return f"{config.type}{where} could not be checked: {raised[0]}"[:MOST_CHARACTERS]
+    if error:
+        return f"{config.type}{where} could not be checked: {error}"[:MOST_CHARACTERS]
     found = outcome.result or {}
     observed = found.get("observed_value")
     if observed is None and "unexpected_count" in found:
@@ -122,9 +104,3 @@ def _told(outcome: Any) -> str:
         observed = f"{found['unexpected_count']} of {found.get('element_count')} values"
         observed += f" (such as {examples})" if examples else ""
     return f"{config.type}{where} does not hold: {observed}"[:MOST_CHARACTERS]
-
-
-def _exceptions(info: Any) -> list[Mapping[str, Any]]:
-    """One exception, or several by metric: Great Expectations writes both."""
-    info = info or {}
-    return [info] if "raised_exception" in info else list(info.values())

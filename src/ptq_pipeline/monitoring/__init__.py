@@ -1,6 +1,5 @@
 """Does the data of today look like the data the model was audited on?"""
 
-from ptq_pipeline.monitoring.distances import METHODS, distance
 from ptq_pipeline.monitoring.drift import DriftResult, drift_report
 from ptq_pipeline.monitoring.thresholds import (
     DriftColumn,
@@ -8,6 +7,7 @@ from ptq_pipeline.monitoring.thresholds import (
     effective_size,
     sampling_thresholds,
 )
+from ptq_pipeline.statistics.distances import METHODS, distance
 
 __all__ = [
     "METHODS",

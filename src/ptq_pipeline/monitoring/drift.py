@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.monitoring.distances import JENSEN_SHANNON, WASSERSTEIN
 from ptq_pipeline.monitoring.thresholds import DriftSettings, effective_size, sampling_thresholds
+from ptq_pipeline.statistics.distances import JENSEN_SHANNON, WASSERSTEIN
 
 # Evidently sums categories in the order of a set of strings, which differs from run to run in the
 # last bits; tables must not.

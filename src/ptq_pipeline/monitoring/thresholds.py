@@ -16,13 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.monitoring.distances import (
-    JENSEN_SHANNON,
-    METHODS,
-    WASSERSTEIN,
-    jensen_shannon,
-    normed_wasserstein,
-)
+from ptq_pipeline.statistics.distances import METHODS, located, weighted_distance
 
 
 @dataclass(frozen=True)
@@ -103,7 +97,9 @@ def sampling_thresholds(
     Returns:
         Threshold by column name, in units of the column's method.
     """
-    prepared = [_prepare(column, reference[column.name]) for column in settings.columns]
+    prepared = [
+        (each.method, *located(each.method, reference[each.name])) for each in settings.columns
+    ]
     generator = np.random.default_rng([settings.seed, size, len(reference)])
     rows = len(reference)
     values = np.empty((settings.resamples, len(prepared)))
@@ -113,25 +109,13 @@ def sampling_thresholds(
         for position, (method, support, codes) in enumerate(prepared):
             before = np.bincount(codes, drawn_reference, len(support))
             after = np.bincount(codes, drawn_current, len(support))
-            values[resample, position] = (
-                normed_wasserstein(support, before, after)
-                if method == WASSERSTEIN
-                else jensen_shannon(before, after)
-            )
+            values[resample, position] = weighted_distance(method, support, before, after)
     level = _column_level(values, settings.alpha)
     thresholds = np.quantile(values, 1 - level, axis=0, method="higher")
     return {
         column.name: float(value)
         for column, value in zip(settings.columns, thresholds, strict=True)
     }
-
-
-def _prepare(column: DriftColumn, values: pd.Series) -> tuple[str, np.ndarray, np.ndarray]:
-    if column.method == JENSEN_SHANNON:
-        support, codes = np.unique(values.astype(str).to_numpy(str), return_inverse=True)
-        return column.method, np.arange(len(support), dtype=float), codes
-    support, codes = np.unique(values.to_numpy(float), return_inverse=True)
-    return column.method, support, codes
 
 
 def _column_level(values: np.ndarray, alpha: float) -> float:

@@ -7,7 +7,7 @@ import torch
 import yaml
 from pydantic import ValidationError
 
-from ptq_pipeline.calibration import STRATEGIES
+from ptq_pipeline.calibration.strategies import STRATEGIES
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.models import FloatModel, Preprocessing

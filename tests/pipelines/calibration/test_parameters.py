@@ -2,7 +2,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from ptq_pipeline.calibration import STRATEGIES, CalibrationParameters
+from ptq_pipeline.calibration.parameters import CalibrationParameters
+from ptq_pipeline.calibration.strategies import STRATEGIES
 from ptq_pipeline.core.errors import InputError
 
 GIVEN = {"seed": 1, "validation": {"features": ["brightness"]}}

@@ -11,7 +11,7 @@ from kedro.runner import SequentialRunner
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
 
-from ptq_pipeline.calibration import CalibrationParameters
+from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.datasets import CalibrationSetsDataset, ValidationCacheDataset
 from ptq_pipeline.images.content import content_hashes
 from ptq_pipeline.images.idx import read_idx
@@ -142,7 +142,7 @@ def test_second_run_is_identical_and_validates_nothing(stage, monkeypatch):
     def refuse(*arguments: object) -> None:
         raise AssertionError("Great Expectations ran although every set was known")
 
-    monkeypatch.setattr("ptq_pipeline.calibration.validation.GxSuite.__init__", refuse)
+    monkeypatch.setattr("ptq_pipeline.calibration.gx.Suite.__init__", refuse)
     second = stage.run()
     assert second["calibration_thresholds"] == first["calibration_thresholds"]
     for name in TABLES[1:]:

@@ -1,5 +1,4 @@
 import gzip
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -116,10 +115,8 @@ def test_perturbed_sets_are_profiled_by_their_own_pixels() -> None:
     model = FloatModel(module, Preprocessing((0.0,), (1.0,)), ("a", "b", "c"), "f")
     plain = make_set([5, 9], 0)
     images = np.full((2, 1, 3, 3), 255, np.uint8)
-    manifest = replace(
-        plain.manifest,
-        augmentation={"kind": "noise"},
-        array_sha256=array_sha256(images),
+    manifest = plain.manifest.model_copy(
+        update={"augmentation": {"kind": "noise"}, "array_sha256": array_sha256(images)}
     )
     perturbed = CalibrationSet(manifest, images)
     projection = {"mean": [0.0] * 9, "components": [[0.0] * 9] * 8}

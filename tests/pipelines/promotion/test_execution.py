@@ -67,8 +67,17 @@ def samples(images: np.ndarray) -> pd.DataFrame:
 def chosen(images: np.ndarray) -> CalibrationSet:
     pixels = images[:16]
     manifest = CalibrationManifest(
-        *("random", {}, 0, 0, 16, 20, {}, tuple(range(16)), ("ab",) * 16),
-        *(array_sha256(pixels), pixels.shape),
+        strategy="random",
+        options={},
+        seed=0,
+        draw=0,
+        size=16,
+        pool_size=20,
+        augmentation={},
+        sample_ids=tuple(range(16)),
+        content_hashes=("ab",) * 16,
+        array_sha256=array_sha256(pixels),
+        shape=pixels.shape,
     )
     return CalibrationSet(manifest, pixels)
 

@@ -178,7 +178,7 @@ def test_lineage_stands_beside_the_model(
 ) -> None:
     calibration = json.loads(files["calibration.json"])
     assert calibration.pop("set_id") == calibration_set.set_id
-    assert CalibrationManifest.from_json(calibration) == calibration_set.manifest
+    assert CalibrationManifest.read(calibration) == calibration_set.manifest
     trial = json.loads(files["trial.json"])
     assert canonical_hash(trial["spec"])[:16] == trial["trial_id"] == spec.trial_id
     assert json.loads(files["verdict.json"]) == verdict_of(spec)

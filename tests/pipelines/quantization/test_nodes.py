@@ -8,8 +8,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ptq_pipeline.calibration import DrawPlan, Pool, draw_set, parse_strategy
+from ptq_pipeline.calibration.draws import draw_set
+from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.sets import CalibrationSet, array_sha256
+from ptq_pipeline.calibration.strategies import parse_strategy
+from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.images.audit_data import AuditData
@@ -151,11 +154,10 @@ def test_when_every_trial_fails_the_first_reason_is_given(
     samples, images, random_model, sets, index, results, tmp_path
 ):
     pixels = np.zeros((0, 1, 12, 12), np.uint8)
-    manifest = replace(
-        next(iter(sets.values())).manifest,
-        size=0, sample_ids=(), content_hashes=(), shape=pixels.shape,
-        array_sha256=array_sha256(pixels),
-    )  # fmt: skip
+    empty = {"size": 0, "sample_ids": (), "content_hashes": (), "shape": pixels.shape}
+    manifest = next(iter(sets.values())).manifest.model_copy(
+        update=empty | {"array_sha256": array_sha256(pixels)}
+    )
     broken = dict.fromkeys(index["set_id"], CalibrationSet(manifest, pixels))
     index = index.assign(role="comparison")
     with pytest.raises(InputError, match="every trial failed, the first one because"):

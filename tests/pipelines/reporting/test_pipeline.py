@@ -11,7 +11,7 @@ from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.text import TextDataset
 from pydantic import ValidationError
 
-from ptq_pipeline.calibration import CalibrationParameters
+from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.pipelines.reporting import create_pipeline
 from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters

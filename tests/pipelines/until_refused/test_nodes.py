@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.calibration import DrawPlan, Pool, draw_set, parse_strategy
+from ptq_pipeline.calibration.draws import draw_set
+from ptq_pipeline.calibration.parameters import DrawPlan
+from ptq_pipeline.calibration.strategies import parse_strategy
+from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.images import content_hashes
 from ptq_pipeline.models import Preprocessing, load_float_model
 from ptq_pipeline.pipelines.quantization import nodes

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptq_pipeline.calibration import CalibrationSet, Pool, draw_set
+from ptq_pipeline.calibration.draws import draw_set
+from ptq_pipeline.calibration.sets import CalibrationSet
+from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.pipelines.benchmark.parameters import BenchmarkParameters, CalibrationChoice
 
 

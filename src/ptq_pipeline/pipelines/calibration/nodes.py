@@ -5,18 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.calibration import (
-    CalibrationParameters,
-    CalibrationSet,
-    Pool,
-    SetValidator,
-    Thresholds,
-    ValidationCache,
-    draw_valid_sets,
-    freeze_thresholds,
-    judged_hashes,
-    stored_profile,
-)
+from ptq_pipeline.calibration.cache import ValidationCache
+from ptq_pipeline.calibration.draws import draw_valid_sets
+from ptq_pipeline.calibration.parameters import CalibrationParameters
+from ptq_pipeline.calibration.sets import CalibrationSet
+from ptq_pipeline.calibration.strategy import Pool
+from ptq_pipeline.calibration.thresholds import Thresholds, freeze_thresholds
+from ptq_pipeline.calibration.validation import SetValidator, judged_hashes, stored_profile
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.profiling import Projection, profile, with_segments
 
@@ -54,7 +49,7 @@ def draw_calibration_sets(
         return with_segments(features, features, definitions)
 
     validator = SetValidator(
-        Thresholds.from_json(thresholds),
+        Thresholds.read(thresholds),
         parameters.set_size,
         definitions,
         judged_hashes(samples),

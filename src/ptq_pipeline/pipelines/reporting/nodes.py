@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ptq_pipeline.calibration import CalibrationParameters
+from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.judgement import Comparison, Verdict
 from ptq_pipeline.judgement.decision import Decision, Execution
 from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
