@@ -23,7 +23,7 @@ from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringPa
 from ptq_pipeline.ptq import MethodSpec
 from ptq_pipeline.ptq.image_statistics import ImageRows
 from ptq_pipeline.runtimes import build_runtime
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.evaluation import Evaluation, build_evaluation
 from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
 from ptq_pipeline.trials.executors import Executor

@@ -18,7 +18,7 @@ from ptq_pipeline.core.seals import Seal, digest, write_seal
 from ptq_pipeline.pipelines.settling.nodes import settle_recipe
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 
 CLASSES = ["boot", "bag"]
 BUSINESS = {"requests_per_month": 1000, "prices": {"float_model": 2.0, "integer_model": 1.0}}

@@ -36,7 +36,7 @@ from ptq_pipeline.sealing import (
     parameter_hash,
     sealed_names,
 )
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 
 STRESS = quantization.create_pipeline().filter(node_names=["stress_images"])
 

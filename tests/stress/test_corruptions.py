@@ -8,7 +8,7 @@ from PIL import Image
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.stress import SHIFTS, apply_shift, build_shift, shifts
-from ptq_pipeline.stress.blur import convolve, disk_kernel, line_kernel
+from ptq_pipeline.stress.corruptions import convolve, disk_kernel, line_kernel
 
 GRADED = [kind for kind in SHIFTS if kind != "clean"]
 

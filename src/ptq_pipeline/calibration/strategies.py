@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
-from scipy.cluster.vq import kmeans2
 
 from ptq_pipeline.calibration.strategy import Biased, Drawing, Pool, Strategy, take
 from ptq_pipeline.core.errors import InputError
@@ -308,6 +307,8 @@ def k_center(space: np.ndarray, count: int) -> np.ndarray:
 
 def _kmeans(space: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the centres and the group of every row ``(P,)``."""
+    from scipy.cluster.vq import kmeans2  # takes a second
+
     return kmeans2(space, centres, iter=KMEANS_STEPS, minit="matrix", missing="warn")
 
 

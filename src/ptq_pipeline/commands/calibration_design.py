@@ -13,7 +13,7 @@ from ptq_pipeline.judgement import audit_hash
 from ptq_pipeline.pipelines.benchmark.design import Score, candidates, confirm, search, worst_drop
 from ptq_pipeline.pipelines.benchmark.grid import Sets
 from ptq_pipeline.project import Project
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.evaluation import shifted_evaluation
 from ptq_pipeline.trials.execution import TrialRunner

@@ -11,7 +11,7 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.project import Project
 from ptq_pipeline.statistics.divergence import output_divergence
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.evaluation import shifted_evaluation
 from ptq_pipeline.trials.recipe import Recipe

@@ -24,7 +24,7 @@ from ptq_pipeline.pipelines.worst_case_check.parameters import (
     WorstCaseCheckParameters,
 )
 from ptq_pipeline.project import Project
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
 
 SHOWN_GROUPS = 8

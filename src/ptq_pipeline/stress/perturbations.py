@@ -1,14 +1,140 @@
-"""Changes to the pixels of calibration images, described by plain data that a manifest can hold."""
+"""Changes to the pixels of calibration images, described by plain data that a manifest can hold.
+
+Any kind of shift, and augmentations, which may change what an image shows: no label of a
+calibration image is ever used.
+"""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.stress.augmentations import BrightnessJitter, Crop, Flip, Foreign, MixUp
-from ptq_pipeline.stress.base import Shift
+from ptq_pipeline.stress.base import ByImage, InParts, Shift, to_bytes
 from ptq_pipeline.stress.shifts import build_shift, known_shifts
+
+STEPS = "steps"
+# Shifts that draw nothing have no seed; what a strategy adds to every description is dropped there.
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Flip(InParts):
+    """Mirror left and right."""
+
+    seed: int = 0
+
+    def _change(self, part: np.ndarray) -> np.ndarray:
+        return part[..., ::-1]
+
+
+@dataclass(frozen=True)
+class Crop(ByImage):
+    """Move the frame: a window of the image's own size, somewhere over its repeated edges.
+
+    Attributes:
+        reach: how far at most, relative to the side.
+        seed: seed of the augmentation.
+    """
+
+    reach: float = 0.125
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.reach < 1:
+            raise InputError(f"crop: reach must be in (0, 1), got {self.reach}")
+
+    def _change(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        height, width = image.shape[1:]
+        pads = max(1, round(height * self.reach)), max(1, round(width * self.reach))
+        padded = np.pad(image, [(0, 0), *((pad, pad) for pad in pads)], mode="edge")
+        down, right = (int(generator.integers(2 * pad + 1)) for pad in pads)
+        return padded[:, down : down + height, right : right + width]
+
+
+@dataclass(frozen=True)
+class BrightnessJitter(ByImage):
+    """Multiply every image by a factor of its own.
+
+    Attributes:
+        reach: the factor lies between ``1 - reach`` and ``1 + reach``.
+        seed: seed of the augmentation.
+    """
+
+    reach: float = 0.4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.reach < 1:
+            raise InputError(f"brightness_jitter: reach must be in (0, 1), got {self.reach}")
+
+    def _change(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        return image * np.float32(generator.uniform(1 - self.reach, 1 + self.reach))
+
+
+@dataclass(frozen=True)
+class MixUp:
+    """Blend every image with another one of the set (Zhang et al., mixup, ICLR 2018).
+
+    The partner is the next image in a random circle through all keys, so the order of the set plays
+    no part; what else is in the set does.
+
+    Attributes:
+        alpha: both parameters of the Beta distribution of the image's own share.
+        seed: seed of the augmentation.
+    """
+
+    alpha: float = 0.4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 100:
+            raise InputError(f"mixup: alpha must be in (0, 100), got {self.alpha}")
+
+    def __call__(self, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Return blended images."""
+        generators = [np.random.default_rng([self.seed, int(key)]) for key in keys]
+        places = [generator.random() for generator in generators]
+        circle = np.lexsort((keys, places))
+        partners = np.empty(len(keys), np.int64)
+        partners[circle] = np.roll(circle, -1)
+        images = np.asarray(images)
+        mixed = np.empty(images.shape, np.uint8)
+        for row, generator in enumerate(generators):
+            share = np.float32(generator.beta(self.alpha, self.alpha))
+            other = images[partners[row]].astype(np.float32)
+            mixed[row] = to_bytes(share * images[row] + (1 - share) * other)
+        return mixed
+
+
+@dataclass(frozen=True)
+class Foreign(ByImage):
+    """Replace images by ones that no camera of production takes.
+
+    Attributes:
+        content: ``noise``: every pixel at random; ``shuffled``: the image's own pixels in random
+            places; ``inverted``: bright for dark.
+        seed: seed of the augmentation.
+    """
+
+    content: Literal["noise", "shuffled", "inverted"] = "noise"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.content not in ("noise", "shuffled", "inverted"):
+            raise InputError(
+                f"foreign: content must be noise, shuffled or inverted, got {self.content!r}"
+            )
+
+    def _change(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        if self.content == "inverted":
+            return 255 - image
+        if self.content == "noise":
+            return generator.integers(0, 256, image.shape).astype(np.float32)
+        flat = image.reshape(len(image), -1)
+        return flat[:, generator.permutation(flat.shape[1])].reshape(image.shape)
+
 
 AUGMENTATIONS: dict[str, Callable[..., Shift]] = {
     "flip": Flip,
@@ -17,9 +143,6 @@ AUGMENTATIONS: dict[str, Callable[..., Shift]] = {
     "mixup": MixUp,
     "foreign": Foreign,
 }
-STEPS = "steps"
-# Shifts that draw nothing have no seed; what a strategy adds to every description is dropped there.
-SEED = "seed"
 
 
 def perturb(images: np.ndarray, keys: np.ndarray, description: Mapping[str, Any]) -> np.ndarray:

@@ -1,18 +1,30 @@
 """Distribution shifts under which the audit evaluates: functions of pixels and seed alone."""
 
-import functools
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Self
 
 import numpy as np
+from pydantic import RootModel, model_validator
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.stress.base import Clean, Shift
-from ptq_pipeline.stress.blur import DefocusBlur, MotionBlur
-from ptq_pipeline.stress.digital import ImageSize, Jpeg, Pixelate
-from ptq_pipeline.stress.noise import GaussianNoise, ImpulseNoise, ShotNoise
-from ptq_pipeline.stress.photometric import Brightness, Contrast
+from ptq_pipeline.stress.corruptions import (
+    Brightness,
+    Contrast,
+    DefocusBlur,
+    GaussianNoise,
+    ImageSize,
+    ImpulseNoise,
+    Jpeg,
+    MotionBlur,
+    Pixelate,
+    ShotNoise,
+)
 
+CLEAN = "clean"
 ENTRY_POINTS = "ptq_pipeline.shifts"
 # So many images are shifted first; all but one of them again, backwards, to see whether order plays
 # a part.
@@ -22,7 +34,7 @@ PROBE = 4
 BLOCK_BYTES = 16 * 2**20
 
 SHIFTS: dict[str, Callable[..., Shift]] = {
-    "clean": Clean,
+    CLEAN: Clean,
     "gaussian_noise": GaussianNoise,
     "shot_noise": ShotNoise,
     "impulse_noise": ImpulseNoise,
@@ -36,10 +48,8 @@ SHIFTS: dict[str, Callable[..., Shift]] = {
 }
 
 
-@functools.cache
-def _installed() -> Mapping[str, object]:
-    from importlib.metadata import entry_points
-
+@cache
+def _installed() -> Mapping[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
@@ -74,7 +84,7 @@ def _factory(name: str, kind: str) -> Callable[..., Shift]:
             f"shift '{name}': kind '{kind}' is unknown; choose one of {known_shifts()}"
         )
     try:
-        return _installed()[kind].load()  # type: ignore[attr-defined]
+        return _installed()[kind].load()
     except Exception as error:
         raise InputError(
             f"shift '{name}': kind '{kind}' of the entry points '{ENTRY_POINTS}' cannot be imported"
@@ -145,3 +155,42 @@ def _checked(name: str, shift: Shift, images: np.ndarray, keys: np.ndarray) -> n
     if not np.array_equal(given, images[:PROBE]):
         raise InputError(f"shift '{name}' changed its input in place; it must return new images")
     return found
+
+
+class StressParameters(RootModel[dict[str, dict[str, Any]]]):
+    """Shifts by name; ``clean`` must be among them, because every drop is read beside it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_removed(cls, given: Any) -> Any:
+        """An environment removes a shift of another by ``null``."""
+        if not isinstance(given, Mapping):
+            return given
+        return {name: options for name, options in given.items() if options is not None}
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if CLEAN not in self.root:
+            raise ValueError("stress: the shift 'clean' is missing; add 'clean: {}'")
+        # Built now, so that a bad option is an error of the parameters.
+        _ = self.shifts
+        return self
+
+    @cached_property
+    def shifts(self) -> dict[str, Shift]:
+        """The shifts, ``clean`` included."""
+        return {name: build_shift(name, options) for name, options in self.root.items()}
+
+    def shifted(
+        self, images: np.ndarray, keys: np.ndarray, rows: np.ndarray | None = None
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield name and images ``(N, C, H, W)`` uint8 of every shift but clean.
+
+        Args:
+            images: uint8 ``(M, C, H, W)``, may be memory-mapped.
+            keys: ``(N,)`` uint64, see `Shift`.
+            rows: ``(N,)`` which images to shift; all when left out.
+        """
+        for name, shift in self.shifts.items():
+            if name != CLEAN:
+                yield name, apply_shift(name, shift, images, keys, rows)

@@ -10,7 +10,7 @@ import pandas as pd
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.stress.parameters import CLEAN, StressParameters
+from ptq_pipeline.stress.shifts import CLEAN, StressParameters
 from ptq_pipeline.trials.evaluation import Evaluation, build_evaluation
 from ptq_pipeline.trials.execution import TrialOutcome, TrialRequest, TrialRunner
 from ptq_pipeline.trials.executors import Executor

@@ -13,7 +13,7 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.seals import Signature, signature
 from ptq_pipeline.images import content_hashes, content_keys
 from ptq_pipeline.images.audit_data import AuditData
-from ptq_pipeline.stress.parameters import CLEAN, StressParameters
+from ptq_pipeline.stress.shifts import CLEAN, StressParameters
 from ptq_pipeline.trials.spec import evaluation_hash
 
 

@@ -22,7 +22,7 @@ from ptq_pipeline.pipelines.promotion.execution import (
 )
 from ptq_pipeline.pipelines.promotion.speed import measure_candidate
 from ptq_pipeline.ptq.export import metadata_of
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.recipe import Recipe

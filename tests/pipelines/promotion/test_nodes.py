@@ -24,7 +24,7 @@ from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
 from ptq_pipeline.ptq import ENGINE_VERSION, MethodSpec, QuantizationParameters, prepare
 from ptq_pipeline.registry import Decision
 from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials import TrialSpec, TrialStore
 from ptq_pipeline.trials.execution import TrialRunner
 from ptq_pipeline.trials.recipe import Recipe

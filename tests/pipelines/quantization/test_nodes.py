@@ -18,7 +18,7 @@ from ptq_pipeline.images import content_hashes
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.pipelines.quantization import nodes
 from ptq_pipeline.ptq import method_from_json
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.audit import Audit, require_float_reference
 from ptq_pipeline.trials.recipe import Recipe

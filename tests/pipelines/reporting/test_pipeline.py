@@ -16,7 +16,7 @@ from ptq_pipeline.core.documents import Document
 from ptq_pipeline.pipelines.reporting import create_pipeline
 from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
 from ptq_pipeline.pipelines.reporting.pipeline import REPORT_INPUTS
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
 
 ROOT = Path(__file__).parents[3]

@@ -14,7 +14,7 @@ from ptq_pipeline.pipelines.quantization import nodes
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.until_refused.nodes import run_trials_until_refused
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.recipe import Recipe
 

@@ -28,7 +28,7 @@ from ptq_pipeline.pipelines.worst_case_check.parameters import (
 )
 from ptq_pipeline.pipelines.worst_case_check.plots import tabulate_plots
 from ptq_pipeline.statistics import split_budget
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 
 CONFIGURATION = Path(__file__).parents[3] / "conf" / "base"
 SCORING = SubgroupScoringParameters(intersection_min_size=1)

@@ -15,7 +15,7 @@ from ptq_pipeline.judgement import Reason, Verdict
 from ptq_pipeline.judgement.decision import ClassParity, ExecutedFile, Execution, ShiftAnswers
 from ptq_pipeline.judgement.sentences import say
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit, compared_positions
 from ptq_pipeline.trials.evaluation import CLEAN, Evaluation, build_evaluation
 from ptq_pipeline.trials.execution import TrialRequest

@@ -15,7 +15,7 @@ from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement import Baseline, Verdict
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.recipe import Recipe
 from ptq_pipeline.trials.store import TrialStore

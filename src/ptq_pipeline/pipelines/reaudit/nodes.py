@@ -19,7 +19,7 @@ from ptq_pipeline.pipelines.reaudit.parameters import ReauditParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.profiling import profile, with_segments
 from ptq_pipeline.registry import Champion, Registry
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 
 log = logging.getLogger(__name__)
 

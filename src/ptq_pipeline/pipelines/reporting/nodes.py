@@ -9,7 +9,7 @@ from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.judgement import Comparison, Verdict
 from ptq_pipeline.judgement.decision import Decision, Execution
 from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringPa
 from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, propose_groups
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.reporting.progress import track
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.recipe import Recipe
 from ptq_pipeline.trials.settling import settle

@@ -14,7 +14,7 @@ from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.nodes import propose_groups
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.recipe import Recipe
 from ptq_pipeline.trials.stopping import Scope

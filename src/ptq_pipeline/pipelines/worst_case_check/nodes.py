@@ -26,7 +26,7 @@ from ptq_pipeline.pipelines.worst_case_check.parameters import (
     BusinessParameters,
     WorstCaseCheckParameters,
 )
-from ptq_pipeline.stress.parameters import StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 
 NO_BUSINESS = BusinessParameters()
 
