@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -91,6 +93,15 @@ def test_a_ledger_of_an_earlier_release_gets_its_head_with_the_next_entry(ledger
     assert len(ledger.entries()) == 1
     ledger.enter(AUDIT, "recipe", {"x": 0})
     assert json.loads(ledger.head.read_text())["head"] == ledger.entries()[-1].hash
+
+
+def test_a_ledger_of_an_earlier_release_is_read_and_goes_on_as_it_was(ledger):
+    ledger.path.parent.mkdir()
+    shutil.copy(Path(__file__).parents[1] / "locked/default/audit_ledger.jsonl", ledger.path)
+    before = ledger.path.read_bytes()
+    assert b"".join(entry.line + b"\n" for entry in ledger.entries()) == before
+    ledger.enter(AUDIT, "recipe", {"x": 0})
+    assert ledger.path.read_bytes().startswith(before)
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"entries": 1}', "[]"])

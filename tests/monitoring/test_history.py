@@ -1,5 +1,8 @@
 """The log of windows is a document: earlier ones are read, and written again as they were."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from ptq_pipeline.core.errors import InputError
@@ -57,3 +60,11 @@ def test_a_state_of_an_earlier_version_is_read():
     }
     read = TriggerState.from_json(earlier).to_json()
     assert read == {**earlier, "waits_after": None, "waits_for": "", "reported": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "read"), [("windows", WindowHistory.read), ("state", TriggerState.from_json)]
+)
+def test_files_of_an_earlier_release_are_read_and_written_again_as_they_were(name, read):
+    content = json.loads((Path(__file__).parent / f"earlier/{name}.json").read_text())
+    assert read(content).to_json() == content
