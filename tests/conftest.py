@@ -84,7 +84,7 @@ def random_model(tmp_path_factory):
 @pytest.fixture
 def small(tmp_path, project, monkeypatch):
     """A project with the shipped configuration; the current directory."""
-    from ptq_pipeline.registry import no_champion
+    from ptq_pipeline.registry import baseline_bytes
 
     shutil.copytree(project / "conf", tmp_path / "conf")
     (tmp_path / "conf/local").mkdir(exist_ok=True)
@@ -94,7 +94,7 @@ def small(tmp_path, project, monkeypatch):
         'kedro_init_version = "1.7.0"\nsource_dir = "src"\n'
     )
     (tmp_path / "data/06_models").mkdir(parents=True)
-    (tmp_path / "data/06_models/champion_baseline.json").write_bytes(no_champion())
+    (tmp_path / "data/06_models/champion_baseline.json").write_bytes(baseline_bytes())
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

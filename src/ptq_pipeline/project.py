@@ -23,9 +23,14 @@ from ptq_pipeline.configuration import checked, left_to_readers
 from ptq_pipeline.core.errors import InputError, causes_of, own_cause
 from ptq_pipeline.core.provenance import describe_machine
 from ptq_pipeline.mounting import create_pipeline
-from ptq_pipeline.pipelines.release.nodes import candidate_files
-from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
-from ptq_pipeline.registry import Evidence, Record, ReleaseTerms, release
+from ptq_pipeline.registry import (
+    Circumstances,
+    Evidence,
+    Record,
+    ReleaseParameters,
+    candidate_files,
+    release,
+)
 from ptq_pipeline.reporting.card import model_card
 from ptq_pipeline.sealing import check_acting
 
@@ -162,18 +167,13 @@ class Project:
             InputError: the decision does not follow from what it rests on.
             RegistryError: the release is refused.
         """
-        configured = self.settings("release", ReleaseParameters)
-        files = candidate_files(self.load("requantization.candidate_model"))
-        decision = Evidence.of_files(files).check(self.report("requantization/decision.json"))
-        terms = ReleaseTerms(
-            environments=configured.allowed_environments,
-            acknowledged=configured.acknowledged,
-            by=by,
-            trigger=trigger,
-            machine=describe_machine(self.root),
-            card=model_card,
+        parameters = self.settings("release", ReleaseParameters).model_copy(
+            update={"by": by, "trigger": trigger}
         )
-        return release(self.load("registry"), decision, files, terms)
+        evidence = Evidence.of_files(candidate_files(self.load("requantization.candidate_model")))
+        decision = self.report("requantization/decision.json")
+        there = Circumstances(machine=describe_machine(self.root), card=model_card)
+        return release(self.load("registry"), evidence, decision, parameters, there)
 
     def _full(self, name: str) -> str:
         return f"{self.name}.{name}" if self.name else name

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from tests.commands.test_registry import decided, run, run_json
-from tests.registry.conftest import candidate, terms
+from tests.registry.conftest import candidate, release, terms
 
 from ptq_pipeline.calibration.sets import (
     CalibrationManifest,
@@ -20,7 +20,7 @@ from ptq_pipeline.calibration.sets import (
 )
 from ptq_pipeline.commands import ptq
 from ptq_pipeline.core.canonical import canonical_hash
-from ptq_pipeline.registry import Evidence, Registry, no_champion, release
+from ptq_pipeline.registry import Evidence, Registry, baseline_bytes
 
 CLASSES = ["boot", "bag"]
 
@@ -60,7 +60,7 @@ def small(tmp_path, project, monkeypatch):
     data = tmp_path / "data"
     for folder in ("03_primary", "06_models", "07_model_output"):
         (data / folder).mkdir(parents=True)
-    (data / "06_models/champion_baseline.json").write_bytes(no_champion())
+    (data / "06_models/champion_baseline.json").write_bytes(baseline_bytes())
     first, second = make_set(range(8)), make_set(range(4, 12), 1, 30, {"kind": "brighter"})
     save_sets({s.set_id: s for s in (first, second)}, data / "05_model_input/calibration_sets")
     ids = range(12)

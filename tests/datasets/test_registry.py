@@ -1,15 +1,15 @@
 import pytest
 from kedro.io import DatasetError
-from tests.registry.conftest import candidate, terms
+from tests.registry.conftest import candidate, release, terms
 
 from ptq_pipeline.datasets import ChampionDataset, RegistryDataset
-from ptq_pipeline.registry import no_champion, release
+from ptq_pipeline.registry import baseline_bytes
 
 
 @pytest.fixture
 def place(tmp_path):
     """Where a registry without versions stands."""
-    (tmp_path / "champion_baseline.json").write_bytes(no_champion())
+    (tmp_path / "champion_baseline.json").write_bytes(baseline_bytes())
     return {
         "filepath": str(tmp_path / "registry"),
         "baseline": str(tmp_path / "champion_baseline.json"),

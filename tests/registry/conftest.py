@@ -11,21 +11,20 @@ from ptq_pipeline.judgement import Baseline, Comparison
 from ptq_pipeline.judgement.decision import Execution
 from ptq_pipeline.judgement.policy import Obligation
 from ptq_pipeline.registry import (
-    BASELINE_FILE,
+    ANSWERS_FILE,
     COMPARISON_FILE,
     EXECUTION_FILE,
     VERDICT_FILE,
+    Circumstances,
     Evidence,
     Registry,
-    ReleaseTerms,
+    ReleaseParameters,
     Waiver,
     baseline_bytes,
-    no_champion,
     note,
-    release,
-    verify,
     waive,
 )
+from ptq_pipeline.registry import release as release_evidence
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 REASON = make_reason("candidate.limit", "Sandal", shift="clean")
@@ -73,13 +72,20 @@ def candidate(
         "trial.json": json.dumps({"trial_id": name, "spec": spec}).encode(),
         "calibration.json": json.dumps({"set_id": f"set-{name}"}).encode(),
         "model.bin": name.encode() * 100,
-        BASELINE_FILE: baseline_bytes(answers),
+        ANSWERS_FILE: baseline_bytes(answers),
     }
     return Evidence(verdict, compared, execution, files).decide(environment), files
 
 
-def terms(**changes):
-    return ReleaseTerms(**{"by": "Kim", "now": NOW, "machine": {"python": "3.11"}, **changes})
+def terms(now=NOW, **changes):
+    there = Circumstances(machine={"python": "3.11"}, now=now)
+    return ReleaseParameters(**{"by": "Kim", **changes}), there
+
+
+def release(registry, decision, files, given=None):
+    """Release a candidate by its own copies of what its decision rests on."""
+    evidence = Evidence.of_files(files)
+    return release_evidence(registry, evidence, decision.to_json(), *(given or terms()))
 
 
 def against(decision):
@@ -90,7 +96,7 @@ def against(decision):
 @pytest.fixture
 def registry(tmp_path):
     baseline = tmp_path / "champion_baseline.json"
-    baseline.write_bytes(no_champion())
+    baseline.write_bytes(baseline_bytes())
     return Registry(tmp_path / "registry", baseline)
 
 
@@ -109,11 +115,11 @@ def third():
     return candidate("c", champion=against(candidate("b", champion=against(first))[0]))
 
 
-GRANTED = Waiver("candidate.limit", "agreed", "2026-12-31", "Kim")
+GRANTED = Waiver.granted("candidate.limit", "agreed", "2026-12-31", "Kim")
 # Everything that moves or records something, and what only looks.
 CHANGES = (
     lambda registry: release(registry, *third(), terms()),
     lambda registry: waive(registry, GRANTED, NOW),
     lambda registry: note(registry, {"outcome": "retraining needed"}, NOW),
-    verify,
+    Registry.verify,
 )

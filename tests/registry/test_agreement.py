@@ -5,17 +5,15 @@ import shutil
 
 import pytest
 from kedro.io import DatasetError
-from tests.registry.conftest import CHANGES, GRANTED, NOW, terms, third
+from tests.registry.conftest import CHANGES, GRANTED, NOW, release, terms, third
 
 from ptq_pipeline.datasets import BaselineDataset
 from ptq_pipeline.judgement import Baseline
 from ptq_pipeline.registry import (
+    Records,
     VerificationError,
     excused,
-    release,
-    repair,
     rollback,
-    verify,
     waive,
 )
 
@@ -36,7 +34,7 @@ def contents(registry):
 
 
 def roll_back(registry):
-    rollback(registry, "v0001", terms())
+    rollback(registry, "v0001", by="Kim", now=NOW)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2])
@@ -46,14 +44,14 @@ def test_a_log_whose_last_records_are_gone_moves_nothing_and_deletes_nothing(two
         two.log.path(sequence).unlink()
     stops(two, "knows of 3 records, and the log .* records are missing", (*CHANGES, roll_back))
     with pytest.raises(VerificationError, match="records are missing|the log was shortened"):
-        repair(two)
+        two.repair()
 
 
 def test_a_record_comes_back_from_its_version(two):
     two.log.path(2).unlink()
     stops(two, "under the number that its `sequence` says")
     shutil.copy(two.folder("v0002") / "record.json", two.log.path(2))
-    assert verify(two) == ["v0001", "v0002"]
+    assert two.verify() == ["v0001", "v0002"]
 
 
 def test_a_version_without_a_record_is_named_even_where_the_head_was_taken_back(two):
@@ -81,19 +79,19 @@ def test_an_empty_record_is_no_record(two):
 
 
 def test_an_earlier_baseline_from_git_is_written_again_by_repair(two):
-    earlier = two.baseline_after(two.log.read()[:1])
+    earlier = two.baseline_after(Records(two.log.read()[:1]))
     two.baseline.write_text(json.dumps(earlier.to_json()))
     stops(two, "is older than the log .* `kedro ptq repair` writes it again", (*CHANGES, roll_back))
-    assert "is written from the log; commit it" in repair(two)[0]
-    assert verify(two) == ["v0001", "v0002"]
-    assert repair(two) == []
+    assert "is written from the log; commit it" in two.repair()[0]
+    assert two.verify() == ["v0001", "v0002"]
+    assert two.repair() == []
 
 
 def test_a_missing_baseline_is_written_again_by_repair(two):
     two.baseline.unlink()
     stops(two, "champion_baseline.json' is missing.*restore it from git")
-    repair(two)
-    assert verify(two) == ["v0001", "v0002"]
+    two.repair()
+    assert two.verify() == ["v0001", "v0002"]
 
 
 def forged(two, **changes):
@@ -147,14 +145,14 @@ def of_an_earlier_release(registry):
 def test_a_registry_of_an_earlier_release_is_taken_over_by_repair(two):
     of_an_earlier_release(two)
     stops(two, "written by an earlier release .* `kedro ptq repair`", (*CHANGES, roll_back))
-    repair(two)
-    assert verify(two) == ["v0001", "v0002"]
+    two.repair()
+    assert two.verify() == ["v0001", "v0002"]
 
 
 def test_a_project_of_an_earlier_release_without_versions_goes_on(registry):
     of_an_earlier_release(registry)
     waive(registry, GRANTED, NOW)
-    assert (registry.known().log.records, verify(registry)) == (1, [])
+    assert (registry.known().log.records, registry.verify()) == (1, [])
 
 
 def test_a_pointer_without_a_log(registry):
@@ -178,8 +176,8 @@ def test_no_folder_is_undone_that_is_not_the_one_of_the_intent(two):
     from ptq_pipeline.registry.records import Change
 
     shutil.copytree(two.folder("v0002"), two.folder("v0003"))
-    change = Change(3, "0" * 64, "v0003")
-    two.pending.write_text(json.dumps(vars(change)))
+    change = Change(sequence=3, record_hash="0" * 64, version="v0003")
+    two.pending.write_text(json.dumps(change.to_json()))
     with pytest.raises(VerificationError, match="v0003' is not what .*pending.json' says"):
         release(two, *third(), terms())
     assert (two.folder("v0003") / "model.bin").is_file()

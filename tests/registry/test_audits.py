@@ -11,8 +11,14 @@ import yaml
 from tests.commands.test_registry import run, run_json
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.registry.audits import Agreement, Audit, compare_audits
-from ptq_pipeline.registry.revisions import audit_of_revision, audit_of_tree
+from ptq_pipeline.registry.audits import (
+    Agreement,
+    Audit,
+    audit_of_revision,
+    audit_of_tree,
+    compare_audits,
+    with_lock,
+)
 
 CELL = {"level": "class", "group": "Sandal", "shift": "clean", "n": 800}
 VERDICT = {
@@ -93,14 +99,14 @@ def test_another_candidate_alone_is_equivalent_another_decision_is_not():
 
 
 def test_files_and_parameters_say_where_it_began():
-    before = Audit.from_lock(VERDICT, DECISION, lock_of(VERDICT, images="aa", sets="bb"))
+    before = with_lock(Audit(VERDICT, DECISION), lock_of(VERDICT, images="aa", sets="bb"))
     lock = lock_of(VERDICT, images="aa", sets="cc")
     lock["stages"]["check"]["params"]["conf/base/parameters_calibration.yml"]["calibration"] = 1
-    found = compare_audits(before, Audit.from_lock(VERDICT, DECISION, lock))
+    found = compare_audits(before, with_lock(Audit(VERDICT, DECISION), lock))
     assert found.agreement is Agreement.EQUIVALENT
     assert [each.where for each in found.differences] == ["parameter check: calibration", "sets"]
     with pytest.raises(InputError, match=r"dvc\.lock cannot be read"):
-        Audit.from_lock(VERDICT, DECISION, {"stages": {"check": {"outs": [{"path": "x"}]}}})
+        with_lock(Audit(VERDICT, DECISION), {"stages": {"check": {"outs": [{"path": "x"}]}}})
 
 
 @pytest.fixture

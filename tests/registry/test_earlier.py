@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ptq_pipeline.registry import Registry, repair, verify
+from ptq_pipeline.registry import Registry
 
 EARLIER = Path(__file__).parent / "earlier"
 KINDS = ["promotion", "outcome", "waiver", "expiry", "promotion", "rollback", "promotion"]
@@ -31,7 +31,7 @@ def test_records_of_an_earlier_release_are_read_and_written_again_as_they_were(e
 
 
 def test_its_versions_keep_verifying_and_its_interrupted_change_is_finished(earlier):
-    assert verify(earlier) == ["v0001", "v0002", "v0003"]
-    assert repair(earlier) == ["a change that was interrupted is finished or undone"]
+    assert earlier.verify() == ["v0001", "v0002", "v0003"]
+    assert earlier.repair() == ["a change that was interrupted is finished or undone"]
     assert (earlier.champion().version, earlier.known().version) == ("v0003", "v0003")
-    assert verify(earlier) == ["v0001", "v0002", "v0003"]
+    assert earlier.verify() == ["v0001", "v0002", "v0003"]

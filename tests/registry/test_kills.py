@@ -8,9 +8,9 @@ import signal
 import time
 
 import pytest
-from tests.registry.conftest import GRANTED, NOW, against, candidate, terms
+from tests.registry.conftest import GRANTED, NOW, against, candidate, release, terms
 
-from ptq_pipeline.registry import Decision, RegistryError, release, rollback, verify, waive
+from ptq_pipeline.registry import Decision, RegistryError, rollback, waive
 
 KILLS = 25  # in each of eight registries, so that their logs stay short
 
@@ -20,7 +20,7 @@ def check(registry, allowed):
     champion = registry.champion()
     version = champion.version if champion else None
     assert version in allowed
-    verify(registry)
+    registry.verify()
     if champion:
         assert (champion.folder / "model.bin").is_file()
         assert (champion.folder / "decision.json").is_file()
@@ -37,7 +37,7 @@ def test_hundreds_of_random_kills_leave_the_old_champion_or_the_new(registry, se
     started = time.monotonic()
     release(registry, *candidate("probe", champion=against(current)), terms())
     span = time.monotonic() - started
-    rollback(registry, "v0001", terms())
+    rollback(registry, "v0001", by="Kim", now=NOW)
     landed = {True: 0, False: 0}
     for attempt in range(KILLS):
         before = registry.champion().version
@@ -51,7 +51,7 @@ def test_hundreds_of_random_kills_leave_the_old_champion_or_the_new(registry, se
         time.sleep(rng.uniform(0, span))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        newest = f"v{len(registry.promotions(registry.log.read())):04d}"
+        newest = f"v{len(registry.log.read().promotions):04d}"
         version = check(registry, {before, newest})
         landed[version != before] += 1
         # However busy the machine is, kills fall before and after the switch.
@@ -79,7 +79,7 @@ def test_kills_of_any_change_tear_nothing_and_leave_nothing(two):
         time.sleep(rng.uniform(0, 0.04))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        verify(two)
+        two.verify()
         with two.locked() as records:
             assert len(records) - before in (0, 1)
         assert temporary(two) == []
@@ -94,7 +94,7 @@ def change(registry, attempt):
         release(registry, *candidate(f"k{attempt}", champion=against(decision)), terms())
     elif attempt % 3 == 1:
         other = next(each for each in registry.versions() if each != champion.version)
-        rollback(registry, other, terms())
+        rollback(registry, other, by="Kim", now=NOW)
     else:
         waive(registry, GRANTED, NOW)
 
@@ -143,7 +143,7 @@ def test_a_disk_that_refuses_at_any_write_changes_no_champion(registry, monkeypa
 def test_the_same_promotion_finishes_what_a_kill_interrupted(registry, monkeypatch):
     given = candidate("a")
     with monkeypatch.context() as patch:
-        patch.setattr("ptq_pipeline.registry.store.Registry.switch", _killed)
+        patch.setattr("ptq_pipeline.registry.store.Store.switch", _killed)
         with pytest.raises(KeyboardInterrupt):
             release(registry, *given, terms())
     assert registry.champion() is None

@@ -3,7 +3,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from tests.registry.conftest import NOW, REASON, against, candidate, terms
+from tests.registry.conftest import NOW, REASON, against, candidate, release, terms
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement import Baseline
@@ -15,9 +15,7 @@ from ptq_pipeline.registry import (
     Waiver,
     excused,
     note,
-    release,
     rollback,
-    verify,
     waive,
 )
 
@@ -29,7 +27,7 @@ def baseline_of(registry):
 def test_nothing_serves_before_the_first_promotion(registry):
     assert registry.champion() is None
     assert not baseline_of(registry).serves
-    assert verify(registry) == []
+    assert registry.verify() == []
 
 
 def test_a_promoted_candidate_serves_with_all_its_files(registry):
@@ -42,7 +40,7 @@ def test_a_promoted_candidate_serves_with_all_its_files(registry):
     assert baseline_of(registry).version == "v0001"
     assert baseline_of(registry).decision_hash == decision.hash
     assert list(baseline_of(registry).answers["clean"]) == [0, 1, 2, 2]
-    assert verify(registry) == ["v0001"]
+    assert registry.verify() == ["v0001"]
 
 
 def test_a_record_holds_what_a_reviewer_needs(registry):
@@ -94,7 +92,7 @@ def test_other_environments_need_permission(registry):
     decision, files = candidate("a", environment="passing")
     with pytest.raises(ReleaseRefusedError, match="environment 'passing'.*allowed_environments"):
         release(registry, decision, files, terms())
-    release(registry, decision, files, terms(environments=["passing"]))
+    release(registry, decision, files, terms(allowed_environments=["passing"]))
 
 
 def test_a_touched_obligation_must_be_acknowledged(registry):
@@ -112,7 +110,7 @@ def test_a_touched_obligation_must_be_acknowledged(registry):
 
 
 def waiver(**changes):
-    return Waiver(
+    return Waiver.granted(
         **{
             "rule": "candidate.limit",
             "reason": "one customer agreed",
@@ -164,7 +162,7 @@ def test_a_clock_that_goes_backwards_revives_no_waiver(registry):
         later.isoformat(timespec="seconds"),
         NOW.isoformat(timespec="seconds"),
     )
-    assert verify(registry) == ["v0001"]
+    assert registry.verify() == ["v0001"]
 
 
 def test_a_clock_that_ran_ahead_once_ends_no_waiver_that_is_granted_afterwards(registry):
@@ -193,29 +191,29 @@ def test_rollback_brings_back_what_served_before(registry):
     first = candidate("a")
     release(registry, *first, terms())
     release(registry, *candidate("b", champion=against(first[0])), terms())
-    record = rollback(registry, "v0001", terms(), "complaints")
+    record = rollback(registry, "v0001", by="Kim", now=NOW, reason="complaints")
     assert (record.kind, record.champion) == (Kind.ROLLBACK, "v0001")
     assert registry.champion().version == "v0001"
     assert baseline_of(registry).version == "v0001"
-    assert verify(registry) == ["v0001", "v0002"]
+    assert registry.verify() == ["v0001", "v0002"]
 
 
 def test_the_same_rollback_again_moves_nothing(registry):
     first = candidate("a")
     release(registry, *first, terms())
     release(registry, *candidate("b", champion=against(first[0])), terms())
-    record = rollback(registry, "v0001", terms(), "complaints")
-    assert rollback(registry, "v0001", terms(), "pressed twice") == record
+    record = rollback(registry, "v0001", by="Kim", now=NOW, reason="complaints")
+    assert rollback(registry, "v0001", by="Kim", now=NOW, reason="pressed twice") == record
     assert (registry.champion().version, len(registry.log.read())) == ("v0001", 3)
 
 
 def test_rollback_errors(registry):
     with pytest.raises(RegistryError, match="'v0001' does not exist; the versions are none"):
-        rollback(registry, "v0001", terms())
+        rollback(registry, "v0001", by="Kim", now=NOW)
     release(registry, *candidate("a"), terms())
-    assert registry.served_before(registry.records()) is None
+    assert registry.records().served_before is None
     with pytest.raises(RegistryError, match="'v9' does not exist; the versions are v0001"):
-        rollback(registry, "v9", terms())
+        rollback(registry, "v9", by="Kim", now=NOW)
 
 
 def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(registry):
@@ -234,34 +232,36 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(registry):
         thread.join()
     assert sorted(outcomes)[1] == "v0001"
     assert "the champion is now v0001" in sorted(outcomes)[0]
-    assert verify(registry) == ["v0001"]
+    assert registry.verify() == ["v0001"]
 
 
 def test_retraining_is_needed_until_what_serves_changes(registry):
     first = candidate("a")
     release(registry, *first, terms())
-    assert registry.unsolved(registry.log.read()) is None
+    assert registry.log.read().unsolved is None
     record = note(registry, {"outcome": "retraining needed", "serve": "float"}, NOW)
-    assert registry.unsolved(registry.log.read()) == record
+    assert registry.log.read().unsolved == record
     waive(registry, waiver(), NOW)
-    assert registry.unsolved(registry.log.read()) == record
+    assert registry.log.read().unsolved == record
     release(registry, *candidate("b", champion=against(first[0])), terms())
-    assert registry.unsolved(registry.log.read()) is None
+    assert registry.log.read().unsolved is None
     record = note(registry, {"outcome": "retraining needed", "serve": "champion"}, NOW)
     note(registry, {"outcome": "requantization advised"}, NOW)
-    assert registry.unsolved(registry.log.read()) == record
+    assert registry.log.read().unsolved == record
     note(registry, {"outcome": "champion holds"}, NOW)
-    assert registry.unsolved(registry.log.read()) is None
+    assert registry.log.read().unsolved is None
 
 
 @pytest.mark.parametrize("text", ["Kim\n   9  2026-01-01  rollback  v0001", "\x1b[1A", "a\u2028b"])
 def test_no_text_that_people_type_forges_a_line_of_the_history(registry, text):
-    release(registry, *candidate("a"), terms())
+    given = candidate("a")
+    release(registry, *given, terms())
     for action in (
-        lambda: terms(by=text),
-        lambda: terms(trigger=text),
-        lambda: terms(acknowledged=[text]),
-        lambda: rollback(registry, "v0001", terms(), text),
+        lambda: release(registry, *given, terms(by=text)),
+        lambda: release(registry, *given, terms(trigger=text)),
+        lambda: release(registry, *given, terms(acknowledged=[text])),
+        lambda: rollback(registry, "v0001", by="Kim", reason=text),
+        lambda: rollback(registry, "v0001", by=text),
         lambda: waiver(by=text),
         lambda: waiver(reason=text),
         lambda: waiver(group=text),

@@ -2,16 +2,13 @@ import json
 import shutil
 
 import pytest
-from tests.registry.conftest import CHANGES, candidate, terms
+from tests.registry.conftest import CHANGES, NOW, candidate, release, terms
 
 from ptq_pipeline.registry import (
+    Records,
     RegistryError,
-    ReleaseTerms,
     VerificationError,
-    release,
-    repair,
     rollback,
-    verify,
 )
 
 
@@ -26,26 +23,26 @@ def test_a_changed_file_is_named_and_the_champion_still_serves(two, name):
     path = two.folder("v0001") / name
     path.write_bytes(path.read_bytes() + b" " if name == "model.bin" else b"{}")
     with pytest.raises(VerificationError, match=f"v0001.*{name}|v0001: "):
-        verify(two)
-    assert verify(two, "v0002") == ["v0002"]
+        two.verify()
+    assert two.verify("v0002") == ["v0002"]
     assert two.champion().version == "v0002"
 
 
 def test_a_missing_or_added_file_is_named(two):
     (two.folder("v0002") / "extra.txt").write_text("x")
     with pytest.raises(VerificationError, match="extra.txt"):
-        verify(two)
+        two.verify()
     (two.folder("v0002") / "extra.txt").unlink()
     (two.folder("v0002") / "model.bin").unlink()
     with pytest.raises(VerificationError, match=r"model.bin.*\(missing\)"):
-        verify(two, "v0002")
+        two.verify("v0002")
 
 
 def test_an_edited_record_is_named_and_blocks_every_change(two):
     edit(two.log.path(1), '"by": "Kim"', '"by": "Eve"')
     for action in (
-        lambda: verify(two),
-        lambda: rollback(two, "v0001", terms()),
+        two.verify,
+        lambda: rollback(two, "v0001", by="Kim", now=NOW),
         lambda: release(two, *candidate("c"), terms()),
     ):
         with pytest.raises(VerificationError, match="00000001.json.*was edited.*serves on"):
@@ -54,62 +51,56 @@ def test_an_edited_record_is_named_and_blocks_every_change(two):
 
 
 def test_an_edited_record_with_a_new_hash_breaks_the_chain(two):
-    from dataclasses import replace
-
     record = two.log.read()[0]
-    forged = replace(record, content={**record.content, "by": "Eve"})
+    forged = record.model_copy(update={"content": {**record.content, "by": "Eve"}})
     two.log.path(1).write_text(json.dumps(forged.to_json()))
     with pytest.raises(VerificationError, match="00000002.json.*does not follow"):
-        verify(two)
+        two.verify()
 
 
 def test_the_last_record_forged_is_not_the_one_that_git_knows(two):
-    from dataclasses import replace
-
     record = two.log.read()[1]
-    forged = replace(record, content={**record.content, "by": "Eve"})
+    forged = record.model_copy(update={"content": {**record.content, "by": "Eve"}})
     two.log.path(2).write_text(json.dumps(forged.to_json()))
     with pytest.raises(VerificationError, match="record 2 of the log .* one of the two was repl"):
-        verify(two)
+        two.verify()
 
 
 def test_a_log_that_was_forged_as_a_whole_does_not_match_what_stands_in_the_version(two):
     """Another recipe in the record, with new hashes from there to the pointer."""
-    from dataclasses import replace
-
     first, second = two.log.read()
     hashes = {**first.content["hashes"], "recipe": "0" * 64}
-    forged = replace(first, content={**first.content, "hashes": hashes})
-    following = replace(second, previous=forged.hash)
+    forged = first.model_copy(update={"content": {**first.content, "hashes": hashes}})
+    following = second.model_copy(update={"previous": forged.hash})
     for record in (forged, following):
         two.log.path(record.sequence).write_text(json.dumps(record.to_json()))
         copy = two.folder(record.champion) / "record.json"
         copy.write_text(json.dumps(record.to_json()))
     edit(two.pointer, second.hash, following.hash)
-    two.write_baseline((forged, following))
+    two.write_baseline(Records((forged, following)))
     with pytest.raises(VerificationError, match="v0001.*trial.json' does not belong to its rec"):
-        verify(two)
+        two.verify()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"sequence": 1}'])
 def test_a_truncated_record_is_named(two, content):
     two.log.path(2).write_text(content)
     with pytest.raises(VerificationError, match="00000002.json' is truncated or damaged"):
-        verify(two)
+        two.verify()
     assert two.champion().version == "v0002"
 
 
 def test_a_missing_record_is_named(two):
     two.log.path(1).unlink()
     with pytest.raises(VerificationError, match="00000001.json' is missing"):
-        verify(two)
+        two.verify()
 
 
 def test_a_pointer_to_a_version_that_does_not_exist(two):
     edit(two.pointer, "v0002", "v0009")
     with pytest.raises(VerificationError, match="champion.json' names version v0009.*rollback"):
         two.champion()
-    rollback(two, "v0001", ReleaseTerms())
+    rollback(two, "v0001")
     assert two.champion().version == "v0001"
 
 
@@ -118,8 +109,8 @@ def test_a_pointer_that_was_edited_to_another_version_stops_every_change(two):
     for action in CHANGES:
         with pytest.raises(VerificationError, match="names v0001, and the log made v0002 the cham"):
             action(two)
-    assert repair(two) == ["the champion pointer names v0002 again"]
-    assert (two.champion().version, verify(two)) == ("v0002", ["v0001", "v0002"])
+    assert two.repair() == ["the champion pointer names v0002 again"]
+    assert (two.champion().version, two.verify()) == ("v0002", ["v0001", "v0002"])
 
 
 def test_a_pointer_cannot_leave_the_registry(two):
@@ -138,29 +129,29 @@ def test_a_champion_that_lost_its_files_is_left_by_the_rollback_that_the_message
         (folder / lost).write_text("{")
     with pytest.raises(VerificationError, match="v0002.*backup, or `kedro ptq rollback --to VER"):
         release(two, *candidate("c"), terms())
-    rollback(two, "v0001", ReleaseTerms())
+    rollback(two, "v0001")
     assert two.champion().version == "v0001"
-    assert verify(two, "v0001") == ["v0001"]
+    assert two.verify("v0001") == ["v0001"]
 
 
 def test_a_damaged_pointer_is_mended_by_a_rollback(two):
     two.pointer.write_text("{")
     with pytest.raises(VerificationError, match="champion.json' is damaged.*kedro ptq repair"):
         two.champion()
-    repair(two)
+    two.repair()
     assert two.champion().version == "v0002"
     two.pointer.write_text("{")
-    rollback(two, "v0001", ReleaseTerms())
+    rollback(two, "v0001")
     assert two.champion().version == "v0001"
 
 
 def test_rolling_back_to_a_damaged_version_is_refused(two):
     (two.folder("v0001") / "model.bin").write_bytes(b"")
     with pytest.raises(VerificationError, match="model.bin"):
-        rollback(two, "v0001", terms())
+        rollback(two, "v0001", by="Kim", now=NOW)
     assert two.champion().version == "v0002"
 
 
 def test_an_unknown_version(two):
     with pytest.raises(RegistryError, match="'v7' does not exist; the versions are v0001, v0002"):
-        verify(two, "v7")
+        two.verify("v7")

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.pipelines.release.nodes import candidate_files
 from ptq_pipeline.project import Project
-from ptq_pipeline.registry import Decision, Evidence
+from ptq_pipeline.registry import Decision, Evidence, candidate_files
 
 # What has to stand beside a decision, by its name in the catalog.
 BESIDE = ("verdict", "champion_comparison", "candidate_execution")

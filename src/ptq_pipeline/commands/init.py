@@ -10,7 +10,7 @@ from ptq_pipeline.core.files import write_file
 from ptq_pipeline.pipelines.requantization import create_pipeline
 from ptq_pipeline.project import bootstrapped
 from ptq_pipeline.project_template import host_files, logging_configuration
-from ptq_pipeline.registry import no_champion
+from ptq_pipeline.registry import baseline_bytes
 
 # Kedro forgets its defaults, the first two, when a project says anything of its own.
 MERGING = (
@@ -37,7 +37,7 @@ def init(mount: str, force: bool) -> Answer:
         for path, text in host_files(package, mount, requantized).items()
     }
     baseline = Path(f"data/{mount}/06_models/champion_baseline.json")
-    done[str(baseline)] = _write(root / baseline, no_champion(), force=False)
+    done[str(baseline)] = _write(root / baseline, baseline_bytes(), force=False)
     logs = root / "conf/logging.yml"
     # The host's own logging is the host's, whatever it says.
     if not logs.is_file():

@@ -13,19 +13,17 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exit_codes import ExitCode
 from ptq_pipeline.core.plain_text import visible
 from ptq_pipeline.pipelines.release.nodes import release_candidate
-from ptq_pipeline.pipelines.release.parameters import ReleaseParameters
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry import (
     ChampionChangedError,
     Outcome,
-    Record,
+    Records,
     Registry,
+    ReleaseParameters,
     ReleaseRefusedError,
-    ReleaseTerms,
     Waiver,
     excused,
 )
-from ptq_pipeline.registry import repair as repaired
 from ptq_pipeline.registry import rollback as roll_back
 from ptq_pipeline.registry import waive as grant
 from ptq_pipeline.registry.gto import GtoTags
@@ -142,8 +140,7 @@ def rollback(
         raise InputError(_which_version(registry))
     configured = project.settings("release", ReleaseParameters)
     tags = _gto_tags(project, configured) if gto else None
-    terms = ReleaseTerms(by=by or getpass.getuser(), now=_now())
-    record = roll_back(registry, version, terms, reason)
+    record = roll_back(registry, version, by=by or getpass.getuser(), reason=reason)
     return _moved(record.to_json(), tags.rolled_back(str(record.champion)) if tags else [])
 
 
@@ -157,7 +154,7 @@ def history(project: Project) -> None:
     registry.records()
 
 
-def _history(records: tuple[Record, ...]) -> Iterator[str]:
+def _history(records: Records) -> Iterator[str]:
     for record in records:
         content = record.content
         what = content.get("version") or content.get("rule") or content.get("outcome") or ""
@@ -197,7 +194,8 @@ def waive(
 
     It counts at the gate and at the release; verdicts and decisions do not change.
     """
-    waiver = Waiver(rule, reason, expires, by or getpass.getuser(), group, shift)
+    who = by or getpass.getuser()
+    waiver = Waiver.granted(rule, reason, expires, who, group=group, shift=shift)
     record = grant(project.load("registry"), waiver, _now())
     return Answer(
         record.to_json(), [f"{rule} is waived until {expires} (record {record.sequence})"]
@@ -212,12 +210,12 @@ def repair(project: Project) -> Answer:
     log, or the champion's files do not hold, nothing is written and the message says what to
     restore.
     """
-    done = repaired(project.load("registry"))
+    done = project.load("registry").repair()
     return Answer({"done": done}, done or ["nothing to repair: log and registry agree"])
 
 
 def _which_version(registry: Registry) -> str:
-    before = registry.served_before(registry.records())
+    before = registry.records().served_before
     if before is None:
         return "there is no version to roll back to: nothing served before"
     return f"say which version: `kedro ptq rollback --to {before}` is the one that served before"

@@ -63,7 +63,7 @@ def card(project: Project, version: str | None, language: str | None, output: Pa
     Without VERSION that of the champion.
     """
     registry = project.load("registry")
-    promotions = registry.promotions(registry.log.read())
+    promotions = registry.log.read().promotions
     champion = registry.champion()
     chosen = version or (champion.version if champion else None)
     if chosen not in promotions:

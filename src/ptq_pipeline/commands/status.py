@@ -10,13 +10,7 @@ from ptq_pipeline.commands.running import Answer, project_command
 from ptq_pipeline.core.exit_codes import ExitCode
 from ptq_pipeline.core.plain_text import visible
 from ptq_pipeline.project import Project
-from ptq_pipeline.registry import (
-    Champion,
-    Record,
-    Registry,
-    VerificationError,
-    waivers_in_force,
-)
+from ptq_pipeline.registry import Champion, Records, Registry, VerificationError
 
 
 @project_command(
@@ -70,8 +64,8 @@ def _status(project: Project, champion: Champion | None) -> dict[str, Any]:
     registry: Registry = project.load("registry")
     records = registry.records()
     since = next((r.time for r in records if champion and r.hash == champion.record_hash), None)
-    interrupted, unsolved = registry.interrupted(records), registry.unsolved(records)
-    waivers = waivers_in_force(registry, records, datetime.now(UTC))
+    interrupted, unsolved = registry.interrupted(records), records.unsolved
+    waivers = records.waivers_in_force(datetime.now(UTC))
     return {
         "champion": champion.version if champion else None,
         "folder": str(champion.folder) if champion else None,
@@ -89,11 +83,9 @@ def _status(project: Project, champion: Champion | None) -> dict[str, Any]:
     }
 
 
-def _missing(
-    registry: Registry, records: tuple[Record, ...], champion: Champion | None
-) -> list[str]:
+def _missing(registry: Registry, records: Records, champion: Champion | None) -> list[str]:
     """Files of the champion that are not there; `verify` also reads those that are."""
-    promotion = registry.promotions(records).get(champion.version) if champion else None
+    promotion = records.promotions.get(champion.version) if champion else None
     if champion is None or promotion is None:
         return []
     paths = [champion.folder / name for name in promotion.content["files"]]

@@ -1,6 +1,7 @@
 """`kedro ptq verify`: every hash of the registry, or this audit beside an earlier one."""
 
 import re
+from dataclasses import asdict
 from itertools import islice
 
 import click
@@ -11,10 +12,14 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exit_codes import ExitCode
 from ptq_pipeline.core.provenance import git_state
 from ptq_pipeline.project import Project
-from ptq_pipeline.registry import Decision, VerificationError, check_part
-from ptq_pipeline.registry import verify as check
-from ptq_pipeline.registry.audits import Agreement, compare_audits
-from ptq_pipeline.registry.revisions import audit_of_revision, audit_of_tree, audit_of_version
+from ptq_pipeline.registry import Decision, VerificationError, check_part, rests_on
+from ptq_pipeline.registry.audits import (
+    Agreement,
+    audit_of_revision,
+    audit_of_tree,
+    audit_of_version,
+    compare_audits,
+)
 
 VERSION = re.compile(r"v\d{4,}")
 SHOWN = 20
@@ -47,7 +52,7 @@ def verify(project: Project, version: str | None, against: str | None, tolerance
     if against is not None:
         return _compare_audits(project, against, tolerance / 100)
     try:
-        checked = check(project.load("registry"), version)
+        checked = project.load("registry").verify(version)
         notes = [] if version else _check_last_audit(project)
     except VerificationError as error:
         return Answer(
@@ -81,8 +86,7 @@ def _check_last_audit(project: Project) -> list[str]:
             current_decision(project)
             return []
         decision = Decision.from_json(project.load("decision"))
-        hashes = (decision.verdict_hash, decision.comparison_hash, decision.execution_hash)
-        for name, expected in zip(BESIDE, hashes, strict=True):
+        for name, expected in zip(BESIDE, rests_on(decision).values(), strict=True):
             if name not in missing or name == "verdict":
                 check_part(paths[name].name, project.load(name), expected)
     except InputError as error:
@@ -110,14 +114,14 @@ def _check_ledger(project: Project) -> None:
 
 def _compare_audits(project: Project, earlier: str, tolerance: float) -> Answer:
     paths = project.path("verdict"), project.path("decision")
-    now, notes = audit_of_tree(project.root, *paths)
+    now = audit_of_tree(project.root, *paths)
     if VERSION.fullmatch(earlier):
-        before, further = audit_of_version(project.load("registry").folder(earlier), earlier)
+        before = audit_of_version(project.load("registry").folder(earlier), earlier)
     else:
-        before, further = audit_of_revision(project.root, earlier, *paths)
+        before = audit_of_revision(project.root, earlier, *paths)
     found = compare_audits(before, now, tolerance)
     git = git_state(project.root)
-    notes = [*notes, *further, *_dirt(git)]
+    notes = [*now.notes, *before.notes, *_dirt(git)]
     lines = [
         str(found.agreement),
         *(
@@ -129,7 +133,7 @@ def _compare_audits(project: Project, earlier: str, tolerance: float) -> Answer:
         lines.append(f"  and {len(found.differences) - SHOWN} more (--json)")
     different = found.agreement is Agreement.DIFFERENT
     return Answer(
-        {"against": earlier, "git": git, "notes": notes, **found.to_json()},
+        {"against": earlier, "git": git, "notes": notes, **asdict(found)},
         lines,
         [f"note: {note}" for note in notes],
         ExitCode.VERIFICATION_FAILED if different else ExitCode.DONE,

@@ -29,10 +29,12 @@ def own_cause(error: BaseException) -> PtqPipelineError | None:
     return next((each for each in causes_of(error) if isinstance(each, PtqPipelineError)), None)
 
 
-def first_fault(error: ValueError) -> str:
+def first_fault(error: Exception) -> str:
     """Return the first thing that is wrong with a document, and where, in a few words."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False)[0]
     place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else str(first["msg"])
+    # What a model of ours raised is a sentence of its own.
+    said = first["ctx"]["error"] if first["type"] == "value_error" else first["msg"]
+    return f"{place}: {said}" if place else str(said)

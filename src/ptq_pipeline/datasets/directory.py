@@ -8,8 +8,7 @@ from pathlib import Path, PurePosixPath
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file, write_folder
 from ptq_pipeline.datasets.local import LocalDataset
-
-INDEX = "candidate.json"
+from ptq_pipeline.registry import INDEX_FILE
 
 
 class DirectoryDataset(LocalDataset):
@@ -64,16 +63,16 @@ class CandidateDirectory(DirectoryDataset):
         """
         paths = super().load()
         try:
-            expected = json.loads(paths[INDEX].read_text(encoding="utf-8"))["files"]
+            expected = json.loads(paths[INDEX_FILE].read_text(encoding="utf-8"))["files"]
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(
-                f"candidate '{self._filepath}' has no readable index '{INDEX}'; "
+                f"candidate '{self._filepath}' has no readable index '{INDEX_FILE}'; "
                 "export it again with the promotion pipeline"
             ) from error
         found = {
             name: sha256(path.read_bytes()).hexdigest()
             for name, path in paths.items()
-            if name != INDEX
+            if name != INDEX_FILE
         }
         wrong = sorted(
             name for name in {*expected, *found} if expected.get(name) != found.get(name)

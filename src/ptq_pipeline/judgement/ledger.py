@@ -18,17 +18,17 @@ Version control keeps both, and the verdict, which names its entries.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from filelock import FileLock, Timeout
 
-from ptq_pipeline.core.canonical import canonical_hash, canonical_json
-from ptq_pipeline.core.documents import Document
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.canonical import canonical_hash, canonical_json, file_bytes
+from ptq_pipeline.core.chains import ChainError, Head, Link, head_of, read_link
+from ptq_pipeline.core.documents import READING, Document
+from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.files import write_file
 
 LEDGER_SCHEMA_VERSION: Final = 1
@@ -37,7 +37,7 @@ LOCK_SECONDS = 60.0
 WAY_OUT = "restore the file from version control; a ledger is only ever added to"
 
 
-class Entry(Document):
+class Entry(Link):
     """One question that was asked of one set of audit images.
 
     Attributes:
@@ -45,7 +45,6 @@ class Entry(Document):
         kind: What was judged, e.g. ``recipe``, ``candidate`` or ``design``.
         index: Its place among the distinct questions of this kind for these images, from 1.
         question: What identifies it: names and hashes.
-        previous: Hash of the entry before it in the file; None for the first.
     """
 
     schema_version: Literal[1] = LEDGER_SCHEMA_VERSION
@@ -53,7 +52,6 @@ class Entry(Document):
     kind: str
     index: int
     question: dict[str, Any]
-    previous: str | None
 
     @property
     def question_hash(self) -> str:
@@ -73,7 +71,14 @@ class Entry(Document):
     @property
     def line(self) -> bytes:
         """Its line in the file: what it says, and the hash of that."""
-        return canonical_json({**self.to_json(), "hash": self.hash})
+        return canonical_json(self.to_json())
+
+
+class LedgerHead(Document):
+    """Content of the head's file."""
+
+    entries: int
+    head: str
 
 
 # Enters a question of a kind about one set of audit images: (kind, question) -> entry.
@@ -112,25 +117,27 @@ class Ledger:
             if not lines:
                 raise InputError(f"'{self.path}' is empty, and no audit ledger ever is: {WAY_OUT}")
             for number, line in enumerate(lines, start=1):
-                found.append(self._entry(line, number, found))
-        count, last = self._known_head()
+                found.append(_entry(line, f"'{self.path}', line {number}", found))
+        known = self._known_head()
         # A process that was killed in between leaves the head one entry behind, never ahead.
-        if count > len(found) or (count and found[count - 1].hash != last):
+        if head_of(found[: known[0]]) != known:
             raise InputError(
-                f"'{self.path}' holds {len(found)} entries, and '{self.head}' knows of {count}, "
+                f"'{self.path}' holds {len(found)} entries, and '{self.head}' knows of {known[0]}, "
                 f"the last of which is not there: entries are missing: {WAY_OUT}"
             )
         return tuple(found)
 
-    def _known_head(self) -> tuple[int, str | None]:
-        """Return what the head says; nothing where there is none, as with earlier releases."""
-        if not self.head.exists():
-            return 0, None
+    def _known_head(self) -> Head:
+        """What the head's file says; nothing where there is none, as with earlier releases."""
         try:
-            content = json.loads(self.head.read_text(encoding="utf-8"))
-            return int(content["entries"]), str(content["head"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"'{self.head}' is damaged ({error}): {WAY_OUT}") from error
+            known = LedgerHead.model_validate_json(self.head.read_bytes(), context=READING)
+        except FileNotFoundError:
+            return 0, None
+        except ValueError as error:
+            raise InputError(
+                f"'{self.head}' is damaged ({first_fault(error)}): {WAY_OUT}"
+            ) from error
+        return known.entries, known.head
 
     def openings(self, audit: str, kind: str | None = None) -> tuple[Entry, ...]:
         """Return the questions asked of one set of audit images."""
@@ -150,62 +157,52 @@ class Ledger:
             Its entry: the old one if it was asked before.
 
         Raises:
-            InputError: If the file was edited or cannot be read, or another process holds it.
+            InputError: If the file was edited, or another process holds it.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = self.path.with_name(f".{self.path.name}.lock")
         try:
             with FileLock(lock, timeout=LOCK_SECONDS):
-                return self._enter(audit, kind, question)
+                return self._enter(audit, kind, dict(question))
         except Timeout:
             raise InputError(
                 f"another process has held '{lock}' for {LOCK_SECONDS:.0f} s; end it, or run this "
                 "again when it is done"
             ) from None
 
-    def _enter(self, audit: str, kind: str, question: Mapping[str, Any]) -> Entry:
+    def _enter(self, audit: str, kind: str, question: dict[str, Any]) -> Entry:
         entries = self.entries()
-        asked = [e for e in entries if e.audit == audit and e.kind == kind]
-        wanted = canonical_hash(dict(question))
-        for entry in asked:
-            if entry.question_hash == wanted:
-                self._write_head(entries)
-                return entry
-        previous = entries[-1].hash if entries else None
-        entry = Entry(
-            audit=audit,
-            kind=kind,
-            index=len(asked) + 1,
-            question=dict(question),
-            previous=previous,
-        )
-        lines = [each.line for each in (*entries, entry)]
-        write_file(self.path, b"\n".join(lines) + b"\n")
-        self._write_head((*entries, entry))
-        return entry
-
-    def _write_head(self, entries: tuple[Entry, ...]) -> None:
-        head = (len(entries), entries[-1].hash)
-        if self._known_head() != head:
-            content = {"entries": head[0], "head": head[1]}
-            write_file(self.head, json.dumps(content, indent=2).encode() + b"\n")
+        asked = _alike(entries, audit, kind)
+        wanted = canonical_hash(question)
+        known = next((each for each in asked if each.question_hash == wanted), None)
+        if known is None:
+            index, previous = len(asked) + 1, head_of(entries)[1]
+            known = Entry(audit=audit, kind=kind, index=index, question=question, previous=previous)
+            entries = (*entries, known)
+            write_file(self.path, b"".join(each.line + b"\n" for each in entries))
+        if self._known_head() != head_of(entries):
+            head = LedgerHead(entries=len(entries), head=entries[-1].hash)
+            write_file(self.head, file_bytes(head.to_json()))
+        return known
 
     def opener(self, audit: str) -> Opener:
         """Return :meth:`enter` for one set of audit images."""
         return lambda kind, question: self.enter(audit, kind, question)
 
-    def _entry(self, line: str, number: int, before: list[Entry]) -> Entry:
-        where = f"'{self.path}', line {number}"
-        try:
-            content = json.loads(line)
-            sealed = content.pop("hash")
-            entry = Entry.read(content)
-        except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
-            raise InputError(
-                f"{where}: no entry of the audit ledger ({error}): {WAY_OUT}"
-            ) from None
-        same = [e for e in before if (e.audit, e.kind) == (entry.audit, entry.kind)]
-        expected = before[-1].hash if before else None
-        if entry.hash != sealed or entry.previous != expected or entry.index != len(same) + 1:
-            raise InputError(f"{where}: the audit ledger was edited: {WAY_OUT}")
-        return entry
+
+def _alike(entries: Sequence[Entry], audit: str, kind: str) -> list[Entry]:
+    return [each for each in entries if (each.audit, each.kind) == (audit, kind)]
+
+
+def _entry(line: str, where: str, before: Sequence[Entry]) -> Entry:
+    try:
+        entry = read_link(Entry, line, before)
+        if entry.index != len(_alike(before, entry.audit, entry.kind)) + 1:
+            raise ChainError
+    except ChainError:
+        raise InputError(f"{where}: the audit ledger was edited: {WAY_OUT}") from None
+    except ValueError as error:
+        raise InputError(
+            f"{where}: no entry of the audit ledger ({first_fault(error)}): {WAY_OUT}"
+        ) from None
+    return entry

@@ -1,65 +1,62 @@
-"""Decisions about a model, and the versions that were promoted by them, sealed by hashes."""
+"""Promoted versions, and the decisions that they rest on, sealed by hashes."""
 
 from ptq_pipeline.judgement.decision import Decision, DecisionCandidate, Outcome, outcome_of
-from ptq_pipeline.registry.baseline import BASELINE_FILE, baseline_bytes, no_champion
-from ptq_pipeline.registry.errors import (
-    ChampionChangedError,
-    RegistryError,
-    ReleaseRefusedError,
-    VerificationError,
-)
+from ptq_pipeline.registry.agreement import Registry
 from ptq_pipeline.registry.evidence import (
     COMPARISON_FILE,
     EXECUTION_FILE,
+    INDEX_FILE,
     VERDICT_FILE,
     Evidence,
+    candidate_files,
     check_part,
+    rests_on,
 )
-from ptq_pipeline.registry.records import Kind, Record
+from ptq_pipeline.registry.records import Kind, Record, Records, RegistryError, VerificationError
 from ptq_pipeline.registry.release import (
-    ReleaseTerms,
+    ChampionChangedError,
+    Circumstances,
+    ReleaseParameters,
+    ReleaseRefusedError,
     excused,
     note,
     release,
-    repair,
     rollback,
     waive,
-    waivers_in_force,
 )
-from ptq_pipeline.registry.store import Champion, Registry
-from ptq_pipeline.registry.verification import check_version, verify
+from ptq_pipeline.registry.store import ANSWERS_FILE, Champion, baseline_bytes
 from ptq_pipeline.registry.waivers import Waiver
 
 __all__ = [
-    "BASELINE_FILE",
+    "ANSWERS_FILE",
     "COMPARISON_FILE",
     "EXECUTION_FILE",
+    "INDEX_FILE",
     "VERDICT_FILE",
-    "Evidence",
     "Champion",
     "ChampionChangedError",
+    "Circumstances",
     "Decision",
     "DecisionCandidate",
+    "Evidence",
     "Kind",
     "Outcome",
     "Record",
+    "Records",
     "Registry",
     "RegistryError",
+    "ReleaseParameters",
     "ReleaseRefusedError",
-    "ReleaseTerms",
     "VerificationError",
     "Waiver",
     "baseline_bytes",
+    "candidate_files",
     "check_part",
-    "check_version",
     "excused",
-    "no_champion",
     "note",
     "outcome_of",
     "release",
-    "repair",
+    "rests_on",
     "rollback",
-    "verify",
     "waive",
-    "waivers_in_force",
 ]

@@ -1,4 +1,4 @@
-"""Whether log, pointer, version folders and the log's head in git tell one story.
+"""The registry as a whole: log, pointer, version folders and the log's head in git tell one story.
 
 A log that was shortened, or lost, holds: only its head, which `champion_baseline.json` keeps in
 git, shows that records are missing. So nothing moves before all of them agree. The exception is a
@@ -7,182 +7,298 @@ change that was interrupted: `pending.json` names its record, and the next chang
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from ptq_pipeline.core.chains import head_of
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.baseline import Baseline
-from ptq_pipeline.registry.errors import VerificationError
-from ptq_pipeline.registry.records import Change, Record
-
-if TYPE_CHECKING:
-    from ptq_pipeline.registry.store import Registry
+from ptq_pipeline.registry.evidence import check_version
+from ptq_pipeline.registry.records import Change, Records, RegistryError, VerificationError
+from ptq_pipeline.registry.store import RECORD_FILE, Pointer, Store
 
 REPAIR = "`kedro ptq repair` writes it again from the log"
 
 
-def check(registry: Registry, records: tuple[Record, ...]) -> None:
-    """Check that everything agrees with everything else.
+class Registry(Store):
+    """A registry that is read and changed only while everything in it agrees."""
 
-    Args:
-        registry: the registry.
-        records: its log, whose chain was checked.
+    def records(self, needed: bool = True) -> Records:
+        """Return the log, after checking that everything agrees; to read, not to change.
 
-    Raises:
-        VerificationError: naming what differs, and how to recover.
-    """
-    change = registry.pending_change()
-    check_head(registry, records, change)
-    check_folders(registry, records, change)
-    stories = _stories(records, change)
-    check_pointer(registry, stories)
-    known = _known(registry)
-    if known is None:
-        return
-    if all(registry.baseline_after(story).to_json() != known.to_json() for story in stories):
-        raise VerificationError(
-            f"'{registry.baseline}' is not what the champion's own baseline and the log say: it "
-            f"was edited; restore it from git, or {REPAIR}"
-        )
+        Args:
+            needed: Whether a missing registry is an error where `champion_baseline.json` knows of
+                one. Continuous integration has none, and reads nothing from it.
 
+        Raises:
+            VerificationError: naming what differs, and how to recover.
+        """
+        if not self.is_here:
+            if needed:
+                self._check_head(Records())
+            return Records()
+        try:
+            return self._agreed()
+        except VerificationError as error:
+            try:
+                # Perhaps another process was writing.
+                with self.lock():
+                    return self._agreed()
+            except (OSError, RegistryError):
+                raise error from None
 
-def check_head(
-    registry: Registry, records: tuple[Record, ...], change: Change | None = None
-) -> None:
-    """Check that the log holds the records that `champion_baseline.json` knows of, and no more."""
-    if is_longer(registry, records, change):
-        raise VerificationError(
-            f"'{registry.baseline}' is older than the log of the registry '{registry.root}', which "
-            f"holds {len(records)} records: {REPAIR}; commit it then"
-        )
+    def _agreed(self) -> Records:
+        records = self.log.read()
+        self.check(records)
+        return records
 
+    @contextmanager
+    def locked(self, repairing: bool = False) -> Iterator[Records]:
+        """Hold the registry's lock, finish an interrupted change, and give the checked log.
 
-def is_longer(
-    registry: Registry, records: tuple[Record, ...], change: Change | None = None
-) -> bool:
-    """Return whether the log goes on where `champion_baseline.json` ends.
+        Args:
+            repairing: Whether the change leaves behind what is damaged: then log and head have to
+                agree, and nothing else.
 
-    Raises:
-        VerificationError: that file is missing, damaged, or names records that the log lacks.
-    """
-    known, where = _known(registry), f"'{registry.baseline}'"
-    if any(_knows(known, story) for story in _stories(records, change)):
-        return False
-    if known is None:
-        raise VerificationError(
-            f"{where} is missing, and the log of '{registry.root}' holds {len(records)} records: "
-            f"restore it from git; where git has none, {REPAIR}"
-        )
-    if known.log.records > len(records) or not records:
-        raise VerificationError(_shortened(registry, records, known.log.records))
-    if not known.sealed:
-        raise VerificationError(
-            f"{where} was written by an earlier release and does not hold the head of the log: "
-            f"{REPAIR}; commit it then"
-        )
-    if known.log.head != _head(records[: known.log.records]):
-        raise VerificationError(
-            f"record {known.log.records} of the log '{registry.log.folder}' is not the one that "
-            f"{where} names ({str(known.log.head)[:16]}): one of the two was replaced; restore the "
-            f"log from a backup, or {where} from git"
-        )
-    return True
+        Raises:
+            RegistryError: another process holds the lock for too long, or the disk refuses.
+            VerificationError: the log does not hold, or something does not agree with it.
+        """
+        with self._exclusive() as records:
+            try:
+                self._finish_interrupted(records)
+                self.check(records)
+            except VerificationError:
+                if not repairing:
+                    raise
+                self._check_head(records, self.pending_change())
+            yield records
 
+    @contextmanager
+    def _exclusive(self) -> Iterator[Records]:
+        """Hold the registry's lock and give the log, of which only the chain was checked."""
+        if not self.is_here:
+            self._check_head(Records())
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.lock():
+                self.clean()
+                yield self.log.read()
+        except OSError as error:
+            raise RegistryError(
+                f"the registry '{self.root}' could not be written ({error}); the champion keeps "
+                "serving: free space or fix the permission, and run the command again"
+            ) from error
 
-def must_be_written(registry: Registry, records: tuple[Record, ...]) -> bool:
-    """Return whether `champion_baseline.json` may and has to be written from the log.
+    def _finish_interrupted(self, records: Records) -> None:
+        change = self.pending_change()
+        if change is not None:
+            self._check_head(records, change)
+            self.finish(change, records)
 
-    Raises:
-        VerificationError: it names records that the log lacks.
-    """
-    try:
-        known = _known(registry)
-    except VerificationError:
-        return True
-    change = registry.pending_change()
-    if known is None or not known.sealed:
-        return bool(records)
-    if is_longer(registry, records, change):
-        return True
-    stories = _stories(records, change)
-    return all(registry.baseline_after(each).to_json() != known.to_json() for each in stories)
+    def repair(self) -> list[str]:
+        """Write again, from a log that holds, what does not agree with it.
 
+        Nothing is repaired where records are missing, or where a version's files do not hold.
 
-def check_folders(
-    registry: Registry, records: tuple[Record, ...], change: Change | None = None
-) -> None:
-    """Check that the log knows every version that has a folder."""
-    known = set(registry.promotions(records))
-    if change is not None and change.waits(records):
-        known.add(str(change.version))
-    for version in registry.versions():
-        if version not in known:
-            folder = registry.folder(version)
+        Returns:
+            What was done, a sentence each.
+
+        Raises:
+            VerificationError: naming what has to be restored first.
+        """
+        done = []
+        with self._exclusive() as records:
+            self._check_folders(records, self.pending_change())
+            if moves := records.moves:
+                self.check_version(records, str(moves[-1].champion))
+            if self._baseline_must_be_written(records):
+                self.write_baseline(records)
+                done.append(f"'{self.baseline}' is written from the log; commit it")
+            if self.pending_change() is not None:
+                self._finish_interrupted(records)
+                done.append("a change that was interrupted is finished or undone")
+            if moves and self.pointed() != _pointer(records):
+                self.switch(moves[-1])
+                done.append(f"the champion pointer names {moves[-1].champion} again")
+            self.check(records)
+        return done
+
+    def verify(self, version: str | None = None) -> list[str]:
+        """Check that everything agrees with the log, and the files of one version, or of all.
+
+        Returns:
+            The versions whose files were checked, oldest first.
+
+        Raises:
+            VerificationError: naming the first file that does not hold.
+            RegistryError: there is no such version.
+        """
+        records = self.records()
+        checked = list(records.promotions) if version is None else [version]
+        for each in checked:
+            self.check_version(records, each)
+        return checked
+
+    def check_version(self, records: Records, version: str) -> None:
+        """Check every file of one version against its record.
+
+        Raises:
+            VerificationError: naming the first file that is missing, added or changed.
+            RegistryError: there is no such version.
+        """
+        check_version(self.folder(version), records.promotion(version))
+
+    def check(self, records: Records) -> None:
+        """Check that everything agrees with a log whose chain was checked.
+
+        Raises:
+            VerificationError: naming what differs, and how to recover.
+        """
+        change = self.pending_change()
+        self._check_head(records, change)
+        self._check_folders(records, change)
+        stories = _stories(records, change)
+        self._check_pointer(stories)
+        known = self._known()
+        if known is not None and not self._follows(known, stories):
             raise VerificationError(
-                f"'{folder}' has no record in the log '{registry.log.folder}', which ends with "
-                f"record {len(records)}: the log was shortened; restore it from a backup, or copy "
-                f"'{folder / 'record.json'}' to the place that its `sequence` says"
+                f"'{self.baseline}' is not what the champion's own baseline and the log say: it "
+                f"was edited; restore it from git, or {REPAIR}"
             )
 
+    def _follows(self, known: Baseline, stories: list[Records]) -> bool:
+        said = known.to_json()
+        return any(self.baseline_after(each).to_json() == said for each in stories)
 
-def check_pointer(registry: Registry, stories: list[tuple[Record, ...]]) -> None:
-    """Check that the pointer names what the log, or one of its stories, made the champion."""
-    expected = [_pointed(records) for records in stories]
-    if registry.pointed() in expected:
-        return
-    should = expected[0][0] if expected[0] else "no version"
-    if not registry.pointer.exists():
-        what = "is missing"
-    else:
-        pointed = registry.pointed()
-        what = f"names {pointed[0]}" if pointed else "is damaged"
-        if pointed and pointed[0] == should:
-            what += " by a record that is not in the log"
-    way_out = f"; {REPAIR}" if expected[0] else ": restore the log from a backup"
-    raise VerificationError(
-        f"the champion pointer '{registry.pointer}' {what}, and the log made {should} the "
-        f"champion{way_out}"
-    )
+    def _check_head(self, records: Records, change: Change | None = None) -> None:
+        """Check that the log holds the records that `champion_baseline.json` knows, and no more."""
+        if self._is_longer(records, change):
+            raise VerificationError(
+                f"'{self.baseline}' is older than the log of the registry '{self.root}', which "
+                f"holds {len(records)} records: {REPAIR}; commit it then"
+            )
+
+    def _is_longer(self, records: Records, change: Change | None) -> bool:
+        """Return whether the log goes on where `champion_baseline.json` ends.
+
+        Raises:
+            VerificationError: that file is missing, damaged, or names records that the log lacks.
+        """
+        known, where = self._known(), f"'{self.baseline}'"
+        if any(_knows(known, story) for story in _stories(records, change)):
+            return False
+        if known is None:
+            raise VerificationError(
+                f"{where} is missing, and the log of '{self.root}' holds {len(records)} records: "
+                f"restore it from git; where git has none, {REPAIR}"
+            )
+        if known.log.records > len(records) or not records:
+            raise VerificationError(self._shortened(records, known.log.records))
+        if not known.sealed:
+            raise VerificationError(
+                f"{where} was written by an earlier release and does not hold the head of the log: "
+                f"{REPAIR}; commit it then"
+            )
+        if head_of(records[: known.log.records])[1] != known.log.head:
+            raise VerificationError(
+                f"record {known.log.records} of the log '{self.log.folder}' is not the one that "
+                f"{where} names ({str(known.log.head)[:16]}): one of the two was replaced; restore "
+                f"the log from a backup, or {where} from git"
+            )
+        return True
+
+    def _shortened(self, records: Records, count: int) -> str:
+        held = f"holds {len(records)}" if records else "is empty or missing"
+        return (
+            f"'{self.baseline}' knows of {count or 'a champion and its'} records, and the log "
+            f"'{self.log.folder}' {held}: records are missing; restore the log from a backup "
+            "(a promotion's record also stands in its version's folder, as record.json, under the "
+            f"number that its `sequence` says), or bring back the '{self.baseline.name}' of that "
+            "log from git"
+        )
+
+    def _baseline_must_be_written(self, records: Records) -> bool:
+        """Return whether `champion_baseline.json` may and has to be written from the log.
+
+        Raises:
+            VerificationError: it names records that the log lacks.
+        """
+        try:
+            known = self._known()
+        except VerificationError:
+            return True
+        change = self.pending_change()
+        if known is None or not known.sealed:
+            return bool(records)
+        return self._is_longer(records, change) or not self._follows(
+            known, _stories(records, change)
+        )
+
+    def _check_folders(self, records: Records, change: Change | None) -> None:
+        """Check that the log knows every version that has a folder."""
+        known = set(records.promotions)
+        if change is not None and change.waits(records):
+            known.add(str(change.version))
+        for version in self.versions():
+            if version not in known:
+                folder = self.folder(version)
+                raise VerificationError(
+                    f"'{folder}' has no record in the log '{self.log.folder}', which ends with "
+                    f"record {len(records)}: the log was shortened; restore it from a backup, or "
+                    f"copy '{folder / RECORD_FILE}' to the place that its `sequence` says"
+                )
+
+    def _check_pointer(self, stories: list[Records]) -> None:
+        """Check that the pointer names what the log, or one of its stories, made the champion."""
+        expected, pointed = [_pointer(records) for records in stories], self.pointed()
+        if pointed in expected:
+            return
+        first = expected[0]
+        should = first.version if first else "no version"
+        if not self.pointer.exists():
+            what = "is missing"
+        elif pointed is None:
+            what = "is damaged"
+        else:
+            what = f"names {pointed.version}"
+            if pointed.version == should:
+                what += " by a record that is not in the log"
+        way_out = f"; {REPAIR}" if first else ": restore the log from a backup"
+        raise VerificationError(
+            f"the champion pointer '{self.pointer}' {what}, and the log made {should} the "
+            f"champion{way_out}"
+        )
+
+    def _known(self) -> Baseline | None:
+        if not self.baseline.is_file():
+            return None
+        try:
+            return self.known()
+        except InputError as error:
+            raise VerificationError(str(error)) from error
 
 
-def _stories(records: tuple[Record, ...], change: Change | None) -> list[tuple[Record, ...]]:
+def _stories(records: Records, change: Change | None) -> list[Records]:
     """The log, and what it was before a change whose record is written and may not be followed."""
-    return [records, records[:-1]] if change and change.appended(records) else [records]
+    if change is not None and change.appended(records):
+        return [records, Records(records[:-1])]
+    return [records]
 
 
-def _known(registry: Registry) -> Baseline | None:
-    if not registry.baseline.is_file():
-        return None
-    try:
-        return registry.known()
-    except InputError as error:
-        raise VerificationError(str(error)) from error
-
-
-def _knows(known: Baseline | None, records: tuple[Record, ...]) -> bool:
+def _knows(known: Baseline | None, records: Records) -> bool:
     if not records:
         return known is None or (known.log.records == 0 and not known.serves)
     return (
         known is not None
         and known.sealed
-        and (known.log.records, known.log.head) == (len(records), _head(records))
+        and (known.log.records, known.log.head) == head_of(records)
     )
 
 
-def _head(records: tuple[Record, ...]) -> str | None:
-    return records[-1].hash if records else None
-
-
-def _pointed(records: tuple[Record, ...]) -> tuple[str, str] | None:
-    moves = [record for record in records if record.champion is not None]
-    return (str(moves[-1].champion), moves[-1].hash) if moves else None
-
-
-def _shortened(registry: Registry, records: tuple[Record, ...], count: int) -> str:
-    held = f"holds {len(records)}" if records else "is empty or missing"
-    return (
-        f"'{registry.baseline}' knows of {count or 'a champion and its'} records, and the log "
-        f"'{registry.log.folder}' {held}: records are missing; restore the log from a backup "
-        "(a promotion's record also stands in its version's folder, as record.json, under the "
-        f"number that its `sequence` says), or bring back the '{registry.baseline.name}' of that "
-        "log from git"
-    )
+def _pointer(records: Records) -> Pointer | None:
+    """What the champion pointer says after these records."""
+    if not records.moves:
+        return None
+    last = records.moves[-1]
+    return Pointer(version=str(last.champion), record_hash=last.hash)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.registry.errors import RegistryError
+from ptq_pipeline.registry.records import RegistryError
 
 
 @dataclass(frozen=True)

@@ -4,26 +4,36 @@ A record is written before the champion pointer moves, so the log is ahead of th
 process was killed in between, never behind it.
 """
 
-import json
+from __future__ import annotations
+
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from ptq_pipeline.core.canonical import canonical_hash, file_bytes
+from ptq_pipeline.core.canonical import file_bytes
+from ptq_pipeline.core.chains import ChainError, Link, head_of, read_link
+from ptq_pipeline.core.documents import Document
+from ptq_pipeline.core.errors import PtqPipelineError, first_fault
 from ptq_pipeline.core.files import write_once
-from ptq_pipeline.registry.errors import RegistryError, VerificationError
+from ptq_pipeline.registry.waivers import Waiver
 
-RECORD_SCHEMA_VERSION = 1
-HASH = "record_hash"
 # What the clock said, in records that were written when it was behind the log.
 CLOCK = "clock"
+HOLDS = "champion holds"
 RESTORE = (
     "restore it from a backup (a promotion's record also stands in its version, as record.json). "
     "Meanwhile the champion serves on and nothing can be promoted"
 )
+
+
+class RegistryError(PtqPipelineError):
+    """The registry on disk cannot be read or changed as it is."""
+
+
+class VerificationError(RegistryError):
+    """A hash does not hold: something was edited, truncated or lost."""
 
 
 class Kind(StrEnum):
@@ -36,8 +46,7 @@ class Kind(StrEnum):
     OUTCOME = "outcome"
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(Link):
     """One entry of the log.
 
     Attributes:
@@ -45,20 +54,16 @@ class Record:
         kind: what happened.
         time: UTC, ISO 8601 with seconds; never before that of the record before. Order is given by
             `sequence`.
-        previous: hash of the record before; None for the first one.
         content: what this kind of record holds.
     """
 
+    seal: ClassVar[str] = "record_hash"
+
+    schema_version: Literal[1] = 1
     sequence: int
     kind: Kind
     time: str
-    previous: str | None
-    content: Mapping[str, Any]
-
-    @property
-    def hash(self) -> str:
-        """Canonical hash of everything else."""
-        return canonical_hash(self._sealed())
+    content: dict[str, Any]
 
     @property
     def day(self) -> date:
@@ -71,23 +76,83 @@ class Record:
         moves = self.kind in (Kind.PROMOTION, Kind.ROLLBACK)
         return str(self.content["version"]) if moves else None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the content of the record's file."""
-        return {**self._sealed(), HASH: self.hash}
 
-    def _sealed(self) -> dict[str, Any]:
-        return {
-            "schema_version": RECORD_SCHEMA_VERSION,
-            "sequence": self.sequence,
-            "kind": str(self.kind),
-            "time": self.time,
-            "previous": self.previous,
-            "content": dict(self.content),
-        }
+class Records(tuple[Record, ...]):
+    """A log, oldest record first, and what its records add up to."""
+
+    @property
+    def moves(self) -> list[Record]:
+        """Those that made a version the champion."""
+        return [each for each in self if each.champion is not None]
+
+    @property
+    def promotions(self) -> dict[str, Record]:
+        """The promotion of each version."""
+        return {str(each.champion): each for each in self if each.kind is Kind.PROMOTION}
+
+    def promotion(self, version: str) -> Record:
+        """Return the promotion of one version.
+
+        Raises:
+            RegistryError: there is no such version.
+        """
+        found = self.promotions
+        if version not in found:
+            known = ", ".join(found) or "none"
+            raise RegistryError(f"version '{version}' does not exist; the versions are {known}")
+        return found[version]
+
+    @property
+    def served_before(self) -> str | None:
+        """The version that served before the champion; None where there is none."""
+        served = [each.champion for each in self.moves]
+        return next((each for each in reversed(served[:-1]) if each != served[-1]), None)
+
+    @property
+    def unsolved(self) -> Record | None:
+        """The last record of candidates that did not pass, such as *retraining needed*.
+
+        Its field ``serve`` says whether the champion or the float model should serve meanwhile.
+        None when what serves changed since, or the champion was shown to hold.
+        """
+        for record in reversed(self):
+            if record.champion is not None or record.content.get("outcome") == HOLDS:
+                return None
+            if record.kind is Kind.OUTCOME and "serve" in record.content:
+                return record
+        return None
+
+    def waivers_in_force(self, now: datetime) -> list[Waiver]:
+        """Return the waivers of which neither the clock nor a record has seen the last day pass.
+
+        A clock that went backwards revives none: the log remembers what was seen to expire. A
+        record that was written under a clock that ran ahead ends those before it, not those that
+        are granted after it.
+        """
+        found = []
+        for record in self:
+            if record.kind is Kind.WAIVER:
+                waiver = Waiver.read(record.content)
+                days = [now.date(), *(each.day for each in self[record.sequence :])]
+                found += [] if waiver.has_expired(max(days)) else [waiver]
+        return found
+
+    def next(self, kind: Kind, content: Mapping[str, Any], now: datetime) -> Record:
+        """Return the record that follows; its time is never before that of the last one."""
+        time = now.astimezone(UTC).isoformat(timespec="seconds")
+        if self and time < self[-1].time:
+            content, time = {**content, CLOCK: time}, self[-1].time
+        length, last = head_of(self)
+        return Record(
+            sequence=length + 1, kind=kind, time=time, previous=last, content=dict(content)
+        )
+
+    def followed_by(self, record: Record) -> Records:
+        """Return the log with its next record."""
+        return Records((*self, record))
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(Document):
     """A change of the registry that was begun: written first, removed last.
 
     Attributes:
@@ -101,56 +166,58 @@ class Change:
     version: str | None
 
     @classmethod
-    def of(cls, record: Record) -> "Change":
+    def of(cls, record: Record) -> Change:
         """Return the change that a record is the record of."""
         version = record.champion if record.kind is Kind.PROMOTION else None
-        return cls(record.sequence, record.hash, version)
+        return cls(sequence=record.sequence, record_hash=record.hash, version=version)
 
-    def appended(self, records: tuple[Record, ...]) -> bool:
+    def appended(self, records: Records) -> bool:
         """Whether its record is the last of the log."""
-        return bool(records) and records[-1].hash == self.record_hash
+        return head_of(records)[1] == self.record_hash
 
-    def waits(self, records: tuple[Record, ...]) -> bool:
+    def waits(self, records: Records) -> bool:
         """Whether its record would be the next one of the log."""
         return len(records) == self.sequence - 1
 
 
 class Log:
-    """The records of one registry.
+    """The files of the records.
 
     Args:
-        folder: where ``00000001.json`` and its successors stand.
+        folder: where ``00000001.json`` and its successors are.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, sequence: int) -> Path:
-        """Return where a record stands or would stand."""
+        """Return where a record is or would be."""
         return self.folder / f"{sequence:08d}.json"
 
-    def read(self) -> tuple[Record, ...]:
-        """Return all records, oldest first, after checking every hash of the chain.
+    def read(self) -> Records:
+        """Return all records after checking every hash of the chain.
 
         Raises:
             VerificationError: naming the first file that is missing, damaged, or does not match
                 its own hash or the record before it.
         """
-        names = sorted(path.name for path in self.folder.glob("[0-9]*.json"))
         records: list[Record] = []
-        for sequence, name in enumerate(names, 1):
-            expected = self.path(sequence)
-            if name != expected.name:
-                raise VerificationError(f"record '{expected}' is missing from the log; {RESTORE}")
-            record = _read(expected, sequence)
-            before = records[-1].hash if records else None
-            if record.previous != before:
+        for name in sorted(path.name for path in self.folder.glob("[0-9]*.json")):
+            path = self.path(len(records) + 1)
+            if name != path.name:
+                raise VerificationError(f"record '{path}' is missing from the log; {RESTORE}")
+            try:
+                record = read_link(Record, path.read_text(encoding="utf-8"), records)
+                if record.sequence != len(records) + 1:
+                    raise ChainError("is not the record of that number")
+            except ChainError as error:
+                raise VerificationError(f"record '{path}' {error}; {RESTORE}") from None
+            except (OSError, ValueError) as error:
                 raise VerificationError(
-                    f"record '{expected}' does not follow the record before it: one of the two "
-                    f"was edited; {RESTORE}"
-                )
+                    f"record '{path}' is truncated or damaged ({first_fault(error)}); {RESTORE}"
+                ) from error
             records.append(record)
-        return tuple(records)
+        return Records(records)
 
     def append(self, record: Record) -> None:
         """Write the next record.
@@ -165,26 +232,3 @@ class Log:
                 f"record '{self.path(record.sequence)}' exists already: another process wrote to "
                 "this registry without its lock; look at `kedro ptq history`"
             ) from None
-
-
-def _read(path: Path, sequence: int) -> Record:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        record = Record(
-            sequence=content["sequence"],
-            kind=Kind(content["kind"]),
-            time=content["time"],
-            previous=content["previous"],
-            content=content["content"],
-        )
-        seal = content[HASH]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise VerificationError(
-            f"record '{path}' is truncated or damaged ({error}); {RESTORE}"
-        ) from error
-    if record.to_json() != content or record.hash != seal or record.sequence != sequence:
-        raise VerificationError(
-            f"record '{path}' does not match its hash: it was edited after it was written; "
-            f"{RESTORE}"
-        )
-    return record

@@ -1,68 +1,93 @@
 """The only writers of the registry: release a decision, roll back, grant a waiver."""
 
+from __future__ import annotations
+
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from ptq_pipeline.core.canonical import canonical_hash, file_bytes
 from ptq_pipeline.core.plain_text import plain
 from ptq_pipeline.judgement import Verdict
 from ptq_pipeline.judgement.decision import Decision, Outcome
 from ptq_pipeline.judgement.sentences import plural
-from ptq_pipeline.registry import agreement
-from ptq_pipeline.registry.errors import (
-    ChampionChangedError,
-    RegistryError,
-    ReleaseRefusedError,
-)
-from ptq_pipeline.registry.evidence import Evidence
-from ptq_pipeline.registry.records import CLOCK, Kind, Record
-from ptq_pipeline.registry.store import CARD_FILE, DECISION_FILE, RECORD_FILE, Registry
-from ptq_pipeline.registry.verification import check_version
+from ptq_pipeline.registry.agreement import Registry
+from ptq_pipeline.registry.evidence import TRIAL_FILE, VERDICT_FILE, Evidence
+from ptq_pipeline.registry.records import Kind, Record, Records, RegistryError
+from ptq_pipeline.registry.store import CARD_FILE, DECISION_FILE, RECORD_FILE, Champion
 from ptq_pipeline.registry.waivers import Waiver, uncovered
 
 
-@dataclass(frozen=True)
-class ReleaseTerms:
-    """What a release may do, and what it records about itself.
+class ChampionChangedError(RegistryError):
+    """Another version became the champion since the decision was made."""
+
+
+class ReleaseRefusedError(RegistryError):
+    """The decision, the environment or an obligation does not allow the release."""
+
+
+class ReleaseParameters(BaseModel):
+    """Which decisions may be released, and what the record says about it.
 
     Attributes:
-        environments: environments whose decisions are accepted.
+        allowed_environments: environments whose decisions are accepted.
         acknowledged: touched obligations that somebody took note of, each by name and figure; see
-            :func:`.acknowledgement`.
+            `TouchedObligation.acknowledgement`.
         by: who releases.
-        trigger: what caused it, for example ``manual`` or ``drift``.
-        machine: versions, processor and git state.
-        now: the clock; UTC.
-        card: writes the model card from the record, as plain values, and the verdict; None for
-            no card. The record seals its hash.
+        trigger: what caused the release, for example ``manual`` or ``drift``.
+        gto_name: GTO's name of the artifact, for ``--gto``.
+        gto_stage: the stage that the champion has there.
     """
 
-    environments: Collection[str] = ("base",)
-    acknowledged: Collection[str] = ()
-    by: str = ""
-    trigger: str = "manual"
-    machine: Mapping[str, Any] = field(default_factory=dict)
-    now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    card: Callable[[Mapping[str, Any], Verdict], str] | None = None
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def __post_init__(self) -> None:
-        """Refuse text that would forge a line of the history."""
+    allowed_environments: tuple[str, ...] = Field(default=("base",), min_length=1)
+    acknowledged: tuple[str, ...] = ()
+    by: str = ""
+    trigger: str = Field(default="manual", min_length=1)
+    gto_name: str = Field(default="model", pattern=r"^[a-z][a-z0-9-]*[a-z0-9]$")
+    gto_stage: str = Field(default="production", pattern=r"^[a-z][a-z0-9-]*[a-z0-9]$")
+
+    def check_text(self) -> None:
+        """Refuse text that would forge a line of the history.
+
+        Raises:
+            InputError: it holds a control character.
+        """
         plain("the name of who does it", self.by)
         plain("the trigger", self.trigger)
         for text in self.acknowledged:
             plain("an acknowledgement", text)
 
 
+@dataclass(frozen=True)
+class Circumstances:
+    """What the record of a release says of its time and place.
+
+    Attributes:
+        machine: versions, processor and git state.
+        now: the clock; UTC.
+        card: writes the model card from the record, as plain values, and the verdict; None for
+            no card. The record seals its hash.
+    """
+
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    card: Callable[[Mapping[str, Any], Verdict], str] | None = None
+
+
 def release(
     registry: Registry,
-    decision: Decision,
-    files: Mapping[str, bytes],
-    terms: ReleaseTerms,
+    evidence: Evidence,
+    content: Mapping[str, Any],
+    parameters: ReleaseParameters,
+    circumstances: Circumstances,
 ) -> Record:
     """Make the candidate of a decision the champion.
 
@@ -70,12 +95,10 @@ def release(
 
     Args:
         registry: the registry.
-        decision: what was decided; its seal has been checked.
-        files: the candidate's files by name, without its index.
-        terms: what is allowed.
-
-    Returns:
-        The promotion's record.
+        evidence: what the decision rests on, the candidate's files among it.
+        content: of ``decision.json``.
+        parameters: what is allowed, and by whom.
+        circumstances: when and where.
 
     Raises:
         ReleaseRefusedError: the decision is no promotion and no waiver covers it, its environment
@@ -86,39 +109,42 @@ def release(
         VerificationError: the log does not hold, or something does not agree with it.
         RegistryError: the registry is locked or cannot be written.
     """
-    _check_environment(decision, terms)
-    Evidence.of_files(files).check(decision.to_json())
+    parameters.check_text()
+    decision, files = evidence.check(content), evidence.files
+    _check_environment(decision, parameters)
+    # What the decision rests on is kept with the candidate.
+    Evidence.of_files(files)
     with registry.locked() as records:
-        earlier = _released(registry, records, decision)
+        champion = registry.champion()
+        earlier = _released(records, decision, champion)
         if earlier is not None:
             return earlier
-        waivers = _check_outcome(decision, waivers_in_force(registry, records, terms.now))
-        _check_obligations(decision, terms)
-        _check_champion(registry, records, decision)
-        version = f"v{len(registry.promotions(records)) + 1:04d}"
-        content = _promotion(decision, files, terms, version, waivers, registry)
-        card = _card(terms, _next_record(records, Kind.PROMOTION, content, terms.now), files)
-        if card is not None:
-            content |= {"card": sha256(card).hexdigest()}
-        record = _next_record(records, Kind.PROMOTION, content, terms.now)
-        written = {
-            **files,
-            **({} if card is None else {CARD_FILE: card}),
-            DECISION_FILE: file_bytes(decision.to_json()),
-            RECORD_FILE: file_bytes(record.to_json()),
+        waivers = _check_outcome(decision, records.waivers_in_force(circumstances.now))
+        _check_obligations(decision, parameters)
+        _check_champion(records, decision, champion)
+        said = {
+            "version": f"v{len(records.promotions) + 1:04d}",
+            "replaces": champion.version if champion else None,
+            **_origin(decision, files, parameters),
+            "machine": dict(circumstances.machine),
+            "waivers": [waiver.to_json() for waiver in waivers],
         }
+        record = records.next(Kind.PROMOTION, said, circumstances.now)
+        written = {**files, DECISION_FILE: file_bytes(decision.to_json())}
+        if circumstances.card is not None:
+            verdict = Verdict.read(json.loads(files[VERDICT_FILE]))
+            card = circumstances.card(record.to_json(), verdict).encode()
+            said |= {"card": sha256(card).hexdigest()}
+            record = records.next(Kind.PROMOTION, said, circumstances.now)
+            written[CARD_FILE] = card
+        written[RECORD_FILE] = file_bytes(record.to_json())
         registry.change(records, record, written)
         return record
 
 
-def _card(terms: ReleaseTerms, record: Record, files: Mapping[str, bytes]) -> bytes | None:
-    if terms.card is None:
-        return None
-    verdict = Verdict.read(json.loads(files["verdict.json"]))
-    return terms.card(record.to_json(), verdict).encode()
-
-
-def rollback(registry: Registry, version: str, terms: ReleaseTerms, reason: str = "") -> Record:
+def rollback(
+    registry: Registry, version: str, *, by: str = "", reason: str = "", now: datetime | None = None
+) -> Record:
     """Make an earlier version the champion again.
 
     A version that serves already stays, and its record is returned: the same request again changes
@@ -127,67 +153,31 @@ def rollback(registry: Registry, version: str, terms: ReleaseTerms, reason: str 
     Args:
         registry: the registry.
         version: which.
-        terms: who and when.
+        by: who does it.
         reason: why, for the record.
+        now: the clock; UTC.
 
     Returns:
         The record that made the version the champion.
 
     Raises:
+        InputError: a text holds a control character.
         RegistryError: there is no such version.
         VerificationError: its files do not hold.
     """
+    plain("the name of who does it", by)
     plain("the reason", reason)
     # What serves may be what is damaged: nothing of it is touched before the other one is checked.
     with registry.locked(repairing=True) as records:
-        promotions = registry.promotions(records)
-        if version not in promotions:
-            known = ", ".join(promotions) or "none"
-            raise RegistryError(f"version '{version}' does not exist; the versions are {known}")
-        served = next(record for record in reversed(records) if record.champion is not None)
-        check_version(registry, promotions[version])
+        registry.check_version(records, version)
+        served = records.moves[-1]
         if served.champion == version:
-            agreement.check(registry, records)
+            registry.check(records)
             return served
-        content = {
-            "version": version,
-            "replaces": served.champion,
-            "by": terms.by,
-            "reason": reason,
-        }
-        record = _next_record(records, Kind.ROLLBACK, content, terms.now)
+        content = {"version": version, "replaces": served.champion, "by": by, "reason": reason}
+        record = records.next(Kind.ROLLBACK, content, now or datetime.now(UTC))
         registry.change(records, record)
         return record
-
-
-def repair(registry: Registry) -> list[str]:
-    """Write again, from a log that holds, what does not agree with it.
-
-    Nothing is repaired where records are missing, or where a version's files do not hold.
-
-    Returns:
-        What was done, a sentence each.
-
-    Raises:
-        VerificationError: naming what has to be restored first.
-    """
-    done = []
-    with registry.exclusive() as records:
-        agreement.check_folders(registry, records, registry.pending_change())
-        moves = [record for record in records if record.champion is not None]
-        if moves:
-            check_version(registry, registry.promotions(records)[str(moves[-1].champion)])
-        if agreement.must_be_written(registry, records):
-            registry.write_baseline(records)
-            done.append(f"'{registry.baseline}' is written from the log; commit it")
-        if registry.pending_change() is not None:
-            registry.finish_interrupted(records)
-            done.append("a change that was interrupted is finished or undone")
-        if moves and registry.pointed() != (moves[-1].champion, moves[-1].hash):
-            registry.switch(moves[-1])
-            done.append(f"the champion pointer names {moves[-1].champion} again")
-        agreement.check(registry, records)
-    return done
 
 
 def waive(registry: Registry, waiver: Waiver, now: datetime) -> Record:
@@ -197,12 +187,12 @@ def waive(registry: Registry, waiver: Waiver, now: datetime) -> Record:
         RegistryError: it has expired already.
     """
     with registry.locked() as records:
-        if waiver.expires < now.date().isoformat():
+        if waiver.has_expired(now.date()):
             raise RegistryError(
                 f"a waiver that expired on {waiver.expires} would count for nothing: it is "
                 f"{now.date()}"
             )
-        record = _next_record(records, Kind.WAIVER, waiver.to_json(), now)
+        record = records.next(Kind.WAIVER, waiver.to_json(), now)
         registry.change(records, record)
         return record
 
@@ -215,7 +205,7 @@ def note(registry: Registry, content: Mapping[str, Any], now: datetime) -> Recor
     with registry.locked() as records:
         if records and canonical_hash(records[-1].content) == canonical_hash(content):
             return records[-1]
-        record = _next_record(records, Kind.OUTCOME, content, now)
+        record = records.next(Kind.OUTCOME, content, now)
         registry.change(records, record)
         return record
 
@@ -231,44 +221,26 @@ def excused(registry: Registry, decision: Decision, now: datetime) -> tuple[bool
         with suppress(RegistryError):
             records = _expire(registry, now)
     try:
-        return True, _check_outcome(decision, waivers_in_force(registry, records, now))
+        return True, _check_outcome(decision, records.waivers_in_force(now))
     except ReleaseRefusedError:
         return False, []
 
 
-def waivers_in_force(
-    registry: Registry, records: tuple[Record, ...], now: datetime
-) -> list[Waiver]:
-    """Return the waivers that count: neither the clock nor a record has seen their last day pass.
-
-    A clock that went backwards revives none: the log remembers what was seen to expire. A record
-    that was written under a clock that ran ahead ends those before it, not those that are granted
-    after it.
-    """
-    granted = {record.sequence: record for record in records if record.kind is Kind.WAIVER}
-    return [
-        waiver
-        for sequence, waiver in zip(granted, registry.waivers(records), strict=True)
-        if not waiver.has_expired(max([now.date(), *(each.day for each in records[sequence:])]))
-    ]
-
-
-def _expire(registry: Registry, now: datetime) -> tuple[Record, ...]:
+def _expire(registry: Registry, now: datetime) -> Records:
     """Record that waivers have expired by now, if no record has seen it yet."""
     with registry.locked() as records:
-        by_the_log = waivers_in_force(registry, records, datetime.min.replace(tzinfo=UTC))
+        by_the_log = records.waivers_in_force(datetime.min.replace(tzinfo=UTC))
         rules = sorted({each.rule for each in by_the_log if each.has_expired(now.date())})
         if not rules:
             return records
-        record = _next_record(records, Kind.EXPIRY, {"outcome": ", ".join(rules)}, now)
+        record = records.next(Kind.EXPIRY, {"outcome": ", ".join(rules)}, now)
         registry.change(records, record)
-        return (*records, record)
+        return records.followed_by(record)
 
 
-def _released(registry: Registry, records: tuple[Record, ...], decision: Decision) -> Record | None:
-    for version, record in registry.promotions(records).items():
+def _released(records: Records, decision: Decision, champion: Champion | None) -> Record | None:
+    for version, record in records.promotions.items():
         if record.content["decision_hash"] == decision.hash:
-            champion = registry.champion()
             if champion is not None and champion.version == version:
                 return record
             serving = champion.version if champion else "none"
@@ -279,16 +251,17 @@ def _released(registry: Registry, records: tuple[Record, ...], decision: Decisio
     return None
 
 
-def _check_environment(decision: Decision, terms: ReleaseTerms) -> None:
-    if decision.environment not in terms.environments:
+def _check_environment(decision: Decision, parameters: ReleaseParameters) -> None:
+    if decision.environment not in parameters.allowed_environments:
         raise ReleaseRefusedError(
             f"the decision was made in environment '{decision.environment}', and only those of "
-            f"{', '.join(sorted(terms.environments))} may be released "
+            f"{', '.join(sorted(parameters.allowed_environments))} may be released "
             "(release.allowed_environments)"
         )
 
 
 def _check_outcome(decision: Decision, waivers: list[Waiver]) -> list[Waiver]:
+    """Return the waivers that a release needs."""
     if decision.outcome is Outcome.PROMOTE:
         return []
     left, used = uncovered(decision.reasons, waivers)
@@ -300,11 +273,11 @@ def _check_outcome(decision: Decision, waivers: list[Waiver]) -> list[Waiver]:
     )
 
 
-def _check_obligations(decision: Decision, terms: ReleaseTerms) -> None:
+def _check_obligations(decision: Decision, parameters: ReleaseParameters) -> None:
     missing = [
         each
         for each in decision.obligations
-        if each.touched and not any(map(each.acknowledged_by, terms.acknowledged))
+        if each.touched and not any(map(each.acknowledged_by, parameters.acknowledged))
     ]
     if missing:
         raise ReleaseRefusedError(
@@ -315,12 +288,8 @@ def _check_obligations(decision: Decision, terms: ReleaseTerms) -> None:
         )
 
 
-def _check_champion(registry: Registry, records: tuple[Record, ...], decision: Decision) -> None:
-    champion = registry.champion()
-    serving = None
-    if champion is not None:
-        promotion = registry.promotions(records)[champion.version]
-        serving = promotion.content["decision_hash"]
+def _check_champion(records: Records, decision: Decision, champion: Champion | None) -> None:
+    serving = records.promotion(champion.version).content["decision_hash"] if champion else None
     rival = decision.champion
     if serving != (rival and rival.decision_hash):
         name = (rival and rival.version) or "no champion"
@@ -331,44 +300,24 @@ def _check_champion(registry: Registry, records: tuple[Record, ...], decision: D
         )
 
 
-def _promotion(
-    decision: Decision,
-    files: Mapping[str, bytes],
-    terms: ReleaseTerms,
-    version: str,
-    waivers: list[Waiver],
-    registry: Registry,
+def _origin(
+    decision: Decision, files: Mapping[str, bytes], parameters: ReleaseParameters
 ) -> dict[str, Any]:
-    trial, decided = json.loads(files["trial.json"]), decision.to_json()
-    champion = registry.champion()
+    """What a promotion's record says of decision and candidate."""
+    trial, decided = json.loads(files[TRIAL_FILE]), decision.to_json()
+    kept = ("decision", "decision_hash", "reasons", "verdict_hash", "environment", "obligations")
     return {
-        "version": version,
-        "replaces": champion.version if champion else None,
-        **{key: decided[key] for key in ("decision", "decision_hash", "reasons", "verdict_hash")},
-        **{key: decided[key] for key in ("environment", "obligations")},
+        **{key: decided[key] for key in kept},
         "champion_compared_with": decided["champion"],
         "trial_id": decision.candidate.trial_id,
         "files": dict(decision.candidate.files),
         "hashes": decision.origin(trial),
         "runtime": trial["spec"]["runtime"],
-        "machine": dict(terms.machine),
         "acknowledged": sorted(
             text
-            for text in terms.acknowledged
+            for text in parameters.acknowledged
             if any(each.acknowledged_by(text) for each in decision.obligations)
         ),
-        "waivers": [waiver.to_json() for waiver in waivers],
-        "by": terms.by,
-        "trigger": terms.trigger,
+        "by": parameters.by,
+        "trigger": parameters.trigger,
     }
-
-
-def _next_record(
-    records: tuple[Record, ...], kind: Kind, content: Mapping[str, Any], now: datetime
-) -> Record:
-    """Return the next record; its time is never before that of the last one."""
-    time = now.astimezone(UTC).isoformat(timespec="seconds")
-    last = records[-1] if records else None
-    if last is not None and time < last.time:
-        content, time = {**content, CLOCK: time}, last.time
-    return Record(len(records) + 1, kind, time, last.hash if last else None, content)

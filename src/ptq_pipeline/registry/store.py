@@ -1,10 +1,12 @@
-"""The registry on disk: versions, the log, the champion pointer, and repair after a crash.
+"""The registry on disk: versions, the log, the champion pointer, and one change at a time.
 
 What serves reads the pointer and the version's folder, nothing else. A change writes, in this
 order: its intent, the version's folder, the record, the pointer, the baseline; then it takes the
 intent away. A process killed in between leaves the old champion serving and complete; the next
 change first finishes what was recorded, or undoes what was not.
 """
+
+from __future__ import annotations
 
 import json
 import re
@@ -13,24 +15,44 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
 
 from ptq_pipeline.core.canonical import file_bytes
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.documents import READING, Document
+from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.files import clean, remove, write_file, write_folder
 from ptq_pipeline.judgement.baseline import WAY_OUT, Baseline
-from ptq_pipeline.registry import agreement
-from ptq_pipeline.registry.baseline import BASELINE_FILE, baseline_bytes
-from ptq_pipeline.registry.errors import RegistryError, VerificationError
-from ptq_pipeline.registry.records import HASH, Change, Kind, Log, Record
-from ptq_pipeline.registry.waivers import Waiver
+from ptq_pipeline.registry.records import (
+    Change,
+    Log,
+    Record,
+    Records,
+    RegistryError,
+    VerificationError,
+)
 
-POINTER_SCHEMA_VERSION = 1
+# What a candidate answers on the audit images: `champion_baseline.json` once it serves.
+ANSWERS_FILE = "baseline.json"
 DECISION_FILE = "decision.json"
 RECORD_FILE = "record.json"
 CARD_FILE = "MODEL_CARD.md"
-HOLDS = "champion holds"
 VERSION = re.compile(r"v\d{4,}")
 LOCK_SECONDS = 10.0
+
+
+def baseline_bytes(baseline: Baseline | None = None) -> bytes:
+    """Return the bytes of a baseline's file; without one, those before the first promotion."""
+    return file_bytes((baseline or Baseline()).to_json())
+
+
+class Pointer(Document):
+    """Which version serves, and the record that made it the champion."""
+
+    schema_version: Literal[1] = 1
+    version: str
+    record_hash: str
 
 
 @dataclass(frozen=True)
@@ -40,7 +62,7 @@ class Champion:
     Attributes:
         version: its name.
         record_hash: the record that made it the champion.
-        folder: where its files stand.
+        folder: where its files are.
     """
 
     version: str
@@ -49,12 +71,13 @@ class Champion:
 
 
 @dataclass(frozen=True)
-class Registry:
-    """A registry.
+class Store:
+    """The files of a registry, each read and written as a whole.
 
     Attributes:
         root: its folder.
-        baseline: `champion_baseline.json`, which stands in git, outside the registry.
+        baseline: `champion_baseline.json`, which is in git, outside the registry. It lets
+            continuous integration compare with the champion without a registry.
     """
 
     root: Path
@@ -75,9 +98,22 @@ class Registry:
         """The file that names the champion."""
         return self.root / "champion.json"
 
+    @property
+    def is_here(self) -> bool:
+        """Whether anything of the registry is on this machine; a clone of the project has none."""
+        return any(
+            path.exists() for path in (self.log.folder, self.root / "versions", self.pointer)
+        )
+
     def folder(self, version: str) -> Path:
-        """Return where a version's files stand."""
+        """Return where a version's files are."""
         return self.root / "versions" / version
+
+    def versions(self) -> list[str]:
+        """Return the versions that have a folder."""
+        folder = self.root / "versions"
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        return sorted(name for name in names if VERSION.fullmatch(name))
 
     def champion(self) -> Champion | None:
         """Return what serves now, from the pointer alone; None before the first promotion.
@@ -86,171 +122,29 @@ class Registry:
             VerificationError: the pointer is damaged or names a version that is not there.
         """
         try:
-            content = json.loads(self.pointer.read_text(encoding="utf-8"))
-            version, record_hash = content["version"], content["record_hash"]
+            named = Pointer.model_validate_json(self.pointer.read_bytes(), context=READING)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise VerificationError(
-                f"the champion pointer '{self.pointer}' is damaged ({error}); "
+                f"the champion pointer '{self.pointer}' is damaged ({first_fault(error)}); "
                 "`kedro ptq repair` writes it again from the log"
             ) from error
-        folder = self.folder(str(version))
-        if not VERSION.fullmatch(str(version)) or not folder.is_dir():
+        folder = self.folder(named.version)
+        if not VERSION.fullmatch(named.version) or not folder.is_dir():
             raise VerificationError(
-                f"the champion pointer '{self.pointer}' names version {version}, but '{folder}' "
-                "does not exist; restore the folder, or `kedro ptq rollback --to VERSION` of one "
-                "that `kedro ptq history` lists"
+                f"the champion pointer '{self.pointer}' names version {named.version}, but "
+                f"'{folder}' does not exist; restore the folder, or `kedro ptq rollback --to "
+                "VERSION` of one that `kedro ptq history` lists"
             )
-        return Champion(version, record_hash, folder)
+        return Champion(named.version, named.record_hash, folder)
 
-    def promotions(self, records: tuple[Record, ...]) -> dict[str, Record]:
-        """Return the record of each version's promotion, by version, oldest first."""
-        return {str(r.content["version"]): r for r in records if r.kind is Kind.PROMOTION}
-
-    def waivers(self, records: tuple[Record, ...]) -> list[Waiver]:
-        """Return every waiver that was ever granted, oldest first."""
-        return [Waiver.of(each.content) for each in records if each.kind is Kind.WAIVER]
-
-    def served_before(self, records: tuple[Record, ...]) -> str | None:
-        """Return the version that served before the champion; None where there is none."""
-        served = [record.champion for record in records if record.champion is not None]
-        return next((each for each in reversed(served[:-1]) if each != served[-1]), None)
-
-    def unsolved(self, records: tuple[Record, ...]) -> Record | None:
-        """Return the last record of candidates that did not pass, such as *retraining needed*.
-
-        Its field ``serve`` says whether the champion or the float model should serve meanwhile.
-        None when what serves changed since, or the champion was shown to hold.
-        """
-        for record in reversed(records):
-            if record.champion is not None or record.content.get("outcome") == HOLDS:
-                return None
-            if record.kind is Kind.OUTCOME and "serve" in record.content:
-                return record
-        return None
-
-    def versions(self) -> list[str]:
-        """Return the versions that have a folder."""
-        folder = self.root / "versions"
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        return sorted(name for name in names if VERSION.fullmatch(name))
-
-    @property
-    def is_here(self) -> bool:
-        """Whether anything of the registry is on this machine; a clone of the project has none."""
-        return any(
-            path.exists() for path in (self.log.folder, self.root / "versions", self.pointer)
-        )
-
-    def records(self, needed: bool = True) -> tuple[Record, ...]:
-        """Return the log, after checking that everything agrees; to read, not to change.
-
-        Args:
-            needed: Whether a missing registry is an error where `champion_baseline.json` knows of
-                one. Continuous integration has none, and reads nothing from it.
-
-        Raises:
-            VerificationError: naming what differs, and how to recover.
-        """
-        if not self.is_here:
-            if needed:
-                agreement.check_head(self, ())
-            return ()
+    def pointed(self) -> Pointer | None:
+        """Return what the pointer says; None where it cannot be read."""
         try:
-            return self._agreed()
-        except VerificationError as error:
-            try:
-                # Perhaps another process was writing.
-                with self._lock():
-                    return self._agreed()
-            except (OSError, RegistryError):
-                raise error from None
-
-    def pending_change(self) -> Change | None:
-        """Return the change that was begun and is not finished; None as a rule.
-
-        Raises:
-            VerificationError: its file is damaged.
-        """
-        try:
-            return Change(**json.loads(self.pending.read_text(encoding="utf-8")))
-        except FileNotFoundError:
+            return Pointer.model_validate_json(self.pointer.read_bytes(), context=READING)
+        except (OSError, ValueError):
             return None
-        except (OSError, ValueError, TypeError) as error:
-            raise VerificationError(
-                f"'{self.pending}', which names the change that was begun last, is damaged "
-                f"({error}): move it away; if something else differs then, it is said"
-            ) from error
-
-    def change(
-        self,
-        records: tuple[Record, ...],
-        record: Record,
-        files: Mapping[str, bytes] | None = None,
-    ) -> None:
-        """Write the next record and everything that follows from it.
-
-        Args:
-            records: the log before.
-            record: its next record.
-            files: files of the version that it promotes, by name.
-        """
-        write_file(self.pending, file_bytes(vars(Change.of(record))))
-        if files is not None:
-            write_folder(self.folder(str(record.champion)), files)
-        self.log.append(record)
-        self._complete((*records, record))
-
-    def interrupted(self, records: tuple[Record, ...]) -> Record | None:
-        """Return the last record if a process was killed before it had done what it says."""
-        change = self.pending_change()
-        return records[-1] if change is not None and change.appended(records) else None
-
-    def finish_interrupted(self, records: tuple[Record, ...]) -> None:
-        """Finish a change whose record is written; undo one whose record is not.
-
-        Raises:
-            VerificationError: what it is about is damaged, or belongs to another log.
-        """
-        change = self.pending_change()
-        if change is None:
-            return
-        agreement.check_head(self, records, change)
-        if change.appended(records):
-            self._complete(records)
-            return
-        if not change.waits(records):
-            raise VerificationError(
-                f"'{self.pending}' is about record {change.sequence}, and the log ends with record "
-                f"{len(records)}: one of the two is of another time; restore the log from a "
-                "backup, or move that file away"
-            )
-        if change.version is not None:
-            self._undo(change)
-        remove(self.pending)
-
-    def _undo(self, change: Change) -> None:
-        """Remove the folder that a killed process wrote and had not yet recorded."""
-        folder = self.folder(str(change.version))
-        try:
-            own = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))[HASH]
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, KeyError, TypeError):
-            own = None
-        if own != change.record_hash:
-            raise VerificationError(
-                f"'{folder}' is not what '{self.pending}' says was being written there; move the "
-                "folder out of the registry"
-            )
-        remove(folder)
-
-    def _complete(self, records: tuple[Record, ...]) -> None:
-        if records[-1].champion is not None:
-            self.switch(records[-1])
-        self.write_baseline(records)
-        remove(self.pending)
 
     def switch(self, record: Record) -> None:
         """Make the version of a record the champion, atomically.
@@ -264,16 +158,85 @@ class Registry:
                 f"version {version} is in the log but '{self.folder(version)}' does not exist; "
                 "restore it from a backup before anything else is promoted"
             )
-        write_file(
-            self.pointer,
-            file_bytes(
-                {
-                    "schema_version": POINTER_SCHEMA_VERSION,
-                    "version": version,
-                    "record_hash": record.hash,
-                }
-            ),
-        )
+        pointer = Pointer(version=version, record_hash=record.hash)
+        write_file(self.pointer, file_bytes(pointer.to_json()))
+
+    def pending_change(self) -> Change | None:
+        """Return the change that was begun and is not finished; None as a rule.
+
+        Raises:
+            VerificationError: its file is damaged.
+        """
+        try:
+            return Change.model_validate_json(self.pending.read_bytes(), context=READING)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise VerificationError(
+                f"'{self.pending}', which names the change that was begun last, is damaged "
+                f"({first_fault(error)}): move it away; if something else differs then, it is said"
+            ) from error
+
+    def change(
+        self, records: Records, record: Record, files: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Write the next record and everything that follows from it.
+
+        Args:
+            records: the log before.
+            record: its next record.
+            files: files of the version that it promotes, by name.
+        """
+        write_file(self.pending, file_bytes(Change.of(record).to_json()))
+        if files is not None:
+            write_folder(self.folder(str(record.champion)), files)
+        self.log.append(record)
+        self._complete(records.followed_by(record))
+
+    def _complete(self, records: Records) -> None:
+        if records[-1].champion is not None:
+            self.switch(records[-1])
+        self.write_baseline(records)
+        remove(self.pending)
+
+    def interrupted(self, records: Records) -> Record | None:
+        """Return the last record if a process was killed before it had done what it says."""
+        change = self.pending_change()
+        return records[-1] if change is not None and change.appended(records) else None
+
+    def finish(self, change: Change, records: Records) -> None:
+        """Finish a change whose record is written; undo one whose record is not.
+
+        Raises:
+            VerificationError: what it is about is damaged, or belongs to another log.
+        """
+        if change.appended(records):
+            self._complete(records)
+            return
+        if not change.waits(records):
+            raise VerificationError(
+                f"'{self.pending}' is about record {change.sequence}, and the log ends with record "
+                f"{len(records)}: one of the two is of another time; restore the log from a "
+                "backup, or move that file away"
+            )
+        if change.version is not None:
+            self._undo(change, self.folder(change.version))
+        remove(self.pending)
+
+    def _undo(self, change: Change, folder: Path) -> None:
+        """Remove the folder that a killed process wrote and had not yet recorded."""
+        try:
+            own = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))[Record.seal]
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError):
+            own = None
+        if own != change.record_hash:
+            raise VerificationError(
+                f"'{folder}' is not what '{self.pending}' says was being written there; move the "
+                "folder out of the registry"
+            )
+        remove(folder)
 
     def known(self) -> Baseline:
         """Return what `champion_baseline.json` says.
@@ -287,32 +250,31 @@ class Registry:
             raise InputError(f"'{self.baseline}' cannot be read ({error}): {WAY_OUT}") from error
         return Baseline.from_json(content, str(self.baseline))
 
-    def write_baseline(self, records: tuple[Record, ...]) -> None:
+    def write_baseline(self, records: Records) -> None:
         """Write where git keeps it what the champion answers, and the head of the log."""
         content = baseline_bytes(self.baseline_after(records))
         if not self.baseline.is_file() or self.baseline.read_bytes() != content:
             write_file(self.baseline, content)
 
-    def baseline_after(self, records: tuple[Record, ...]) -> Baseline:
+    def baseline_after(self, records: Records) -> Baseline:
         """Return what `champion_baseline.json` says after these records.
 
         Raises:
             VerificationError: the champion's own baseline is missing or was changed.
         """
-        head = records[-1].hash if records else None
-        moves = [record for record in records if record.champion is not None]
-        if not moves:
-            return Baseline().at(len(records), head)
-        version = str(moves[-1].champion)
-        promotion = self.promotions(records)[version]
-        own = self._own_baseline(version, promotion.content["files"])
-        return own.served_as(version, promotion.content["decision_hash"]).at(len(records), head)
+        own = Baseline()
+        if moves := records.moves:
+            version = str(moves[-1].champion)
+            promoted = records.promotion(version).content
+            own = self._answers(version, promoted["files"].get(ANSWERS_FILE))
+            own = own.served_as(version, promoted["decision_hash"])
+        return own.at(len(records), records[-1].hash if records else None)
 
-    def _own_baseline(self, version: str, files: Mapping[str, str]) -> Baseline:
-        path = self.folder(version) / BASELINE_FILE
+    def _answers(self, version: str, digest: str | None) -> Baseline:
+        path = self.folder(version) / ANSWERS_FILE
         try:
             content = path.read_bytes()
-            if sha256(content).hexdigest() != files.get(BASELINE_FILE):
+            if sha256(content).hexdigest() != digest:
                 raise ValueError("it is not the one that was promoted")
             return Baseline.from_json(json.loads(content), str(path))
         except (OSError, ValueError) as error:
@@ -323,47 +285,12 @@ class Registry:
             ) from error
 
     @contextmanager
-    def locked(self, repairing: bool = False) -> Iterator[tuple[Record, ...]]:
-        """Hold the registry's lock, finish an interrupted change, and give the checked log.
-
-        Args:
-            repairing: Whether the change leaves behind what is damaged: then log and head have to
-                agree, and nothing else.
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of all changes.
 
         Raises:
-            RegistryError: another process holds the lock for too long, or the disk refuses.
-            VerificationError: the log does not hold, or something does not agree with it.
+            RegistryError: another process holds it for too long.
         """
-        with self.exclusive() as records:
-            try:
-                self.finish_interrupted(records)
-                agreement.check(self, records)
-            except VerificationError:
-                if not repairing:
-                    raise
-                agreement.check_head(self, records, self.pending_change())
-            yield records
-
-    @contextmanager
-    def exclusive(self) -> Iterator[tuple[Record, ...]]:
-        """Hold the registry's lock and give the log, of which only the chain was checked."""
-        if not self.is_here:
-            agreement.check_head(self, ())
-        self.root.mkdir(parents=True, exist_ok=True)
-        try:
-            with self._lock():
-                self._clean()
-                yield self.log.read()
-        except OSError as error:
-            raise RegistryError(
-                f"the registry '{self.root}' could not be written ({error}); the champion keeps "
-                "serving: free space or fix the permission, and run the command again"
-            ) from error
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
         try:
             with FileLock(self.root / "lock", timeout=LOCK_SECONDS):
                 yield
@@ -373,20 +300,7 @@ class Registry:
                 f"{LOCK_SECONDS:.0f} s; try again when it is done"
             ) from None
 
-    def _clean(self) -> None:
+    def clean(self) -> None:
         """Remove what killed processes left of their writing."""
         for folder in (self.root, self.log.folder, self.root / "versions", self.baseline.parent):
             clean(folder)
-
-    def _agreed(self) -> tuple[Record, ...]:
-        records = self.log.read()
-        agreement.check(self, records)
-        return records
-
-    def pointed(self) -> tuple[str, str] | None:
-        """Return version and record that the pointer names; None where it cannot be read."""
-        try:
-            content = json.loads(self.pointer.read_text(encoding="utf-8"))
-            return content["version"], content["record_hash"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None

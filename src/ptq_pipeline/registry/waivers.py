@@ -1,17 +1,20 @@
 """Waivers: a rule that may be broken, by whom, why and until when. They count at release only."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from datetime import date
-from typing import Any
+from __future__ import annotations
 
-from ptq_pipeline.core.errors import InputError
+from collections.abc import Iterable
+from datetime import date
+from typing import ClassVar, Self
+
+from pydantic import ConfigDict, ValidationError, model_validator
+
+from ptq_pipeline.core.documents import Document
+from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.plain_text import plain
 from ptq_pipeline.judgement import Reason
 
 
-@dataclass(frozen=True)
-class Waiver:
+class Waiver(Document):
     """An exception to one rule of the verdict.
 
     Attributes:
@@ -23,6 +26,11 @@ class Waiver:
         shift: only under this shift; None for every shift.
     """
 
+    # The content of a record may also hold what the clock said.
+    model_config = ConfigDict(extra="ignore")
+    called: ClassVar[str] = "a waiver of the log"
+    way_out: ClassVar[str] = "restore the log from a backup"
+
     rule: str
     reason: str
     expires: str
@@ -30,24 +38,32 @@ class Waiver:
     group: str | None = None
     shift: str | None = None
 
-    def __post_init__(self) -> None:
+    @classmethod
+    def granted(cls, rule: str, reason: str, expires: str, by: str, **only: str | None) -> Waiver:
+        """Return a new waiver; ``group`` and ``shift`` may be given as well.
+
+        Raises:
+            InputError: something is empty, is no plain text, or is no date.
+        """
+        try:
+            return cls(rule=rule, reason=reason, expires=expires, by=by, **only)
+        except ValidationError as error:
+            raise InputError(first_fault(error)) from error
+
+    @model_validator(mode="after")
+    def _sayable(self) -> Self:
         for name in ("rule", "reason", "by"):
             if not getattr(self, name).strip():
-                raise InputError(f"a waiver needs a {name}: it must say what it allows and why")
+                raise ValueError(f"a waiver needs a {name}: it must say what it allows and why")
         for name in ("rule", "reason", "by", "group", "shift"):
             plain(f"the {name} of a waiver", getattr(self, name) or "")
         try:
             date.fromisoformat(self.expires)
         except ValueError:
-            raise InputError(
+            raise ValueError(
                 f"the expiry date '{self.expires}' of a waiver must be a date like 2027-03-31"
             ) from None
-
-    @classmethod
-    def of(cls, content: Mapping[str, Any]) -> "Waiver":
-        """Read it from a record, which may also hold what the clock said."""
-        names = {each.name for each in fields(cls)}
-        return cls(**{key: value for key, value in content.items() if key in names})
+        return self
 
     def has_expired(self, today: date) -> bool:
         """Return whether its last day is over."""
@@ -60,10 +76,6 @@ class Waiver:
             and self.group in (None, reason.group)
             and self.shift in (None, reason.shift)
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
 
 def uncovered(

@@ -15,6 +15,13 @@ from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement import Baseline, Verdict
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
+from ptq_pipeline.registry import (
+    ANSWERS_FILE,
+    COMPARISON_FILE,
+    EXECUTION_FILE,
+    INDEX_FILE,
+    Evidence,
+)
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.recipe import Recipe
@@ -22,8 +29,6 @@ from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)
 
-INDEX = "candidate.json"
-BASELINE = "baseline.json"
 INDEX_SCHEMA_VERSION = 1
 
 
@@ -63,7 +68,7 @@ def export_candidate(
             f"is {trial_id}; run worst_case_check again"
         )
     Baseline.from_json(baseline, "candidate_baseline.json")
-    files[BASELINE] = file_bytes(baseline)
+    files[ANSWERS_FILE] = file_bytes(baseline)
     calibration = calibration_sets[set_id]
     files["trial.json"] = file_bytes({"trial_id": trial_id, "spec": spec})
     files["calibration.json"] = file_bytes({"set_id": set_id, **calibration.manifest.to_json()})
@@ -145,8 +150,6 @@ def decide(
     Raises:
         InputError: the baseline is not of the answers that were compared.
     """
-    from ptq_pipeline.registry import COMPARISON_FILE, EXECUTION_FILE, Evidence
-
     withheld = execution.get("withheld", ())
     files = {
         **{name: content for name, content in files.items() if name not in withheld},
@@ -167,4 +170,4 @@ def decide(
         "set_id": decision.candidate.set_id,
         "files": dict(decision.candidate.files),
     }
-    return content, {**files, INDEX: file_bytes(index)}
+    return content, {**files, INDEX_FILE: file_bytes(index)}
