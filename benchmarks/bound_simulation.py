@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptq_pipeline.core.group_ids import CellKey
+from ptq_pipeline.judgement.candidate import reweighted_drop
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.ledger import alpha_at
-from ptq_pipeline.judgement.priors import reweighted_drop
-from ptq_pipeline.judgement.tolerance import tolerance_bound
+from ptq_pipeline.judgement.tolerance import bound_draws
 from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
 from ptq_pipeline.statistics.betting import Units, units_above, units_below, units_interval
 from ptq_pipeline.statistics.draws import split_budget
@@ -166,7 +166,7 @@ def tolerance(rng: np.random.Generator, repeats: int, shared: bool) -> Finding:
         lost = np.zeros((draws, 2), dtype=np.int64)
         lost[:, 0] = np.where(bad, rng.binomial(800, 0.04, times), rng.binomial(800, 0.01, times))
         lost[:, 1] = rng.binomial(250, 0.005, times)
-        found = tolerance_bound(_counts(lost, n), _cells(n), split, draws, 0)
+        found = bound_draws(_counts(lost, n), _cells(n), split, draws)
         # With more than a tenth of bad draws their 4 points are the quantile.
         wrong += found.bound < 0.04
     images = "shared" if shared else "own"

@@ -193,8 +193,7 @@ def _draws(scenario: Scenario) -> Draws:
     table = pd.DataFrame({"draw": np.arange(scenario.distinct)})
     table["trial_id"] = [f"trial-{i}" for i in range(scenario.distinct)]
     table["status"], table["preset"] = "done", True
-    identical = scenario.draws - scenario.distinct
-    return Draws("random", table, scenario.draws, scenario.draws, identical)
+    return Draws("random", table, scenario.draws, scenario.draws)
 
 
 def _policy(scenario: Scenario) -> Policy:

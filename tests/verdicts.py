@@ -1,9 +1,10 @@
 """Small made-up verdicts with every key of the real ones, for tests of what follows from them."""
 
-from ptq_pipeline.judgement import Policy, Verdict
-from ptq_pipeline.judgement.candidate import JudgedCell
-from ptq_pipeline.judgement.reasons import Reason
-from ptq_pipeline.judgement.verdict_form import CandidateVerdict, RecipeVerdict
+from ptq_pipeline.judgement.candidate import CandidateVerdict, JudgedCell
+from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.recipe import RecipeVerdict
+from ptq_pipeline.judgement.sentences import Reason
+from ptq_pipeline.judgement.verdict import Verdict
 
 LEVELS = ("average", "class", "segment", "intersection")
 POLICY = Policy.model_validate({"limits": {level: {"points": 5.0} for level in LEVELS}})

@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from ptq_pipeline.commands import plan as module
 from ptq_pipeline.commands import running
 from ptq_pipeline.commands.plan import plan
-from ptq_pipeline.judgement import Policy
-from ptq_pipeline.judgement.budget import plan_budget
+from ptq_pipeline.judgement.planning import plan_budget
+from ptq_pipeline.judgement.policy import Policy
 
 WORK = {
     **{"draws": 3, "comparison_sets": 0, "set_size": 64, "shifts": 1, "parity_draws": 0},

@@ -1,7 +1,7 @@
 import pytest
 
-from ptq_pipeline.judgement import build_cells, choose_candidate, collect_counts, judge_candidate
-from ptq_pipeline.judgement.candidate import Choice
+from ptq_pipeline.judgement.candidate import Choice, choose_candidate, judge_candidate
+from ptq_pipeline.judgement.cells import build_cells, collect_counts
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import pytest
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.groups import Groups, build_groups
-from ptq_pipeline.judgement import (
+from ptq_pipeline.judgement.champion import (
     Baseline,
-    Policy,
     audit_hash,
     candidate_baseline,
     compare_with_champion,
 )
+from ptq_pipeline.judgement.policy import Policy
 
 SHIFTS = {"clean": {}, "noise": {"sigma": 0.1}}
 N = 1000

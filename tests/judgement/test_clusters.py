@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.core.outcomes import Outcomes, tally
-from ptq_pipeline.judgement import AuditSetting, build_verdict
 from ptq_pipeline.judgement.cells import build_cells, collect_counts
-from ptq_pipeline.judgement.clusters import cluster_outcomes
+from ptq_pipeline.judgement.verdict import AuditSetting, build_verdict
 
 FIFTY = 50
 
@@ -104,7 +103,7 @@ def test_clusters_are_cut_to_those_of_a_control_value(answers, policy):
     scores = tally(cut)
     cells = build_cells(scores, policy, 0.05, groups.cluster_sizes)
     counts = collect_counts(scores, cells, trials, "audit")
-    found = cluster_outcomes(cut, cells, trials)
+    found = counts.by_cluster(cut, cells).clusters
     under = [i for i in found if cells.keys[i].shift == "site=north"]
     assert under
     for i in under:

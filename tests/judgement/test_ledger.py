@@ -6,7 +6,8 @@ import pytest
 from filelock import FileLock
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement import AuditSetting, Ledger, alpha_at, build_verdict
+from ptq_pipeline.judgement.ledger import Ledger, alpha_at
+from ptq_pipeline.judgement.verdict import AuditSetting, build_verdict
 
 AUDIT, OTHER = "a" * 64, "b" * 64
 

@@ -4,9 +4,10 @@ from pydantic import ValidationError
 from scipy.stats import binom
 from tests.verdicts import make_cell
 
-from ptq_pipeline.judgement import Obligation, Policy, touched_obligations
 from ptq_pipeline.judgement.candidate import ComparedCell, JudgedCell
+from ptq_pipeline.judgement.decision import touched_obligations
 from ptq_pipeline.judgement.judging import accuracy_lower_bound, clustered_accuracy_lower_bound
+from ptq_pipeline.judgement.policy import Obligation, Policy
 
 LIMITS = {level: {"points": 5.0} for level in ("average", "class", "segment", "intersection")}
 SANDAL = {"level": "class", "group": "Sandal"}

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement import Policy, check_policy
+from ptq_pipeline.judgement.policy import Policy
 
 LIMITS = {
     "average": {"points": 1.0},
@@ -66,10 +66,10 @@ def test_contradictions_are_refused(changes, message):
 def test_unknown_shift_and_group_are_named():
     policy = build(critical=[{"level": "class", "group": "Sandals"}])
     with pytest.raises(InputError, match="unknown shift 'noise'.*'clean'"):
-        check_policy(policy, GROUPS, ["clean"])
+        policy.check_names(GROUPS, ["clean"])
     with pytest.raises(InputError, match="critical: there is no class 'Sandals'.*'Sandal'"):
-        check_policy(policy, GROUPS, ["clean", "noise"])
-    check_policy(build(), GROUPS, ["clean", "noise"])
+        policy.check_names(GROUPS, ["clean", "noise"])
+    build().check_names(GROUPS, ["clean", "noise"])
 
 
 @pytest.mark.parametrize(
@@ -96,4 +96,4 @@ def test_obligations_whose_names_would_be_equal_are_refused():
 
 def test_a_shift_may_not_be_called_like_the_value_of_a_control_column():
     with pytest.raises(InputError, match="both called 'camera=night'"):
-        check_policy(build(), GROUPS, ["clean", "noise", "camera=night", "camera=night"])
+        build().check_names(GROUPS, ["clean", "noise", "camera=night", "camera=night"])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ptq_pipeline.core.group_ids import CellKey
-from ptq_pipeline.judgement import judge
 from ptq_pipeline.judgement.cells import Cells, Counts
+from ptq_pipeline.judgement.judging import judge
 from ptq_pipeline.judgement.settling import DrawTracker, SettlingLevels, total_bounds
 from ptq_pipeline.statistics.anytime import fail_budget
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ptq_pipeline.judgement import build_verdict
-from ptq_pipeline.statistics import rejection_region
+from ptq_pipeline.judgement.verdict import build_verdict
+from ptq_pipeline.statistics.paired import rejection_region
 
 
 def bound(world, policy, **changes):

@@ -6,7 +6,7 @@ import pytest
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.groups import build_groups
-from ptq_pipeline.judgement import AuditSetting, Verdict, build_verdict
+from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, build_verdict
 
 FIFTY = 50
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tests.verdicts import POLICY, make_cell, make_reason, make_verdict
 
-from ptq_pipeline.judgement import Baseline, Comparison
+from ptq_pipeline.judgement.champion import Baseline, Comparison
 from ptq_pipeline.judgement.decision import Execution
 from ptq_pipeline.judgement.policy import Obligation
 from ptq_pipeline.registry import (

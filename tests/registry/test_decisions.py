@@ -6,8 +6,9 @@ from tests.verdicts import make_reason, make_verdict
 
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement import Comparison, Verdict
+from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.judgement.decision import Execution
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.registry import Decision, Outcome, outcome_of
 
 REASON = make_reason("candidate.shown_bad", "Sandal", observed=0.0812)

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.judgement import AuditSetting, Comparison, Policy, Verdict, build_verdict
 from ptq_pipeline.judgement.business import Business, business_view
 from ptq_pipeline.judgement.candidate import ComparedCell
+from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.judgement.decision import Decision, Execution, Outcome
-from ptq_pipeline.judgement.reasons import Reason
-from ptq_pipeline.judgement.sentences import place_value, say
+from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.sentences import Reason, place_value, say
+from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, build_verdict
 from ptq_pipeline.pipelines.reporting.worst_group import small_png
 from ptq_pipeline.reporting.inputs import ReportInputs, ReportOptions
 

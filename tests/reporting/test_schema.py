@@ -7,10 +7,10 @@ from kedro.config import OmegaConfigLoader
 from tests.reporting.conftest import MadeUpAudit, build_inputs
 
 from ptq_pipeline.core.canonical import file_bytes
-from ptq_pipeline.judgement import AuditSetting, Policy, build_verdict
 from ptq_pipeline.judgement.business import Business
-from ptq_pipeline.judgement.representatives import Representative
-from ptq_pipeline.judgement.verdict_form import published_schema
+from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.scope import Representative
+from ptq_pipeline.judgement.verdict import AuditSetting, build_verdict, published_schema
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 from scipy import integrate
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.statistics import fail_budget, failing_draw
-from ptq_pipeline.statistics.anytime import log_e_value
+from ptq_pipeline.statistics.anytime import fail_budget, failing_draw, log_e_value
 
 
 def test_budget_of_the_design():

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement.priors import reweighted_drop, target_shares
+from ptq_pipeline.judgement.candidate import reweighted_drop
+from ptq_pipeline.judgement.policy import class_shares
 from ptq_pipeline.statistics.betting import (
     SHARES,
     STAKES,
@@ -90,4 +91,4 @@ def test_reweighting_moves_the_drop_and_widens_the_interval():
 )
 def test_bad_mixes_are_refused(target, message):
     with pytest.raises(InputError, match=message):
-        target_shares(target, ["boot", "bag"])
+        class_shares(target, ["boot", "bag"])

@@ -5,8 +5,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.statistics import false_pass_bound, share_of_good_draws, split_budget
-from ptq_pipeline.statistics.draws import draws_for_pass
+from ptq_pipeline.statistics.draws import (
+    draws_for_pass,
+    false_pass_bound,
+    share_of_good_draws,
+    split_budget,
+)
 
 
 def test_published_example_of_the_design():

@@ -6,8 +6,9 @@ from scipy import stats
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import CellKey
-from ptq_pipeline.judgement import Cells, Counts, cell_intervals
-from ptq_pipeline.statistics import drop_interval
+from ptq_pipeline.judgement.cells import Cells, Counts
+from ptq_pipeline.judgement.judging import cell_intervals
+from ptq_pipeline.statistics.interval import drop_interval
 
 
 @pytest.mark.parametrize(

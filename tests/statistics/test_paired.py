@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.statistics import rejection_region, shown_above, shown_below
+from ptq_pipeline.statistics.paired import rejection_region, shown_above, shown_below
 from ptq_pipeline.statistics.tango import nuisance_points
 
 deltas = st.floats(0.005, 0.3).flatmap(lambda d: st.sampled_from([d, -d]))

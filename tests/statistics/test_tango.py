@@ -4,8 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from ptq_pipeline.statistics import tango_score
-from ptq_pipeline.statistics.tango import nuisance_points
+from ptq_pipeline.statistics.tango import nuisance_points, tango_score
 
 
 def test_nothing_changed_has_the_hand_value():

@@ -9,7 +9,7 @@ from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.commands.running import Answer, project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
-from ptq_pipeline.judgement import audit_hash
+from ptq_pipeline.judgement.champion import audit_hash
 from ptq_pipeline.pipelines.benchmark.design import Score, candidates, confirm, search, worst_drop
 from ptq_pipeline.pipelines.benchmark.grid import Sets
 from ptq_pipeline.project import Project

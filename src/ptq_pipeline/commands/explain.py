@@ -7,7 +7,7 @@ import numpy as np
 
 from ptq_pipeline.commands.running import Answer, project_command
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement import Verdict
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.monitoring.explaining import nearest
 from ptq_pipeline.pipelines.reporting.members import level_of, members
 from ptq_pipeline.pipelines.reporting.worst_group import explain_group

@@ -8,8 +8,8 @@ import click
 from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.commands.running import Answer, project_command
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement.budget import BudgetPlan, group_counts, plan_budget
 from ptq_pipeline.judgement.judging import accuracy_lower_bound
+from ptq_pipeline.judgement.planning import BudgetPlan, group_counts, plan_budget
 from ptq_pipeline.pipelines import data_loading
 from ptq_pipeline.pipelines.quantization.measurement import (
     expected_seconds,
@@ -101,7 +101,7 @@ def _float_accuracies(project: Project) -> list[dict[str, Any]]:
     policy = project.settings("worst_case_check", WorstCaseCheckParameters)
     shifts = project.settings("stress", StressParameters)
     model = project.load("float_model")
-    floor = policy.floor("average", len(model.classes))
+    floor = policy.float_floor.of("average", len(model.classes))
     found = float_accuracies(model, project.load("samples"), project.load("images"), shifts)
     return [
         {

@@ -10,7 +10,7 @@ import click
 from ptq_pipeline.commands.running import project_command, tell
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file
-from ptq_pipeline.judgement import Verdict
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.pipelines.reporting import nodes
 from ptq_pipeline.pipelines.reporting.pipeline import REPORT_INPUTS
 from ptq_pipeline.project import Project

@@ -23,7 +23,7 @@ from pydantic_core import CoreSchema
 
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError, first_fault
-from ptq_pipeline.core.group_ids import CellKey, Level
+from ptq_pipeline.core.group_ids import CellKey, GroupKey, Level
 
 READING = {"reading": True}
 
@@ -96,6 +96,18 @@ class Document(BaseModel):
     def hash(self) -> str:
         """SHA-256 of the canonical JSON form (sorted keys, no spaces)."""
         return canonical_hash(self.to_json())
+
+
+class GroupDocument(Document):
+    """Something about one group, e.g. ``Sandal``, ``tone=dark`` or ``Sandal & tone=dark``."""
+
+    level: Level
+    group: str
+
+    @property
+    def key(self) -> GroupKey:
+        """The group."""
+        return self.level, self.group
 
 
 class CellDocument(Document):

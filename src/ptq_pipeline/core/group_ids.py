@@ -22,8 +22,6 @@ Level = Literal["average", "class", "segment", "intersection"]
 LEVELS: tuple[Level, ...] = ("average", "class", "segment", "intersection")
 CLASS_LEVEL: Level = "class"
 SEGMENT_LEVEL: Level = "segment"
-# The shift that leaves images as they are; conditions of control columns are looked at under it.
-CLEAN = "clean"
 # The levels whose groups are named one by one: a PASS must speak of each of them.
 NAMED_LEVELS = (CLASS_LEVEL, SEGMENT_LEVEL)
 # A group as tables name it: its level and its label.

@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.group_ids import CLEAN
 from ptq_pipeline.core.groups import EVALUATED_SPLITS, Groups
+from ptq_pipeline.core.names import CLEAN
 
 TRIAL_COLUMNS = ("trial_id", "set_id", "strategy", "role", "draw")
 SCORE_COLUMNS = (

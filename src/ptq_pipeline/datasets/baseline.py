@@ -6,7 +6,7 @@ from typing import Any
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.inputs import local_path
 from ptq_pipeline.datasets.local import StateDataset
-from ptq_pipeline.judgement.baseline import WAY_OUT, Baseline
+from ptq_pipeline.judgement.champion import WAY_OUT, Baseline
 from ptq_pipeline.registry import Registry
 
 

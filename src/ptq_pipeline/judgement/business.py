@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from ptq_pipeline.core.documents import Document, Interval
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.group_ids import CLEAN
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.candidate import JudgedCell
 from ptq_pipeline.judgement.sentences import Sentence, say
 

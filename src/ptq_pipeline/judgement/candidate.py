@@ -2,19 +2,30 @@
 
 It is chosen on the ``selection`` split and judged on the ``audit`` split, so choosing the luckiest
 draw costs nothing. The displayed intervals hold together for all cells.
+
+Its drop under another mix of classes reweights the strata that were audited. If production holds
+class ``c`` with share ``target[c]`` and the audit holds it ``n_c`` times, the drop there is ``sum
+target[c] * drop_c``: only the mix of classes is assumed to change, not what is hard within a class
+(label shift). A sample of class ``c`` weighs ``target[c] * n / n_c``; weighted samples are the
+units of :mod:`.betting`, whose bounds hold for them without a normal approximation. Rare audited
+classes with a large share get large weights, and the interval says what that costs. See Cochran
+(1977), *Sampling Techniques*, chapter 5, for stratified means, and Lipton, Wang and Smola (2018),
+"Detecting and correcting for label shift with black box predictors", ICML.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ptq_pipeline.core.documents import CellDocument, Count, Drop, Interval, Share
+from ptq_pipeline.core.documents import CellDocument, Count, Document, Drop, Interval, Share
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.judging import (
     Judged,
@@ -23,8 +34,11 @@ from ptq_pipeline.judgement.judging import (
     cell_lower_bound,
     judge,
 )
-from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.reasons import Result
+from ptq_pipeline.judgement.policy import Policy, class_shares
+from ptq_pipeline.judgement.sentences import Result
+from ptq_pipeline.statistics.betting import Units, units_interval
+
+Cell = TypeVar("Cell", bound="MeasuredCell")
 
 
 class MeasuredCell(CellDocument):
@@ -36,7 +50,6 @@ class MeasuredCell(CellDocument):
         n: Audit samples.
         float_accuracy: Of the model it is held against.
         quantized_accuracy: Of the candidate.
-        drop: What the candidate loses.
         interval: Bounds of the drop that hold for all cells together.
         lost: Answers that were right and are wrong.
         gained: The reverse.
@@ -93,18 +106,31 @@ class ComparedCell(MeasuredCell):
     limit: float = Field(alias="tolerance")
 
 
+class CandidateVerdict(Document):
+    """The candidate's part of the verdict."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"chosen_on", "selection_score"})
+
+    result: Result
+    trial_id: str | None
+    set_id: str | None
+    chosen_on: str | None = "selection"
+    selection_score: float | None = None
+    cells: tuple[JudgedCell, ...]
+
+
 @dataclass(frozen=True)
 class Choice:
     """The chosen trial.
 
     Attributes:
         trial_id: The trial.
-        score: Its largest ratio of drop to limit over the judged cells on ``selection``; NaN when
+        score: Its largest ratio of drop to limit over the judged cells on ``selection``; None when
             no judged cell has a sample there.
     """
 
     trial_id: str
-    score: float
+    score: float | None = None
 
 
 def choose_candidate(selection: Counts, cells: Cells) -> Choice:
@@ -119,10 +145,10 @@ def choose_candidate(selection: Counts, cells: Cells) -> Choice:
     """
     used = cells.judged & (selection.n > 0)
     if not used.any():
-        return Choice(min(selection.trial_ids), float("nan"))
+        return Choice(min(selection.trial_ids))
     worst = (selection.drop[:, used] / cells.limit[used]).max(axis=1)
-    best = min(range(len(worst)), key=lambda i: (worst[i], selection.trial_ids[i]))
-    return Choice(selection.trial_ids[best], float(worst[best]))
+    score, trial_id = min(zip(worst.tolist(), selection.trial_ids, strict=True))
+    return Choice(trial_id, score)
 
 
 @dataclass(frozen=True)
@@ -141,11 +167,6 @@ class Candidate:
     judged: Judged
     result: Result
     intervals: NDArray[np.float64]
-
-    @property
-    def trial_id(self) -> str:
-        """The trial."""
-        return self.choice.trial_id
 
     @cached_property
     def status(self) -> tuple[Status, ...]:
@@ -166,44 +187,43 @@ class Candidate:
         """Bounds of one cell's drop."""
         return float(self.intervals[cell, 0]), float(self.intervals[cell, 1])
 
-    def measured(self) -> list[dict[str, object]]:
-        """What is said of every cell, by the names of :class:`MeasuredCell`."""
-        cells, counts = self.judged.cells, self.judged.counts
-        drops, accuracies = self.drop.tolist(), counts.float_accuracy.tolist()
-        return [
-            {
-                **cells.keys[i]._asdict(),
-                "n": int(cells.n[i]),
-                "float_accuracy": accuracies[i],
-                "quantized_accuracy": accuracies[i] - drops[i],
-                "drop": drops[i],
-                "interval": self.interval(i),
-                "lost": int(counts.lost[0, i]),
-                "gained": int(counts.gained[0, i]),
-                "flips": int(counts.flips[0, i]),
-                "limit": float(cells.limit[i]),
-                "judged": status != "not_judged",
-                "status": status,
-            }
-            for i, status in enumerate(self.status)
-        ]
+    def cell(self, kind: type[Cell], i: int, **more: Any) -> Cell:
+        """One of its cells as a document of some kind; ``more`` are the kind's own keys."""
+        cells, counts, status = self.judged.cells, self.judged.counts, self.status[i]
+        drop, accuracy = float(self.drop[i]), float(counts.float_accuracy[i])
+        return kind(
+            **cells.keys[i]._asdict(),
+            n=int(cells.n[i]),
+            float_accuracy=accuracy,
+            quantized_accuracy=accuracy - drop,
+            drop=drop,
+            interval=self.interval(i),
+            lost=int(counts.lost[0, i]),
+            gained=int(counts.gained[0, i]),
+            flips=int(counts.flips[0, i]),
+            limit=float(cells.limit[i]),
+            judged=status != "not_judged",
+            status=status,
+            **more,
+        )
 
-    def cells(self, alpha: float) -> tuple[JudgedCell, ...]:
-        """The cells as the verdict holds them.
-
-        Args:
-            alpha: Error of the lower bound of each accuracy.
-        """
+    def document(self, set_id: str, alpha: float) -> CandidateVerdict:
+        """Its part of the verdict; ``alpha`` is the error of the bound of each accuracy."""
         cells, counts = self.judged.cells, self.judged.counts
-        return tuple(
-            JudgedCell.model_validate(
-                {
-                    **measured,
-                    "accuracy_lower": cell_lower_bound(cells, counts, i, alpha, row=0),
-                    "critical": bool(cells.critical[i]),
-                }
-            )
-            for i, measured in enumerate(self.measured())
+        return CandidateVerdict(
+            result=self.result,
+            trial_id=self.choice.trial_id,
+            set_id=set_id,
+            selection_score=self.choice.score,
+            cells=tuple(
+                self.cell(
+                    JudgedCell,
+                    i,
+                    accuracy_lower=cell_lower_bound(cells, counts, i, alpha, row=0),
+                    critical=bool(cells.critical[i]),
+                )
+                for i in range(len(cells))
+            ),
         )
 
 
@@ -223,3 +243,73 @@ def judge_candidate(
     judged = judge(own, cells, policy.alpha, policy.alpha_fail)
     intervals = cell_intervals(own, cells, policy.alpha)
     return Candidate(choice, judged, judged.result(blocked), intervals)
+
+
+class ReweightedDrop(Document):
+    """Drop under a target mix of classes, fractions.
+
+    Attributes:
+        name: What the mix is called.
+        interval: Two-sided interval of the drop.
+        largest_weight: Weight of the heaviest sample; 1 where the mix is that of the audit.
+    """
+
+    name: str = ""
+    shift: str = CLEAN
+    drop: float
+    interval: Interval
+    largest_weight: float
+
+
+def reweighted_drop(
+    lost: NDArray[np.int64],
+    gained: NDArray[np.int64],
+    n: NDArray[np.int64],
+    target: NDArray[np.float64],
+    alpha: float,
+) -> ReweightedDrop:
+    """Drop under a target mix of classes.
+
+    Args:
+        lost: Losses per class, shape (classes,).
+        gained: Gains per class, shape (classes,).
+        n: Samples per class, shape (classes,).
+        target: Share per class, adding up to 1, shape (classes,).
+        alpha: Error of the interval.
+
+    Raises:
+        InputError: If a class with a share has no sample.
+    """
+    used = np.flatnonzero(target > 0)
+    if np.any(n[used] < 1):
+        empty = int(used[np.argmin(n[used])])
+        raise InputError(f"class_priors: class number {empty} has a share but no audit sample.")
+    total = n[used].sum()
+    weight = target[used] * total / n[used]
+    size = np.repeat(weight, 3)
+    counts = np.stack([lost[used], gained[used], n[used] - lost[used] - gained[used]], axis=1)
+    net = size * np.tile([1.0, -1.0, 0.0], used.size)
+    units = Units(size, net, counts.astype(np.float64).ravel())
+    drop = float((target[used] * (lost[used] - gained[used]) / n[used]).sum())
+    return ReweightedDrop(
+        drop=drop, interval=units_interval(units, alpha), largest_weight=float(weight.max())
+    )
+
+
+def reweighted_drops(policy: Policy, candidate: Candidate) -> tuple[ReweightedDrop, ...]:
+    """The candidate under every other mix of classes; all intervals hold together."""
+    cells, counts, mixes = candidate.judged.cells, candidate.judged.counts, policy.class_priors
+    found = []
+    for name, mix in mixes.items():
+        for shift in cells.shifts:
+            here = np.flatnonzero((cells.levels == "class") & (cells.shift_of == shift))
+            groups = [cells.keys[i].group for i in here]
+            drop = reweighted_drop(
+                counts.lost[0, here],
+                counts.gained[0, here],
+                cells.n[here],
+                class_shares({group: mix[group] for group in groups if group in mix}, groups),
+                policy.alpha / (len(mixes) * len(cells.shifts)),
+            )
+            found.append(drop.model_copy(update={"name": name, "shift": shift}))
+    return tuple(found)

@@ -1,18 +1,19 @@
-"""Cells (a group under a shift), their limits, and which of them are judged.
+"""Cells (a group under a shift), their limits and outcomes, and which of them are judged.
 
 A group is judged if zero losses could show it to be within its strictest limit at the level of the
 tests, ``(1 - limit)**n <= alpha_image``, and if it has the smallest size that the policy asks for.
 Both look at counts only, so the judged set is fixed before any outcome. ONE set serves the recipe
 and the candidate; it is fixed at ``alpha_image``, the smaller of their two levels. Cells in which
-the float model has nothing to lose are taken out of it by :mod:`.float_floor`; which cells are
+the float model has nothing to lose are taken out of it by :func:`.above_floor`; which cells are
 tested for FAIL, judged or not, says :mod:`.judging`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,10 +21,12 @@ from numpy.typing import NDArray
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import LEVELS, CellKey, GroupKey
+from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.core.outcomes import Outcomes
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.statistics.betting import Units, zero_losses_show
+from ptq_pipeline.statistics.betting import Units, clusters_needed, zero_losses_show
 
-KEY = ["shift", "level", "group"]
+KEY = list(CellKey._fields)
 # Sizes of the clusters of each group that has any; None where they are not known.
 Clusters = Mapping[GroupKey, NDArray[np.float64] | None]
 
@@ -63,9 +66,14 @@ class Cells:
         return np.array([key.level for key in self.keys], dtype=object)
 
     @cached_property
+    def shift_of(self) -> NDArray[np.object_]:
+        """Shift per cell, shape (cells,)."""
+        return np.array([key.shift for key in self.keys], dtype=object)
+
+    @cached_property
     def shifts(self) -> list[str]:
         """Every shift once, in order of display."""
-        return list(dict.fromkeys(key.shift for key in self.keys))
+        return list(dict.fromkeys(self.shift_of))
 
     @cached_property
     def clustered(self) -> NDArray[np.bool_]:
@@ -129,31 +137,94 @@ class Counts:
 
     def only(self, trial_ids: Sequence[str]) -> Counts:
         """The counts of some trials."""
-        chosen = [self.trial_ids.index(trial) for trial in trial_ids]
-        clusters = {
-            cell: ClusterOutcomes(found.size, found.net[chosen], found.right)
-            for cell, found in self.clusters.items()
-        }
-        return Counts(
-            tuple(trial_ids),
-            self.n,
-            self.lost[chosen],
-            self.gained[chosen],
-            self.flips[chosen],
-            self.float_accuracy,
-            clusters,
+        rows = [self.trial_ids.index(trial) for trial in trial_ids]
+        return replace(
+            self,
+            trial_ids=tuple(trial_ids),
+            lost=self.lost[rows],
+            gained=self.gained[rows],
+            flips=self.flips[rows],
+            clusters={i: replace(each, net=each.net[rows]) for i, each in self.clusters.items()},
         )
 
+    def by_cluster(self, outcomes: Outcomes, cells: Cells) -> Counts:
+        """The same with the outcomes by cluster of every clustered cell.
 
-def needed_samples(limit: float, alpha: float, min_size: int = 0) -> int:
-    """Smallest group that is judged: ``(1 - limit)**n <= alpha`` and ``n >= min_size``.
+        Shifts whose answers are not in ``outcomes`` are left out: nothing is shown of them.
+        """
+        groups = outcomes.groups
+        here, all_codes = {*outcomes.shifts, *groups.conditions}, groups.cluster_codes
+        found: dict[int, ClusterOutcomes] = {}
+        for i, key in enumerate(cells.keys):
+            if not self.trial_ids or key.of not in all_codes or key.shift not in here:
+                continue
+            codes, shift = all_codes[key.of], key.shift
+            inside = codes >= 0
+            if shift in groups.conditions:
+                inside, shift = inside & groups.conditions[shift], CLEAN
+            # Under a condition only some of the clusters are left.
+            own = np.unique(codes[inside], return_inverse=True)[1]
+            right = outcomes.reference_right[outcomes.shifts.index(shift), inside]
+            net = outcomes.losses(self.trial_ids, shift, inside)
+            found[i] = ClusterOutcomes(
+                size=np.bincount(own).astype(np.float64),
+                net=np.array([np.bincount(own, weights=each) for each in net]),
+                right=np.bincount(own, weights=right).astype(np.float64),
+            )
+        return replace(self, clusters=found)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What a group needs to be judged under all shifts.
+
+    Attributes:
+        limit: Its strictest limit, a fraction.
+        judged_from: Samples from which on it is judged; beyond any number where its clusters could
+            not show the limit.
+        needed: The same for people: where samples are clustered, about as many as make enough
+            clusters.
+    """
+
+    limit: float
+    judged_from: int
+    needed: int
+
+    @classmethod
+    def of(
+        cls,
+        policy: Policy,
+        key: GroupKey,
+        shifts: Sequence[str],
+        alpha: float,
+        clusters: NDArray[np.float64] | None = None,
+    ) -> Requirement:
+        """Find what a group needs.
+
+        Args:
+            policy: Limits and smallest sizes.
+            key: The group.
+            shifts: All shifts.
+            alpha: Level of the tests of a draw.
+            clusters: Sizes of its clusters, if it holds several samples of one.
+        """
+        limit = policy.strictest_limit(*key, shifts)
+        single = max(needed_samples(limit, alpha), policy.limits.of(key[0]).min_size)
+        if clusters is None:
+            return cls(limit, single, single)
+        enough = zero_losses_show(clusters, limit, alpha)
+        about = int(np.ceil(clusters_needed(limit, alpha) * clusters.mean()))
+        return cls(limit, single if enough else np.iinfo(np.int64).max, max(single, about))
+
+
+def needed_samples(limit: float, alpha: float) -> int:
+    """Smallest group of independent samples that is judged: ``(1 - limit)**n <= alpha``.
 
     Examples:
         >>> needed_samples(0.10, 0.05)
         29
     """
-    n = int(np.ceil(np.log(alpha) / np.log1p(-limit)))
-    return max(n, min_size)
+    return int(np.ceil(np.log(alpha) / np.log1p(-limit)))
 
 
 def build_cells(
@@ -173,27 +244,20 @@ def build_cells(
     """
     audit = scores[scores["split"] == "audit"].drop_duplicates(KEY)
     shifts = list(dict.fromkeys(audit["shift"]))
-    rank = {level: position for position, level in enumerate(LEVELS)}
-    audit = audit.assign(
-        _shift=audit["shift"].map({s: i for i, s in enumerate(shifts)}),
-        _level=audit["level"].map(rank),
-    ).sort_values(["_shift", "_level"], kind="stable")
-    keys = tuple(
-        map(CellKey._make, audit[["level", "group", "shift"]].itertuples(index=False, name=None))
-    )
-    groups, clusters = {key.of for key in keys}, clusters or {}
-    needed = {key: needed_in_samples(policy, key, shifts, alpha_image) for key in groups}
-    for key, sizes in clusters.items():
-        if key not in groups or sizes is None:
-            continue
-        if not zero_losses_show(sizes, policy.strictest_limit(*key, shifts), alpha_image):
-            needed[key] = np.iinfo(np.int64).max
+    place = {"_shift": audit["shift"].map(shifts.index), "_level": audit["level"].map(LEVELS.index)}
+    audit = audit.assign(**place).sort_values(list(place), kind="stable")
+    keys = tuple(map(CellKey._make, audit[KEY].itertuples(index=False, name=None)))
+    clusters = clusters or {}
+    judged_from = {
+        key: Requirement.of(policy, key, shifts, alpha_image, clusters.get(key)).judged_from
+        for key in {key.of for key in keys}
+    }
     n = audit["n"].to_numpy(dtype=np.int64)
     return Cells(
         keys=keys,
         n=n,
         limit=np.array([policy.limit(*key) for key in keys]),
-        judged=n >= np.array([needed[key.of] for key in keys], dtype=np.int64),
+        judged=n >= np.array([judged_from[key.of] for key in keys], dtype=np.int64),
         critical=np.array([policy.is_critical(*key.of) for key in keys], dtype=np.bool_),
         clusters=clusters,
     )
@@ -219,19 +283,21 @@ def collect_counts(
     """
     used = scores[(scores["split"] == split) & scores["trial_id"].isin(list(trial_ids))]
     row = pd.Index(trial_ids).get_indexer(pd.Index(used["trial_id"]))
-    keys = pd.MultiIndex.from_tuples(cells.keys, names=CellKey._fields)
-    column = keys.get_indexer(pd.MultiIndex.from_frame(used[list(CellKey._fields)]))
+    keys = pd.MultiIndex.from_tuples(cells.keys, names=KEY)
+    column = keys.get_indexer(pd.MultiIndex.from_frame(used[KEY]))
     used, row, column = used[column >= 0], row[column >= 0], column[column >= 0]
-    shape = (len(trial_ids), len(cells))
-    n = np.zeros(shape, dtype=np.int64)
-    lost, gained, flips = (np.zeros(shape, dtype=np.int64) for _ in range(3))
-    accuracy = np.full(shape, np.nan)
-    n[row, column] = used["n"].to_numpy()
-    lost[row, column] = used["lost"].to_numpy()
-    gained[row, column] = used["gained"].to_numpy()
-    flips[row, column] = used["flips"].to_numpy()
-    accuracy[row, column] = used["float_accuracy"].to_numpy()
-    common = n.max(axis=0) if len(trial_ids) else np.zeros(len(cells), dtype=np.int64)
+
+    def arranged(name: str, empty: float) -> NDArray[Any]:
+        table = np.full((len(trial_ids), len(cells)), empty)
+        table[row, column] = used[name].to_numpy()
+        return table
+
+    n, lost, gained, flips = (arranged(name, 0) for name in ("n", "lost", "gained", "flips"))
+    accuracy = arranged("float_accuracy", np.nan)
+    if not len(trial_ids):
+        nothing = np.zeros(len(cells), dtype=np.int64)
+        return Counts((), nothing, lost, gained, flips, np.full(len(cells), np.nan))
+    common = n.max(axis=0)
     if np.any(n != common):
         trial, cell = np.argwhere(n != common)[0]
         level, group, shift = cells.keys[cell]
@@ -240,11 +306,4 @@ def collect_counts(
             f"{level} '{group}' under '{shift}' in split "
             f"'{split}', other trials have {common[cell]}; run subgroup_scoring again."
         )
-    first = accuracy[0] if len(trial_ids) else np.full(len(cells), np.nan)
-    return Counts(tuple(trial_ids), common, lost, gained, flips, first)
-
-
-def needed_in_samples(policy: Policy, key: GroupKey, shifts: Sequence[str], alpha: float) -> int:
-    """Samples from which on a group of independent samples is judged under all shifts."""
-    limit = policy.strictest_limit(*key, shifts)
-    return needed_samples(limit, alpha, policy.limits.of(key[0]).min_size)
+    return Counts(tuple(trial_ids), common, lost, gained, flips, accuracy[0])

@@ -1,44 +1,207 @@
-"""The candidate against the version that serves today, on the same images.
+"""What serves today, and the candidate against it on the same images.
 
-It is the candidate's own test with the champion in the place of the float model: PASS needs every
-judged cell to be shown to lose less than the tolerance, FAIL needs one shown to lose more, at a
-level that holds for all cells together.
+The baseline keeps each answer of the champion, not only the drop of each group, small enough to be
+in git. So a candidate is compared *paired*: on the same images, where only answers that differ
+count, and groups may change between the two audits. The comparison is the candidate's own test with
+the champion in the place of the float model: PASS needs every judged cell to be shown to lose less
+than the tolerance, FAIL needs one shown to lose more, at a level that holds for all cells together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
-from typing import Any, ClassVar, Final, Literal
+import base64
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SkipValidation,
+)
 
-from ptq_pipeline.core.documents import Document
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.documents import READING, CellDocument, Document
+from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.groups import Groups
+from ptq_pipeline.core.names import CHAMPION_FILE
 from ptq_pipeline.core.outcomes import Outcomes, tally
-from ptq_pipeline.judgement.baseline import Baseline, ChampionName, GroupFigures, audit_hash
 from ptq_pipeline.judgement.candidate import Choice, ComparedCell, JudgedCell, judge_candidate
 from ptq_pipeline.judgement.cells import build_cells, collect_counts
-from ptq_pipeline.judgement.clusters import cluster_outcomes
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.reasons import Reason
-from ptq_pipeline.judgement.sentences import Sentence, place_value, say
-from ptq_pipeline.judgement.unjudged import unjudged_groups
+from ptq_pipeline.judgement.scope import unjudged_groups
+from ptq_pipeline.judgement.sentences import Reason, Sentence, place_value, say
 
 COMPARISON_SCHEMA_VERSION: Final = 1
+BASELINE_SCHEMA_VERSION: Final = 2
+UNSEALED_VERSION = 1
+HASH = "baseline_hash"
+# Types of the answers in the file, the narrowest that holds all of them.
+PACKED = ("uint8", "<u2", "<u4")
+WAY_OUT = (
+    "restore it from git, or run `kedro ptq repair` where the registry is, which writes it again"
+)
+
+
+def _packed(answers: NDArray[np.int64]) -> dict[str, Any]:
+    """Bytes as base64, no compression: its output differs between versions of the library."""
+    largest = answers.max(initial=0)
+    kind = next(each for each in PACKED if largest <= np.iinfo(each).max)
+    raw = answers.astype(kind).tobytes()
+    return {"dtype": kind, "n": int(answers.size), "data": base64.b64encode(raw).decode()}
+
+
+def _unpacked(part: Any) -> NDArray[np.int64]:
+    if isinstance(part, np.ndarray):
+        return part.astype(np.int64)
+    if not isinstance(part, Mapping) or not isinstance(part.get("data"), str):
+        raise ValueError("no packed answers")
+    if part.get("dtype") not in PACKED:
+        raise ValueError(f"unknown type of answers '{part.get('dtype')}'")
+    raw = base64.b64decode(part["data"], validate=True)
+    answers = np.frombuffer(raw, dtype=part["dtype"]).astype(np.int64)
+    if answers.size != part.get("n"):
+        raise ValueError(f"{answers.size} answers instead of {part.get('n')}")
+    return answers
+
+
+Answers = Annotated[
+    SkipValidation[NDArray[np.int64]], BeforeValidator(_unpacked), PlainSerializer(_packed)
+]
+
+
+class ChampionName(Document):
+    """What a decision says it was compared with."""
+
+    version: str | None
+    decision_hash: str | None
+
+
+class GroupFigures(CellDocument):
+    """One cell for people: accuracy and drop against the float model, fractions."""
+
+    n: int
+    drop: float
+    accuracy: float
+
+
+class LogHead(Document):
+    """How long the registry's log was, and the hash of its last record; None where it had none."""
+
+    records: int = 0
+    head: str | None = None
+
+
+class Baseline(Document):
+    """Answers of one quantized model on the audit images.
+
+    Attributes:
+        version: The registry's name of the model; None for a candidate that is not released, and
+            for the empty baseline.
+        decision_hash: The decision that released it.
+        trial_id: The trial whose answers these are; None when nothing serves yet.
+        audit_hash: Hash of the audit images in the order of the answers.
+        shifts: Options of every shift.
+        answers: Class index per audit image, by shift, int64, shape (samples,).
+        groups: What people read.
+        sealed: Whether the file carried its own hash; those of earlier releases did not.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    called: ClassVar[str] = CHAMPION_FILE
+    way_out: ClassVar[str] = WAY_OUT
+
+    schema_version: Literal[2] = BASELINE_SCHEMA_VERSION
+    version: str | None = None
+    decision_hash: str | None = None
+    trial_id: str | None = None
+    audit_hash: str | None = None
+    shifts: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    answers: dict[str, Answers] = Field(default_factory=dict)
+    groups: tuple[GroupFigures, ...] = ()
+    log: LogHead = LogHead()
+    sealed: bool = Field(default=True, exclude=True)
+
+    @property
+    def hash(self) -> str:
+        """Canonical hash of everything that the file says."""
+        return canonical_hash(super().to_json())
+
+    @property
+    def serves(self) -> bool:
+        """Whether there is a model at all."""
+        return self.trial_id is not None
+
+    @property
+    def champion(self) -> ChampionName | None:
+        """What a decision says it was compared with; None for nothing."""
+        if not self.serves:
+            return None
+        return ChampionName(version=self.version, decision_hash=self.decision_hash)
+
+    def served_as(self, version: str, decision_hash: str) -> Baseline:
+        """Return the baseline of this model once it serves."""
+        return self.model_copy(update={"version": version, "decision_hash": decision_hash})
+
+    def at(self, records: int, head: str | None) -> Baseline:
+        """Return it with the length and the head of the registry's log."""
+        return self.model_copy(update={"log": LogHead(records=records, head=head), "sealed": True})
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types; equal answers give equal bytes."""
+        return {**super().to_json(), HASH: self.hash}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], name: str = CHAMPION_FILE) -> Baseline:
+        """Read a baseline from the file ``name`` and check its hash.
+
+        Raises:
+            InputError: If it is of another schema version, incomplete, damaged or edited.
+        """
+        version = content.get("schema_version") if isinstance(content, Mapping) else None
+        if version not in (UNSEALED_VERSION, BASELINE_SCHEMA_VERSION):
+            raise InputError(
+                f"'{name}' has schema version {version}; this release reads "
+                f"{BASELINE_SCHEMA_VERSION}: {WAY_OUT}"
+            )
+        sealed = version != UNSEALED_VERSION
+        said = {key: value for key, value in content.items() if key != HASH} | {"sealed": sealed}
+        if not sealed:
+            said |= {"schema_version": BASELINE_SCHEMA_VERSION, "log": LogHead().to_json()}
+        try:
+            found = cls.model_validate(said, context=READING)
+            if missing := set(cls.model_fields) - set(said):
+                raise ValueError(f"{min(missing)} is missing")
+        except ValueError as error:
+            complaint = first_fault(error)
+            raise InputError(
+                f"'{name}' is incomplete or damaged ({complaint}): {WAY_OUT}"
+            ) from error
+        if sealed and found.to_json() != dict(content):
+            raise InputError(
+                f"'{name}' does not match its hash: it was edited after it was written: {WAY_OUT}"
+            )
+        return found
+
+
+def audit_hash(content_hashes: Iterable[str]) -> str:
+    """Hash of images in their order; ids and labels may change without making it another one."""
+    return hashlib.sha256("".join(f"{value}\n" for value in content_hashes).encode()).hexdigest()
 
 
 class Comparison(Document):
     """What the comparison found, ``champion_comparison.json``.
 
     Attributes:
-        result: PASS, FAIL or INCONCLUSIVE; NONE when nothing serves yet.
-        champion: Version and decision that it was compared with; None for nothing.
+        result: NONE when nothing serves yet.
+        champion: What it was compared with; None for nothing.
         reasons: Why it is not PASS.
         not_compared: Shifts that the champion never answered, or answered with other options.
-        cells: Per compared group and shift: n, both accuracies, loss, limit, flips and status.
         candidate_baseline: Hash of the candidate's answers, so that nobody puts others into the
             next champion's baseline; candidates of earlier releases had none.
     """
@@ -105,16 +268,10 @@ def candidate_baseline(
 def compare_with_champion(
     champion: Baseline, candidate: Baseline, groups: Groups, policy: Policy
 ) -> Comparison:
-    """Compare two models on the same audit images.
+    """Compare what would serve with what serves today, on the same audit images.
 
-    Args:
-        champion: What serves today.
-        candidate: What would serve.
-        groups: Groups of the audit images, in the order of the answers.
-        policy: Tolerance and errors.
-
-    Returns:
-        The comparison; a shift that the champion has not answered is listed, not judged.
+    ``groups`` are those of the audit images, in the order of the answers. A shift that the champion
+    has not answered is listed, not judged.
     """
     if not champion.serves:
         return Comparison(result="NONE", champion=None)
@@ -150,17 +307,15 @@ def _judge(
 ) -> Comparison:
     tolerance = policy.champion_tolerance or policy.limits
     policy = policy.model_copy(update={"limits": tolerance, "critical": ()})
-    groups, trials = outcomes.groups, list(outcomes.trial_ids)
-    scores = tally(outcomes)
+    groups, scores = outcomes.groups, tally(outcomes)
     cells = build_cells(scores, policy, policy.alpha, groups.cluster_sizes)
-    audit = collect_counts(scores, cells, trials, "audit")
-    audit = replace(audit, clusters=cluster_outcomes(outcomes, cells, trials))
+    audit = collect_counts(scores, cells, outcomes.trial_ids, "audit").by_cluster(outcomes, cells)
     unjudged = unjudged_groups(cells, policy, policy.alpha, sizes=groups.sizes())
     blocking = [each for each in unjudged if each.blocks]
-    # There is one candidate, so the choice among trials is none.
-    choice = Choice(trials[0], float("nan"))
+    # There is one candidate, so there is nothing to choose among.
+    choice = Choice(outcomes.trial_ids[0])
     found = judge_candidate(audit, cells, choice, policy, blocked=bool(blocking))
-    records = tuple(ComparedCell.model_validate(each) for each in found.measured())
+    records = tuple(found.cell(ComparedCell, i) for i in range(len(cells)))
     version = champion.version
     reasons = [_reason(cell, version) for cell in records if cell.status in ("shown_bad", "open")]
     if not cells.judged.any():

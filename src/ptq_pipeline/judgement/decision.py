@@ -1,27 +1,38 @@
-"""The decision on one candidate: a pure function of what was found, sealed by its own hash."""
+"""The decision on one candidate, sealed by its own hash, and what a release owes to people outside.
+
+Floors that a contract promises and notices refuse no candidate. They are listed where a release
+touches them, so that somebody acknowledges each by name and figure before the release, and the
+record says who.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError
 
 from ptq_pipeline.core.canonical import canonical_hash
-from ptq_pipeline.core.documents import READING, Document
+from ptq_pipeline.core.documents import READING, CellDocument, Document
 from ptq_pipeline.core.errors import InputError, first_fault
-from ptq_pipeline.judgement.baseline import ChampionName
-from ptq_pipeline.judgement.champion import Comparison
-from ptq_pipeline.judgement.obligations import TouchedObligation
-from ptq_pipeline.judgement.reasons import Reason, Result
-from ptq_pipeline.judgement.verdict_form import Verdict
+from ptq_pipeline.core.group_ids import CellKey
+from ptq_pipeline.judgement.candidate import ComparedCell, JudgedCell, MeasuredCell
+from ptq_pipeline.judgement.champion import ChampionName, Comparison
+from ptq_pipeline.judgement.policy import Obligation, Policy, obligation_name
+from ptq_pipeline.judgement.sentences import Reason, Result, Sentence, place_value, say
+from ptq_pipeline.judgement.verdict import Verdict
 
 # Without the hash of the execution: versions that earlier releases promoted hold such decisions.
 _WITHOUT_EXECUTION_HASH = 2
 SEAL = "decision_hash"
 AGAIN = "decide again with the promotion pipeline"
 BesideResult = Literal["PASS", "FAIL", "INCONCLUSIVE", "NONE"]
+Kind = Literal["contract_floor", "notice_required"]
+FIGURE = " = "
+NOT_MEASURED = "not measured"
+EPSILON = 1e-9
 
 
 class ShiftAnswers(Document):
@@ -69,7 +80,7 @@ class Execution(Document):
     Attributes:
         runtime: That serves.
         files: That it serves, the one to load first in front.
-        result: PASS, FAIL, or NONE without a candidate.
+        result: NONE without a candidate.
         answers: By shift.
         parity: Per class with the simulation, on the clean selection images.
         others: What came of each file beside the served one.
@@ -89,6 +100,136 @@ class Execution(Document):
     reasons: tuple[Reason, ...] = ()
     others: tuple[ExecutedFile, ...] = ()
     withheld: tuple[str, ...] = ()
+
+
+class TouchedObligation(CellDocument):
+    """One obligation that a release of this candidate touches.
+
+    Attributes:
+        name: Its name; with the figure it is what acknowledges it.
+        touched: Always true: what is not touched is not listed.
+        to: Whom it is owed to.
+        observed: Accuracy of the candidate (a floor), or share of answers that change (a notice).
+        lower: One-sided lower bound of that accuracy, by clusters where samples have them; None
+            for a notice, and where the clusters are not known.
+        floor: The promised accuracy, a fraction; None for a notice.
+        n: Samples behind it.
+    """
+
+    name: str
+    touched: bool = True
+    kind: Kind
+    to: str
+    observed: float | None = None
+    lower: float | None = None
+    floor: float | None = None
+    n: int = 0
+    text: str
+    sentence: Sentence | None = None
+
+    @classmethod
+    def of(
+        cls, kind: Kind, owed: Obligation, shift: str, sentence: Sentence, **figures: Any
+    ) -> Self:
+        """Give one by its sentence; ``figures`` are ``observed``, ``lower``, ``floor``, ``n``."""
+        place = {"level": owed.level, "group": owed.group, "shift": shift}
+        named = {"name": obligation_name(owed.to, kind, **place), "kind": kind, "to": owed.to}
+        said = {"text": sentence.text, "sentence": sentence}
+        return cls.model_validate({**named, **place, **said, **figures})
+
+    @property
+    def _floored(self) -> bool:
+        """Whether less is worse: accuracy is, a share of changed answers is not."""
+        return self.kind == "contract_floor"
+
+    @property
+    def acknowledgement(self) -> str:
+        """The text that acknowledges it: its name and the figure."""
+        if self.observed is None:
+            return f"{self.name}{FIGURE}{NOT_MEASURED}"
+        # Rounded towards the worse, so that the text covers the figure that it shows.
+        tenths = 1000 * self.observed
+        worse = math.floor(tenths + EPSILON) if self._floored else math.ceil(tenths - EPSILON)
+        return f"{self.name}{FIGURE}{worse / 10:.1f} %"
+
+    def acknowledged_by(self, text: str) -> bool:
+        """Whether an acknowledgement covers it: same name, and no worse a figure.
+
+        Who has taken note of 88 % accuracy has not taken note of 80 %.
+        """
+        name, found, figure = text.rpartition(FIGURE)
+        if not found or name != self.name:
+            return False
+        if self.observed is None:
+            return figure == NOT_MEASURED
+        try:
+            noted = float(figure.removesuffix("%"))
+        except ValueError:
+            return False
+        observed = 100 * self.observed
+        return observed >= noted - EPSILON if self._floored else observed <= noted + EPSILON
+
+
+def touched_obligations(
+    policy: Policy, cells: Collection[JudgedCell], compared: Collection[ComparedCell] = ()
+) -> tuple[TouchedObligation, ...]:
+    """List the obligations that a release of the candidate touches, in the order of the policy.
+
+    A floor is touched unless the candidate's accuracy is *shown* to reach it. A notice is touched
+    when the candidate answers any image of the group differently from what serves today (from the
+    float model, where nothing serves).
+
+    Args:
+        policy: The policy with its obligations.
+        cells: The candidate's cells of the verdict.
+        compared: Cells of the comparison with the champion.
+    """
+    own = {cell.key: cell for cell in cells}
+    against: dict[CellKey, ComparedCell] = {cell.key: cell for cell in compared}
+    found = []
+    for owed in policy.obligations:
+        for shift in owed.shifts:
+            key = CellKey(owed.level, owed.group, shift)
+            if owed.contract_floor is not None:
+                found.append(_floor(owed, key, own.get(key)))
+            if owed.notice_required:
+                changed = against.get(key) if against else own.get(key)
+                found.append(_notice(owed, key, changed, bool(against)))
+    return tuple(each for each in found if each is not None)
+
+
+def _floor(owed: Obligation, key: CellKey, cell: JudgedCell | None) -> TouchedObligation | None:
+    floor = float(owed.contract_floor or 0) / 100
+    promise = {"to": owed.to, "floor": floor, "cell": place_value(key)}
+    if cell is None:
+        sentence = say("floor.not_measured", **promise)
+        return TouchedObligation.of("contract_floor", owed, key.shift, sentence, floor=floor)
+    n, accuracy, lower = cell.n, cell.quantized_accuracy, cell.accuracy_lower
+    if lower is not None and lower >= floor:
+        return None
+    reached = {**promise, "accuracy": accuracy, "n": n}
+    if lower is None:
+        sentence = say("floor.not_independent", **reached)
+    else:
+        name = "floor.below" if accuracy < floor else "floor.not_shown"
+        sentence = say(name, **reached, lower=lower)
+    figures = {"floor": floor, "observed": accuracy, "lower": lower, "n": n}
+    return TouchedObligation.of("contract_floor", owed, key.shift, sentence, **figures)
+
+
+def _notice(
+    owed: Obligation, key: CellKey, cell: MeasuredCell | None, champion: bool
+) -> TouchedObligation | None:
+    owes = {"to": owed.to, "cell": place_value(key)}
+    if cell is None:
+        sentence = say("notice.not_measured", **owes)
+        return TouchedObligation.of("notice_required", owed, key.shift, sentence)
+    if cell.flips == 0:
+        return None
+    name = "notice.champion" if champion else "notice.float_model"
+    sentence = say(name, **owes, flips=cell.flips, n=cell.n)
+    figures = {"observed": cell.flips / cell.n, "n": cell.n}
+    return TouchedObligation.of("notice_required", owed, key.shift, sentence, **figures)
 
 
 class Outcome(StrEnum):
@@ -116,12 +257,9 @@ def outcome_of(verdict: Result, *beside: BesideResult) -> Outcome:
 
 
 class DecisionCandidate(Document):
-    """The artifact that the decision is about.
+    """The artifact that the decision is about, without a trial when none could be chosen.
 
-    Attributes:
-        trial_id: trial that was judged, None when no trial could be chosen.
-        set_id: calibration set of that trial.
-        files: SHA-256 (hex) of every exported file, by its path inside the candidate's folder.
+    ``files`` holds the SHA-256 (hex) of every exported file, by its path in the candidate's folder.
     """
 
     trial_id: str | None
@@ -130,23 +268,17 @@ class DecisionCandidate(Document):
 
 
 class Decision(Document):
-    """What is decided about a candidate and why.
+    """What is decided about a candidate and why: a pure function of what was found.
 
     Attributes:
-        outcome: promote, refuse or inconclusive.
-        verdict: the verdict's result it follows from.
-        comparison: likewise the result of the comparison with what serves; NONE where nothing does.
-        execution: whether the exported file answers as the model that was judged; NONE when it
+        comparison: Result of the comparison with what serves; NONE where nothing does.
+        execution: Whether the exported file answers as the model that was judged; NONE when it
             was not executed.
-        reasons: the reasons of all of them, rule by rule.
-        candidate: the artifact with its hashes.
-        verdict_hash: canonical hash of the whole verdict.
-        comparison_hash: canonical hash of the whole comparison.
-        execution_hash: canonical hash of the whole execution; earlier releases kept none.
-        policy_hash: hash of the policy that the verdict was reached under.
-        environment: configuration environment of the run; ``release`` accepts ``base`` by default.
-        champion: the version that serves today, None when there is none.
-        obligations: what was promised about groups and is touched by a release.
+        reasons: Those of verdict, comparison and execution, rule by rule.
+        execution_hash: Canonical hash of the whole execution; earlier releases kept none.
+        environment: Configuration environment of the run; ``release`` accepts ``base`` by default.
+        champion: The version that serves today, None when there is none.
+        obligations: What was promised about groups and is touched by a release.
     """
 
     schema_version: Literal[2, 3] = 3
@@ -178,12 +310,12 @@ class Decision(Document):
         """Decide by the verdict, by the comparison with what serves, and by the files themselves.
 
         Args:
-            verdict: the verdict.
+            verdict: The verdict.
             files: SHA-256 of every exported file, by name.
-            environment: configuration environment of the run.
+            environment: Configuration environment of the run.
             comparison: None where nothing serves.
             execution: None when the files were not executed.
-            obligations: what was promised about groups and is touched.
+            obligations: What was promised about groups and is touched.
         """
         comparison = comparison or Comparison(result="NONE", champion=None)
         execution = execution or Execution()
@@ -217,11 +349,7 @@ class Decision(Document):
         return {**super().to_json(), SEAL: self.hash}
 
     def origin(self, trial: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a promotion's record says of the origin of its version.
-
-        Args:
-            trial: content of the candidate's ``trial.json``.
-        """
+        """What a promotion's record says of its version's origin; ``trial`` is ``trial.json``."""
         spec, files = trial["spec"], self.candidate.files
         return {
             "float_model": spec["model"],
@@ -237,7 +365,7 @@ class Decision(Document):
         """Read a decision and check its seal.
 
         Raises:
-            InputError: if the schema version is unknown, a field is missing or unknown, or the
+            InputError: If the schema version is unknown, a field is missing or unknown, or the
                 content does not match ``decision_hash``.
         """
         version = content.get("schema_version")

@@ -14,19 +14,27 @@ so all tests together err with probability at most ``k * alpha / k = alpha``.
 For ``n`` single images the smallest possible p-value of ``drop <= limit`` is that of ``n`` losses.
 It is largest where the nuisance ``p_gained`` is, at ``(1 - limit) / 2``: ``((1 + limit) / 2)**n``.
 For clusters it is one over the capital of a bet in which every image is lost.
+
+Nothing left to lose is not kept: a group that the float model answers at chance loses nothing to
+quantization, so a small drop there says nothing. A cell is judged only if the float model's
+accuracy is *shown*, by an exact one-sided bound, to be above the policy's floor. The float model's
+answers are known before any quantized one, so the judged cells are still fixed before the outcomes
+that they judge. Cells that are not judged for this are tested for FAIL like all others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.cells import Cells, Counts
-from ptq_pipeline.judgement.reasons import Result, combine
+from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.sentences import Result, combine
 from ptq_pipeline.statistics.betting import (
     Units,
     log_capital,
@@ -35,7 +43,7 @@ from ptq_pipeline.statistics.betting import (
     units_interval,
     upper_bound,
 )
-from ptq_pipeline.statistics.interval import drop_interval
+from ptq_pipeline.statistics.interval import clopper_pearson, drop_interval
 from ptq_pipeline.statistics.paired import shown_above, shown_below
 
 Status = Literal["shown_good", "shown_bad", "open", "not_judged"]
@@ -102,12 +110,7 @@ class Judged:
         return tuple(shown.tolist())
 
     def result(self, blocked: bool, row: int = 0) -> Result:
-        """What follows for one trial.
-
-        Args:
-            blocked: Whether PASS is blocked because a group that must be judged is not.
-            row: The trial.
-        """
+        """What follows for one trial; ``blocked`` says that a group that must be judged is not."""
         result = combine([_RESULTS[each] for each in self.status(row) if each in _RESULTS])
         return "INCONCLUSIVE" if blocked and result == "PASS" else result
 
@@ -121,26 +124,18 @@ def judge(counts: Counts, cells: Cells, alpha_good: float, alpha_bad: float) -> 
         alpha_good: Level of each *shown good* test.
         alpha_bad: Level of all *shown bad* tests of a trial together.
     """
-    good = np.zeros(counts.lost.shape, dtype=np.bool_)
-    bad = np.zeros(counts.lost.shape, dtype=np.bool_)
-    tested = np.flatnonzero(cells.testable)
-    family = fail_family(cells, alpha_bad)
+    good, bad = (np.zeros(counts.lost.shape, dtype=np.bool_) for _ in range(2))
+    tested, family = np.flatnonzero(cells.testable), fail_family(cells, alpha_bad)
     good[:, tested] = cells_below(counts, cells, tested, alpha_good)
-    bad[:, family.cells] = _decide(
-        counts, cells, family.cells, family.level, cells.limit, (shown_above, units_above)
-    )
+    above = (shown_above, units_above)
+    bad[:, family.cells] = _decide(counts, cells, family.cells, family.level, above)
     return Judged(cells, counts, good, bad)
 
 
 def fail_family(cells: Cells, alpha: float) -> FailFamily:
-    """Fix which cells are tested for FAIL, and the level of each test.
+    """Fix which cells are tested for FAIL at the common level ``alpha``, and the level of each.
 
-    Args:
-        cells: The cells; of groups whose clusters are not known none is tested.
-        alpha: Level of all tests together.
-
-    Returns:
-        The family; the same for every trial on these cells.
+    Of groups whose clusters are not known none is tested.
     """
     smallest = np.array([_log_smallest_p(cells, i) for i in range(len(cells))], dtype=np.float64)
     for count in range(1, max(len(cells), 1) + 1):
@@ -164,26 +159,14 @@ def _log_smallest_p(cells: Cells, i: int) -> float:
 
 
 def cells_below(
-    counts: Counts,
-    cells: Cells,
-    chosen: NDArray[np.int64],
-    alpha: float,
-    limit: NDArray[np.float64] | None = None,
+    counts: Counts, cells: Cells, chosen: NDArray[np.int64], alpha: float
 ) -> NDArray[np.bool_]:
-    """Whether each chosen cell of each trial is shown to be below its limit.
-
-    Args:
-        counts: Outcomes.
-        cells: The cells.
-        chosen: Positions of testable cells.
-        alpha: Level of each test.
-        limit: Other limits per cell, fractions, shape (cells,).
+    """Whether each chosen testable cell of each trial is shown to be below its limit.
 
     Returns:
         Shape (trials, chosen).
     """
-    limit = cells.limit if limit is None else limit
-    return _decide(counts, cells, chosen, alpha, limit, (shown_below, units_below))
+    return _decide(counts, cells, chosen, alpha, (shown_below, units_below))
 
 
 def _decide(
@@ -191,10 +174,9 @@ def _decide(
     cells: Cells,
     chosen: NDArray[np.int64],
     alpha: float,
-    limit: NDArray[np.float64],
     tests: tuple[Callable[..., NDArray[np.bool_]], Callable[[Units, float, float], bool]],
 ) -> NDArray[np.bool_]:
-    exact, bet = tests
+    (exact, bet), limit = tests, cells.limit
     decided = np.zeros((len(counts.trial_ids), len(chosen)), dtype=np.bool_)
     if decided.size == 0:
         return decided
@@ -238,9 +220,7 @@ def accuracy_lower_bound(correct: int, n: int, alpha: float) -> float:
         >>> round(accuracy_lower_bound(95, 100, 0.05), 4)
         0.8977
     """
-    from scipy.stats import beta
-
-    return 0.0 if correct == 0 else float(beta.ppf(alpha, correct, n - correct + 1))
+    return clopper_pearson(correct, n, 2 * alpha)[0]
 
 
 def clustered_accuracy_lower_bound(
@@ -249,12 +229,7 @@ def clustered_accuracy_lower_bound(
     """One-sided lower bound of an accuracy where only clusters are independent.
 
     Errors are bet on as losses are (:mod:`.betting`): exact at any number of clusters, whatever
-    happens within one.
-
-    Args:
-        size: Samples per cluster, shape (clusters,).
-        correct: Right answers per cluster, shape (clusters,).
-        alpha: Error.
+    happens within one. ``size`` and ``correct`` count samples per cluster, shape (clusters,).
     """
     return 1 - upper_bound(Units.of(size, np.asarray(size) - np.asarray(correct)), alpha)
 
@@ -262,14 +237,7 @@ def clustered_accuracy_lower_bound(
 def cell_lower_bound(
     cells: Cells, counts: Counts, cell: int, alpha: float, row: int | None = None
 ) -> float | None:
-    """Lower bound of an accuracy in one cell.
-
-    Args:
-        cells: The cells.
-        counts: Outcomes.
-        cell: The cell.
-        alpha: Error.
-        row: The trial; None for the float model.
+    """Lower bound of an accuracy in one cell, of the trial in ``row`` or of the float model.
 
     Returns:
         The bound; None where samples are clustered and their clusters are not known.
@@ -285,3 +253,47 @@ def cell_lower_bound(
     if row is not None:
         correct -= int(counts.lost[row, cell] - counts.gained[row, cell])
     return accuracy_lower_bound(correct, n, alpha)
+
+
+def above_floor(cells: Cells, audit: Counts, policy: Policy, classes: int) -> Cells:
+    """Leave out of the judged cells those whose float accuracy is not shown above its floor.
+
+    Args:
+        cells: The cells; judged by counts.
+        audit: Audit counts, with clusters where samples have them.
+        policy: Floors, and the error of each bound.
+        classes: Classes of the model, for floors relative to chance.
+
+    Returns:
+        The cells with ``judged``, ``at_floor`` and ``float_floor``.
+    """
+    floor = np.array([policy.float_floor.of(level, classes) for level in cells.levels], np.float64)
+    at_floor = np.zeros(len(cells), dtype=np.bool_)
+    for i in np.flatnonzero(cells.judged):
+        bound = cell_lower_bound(cells, audit, int(i), policy.alpha)
+        at_floor[i] = bound is not None and bound <= floor[i]
+    return replace(cells, judged=cells.judged & ~at_floor, at_floor=at_floor, float_floor=floor)
+
+
+def check_float_model(right: int, n: int, policy: Policy, classes: int) -> None:
+    """Refuse an audit whose float model is not shown to be better than chance, before any trial.
+
+    Args:
+        right: Right answers of the float model on the ``n`` clean audit images.
+        n: These images.
+        policy: The floor of the average, and the error of the bound.
+        classes: Classes of the model.
+
+    Raises:
+        InputError: With the accuracy, the floor, and what to look at.
+    """
+    floor = policy.float_floor.of("average", classes)
+    if n == 0 or accuracy_lower_bound(right, n, policy.alpha) > floor:
+        return
+    raise InputError(
+        f"the float model is right on {100 * right / n:.1f} % of the {n:,} audit images, which "
+        f"does not show more than the floor of {100 * floor:.1f} % (chance is "
+        f"{100 / classes:.3g} %): it has nothing to lose, so nothing can be judged. Check the "
+        "preprocessing (channel order, mean, std, resize), the labels and the order of the "
+        "classes; worst_case_check.float_floor.average sets another floor."
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,9 +12,8 @@ import pandas as pd
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.judgement.ledger import Entry, Opener, Rule
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.reasons import Reason, Subject
 from ptq_pipeline.judgement.recipe import Draws
-from ptq_pipeline.judgement.sentences import Sentence, say
+from ptq_pipeline.judgement.sentences import Reason, Sentence, Subject, say
 
 # What decides how a quantized model answers; where it ran and how many threads it had do not.
 IDENTITY = ("model", "method", "engine", "statistics")
@@ -33,6 +32,16 @@ class Opening:
     subject: Subject
     policy: Policy
     entry: Entry | None = None
+
+    @classmethod
+    def enter(
+        cls, subject: Subject, question: dict[str, Any], policy: Policy, opener: Opener | None
+    ) -> Opening:
+        """Enter a question and fix the level that it may spend, before its answer is looked at."""
+        entry = None if opener is None else opener(subject, question)
+        if entry is not None and policy.ledger.rule == "spend":
+            policy = policy.model_copy(update={"alpha": entry.level(policy.alpha)})
+        return cls(subject, policy, entry)
 
     @property
     def refused(self) -> bool:
@@ -70,17 +79,28 @@ class LedgerView(Document):
     statement: str
     sentences: tuple[Sentence, ...] = ()
 
-
-def open_audit(
-    subject: Subject, question: Mapping[str, Any], policy: Policy, opener: Opener | None
-) -> Opening:
-    """Enter a question and fix the level that it may spend, before its answer is looked at."""
-    if opener is None:
-        return Opening(subject, policy)
-    entry = opener(subject, question)
-    if policy.ledger.rule == "spend":
-        policy = policy.model_copy(update={"alpha": entry.level(policy.alpha)})
-    return Opening(subject, policy, entry)
+    @classmethod
+    def of(cls, policy: Policy, openings: Sequence[Opening]) -> LedgerView | None:
+        """Tell of the openings; None where no ledger is kept."""
+        entered = [(each, each.entry) for each in openings if each.entry is not None]
+        if not entered:
+            return None
+        sentences = tuple(_sentence(policy, opening, entry.index) for opening, entry in entered)
+        return cls(
+            rule=policy.ledger.rule,
+            audit_hash=entered[0][1].audit,
+            openings=tuple(
+                EnteredOpening(
+                    subject=opening.subject,
+                    index=entry.index,
+                    entry=entry.hash,
+                    alpha=opening.policy.alpha,
+                )
+                for opening, entry in entered
+            ),
+            statement=" ".join(sentence.text for sentence in sentences),
+            sentences=sentences,
+        )
 
 
 def recipe_question(draws: Draws, trials: pd.DataFrame) -> dict[str, Any]:
@@ -96,29 +116,6 @@ def recipe_question(draws: Draws, trials: pd.DataFrame) -> dict[str, Any]:
 def candidate_question(set_id: str, trials: pd.DataFrame) -> dict[str, Any]:
     """What identifies a candidate: how it was quantized, and its calibration set."""
     return {**_identity(trials, set_id), "calibration_set": set_id}
-
-
-def ledger_view(policy: Policy, openings: Sequence[Opening]) -> LedgerView | None:
-    """The part ``ledger`` of ``verdict.json``; None where no ledger is kept."""
-    entered = [(each, each.entry) for each in openings if each.entry is not None]
-    if not entered:
-        return None
-    sentences = tuple(_sentence(policy, opening, entry.index) for opening, entry in entered)
-    return LedgerView(
-        rule=policy.ledger.rule,
-        audit_hash=entered[0][1].audit,
-        openings=tuple(
-            EnteredOpening(
-                subject=opening.subject,
-                index=entry.index,
-                entry=entry.hash,
-                alpha=opening.policy.alpha,
-            )
-            for opening, entry in entered
-        ),
-        statement=" ".join(sentence.text for sentence in sentences),
-        sentences=sentences,
-    )
 
 
 def _sentence(policy: Policy, opening: Opening, index: int) -> Sentence:

@@ -1,18 +1,22 @@
 """The policy of the worst-case check: what may be lost where, and at which error.
 
-Limits are written in *points* (percentage points of accuracy) because people set them; everything
-that computes reads them as fractions through :meth:`Policy.limit`.
+People set limits in *points* (percentage points of accuracy); everything that computes reads them
+as fractions through :meth:`Policy.limit`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from ptq_pipeline.core.documents import Document
-from ptq_pipeline.core.group_ids import NAMED_LEVELS, GroupKey, Level
+from ptq_pipeline.core.documents import Document, GroupDocument
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS, GroupKey, Level
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.statistics.draws import smallest_passing_draws
 
 Points = Annotated[float, Field(gt=0, lt=100)]
@@ -35,21 +39,25 @@ class LevelLimit(Document):
     shifts: dict[str, Points] = Field(default_factory=dict)
     min_size: Annotated[int, Field(ge=0)] = 0
 
+    def under(self, shift: str | None) -> float:
+        """Limit under a shift, in points; None asks for that of shifts without their own."""
+        return self.points if shift is None else self.shifts.get(shift, self.points)
 
-class CriticalGroup(Document):
+
+class CriticalGroup(GroupDocument):
     """A group that must be judged: if it cannot be, PASS is impossible.
 
     Attributes:
-        level: Level of the group.
-        group: Its name, e.g. ``Sandal``, ``tone=dark`` or ``Sandal & tone=dark``.
         points: Own limit in points; the level's limits apply when it is left out.
         shifts: Own limits in points of single shifts.
     """
 
-    level: Level
-    group: str
     points: Points | None = None
     shifts: dict[str, Points] = Field(default_factory=dict)
+
+    def under(self, shift: str | None) -> float | None:
+        """Own limit under a shift, in points, as :meth:`LevelLimit.under`."""
+        return self.points if shift is None else self.shifts.get(shift, self.points)
 
 
 class FloatFloor(Document):
@@ -57,12 +65,7 @@ class FloatFloor(Document):
 
     A level without a floor of its own has chance plus a tenth of the way from chance to always
     right: 19 points with 10 classes, 55 with two. Chance is one in the number of classes.
-
-    Attributes:
-        average: Of the average; below it on clean images no audit starts.
-        class_: Of every class.
-        segment: Of every segment.
-        intersection: Of every intersection.
+    With an average below its floor on clean images no audit starts.
     """
 
     average: Floor | None = None
@@ -77,21 +80,15 @@ class FloatFloor(Document):
             >>> round(FloatFloor().of("class", 10), 3)
             0.19
         """
-        own = getattr(self, "class_" if level == "class" else level)
+        own = _of_level(self, level)
         chance = 1 / max(classes, 1)
         return chance + FLOOR_MARGIN * (1 - chance) if own is None else float(own) / 100
 
 
-class AllowedGroup(Document):
-    """A class or segment that a PASS may leave out when it cannot be judged.
-
-    Attributes:
-        level: ``class`` or ``segment``.
-        group: Its name, e.g. ``Sandal`` or ``tone=dark``.
-    """
+class AllowedGroup(GroupDocument):
+    """A class or segment that a PASS may leave out when it cannot be judged."""
 
     level: Literal["class", "segment"]
-    group: str
 
 
 class Obligation(Document):
@@ -99,8 +96,6 @@ class Obligation(Document):
 
     Attributes:
         to: Whom it is owed to, e.g. a customer.
-        level: Level of the group.
-        group: Its name.
         contract_floor: Accuracy promised for the group, in points; null for none.
         notice_required: Whether they must be told before another model answers for the group.
         shifts: Shifts under which the promise is checked.
@@ -111,7 +106,12 @@ class Obligation(Document):
     group: str
     contract_floor: Annotated[float, Field(gt=0, le=100)] | None = None
     notice_required: bool = False
-    shifts: Annotated[tuple[str, ...], Field(min_length=1)] = ("clean",)
+    shifts: Annotated[tuple[str, ...], Field(min_length=1)] = (CLEAN,)
+
+    @property
+    def key(self) -> GroupKey:
+        """The group."""
+        return self.level, self.group
 
     @model_validator(mode="after")
     def _check_content(self) -> Self:
@@ -174,8 +174,12 @@ class Limits(Document):
 
     def of(self, level: str) -> LevelLimit:
         """Limit of one level by its name."""
-        limit: LevelLimit = getattr(self, "class_" if level == "class" else level)
+        limit: LevelLimit = _of_level(self, level)
         return limit
+
+
+def _of_level(by_level: Limits | FloatFloor, level: str) -> Any:
+    return getattr(by_level, "class_" if level == "class" else level)
 
 
 class Policy(Document):
@@ -218,8 +222,17 @@ class Policy(Document):
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
-        if found := self.contradictions():
-            raise ValueError(f"limits contradict each other: {found[0]}.")
+        # The average is a mean of the classes' drops, so it keeps any limit that all of them keep.
+        average, class_ = self.limits.average, self.limits.class_
+        shifts = {*average.shifts, *class_.shifts}
+        for shift in (None, *sorted(shifts)):
+            if (loose := average.under(shift)) > (strict := class_.under(shift)):
+                where = "" if shift is None else f" under {shift}"
+                raise ValueError(
+                    f"limits contradict each other: the average may lose {loose:g} points{where}, "
+                    f"but no class more than {strict:g}; the average cannot lose more than every "
+                    "class."
+                )
         return self
 
     @model_validator(mode="after")
@@ -234,33 +247,27 @@ class Policy(Document):
 
     @model_validator(mode="after")
     def _check_obligations(self) -> Self:
-        seen: set[str] = set()
-        for owed in self.obligations:
-            for name in owed.names:
-                if name in seen:
-                    raise ValueError(
-                        f"Two obligations are both called '{name}': an acknowledgement could not "
-                        "tell them apart; merge them, or write `to` differently."
-                    )
-                seen.add(name)
+        names = [name for owed in self.obligations for name in owed.names]
+        if twice := _named_twice(names):
+            raise ValueError(
+                f"Two obligations are both called '{twice}': an acknowledgement could not tell "
+                "them apart; merge them, or write `to` differently."
+            )
         return self
 
     @model_validator(mode="after")
     def _check_critical(self) -> Self:
-        seen: set[GroupKey] = set()
+        if twice := _named_twice([group.key for group in self.critical]):
+            raise ValueError(f"Critical group {twice[0]} '{twice[1]}' is named twice.")
         for group in self.critical:
-            key = (group.level, group.group)
-            if key in seen:
-                raise ValueError(f"Critical group {group.level} '{group.group}' is named twice.")
-            seen.add(key)
-            if self.allows_not_judged(*key):
+            if self.allows_not_judged(*group.key):
                 raise ValueError(
                     f"{group.level} '{group.group}' is critical, so it must be judged, and "
                     "allow_not_judged names it too: take it out of one of them."
                 )
             level = self.limits.of(group.level)
             for shift in (None, *group.shifts, *level.shifts):
-                own, common = _own_limit(group, shift), _level_limit(level, shift)
+                own, common = group.under(shift), level.under(shift)
                 if own is not None and own > common:
                     where = f" under {shift}" if shift else ""
                     raise ValueError(
@@ -272,12 +279,9 @@ class Policy(Document):
 
     def limit(self, level: str, group: str, shift: str) -> float:
         """Limit of one group under one shift, as a fraction."""
-        points = _level_limit(self.limits.of(level), shift)
-        for critical in self.critical:
-            if (critical.level, critical.group) == (level, group):
-                own = _own_limit(critical, shift)
-                points = points if own is None else own
-        return points / 100
+        own = [each.under(shift) for each in self.critical if each.key == (level, group)]
+        given = [points for points in own if points is not None]
+        return (given[0] if given else self.limits.of(level).under(shift)) / 100
 
     def strictest_limit(self, level: str, group: str, shifts: Iterable[str]) -> float:
         """Smallest limit of a group over the shifts, as a fraction."""
@@ -285,11 +289,11 @@ class Policy(Document):
 
     def is_critical(self, level: str, group: str) -> bool:
         """Whether policy names the group critical."""
-        return any((c.level, c.group) == (level, group) for c in self.critical)
+        return any(each.key == (level, group) for each in self.critical)
 
     def allows_not_judged(self, level: str, group: str) -> bool:
         """Whether policy lets a group be left out by name."""
-        return any((each.level, each.group) == (level, group) for each in self.allow_not_judged)
+        return any(each.key == (level, group) for each in self.allow_not_judged)
 
     def must_be_judged(self, level: str, group: str) -> bool:
         """Whether there is no PASS while a group is not judged."""
@@ -297,29 +301,78 @@ class Policy(Document):
             return True
         return level in NAMED_LEVELS and not self.allows_not_judged(level, group)
 
-    def floor(self, level: str, classes: int) -> float:
-        """What the float model must exceed for groups of a level to be judged, as a fraction."""
-        return self.float_floor.of(level, classes)
+    def check_names(self, groups: Mapping[str, Sequence[str]], shifts: Sequence[str]) -> None:
+        """Check that every group, class and shift that it names exists.
 
-    def contradictions(self) -> tuple[str, ...]:
-        """Limits that cannot be meant: the average may lose more than every class may.
+        Args:
+            groups: Existing groups by level.
+            shifts: Existing shifts, and the values of control columns.
 
-        The average over classes is a mean of their drops, so it keeps any limit that all of them
-        keep, and a looser one of its own says nothing.
+        Raises:
+            InputError: Naming what does not exist, and what does.
         """
-        shifts = {None, *self.limits.average.shifts, *self.limits.class_.shifts}
-        return tuple(
-            f"the average may lose {average:g} points{'' if shift is None else f' under {shift}'}, "
-            f"but no class more than {class_:g}; the average cannot lose more than every class"
-            for shift in sorted(shifts, key=lambda name: name or "")
-            if (average := _level_limit(self.limits.average, shift))
-            > (class_ := _level_limit(self.limits.class_, shift))
+        for mix in self.class_priors.values():
+            class_shares(mix, groups.get("class", ()))
+        if twice := _named_twice(shifts):
+            raise InputError(
+                f"stress: a shift and the value of a control column are both called '{twice}'; "
+                "rename the shift."
+            )
+        limits = [each for each in (self.limits, self.champion_tolerance) if each is not None]
+        named = {s for by_level in limits for level in LEVELS for s in by_level.of(level).shifts}
+        named |= {shift for each in self.critical for shift in each.shifts}
+        named |= {shift for each in self.obligations for shift in each.shifts}
+        if unknown := sorted(named - set(shifts)):
+            raise InputError(
+                f"worst_case_check: limits name unknown shift {_listed(unknown)}; "
+                f"the shifts are {_listed(shifts)}."
+            )
+        named_groups = [("critical", each.key) for each in self.critical]
+        named_groups += [("allow_not_judged", each.key) for each in self.allow_not_judged]
+        named_groups += [(f"obligations (to '{each.to}')", each.key) for each in self.obligations]
+        for setting, (level, group) in named_groups:
+            existing = groups.get(level, ())
+            if group not in existing:
+                raise InputError(
+                    f"worst_case_check.{setting}: there is no {level} '{group}'; the groups of "
+                    f"that level are {_listed(existing) or 'none'}."
+                )
+
+
+def class_shares(mix: Mapping[str, float], classes: Sequence[str]) -> NDArray[np.float64]:
+    """Shares of a mix of classes in the order of the classes, adding up to 1.
+
+    Args:
+        mix: Weight per class.
+        classes: All classes.
+
+    Raises:
+        InputError: For a class that is unknown or missing, or a weight that is no weight.
+    """
+    if unknown := sorted(set(mix) - set(classes)):
+        raise InputError(
+            f"worst_case_check.class_priors: unknown class '{unknown[0]}'; the classes are "
+            f"{', '.join(classes)}."
         )
+    if missing := [name for name in classes if name not in mix]:
+        raise InputError(
+            f"worst_case_check.class_priors: class '{missing[0]}' has no weight; give every class "
+            "one."
+        )
+    weights = np.array([mix[name] for name in classes], dtype=np.float64)
+    if not np.all(np.isfinite(weights)) or weights.min() < 0 or weights.sum() <= 0:
+        wrong = classes[int(np.argmin(np.where(np.isfinite(weights), weights, -np.inf)))]
+        raise InputError(
+            f"worst_case_check.class_priors: the weight of '{wrong}' is {mix[wrong]}; weights "
+            "are numbers of at least 0, and one is larger."
+        )
+    return weights / weights.sum()
 
 
-def _level_limit(level: LevelLimit, shift: str | None) -> float:
-    return level.points if shift is None else level.shifts.get(shift, level.points)
+def _named_twice(names: Sequence[Any]) -> Any:
+    return next((name for i, name in enumerate(names) if name in names[:i]), None)
 
 
-def _own_limit(critical: CriticalGroup, shift: str | None) -> float | None:
-    return critical.points if shift is None else critical.shifts.get(shift, critical.points)
+def _listed(names: Sequence[str]) -> str:
+    quoted = [f"'{name}'" for name in names]
+    return ", ".join(quoted[:12]) + (", ..." if len(quoted) > 12 else "")

@@ -10,22 +10,25 @@ draws from what it accepts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ptq_pipeline.core.documents import CellDocument, Count, Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.cells import Cells, Counts
-from ptq_pipeline.judgement.judging import judge
+from ptq_pipeline.judgement.judging import Judged, judge
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.reasons import Result
-from ptq_pipeline.judgement.sentences import Sentence, say
+from ptq_pipeline.judgement.sentences import Result, Sentence, say
 from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
 from ptq_pipeline.statistics.draws import DrawSplit, share_of_good_draws
 
 # The pixels of a set say whether two draws are the same; its id also hashes the seed.
 IDENTITY_COLUMNS = ("array_sha256", "manifest_hash", "set_id")
+MOST_WORST_DRAWS = 5
 
 
 @dataclass(frozen=True)
@@ -39,24 +42,24 @@ class Draws:
             the first ``policy.draws`` accepted).
         drawn: Sets drawn, rejected and identical ones included.
         accepted: Sets that validation accepted, identical ones included.
-        identical: Accepted sets left out because an earlier one is the same.
+        set_size: Images of each set; None where they differ or are not known.
     """
 
     strategy: str
     table: pd.DataFrame
     drawn: int
     accepted: int
-    identical: int
+    set_size: int | None = None
 
-    @property
-    def rejected(self) -> int:
-        """Sets that validation rejected."""
-        return self.drawn - self.accepted
+    @cached_property
+    def preset(self) -> NDArray[np.bool_]:
+        """Which are among the preset number, shape (draws,)."""
+        return self.table["preset"].to_numpy(dtype=np.bool_)
 
     @property
     def distinct(self) -> int:
         """Distinct accepted draws among the preset ones."""
-        return int(self.table["preset"].sum())
+        return int(self.preset.sum())
 
     def count(self, status: str) -> int:
         """How many of them are ``done``, ``failed`` or ``missing``."""
@@ -71,46 +74,193 @@ class Draws:
         """Trials that finished, in drawing order."""
         return list(self.table.loc[self.table["status"] == "done", "trial_id"])
 
+    @property
+    def preset_done(self) -> list[str]:
+        """Those of the preset draws."""
+        return list(
+            self.table.loc[self.preset & (self.table["status"] == "done").to_numpy(), "trial_id"]
+        )
+
+
+class WorstDraw(CellDocument):
+    """A draw by the judged cell that uses most of its limit in it, fractions."""
+
+    draw: int
+    trial_id: str
+    drop: float
+    limit: float
+    n: int
+
+
+class RecipeVerdict(Document):
+    """The recipe's part of the verdict."""
+
+    added: ClassVar[frozenset[str]] = frozenset(
+        "identical_sets failed_after_draws alpha_image alpha_draw total_error_bound alpha_fail "
+        "set_size pool_size pool_ratio sentence worst_draws".split()
+    )
+
+    result: Result
+    strategy: str
+    draws: Count
+    drawn: Count
+    rejected_sets: Count
+    identical_sets: int | None = None
+    failed_trials: Count
+    distinct_draws: Count
+    shown_good: Count
+    shown_bad: Count
+    not_shown_good: Count
+    allowed_not_shown_good: int
+    failed_after_draws: int | None = None
+    p0: float
+    alpha: float
+    alpha_image: float | None = None
+    alpha_draw: float | None = None
+    total_error_bound: float | None = None
+    alpha_fail: float | None = None
+    set_size: int | None = None
+    pool_size: int | None = None
+    pool_ratio: float | None = None
+    statement: str
+    sentence: Sentence | None = None
+    worst_draws: tuple[WorstDraw, ...] = ()
+
 
 @dataclass(frozen=True)
-class RecipeOutcome:
+class JudgedRecipe:
     """What the draws show.
 
     Attributes:
-        result: PASS, FAIL or INCONCLUSIVE.
-        shown_good: Per distinct draw, shape (draws,).
-        shown_bad: Per distinct draw, shape (draws,).
-        blocking: Per cell, the number of preset draws in which it is not shown good, shape
-            (cells,).
-        evaluated: Draws that finished or failed.
-        failed_at: Number of draws after which FAIL was declared, or None.
-        not_shown_good: Among the preset draws.
-        good_share: Share of good draws that is shown, at error alpha.
+        draws: The draws.
+        judged: What is shown of the finished ones, a row each.
+        split: Budget of PASS for the distinct preset draws.
+        policy: Errors and p0, at the level that this recipe may spend.
+        blocked: Whether PASS is blocked for a reason outside the draws.
     """
 
-    result: Result
-    shown_good: NDArray[np.bool_]
-    shown_bad: NDArray[np.bool_]
-    blocking: NDArray[np.int64]
-    evaluated: int
-    failed_at: int | None
-    not_shown_good: int
-    good_share: float
+    draws: Draws
+    judged: Judged
+    split: DrawSplit
+    policy: Policy
+    blocked: bool
 
-    def statement(self, draws: int, alpha: float) -> Sentence:
+    def _of_draws(self, of_finished: NDArray[np.bool_], otherwise: str) -> NDArray[np.bool_]:
+        """Spread what is known of finished draws over all; True also for those of a status."""
+        status = self.draws.table["status"].to_numpy()
+        found = status == otherwise
+        found[status == "done"] = of_finished
+        return np.asarray(found, dtype=np.bool_)
+
+    @cached_property
+    def shown_good(self) -> NDArray[np.bool_]:
+        """Per distinct draw, shape (draws,)."""
+        return self._of_draws(self.judged.shown_good, "")
+
+    @cached_property
+    def shown_bad(self) -> NDArray[np.bool_]:
+        """Per distinct draw, shape (draws,); a failed trial is bad."""
+        return self._of_draws(self.judged.shown_bad, "failed")
+
+    @property
+    def evaluated(self) -> int:
+        """Draws that finished or failed."""
+        return len(self.draws.table) - self.draws.count("missing")
+
+    @cached_property
+    def failed_at(self) -> int | None:
+        """Number of draws after which FAIL was declared, or None."""
+        known = (self.draws.table["status"] != "missing").to_numpy()
+        budget = fail_budget(self.policy.p0, self.policy.alpha_fail)
+        return failing_draw(self.shown_bad[known].tolist(), budget)
+
+    @cached_property
+    def not_shown_good(self) -> int:
+        """How many of the preset draws are not shown good."""
+        return int((~self.shown_good & self.draws.preset).sum())
+
+    @property
+    def blocking(self) -> NDArray[np.int64]:
+        """Per cell, the preset draws in which it is not shown good, shape (cells,)."""
+        rows = np.isin(self.judged.counts.trial_ids, self.draws.preset_done)
+        open_ = ~self.judged.good & self.judged.cells.judged
+        return open_[rows].sum(axis=0).astype(np.int64)
+
+    @cached_property
+    def result(self) -> Result:
+        """PASS, FAIL or INCONCLUSIVE."""
+        if self.failed_at is not None:
+            return "FAIL"
+        missing = (self.draws.table["status"] == "missing").to_numpy() & self.draws.preset
+        complete = self.draws.accepted >= self.policy.draws and not missing.any()
+        shown = self.split.pass_possible and self.not_shown_good <= self.split.allowed
+        passed = complete and shown and self.judged.cells.judged.any() and not self.blocked
+        return "PASS" if passed else "INCONCLUSIVE"
+
+    @property
+    def statement(self) -> Sentence:
         """What the draws do show, in a sentence."""
+        draws, alpha = self.draws.distinct, self.policy.alpha
         if self.result == "FAIL":
             bad = int(self.shown_bad.sum())
             return say("recipe.says_bad", bad=bad, draws=self.evaluated)
-        good = draws - self.not_shown_good
-        if self.good_share <= 0:
-            return say("recipe.says_nothing", good=good, draws=draws)
-        return say(
-            "recipe.says_good",
-            good=good,
-            draws=draws,
-            share=self.good_share,
-            confidence=1 - alpha,
+        seen = {"good": draws - self.not_shown_good, "draws": draws}
+        share = share_of_good_draws(draws, self.not_shown_good, self.split.alpha_image, alpha)
+        if share <= 0:
+            return say("recipe.says_nothing", **seen)
+        return say("recipe.says_good", **seen, share=share, confidence=1 - alpha)
+
+    def worst_draws(self) -> tuple[WorstDraw, ...]:
+        """Draws whose worst judged cell uses most of its limit."""
+        cells, audit = self.judged.cells, self.judged.counts
+        judged = np.flatnonzero(cells.judged)
+        if judged.size == 0 or not audit.trial_ids:
+            return ()
+        ratio = audit.drop[:, judged] / cells.limit[judged]
+        order = np.argsort(-ratio.max(axis=1), kind="stable")[:MOST_WORST_DRAWS]
+        draw = self.draws.table.set_index("trial_id")["draw"]
+        worst = judged[ratio[order].argmax(axis=1)]
+        return tuple(
+            WorstDraw(
+                **cells.keys[cell]._asdict(),
+                draw=int(draw[audit.trial_ids[row]]),
+                trial_id=audit.trial_ids[row],
+                drop=float(audit.drop[row, cell]),
+                limit=float(cells.limit[cell]),
+                n=int(cells.n[cell]),
+            )
+            for row, cell in zip(order, worst, strict=True)
+        )
+
+    def document(self, pool_size: int | None) -> RecipeVerdict:
+        """Its part of the verdict; ``pool_size`` images are in the pool."""
+        draws, split, policy, said = self.draws, self.split, self.policy, self.statement
+        return RecipeVerdict(
+            result=self.result,
+            strategy=draws.strategy,
+            draws=policy.draws,
+            drawn=draws.drawn,
+            rejected_sets=draws.drawn - draws.accepted,
+            identical_sets=draws.accepted - len(draws.table),
+            failed_trials=draws.count("failed"),
+            distinct_draws=draws.distinct,
+            shown_good=int((self.shown_good & draws.preset).sum()),
+            shown_bad=int(self.shown_bad.sum()),
+            not_shown_good=self.not_shown_good,
+            allowed_not_shown_good=max(split.allowed, 0),
+            failed_after_draws=self.failed_at,
+            p0=policy.p0,
+            alpha=policy.alpha,
+            alpha_image=split.alpha_image,
+            alpha_draw=split.alpha_draw,
+            total_error_bound=split.total_error,
+            alpha_fail=policy.alpha_fail,
+            set_size=draws.set_size,
+            pool_size=pool_size,
+            pool_ratio=draws.set_size / pool_size if draws.set_size and pool_size else None,
+            statement=said.text,
+            sentence=said,
+            worst_draws=self.worst_draws(),
         )
 
 
@@ -119,12 +269,9 @@ def collect_draws(index: pd.DataFrame, trials: pd.DataFrame, policy: Policy) -> 
 
     Args:
         index: ``calibration_set_index``: ``set_id``, ``strategy``, ``role``, ``draw``, ``valid``,
-            and optionally ``array_sha256`` (hash of the set's pixels).
+            and optionally ``size`` and ``array_sha256`` (hash of the set's pixels).
         trials: ``trial_id``, ``set_id``, ``role``, ``status``.
         policy: For the preset number of draws.
-
-    Returns:
-        The draws.
 
     Raises:
         InputError: If there is no evidence set, none is valid, or several strategies are mixed.
@@ -156,18 +303,19 @@ def collect_draws(index: pd.DataFrame, trials: pd.DataFrame, policy: Policy) -> 
         own[["set_id", "trial_id", "status"]], on="set_id", how="left"
     )
     table["status"] = table["status"].astype(object).where(table["status"].notna(), "missing")
+    sizes = evidence["size"].unique() if "size" in evidence else []
     return Draws(
         strategy=str(strategies[0]),
         table=table.reset_index(drop=True),
         drawn=len(evidence),
         accepted=len(accepted),
-        identical=len(accepted) - len(distinct),
+        set_size=int(sizes[0]) if len(sizes) == 1 else None,
     )
 
 
 def judge_recipe(
     draws: Draws, counts: Counts, cells: Cells, split: DrawSplit, policy: Policy, blocked: bool
-) -> RecipeOutcome:
+) -> JudgedRecipe:
     """Judge the recipe.
 
     Args:
@@ -178,37 +326,7 @@ def judge_recipe(
         policy: Errors and p0.
         blocked: Whether PASS is blocked for a reason outside the draws (a group that must be
             judged and is not).
-
-    Returns:
-        The outcome.
     """
     budget = fail_budget(policy.p0, policy.alpha_fail)
     judged = judge(counts, cells, split.alpha_image, budget.alpha_images)
-    status = draws.table["status"].to_numpy()
-    done, failed = status == "done", status == "failed"
-    good = np.zeros(len(status), dtype=np.bool_)
-    good[done] = judged.shown_good
-    bad = failed.copy()
-    bad[done] = judged.shown_bad
-    preset = draws.table["preset"].to_numpy(dtype=np.bool_)
-    not_shown_good = int((~good & preset).sum())
-    failed_at = failing_draw(bad[done | failed].tolist(), budget)
-    complete = draws.accepted >= policy.draws and not np.any(status[preset] == "missing")
-    passed = split.pass_possible and not_shown_good <= split.allowed and cells.judged.any()
-    result: Result = "INCONCLUSIVE"
-    if failed_at is not None:
-        result = "FAIL"
-    elif complete and passed and not blocked:
-        result = "PASS"
-    return RecipeOutcome(
-        result=result,
-        shown_good=good,
-        shown_bad=bad,
-        blocking=((~judged.good & cells.judged)[preset[done]]).sum(axis=0).astype(np.int64),
-        evaluated=int((done | failed).sum()),
-        failed_at=failed_at,
-        not_shown_good=not_shown_good,
-        good_share=share_of_good_draws(
-            draws.distinct, not_shown_good, split.alpha_image, policy.alpha
-        ),
-    )
+    return JudgedRecipe(draws, judged, split, policy, blocked)

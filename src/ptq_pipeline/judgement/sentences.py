@@ -1,7 +1,8 @@
 """What the statistics say: a key with values, and the English that goes with it.
 
-A sentence stands in ``verdict.json`` twice: as English text, and as key and values, from which a
-report says it in another language and with that language's numbers.
+``verdict.json`` holds a sentence twice: as English text, and as key and values, from which a
+report says it in another language and with that language's numbers. A reason is one rule, what it
+saw, and one sentence.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from string import Formatter
-from typing import Any
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from ptq_pipeline.core.documents import Document
+from ptq_pipeline.core.documents import Document, Interval
+from ptq_pipeline.core.group_ids import Level
+
+Result = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+Subject = Literal["recipe", "candidate"]
 
 # ``{name:kind}``: count, ``+noun`` (a count with its noun), points, percent (of a fraction, with an
 # optional format), floor_percent, ordinal, name (of a shift or subject), group
@@ -135,12 +140,10 @@ ENGLISH: dict[str, str] = {
 
 
 class Sentence(Document):
-    """One thing that is said: by key, see :data:`ENGLISH`; the English text stands beside it.
+    """One thing that is said, by its key in :data:`ENGLISH`.
 
-    Attributes:
-        key: Which sentence.
-        values: Its values: fractions, counts, names; a group is a mapping of ``level`` and
-            ``group``, a cell of these and ``shift``.
+    Values are fractions, counts and names; a group is a mapping of ``level`` and ``group``, a cell
+    of these and ``shift``.
     """
 
     key: str
@@ -161,6 +164,56 @@ def say(key: str, **values: Any) -> Sentence:
     """
     plain = {k: v.item() if hasattr(v, "item") else v for k, v in values.items()}
     return Sentence(key=key, values=plain)
+
+
+class Reason(Document):
+    """Why a verdict is what it is.
+
+    Attributes:
+        rule: Name of the rule, e.g. ``candidate.limit``.
+        text: What it says, in English.
+        observed: Observed value; a drop is a fraction, a count of draws a count.
+        limit: What it was held against.
+        n: Samples or draws behind it.
+    """
+
+    added: ClassVar[frozenset[str]] = frozenset({"sentence"})
+
+    rule: str
+    subject: Subject
+    text: str
+    sentence: Sentence | None = None
+    level: Level | None = None
+    group: str | None = None
+    shift: str | None = None
+    observed: float | None = None
+    interval: Interval | None = None
+    limit: float | None = None
+    n: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        rule: str,
+        subject: Subject,
+        sentence: Sentence,
+        place: Sequence[str] = (),
+        **figures: Any,
+    ) -> Self:
+        """Give a reason by its sentence.
+
+        ``place`` is the group or cell that is concerned; ``figures`` are ``observed``,
+        ``interval``, ``limit``, ``n`` and, without a group, ``shift``.
+        """
+        said = {"rule": rule, "subject": subject, "text": sentence.text, "sentence": sentence}
+        return cls.model_validate({**said, **place_value(place), **figures})
+
+
+def combine(results: Sequence[Result]) -> Result:
+    """FAIL if any fails, PASS if all pass, otherwise INCONCLUSIVE."""
+    if "FAIL" in results:
+        return "FAIL"
+    return "PASS" if results and all(result == "PASS" for result in results) else "INCONCLUSIVE"
 
 
 def place_value(place: Sequence[str]) -> dict[str, str]:

@@ -6,13 +6,14 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from ptq_pipeline.core.group_ids import CLEAN, GroupKey
+from ptq_pipeline.core.group_ids import GroupKey
 from ptq_pipeline.core.groups import Groups
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes, tally
 from ptq_pipeline.judgement.cells import Cells, Counts, build_cells, collect_counts
 from ptq_pipeline.judgement.judging import judge
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.representatives import keep_groups
+from ptq_pipeline.judgement.scope import keep_groups
 from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
 from ptq_pipeline.statistics.draws import DrawSplit, split_budget
 

@@ -1,18 +1,22 @@
-"""Where it hurts: the worst cells and the spread of drops over the draws."""
+"""Where it hurts: the worst cells, the spread of drops over the draws, and what it is due to."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.core.documents import CellDocument, Count, Drop, Interval
+from ptq_pipeline.core.documents import CellDocument, Count, Deviation, Drop, Interval, Share
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.group_ids import CLEAN, LEVELS, NAMED_LEVELS
+from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS, GroupKey
+from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.core.outcomes import Outcomes
 from ptq_pipeline.judgement.candidate import Candidate, MeasuredCell
 from ptq_pipeline.judgement.cells import Cells, Counts
+from ptq_pipeline.statistics.crossed import components
 
 WORST_LEVELS = LEVELS[1:]
 
@@ -42,16 +46,6 @@ class DrawSpread(CellDocument):
     drop_min: Drop
     drop_max: Drop
     draws: Count
-
-
-class WorstDraw(CellDocument):
-    """A draw by the judged cell that uses most of its limit in it, fractions."""
-
-    draw: int
-    trial_id: str
-    drop: float
-    limit: float
-    n: int
 
 
 class SpreadCell(MeasuredCell):
@@ -92,6 +86,13 @@ class SpreadCell(MeasuredCell):
         ]
 
 
+TABLE_COLUMNS = (
+    *("level", "group", "shift", "n", "limit", "judged", "critical", "status"),
+    *("float_accuracy", "quantized_accuracy", "drop", "interval_low", "interval_high"),
+    *("lost", "gained", "flips", "drop_mean", "drop_min", "drop_max", "draws"),
+)
+
+
 @dataclass(frozen=True)
 class DrawSummary:
     """Summaries of the finished evidence draws on the audit.
@@ -123,9 +124,9 @@ class DrawSummary:
 
     def average(self) -> CellSummary | None:
         """The average on clean images, or under the first shift where there are none."""
-        rows = [i for i, key in enumerate(self.cells.keys) if key.level == "average"]
-        clean = [i for i in rows if self.cells.keys[i].shift == CLEAN]
-        return self._cell((clean or rows)[0]) if rows else None
+        rows = np.flatnonzero(self.cells.levels == "average").tolist()
+        rows.sort(key=lambda i: self.cells.keys[i].shift != CLEAN)
+        return self._cell(rows[0]) if rows else None
 
     def spread(self) -> tuple[DrawSpread, ...]:
         """Spread over draws of every class and segment."""
@@ -144,9 +145,8 @@ class DrawSummary:
 
     def table(self) -> pd.DataFrame:
         """The candidate's cells beside the drops over all draws, worst mean drop first."""
-        table = pd.DataFrame(self.candidate.measured())
-        if table.empty:
-            return pd.DataFrame(columns=list(TABLE_COLUMNS))
+        rows = [dict(self.candidate.cell(MeasuredCell, i)) for i in range(len(self.cells))]
+        table = pd.DataFrame(rows, columns=list(MeasuredCell.model_fields))
         table["critical"] = self.cells.critical
         table["interval_low"], table["interval_high"] = self.candidate.intervals.T
         table["drop_mean"] = self.audit.drop.mean(axis=0)
@@ -169,39 +169,63 @@ class DrawSummary:
         )
 
 
-TABLE_COLUMNS = (
-    *("level", "group", "shift", "n", "limit", "judged", "critical", "status"),
-    *("float_accuracy", "quantized_accuracy", "drop", "interval_low", "interval_high"),
-    *("lost", "gained", "flips", "drop_mean", "drop_min", "drop_max", "draws"),
-)
+class GroupComponents(CellDocument):
+    """The spread of one group's drop under one shift, standard deviations as fractions.
+
+    Attributes:
+        n: Audit samples.
+        draws: Calibration draws.
+        sd_between_draws: Of the drop between draws, on endlessly many images.
+        sd_between_image_sets: Of one draw's drop between sets of n images.
+        draw_share: Share of one observed drop's variance that is due to the draw.
+    """
+
+    n: Count
+    draws: Count
+    sd_between_draws: Deviation
+    sd_between_image_sets: Deviation
+    draw_share: Share
 
 
-def worst_draws(
-    cells: Cells, audit: Counts, table: pd.DataFrame, most: int = 5
-) -> tuple[WorstDraw, ...]:
-    """Draws whose worst judged cell uses most of its limit.
+def group_components(
+    outcomes: Outcomes, trial_ids: Sequence[str], only: Collection[GroupKey] = ()
+) -> tuple[GroupComponents, ...]:
+    """Separate draws from images for the average and every class and segment, on the audit.
+
+    Images of one cluster count as independent here, so with clusters `sd_between_image_sets` is
+    understated.
 
     Args:
-        cells: The cells.
-        audit: Audit counts of the finished draws.
-        table: ``draw`` and ``trial_id`` of the draws.
-        most: How many to list.
+        outcomes: Answers on the evaluated samples.
+        trial_ids: The recipe's finished draws, each one once.
+        only: Pairs of level and group; all of them when empty.
+
+    Returns:
+        One entry per shift and group; none with fewer than two draws.
     """
-    judged = np.flatnonzero(cells.judged)
-    if judged.size == 0 or not audit.trial_ids:
+    audit = outcomes.groups.split == "audit"
+    if len(trial_ids) < 2 or not audit.any():
         return ()
-    ratio = audit.drop[:, judged] / cells.limit[judged]
-    order = np.argsort(-ratio.max(axis=1), kind="stable")[:most]
-    draw = table.set_index("trial_id")["draw"]
-    worst = judged[ratio[order].argmax(axis=1)]
-    return tuple(
-        WorstDraw(
-            **cells.keys[cell]._asdict(),
-            draw=int(draw[audit.trial_ids[row]]),
-            trial_id=audit.trial_ids[row],
-            drop=float(audit.drop[row, cell]),
-            limit=float(cells.limit[cell]),
-            n=int(cells.n[cell]),
-        )
-        for row, cell in zip(order, worst, strict=True)
-    )
+    shown = [each for each in outcomes.groups.partitions if each.level != "intersection"]
+    found = []
+    for shift in outcomes.shifts:
+        losses = outcomes.losses(trial_ids, shift, audit)
+        for partition in shown:
+            for code, group in enumerate(partition.groups):
+                members = np.flatnonzero(partition.codes[audit] == code)
+                if len(members) < 2 or (only and (partition.level, group) not in only):
+                    continue
+                part = components(losses[:, members])
+                found.append(
+                    GroupComponents(
+                        level=partition.level,
+                        group=group,
+                        shift=shift,
+                        n=part.images,
+                        draws=part.draws,
+                        sd_between_draws=part.drop_sd_between_draws,
+                        sd_between_image_sets=part.drop_sd_between_image_sets,
+                        draw_share=part.draw_share,
+                    )
+                )
+    return tuple(found)

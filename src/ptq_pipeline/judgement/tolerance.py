@@ -19,7 +19,7 @@ Mathematical Statistics 12, for the order statistic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from ptq_pipeline.core.documents import Count, Document
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.judging import cells_below
+from ptq_pipeline.judgement.recipe import JudgedRecipe
 from ptq_pipeline.judgement.sentences import Sentence, say
 from ptq_pipeline.statistics.draws import DrawSplit, share_of_good_draws
 
@@ -42,15 +43,11 @@ class Tolerance(Document):
     """A statement about nearly all draws.
 
     Attributes:
-        share: At least this share of draws.
-        bound: Loses no more than this in the worst judged group, a fraction; 1 when nothing less
-            is shown.
-        confidence: With this confidence.
+        share: At least this share of draws loses no more than ``bound``.
+        bound: In the worst judged group, a fraction; 1 when nothing less is shown.
         draws: Distinct draws behind it.
         allowed: Draws whose own bound may lie above.
         by_level: The same bound for the groups of one level alone.
-        statement: The claim in a sentence.
-        sentence: The same by key.
     """
 
     added: ClassVar[frozenset[str]] = frozenset({"allowed", "by_level", "sentence"})
@@ -65,21 +62,22 @@ class Tolerance(Document):
     sentence: Sentence | None = None
 
 
-def tolerance_bound(
-    audit: Counts, cells: Cells, split: DrawSplit, draws: int, unfinished: int
-) -> Tolerance:
-    """Bound what nearly all draws lose.
+def tolerance_bound(recipe: JudgedRecipe) -> Tolerance:
+    """Bound what nearly all draws lose, over the preset draws only, as PASS.
 
-    Args:
-        audit: Audit counts of the preset draws that finished.
-        cells: The cells.
-        split: Error budget of the draws; it fixes share and order statistic before any outcome.
-        draws: Distinct preset draws.
-        unfinished: How many of them failed or are missing; each lies above any bound.
-
-    Returns:
-        The bound.
+    How many there are is not chosen after looking. Each that failed or is missing lies above any
+    bound. The error budget fixes share and order statistic before any outcome.
     """
+    kept = recipe.judged.counts.only(recipe.draws.preset_done)
+    unfinished = recipe.draws.distinct - len(kept.trial_ids)
+    draws = max(recipe.draws.distinct, 1)
+    return bound_draws(kept, recipe.judged.cells, recipe.split, draws, unfinished)
+
+
+def bound_draws(
+    audit: Counts, cells: Cells, split: DrawSplit, draws: int, unfinished: int = 0
+) -> Tolerance:
+    """Bound what nearly all of ``draws`` lose, of which ``unfinished`` are not in ``audit``."""
     allowed, confidence = max(split.allowed, 0), 1 - split.alpha
     share = (
         1 - split.p0
@@ -148,6 +146,6 @@ class _Search:
         above = (self.audit.drop[:, chosen] >= x).any(axis=1)
         if above.sum() > self.spare:
             return False
-        limits = np.full(len(self.cells), x)
-        shown = cells_below(self.audit, self.cells, chosen, self.alpha, limits).all(axis=1)
+        cells = replace(self.cells, limit=np.full(len(self.cells), x))
+        shown = cells_below(self.audit, cells, chosen, self.alpha).all(axis=1)
         return int((~shown).sum()) <= self.spare

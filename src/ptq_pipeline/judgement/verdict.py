@@ -2,44 +2,135 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-import numpy as np
 import pandas as pd
+from pydantic import Field, WithJsonSchema
 
+from ptq_pipeline.core.documents import Count, Document
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.outcomes import Outcomes
-from ptq_pipeline.judgement.business import Business, business_view
-from ptq_pipeline.judgement.candidate import choose_candidate, judge_candidate
-from ptq_pipeline.judgement.cells import Cells, Clusters, build_cells, collect_counts
-from ptq_pipeline.judgement.clusters import cluster_outcomes
+from ptq_pipeline.judgement.business import Business, BusinessView, business_view
+from ptq_pipeline.judgement.candidate import (
+    CandidateVerdict,
+    ReweightedDrop,
+    choose_candidate,
+    judge_candidate,
+    reweighted_drops,
+)
+from ptq_pipeline.judgement.cells import Cells, Counts, build_cells, collect_counts
 from ptq_pipeline.judgement.explanation import Case, explain_candidate, explain_recipe, settle
-from ptq_pipeline.judgement.float_floor import above_floor
+from ptq_pipeline.judgement.judging import above_floor
 from ptq_pipeline.judgement.ledger import Opener
 from ptq_pipeline.judgement.openings import (
+    LedgerView,
+    Opening,
     candidate_question,
-    ledger_view,
-    open_audit,
     recipe_question,
 )
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.priors import reweighted_drops
-from ptq_pipeline.judgement.reasons import Result, combine
-from ptq_pipeline.judgement.recipe import collect_draws, judge_recipe
-from ptq_pipeline.judgement.representatives import Representative, keep_groups
-from ptq_pipeline.judgement.sentences import Sentence, place_value, say
-from ptq_pipeline.judgement.spread import GroupComponents, group_components
+from ptq_pipeline.judgement.recipe import RecipeVerdict, collect_draws, judge_recipe
+from ptq_pipeline.judgement.scope import (
+    Representative,
+    UnjudgedGroup,
+    keep_groups,
+    not_judged_line,
+    unjudged_groups,
+)
+from ptq_pipeline.judgement.sentences import Reason, Result, Sentence, combine, place_value, say
 from ptq_pipeline.judgement.summary import (
     TABLE_COLUMNS,
     WORST_LEVELS,
     CellSummary,
+    DrawSpread,
     DrawSummary,
-    worst_draws,
+    GroupComponents,
+    group_components,
 )
 from ptq_pipeline.judgement.tolerance import Tolerance, tolerance_bound
-from ptq_pipeline.judgement.unjudged import not_judged_line, unjudged_groups
-from ptq_pipeline.judgement.verdict_form import CandidateVerdict, RecipeVerdict, Verdict
 from ptq_pipeline.statistics.draws import split_budget
+
+SCHEMA_VERSION: Final = 1
+
+
+class Verdict(Document):
+    """verdict.json of ptq_pipeline, schema version 1.
+
+    Drops, limits and intervals are fractions of accuracy; a drop of 0.088 is 8.8 points. Keys may
+    be added within a schema version; none is removed or changes its meaning.
+
+    Attributes:
+        reasons: Why it is not PASS; empty when it is.
+        settle: What would settle it; empty when it is settled.
+        worst: Worst judged class, segment or intersection by mean drop over the draws.
+        worst_by_level: The same for each level.
+        average: The average on clean images.
+        draw_spread: Spread of drops over the draws, per class and segment.
+        groups_not_judged: Groups with too few images, or none, and groups in which the float model
+            has nothing to lose; classes of the model without an audit image have n 0.
+        not_judged: The classes and segments that are not judged, in a sentence; null without any.
+        ledger: Recipe and candidate in the audit ledger; null where none is kept.
+        tolerance: What nearly all draws keep in the worst group.
+        class_priors: The candidate's drop under other mixes of classes; all intervals hold
+            together.
+        policy: The policy it was held against.
+        representatives: Groups of a quick look, proposed from pool and selection; empty when all
+            groups are judged.
+        components: Draws crossed with images: standard deviations of a group's drop, as fractions,
+            and the share of one observed drop's variance that is due to the draw.
+        repeated_images: Audit images whose pixels and label another one has; they count in no
+            group.
+        business: What the candidate saves and costs a month; null where no view was asked for.
+    """
+
+    added: ClassVar[frozenset[str]] = frozenset(
+        "headline_sentence settle_sentences not_judged not_judged_sentence ledger tolerance "
+        "class_priors representatives components repeated_images business".split()
+    )
+    called: ClassVar[str] = "the verdict"
+    way_out: ClassVar[str] = "write it again with worst_case_check"
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    result: Result
+    headline: str
+    headline_sentence: Sentence | None = None
+    reasons: tuple[Reason, ...]
+    settle: tuple[str, ...]
+    settle_sentences: tuple[Sentence, ...] = ()
+    recipe: RecipeVerdict
+    candidate: CandidateVerdict
+    worst: CellSummary | None
+    worst_by_level: dict[str, CellSummary | None]
+    average: CellSummary | None
+    draw_spread: tuple[DrawSpread, ...]
+    groups_not_judged: tuple[UnjudgedGroup, ...]
+    not_judged: str | None = None
+    not_judged_sentence: Sentence | None = None
+    ledger: LedgerView | None = None
+    tolerance: Tolerance | None = None
+    class_priors: tuple[ReweightedDrop, ...] = ()
+    policy_hash: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    policy: Annotated[Policy, WithJsonSchema({"type": "object"})]
+    representatives: tuple[Representative, ...] = ()
+    components: tuple[GroupComponents, ...] = ()
+    repeated_images: Count = 0
+    business: BusinessView | None = None
+
+    @property
+    def draws_behind(self) -> int:
+        """Finished draws that its means are taken over."""
+        return self.draw_spread[0].draws if self.draw_spread else self.recipe.distinct_draws
+
+
+def published_schema() -> dict[str, Any]:
+    """The JSON Schema that ships as ``reporting/schemas/verdict.schema.json``, for programs."""
+    schema = Verdict.model_json_schema(by_alias=True)
+    for model in (schema, *schema["$defs"].values()):
+        # Keys may be added within a schema version, so readers let unknown ones pass.
+        model.pop("additionalProperties", None)
+    named = {"$id": f"urn:ptq-pipeline:verdict:{SCHEMA_VERSION}"}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **named, **schema}
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +169,24 @@ class AuditSetting:
         used = self.predictions[self.predictions["trial_id"].isin(trial_ids)]
         return Outcomes.pair(used, self.float_predictions, self.groups)
 
-    def clusters(self, known: bool) -> Clusters:
-        """Sizes of clusters by group; None for each where nobody's answers are at hand."""
-        sizes = {} if self.groups is None else self.groups.cluster_sizes
-        return sizes if known else dict.fromkeys(sizes)
+    def cells(
+        self,
+        scores: pd.DataFrame,
+        trial_ids: list[str],
+        policy: Policy,
+        alpha_image: float,
+        outcomes: Outcomes | None,
+    ) -> tuple[Cells, Counts]:
+        """Fix the cells of the audit, and count the outcomes of the finished trials in them."""
+        clusters = {} if self.groups is None else self.groups.cluster_sizes
+        known = clusters if outcomes is not None else dict.fromkeys(clusters)
+        cells = build_cells(scores, policy, alpha_image, known)
+        audit = collect_counts(scores, cells, trial_ids, "audit")
+        if outcomes is not None:
+            audit = audit.by_cluster(outcomes, cells)
+        scored = {key.group for key in cells.keys if key.level == "class"}
+        classes = len(scored) if self.groups is None else self.groups.classes
+        return above_floor(cells, audit, policy, classes), audit
 
 
 def build_verdict(
@@ -97,7 +202,7 @@ def build_verdict(
         scores: Scores of all trials.
         trials: All trials, failed ones included.
         index: ``calibration_set_index``.
-        policy: The policy; :func:`.check_policy` has passed it.
+        policy: The policy; its :meth:`~.Policy.check_names` has passed.
         setting: What else is known.
 
     Returns:
@@ -107,68 +212,49 @@ def build_verdict(
         InputError: For tables that contradict each other.
     """
     setting = setting or AuditSetting()
-    groups, only = setting.groups, [each.key for each in setting.representatives]
+    only = [each.key for each in setting.representatives]
     draws = collect_draws(index, trials, policy)
-    opening = open_audit("recipe", recipe_question(draws, trials), policy, setting.opener)
+    opening = Opening.enter("recipe", recipe_question(draws, trials), policy, setting.opener)
     split = split_budget(max(draws.distinct, 1), policy.p0, opening.policy.alpha)
     evidence = keep_groups(scores[scores["trial_id"].isin(draws.done)], only)
     outcomes = setting.outcomes(draws.done)
-    cells = build_cells(
-        evidence, policy, split.alpha_image, setting.clusters(known=outcomes is not None)
-    )
-    audit = collect_counts(evidence, cells, draws.done, "audit")
-    if outcomes is not None:
-        audit = replace(audit, clusters=cluster_outcomes(outcomes, cells, draws.done))
-    cells = above_floor(cells, audit, policy, groups.classes if groups else _classes(cells))
-    sizes = groups.every_size() if groups else {}
+    cells, audit = setting.cells(evidence, draws.done, policy, split.alpha_image, outcomes)
+    sizes = setting.groups.every_size() if setting.groups else {}
     sizes = {key: n for key, n in sizes.items() if not only or key in only}
     unjudged = unjudged_groups(cells, policy, split.alpha_image, audit, sizes)
     blocked = any(group.blocks for group in unjudged)
     recipe = judge_recipe(draws, audit, cells, split, opening.policy, blocked or opening.refused)
-    openings = [opening]
-    candidate = None
+    openings, candidate = [opening], None
     if draws.done:
         choice = choose_candidate(collect_counts(evidence, cells, draws.done, "selection"), cells)
         question = candidate_question(draws.set_of(choice.trial_id), trials)
-        opening = open_audit("candidate", question, policy, setting.opener)
+        opening = Opening.enter("candidate", question, policy, setting.opener)
         openings.append(opening)
         candidate = judge_candidate(
             audit, cells, choice, opening.policy, blocked or opening.refused
         )
-    case = Case(
-        policy=openings[0].policy,
-        draws=draws,
-        split=split,
-        cells=cells,
-        audit=audit,
-        unjudged=unjudged,
-        recipe=recipe,
-        candidate=candidate,
-        openings=tuple(openings),
-    )
+    case = Case(recipe, candidate, unjudged, tuple(openings))
     components = () if outcomes is None else group_components(outcomes, draws.done, only)
-    verdict = _verdict(case, policy, index, setting, components)
+    verdict = _verdict(case, policy, setting, components=components)
     if candidate is None:
         return verdict, pd.DataFrame(columns=list(TABLE_COLUMNS))
     return verdict, DrawSummary(audit, candidate).table()
 
 
 def _verdict(
-    case: Case,
-    policy: Policy,
-    index: pd.DataFrame,
-    setting: AuditSetting,
-    components: tuple[GroupComponents, ...],
+    case: Case, policy: Policy, setting: AuditSetting, *, components: tuple[GroupComponents, ...]
 ) -> Verdict:
-    candidate, groups = case.candidate, setting.groups
-    result = combine([case.recipe.result, candidate.result if candidate else "INCONCLUSIVE"])
-    summary = DrawSummary(case.audit, candidate) if candidate else None
+    recipe, candidate, groups = case.recipe, case.candidate, setting.groups
+    shown = CandidateVerdict(result="INCONCLUSIVE", trial_id=None, set_id=None, cells=())
+    summary = None
+    if candidate is not None:
+        shown = candidate.document(recipe.draws.set_of(candidate.choice.trial_id), policy.alpha)
+        summary = DrawSummary(recipe.judged.counts, candidate)
     worst, average = (summary.overall_worst(), summary.average()) if summary else (None, None)
-    headline = _headline(result, worst, average, len(case.draws.done))
-    reasons = () if result == "PASS" else (*explain_recipe(case), *explain_candidate(case))
+    result = combine([recipe.result, shown.result])
+    headline = _headline(result, worst, average, len(recipe.draws.done))
     settled = () if result == "PASS" else settle(case)
     unjudged = not_judged_line(case.unjudged)
-    shown = _candidate_verdict(case, policy)
     view = None
     # A few representative groups do not add up to all requests.
     if not setting.representatives:
@@ -178,10 +264,10 @@ def _verdict(
         result=result,
         headline=headline.text,
         headline_sentence=headline,
-        reasons=reasons,
+        reasons=() if result == "PASS" else (*explain_recipe(case), *explain_candidate(case)),
         settle=tuple(sentence.text for sentence in settled),
         settle_sentences=settled,
-        recipe=_recipe_verdict(case, index, setting.pool_size),
+        recipe=recipe.document(setting.pool_size),
         candidate=shown,
         worst=worst,
         worst_by_level={level: summary.worst(level) if summary else None for level in WORST_LEVELS},
@@ -190,78 +276,15 @@ def _verdict(
         groups_not_judged=case.unjudged,
         not_judged=unjudged.text if unjudged else None,
         not_judged_sentence=unjudged,
-        ledger=ledger_view(policy, case.openings),
-        tolerance=_tolerance(case),
-        class_priors=reweighted_drops(policy, candidate),
+        ledger=LedgerView.of(policy, case.openings),
+        tolerance=tolerance_bound(recipe),
+        class_priors=reweighted_drops(policy, candidate) if candidate else (),
         policy_hash=policy.hash,
         policy=policy,
         representatives=setting.representatives,
         components=components,
         repeated_images=groups.copies("audit") if groups else 0,
         business=view,
-    )
-
-
-def _classes(cells: Cells) -> int:
-    return len({key.group for key in cells.keys if key.level == "class"})
-
-
-def _tolerance(case: Case) -> Tolerance:
-    """Over the preset draws only, as PASS: how many there are is not chosen after looking."""
-    table = case.draws.table
-    preset = table[table["preset"]]
-    done = preset.loc[preset["status"] == "done", "trial_id"].tolist()
-    kept = case.audit.only(done)
-    draws, unfinished = max(case.draws.distinct, 1), len(preset) - len(done)
-    return tolerance_bound(kept, case.cells, case.split, draws, unfinished)
-
-
-def _recipe_verdict(case: Case, index: pd.DataFrame, pool_size: int | None) -> RecipeVerdict:
-    draws, split, outcome, policy = case.draws, case.split, case.recipe, case.policy
-    said = outcome.statement(draws.distinct, policy.alpha)
-    sizes = index.loc[index["role"] == "evidence", "size"].unique() if "size" in index else []
-    set_size = int(sizes[0]) if len(sizes) == 1 else None
-    preset = draws.table["preset"].to_numpy(dtype=np.bool_)
-    return RecipeVerdict(
-        result=outcome.result,
-        strategy=draws.strategy,
-        draws=policy.draws,
-        drawn=draws.drawn,
-        rejected_sets=draws.rejected,
-        identical_sets=draws.identical,
-        failed_trials=draws.count("failed"),
-        distinct_draws=draws.distinct,
-        shown_good=int((outcome.shown_good & preset).sum()),
-        shown_bad=int(outcome.shown_bad.sum()),
-        not_shown_good=outcome.not_shown_good,
-        allowed_not_shown_good=max(split.allowed, 0),
-        failed_after_draws=outcome.failed_at,
-        p0=policy.p0,
-        alpha=policy.alpha,
-        alpha_image=split.alpha_image,
-        alpha_draw=split.alpha_draw,
-        total_error_bound=split.total_error,
-        alpha_fail=policy.alpha_fail,
-        set_size=set_size,
-        pool_size=pool_size,
-        pool_ratio=set_size / pool_size if set_size and pool_size else None,
-        statement=said.text,
-        sentence=said,
-        worst_draws=worst_draws(case.cells, case.audit, draws.table),
-    )
-
-
-def _candidate_verdict(case: Case, policy: Policy) -> CandidateVerdict:
-    candidate = case.candidate
-    if candidate is None:
-        return CandidateVerdict(result="INCONCLUSIVE", trial_id=None, set_id=None, cells=())
-    score = candidate.choice.score
-    return CandidateVerdict(
-        result=candidate.result,
-        trial_id=candidate.trial_id,
-        set_id=case.draws.set_of(candidate.trial_id),
-        selection_score=None if np.isnan(score) else score,
-        cells=candidate.cells(policy.alpha),
     )
 
 

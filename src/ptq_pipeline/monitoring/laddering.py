@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ptq_pipeline.core.exit_codes import ExitCode
-from ptq_pipeline.judgement import Baseline, Policy, audit_hash
+from ptq_pipeline.judgement.champion import Baseline, audit_hash
+from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.monitoring.ladder import Ending, LadderParameters, Rung, Step, climb, conclude
 from ptq_pipeline.monitoring.reaudit import Answers, reaudit
 from ptq_pipeline.monitoring.workplace import Workplace, attempt

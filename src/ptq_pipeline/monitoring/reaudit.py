@@ -14,8 +14,8 @@ import pandas as pd
 
 from ptq_pipeline.core.group_ids import NAMED_LEVELS
 from ptq_pipeline.core.groups import build_groups
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes, tally
-from ptq_pipeline.judgement import Policy, cell_intervals, judge
 from ptq_pipeline.judgement.cells import (
     Cells,
     Counts,
@@ -23,8 +23,9 @@ from ptq_pipeline.judgement.cells import (
     collect_counts,
     needed_samples,
 )
-from ptq_pipeline.judgement.float_floor import above_floor
+from ptq_pipeline.judgement.judging import above_floor, cell_intervals, judge
 from ptq_pipeline.judgement.planning import samples_to_show
+from ptq_pipeline.judgement.policy import Policy
 
 SCHEMA_VERSION = 1
 
@@ -148,7 +149,7 @@ def judged_in_audit(
         key
         for key, n in groups.sizes("audit").items()
         if key[0] in NAMED_LEVELS
-        and n >= needed_samples(policy.strictest_limit(*key, ["clean"]), policy.alpha)
+        and n >= needed_samples(policy.strictest_limit(*key, [CLEAN]), policy.alpha)
     )
 
 

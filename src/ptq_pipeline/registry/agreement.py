@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from ptq_pipeline.core.chains import head_of
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement.baseline import Baseline
+from ptq_pipeline.judgement.champion import Baseline
 from ptq_pipeline.registry.evidence import check_version
 from ptq_pipeline.registry.records import Change, Records, RegistryError, VerificationError
 from ptq_pipeline.registry.store import RECORD_FILE, Pointer, Store

@@ -16,8 +16,9 @@ from typing import Any
 
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement import Baseline, Comparison, Verdict, touched_obligations
-from ptq_pipeline.judgement.decision import Decision, Execution
+from ptq_pipeline.judgement.champion import Baseline, Comparison
+from ptq_pipeline.judgement.decision import Decision, Execution, touched_obligations
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.registry.records import Record, VerificationError
 from ptq_pipeline.registry.store import ANSWERS_FILE, CARD_FILE, DECISION_FILE, RECORD_FILE
 

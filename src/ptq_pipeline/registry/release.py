@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ptq_pipeline.core.canonical import canonical_hash, file_bytes
 from ptq_pipeline.core.plain_text import plain
-from ptq_pipeline.judgement import Verdict
 from ptq_pipeline.judgement.decision import Decision, Outcome
 from ptq_pipeline.judgement.sentences import plural
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.registry.agreement import Registry
 from ptq_pipeline.registry.evidence import TRIAL_FILE, VERDICT_FILE, Evidence
 from ptq_pipeline.registry.records import Kind, Record, Records, RegistryError

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, ValidationError, model_validator
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.plain_text import plain
-from ptq_pipeline.judgement import Reason
+from ptq_pipeline.judgement.sentences import Reason
 
 
 class Waiver(Document):

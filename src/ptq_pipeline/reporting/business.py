@@ -1,8 +1,8 @@
 """What switching to the integer model is worth, and how it compares with what serves."""
 
 from ptq_pipeline.core.documents import Interval
-from ptq_pipeline.judgement import Comparison
 from ptq_pipeline.judgement.business import BusinessView
+from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.reporting import tables
 from ptq_pipeline.reporting.formatting import count, number, points
 from ptq_pipeline.reporting.tables import Row, Table, make_table

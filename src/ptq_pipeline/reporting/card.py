@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ptq_pipeline.judgement import TouchedObligation, UnjudgedGroup, Verdict
 from ptq_pipeline.judgement.candidate import MeasuredCell
+from ptq_pipeline.judgement.decision import TouchedObligation
+from ptq_pipeline.judgement.scope import UnjudgedGroup
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.reporting import frames
 from ptq_pipeline.reporting.formatting import count, percent, points
 from ptq_pipeline.reporting.pull_request import escaped

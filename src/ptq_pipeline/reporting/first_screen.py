@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS
-from ptq_pipeline.judgement import Verdict
 from ptq_pipeline.judgement.judging import Status
 from ptq_pipeline.judgement.summary import CellSummary
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.reporting.artifact import speed_line
 from ptq_pipeline.reporting.business import champion_line, money_lines
 from ptq_pipeline.reporting.formatting import count, points

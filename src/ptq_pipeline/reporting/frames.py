@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from ptq_pipeline.core.group_ids import CLASS_COLUMN, LEVELS, defined_ids
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.candidate import MeasuredCell
 from ptq_pipeline.judgement.summary import SpreadCell
 
@@ -43,7 +44,7 @@ def worst_of_each_level(cells: Iterable[SpreadCell], each: int) -> list[SpreadCe
 def shift_order(names: Iterable[str]) -> list[str]:
     """Give each shift once, ``clean`` first and the others as they first appear."""
     seen = list(dict.fromkeys(str(name) for name in names))
-    return sorted(seen, key=lambda name: name != "clean")
+    return sorted(seen, key=lambda name: name != CLEAN)
 
 
 def group_order(definitions: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -101,7 +102,7 @@ def strategy_drops(scores: pd.DataFrame) -> pd.DataFrame:
         over classes and shifts, ``n`` the images of the average.
     """
     rows = scores[scores["split"] == "selection"]
-    average = rows[(rows["level"] == "average") & (rows["shift"] == "clean")]
+    average = rows[(rows["level"] == "average") & (rows["shift"] == CLEAN)]
     classes = rows[rows["level"] == "class"].sort_values(
         ["trial_id", "drop", "group", "shift"], ascending=[True, False, True, True]
     )
@@ -120,7 +121,7 @@ def strategy_drops(scores: pd.DataFrame) -> pd.DataFrame:
 
 def worst_shift(cells: Iterable[SpreadCell]) -> str | None:
     """Give the shift, other than ``clean``, under which some class loses most."""
-    ranked = worst_first((cell for cell in cells if cell.shift != "clean"), ("class",))
+    ranked = worst_first((cell for cell in cells if cell.shift != CLEAN), ("class",))
     return ranked[0].shift if ranked else None
 
 

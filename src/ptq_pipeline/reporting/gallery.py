@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.reporting import frames
 from ptq_pipeline.reporting.figures.drops import draw_drop_distribution
@@ -44,7 +45,7 @@ def worst_groups(
     texts = _texts(options.language)
     cells = SpreadCell.of_table(worst_case_table)
     shown = frames.worst_of_each_level(cells, each=3)
-    average = [cell for cell in cells if cell.level == "average" and cell.shift == "clean"]
+    average = [cell for cell in cells if cell.level == "average" and cell.shift == CLEAN]
     figure = draw_worst_groups([*shown, *average], texts)
     first = shown[0] if shown else None
     return Drawing(
@@ -72,7 +73,7 @@ def drop_distribution(
     classes = frames.classes_to_show(group_definitions, cells, options.max_classes)
     worst = frames.worst_shift(cells)
     present = set(drops["shift"])
-    shifts = [name for name in ("clean", worst) if name is not None and name in present]
+    shifts = [name for name in (CLEAN, worst) if name is not None and name in present]
     figure = draw_drop_distribution(drops, of_class, classes, shifts, texts)
     ranked = frames.worst_first(of_class.values())
     return Drawing(

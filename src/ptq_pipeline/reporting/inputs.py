@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from ptq_pipeline.judgement import Comparison, Verdict
+from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.judgement.decision import Decision, Execution
+from ptq_pipeline.judgement.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from xml.etree import ElementTree as Xml
 
-from ptq_pipeline.judgement import Verdict
 from ptq_pipeline.judgement.decision import Decision, Outcome
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.reporting.formatting import clean_text, points
 
 

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from ptq_pipeline.judgement import Verdict
 from ptq_pipeline.judgement.decision import Decision
 from ptq_pipeline.judgement.summary import SpreadCell
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.reporting import frames
 from ptq_pipeline.reporting.formatting import clean_text, count, points, shorten
 from ptq_pipeline.reporting.tables import cell_group

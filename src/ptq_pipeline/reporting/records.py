@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ptq_pipeline.judgement.verdict_form import CandidateVerdict
+from ptq_pipeline.judgement.candidate import CandidateVerdict
 from ptq_pipeline.reporting.formatting import MISSING, moment
 from ptq_pipeline.reporting.tables import Row, Table, make_table
 from ptq_pipeline.reporting.texts import Texts

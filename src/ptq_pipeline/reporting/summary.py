@@ -1,7 +1,7 @@
 """The lines that end a run: decision, worst group, the report, what is not judged."""
 
-from ptq_pipeline.judgement import Verdict
 from ptq_pipeline.judgement.decision import Decision
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.reporting.texts import load_texts
 from ptq_pipeline.reporting.wording import cell_sentence, drop_words, not_judged
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ptq_pipeline.core.documents import CellDocument
-from ptq_pipeline.judgement.reasons import Reason
+from ptq_pipeline.judgement.scope import UnjudgedGroup
+from ptq_pipeline.judgement.sentences import Reason
 from ptq_pipeline.judgement.summary import SpreadCell
-from ptq_pipeline.judgement.unjudged import UnjudgedGroup
 from ptq_pipeline.reporting.texts import Texts
 from ptq_pipeline.reporting.wording import at_floor_words, said, shift_name
 

@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ptq_pipeline.judgement import Verdict
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.sentences import ENGLISH, Sentence, Wording, decimal
 from ptq_pipeline.judgement.summary import CellSummary
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.reporting.formatting import (
     count,
     interval,
@@ -30,14 +31,14 @@ def group_words(texts: Texts, level: str, group: str, length: int = NAME_LENGTH)
 
 def shift_words(texts: Texts, shift: str) -> str:
     """Name a shift as part of a sentence, for example ``under gaussian noise``."""
-    if shift == "clean":
+    if shift == CLEAN:
         return texts("shift.clean")
     return texts("shift.other", shift=identifier_name(texts, shift))
 
 
 def shift_name(texts: Texts, shift: str) -> str:
     """Name a shift as a heading, for example ``gaussian noise``."""
-    return texts("shift.clean_name") if shift == "clean" else identifier_name(texts, shift)
+    return texts("shift.clean_name") if shift == CLEAN else identifier_name(texts, shift)
 
 
 def identifier_name(texts: Texts, identifier: object) -> str:

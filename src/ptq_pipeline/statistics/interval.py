@@ -43,7 +43,7 @@ def paired_p_value(lost: int, gained: int, n: int, delta: float, nuisance_error:
     """
     if lost - gained >= n * delta:
         return 1.0
-    low, high = _clopper_pearson(gained, n, nuisance_error)
+    low, high = clopper_pearson(gained, n, nuisance_error)
     edge, end = max(0.0, -delta), (1 - delta) / 2
     low, high = float(np.clip(low, edge, end)), float(np.clip(high, edge, end))
     grid = np.linspace(np.sqrt(low), np.sqrt(high), NUISANCE_POINTS) ** 2
@@ -122,7 +122,8 @@ def _close_in(excess: Callable[[float], float], inside: float, outside: float) -
     return outside
 
 
-def _clopper_pearson(count: int, n: int, alpha: float) -> tuple[float, float]:
+def clopper_pearson(count: int, n: int, alpha: float) -> tuple[float, float]:
+    """Exact two-sided interval of a share, at error ``alpha`` of both sides together."""
     low = 0.0 if count == 0 else float(special.betaincinv(count, n - count + 1, alpha / 2))
     high = 1.0 if count == n else float(special.betaincinv(count + 1, n - count, 1 - alpha / 2))
     return low, high

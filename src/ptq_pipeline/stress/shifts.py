@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import RootModel, model_validator
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.stress.base import Clean, Shift
 from ptq_pipeline.stress.corruptions import (
     Brightness,
@@ -24,7 +25,6 @@ from ptq_pipeline.stress.corruptions import (
     ShotNoise,
 )
 
-CLEAN = "clean"
 ENTRY_POINTS = "ptq_pipeline.shifts"
 # So many images are shifted first; all but one of them again, backwards, to see whether order plays
 # a part.

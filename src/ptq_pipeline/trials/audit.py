@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.stress.shifts import CLEAN, StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.evaluation import Evaluation, build_evaluation
 from ptq_pipeline.trials.execution import TrialOutcome, TrialRequest, TrialRunner
 from ptq_pipeline.trials.executors import Executor

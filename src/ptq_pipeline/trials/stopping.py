@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from ptq_pipeline.core.group_ids import CLEAN, GroupKey
+from ptq_pipeline.core.group_ids import GroupKey
 from ptq_pipeline.core.groups import Groups
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.cells import Cells
-from ptq_pipeline.judgement.float_floor import above_floor
+from ptq_pipeline.judgement.judging import above_floor
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.recipe import Draws, collect_draws
+from ptq_pipeline.judgement.scope import unjudged_groups
 from ptq_pipeline.judgement.stopping import Refusal, float_counts, planned_cells
-from ptq_pipeline.judgement.unjudged import unjudged_groups
 from ptq_pipeline.statistics.draws import DrawSplit, split_budget
 from ptq_pipeline.trials.audit import Refuse
 from ptq_pipeline.trials.evaluation import Evaluation

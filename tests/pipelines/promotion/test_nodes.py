@@ -14,8 +14,9 @@ from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, a
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.datasets.directory import CandidateDirectory
-from ptq_pipeline.judgement import Baseline, Comparison, Policy
+from ptq_pipeline.judgement.champion import Baseline, Comparison
 from ptq_pipeline.judgement.decision import Execution
+from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.models import FloatModel, resnet20
 from ptq_pipeline.models.preprocessing import Preprocessing
 from ptq_pipeline.pipelines.promotion import create_pipeline, nodes

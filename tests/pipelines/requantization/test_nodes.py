@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement import Ledger, Policy
+from ptq_pipeline.judgement.ledger import Ledger
+from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.pipelines.requantization.nodes import gather_samples, merge_scores
 
 SPLITS = ["pool", "reference", "selection", "audit"]

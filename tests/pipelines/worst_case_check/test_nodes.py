@@ -12,7 +12,9 @@ from tests.verdicts import make_cell, make_verdict
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.groups import build_groups
 from ptq_pipeline.core.outcomes import score
-from ptq_pipeline.judgement import Baseline, Ledger, needed_samples
+from ptq_pipeline.judgement.cells import needed_samples
+from ptq_pipeline.judgement.champion import Baseline
+from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check import create_pipeline
@@ -27,7 +29,7 @@ from ptq_pipeline.pipelines.worst_case_check.parameters import (
     WorstCaseCheckParameters,
 )
 from ptq_pipeline.pipelines.worst_case_check.plots import tabulate_plots
-from ptq_pipeline.statistics import split_budget
+from ptq_pipeline.statistics.draws import split_budget
 from ptq_pipeline.stress.shifts import StressParameters
 
 CONFIGURATION = Path(__file__).parents[3] / "conf" / "base"

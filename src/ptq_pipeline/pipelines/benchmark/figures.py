@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.pipelines.benchmark.parameters import BenchmarkParameters
 from ptq_pipeline.reporting.figures.style import HARM, LIMIT, MUTED, SERIES, styled
 
 LOOKS = [(SERIES, "o"), (HARM, "D"), (LIMIT, "s"), (MUTED, "^")]
-CLEAN = "clean"
 
 
 def _symlog(plot: Any) -> None:

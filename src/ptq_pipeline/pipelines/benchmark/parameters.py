@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Strategy
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.stress.perturbations import check_description
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.recipe import ExecutorParameters, RuntimeParameters
@@ -180,7 +181,7 @@ class BenchmarkParameters(BaseModel):
             unknown = sorted(set(names or ()) - set(known[what]))
             if unknown:
                 raise ValueError(f"{where}.{what}: '{unknown[0]}' is none of {list(known[what])}")
-        if not self.only.allows("shifts", "clean"):
+        if not self.only.allows("shifts", CLEAN):
             raise ValueError("only.shifts: 'clean' must be among them")
         if twice := sorted(set(self.methods) & set(self.named_methods)):
             raise ValueError(f"methods and named_methods: '{twice[0]}' stands in both")

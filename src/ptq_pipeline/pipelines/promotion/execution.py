@@ -11,9 +11,9 @@ from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, WEIGHTS, served_names
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
-from ptq_pipeline.judgement import Reason, Verdict
 from ptq_pipeline.judgement.decision import ClassParity, ExecutedFile, Execution, ShiftAnswers
-from ptq_pipeline.judgement.sentences import say
+from ptq_pipeline.judgement.sentences import Reason, say
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit, compared_positions

@@ -10,7 +10,7 @@ import numpy as np
 
 from ptq_pipeline.artifact import served_names
 from ptq_pipeline.core.provenance import cpu_flags
-from ptq_pipeline.judgement import Verdict
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.execution import load_candidate
 from ptq_pipeline.trials.recipe import Recipe

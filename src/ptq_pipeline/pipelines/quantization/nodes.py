@@ -10,11 +10,12 @@ import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.images import content_keys
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.reporting.progress import track
-from ptq_pipeline.stress.shifts import CLEAN, StressParameters
+from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit, Refuse, long_predictions
 from ptq_pipeline.trials.execution import TrialOutcome, TrialRequest, TrialRunner
 from ptq_pipeline.trials.recipe import Recipe

@@ -9,7 +9,8 @@ import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images import ImageSource, content_keys
-from ptq_pipeline.judgement import Ledger, audit_hash
+from ptq_pipeline.judgement.champion import audit_hash
+from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.monitoring.audited import Audited, ProductionAudit
 from ptq_pipeline.monitoring.history import WindowHistory
 from ptq_pipeline.monitoring.parameters import MonitoringParameters

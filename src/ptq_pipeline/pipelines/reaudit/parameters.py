@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.monitoring.windows import SPLITS
 
 
@@ -27,13 +28,13 @@ class ReauditParameters(BaseModel):
     audit_windows: tuple[str, ...] = ()
     seed: int = Field(default=0, ge=0)
     shares: dict[str, float]
-    shifts: tuple[str, ...] = ("clean",)
+    shifts: tuple[str, ...] = (CLEAN,)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if set(self.shares) != set(SPLITS) or min(self.shares.values()) <= 0:
             raise ValueError(f"shares must give each of {list(SPLITS)} something")
-        if self.shifts[:1] != ("clean",):
+        if self.shifts[:1] != (CLEAN,):
             raise ValueError("shifts must begin with 'clean', the window as it is")
         if both := sorted(set(self.audit_windows) & set(self.windows)):
             raise ValueError(f"window '{both[0]}' cannot audit itself")

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.group_ids import AVERAGE_GROUP, CLASS_COLUMN, CLEAN, GroupId, defined_ids
+from ptq_pipeline.core.group_ids import AVERAGE_GROUP, CLASS_COLUMN, GroupId, defined_ids
+from ptq_pipeline.core.names import CLEAN
 
 LEVELS = ("class", "segment", "intersection")
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ptq_pipeline.calibration.parameters import CalibrationParameters
-from ptq_pipeline.judgement import Comparison, Verdict
+from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.judgement.decision import Decision, Execution
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.recipe import Recipe

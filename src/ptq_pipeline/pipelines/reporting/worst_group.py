@@ -13,7 +13,7 @@ from ptq_pipeline.artifact import PARAMETERS
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
-from ptq_pipeline.judgement import Verdict
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.reporting.members import members, under_condition
 from ptq_pipeline.trials.evaluation import build_evaluation

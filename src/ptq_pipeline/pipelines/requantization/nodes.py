@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement import Ledger, audit_hash
+from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.judgement.champion import audit_hash
+from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.monitoring.windows import SPLIT_PREFIX
 from ptq_pipeline.pipelines.reaudit.parameters import ReauditParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
@@ -105,8 +107,6 @@ def merge_scores(
     question = {"trials": sorted(trials["trial_id"]), "policy": policy.hash}
     ledger.enter(audit_hash(audit["content_hash"]), "recipe", question)
     shift = production["shift"].astype(str)
-    named = shift.where(shift != "clean", PRODUCTION).where(
-        shift == "clean", PRODUCTION + ":" + shift
-    )
+    named = shift.where(shift != CLEAN, PRODUCTION).where(shift == CLEAN, PRODUCTION + ":" + shift)
     audited = audited.assign(shift=audited["shift"].astype(str))
     return pd.concat([audited, production.assign(shift=named)], ignore_index=True)

@@ -7,21 +7,17 @@ from typing import Any
 import pandas as pd
 
 from ptq_pipeline.core.groups import Groups, defined_segments
-from ptq_pipeline.judgement import (
-    AuditSetting,
+from ptq_pipeline.judgement.champion import (
     Baseline,
-    Ledger,
-    Policy,
-    Representative,
-    Verdict,
     audit_hash,
-    build_verdict,
     candidate_baseline,
-    check_policy,
     compare_with_champion,
-    propose_representatives,
 )
-from ptq_pipeline.judgement.float_floor import check_float_model
+from ptq_pipeline.judgement.judging import check_float_model
+from ptq_pipeline.judgement.ledger import Ledger
+from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.scope import Representative, propose_representatives
+from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, build_verdict
 from ptq_pipeline.pipelines.worst_case_check.parameters import (
     BusinessParameters,
     WorstCaseCheckParameters,
@@ -50,7 +46,7 @@ def check_names(
     """
     if ledger is not None:
         ledger.entries()
-    check_policy(parameters, groups.by_level(), [*stress.root, *groups.conditions])
+    parameters.check_names(groups.by_level(), [*stress.root, *groups.conditions])
     business.check(groups.by_column())
     if profiles is not None:
         audit = groups.only("audit")

@@ -1,13 +1,16 @@
 """What is not judged: too few images, no images, or a float model with nothing to lose."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.groups import build_groups
-from ptq_pipeline.judgement import AuditSetting, Policy, build_verdict, check_policy
-from ptq_pipeline.judgement.float_floor import check_float_model
+from ptq_pipeline.judgement.judging import check_float_model
+from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.scope import keep_groups, propose_representatives
+from ptq_pipeline.judgement.verdict import AuditSetting, build_verdict
 
 BOOT = {"level": "class", "group": "boot"}
 
@@ -166,9 +169,9 @@ def test_a_float_model_above_its_floor_is_not_refused(policy):
 
 
 def test_the_default_floor_stands_above_chance(policy):
-    assert policy.floor("class", 10) == pytest.approx(0.19)
-    assert policy.floor("average", 2) == pytest.approx(0.55)
-    assert policy.floor("segment", 1000) == pytest.approx(0.1009)
+    assert policy.float_floor.of("class", 10) == pytest.approx(0.19)
+    assert policy.float_floor.of("average", 2) == pytest.approx(0.55)
+    assert policy.float_floor.of("segment", 1000) == pytest.approx(0.1009)
 
 
 def test_names_and_levels_of_what_may_be_left_out_are_checked(policy):
@@ -178,7 +181,7 @@ def test_names_and_levels_of_what_may_be_left_out_are_checked(policy):
     groups = {"average": ["all"], "class": ["boot"]}
     with pytest.raises(InputError, match="allow_not_judged: there is no class 'hat'"):
         hat = {"level": "class", "group": "hat"}
-        check_policy(build(allow_not_judged=[hat]), groups, ["clean"])
+        build(allow_not_judged=[hat]).check_names(groups, ["clean"])
     with pytest.raises(ValidationError, match="critical, so it must be judged"):
         build(allow_not_judged=[BOOT], critical=[BOOT])
     with pytest.raises(ValidationError, match="allow_not_judged"):
@@ -192,3 +195,73 @@ def test_an_average_that_cannot_be_judged_blocks_a_pass(good, policy):
     assert verdict.result == "INCONCLUSIVE"
     assert "the average (1,000 images, needs 2,000)" in verdict.not_judged
     assert np.all([reason.level == "average" for reason in verdict.reasons])
+
+
+CLASSES, SEGMENTS = ("boot", "bag", "hat"), {"tone": ("dark", "light")}
+
+
+def quick(policy, **counts):
+    return Policy.model_validate({**policy.to_json(), "draws": 5, "representatives": counts or {}})
+
+
+@pytest.fixture
+def tables():
+    position = np.arange(600)
+    samples = pd.DataFrame(
+        {
+            "sample_id": position,
+            "split": np.repeat(["pool", "selection", "audit"], 200),
+            "label": np.where(position % 10 < 7, 0, np.where(position % 10 < 9, 1, 2)),
+            "tone": np.where(position % 4 < 1, "dark", "light"),
+        }
+    )
+    predicted = samples["label"].where(samples["label"] != 2, 0)
+    margin = np.where(samples["label"] == 1, 0.2, 0.9)
+    return samples, samples[["sample_id"]].assign(predicted=predicted, margin=margin)
+
+
+def choose(tables, policy):
+    return propose_representatives(*tables, CLASSES, SEGMENTS, policy)
+
+
+def test_each_kind_of_group_is_named_with_its_reason(tables, policy):
+    chosen = choose(tables, quick(policy, lowest_accuracy=1, smallest_margin=1, most_frequent=1))
+    assert [(each.group, each.why) for each in chosen] == [
+        ("all", "average"),
+        ("hat", "lowest_accuracy"),
+        ("bag", "smallest_margin"),
+        ("tone=light", "most_frequent"),
+    ]
+    assert chosen[1].value == 0.0 and chosen[1].n == 40
+
+
+def test_the_audit_takes_no_part(tables, policy):
+    samples, profiles = tables
+    changed = profiles.assign(predicted=profiles["predicted"].where(samples["split"] != "audit", 1))
+    assert choose((samples, changed), quick(policy)) == choose(tables, quick(policy))
+
+
+def test_critical_groups_are_always_there(tables, policy):
+    critical = policy.model_validate(
+        {**policy.to_json(), "critical": [{"level": "class", "group": "boot"}]}
+    )
+    chosen = choose(tables, quick(critical, lowest_accuracy=0, smallest_margin=0, most_frequent=1))
+    assert ("boot", "critical") in [(each.group, each.why) for each in chosen]
+
+
+def test_no_policy_means_all_groups(tables, policy):
+    assert choose(tables, policy) == ()
+    scores = pd.DataFrame({"level": ["class"], "group": ["bag"]})
+    assert keep_groups(scores, []) is scores
+    assert keep_groups(scores, [("class", "boot")]).empty
+
+
+def test_a_look_that_could_pass_is_refused(policy):
+    with pytest.raises(ValidationError, match="a PASS needs every group"):
+        Policy.model_validate({**policy.to_json(), "representatives": {}})
+
+
+def test_missing_profiles_are_an_error(tables, policy):
+    samples, profiles = tables
+    with pytest.raises(InputError, match="no representative group can be proposed"):
+        choose((samples, profiles[profiles["sample_id"] >= 400]), quick(policy))

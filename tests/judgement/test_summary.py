@@ -4,7 +4,7 @@ import pytest
 
 from ptq_pipeline.core.groups import build_groups
 from ptq_pipeline.core.outcomes import Outcomes
-from ptq_pipeline.judgement import group_components
+from ptq_pipeline.judgement.summary import group_components
 
 IDS = np.arange(400)
 SAMPLES = pd.DataFrame({"sample_id": IDS, "split": "audit", "label": IDS % 2}).assign(

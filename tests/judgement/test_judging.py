@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from ptq_pipeline.core.group_ids import CellKey
-from ptq_pipeline.judgement import judge
 from ptq_pipeline.judgement.cells import Cells, Counts
-from ptq_pipeline.judgement.judging import fail_family
-from ptq_pipeline.statistics import shown_above
+from ptq_pipeline.judgement.judging import fail_family, judge
+from ptq_pipeline.statistics.paired import shown_above
 
 SMALL = (*range(1, 41), 60, 90, 133, 250, 800)
 
