@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ptq_pipeline.commands.calibration_design import design
+from ptq_pipeline.commands.calibration import design
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from project import SmallProject  # noqa: E402

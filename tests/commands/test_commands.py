@@ -11,15 +11,14 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ptq_pipeline.commands import COMMANDS, ptq
-from ptq_pipeline.commands.lazy import LazyGroup
-from ptq_pipeline.commands.running import Answer, command
+from ptq_pipeline.commands import COMMANDS, LazyGroup, ptq
+from ptq_pipeline.commands.command import Answer, command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exit_codes import ExitCode
 
 
 def made(function):
-    return command("made")(function)
+    return command()(function)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -52,7 +51,7 @@ def test_ctrl_c_exits_with_130():
 
 
 def test_the_help_lists_commands_without_importing_them():
-    group = LazyGroup(name="g", commands_by_name={"far": ("does.not.exist:far", "Goes far.")})
+    group = LazyGroup(name="g", places={"far": ("does.not.exist:far", "Goes far.")})
     result = CliRunner().invoke(group, ["--help"])
     assert "far" in result.output and "Goes far." in result.output
 
@@ -113,9 +112,9 @@ def test_exit_codes_are_those_of_the_documentation(project):
 
 TALKATIVE = """
 import ctypes, logging, os, sys
-from ptq_pipeline.commands.running import Answer, command
+from ptq_pipeline.commands.command import Answer, command
 
-@command("talk")
+@command()
 def talk():
     print("printed")
     logging.StreamHandler(sys.stdout).emit(logging.makeLogRecord({"msg": "logged"}))
@@ -169,7 +168,7 @@ def test_the_shell_completes_names_options_and_environments(project, words, expe
 
 
 def test_completion_imports_no_command():
-    group = LazyGroup(name="g", commands_by_name={"far": ("does.not.exist:far", "Goes far.")})
+    group = LazyGroup(name="g", places={"far": ("does.not.exist:far", "Goes far.")})
     items = group.shell_complete(click.Context(group), "f")
     assert [(item.value, item.help) for item in items] == [("far", "Goes far.")]
 

@@ -4,8 +4,8 @@ from contextlib import nullcontext
 import pandas as pd
 from click.testing import CliRunner
 
+from ptq_pipeline.commands import command
 from ptq_pipeline.commands import plan as module
-from ptq_pipeline.commands import running
 from ptq_pipeline.commands.plan import plan
 from ptq_pipeline.judgement.planning import plan_budget
 from ptq_pipeline.judgement.policy import Policy
@@ -23,7 +23,7 @@ def prepared(monkeypatch):
     counts = pd.DataFrame(rows, columns=["level", "group", "n"])
     budget = plan_budget(counts, Policy.model_validate({"limits": limits}), ["clean"], 3)
 
-    monkeypatch.setattr(running, "opened", lambda env, mount: nullcontext())
+    monkeypatch.setattr(command, "opened", lambda env, mount: nullcontext())
     monkeypatch.setattr(module, "planned", lambda project: (budget, WORK))
     monkeypatch.setattr(module, "_seconds", lambda project, work: 12.0)
     seen = {"shift": "noise", "n": 400, "accuracy": 0.126, "floor": 0.19, "destroyed": True}

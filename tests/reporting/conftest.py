@@ -19,7 +19,12 @@ from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.sentences import Reason, place_value, say
 from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, build_verdict
 from ptq_pipeline.pipelines.reporting.worst_group import small_png
-from ptq_pipeline.reporting.inputs import ReportInputs, ReportOptions
+from ptq_pipeline.reporting.results import (
+    AuditResults,
+    CandidateSpeed,
+    LostImages,
+    ReportingParameters,
+)
 
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
@@ -56,7 +61,7 @@ class MadeUpAudit:
     intersections: bool = True
 
 
-def build_inputs(audit: MadeUpAudit) -> ReportInputs:
+def build_inputs(audit: MadeUpAudit) -> AuditResults:
     """Build tables and documents that agree with each other."""
     rng = np.random.default_rng(audit.seed)
     sets = _sets(audit, rng)
@@ -65,7 +70,7 @@ def build_inputs(audit: MadeUpAudit) -> ReportInputs:
     setting = AuditSetting(pool_size=7000)
     judged, table = build_verdict(scores, trials, sets, audit.policy, setting)
     files = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("m.bin", "m.xml")}
-    return ReportInputs(
+    return AuditResults(
         verdict=judged,
         decision=Decision.of(judged, files, "base"),
         worst_case_table=table,
@@ -228,7 +233,7 @@ def _drift(rng) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def restate(inputs: ReportInputs, decision: str | None = None, **changes) -> ReportInputs:
+def restate(inputs: AuditResults, decision: str | None = None, **changes) -> AuditResults:
     """Change the verdict and let the decision follow, or be another one."""
     # What is said again has no key yet.
     said = {"headline": {"headline_sentence": None}, "settle": {"settle_sentences": ()}}
@@ -241,7 +246,7 @@ def restate(inputs: ReportInputs, decision: str | None = None, **changes) -> Rep
     return dataclasses.replace(inputs, verdict=verdict, decision=decided)
 
 
-def complete(inputs: ReportInputs, prices: dict | None = None) -> ReportInputs:
+def complete(inputs: AuditResults, prices: dict | None = None) -> AuditResults:
     """Add what an audit has when something serves, speed was measured and prices are set."""
     rng = np.random.default_rng(1)
     business = Business.model_validate(PRICES | (prices or {}))
@@ -266,29 +271,33 @@ def complete(inputs: ReportInputs, prices: dict | None = None) -> ReportInputs:
                 for name in classes
             ),
         ),
-        candidate_speed={
-            "trial_id": trial,
-            "runtime": {"name": "openvino", "version": "2026.4", "cpu_flags": ["avx2"]},
-            "machine": "x86_64",
-            "batch_size": 250,
-            "float": {"bytes": 1148000, "latency_ms": 0.52, "images_per_second": 9000.0},
-            "candidate": {"bytes": 396000, "latency_ms": 0.21, "images_per_second": 22000.0},
-        },
-        lost_images={
-            "trial_id": trial,
-            "group": worst.key._asdict(),
-            "n": 280,
-            "lost_count": 46,
-            "set_size": 256,
-            "calibration_count": 3,
-            "lost": [
-                {"sample_id": i, "label": "Sandal", "answer": "Sneaker", "png": _noise(rng)}
-                for i in range(12)
-            ],
-            "calibration": [
-                {"sample_id": i, "label": "Sandal", "png": _noise(rng)} for i in range(3)
-            ],
-        },
+        candidate_speed=CandidateSpeed.model_validate(
+            {
+                "trial_id": trial,
+                "runtime": {"name": "openvino", "version": "2026.4", "cpu_flags": ["avx2"]},
+                "machine": "x86_64",
+                "batch_size": 250,
+                "float": {"bytes": 1148000, "latency_ms": 0.52, "images_per_second": 9000.0},
+                "candidate": {"bytes": 396000, "latency_ms": 0.21, "images_per_second": 22000.0},
+            }
+        ),
+        lost_images=LostImages.model_validate(
+            {
+                "trial_id": trial,
+                "group": worst.key._asdict(),
+                "n": 280,
+                "lost_count": 46,
+                "set_size": 256,
+                "calibration_count": 3,
+                "lost": [
+                    {"sample_id": i, "label": "Sandal", "answer": "Sneaker", "png": _noise(rng)}
+                    for i in range(12)
+                ],
+                "calibration": [
+                    {"sample_id": i, "label": "Sandal", "png": _noise(rng)} for i in range(3)
+                ],
+            }
+        ),
         worst_group_layers=pd.DataFrame(
             {
                 "layer": [f"blocks.{i}.conv1" for i in range(12)],
@@ -367,7 +376,7 @@ def _noise(rng) -> str:
 
 
 @pytest.fixture(scope="session")
-def full(inputs) -> ReportInputs:
+def full(inputs) -> AuditResults:
     return complete(inputs)
 
 
@@ -377,10 +386,10 @@ def restated():
 
 
 @pytest.fixture(scope="session")
-def inputs() -> ReportInputs:
+def inputs() -> AuditResults:
     return build_inputs(MadeUpAudit())
 
 
 @pytest.fixture(scope="session")
-def options() -> ReportOptions:
-    return ReportOptions()
+def options() -> ReportingParameters:
+    return ReportingParameters()

@@ -4,7 +4,6 @@ Needs Chromium (Debian: ``apt-get install chromium``). Continuous integration se
 ``REQUIRE_BROWSER=1``, which turns a missing browser from a skipped test into a failure.
 """
 
-import dataclasses
 import itertools
 import os
 import shutil
@@ -56,7 +55,7 @@ def browser():
 def report(request, full, options, tmp_path_factory):
     """The whole report of a made-up audit, in both languages."""
     path = tmp_path_factory.mktemp("report") / f"report_{request.param}.html"
-    spoken = dataclasses.replace(options, language=request.param)
+    spoken = options.model_copy(update={"language": request.param})
     path.write_text(render_report(full, spoken), encoding="utf-8")
     return path
 

@@ -6,15 +6,12 @@ import sys
 import matplotlib
 import pytest
 
-from ptq_pipeline.reporting import gallery
-from ptq_pipeline.reporting.embedding import inline_svg
-from ptq_pipeline.reporting.figures import style
+from ptq_pipeline.reporting.figures import FIGURES, style
+from ptq_pipeline.reporting.figures.style import inline_svg
 
 
 def draw(name, inputs, options):
-    return gallery.FIGURES[name](
-        inputs.worst_case_table, inputs.scores, inputs.group_definitions, options
-    )
+    return FIGURES[name](inputs, options)
 
 
 def saved(figure, file_format):
@@ -28,25 +25,24 @@ def texts_of(figure):
     return [text for text in found if text]
 
 
-@pytest.mark.parametrize("name", list(gallery.FIGURES))
+@pytest.mark.parametrize("name", list(FIGURES))
 @pytest.mark.parametrize("file_format", ["svg", "png"])
 def test_the_same_numbers_give_the_same_bytes(name, file_format, inputs, options):
-    first = saved(draw(name, inputs, options).figure, file_format)
+    first = saved(draw(name, inputs, options)[0], file_format)
     with matplotlib.rc_context({"font.size": 31, "svg.hashsalt": "other", "axes.grid": True}):
-        second = saved(draw(name, inputs, options).figure, file_format)
+        second = saved(draw(name, inputs, options)[0], file_format)
     assert first == second
     assert b"matplotlib.org" not in first
 
 
 def test_drawing_leaves_the_global_settings_alone(inputs, options):
     before = dict(matplotlib.rcParams)
-    saved(draw("drop_distribution", inputs, options).figure, "svg")
+    saved(draw("drop_distribution", inputs, options)[0], "svg")
     assert dict(matplotlib.rcParams) == before
 
 
 def test_drop_distribution_has_a_panel_for_clean_and_worst_shift(inputs, options):
-    drawing = draw("drop_distribution", inputs, options)
-    figure = drawing.figure
+    figure, words = draw("drop_distribution", inputs, options)
     figure.canvas.draw()
     assert [axis.get_title(loc="left").split(":")[0] for axis in figure.axes] == [
         "clean",
@@ -55,7 +51,7 @@ def test_drop_distribution_has_a_panel_for_clean_and_worst_shift(inputs, options
     for axis in figure.axes:
         labels = [label.get_text() for label in axis.get_yticklabels()]
         assert [label.split(", n=")[0] for label in labels] == inputs.group_definitions["classes"]
-    assert drawing.words["n"] == 50
+    assert words["n"] == 50
     shown = inputs.scores.query("role == 'evidence' and split == 'audit' and level == 'class'")
     most = 100 * shown["drop"].max()
     dots = [points for axis in figure.axes for points in axis.collections]
@@ -63,7 +59,7 @@ def test_drop_distribution_has_a_panel_for_clean_and_worst_shift(inputs, options
 
 
 def test_heat_map_prints_every_mean_and_marks_what_is_over(inputs, options):
-    figure = draw("group_shift_heatmap", inputs, options).figure
+    figure = draw("group_shift_heatmap", inputs, options)[0]
     table = inputs.worst_case_table
     shown = table[table["level"].isin(["average", "class", "segment"])]
     axis = figure.axes[0]
@@ -79,9 +75,9 @@ def test_groups_that_are_not_judged_are_hatched_and_named(inputs, options):
     table = inputs.worst_case_table.copy()
     table.loc[table["group"] == "Trouser", ["judged", "status"]] = [False, "not_judged"]
     changed = dataclasses.replace(inputs, worst_case_table=table)
-    heat_map = draw("group_shift_heatmap", changed, options).figure.axes[0]
+    heat_map = draw("group_shift_heatmap", changed, options)[0].axes[0]
     assert sum(patch.get_hatch() is not None for patch in heat_map.patches) == 3
-    drops = draw("drop_distribution", changed, options).figure
+    drops = draw("drop_distribution", changed, options)[0]
     for axis in drops.axes:
         labels = [label.get_text() for label in axis.get_yticklabels()]
         assert [label for label in labels if "not judged" in label] == [
@@ -90,7 +86,7 @@ def test_groups_that_are_not_judged_are_hatched_and_named(inputs, options):
 
 
 def test_worst_groups_show_the_interval_and_the_average(inputs, options):
-    figure = draw("worst_groups", inputs, options).figure
+    figure = draw("worst_groups", inputs, options)[0]
     axis = figure.axes[0]
     labels = [label.get_text() for label in axis.get_yticklabels()]
     assert labels[-1].startswith("All images")
@@ -101,13 +97,13 @@ def test_worst_groups_show_the_interval_and_the_average(inputs, options):
 
 
 def test_strategy_figure_labels_what_is_no_evidence(inputs, options):
-    labels = texts_of(draw("strategy_comparison", inputs, options).figure)
+    labels = texts_of(draw("strategy_comparison", inputs, options)[0])
     assert "random\nrecipe, 50 draws" in labels
     assert "class balanced\ncomparison, 5 draws" in labels
 
 
 def test_inline_svg_stands_alone_and_follows_the_theme(inputs, options):
-    svg = inline_svg(draw("worst_groups", inputs, options).figure, "worst")
+    svg = inline_svg(draw("worst_groups", inputs, options)[0], "worst")
     assert svg.startswith("<svg")
     assert "viewBox=" in svg[:200]
     assert "<style" not in svg
@@ -121,7 +117,7 @@ def test_group_names_are_text_and_not_mathematics(inputs, options):
     name = "$5 <b>& $10"
     frame = inputs.worst_case_table.replace({"group": {"Sandal": name}})
     changed = dataclasses.replace(inputs, worst_case_table=frame)
-    svg = inline_svg(draw("worst_groups", changed, options).figure, "worst")
+    svg = inline_svg(draw("worst_groups", changed, options)[0], "worst")
     assert "$5 &lt;b&gt;&amp; $10" in svg
 
 
@@ -141,7 +137,7 @@ def test_without_a_japanese_font_the_log_says_once_what_to_install(
     draw("worst_groups", inputs, options)
     assert not caplog.messages
     for _ in range(2):
-        draw("worst_groups", inputs, dataclasses.replace(options, language="ja"))
+        draw("worst_groups", inputs, options.model_copy(update={"language": "ja"}))
     assert [
         message for message in caplog.messages if "fonts-noto-cjk" in message
     ] == caplog.messages

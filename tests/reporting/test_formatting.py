@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from ptq_pipeline.reporting import formatting
+from ptq_pipeline.reporting.texts import clean_text, count, load_texts, number, points, shorten
 
 
 @pytest.mark.parametrize(
@@ -17,30 +17,30 @@ from ptq_pipeline.reporting import formatting
     ],
 )
 def test_points_are_rounded_and_missing_is_never_zero(value, shown):
-    assert formatting.points(value) == shown
+    assert points(value) == shown
 
 
 def test_counts_and_percentages_are_grouped_for_reading():
-    assert formatting.count(8000) == "8,000"
-    assert formatting.count(None) == "–"
-    assert formatting.percent(0.93456, 2) == "93.46\u00a0%"
+    assert count(8000) == "8,000"
+    assert count(None) == "–"
+    assert load_texts("en").percent(0.93456, 2) == "93.46\u00a0%"
 
 
 def test_interval_needs_both_ends():
-    assert formatting.interval([0.06, 0.121]) == "6.0 to 12.1"
-    assert formatting.interval([0.06, None]) == "–"
-    assert formatting.interval(None) == "–"
+    assert load_texts("en").interval([0.06, 0.121]) == "6.0 to 12.1"
+    assert load_texts("en").interval([0.06, None]) == "–"
+    assert load_texts("en").interval(None) == "–"
 
 
 def test_small_numbers_keep_significant_digits():
-    assert formatting.number(0.0312) == "0.0312"
-    assert formatting.number(0.0000123) == "1.23e−5"
-    assert formatting.number(-0.5) == "−0.5"
+    assert number(0.0312) == "0.0312"
+    assert number(0.0000123) == "1.23e−5"
+    assert number(-0.5) == "−0.5"
 
 
 def test_shorten_cuts_the_middle_to_the_length_asked_for():
     name = "a" * 100 + " & tone=dark"
-    short = formatting.shorten(name, 40)
+    short = shorten(name, 40)
     assert len(short) <= 40
     assert short.startswith("aaa")
     assert short.endswith("tone=dark")
@@ -48,18 +48,18 @@ def test_shorten_cuts_the_middle_to_the_length_asked_for():
 
 
 def test_shorten_counts_a_wide_character_as_two():
-    assert formatting.shorten("ふかいみどりいろのうわぎ", 12) == "ふかい…わぎ"
-    assert formatting.shorten("うわぎ", 6) == "うわぎ"
+    assert shorten("ふかいみどりいろのうわぎ", 12) == "ふかい…わぎ"
+    assert shorten("うわぎ", 6) == "うわぎ"
 
 
 def test_shorten_leaves_short_names_alone():
-    assert formatting.shorten("Ankle boot", 10) == "Ankle boot"
+    assert shorten("Ankle boot", 10) == "Ankle boot"
 
 
 def test_shorten_needs_room():
     with pytest.raises(ValueError, match="at least 3"):
-        formatting.shorten("Sandal", 2)
+        shorten("Sandal", 2)
 
 
 def test_clean_text_gives_one_line_that_xml_and_terminals_can_show():
-    assert formatting.clean_text("a\x00b\n\tc\u202ed\x1b[31m") == "ab cd[31m"
+    assert clean_text("a\x00b\n\tc\u202ed\x1b[31m") == "ab cd[31m"

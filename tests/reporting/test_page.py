@@ -8,8 +8,10 @@ from xml.etree import ElementTree
 import pytest
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.reporting.formatting import interval, points
 from ptq_pipeline.reporting.page import render_report
+from ptq_pipeline.reporting.texts import load_texts, points
+
+TEXTS = load_texts("en")
 
 NAMESPACE = "{http://www.w3.org/1999/xhtml}"
 SECTIONS = [
@@ -75,7 +77,7 @@ def test_what_was_left_out_of_the_audit_is_said(inputs, options):
     pages = {
         language: render_report(
             dataclasses.replace(inputs, group_definitions=definitions),
-            dataclasses.replace(options, language=language),
+            options.model_copy(update={"language": language}),
         )
         for language in ("en", "ja")
     }
@@ -129,7 +131,7 @@ def test_first_screen_answers_the_manager(tree, inputs):
         assert f"worst draw {points(cell.drop_worst_draw)}" in screen
         assert (
             f"The candidate itself: {points(cell.candidate_drop)} points "
-            f"(interval {interval(cell.interval)})"
+            f"(interval {TEXTS.interval(cell.interval)})"
         ) in screen
         assert f"over the limit of {points(cell.limit)}" in screen
     statuses = [cell.status for cell in inputs.verdict.candidate.cells]
@@ -179,7 +181,7 @@ def test_reasons_show_rule_group_and_numbers(tree, inputs, options):
     for (_, row), reason in zip(rows, reasons, strict=True):
         assert row["Rule"] == reason.rule
         assert row["Reason"] == plain(reason.text)
-        assert row["Interval"] == interval(reason.interval, 2)
+        assert row["Interval"] == TEXTS.shown(reason.interval, "interval")
         if reason.rule.startswith("candidate."):
             assert row["Observed"] == points(reason.observed, 2)
             assert row["Limit"] == points(reason.limit, 2)
@@ -199,7 +201,7 @@ def test_all_cells_of_the_verdict_are_in_the_table_with_their_numbers(tree, inpu
         mark, row = shown[group, cell.shift.replace("_", " ")]
         assert row["n"] == f"{cell.n:,}"
         assert row["Drop, candidate"] == points(cell.drop, 2)
-        assert row["Interval"] == interval(cell.interval, 2)
+        assert row["Interval"] == TEXTS.shown(cell.interval, "interval")
         assert row["Limit"] == points(cell.limit, 2)
         assert row["Lost"] == str(cell.lost)
         assert (mark == "hatched") == (not cell.judged)
@@ -299,7 +301,7 @@ def test_hostile_names_are_escaped_and_shortened(inputs, options, restated):
         worst_case_table=inputs.worst_case_table.replace({"group": {"Sandal": evil}}),
         group_definitions=definitions,
     )
-    html = render_report(changed, dataclasses.replace(options, title="<b>&</b>"))
+    html = render_report(changed, options.model_copy(update={"title": "<b>&</b>"}))
     tree = ElementTree.fromstring(html)
     assert html.count("<script") == 1
     assert not list(tree.iter(f"{NAMESPACE}b"))
@@ -309,7 +311,7 @@ def test_hostile_names_are_escaped_and_shortened(inputs, options, restated):
 
 
 def test_long_tables_are_cut_and_say_so(inputs, options):
-    html = render_report(inputs, dataclasses.replace(options, max_rows=10))
+    html = render_report(inputs, options.model_copy(update={"max_rows": 10}))
     cells = len(inputs.worst_case_table)
     assert f"{cells - 10} more rows are left out here" in html
 
@@ -367,7 +369,7 @@ def test_an_audit_without_any_finished_trial_still_has_a_report(inputs, options,
 
 
 def test_the_report_in_japanese_has_the_same_numbers_and_no_english_sentence(tree, inputs, options):
-    japanese = dataclasses.replace(options, language="ja")
+    japanese = options.model_copy(update={"language": "ja"})
     other = ElementTree.fromstring(render_report(inputs, japanese))
     assert other.get("lang") == "ja"
     screen = words(by_id(other, "decision"))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.business import BreakEven
-from ptq_pipeline.reporting.business import money_lines
+from ptq_pipeline.reporting.business import Worth
 from ptq_pipeline.reporting.page import render_report
 from ptq_pipeline.reporting.texts import load_texts
 
@@ -50,22 +50,21 @@ def test_without_prices_the_first_screen_says_where_to_set_them(inputs, options)
     assert "KiB" not in screen
 
 
+def money(full, options, language="en", **changes):
+    view = full.verdict.business.model_copy(update=changes)
+    verdict = full.verdict.model_copy(update={"business": view})
+    return Worth(dataclasses.replace(full, verdict=verdict), options, load_texts(language)).money
+
+
 @pytest.mark.parametrize("language", ["en", "ja"])
-def test_the_balance_has_three_answers(full, language):
-    view = full.verdict.business
-    texts = load_texts(language)
-    said = {
-        says: money_lines(texts, view.model_copy(update={"says": says}))[0]
-        for says in ("saves", "costs", "open")
-    }
-    assert len(set(said)) == 3
+def test_the_balance_has_three_answers(full, options, language):
+    answers = ("saves", "costs", "open")
+    assert len({money(full, options, language, says=each)[0] for each in answers}) == 3
 
 
-def test_what_never_comes_back_is_not_said_to(full):
-    view = full.verdict.business
+def test_what_never_comes_back_is_not_said_to(full, options):
     even = BreakEven(drop=0.01, cost_factor=None, months=None)
-    never = view.model_copy(update={"break_even": even})
-    lines = money_lines(load_texts("en"), never)
+    lines = money(full, options, break_even=even)
     assert any("a drop of 1.00 points in every group" in line for line in lines)
     assert not any("months" in line for line in lines)
 
@@ -125,8 +124,7 @@ def test_the_reviewer_finds_the_log_the_versions_and_the_seed(html, full):
     ],
 )
 def test_parts_of_another_audit_are_refused(full, options, name, change, message):
-    found = getattr(full, name)
-    other = found | change if isinstance(found, dict) else found.model_copy(update=change)
+    other = getattr(full, name).model_copy(update=change)
     changed = dataclasses.replace(full, **{name: other})
     with pytest.raises(InputError, match=message):
         render_report(changed, options)
@@ -140,7 +138,7 @@ def test_a_class_list_in_another_order_is_refused(full, options):
 
 
 def test_no_english_sentence_is_left_in_the_japanese_report(full, options):
-    japanese = dataclasses.replace(options, language="ja")
+    japanese = options.model_copy(update={"language": "ja"})
     tree = ElementTree.fromstring(render_report(full, japanese))
     body = next(tree.iter(f"{NAMESPACE}body"))
     left = [

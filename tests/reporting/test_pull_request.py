@@ -1,9 +1,13 @@
 from xml.etree import ElementTree
 
 from ptq_pipeline.judgement.sentences import Reason
-from ptq_pipeline.reporting.formatting import points
-from ptq_pipeline.reporting.junit import junit_report
-from ptq_pipeline.reporting.pull_request import MOST_REASONS, MOST_ROWS, pull_request_summary
+from ptq_pipeline.reporting.summary import (
+    MOST_REASONS,
+    MOST_ROWS,
+    junit_report,
+    pull_request_summary,
+)
+from ptq_pipeline.reporting.texts import points
 
 
 def summary(inputs, language="en"):

@@ -1,8 +1,8 @@
 import pytest
 
 from ptq_pipeline.judgement.sentences import say
-from ptq_pipeline.reporting.formatting import points
 from ptq_pipeline.reporting.summary import three_lines
+from ptq_pipeline.reporting.texts import points
 
 
 def changed(inputs, **changes):

@@ -8,7 +8,6 @@ import ptq_pipeline.reporting
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.sentences import ENGLISH, Sentence, place_value, say
 from ptq_pipeline.reporting.texts import Texts, available_languages, load_texts
-from ptq_pipeline.reporting.wording import said
 
 SOURCES = sorted(Path(ptq_pipeline.reporting.__file__).parent.rglob("*"))
 
@@ -82,19 +81,19 @@ def test_sentences_of_the_verdict_are_said_in_japanese():
     texts = load_texts("ja")
     cell = place_value(("class", "Sandal", "gaussian_noise"))
     sentence = say("candidate.shown_bad", cell=cell, limit=0.06, drop=0.129, n=1800)
-    assert said(texts, sentence.text, sentence) == (
+    assert texts.said(sentence.text, sentence) == (
         "クラス「Sandal」（ガウスノイズ）の低下は許容限度6.0ポイントを超えると示されました：1,800枚で12.9ポイント。"
     )
     group = place_value(("intersection", "a under b & c=d"))
     sentence = say("settle.group_samples", more=40, group=group)
-    assert said(texts, sentence.text, sentence) == (
+    assert texts.said(sentence.text, sentence) == (
         "交差グループ「a under b & c=d」の監査画像があと40枚あれば判定できます。"
     )
 
 
 def test_what_has_no_key_stays_as_it_is():
     texts = load_texts("ja")
-    assert said(texts, "Of an older file.", None) == "Of an older file."
-    assert said(texts, "Newer.", Sentence(key="not.yet")) == "Newer."
+    assert texts.said("Of an older file.", None) == "Of an older file."
+    assert texts.said("Newer.", Sentence(key="not.yet")) == "Newer."
     sentence = say("nothing_judged")
-    assert said(load_texts("en"), sentence.text, sentence) == sentence.text
+    assert load_texts("en").said(sentence.text, sentence) == sentence.text

@@ -1,54 +1,79 @@
 """The commands `kedro ptq ...`: one module per topic, imported when it is called."""
 
+import importlib
+from typing import Any
+
 import click
+from click.shell_completion import CompletionItem
 
-from ptq_pipeline.commands.lazy import LazyGroup
+from ptq_pipeline.core.interrupts import ending_at_once
 
-# Name of a command -> where it stands, and its line in `kedro ptq --help`.
-_REGISTRY = "ptq_pipeline.commands.registry"
+# Name of a command -> its module, and its line in `kedro ptq --help`.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "init": ("ptq_pipeline.commands.init:init", "Mount the audit in this project."),
-    "doctor": ("ptq_pipeline.commands.doctor:doctor", "Check everything that an audit needs."),
-    "gate": (f"{_REGISTRY}:gate", "Say by exit code whether the candidate may ship."),
-    "promote": (f"{_REGISTRY}:promote", "Make the candidate the champion."),
-    "rollback": (f"{_REGISTRY}:rollback", "Make an earlier version the champion again."),
-    "history": (f"{_REGISTRY}:history", "List every record of the registry."),
-    "status": (
-        "ptq_pipeline.commands.status:status",
-        "Say what serves and what waits for somebody.",
-    ),
-    "verify": (
-        "ptq_pipeline.commands.verifying:verify",
-        "Recompute every hash of the registry, or compare two audits.",
-    ),
-    "repair": (f"{_REGISTRY}:repair", "Finish what was interrupted; write again what differs."),
-    "waive": (f"{_REGISTRY}:waive", "Record that a rule may be broken until a day."),
+    "init": ("init", "Mount the audit in this project."),
+    "doctor": ("doctor", "Check everything that an audit needs."),
+    "gate": ("registry", "Say by exit code whether the candidate may ship."),
+    "promote": ("registry", "Make the candidate the champion."),
+    "rollback": ("registry", "Make an earlier version the champion again."),
+    "history": ("registry", "List every record of the registry."),
+    "status": ("status", "Say what serves and what waits for somebody."),
+    "verify": ("verify", "Recompute every hash of the registry, or compare two audits."),
+    "repair": ("registry", "Finish what was interrupted; write again what differs."),
+    "waive": ("registry", "Record that a rule may be broken until a day."),
     "calibration": (
-        "ptq_pipeline.commands.calibration:calibration",
+        "calibration",
         "Show the images of a calibration set, compare two, search for a better one.",
     ),
-    "report": ("ptq_pipeline.commands.reporting:report", "Write the report again, in en or ja."),
-    "card": ("ptq_pipeline.commands.reporting:card", "Write the model card of a version."),
-    "explain": ("ptq_pipeline.commands.explain:explain", "Say why a group loses."),
-    "divergence": (
-        "ptq_pipeline.commands.divergence:divergence",
-        "Compare a draw's outputs with the float model's.",
-    ),
-    "watch": ("ptq_pipeline.commands.watch:watch", "Act when production has drifted."),
-    "ladder": ("ptq_pipeline.commands.ladder:ladder", "Audit recipes until one passes."),
-    "stages": (
-        "ptq_pipeline.commands.stages:stages",
-        "Look quickly, then closer; stop at the first refusal.",
-    ),
-    "plan": (
-        "ptq_pipeline.commands.plan:plan",
-        "Say what an audit takes and what it can prove, before it runs.",
-    ),
-    "methods": (
-        "ptq_pipeline.commands.methods:methods",
-        "List quantization methods with paper, bits and options.",
-    ),
+    "report": ("report", "Write the report again, in en or ja."),
+    "card": ("report", "Write the model card of a version."),
+    "explain": ("explain", "Say why a group loses."),
+    "divergence": ("explain", "Compare a draw's outputs with the float model's."),
+    "watch": ("watch", "Act when production has drifted."),
+    "ladder": ("watch", "Audit recipes until one passes."),
+    "stages": ("stages", "Look quickly, then closer; stop at the first refusal."),
+    "plan": ("plan", "Say what an audit takes and what it can prove, before it runs."),
+    "methods": ("methods", "List quantization methods with paper, bits and options."),
 }
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is called.
+
+    Args:
+        places: Per command its module, where it has the command's name, and its line in the help.
+        attributes: As `click.Group`.
+    """
+
+    def __init__(self, *, places: dict[str, tuple[str, str]], **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._places = places
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names in the order of their declaration."""
+        return list(self._places)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in self._places:
+            return None
+        with ending_at_once():
+            module = importlib.import_module(f"{__name__}.{self._places[cmd_name][0]}")
+        return getattr(module, cmd_name)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete names and options without importing any command."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=line)
+            for name, (_, line) in self._places.items()
+            if name.startswith(incomplete)
+        ]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self._places.items()])
 
 
 @click.group(name="ptq_pipeline")
@@ -59,7 +84,7 @@ def commands() -> None:
 @commands.group(
     name="ptq",
     cls=LazyGroup,
-    commands_by_name=COMMANDS,
+    places=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: kedro ptq doctor. Each command has its own --help. Exit codes: 0 done or "
     "pass, 1 error, 2 wrong usage, 3 refused, 4 inconclusive, 5 verification failed, "

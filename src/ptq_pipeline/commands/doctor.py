@@ -4,14 +4,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from packaging.requirements import Requirement
 
+from ptq_pipeline.commands.command import Answer, project_command
 from ptq_pipeline.commands.plan import planned
-from ptq_pipeline.commands.running import Answer, project_command
 from ptq_pipeline.configuration import check_parameters
 from ptq_pipeline.core.errors import PtqPipelineError
 from ptq_pipeline.core.exit_codes import ExitCode
@@ -24,14 +23,10 @@ MOST_GROUPS = 5
 MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
+class Finding(NamedTuple):
+    """What a check found of a topic; ``warn`` means that an audit runs, ``fail`` that it will not.
 
-    Attributes:
-        topic: what.
-        status: ``ok``, ``warn`` (an audit runs, but read this) or ``fail`` (it will not).
-        text: what was found, and what to do unless it is fine.
+    Unless all is fine the text says what to do.
     """
 
     topic: str
@@ -40,19 +35,30 @@ class Finding:
 
 
 @project_command(
-    "doctor",
     epilog="Exits with 1 when something would stop an audit. "
     "Example: kedro ptq doctor --mount shop",
 )
 def doctor(project: Project) -> Answer:
     """Check versions, processor, runtimes, telemetry, git and DVC, and the data of this project."""
-    findings = [finding for check in CHECKS for finding in check(project)]
+    findings = [finding for check in CHECKS for finding in _found(check, project)]
     bad = any(finding.status == "fail" for finding in findings)
     return Answer(
-        [asdict(finding) for finding in findings],
+        [finding._asdict() for finding in findings],
         [f"{MARKS[each.status]}  {each.topic:12s}  {each.text}" for each in findings],
         code=ExitCode.ERROR if bad else ExitCode.DONE,
     )
+
+
+Check = Callable[[Project], Iterator[Finding]]
+
+
+def _found(check: Check, project: Project) -> list[Finding]:
+    """One check that breaks is a finding, not the end of the others."""
+    try:
+        return list(check(project))
+    except Exception as error:  # noqa: BLE001 - whatever is broken is what the doctor is for
+        text = f"could not be checked: {type(error).__name__}: {error}"
+        return [Finding(check.__name__.removeprefix("check_"), "fail", text)]
 
 
 def check_versions(project: Project) -> Iterator[Finding]:
@@ -92,13 +98,9 @@ def check_processor(project: Project) -> Iterator[Finding]:
     exact = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"} & set(flags)
     if exact:
         yield Finding("processor", "ok", f"exact 8-bit products ({', '.join(sorted(exact))})")
-    else:
-        yield Finding(
-            "processor",
-            "warn",
-            "no VNNI or dot-product instructions: 8-bit products may saturate, so look at the "
-            "parity table of the report",
-        )
+        return
+    text = "no VNNI or dot-product instructions: 8-bit products may saturate, so look at the parity"
+    yield Finding("processor", "warn", f"{text} table of the report")
 
 
 def check_runtimes(project: Project) -> Iterator[Finding]:
@@ -117,11 +119,8 @@ def check_telemetry(project: Project) -> Iterator[Finding]:
     if refused or os.environ.get("DO_NOT_TRACK"):
         yield Finding("telemetry", "ok", "off")
     else:
-        yield Finding(
-            "telemetry",
-            "warn",
-            "Kedro's is not refused: write `consent: false` into .telemetry and commit it",
-        )
+        text = "Kedro's is not refused: write `consent: false` into .telemetry and commit it"
+        yield Finding("telemetry", "warn", text)
 
 
 def check_git_and_dvc(project: Project) -> Iterator[Finding]:
@@ -193,30 +192,14 @@ def check_disk(project: Project) -> Iterator[Finding]:
     yield Finding("disk", status, f"{free:.1f} GiB free{advice}")
 
 
-def _isolated(check: Callable[[Project], Iterator[Finding]]) -> Callable[[Project], list[Finding]]:
-    """One check that breaks is a finding, not the end of the others."""
-
-    def run(project: Project) -> list[Finding]:
-        try:
-            return list(check(project))
-        except Exception as error:  # noqa: BLE001 - whatever is broken is what the doctor is for
-            text = f"could not be checked: {type(error).__name__}: {error}"
-            return [Finding(check.__name__.removeprefix("check_"), "fail", text)]
-
-    return run
-
-
-CHECKS: list[Callable[[Project], list[Finding]]] = [
-    _isolated(check)
-    for check in (
-        check_versions,
-        check_configuration,
-        check_processor,
-        check_runtimes,
-        check_telemetry,
-        check_git_and_dvc,
-        check_data,
-        check_groups,
-        check_disk,
-    )
-]
+CHECKS: tuple[Check, ...] = (
+    check_versions,
+    check_configuration,
+    check_processor,
+    check_runtimes,
+    check_telemetry,
+    check_git_and_dvc,
+    check_data,
+    check_groups,
+    check_disk,
+)

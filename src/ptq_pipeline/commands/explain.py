@@ -1,20 +1,29 @@
-"""`kedro ptq explain`: why a group loses."""
+"""`kedro ptq explain` and `divergence`: why a group loses, and how far outputs move."""
 
 from typing import Any
 
 import click
 import numpy as np
+import pandas as pd
 
-from ptq_pipeline.commands.running import Answer, project_command
+from ptq_pipeline.commands.command import Answer, project_command
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.monitoring.explaining import nearest
-from ptq_pipeline.pipelines.reporting.members import level_of, members
-from ptq_pipeline.pipelines.reporting.worst_group import explain_group
+from ptq_pipeline.pipelines.reporting.worst_group import explain_group, level_of, members
 from ptq_pipeline.project import Project
+from ptq_pipeline.statistics.divergence import output_divergence
+from ptq_pipeline.stress.shifts import StressParameters
+from ptq_pipeline.trials.audit import Audit
+from ptq_pipeline.trials.evaluation import shifted_evaluation
+from ptq_pipeline.trials.recipe import Recipe
+
+SHOWN_ROWS = 12
+NEAREST = 5
 
 
-@project_command("explain", epilog="Example: kedro ptq explain 'class Sandal'")
+@project_command(epilog="Example: kedro ptq explain 'class Sandal'")
 @click.argument("group", required=False)
 @click.option("--layers", default=8, show_default=True, help="Layers to list.")
 def explain(project: Project, group: str | None, layers: int) -> Answer:
@@ -50,22 +59,96 @@ def _explained(project: Project, group: str | None, layers: int) -> dict[str, An
     audit = (samples["split"] == "audit").to_numpy()
     if not (member & audit).any():
         raise InputError(f"group '{name}' has no audit image; nothing can be explained")
-    images, model = project.load("images"), project.load("float_model")
-    table = explain_group(member, samples, images, model, project.load("candidate_model"))
+    data, model = AuditData(samples, project.load("images")), project.load("float_model")
+    table = explain_group(member, data, model, project.load("candidate_model"))
     used = project.load("calibration_sets")[verdict.candidate.set_id]
     calibrated = samples["sample_id"].isin(used.manifest.sample_ids).to_numpy()
-    profiles = project.load("profiles")
-    features = profiles.filter(like="component_").to_numpy(float)
+    features = project.load("profiles").filter(like="component_").to_numpy(float)
+    inside, pool = np.flatnonzero(member & audit), np.flatnonzero(calibrated)
+    close = samples["sample_id"].iloc[nearest(features, inside, pool, NEAREST)]
     return {
         "group": name,
         **table.attrs,
         "layers": table.head(layers).to_dict("records"),
         "calibration_images": int(calibrated.sum()),
         "calibration_images_of_group": int((calibrated & member).sum()),
-        "nearest_calibration_images": [
-            int(samples["sample_id"].iloc[row])
-            for row in nearest(
-                features, np.flatnonzero(member & audit), np.flatnonzero(calibrated), 5
-            )
-        ],
+        "nearest_calibration_images": close.tolist(),
     }
+
+
+@project_command(epilog="Example: kedro ptq divergence --draw 3")
+@click.option(
+    "--draw",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Which draw of the recipe, counted from 0.",
+)
+def divergence(project: Project, draw: int) -> Answer:
+    """Compare the softmax outputs of one draw with the float model's, by class and segment.
+
+    Trials keep answers, not logits, so the draw is quantized again, with the very integers of its
+    trial, and both models see the selection images under every shift.
+    """
+    table = _divergence(project, draw)
+    lines = [
+        "Kullback-Leibler divergence, float against quantized, in nats; largest means first",
+        *(
+            f"  {row.mean:8.4f} on average, {row.largest:7.3f} at most: {row.group} under "
+            f"{row.shift} (n={row.n})"
+            for row in table.head(SHOWN_ROWS).itertuples(index=False)
+        ),
+    ]
+    return Answer(table.to_dict("records"), lines)
+
+
+def _divergence(project: Project, draw: int) -> pd.DataFrame:
+    trials = project.load("trials").query("role == 'evidence'").set_index("draw")
+    finished = trials[trials["status"] == "done"]
+    if draw not in finished.index:
+        raise InputError(
+            f"--draw {draw}: the last audit has no finished trial of it; its draws are "
+            f"{', '.join(map(str, sorted(finished.index)))}"
+        )
+    audit = audit_of(project)
+    runner = audit.runner()
+    chosen = project.load("calibration_sets")[finished["set_id"][draw]]
+    workload = runner.workload
+    models = [
+        workload.runtime.compile(workload.prepared, parameters)
+        for parameters in (None, runner.quantize(chosen.set_id, chosen.images))
+    ]
+    evaluation = shifted_evaluation(audit.data, audit.shifts, "selection")
+    groups = _groups(evaluation.samples, project.load("group_definitions"))
+    tables = []
+    for shift, pixels in evaluation.arrays.items():
+        starts = range(0, len(pixels), workload.batch_size)
+        batches = [
+            workload.model.preprocessing(np.asarray(pixels[start : start + workload.batch_size]))
+            for start in starts
+        ]
+        logits = [np.concatenate([np.array(run(batch)) for batch in batches]) for run in models]
+        tables += [output_divergence(*logits, names).assign(shift=shift) for names in groups]
+    found = pd.concat(tables, ignore_index=True)
+    return found.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
+
+
+def audit_of(project: Project, **changes: Any) -> Audit:
+    """Return what the trials of a project share; ``changes`` are of its recipe."""
+    return Audit(
+        AuditData(project.load("samples"), project.load("images")),
+        project.load("float_model"),
+        project.load("trial_store"),
+        project.settings("stress", StressParameters),
+        project.settings("quantization", Recipe).model_copy(update=changes),
+    )
+
+
+def _groups(samples: pd.DataFrame, definitions: dict[str, Any]) -> list[np.ndarray]:
+    """Return the class of each sample, and its value of each segment."""
+    classes = np.asarray(definitions["classes"])[samples["label"].to_numpy()]
+    segments = [
+        (f"{column}=" + samples[column].astype(str)).to_numpy(dtype=np.str_)
+        for column in definitions["segments"]
+    ]
+    return [classes, *segments]

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from kedro.framework.project import settings
 
-from ptq_pipeline.commands.running import Answer, command
+from ptq_pipeline.commands.command import Answer, command
 from ptq_pipeline.core.files import write_file
 from ptq_pipeline.pipelines.requantization import create_pipeline
 from ptq_pipeline.project import bootstrapped
@@ -18,7 +18,7 @@ MERGING = (
 )
 
 
-@command("init", epilog="Example: kedro ptq init shop")
+@command(epilog="Example: kedro ptq init shop")
 @click.argument("mount", default="ptq")
 @click.option("--force", is_flag=True, help="Replace files that differ from what would be written.")
 def init(mount: str, force: bool) -> Answer:

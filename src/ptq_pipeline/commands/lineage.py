@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from ptq_pipeline.calibration.sets import CalibrationManifest
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
@@ -23,6 +21,22 @@ KINDS = (
     "a set id, a trial id, the hash of a verdict, a decision or a record (six digits or more), a "
     "version such as v0001, or the path of one of their files or folders"
 )
+# Where a document of an audit or a release names its calibration set.
+PLACES = (
+    ("set_id",),
+    ("candidate", "set_id"),
+    ("spec", "calibration_set"),
+    ("content", "hashes", "calibration_set"),
+)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A way that leads to a calibration set, and its manifest where a file on the way holds it."""
+
+    set_id: str
+    steps: tuple[str, ...] = ()
+    manifest: CalibrationManifest | None = None
 
 
 @dataclass(frozen=True)
@@ -30,9 +44,9 @@ class Found:
     """A calibration set and how it was reached.
 
     Attributes:
-        manifest: what the set is.
-        steps: one line per hop, from what was asked for to the set.
-        pixels: the packed array, None where only the manifest is at hand.
+        manifest: What the set is.
+        steps: One line per hop, from what was asked for to the set.
+        pixels: The packed array, None where only the manifest is at hand.
     """
 
     manifest: CalibrationManifest
@@ -41,24 +55,19 @@ class Found:
 
 
 def find_set(project: Project, reference: str) -> Found:
-    """Follow ``reference`` to its calibration set.
-
-    Args:
-        project: the mount to look in.
-        reference: see :data:`KINDS`.
+    """Follow ``reference``, see :data:`KINDS`, to its calibration set.
 
     Raises:
         InputError: nothing goes by that name, it is ambiguous, or the set is not at hand.
     """
     path = Path(reference)
     if path.exists():
-        set_id, steps, manifest = _from_path(path)
-        return _manifest(project, set_id, steps, manifest)
+        return _located(project, _of_path(path))
     if VERSION.fullmatch(reference):
-        return _from_version(project, reference, ())
+        return _located(project, _of_version(project, reference))
     if not HASH.fullmatch(reference):
         raise InputError(f"'{reference}' is none of these: {KINDS}")
-    found = {each[0]: each for each in _named(project, reference)}
+    found = {trace.set_id: trace for trace in _named(project, reference)}
     if not found:
         raise InputError(
             f"nothing in this project goes by '{reference}'; give {KINDS}. Sets of earlier audits "
@@ -66,122 +75,97 @@ def find_set(project: Project, reference: str) -> Found:
         )
     if len(found) > 1:
         raise InputError(f"'{reference}' fits {len(found)} calibration sets; give more digits")
-    set_id, steps, manifest = next(iter(found.values()))
-    return _manifest(project, set_id, steps, manifest)
+    return _located(project, *found.values())
 
 
-Candidate = tuple[str, tuple[str, ...], CalibrationManifest | None]
-
-
-def _named(project: Project, prefix: str) -> Iterator[Candidate]:
+def _named(project: Project, prefix: str) -> Iterator[Trace]:
+    """Yield what goes by a hash that begins with ``prefix``."""
     for folder in _set_folders(project):
-        for path in sorted(folder.glob(f"{prefix}*.json")):
-            yield path.stem, (f"calibration set {path.stem}",), None
+        yield from (Trace(path.stem) for path in sorted(folder.glob(f"{prefix}*.json")))
     for audit in AUDITS:
-        trials = _table(project, f"{audit}trials")
+        trials = _loaded(project, f"{audit}trials")
         if trials is not None:
-            for _, row in trials[trials["trial_id"].str.startswith(prefix)].iterrows():
-                yield row["set_id"], (f"trial {row['trial_id']}",), None
-    yield from _current(project, prefix)
-    yield from _released(project, prefix)
-
-
-def _current(project: Project, prefix: str) -> Iterator[Candidate]:
-    """Verdict and decision of the last audit, and of the last requantization."""
+            for trial, set_id in zip(trials["trial_id"], trials["set_id"], strict=True):
+                if trial.startswith(prefix):
+                    yield Trace(set_id, (f"trial {trial}",))
     for audit, name in itertools.product(AUDITS, ("verdict", "decision")):
-        try:
-            content = project.load(audit + name)
-        except InputError:
+        content = _loaded(project, audit + name)
+        if content is None:
             continue
         own = content["decision_hash"] if name == "decision" else canonical_hash(content)
-        set_id = content["candidate"]["set_id"]
-        if own.startswith(prefix) and set_id:
-            steps = (f"{name} {own[:16]}", f"trial {content['candidate']['trial_id']}")
-            yield set_id, steps, None
-
-
-def _released(project: Project, prefix: str) -> Iterator[Candidate]:
-    """Records of the registry, by their own hash or by one that they hold."""
-    registry = project.load("registry")
-    for record in registry.records(needed=False):
-        hashes = [record.hash, *_texts(record.content)]
+        candidate = content["candidate"]
+        if own.startswith(prefix) and candidate["set_id"]:
+            steps = (f"{name} {own[:16]}", f"trial {candidate['trial_id']}")
+            yield Trace(candidate["set_id"], steps)
+    for record in project.load("registry").records(needed=False):
+        hashes = [record.hash, *_hashes(record.content)]
         if record.champion and any(text.startswith(prefix) for text in hashes):
-            found = _from_version(project, record.champion, (f"record {record.sequence}",))
-            yield found.manifest.set_id, found.steps, found.manifest
+            yield _of_version(project, record.champion, (f"record {record.sequence}",))
 
 
-def _texts(content: Any) -> Iterator[str]:
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, Mapping):
-        for key in ("decision_hash", "verdict_hash", "hashes", "files", "artifact"):
-            if key in content:
-                value = content[key]
-                yield from value.values() if isinstance(value, Mapping) else [value]
+def _loaded(project: Project, name: str) -> Any:
+    try:
+        return project.load(name)
+    except InputError:
+        return None
 
 
-def _from_version(project: Project, version: str, steps: tuple[str, ...]) -> Found:
+def _hashes(content: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("decision_hash", "verdict_hash", "hashes", "files", "artifact"):
+        value = content.get(key, {})
+        yield from value.values() if isinstance(value, Mapping) else [value]
+
+
+def _of_version(project: Project, version: str, steps: tuple[str, ...] = ()) -> Trace:
     folder = project.load("registry").folder(version)
     if not folder.is_dir():
         raise InputError(f"the registry has no version {version}; see `kedro ptq history`")
-    set_id, further, manifest = _from_path(folder)
-    return _manifest(project, set_id, (*steps, f"version {version}", *further), manifest)
+    trace = _of_path(folder)
+    return Trace(trace.set_id, (*steps, f"version {version}", *trace.steps), trace.manifest)
 
 
-def _from_path(path: Path) -> Candidate:
+def _of_path(path: Path) -> Trace:
     """Read the set's id from a file or a folder that an audit wrote."""
     if path.is_dir():
         for name in ("calibration.json", "trial.json", "decision.json", "verdict.json"):
             if (path / name).is_file():
-                return _from_path(path / name)
+                return _of_path(path / name)
         raise InputError(f"folder '{path}' holds no calibration.json, trial.json or decision.json")
     if path.suffix == ".npy":
         path = path.with_suffix(".json")
     beside = path.with_name("calibration.json")
     if path.suffix != ".json" and beside.is_file():
-        return _from_path(beside)
+        return _of_path(beside)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"'{path}' leads to no calibration set ({error})") from error
-    for keys in (
-        ("set_id",),
-        ("candidate", "set_id"),
-        ("spec", "calibration_set"),
-        ("content", "hashes", "calibration_set"),
-    ):
-        set_id = _dig(content, keys)
-        if isinstance(set_id, str):
-            own = content if keys == ("set_id",) and "array_sha256" in content else None
-            manifest = own and {key: value for key, value in own.items() if key != "set_id"}
-            read = CalibrationManifest.read(manifest) if manifest else None
-            return set_id, (f"file {path.name}",), read
+    steps = (f"file {path.name}",)
     if isinstance(content, dict) and "array_sha256" in content:
-        manifest = CalibrationManifest.read(content)
-        return manifest.set_id, (f"file {path.name}",), manifest
+        own = {key: value for key, value in content.items() if key != "set_id"}
+        manifest = CalibrationManifest.read(own)
+        return Trace(content.get("set_id", manifest.set_id), steps, manifest)
+    for keys in PLACES:
+        set_id = content
+        for key in keys:
+            set_id = set_id.get(key) if isinstance(set_id, dict) else None
+        if isinstance(set_id, str):
+            return Trace(set_id, steps)
     raise InputError(f"'{path}' names no calibration set")
 
 
-def _dig(content: Any, keys: tuple[str, ...]) -> Any:
-    for key in keys:
-        content = content.get(key) if isinstance(content, dict) else None
-    return content
-
-
-def _manifest(
-    project: Project, set_id: str, steps: tuple[str, ...], known: CalibrationManifest | None
-) -> Found:
-    last = f"calibration set {set_id}"
-    steps = steps if steps and steps[-1] == last else (*steps, last)
+def _located(project: Project, trace: Trace) -> Found:
+    """Find the files of a set, or make do with a manifest that was on the way."""
+    set_id, known = trace.set_id, trace.manifest
+    steps = (*trace.steps, f"calibration set {set_id}")
     for folder in _set_folders(project):
         path = folder / f"{set_id}.json"
         if path.is_file():
             manifest = CalibrationManifest.read(json.loads(path.read_text(encoding="utf-8")))
-            pixels = path.with_suffix(".npy")
-            known = known or manifest
             if manifest.set_id != set_id:
                 raise InputError(f"'{path}' was changed: its hash is {manifest.set_id}")
-            return Found(manifest, steps, pixels if pixels.is_file() else None)
+            pixels = path.with_suffix(".npy")
+            return Found(known or manifest, steps, pixels if pixels.is_file() else None)
     if known is None:
         raise InputError(
             f"{' -> '.join(steps)}: its files are not here; bring them back with `git checkout "
@@ -199,10 +183,3 @@ def _set_folders(project: Project) -> list[Path]:
     events = folder.parent / "requantization"
     holders = {path.parent for path in events.rglob("*.npy")} if events.is_dir() else set()
     return [*found, *sorted(holders)]
-
-
-def _table(project: Project, name: str) -> pd.DataFrame | None:
-    try:
-        return project.load(name)
-    except InputError:
-        return None

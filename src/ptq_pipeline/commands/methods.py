@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from ptq_pipeline.commands.running import Answer, command
+from ptq_pipeline.commands.command import Answer, command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import find_method, method_names
 
 
-@command("methods", epilog="Example: kedro ptq methods --json")
+@command(epilog="Example: kedro ptq methods --json")
 def methods() -> Answer:
     """List quantization methods with paper, bits and options, those of plug-ins included."""
     found = [_described(name) for name in method_names()]

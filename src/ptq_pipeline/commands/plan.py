@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ptq_pipeline.calibration.parameters import CalibrationParameters
-from ptq_pipeline.commands.running import Answer, project_command
+from ptq_pipeline.commands.command import Answer, project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.judging import accuracy_lower_bound
 from ptq_pipeline.judgement.planning import BudgetPlan, group_counts, plan_budget
@@ -30,7 +30,7 @@ from ptq_pipeline.trials.recipe import Recipe
 SHOWN_GROUPS = 8
 
 
-@project_command("plan", epilog="Example: kedro ptq plan --env quick")
+@project_command(epilog="Example: kedro ptq plan --env quick")
 @click.option("--no-measurement", is_flag=True, help="Leave out the time; nothing is executed.")
 def plan(project: Project, no_measurement: bool) -> Answer:
     """Say draws, forward passes, time, and what the budget can prove at best."""
@@ -90,10 +90,15 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int]]:
 
 
 def _seconds(project: Project, work: dict[str, int]) -> float:
-    parameters = project.settings("quantization", Recipe)
-    model, rest = project.load("float_model"), _rest(project)
+    """Return what the audit will take; its other steps are those of the last run, if there was."""
+    try:
+        loading = [node.name for node in data_loading.create_pipeline().nodes]
+        rest = seconds_beside_trials(project.load("provenance"), loading)
+    except InputError:
+        rest = None
+    recipe, model = project.settings("quantization", Recipe), project.load("float_model")
     samples, images = project.load("samples"), project.load("images")
-    return round(expected_seconds(model, samples, images, parameters, work, rest), 1)
+    return round(expected_seconds(model, samples, images, recipe, work, rest), 1)
 
 
 def _float_accuracies(project: Project) -> list[dict[str, Any]]:
@@ -105,7 +110,10 @@ def _float_accuracies(project: Project) -> list[dict[str, Any]]:
     found = float_accuracies(model, project.load("samples"), project.load("images"), shifts)
     return [
         {
-            **{"shift": shift, "n": n, "accuracy": right / n, "floor": floor},
+            "shift": shift,
+            "n": n,
+            "accuracy": right / n,
+            "floor": floor,
             # Not even these few images leave it possible that the model is above its floor.
             "destroyed": 1 - accuracy_lower_bound(n - right, n, policy.alpha) <= floor,
         }
@@ -126,15 +134,6 @@ def _float_line(seen: dict[str, Any]) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _rest(project: Project) -> float | None:
-    """Return what the last run of this environment took beside trials; None before the first."""
-    try:
-        last = project.load("provenance")
-    except InputError:
-        return None
-    return seconds_beside_trials(last, [node.name for node in data_loading.create_pipeline().nodes])
-
-
 def _lines(budget: BudgetPlan, work: dict[str, Any], seconds: float | None) -> Iterator[str]:
     yield (
         f"Draws: {work['draws']} of the recipe, {work['comparison_sets']} for comparison; "
@@ -149,16 +148,14 @@ def _lines(budget: BudgetPlan, work: dict[str, Any], seconds: float | None) -> I
     yield f"At best: {budget.best}."
     if budget.can_pass:
         yield f"It can PASS, with up to {budget.allowed} of {budget.draws} draws left open."
-    for obstacle in budget.obstacles:
-        yield f"No PASS: {obstacle}"
+    yield from (f"No PASS: {obstacle}" for obstacle in budget.obstacles)
     for group in budget.groups:
         if group.left_out and not group.blocks:
             yield (
                 f"Not judged, and policy allows it: {group.level} {group.group} "
                 f"(n={group.n}, needs {group.needed_n})"
             )
-    for sentence in budget.unprovable:
-        yield f"A level that cannot be judged: {sentence}"
+    yield from (f"A level that cannot be judged: {sentence}" for sentence in budget.unprovable)
     yield f"Cheapest budget that could PASS: {budget.cheapest_draws} draws, all shown good."
     if budget.early_pass is not None:
         price = budget.early_pass

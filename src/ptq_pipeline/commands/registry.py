@@ -1,14 +1,14 @@
-"""The registry's commands: gate, promote, rollback, history, status, waive, repair."""
+"""The registry's commands: gate, promote, rollback, history, waive, repair."""
 
 import getpass
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 
-from ptq_pipeline.commands.deciding import current_decision, load_parts
-from ptq_pipeline.commands.running import Answer, project_command, say
+from ptq_pipeline.commands.command import Answer, project_command, say
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exit_codes import ExitCode
 from ptq_pipeline.core.plain_text import visible
@@ -16,12 +16,15 @@ from ptq_pipeline.pipelines.release.nodes import release_candidate
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry import (
     ChampionChangedError,
+    Decision,
+    Evidence,
     Outcome,
     Records,
     Registry,
     ReleaseParameters,
     ReleaseRefusedError,
     Waiver,
+    candidate_files,
     excused,
 )
 from ptq_pipeline.registry import rollback as roll_back
@@ -29,6 +32,9 @@ from ptq_pipeline.registry import waive as grant
 from ptq_pipeline.registry.gto import GtoTags
 
 MOST_REASONS = 5
+# What a decision rests on, by names in the catalog.
+BESIDE = ("verdict", "champion_comparison", "candidate_execution")
+PARTS = ("decision", *BESIDE, "candidate_model")
 
 gto_option = click.option(
     "--gto", is_flag=True, help="Tag it in git with GTO as well; needs a clean tree."
@@ -36,8 +42,37 @@ gto_option = click.option(
 by_option = click.option("--by", default=None, help="Who does it; the login name by default.")
 
 
+def load_parts(project: Project) -> dict[str, Any]:
+    """Load a decision and all that it rests on; an error says how what is missing comes back."""
+    parts = {"decision": project.load("decision")}
+    for name in PARTS[1:]:
+        try:
+            parts[name] = project.load(name)
+        except InputError as error:
+            raise InputError(
+                f"the decision rests on '{place(project, name)}', which is needed to act on it: "
+                f"{error}. Of an audit that git and DVC keep, `dvc pull` brings it back"
+            ) from error
+    return parts
+
+
+def current_decision(project: Project) -> tuple[Decision, Evidence]:
+    """Load the decision of the last audit and what it rests on, and decide once more by that."""
+    parts = load_parts(project)
+    files = candidate_files(parts["candidate_model"])
+    evidence = Evidence(*(parts[name] for name in BESIDE), files)
+    return evidence.check(parts["decision"]), evidence
+
+
+def place(project: Project, name: str) -> Path | str:
+    """Say where a part of the decision is, or its name where the catalog has no such file."""
+    try:
+        return project.path(name)
+    except InputError:
+        return name
+
+
 @project_command(
-    "gate",
     epilog="Exits with 0 to promote, 3 when refused, 4 when inconclusive. "
     "Example: kedro ptq gate --json",
 )
@@ -54,10 +89,8 @@ def gate(project: Project) -> Answer:
     touched = [
         {**each.to_json(), "acknowledge": each.acknowledgement} for each in decision.obligations
     ]
-    code = ExitCode.DONE
-    if not ok:
-        refused = decision.outcome is Outcome.REFUSE
-        code = ExitCode.REFUSED if refused else ExitCode.INCONCLUSIVE
+    refused = decision.outcome is Outcome.REFUSE
+    code = ExitCode.DONE if ok else ExitCode.REFUSED if refused else ExitCode.INCONCLUSIVE
     content = {
         "decision": str(decision.outcome),
         "decision_hash": decision.hash,
@@ -84,7 +117,6 @@ def gate(project: Project) -> Answer:
 
 
 @project_command(
-    "promote",
     epilog="Exits with 3 when the release is refused. Example: kedro ptq promote --by 'Jo Doe'",
 )
 @by_option
@@ -121,9 +153,7 @@ def promote(
     return _moved(record, tags.promoted(record["content"]["version"]) if tags else [])
 
 
-@project_command(
-    "rollback", epilog="Example: kedro ptq rollback --to v0003 --reason 'complaints from Oslo'"
-)
+@project_command(epilog="Example: kedro ptq rollback --to v0003 --reason 'complaints from Oslo'")
 @click.option("--to", "version", default=None, help="Which version.")
 @click.option("--reason", default="", help="Why, for the record.")
 @by_option
@@ -144,7 +174,7 @@ def rollback(
     return _moved(record.to_json(), tags.rolled_back(str(record.champion)) if tags else [])
 
 
-@project_command("history", epilog="Example: kedro ptq history --json | jq '.[].content.version'")
+@project_command(epilog="Example: kedro ptq history --json | jq '.[].content.version'")
 def history(project: Project) -> None:
     """List every record of the registry, oldest first, after checking the chain."""
     registry = project.load("registry")
@@ -170,7 +200,6 @@ def _history(records: Records) -> Iterator[str]:
 
 
 @project_command(
-    "waive",
     epilog="RULE is the `rule` of a reason, as `kedro ptq gate --json` prints it. "
     "Example: kedro ptq waive candidate.limit --group Sandal --reason 'the shop agreed' "
     "--expires 2027-03-31",
@@ -202,7 +231,7 @@ def waive(
     )
 
 
-@project_command("repair", epilog="Example: kedro ptq repair, then commit champion_baseline.json")
+@project_command(epilog="Example: kedro ptq repair, then commit champion_baseline.json")
 def repair(project: Project) -> Answer:
     """Finish an interrupted change, and write again what does not agree with the log.
 

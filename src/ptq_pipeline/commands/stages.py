@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ptq_pipeline.commands.running import Answer, command, tell
+from ptq_pipeline.commands.command import Answer, command, tell
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exit_codes import ExitCode
 from ptq_pipeline.project import opened, project_path
@@ -20,7 +20,6 @@ CODES = {
 
 
 @command(
-    "stages",
     epilog="Exits with 0 when the last stage passes, 3 when one refuses, 4 when the last one "
     "settles nothing. Example: kedro ptq stages --stages quick,base",
 )

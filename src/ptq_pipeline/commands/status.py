@@ -6,16 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.commands.running import Answer, project_command
+from ptq_pipeline.commands.command import Answer, project_command
 from ptq_pipeline.core.exit_codes import ExitCode
 from ptq_pipeline.core.plain_text import visible
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry import Champion, Records, Registry, VerificationError
 
 
-@project_command(
-    "status", epilog="Exits with 5 when the log is damaged. Example: kedro ptq status --json"
-)
+@project_command(epilog="Exits with 5 when the log is damaged. Example: kedro ptq status --json")
 def status(project: Project) -> Answer:
     """Say what serves, what is waived, and what waits for somebody.
 

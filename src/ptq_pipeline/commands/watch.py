@@ -1,4 +1,4 @@
-"""`kedro ptq watch`: it starts Kedro sessions, so that no node has to."""
+"""`kedro ptq watch` and `ladder`: they start Kedro sessions, so that no node has to."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +8,10 @@ from typing import Any
 import click
 from filelock import FileLock, Timeout
 
-from ptq_pipeline.commands.running import Answer, project_command
+from ptq_pipeline.commands.command import Answer, project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exit_codes import ExitCode
+from ptq_pipeline.monitoring.laddering import audit_recipes
 from ptq_pipeline.monitoring.watching import Watch
 from ptq_pipeline.project import Project
 
@@ -21,7 +22,7 @@ _CODES = (
 )
 
 
-@project_command("watch", epilog=f"{_CODES} Example, for cron: kedro ptq watch --once")
+@project_command(epilog=f"{_CODES} Example, for cron: kedro ptq watch --once")
 @click.option("--once", is_flag=True, required=True, help="Look once and end; cron calls again.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; remember nothing.")
 def watch(project: Project, once: bool, dry_run: bool) -> Answer:
@@ -34,7 +35,25 @@ def watch(project: Project, once: bool, dry_run: bool) -> Answer:
     with _alone(path) as first:
         report = Watch(project, dry_run).once() if first else _busy(path)
     warnings = [f"warning: {each}" for each in report.get("warnings", ())]
-    return Answer(report, _lines(report), warnings, report["exit_code"])
+    rungs = [f"  {rung}" for rung in _rungs(report)]
+    lines = [*_windows(report), _done(report), *rungs, *_champion(report)]
+    return Answer(report, lines, warnings, report["exit_code"])
+
+
+@project_command(
+    epilog="Exits with 0 when a recipe passes, 4 when one is inconclusive, 11 when none passes. "
+    "Example: kedro ptq ladder",
+)
+def ladder(project: Project) -> Answer:
+    """Audit the recipes of `ladder.recipes` in order until one passes.
+
+    Each is a whole audit of its own. A recipe that is INCONCLUSIVE ends it: more images or draws
+    would settle that, another recipe would not. When none passes, the registry records that
+    retraining is needed, with the evidence, and what serves meanwhile; nothing moves.
+    """
+    report = audit_recipes(project)
+    lines = [*_rungs(report), _done(report), *_champion(report)]
+    return Answer(report, lines, code=report["exit_code"])
 
 
 @contextmanager
@@ -60,7 +79,7 @@ def _busy(path: Path) -> dict[str, Any]:
     return {"action": "busy", "reason": reason, "exit_code": int(ExitCode.BUSY)}
 
 
-def _lines(report: dict[str, Any]) -> Iterator[str]:
+def _windows(report: dict[str, Any]) -> Iterator[str]:
     for record in report.get("windows", ()):
         drifted = "drifted" if record["drifted"] else "calm"
         found = drifted if record["status"] == "accepted" else record["status"]
@@ -68,8 +87,18 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"window {record['window']}: {found}{late}  {record['reason']}".rstrip()
     if report.get("set_aside"):
         yield f"set aside: {', '.join(report['set_aside'])} ({report['set_aside_in_all']} in all)"
-    yield f"{report['action']}: {report['reason']}"
-    for rung in report.get("ladder", ()):
-        yield f"  {rung['decision']:12s}  {rung['name']}: {rung['headline']}"
-    if "champion" in report:
-        yield f"champion: {report['champion'] or 'none yet'}"
+
+
+def _done(report: dict[str, Any]) -> str:
+    return f"{report['action']}: {report['reason']}"
+
+
+def _rungs(report: dict[str, Any]) -> list[str]:
+    return [
+        f"{rung['decision']:12s}  {rung['name']}: {rung['headline']}"
+        for rung in report.get("ladder", ())
+    ]
+
+
+def _champion(report: dict[str, Any]) -> list[str]:
+    return [f"champion: {report['champion'] or 'none yet'}"] if "champion" in report else []

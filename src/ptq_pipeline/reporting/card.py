@@ -4,16 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ptq_pipeline.judgement.candidate import MeasuredCell
 from ptq_pipeline.judgement.decision import TouchedObligation
 from ptq_pipeline.judgement.scope import UnjudgedGroup
 from ptq_pipeline.judgement.verdict import Verdict
-from ptq_pipeline.reporting import frames
-from ptq_pipeline.reporting.formatting import count, percent, points
-from ptq_pipeline.reporting.pull_request import escaped
-from ptq_pipeline.reporting.tables import cell_group, why_not_judged
-from ptq_pipeline.reporting.texts import Texts, load_texts
-from ptq_pipeline.reporting.wording import interval_words, said, shift_name, statements
+from ptq_pipeline.reporting.results import worst_first
+from ptq_pipeline.reporting.tables import cell_values, escaped, markdown_table, why_not_judged
+from ptq_pipeline.reporting.texts import Texts, count, load_texts
 
 MOST_GROUPS = 20
 _COLUMNS = (
@@ -35,8 +31,10 @@ def model_card(record: Mapping[str, Any], verdict: Verdict, language: str = "en"
     texts = load_texts(language)
     promotion = record["content"]
     cells = verdict.candidate.cells
-    worst = [cell for cell in frames.worst_first(cells) if cell.judged and cell.level != "average"]
+    worst = [cell for cell in worst_first(cells) if cell.judged and cell.level != "average"]
     average = [cell for cell in cells if cell.level == "average"]
+    obligations = [TouchedObligation.read(each) for each in promotion.get("obligations", ())]
+    owed = [texts.said(each.text, each.sentence) for each in obligations]
     lines = [
         *_header(record, verdict, language),
         f"# {texts('model_card.title', version=promotion['version'])}",
@@ -47,17 +45,18 @@ def model_card(record: Mapping[str, Any], verdict: Verdict, language: str = "en"
         "",
         texts("page.points_note"),
         "",
-        *_rows(texts, [*worst[:MOST_GROUPS], *average]),
+        *markdown_table(
+            texts, _COLUMNS, (cell_values(texts, cell) for cell in (*worst[:MOST_GROUPS], *average))
+        ),
         "",
         *_not_judged(texts, verdict.groups_not_judged),
         f"## {texts('sure.title')}",
         "",
-        *(f"- {escaped(each)}" for each in statements(texts, verdict)),
+        *(f"- {escaped(each)}" for each in texts.statements(verdict)),
         "",
-        *_list(texts("model_card.obligations"), _owed(texts, promotion)),
+        *_list(texts("model_card.obligations"), owed),
         *_list(
-            texts("model_card.waivers"),
-            [str(waiver.get("reason") or "") for waiver in promotion.get("waivers") or ()],
+            texts("model_card.waivers"), [each["reason"] for each in promotion.get("waivers", ())]
         ),
         f"## {texts('reviewer.identity')}",
         "",
@@ -84,26 +83,6 @@ def _header(record: Mapping[str, Any], verdict: Verdict, language: str) -> list[
     return ["---", *header, "---", ""]
 
 
-def _rows(texts: Texts, cells: Sequence[MeasuredCell]) -> list[str]:
-    rows = [
-        "| " + " | ".join(texts(f"column.{key}") for key in _COLUMNS) + " |",
-        "| --- | --- |" + " ---: |" * (len(_COLUMNS) - 2),
-    ]
-    for cell in cells:
-        values = (
-            escaped(cell_group(texts, cell), 60),
-            escaped(shift_name(texts, cell.shift)),
-            count(cell.n),
-            percent(cell.float_accuracy, template=texts.template("format.percent")),
-            percent(cell.quantized_accuracy, template=texts.template("format.percent")),
-            points(cell.drop),
-            interval_words(texts, cell.interval),
-            count(cell.lost),
-        )
-        rows.append("| " + " | ".join(values) + " |")
-    return rows
-
-
 def _not_judged(texts: Texts, groups: Sequence[UnjudgedGroup]) -> list[str]:
     if not groups:
         return [texts("not_judged.none"), ""]
@@ -119,11 +98,6 @@ def _not_judged(texts: Texts, groups: Sequence[UnjudgedGroup]) -> list[str]:
         *(f"- {name}" for name in named),
         "",
     ]
-
-
-def _owed(texts: Texts, promotion: Mapping[str, Any]) -> list[str]:
-    owed = [TouchedObligation.read(each) for each in promotion.get("obligations") or ()]
-    return [said(texts, each.text, each.sentence) for each in owed]
 
 
 def _list(title: str, lines: Sequence[str]) -> list[str]:

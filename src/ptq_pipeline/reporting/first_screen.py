@@ -1,32 +1,19 @@
 """The first screen: may it ship, who would be hurt, how sure is that, what to do next."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import NamedTuple
 
 from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS
-from ptq_pipeline.judgement.judging import Status
 from ptq_pipeline.judgement.summary import CellSummary
-from ptq_pipeline.judgement.verdict import Verdict
-from ptq_pipeline.reporting.artifact import speed_line
-from ptq_pipeline.reporting.business import champion_line, money_lines
-from ptq_pipeline.reporting.formatting import count, points
-from ptq_pipeline.reporting.inputs import ReportInputs
-from ptq_pipeline.reporting.texts import Texts
-from ptq_pipeline.reporting.wording import (
-    all_said,
-    drop_words,
-    group_words,
-    headline,
-    interval_words,
-    not_judged,
-    shift_words,
-    statements,
-)
+from ptq_pipeline.reporting.background import Background
+from ptq_pipeline.reporting.business import Worth
+from ptq_pipeline.reporting.tables import Part
+from ptq_pipeline.reporting.texts import count, points
+
+GLYPHS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?"}
 
 
-@dataclass(frozen=True)
-class Card:
+class Card(NamedTuple):
     """One number to remember: a group, its drop, how sure, and a bar on a shared scale.
 
     ``bar`` and ``limit_mark`` are positions in percent of the card's width.
@@ -44,155 +31,137 @@ class Card:
     limit_mark: float
 
 
-@dataclass(frozen=True)
-class FirstScreen:
-    """What a manager reads; all texts are final and not yet escaped."""
+class FirstScreen(Part):
+    """Values of ``first_screen.html.j2``: what a manager reads."""
 
-    subject: str
-    result: str
-    badge: str
-    glyph: str
-    answer: str
-    headline: str
-    cards: tuple[Card, ...]
-    next_title: str
-    next_steps: tuple[str, ...]
-    sure: tuple[str, ...]
-    worth: tuple[str, ...]
+    @cached_property
+    def glyph(self) -> str:
+        """The result for those who do not see its colour."""
+        return GLYPHS[self.audit.verdict.result]
 
+    @cached_property
+    def outcome(self) -> str:
+        """What was decided; a candidate may pass and be refused beside what serves."""
+        outcome = str(self.audit.decision.outcome)
+        passed = outcome == "refuse" and self.audit.verdict.result == "PASS"
+        return "refuse_after_pass" if passed else outcome
 
-_GLYPHS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?"}
+    @cached_property
+    def subject(self) -> str:
+        """The bit-widths and the runtime of the recipe."""
+        recipe = self.audit.parameters["quantization"]
+        return self.texts(
+            "page.subject",
+            weights=recipe["method"]["weight_bits"],
+            activations=recipe["method"]["activation_bits"],
+            runtime=recipe["runtime"]["name"],
+        )
 
+    @cached_property
+    def headline(self) -> str:
+        """The headline, which begins a line of its own."""
+        said = self.texts.headline(self.audit.verdict)
+        return said[:1].upper() + said[1:]
 
-def first_screen(texts: Texts, inputs: ReportInputs) -> FirstScreen:
-    """Put the verdict and the decision into the words of the first screen."""
-    verdict, result = inputs.verdict, inputs.verdict.result
-    outcome = str(inputs.decision.outcome)
-    if outcome == "refuse" and result == "PASS":
-        outcome = "refuse_after_pass"
-    said = headline(texts, verdict)
-    worth = (
-        *money_lines(texts, verdict.business),
-        speed_line(texts, inputs.candidate_speed),
-        champion_line(texts, inputs.champion_comparison),
-    )
-    return FirstScreen(
-        subject=_subject(texts, inputs.parameters.get("quantization") or {}),
-        result=result,
-        badge=texts(f"badge.{result}"),
-        glyph=_GLYPHS[result],
-        answer=texts(f"answer.{outcome}"),
-        headline=said[:1].upper() + said[1:],
-        cards=_cards(texts, verdict),
-        next_title=texts(f"next.title_{result}"),
-        next_steps=_next_steps(texts, verdict, outcome),
-        sure=_how_sure(texts, verdict),
-        worth=tuple(line for line in worth if line),
-    )
+    @cached_property
+    def cards(self) -> list[Card]:
+        """The worst class and segment, and the average."""
+        verdict = self.audit.verdict
+        worst = verdict.worst
+        # An intersection gets a card of its own only when it is what the headline is about.
+        levels = LEVELS[1:] if worst and worst.level == "intersection" else NAMED_LEVELS
+        found = [cell for level in levels if (cell := verdict.worst_by_level.get(level))]
+        if not found and worst:
+            found = [worst]
+        if verdict.average:
+            found.append(verdict.average)
+        largest = [value for cell in found for value in (cell.drop_mean_over_draws, cell.limit)]
+        scale = 1.15 * max([0.001, *largest])
+        return [self._card(cell, scale) for cell in found]
 
+    def _card(self, cell: CellSummary, scale: float) -> Card:
+        texts, drop, limit = self.texts, cell.drop_mean_over_draws, cell.limit
+        where = {"shift": texts.shift(cell.shift), "count": count(cell.n)}
+        draws, worst = self.audit.verdict.draws_behind, points(cell.drop_worst_draw)
+        return Card(
+            kind=texts(f"card.kind_{cell.level}"),
+            group=texts("group.all_images") if cell.level == "average" else cell.group,
+            shift=texts("card.where", **where),
+            drop=texts.drop(drop),
+            over=drop > limit,
+            state=texts(f"card.state_{'over' if drop > limit else 'within'}", limit=points(limit)),
+            detail=texts("card.over_draws", n=draws, worst=worst),
+            sure=self._candidate(cell),
+            bar=_position(drop, scale),
+            limit_mark=_position(limit, scale),
+        )
 
-def _subject(texts: Texts, quantization: Mapping[str, Any]) -> str:
-    method, runtime = quantization.get("method") or {}, quantization.get("runtime") or {}
-    values = {
-        "weights": method.get("weight_bits"),
-        "activations": method.get("activation_bits"),
-        "runtime": runtime.get("name"),
-    }
-    return "" if None in values.values() else texts("page.subject", **values)
-
-
-def _cards(texts: Texts, verdict: Verdict) -> tuple[Card, ...]:
-    worst = verdict.worst
-    # An intersection gets a card of its own only when it is what the headline is about.
-    levels = LEVELS[1:] if worst and worst.level == "intersection" else NAMED_LEVELS
-    found = [cell for level in levels if (cell := verdict.worst_by_level.get(level))]
-    if not found and worst:
-        found = [worst]
-    if verdict.average:
-        found.append(verdict.average)
-    largest = [value for cell in found for value in (cell.drop_mean_over_draws, cell.limit)]
-    scale = 1.15 * max([0.001, *largest])
-    status = {cell.key: cell.status for cell in verdict.candidate.cells}
-    return tuple(
-        _card(texts, cell, scale, verdict.draws_behind, status.get(cell.key)) for cell in found
-    )
-
-
-def _card(texts: Texts, cell: CellSummary, scale: float, draws: int, status: Status | None) -> Card:
-    drop, limit = cell.drop_mean_over_draws, cell.limit
-    over = drop > limit
-    sure = texts("card.no_candidate")
-    if cell.candidate_drop is not None:
-        shown = (status or "").removeprefix("shown_")
-        sure = texts(
+    def _candidate(self, cell: CellSummary) -> str:
+        """Say what the candidate itself loses."""
+        if cell.candidate_drop is None:
+            return self.texts("card.no_candidate")
+        status = {each.key: each.status for each in self.audit.verdict.candidate.cells}
+        shown = {"shown_good": "good", "shown_bad": "bad", "open": "open"}.get(
+            status.get(cell.key, "")
+        )
+        return self.texts(
             "card.candidate",
             drop=points(cell.candidate_drop),
-            interval=interval_words(texts, cell.interval),
-            shown=texts(f"card.shown_{shown}") if shown in ("good", "bad", "open") else "",
+            interval=self.texts.interval(cell.interval),
+            shown=self.texts(f"card.shown_{shown}") if shown else "",
         )
-    where = {"shift": shift_words(texts, cell.shift), "count": count(cell.n)}
-    return Card(
-        kind=texts(f"card.kind_{cell.level}"),
-        group=texts("group.all_images") if cell.level == "average" else cell.group,
-        shift=texts("card.where", **where),
-        drop=drop_words(texts, drop),
-        over=over,
-        state=texts(f"card.state_{'over' if over else 'within'}", limit=points(limit)),
-        detail=texts("card.over_draws", n=draws, worst=points(cell.drop_worst_draw)),
-        sure=sure,
-        bar=_position(drop, scale),
-        limit_mark=_position(limit, scale),
-    )
+
+    @cached_property
+    def next_steps(self) -> list[str]:
+        """What to do now, and what would settle what is still open."""
+        texts, verdict = self.texts, self.audit.verdict
+        if self.outcome == "refuse":
+            # A refusal is settled; what is still open is listed with the reasons.
+            worst = verdict.worst
+            remedy = worst and texts("next.remedy", group=texts.group(worst.level, worst.group))
+            steps = [texts("next.do_not_ship"), remedy, texts("next.again")]
+            return [step for step in steps if step]
+        first = {
+            "promote": texts("next.promote"),
+            "refuse_after_pass": texts("next.keep_champion"),
+            "inconclusive": texts("next.wait"),
+        }[self.outcome]
+        return [first, *texts.all_said(verdict.settle, verdict.settle_sentences)]
+
+    @cached_property
+    def worth(self) -> list[str]:
+        """What it saves and risks, how fast it is, and how it compares with what serves."""
+        parts = (self.audit, self.options, self.texts)
+        worth, speed = Worth(*parts), Background(*parts).speed_line
+        return [*worth.money, *([speed] if speed else []), worth.champion_line]
+
+    @cached_property
+    def sure(self) -> list[str]:
+        """How sure all this is."""
+        texts, verdict = self.texts, self.audit.verdict
+        recipe, lines = verdict.recipe, texts.statements(verdict)
+        if recipe.distinct_draws:
+            still_open = recipe.distinct_draws - recipe.shown_good - recipe.shown_bad
+            lines.append(
+                texts(
+                    "sure.draws",
+                    n=recipe.distinct_draws,
+                    size=count(recipe.set_size),
+                    pool=count(recipe.pool_size),
+                    bad=count(recipe.shown_bad),
+                    good=count(recipe.shown_good),
+                    open=count(max(0, still_open)),
+                )
+            )
+        lines.append(texts("sure.interval"))
+        if verdict.groups_not_judged:
+            lines.append(texts("sure.not_judged", n=len(verdict.groups_not_judged)))
+        if named := texts.not_judged(verdict):
+            lines.append(named)
+        if verdict.repeated_images:
+            lines.append(texts("sure.repeated", n=verdict.repeated_images))
+        return lines
 
 
 def _position(value: float, scale: float) -> float:
     return round(100 * min(max(value / scale, 0.0), 1.0), 1)
-
-
-def _next_steps(texts: Texts, verdict: Verdict, outcome: str) -> tuple[str, ...]:
-    first = {
-        "promote": [texts("next.promote")],
-        "refuse_after_pass": [texts("next.keep_champion")],
-        "refuse": _remedies(texts, verdict),
-        "inconclusive": [texts("next.wait")],
-    }[outcome]
-    # A refusal is settled; what is still open then stands with the reasons.
-    still_open = [] if outcome == "refuse" else open_questions(texts, verdict)
-    return (*first, *still_open)
-
-
-def open_questions(texts: Texts, verdict: Verdict) -> list[str]:
-    """Say what would settle what is still open."""
-    return all_said(texts, verdict.settle, verdict.settle_sentences)
-
-
-def _remedies(texts: Texts, verdict: Verdict) -> list[str]:
-    steps, worst = [texts("next.do_not_ship")], verdict.worst
-    if worst:
-        steps.append(texts("next.remedy", group=group_words(texts, worst.level, worst.group)))
-    return [*steps, texts("next.again")]
-
-
-def _how_sure(texts: Texts, verdict: Verdict) -> tuple[str, ...]:
-    recipe, lines = verdict.recipe, statements(texts, verdict)
-    if recipe.distinct_draws:
-        still_open = recipe.distinct_draws - recipe.shown_good - recipe.shown_bad
-        lines.append(
-            texts(
-                "sure.draws",
-                n=recipe.distinct_draws,
-                size=count(recipe.set_size),
-                pool=count(recipe.pool_size),
-                bad=count(recipe.shown_bad),
-                good=count(recipe.shown_good),
-                open=count(max(0, still_open)),
-            )
-        )
-    lines.append(texts("sure.interval"))
-    if verdict.groups_not_judged:
-        lines.append(texts("sure.not_judged", n=len(verdict.groups_not_judged)))
-    if named := not_judged(texts, verdict):
-        lines.append(named)
-    if verdict.repeated_images:
-        lines.append(texts("sure.repeated", n=verdict.repeated_images))
-    return tuple(lines)

@@ -1,11 +1,17 @@
 """Progress of long steps on a terminal: how many are done and how much time is left."""
 
-from collections.abc import Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 Item = TypeVar("Item")
 
@@ -14,50 +20,19 @@ def track(
     items: Iterable[Item],
     total: int | None = None,
     description: str = "working",
-    console: "Console | None" = None,
+    console: Console | None = None,
 ) -> Iterator[Item]:
-    """Yield ``items`` and show a progress bar on standard error while doing so.
+    """Yield ``items``, consumed lazily, and show a progress bar on standard error.
 
     Nothing is shown when standard error is not a terminal, so logs and CI output stay clean. The
     bar counts an item as done when the next one is asked for, so the time left is that of finished
-    work only.
-
-    Args:
-        items: What to go through, consumed lazily.
-        total: Number of items; taken from ``len(items)`` when left out and possible.
-        description: Short text before the bar, for example ``trials``.
-        console: Where to draw; standard error when left out.
-
-    Yields:
-        The items in their order.
+    work only. Without ``total`` it is the length of ``items``, where they have one.
     """
-    from rich.console import Console
-
     console = console or Console(stderr=True)
     if not console.is_terminal:
         yield from items
         return
-    if total is None and isinstance(items, Sized):
-        total = len(items)
-
-    with _progress_bar(console) as progress:
-        task = progress.add_task(description, total=total)
-        for item in items:
-            yield item
-            progress.advance(task)
-
-
-def _progress_bar(console: "Console") -> "Progress":
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
+    columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
@@ -65,5 +40,6 @@ def _progress_bar(console: "Console") -> "Progress":
         TimeRemainingColumn(),
         TextColumn("elapsed"),
         TimeElapsedColumn(),
-        console=console,
     )
+    with Progress(*columns, console=console) as progress:
+        yield from progress.track(items, total, description=description)

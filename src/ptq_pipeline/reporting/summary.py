@@ -1,9 +1,18 @@
-"""The lines that end a run: decision, worst group, the report, what is not judged."""
+"""What is written beside the report: the lines that end a run, a pull request's comment, JUnit."""
 
-from ptq_pipeline.judgement.decision import Decision
+from xml.etree import ElementTree as Xml
+
+import pandas as pd
+
+from ptq_pipeline.judgement.decision import Decision, Outcome
+from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.judgement.verdict import Verdict
-from ptq_pipeline.reporting.texts import load_texts
-from ptq_pipeline.reporting.wording import cell_sentence, drop_words, not_judged
+from ptq_pipeline.reporting.results import worst_first
+from ptq_pipeline.reporting.tables import cell_values, escaped, markdown_table
+from ptq_pipeline.reporting.texts import Texts, clean_text, count, load_texts, points
+
+MOST_ROWS = 8
+MOST_REASONS = 5
 
 
 def three_lines(
@@ -11,29 +20,135 @@ def three_lines(
 ) -> list[str]:
     """Say the outcome of an audit in a few lines of plain text, without markup.
 
-    Args:
-        verdict: The verdict.
-        decision: What was decided.
-        report_path: Where the reader finds the report; shown as it is.
-        language: Language of the texts.
-
     Returns:
         The decision, the worst group beside the average, and the report; last a line that names
         classes and segments that are not judged, where there are some.
     """
     texts = load_texts(language)
-    lines = [texts(f"lines.decision.{decision.outcome}", result=verdict.result)]
-    if verdict.worst is None:
-        lines.append(texts("lines.no_worst"))
-    else:
-        average = verdict.average
-        said = texts(
-            "lines.worst",
-            sentence=cell_sentence(texts, verdict.worst, verdict.draws_behind),
-            average=drop_words(texts, average.drop_mean_over_draws if average else None),
+    lines = [
+        texts(f"lines.decision.{decision.outcome}", result=verdict.result),
+        _worst(texts, verdict),
+        texts("lines.report", path=str(report_path)),
+        texts.not_judged(verdict),
+    ]
+    return [line for line in lines if line]
+
+
+def _worst(texts: Texts, verdict: Verdict) -> str:
+    worst, average = verdict.worst, verdict.average
+    if worst is None:
+        return texts("lines.no_worst")
+    subject = texts.group(worst.level, worst.group)
+    sentence = texts(
+        "cell.over_draws",
+        n=verdict.draws_behind,
+        subject=subject[:1].upper() + subject[1:],
+        shift=texts.shift(worst.shift),
+        drop=texts.drop(worst.drop_mean_over_draws),
+        worst=points(worst.drop_worst_draw),
+        limit=points(worst.limit),
+        count=count(worst.n),
+    )
+    said = texts.drop(average.drop_mean_over_draws if average else None)
+    return texts("lines.worst", sentence=sentence, average=said)
+
+
+def pull_request_summary(
+    verdict: Verdict, decision: Decision, worst_case_table: pd.DataFrame, language: str = "en"
+) -> str:
+    """Write the audit as a comment on a pull request, with the answer first.
+
+    Returns:
+        Markdown for GitHub and GitLab; names of groups cannot mark anything up or call anybody.
+    """
+    texts = load_texts(language)
+    lines = [
+        f"## {texts('pull_request.title')}: {texts('badge.' + verdict.result)}",
+        "",
+        f"**{texts('answer.' + decision.outcome)}** " + escaped(texts.headline(verdict)),
+        "",
+        *_worst_rows(texts, SpreadCell.of_table(worst_case_table)),
+        "",
+    ]
+    if unjudged := texts.not_judged(verdict):
+        lines += [escaped(unjudged), ""]
+    # Recipe and candidate often have the same reason.
+    reasons = list({reason.text: reason for reason in decision.reasons}.values())
+    lines += [
+        f"- {escaped(texts.said(reason.text, reason.sentence))}"
+        for reason in reasons[:MOST_REASONS]
+    ]
+    if len(reasons) > MOST_REASONS:
+        lines.append(f"- {texts('pull_request.more', n=len(reasons) - MOST_REASONS)}")
+    hashes = {"verdict": decision.verdict_hash[:12], "decision": decision.hash[:12]}
+    return "\n".join([*lines, "", f"<sub>{texts('pull_request.audit', **hashes)}</sub>", ""])
+
+
+def _worst_rows(texts: Texts, cells: list[SpreadCell]) -> list[str]:
+    """Give a Markdown table of the judged cells that lose most, and of the average."""
+    worst = [cell for cell in worst_first(cells) if cell.judged and cell.level != "average"]
+    average = [cell for cell in cells if cell.level == "average"]
+    keys = ("group", "shift", "n", "drop_mean", "drop_worst", "drop", "interval", "limit", "status")
+    rows = [
+        {**cell_values(texts, cell), "drop_worst": cell.drop_max}
+        for cell in (*worst[:MOST_ROWS], *average)
+    ]
+    return [f"{texts('pull_request.table')}:", "", *markdown_table(texts, keys, rows)]
+
+
+def junit_report(verdict: Verdict, decision: Decision) -> str:
+    """Write one test case per cell of the candidate, one for the recipe, one for the decision.
+
+    A cell that is shown good passes; one that is shown bad fails; what could not be judged or is
+    not shown either way is skipped, with the reason: a skipped test is no passed one, and the case
+    ``decision`` fails unless the candidate may ship.
+
+    Returns:
+        An XML document in the form that Jenkins, GitLab and GitHub actions read.
+    """
+    root = Xml.Element("testsuites", name="ptq_pipeline")
+    suites = {
+        "recipe": [_recipe(verdict)],
+        "candidate": _cells(verdict),
+        "decision": [_decision(decision)],
+    }
+    for name, cases in suites.items():
+        suite = Xml.SubElement(root, "testsuite", name=name, tests=str(len(cases)))
+        for kind, attribute in (("failure", "failures"), ("skipped", "skipped")):
+            suite.set(attribute, str(sum(case.find(kind) is not None for case in cases)))
+        suite.set("errors", "0")
+        suite.extend(cases)
+    Xml.indent(root)
+    return Xml.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _case(suite: str, name: str, kind: str | None = None, message: str = "") -> Xml.Element:
+    case = Xml.Element("testcase", classname=f"ptq.{suite}", name=clean_text(name))
+    if kind is not None:
+        Xml.SubElement(case, kind, message=clean_text(message))
+    return case
+
+
+def _recipe(verdict: Verdict) -> Xml.Element:
+    kind = {"PASS": None, "FAIL": "failure"}.get(verdict.recipe.result, "skipped")
+    return _case("recipe", "calibration draws", kind, verdict.recipe.statement)
+
+
+def _cells(verdict: Verdict) -> list[Xml.Element]:
+    kinds = {"shown_good": None, "shown_bad": "failure"}
+    cases = []
+    for cell in verdict.candidate.cells:
+        message = (
+            f"{cell.status.replace('_', ' ')}: loses {points(cell.drop)} points, "
+            f"limit {points(cell.limit)}, n = {cell.n}"
         )
-        lines.append(said)
-    lines.append(texts("lines.report", path=str(report_path)))
-    if unjudged := not_judged(texts, verdict):
-        lines.append(unjudged)
-    return lines
+        name = f"{cell.level} {cell.group} under {cell.shift}"
+        cases.append(_case("candidate", name, kinds.get(cell.status, "skipped"), message))
+    return cases
+
+
+def _decision(decision: Decision) -> Xml.Element:
+    if decision.outcome is Outcome.PROMOTE:
+        return _case("decision", "may ship")
+    message = f"{decision.outcome}: " + " ".join(each.text for each in decision.reasons[:3])
+    return _case("decision", "may ship", "failure", message)

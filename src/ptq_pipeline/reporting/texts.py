@@ -1,12 +1,105 @@
-"""The words of the report: one TOML file per language beside the templates."""
+"""The words of the report in one language: its texts, its numbers, and what the verdict says.
 
+Functions of numbers take fractions (a drop of ``0.088`` is 8.8 points) and give text. A missing
+value (``None`` or NaN) is shown as a dash, never as 0.
+"""
+
+import math
 import tomllib
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
 from importlib import resources
+from typing import Any, NamedTuple
 
+from ptq_pipeline.core.documents import Interval
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.judgement.sentences import ENGLISH, Sentence, Wording, decimal
+from ptq_pipeline.judgement.verdict import Verdict
 
 _FOLDER = resources.files("ptq_pipeline.reporting").joinpath("templates")
+NAME_LENGTH = 40
+# Inside a sentence, where no tooltip gives the rest.
+SENTENCE_NAME = 80
+MISSING = "–"
+_MINUS = "−"
+
+
+def is_missing(value: object) -> bool:
+    """Tell whether ``value`` is ``None`` or NaN."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def points(value: float | None, digits: int = 1) -> str:
+    """Show a fraction as percentage points without a unit, for example ``8.8`` or ``−0.1``."""
+    if value is None or is_missing(value):
+        return MISSING
+    # Adding 0.0 turns the "-0.0" that rounding leaves behind into "0.0".
+    rounded = round(100 * float(value), digits) + 0.0
+    return f"{rounded:,.{digits}f}".replace("-", _MINUS)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Show a plain number with ``digits`` significant digits, for example ``0.0312``."""
+    if value is None or is_missing(value):
+        return MISSING
+    return f"{float(value):.{digits}g}".replace("e-0", "e-").replace("-", _MINUS)
+
+
+def count(value: float | None) -> str:
+    """Show a count with thousands separators, for example ``8,000``."""
+    return MISSING if value is None or is_missing(value) else f"{int(value):,}"
+
+
+def clean_text(text: object) -> str:
+    """Give one line without control characters, which neither XML nor a terminal can show."""
+    printable = (
+        " " if char.isspace() else "" if unicodedata.category(char) in ("Cc", "Cs", "Cf") else char
+        for char in str(text)
+    )
+    return " ".join("".join(printable).split())
+
+
+def shorten(text: object, length: int) -> str:
+    """Give ``text`` on one line with at most ``length`` characters, cut in the middle.
+
+    A wide character, such as a Japanese one, takes the room of two. The middle is cut because an
+    intersection such as ``Sandal & tone=dark`` is told apart from its neighbours by both ends.
+
+    Raises:
+        ValueError: If ``length`` leaves no room for one character at both ends.
+    """
+    if length < 3:
+        raise ValueError(f"length must be at least 3 to shorten a name, it is {length}")
+    line = clean_text(text)
+    if width(line) <= length:
+        return line
+    head, tail = length // 2, (length - 1) // 2
+    end = _beginning(line[::-1], tail)[::-1]
+    return f"{_beginning(line, head).rstrip()}…{end.lstrip()}"
+
+
+def width(text: str) -> int:
+    """Give the room that a line takes, in narrow characters."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def _beginning(text: str, room: int) -> str:
+    return next(text[:n] for n in range(room, -1, -1) if width(text[:n]) <= room)
+
+
+def plain_name(identifier: object) -> str:
+    """Give an identifier such as ``gaussian_noise`` as words."""
+    return clean_text(identifier).replace("_", " ")
+
+
+class Reading(NamedTuple):
+    """A value that is of another kind than its column."""
+
+    kind: str
+    value: float | None
 
 
 class Texts:
@@ -43,6 +136,168 @@ class Texts:
         """Tell whether ``key`` has a text of its own."""
         return key in self._messages
 
+    def percent(self, value: float | None, digits: int = 1) -> str:
+        """Show a fraction as a percentage, for example ``93.5 %`` (with a no-break space)."""
+        return MISSING if is_missing(value) else self("format.percent", value=points(value, digits))
+
+    def interval(self, bounds: Interval | None, shown: Callable[[float], str] = points) -> str:
+        """Show a pair of fractions as points, for example ``6.0 to 12.1``."""
+        if bounds is None or any(map(is_missing, bounds)):
+            return MISSING
+        return self("format.interval", low=shown(bounds[0]), high=shown(bounds[1]))
+
+    def moment(self, time: str) -> str:
+        """Show a time (ISO 8601) in UTC, for example ``2026-11-26 04:10 UTC``."""
+        at = datetime.fromisoformat(time)
+        at = at if at.tzinfo is None else at.astimezone(UTC)
+        parts = {part: getattr(at, part) for part in ("year", "month", "day", "hour", "minute")}
+        return self("format.moment", **parts)
+
+    def shown(self, value: Any, kind: str, digits: int = 2) -> str:
+        """Show a value of a table by its kind, see :class:`.Column`."""
+        if value is None:
+            return MISSING
+        if isinstance(value, Reading):
+            return self.shown(value.value, value.kind, digits)
+        forms: dict[str, Callable[[Any], str]] = {
+            "points": lambda fraction: points(fraction, digits),
+            "percent": lambda fraction: self.percent(fraction, digits),
+            "interval": lambda ends: self.interval(ends, lambda end: points(end, digits)),
+            "count_interval": lambda ends: self.interval(ends, count),
+            "count": count,
+            "number": number,
+        }
+        return forms.get(kind, clean_text)(value)
+
+    def group(self, level: str, group: str, length: int = NAME_LENGTH) -> str:
+        """Name a group with its kind, for example ``class Sandal`` or ``all images``."""
+        key = f"group.{level}"
+        return self(key if key in self else "group.other", group=shorten(group, length))
+
+    def shift(self, shift: str) -> str:
+        """Name a shift as part of a sentence, for example ``under gaussian noise``."""
+        if shift == CLEAN:
+            return self("shift.clean")
+        return self("shift.other", shift=self.identifier(shift))
+
+    def shift_name(self, shift: str) -> str:
+        """Name a shift as a heading, for example ``gaussian noise``."""
+        return self("shift.clean_name") if shift == CLEAN else self.identifier(shift)
+
+    def identifier(self, identifier: object) -> str:
+        """Give an identifier of this package in the reader's words, another one as plain words."""
+        key = f"names.{identifier}"
+        return self(key) if key in self else plain_name(identifier)
+
+    def drop(self, drop: float | None) -> str:
+        """Say a drop: ``loses 8.8 points``, ``gains 0.1 points``, ``shows no loss``."""
+        if drop is None or is_missing(drop):
+            return self("drop.unknown")
+        shown = points(abs(drop))
+        if shown == points(0.0):
+            return self("drop.none")
+        return self("drop.loses" if drop > 0 else "drop.gains", points=shown)
+
+    def at_floor(self, shift: str, accuracy: float) -> str:
+        """Say how often the float model is right where it has nothing to lose."""
+        right = self("format.percent", value=decimal(100 * accuracy, ".1f"))
+        return self("unjudged.at_floor", accuracy=right, shift=self.shift(shift))
+
+    def said(self, text: str, sentence: Sentence | None) -> str:
+        """Say a sentence of the statistics in the reader's language.
+
+        Args:
+            text: The sentence in English; it stays where an older file gives no more, and where a
+                newer one says what this release does not know.
+            sentence: The same by key.
+        """
+        if sentence is None or sentence.key not in ENGLISH:
+            return text
+        key = f"sentence.{sentence.key}"
+        if key in self:
+            return self._wording.vformat(self.template(key), (), sentence.values)
+        return Sentence(key=sentence.key, values=_readable(sentence.values)).text
+
+    def all_said(self, lines: Sequence[str], sentences: Sequence[Sentence]) -> list[str]:
+        """Say several sentences; in English where not each has its key, as in older files."""
+        known = sentences if len(sentences) == len(lines) else [None] * len(lines)
+        return [self.said(text, each) for text, each in zip(lines, known, strict=True)]
+
+    def statements(self, verdict: Verdict) -> list[str]:
+        """Say what recipe, tolerance and ledger state."""
+        claims = [self.said(verdict.recipe.statement, verdict.recipe.sentence)]
+        if verdict.tolerance is not None:
+            claims.append(self.said(verdict.tolerance.statement, verdict.tolerance.sentence))
+        if (ledger := verdict.ledger) is not None:
+            several = [self.said(ledger.statement, each) for each in ledger.sentences]
+            claims.append(self("format.joiner").join(several) if several else ledger.statement)
+        return [claim for claim in claims if claim]
+
+    def not_judged(self, verdict: Verdict) -> str:
+        """Say which classes and segments are not judged; an empty text where all are."""
+        text = verdict.not_judged
+        return self.said(text, verdict.not_judged_sentence) if text else ""
+
+    def headline(self, verdict: Verdict) -> str:
+        """Say the headline without the result in front, which is shown beside it."""
+        sentence = self.said(verdict.headline, verdict.headline_sentence)
+        return sentence.removeprefix(f"{verdict.result}: ")
+
+    @cached_property
+    def _wording(self) -> Wording:
+        def share(value: float, form: str) -> str:
+            text = decimal(100 * value, f".{form}" if form else "g")
+            return self("format.percent", value=text)
+
+        def group(value: Mapping[str, str], _: str = "") -> str:
+            return self.group(value["level"], value["group"], SENTENCE_NAME)
+
+        def cell(value: Mapping[str, str], _: str) -> str:
+            return self("group.under", group=group(value), shift=self.shift_name(value["shift"]))
+
+        def unjudged(value: Sequence[Mapping[str, Any]], _: str) -> str:
+            return self("unjudged.joiner").join(
+                self(
+                    "unjudged.group",
+                    group=group(each),
+                    why=self._why_unjudged(each),
+                    allowed=self("unjudged.allowed") if each["allowed"] else "",
+                )
+                for each in value
+            )
+
+        return Wording(
+            {
+                "": lambda value, _: str(value),
+                "name": lambda value, _: self.identifier(value),
+                "+": lambda value, _: count(value),
+                "count": lambda value, _: count(value),
+                "points": lambda value, digits: points(value, int(digits or 1)),
+                "percent": share,
+                "floor_percent": lambda value, _: share(math.floor(100 * value) / 100, "0f"),
+                "ordinal": lambda value, _: count(value),
+                "group": group,
+                "cell": cell,
+                "unjudged": unjudged,
+            }
+        )
+
+    def _why_unjudged(self, group: Mapping[str, Any]) -> str:
+        if group["accuracy"] is not None:
+            return self.at_floor(group["shift"], group["accuracy"])
+        return self("unjudged.images", n=count(group["n"]), needed=count(group["needed"]))
+
+
+def _readable(value: Any, name: str = "") -> Any:
+    """Give the values of an English sentence with short groups and shifts in plain words."""
+    if isinstance(value, Mapping):
+        return {key: _readable(each, key) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_readable(each) for each in value]
+    if name == "group":
+        return shorten(value, SENTENCE_NAME)
+    return plain_name(value) if name == "shift" else value
+
 
 def _flatten(tree: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
@@ -56,11 +311,8 @@ def _flatten(tree: Mapping[str, object], prefix: str = "") -> list[tuple[str, st
 
 def available_languages() -> list[str]:
     """Give the languages that have a file of texts, sorted."""
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in _FOLDER.iterdir()
-        if entry.name.endswith(".toml")
-    )
+    names = (entry.name for entry in _FOLDER.iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
 def load_texts(language: str) -> Texts:

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.pipelines.reporting import create_pipeline
-from ptq_pipeline.pipelines.reporting.parameters import ReportingParameters
 from ptq_pipeline.pipelines.reporting.pipeline import REPORT_INPUTS
+from ptq_pipeline.reporting.results import ReportingParameters
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
 

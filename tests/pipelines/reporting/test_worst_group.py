@@ -9,10 +9,11 @@ from PIL import Image
 from tests.verdicts import make_verdict
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.pipelines.reporting.members import level_of, members
 from ptq_pipeline.pipelines.reporting.worst_group import (
     explain_worst_group,
     gather_lost_images,
+    level_of,
+    members,
     small_png,
 )
 

@@ -2,17 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.pipelines.reporting.nodes import (
-    plot_drop_distribution,
-    plot_group_shift_heat_map,
-    plot_strategy_comparison,
-    plot_worst_groups,
-    write_junit,
-    write_pull_request_summary,
-    write_report,
-    write_summary,
-)
-from ptq_pipeline.pipelines.reporting.worst_group import explain_worst_group, gather_lost_images
+from ptq_pipeline.pipelines.reporting import nodes, worst_group
 
 # What `write_report` takes, by the names of its arguments.
 REPORT_INPUTS = {
@@ -29,13 +19,15 @@ REPORT_INPUTS = {
     "stress": "params:stress",
     "parameters": "params:reporting",
 }
-
 _FIGURES = {
-    "worst_groups": plot_worst_groups,
-    "drop_distribution": plot_drop_distribution,
-    "group_shift_heatmap": plot_group_shift_heat_map,
-    "strategy_comparison": plot_strategy_comparison,
+    "worst_groups": nodes.plot_worst_groups,
+    "drop_distribution": nodes.plot_drop_distribution,
+    "group_shift_heatmap": nodes.plot_group_shift_heat_map,
+    "strategy_comparison": nodes.plot_strategy_comparison,
 }
+_OF_FIGURES = ["worst_case_table", "scores", "group_definitions", "params:reporting"]
+_OF_WORST_GROUP = ["verdict", "samples", "group_definitions", "images"]
+_ANSWERS = ["float_predictions", "predictions", "calibration_sets"]
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -45,58 +37,28 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     Every figure is saved twice: ``<name>_figure`` is a PNG and ``<name>_drawing`` an SVG.
     """
     figures = [
-        Node(
-            plot,
-            ["worst_case_table", "scores", "group_definitions", "params:reporting"],
-            [f"{figure}_figure", f"{figure}_drawing"],
-            name=plot.__name__,
-        )
+        Node(plot, _OF_FIGURES, [f"{figure}_figure", f"{figure}_drawing"], name=plot.__name__)
         for figure, plot in _FIGURES.items()
     ]
-    return Pipeline(
-        [
-            *figures,
-            Node(
-                gather_lost_images,
-                [
-                    "verdict",
-                    "samples",
-                    "group_definitions",
-                    "images",
-                    "stressed_images",
-                    "float_predictions",
-                    "predictions",
-                    "calibration_sets",
-                ],
-                "lost_images",
-                name="gather_lost_images",
-            ),
-            Node(
-                explain_worst_group,
-                [
-                    "verdict",
-                    "samples",
-                    "group_definitions",
-                    "images",
-                    "float_model",
-                    "candidate_model",
-                ],
-                "worst_group_layers",
-                name="explain_worst_group",
-            ),
-            Node(write_report, REPORT_INPUTS, "report", name="write_report"),
-            Node(
-                write_summary,
-                ["verdict", "decision", "params:reporting"],
-                "summary",
-                name="write_summary",
-            ),
-            Node(
-                write_pull_request_summary,
-                ["verdict", "decision", "worst_case_table", "params:reporting"],
-                "pull_request_summary",
-                name="write_pull_request_summary",
-            ),
-            Node(write_junit, ["verdict", "decision"], "junit", name="write_junit"),
-        ]
+    others = (
+        (
+            worst_group.gather_lost_images,
+            [*_OF_WORST_GROUP, "stressed_images", *_ANSWERS],
+            "lost_images",
+        ),
+        (
+            worst_group.explain_worst_group,
+            [*_OF_WORST_GROUP, "float_model", "candidate_model"],
+            "worst_group_layers",
+        ),
+        (nodes.write_report, REPORT_INPUTS, "report"),
+        (nodes.write_summary, ["verdict", "decision", "params:reporting"], "summary"),
+        (
+            nodes.write_pull_request_summary,
+            ["verdict", "decision", "worst_case_table", "params:reporting"],
+            "pull_request_summary",
+        ),
+        (nodes.write_junit, ["verdict", "decision"], "junit"),
     )
+    written = [Node(write, inputs, output, name=write.__name__) for write, inputs, output in others]
+    return Pipeline([*figures, *written])

@@ -1,26 +1,38 @@
-"""The worst group looked at closely: images that it loses, and layers where its error arises."""
+"""Groups looked at closely: their members, images that are lost, layers where the error arises."""
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from ptq_pipeline.artifact import PARAMETERS
 from ptq_pipeline.calibration.sets import CalibrationSet
+from ptq_pipeline.core.documents import CellDocument
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import (
+    AVERAGE_GROUP,
+    CLASS_COLUMN,
+    LEVELS,
+    NAMED_LEVELS,
+    GroupId,
+    defined_ids,
+)
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.pipelines.reporting.members import members, under_condition
+from ptq_pipeline.reporting.results import GroupImage, LostImage, LostImages
 from ptq_pipeline.trials.evaluation import build_evaluation
 
 MOST_IMAGES = 12
+MOST_EXPLAINED = 200
 PIXELS = 96
-LAYERS = ("layer", "clip_group", "clip_all", "error_group", "error_all")
+LAYER_COLUMNS = ("layer", "clip_group", "clip_all", "error_group", "error_all")
 
 
 def gather_lost_images(
@@ -42,62 +54,63 @@ def gather_lost_images(
         InputError: verdict, predictions and calibration sets come from two audits.
 
     Returns:
-        ``trial_id``, the ``group``, numbers, and up to 12 images each under ``lost`` and
-        ``calibration``, with labels and a small PNG in base64; empty without a candidate.
+        The content of ``lost_images.json``, see :class:`.LostImages`; up to 12 images of each kind.
     """
     found = Verdict.read(verdict)
     trial_id, set_id, worst = found.candidate.trial_id, found.candidate.set_id, found.worst
     if trial_id is None or set_id is None or worst is None:
-        return {"trial_id": trial_id, "group": None, "lost": [], "calibration": []}
-    level, group, shift = worst.key
+        return LostImages(trial_id=trial_id).to_json()
     classes = [str(name) for name in group_definitions["classes"]]
-    seen_under, _ = under_condition(samples, group_definitions, shift)
+    seen_under, _ = under_condition(samples, group_definitions, worst.shift)
     evaluation = build_evaluation(AuditData(samples, images, stressed), [seen_under])
     seen = evaluation.samples
-    judged = members(seen, group_definitions, level, group) & (seen["split"] == "audit").to_numpy()
-    judged &= under_condition(seen, group_definitions, shift)[1]
+    judged = members(seen, group_definitions, worst.level, worst.group)
+    judged &= (seen["split"] == "audit").to_numpy()
+    judged &= under_condition(seen, group_definitions, worst.shift)[1]
     own = predictions[predictions["trial_id"] == trial_id]
     if own.empty or set_id not in calibration_sets:
         raise InputError(
             f"the verdict's candidate {trial_id} has no predictions or no calibration set here, so "
             "they come from two audits; run the pipelines from quantization on again"
         )
-    right = _answers(float_predictions, seen_under, seen) == seen["label"].to_numpy()
-    answers = _answers(own, seen_under, seen)
-    lost = np.flatnonzero(judged & right & (answers != seen["label"].to_numpy()))
+    ids, labels = seen["sample_id"].to_numpy(), seen["label"].to_numpy()
+    right = _answers(float_predictions, seen_under, ids) == labels
+    answers = _answers(own, seen_under, ids)
+    lost = np.flatnonzero(judged & right & (answers != labels))
+    pixels = evaluation.arrays[seen_under]
     chosen = calibration_sets[set_id]
     used = samples.set_index("sample_id").loc[list(chosen.manifest.sample_ids)].reset_index()
-    same = np.flatnonzero(members(used, group_definitions, level, group))
-    return {
-        "trial_id": trial_id,
-        "group": worst.key._asdict(),
-        "n": int(judged.sum()),
-        "lost_count": len(lost),
-        "lost": [
-            {
-                "sample_id": int(seen["sample_id"].iloc[i]),
-                "label": classes[int(seen["label"].iloc[i])],
-                "answer": classes[int(answers[i])],
-                "png": small_png(evaluation.arrays[seen_under][evaluation.rows[seen_under][i]]),
-            }
+    same = np.flatnonzero(members(used, group_definitions, worst.level, worst.group))
+    return LostImages(
+        trial_id=trial_id,
+        group=CellDocument(**worst.key._asdict()),
+        n=int(judged.sum()),
+        lost_count=len(lost),
+        lost=tuple(
+            LostImage(
+                sample_id=int(ids[i]),
+                label=classes[labels[i]],
+                answer=classes[answers[i]],
+                png=small_png(pixels[evaluation.rows[seen_under][i]]),
+            )
             for i in lost[:MOST_IMAGES]
-        ],
-        "calibration_count": len(same),
-        "set_size": len(used),
-        "calibration": [
-            {
-                "sample_id": int(used["sample_id"].iloc[i]),
-                "label": classes[int(used["label"].iloc[i])],
-                "png": small_png(chosen.images[i]),
-            }
+        ),
+        calibration_count=len(same),
+        set_size=len(used),
+        calibration=tuple(
+            GroupImage(
+                sample_id=int(used["sample_id"].iloc[i]),
+                label=classes[used["label"].iloc[i]],
+                png=small_png(chosen.images[i]),
+            )
             for i in same[:MOST_IMAGES]
-        ],
-    }
+        ),
+    ).to_json()
 
 
-def _answers(predictions: pd.DataFrame, shift: str, seen: pd.DataFrame) -> np.ndarray:
+def _answers(predictions: pd.DataFrame, shift: str, ids: np.ndarray) -> np.ndarray:
     rows = predictions[predictions["shift"] == shift].set_index("sample_id")["predicted"]
-    return rows.loc[seen["sample_id"]].to_numpy()
+    return rows.loc[ids].to_numpy()
 
 
 def small_png(pixels: np.ndarray) -> str:
@@ -106,8 +119,6 @@ def small_png(pixels: np.ndarray) -> str:
     Args:
         pixels: uint8 ``(C, H, W)``, grey with one channel, else its first three as colours.
     """
-    from PIL import Image
-
     array = np.asarray(pixels)
     image = Image.fromarray(array[0] if len(array) < 3 else array[:3].transpose(1, 2, 0))
     image.thumbnail((PIXELS, PIXELS))
@@ -132,27 +143,22 @@ def explain_worst_group(
     """
     worst = Verdict.read(verdict).worst
     if worst is None or PARAMETERS not in candidate:
-        return pd.DataFrame({name: pd.Series(dtype=object) for name in LAYERS})
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in LAYER_COLUMNS})
     mask = members(samples, group_definitions, worst.level, worst.group)
     mask &= under_condition(samples, group_definitions, worst.shift)[1]
-    return explain_group(mask, samples, images, model, candidate)[list(LAYERS)]
+    return explain_group(mask, AuditData(samples, images), model, candidate)[list(LAYER_COLUMNS)]
 
 
 def explain_group(
-    member: np.ndarray,
-    samples: pd.DataFrame,
-    images: np.ndarray,
-    model: FloatModel,
-    candidate: Mapping[str, Path],
+    member: np.ndarray, data: AuditData, model: FloatModel, candidate: Mapping[str, Path]
 ) -> pd.DataFrame:
     """Run the candidate's simulation on up to 200 clean audit images of a group and of all.
 
     Args:
-        member: which samples belong to the group, shape ``(samples,)``.
-        samples: the samples.
-        images: uint8 ``(N, C, H, W)``, row ``sample_id`` of every sample.
-        model: the float model.
-        candidate: the candidate's files.
+        member: Which samples belong to the group, shape ``(samples,)``.
+        data: Samples and images.
+        model: The float model.
+        candidate: The candidate's files.
 
     Returns:
         ``layer``, ``clip_group``, ``clip_all``, ``error_group`` and ``error_all``, as in
@@ -166,15 +172,88 @@ def explain_group(
         raise InputError(
             f"the candidate holds no '{PARAMETERS}': files of another tool cannot be looked into"
         )
-    audit = (samples["split"] == "audit").to_numpy()
-    ids = samples["sample_id"].to_numpy()
-    others = np.sort(np.random.default_rng(0).permutation(ids[audit])[:200])
+    audit = (data.samples["split"] == "audit").to_numpy()
+    ids = data.samples["sample_id"].to_numpy()
+    others = np.sort(np.random.default_rng(0).permutation(ids[audit])[:MOST_EXPLAINED])
     found = explain(
-        prepared_model(model, images.shape[1:]),
+        prepared_model(model, data.image_shape),
         parameters,
-        images[ids[member & audit][:200]],
-        images[others],
+        data.images[ids[member & audit][:MOST_EXPLAINED]],
+        data.images[others],
         model.preprocessing,
     )
     found.layers.attrs = {"images": found.images, "others": found.others}
     return found.layers
+
+
+def members(
+    samples: pd.DataFrame, definitions: Mapping[str, Any], level: str, group: str
+) -> np.ndarray:
+    """Tell for every sample, in any split, whether it belongs to a group: bool ``(samples,)``.
+
+    Raises:
+        InputError: there is no such group, and the message names those that there are; or there
+            are two.
+    """
+    found = list(_called(definitions, level, group))
+    if len(found) > 1:
+        raise InputError(
+            f"two groups are called '{group}': {found[0].described}, and {found[1].described}; "
+            "rename a class, column or value"
+        )
+    if not found:
+        known = [each.label for kind in NAMED_LEVELS for each in defined_ids(definitions, kind)]
+        raise InputError(f"there is no group '{group}'; the groups are {', '.join(known[:40])}")
+    classes = list(definitions["classes"])
+    mask = np.full(len(samples), True)
+    for column, value in zip(found[0].columns, found[0].values, strict=True):
+        wanted = classes.index(value) if column == CLASS_COLUMN else value
+        mask &= (samples[column] == wanted).to_numpy()
+    return mask
+
+
+def under_condition(
+    samples: pd.DataFrame, definitions: Mapping[str, Any], shift: str
+) -> tuple[str, np.ndarray]:
+    """Tell under which shift images are seen, and which of them count: bool ``(samples,)``.
+
+    A ``shift`` may also be the value of a control column (``store=Lyon``), which is looked at on
+    unchanged images.
+    """
+    controls = {
+        column: entry for column, entry in definitions["segments"].items() if entry.get("control")
+    }
+    only = {"classes": [], "segments": controls}
+    if any(_called(only, "segment", shift)):
+        return CLEAN, members(samples, only, "segment", shift)
+    return shift, np.full(len(samples), True)
+
+
+def level_of(definitions: Mapping[str, Any], group: str) -> tuple[str, str]:
+    """Find the level of a group that somebody named, with or without its level in front.
+
+    Returns:
+        Level and label; where no group has that name the level in front of it, or ``class``.
+
+    Raises:
+        InputError: groups of two levels have that name.
+    """
+    if group in (AVERAGE_GROUP, "average"):
+        return "average", AVERAGE_GROUP
+    found = [level for level in LEVELS[1:] if any(_called(definitions, level, group))]
+    if len(found) > 1:
+        raise InputError(
+            f"a {found[0]} and a {found[1]} are called '{group}': write '{found[0]} {group}' or "
+            f"'{found[1]} {group}'"
+        )
+    if found:
+        return found[0], group
+    for level in LEVELS[1:]:
+        name = group.removeprefix(f"{level} ")
+        if name != group:
+            return level, name
+    return "class", group
+
+
+def _called(definitions: Mapping[str, Any], level: str, label: str) -> Iterator[GroupId]:
+    return (each for each in defined_ids(definitions, level) if each.label == label)

@@ -4,13 +4,18 @@ Colours are those of Okabe and Ito (2008), which stay apart for colour-blind rea
 that a colour carries is also carried by a marker, a hatch or a word.
 """
 
+import io
 import logging
+import re
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
+from matplotlib import font_manager
 from matplotlib import style as mpl_style
 from matplotlib.figure import Figure
+
+from ptq_pipeline.reporting.texts import Texts, load_texts, shorten
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +77,6 @@ JAPANESE_FONTS = (
 @cache
 def japanese_font() -> str | None:
     """Give the first of `JAPANESE_FONTS` that is installed, or ``None``."""
-    from matplotlib import font_manager
-
     installed = set(font_manager.get_font_names())
     return next((name for name in JAPANESE_FONTS if name in installed), None)
 
@@ -138,3 +141,59 @@ def new_figure(width: float, height: float) -> ReportFigure:
     pixel, so 10 point text can still be read without zooming.
     """
     return ReportFigure(figsize=(width, height), layout="constrained")
+
+
+def figure_texts(language: str) -> Texts:
+    """Give the words of figures; says once where their letters will be boxes."""
+    warn_without_font(language)
+    return load_texts(language)
+
+
+def row_name(texts: Texts, level: str, group: str, length: int) -> str:
+    """Name a group at the side of a figure."""
+    return texts("group.all_images_short") if level == "average" else shorten(group, length)
+
+
+_THEME = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    LINE: "var(--line)",
+    PAPER: "var(--paper)",
+    SERIES: "var(--series)",
+    HARM: "var(--harm)",
+    LIMIT: "var(--limit)",
+}
+
+
+def inline_svg(figure: Figure, name: str) -> str:
+    """Draw ``figure`` as an ``<svg>`` element inside an HTML page, which follows its theme.
+
+    The element has a view box and no size, so CSS decides; its ids start with ``name``, so a page
+    can hold several figures; text stays text. What has no place in a page is taken out: XML
+    prolog, metadata, and the style sheet that would apply to the whole page.
+
+    Args:
+        figure: The figure; it is not changed.
+        name: Unique in the page, letters, digits and ``_``.
+
+    Returns:
+        Well-formed markup that refers to nothing outside itself.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", facecolor="none", transparent=True)
+    svg = buffer.getvalue().decode("utf-8")
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\s*<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    opening = r'<svg xmlns="http://www.w3.org/2000/svg" viewBox="\1" aria-hidden="true" '
+    opening += 'focusable="false">'
+    svg = re.sub(r'^<svg[^>]*?viewBox="([^"]+)"[^>]*>', opening, svg, count=1)
+    svg = svg.replace("xlink:href=", "href=")
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'\bhref="#([^"]+)"', rf'href="#{name}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
+    families = ", ".join(f"'{name}'" for name in font_families())
+    svg = svg.replace(families, "system-ui, 'DejaVu Sans', sans-serif")
+    for colour, variable in _THEME.items():
+        svg = svg.replace(colour, variable)
+    return svg

@@ -2,15 +2,15 @@
 
 import re
 from dataclasses import asdict
-from itertools import islice
 
 import click
 
-from ptq_pipeline.commands.deciding import BESIDE, PARTS, current_decision, place
-from ptq_pipeline.commands.running import Answer, project_command
+from ptq_pipeline.commands.command import Answer, project_command
+from ptq_pipeline.commands.registry import BESIDE, PARTS, current_decision, place
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exit_codes import ExitCode
 from ptq_pipeline.core.provenance import git_state
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry import Decision, VerificationError, check_part, rests_on
 from ptq_pipeline.registry.audits import (
@@ -26,7 +26,6 @@ SHOWN = 20
 
 
 @project_command(
-    "verify",
     epilog="Exits with 5 when a hash does not hold or the audits differ. "
     "Examples: kedro ptq verify v0002; kedro ptq verify --against HEAD~1",
 )
@@ -72,9 +71,6 @@ def _check_last_audit(project: Project) -> list[str]:
 
     Returns:
         What could not be checked: git keeps verdict and decision only.
-
-    Raises:
-        VerificationError: a file is not the one of the decision.
     """
     paths = {name: project.root / place(project, name) for name in PARTS}
     missing = [name for name in PARTS if not paths[name].exists()]
@@ -101,14 +97,14 @@ def _check_ledger(project: Project) -> None:
     Raises:
         InputError: it lacks one, or does not hold itself.
     """
-    opened_by_it = (project.load("verdict").get("ledger") or {}).get("openings", [])
+    ledger = Verdict.read(project.load("verdict")).ledger
     known = {entry.hash for entry in project.load("audit_ledger").entries()}
-    for opening in opened_by_it:
-        if opening["entry"] not in known:
+    for opening in ledger.openings if ledger else ():
+        if opening.entry not in known:
             raise InputError(
                 f"the audit ledger '{project.path('audit_ledger')}' lacks entry "
-                f"{str(opening['entry'])[:16]}, which the verdict names: it was shortened; restore "
-                "it from version control"
+                f"{opening.entry[:16]}, which the verdict names: it was shortened; restore it from "
+                "version control"
             )
 
 
@@ -122,13 +118,10 @@ def _compare_audits(project: Project, earlier: str, tolerance: float) -> Answer:
     found = compare_audits(before, now, tolerance)
     git = git_state(project.root)
     notes = [*now.notes, *before.notes, *_dirt(git)]
-    lines = [
-        str(found.agreement),
-        *(
-            f"  {'! ' if each.matters else ''}{each.where}: {each.before} -> {each.now}"
-            for each in islice(found.differences, SHOWN)
-        ),
-    ]
+    lines = [str(found.agreement)]
+    for each in found.differences[:SHOWN]:
+        mark = "! " if each.matters else ""
+        lines.append(f"  {mark}{each.where}: {each.before} -> {each.now}")
     if len(found.differences) > SHOWN:
         lines.append(f"  and {len(found.differences) - SHOWN} more (--json)")
     different = found.agreement is Agreement.DIFFERENT

@@ -3,11 +3,10 @@
 import json
 import typing
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ptq_pipeline.commands.running import project_command, tell
+from ptq_pipeline.commands.command import project_command, tell
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file
 from ptq_pipeline.judgement.verdict import Verdict
@@ -15,6 +14,7 @@ from ptq_pipeline.pipelines.reporting import nodes
 from ptq_pipeline.pipelines.reporting.pipeline import REPORT_INPUTS
 from ptq_pipeline.project import Project
 from ptq_pipeline.reporting.card import model_card
+from ptq_pipeline.reporting.results import ReportingParameters
 
 language_option = click.option(
     "--language", default=None, help="en or ja; as configured by default."
@@ -25,7 +25,6 @@ output_option = click.option(
 
 
 @project_command(
-    "report",
     json_option=False,
     epilog="Example: kedro ptq report --language ja -o report_ja.html",
 )
@@ -33,7 +32,16 @@ output_option = click.option(
 @output_option
 def report(project: Project, language: str | None, output: Path | None) -> None:
     """Write the report of the last audit again, from its tables; nothing is computed again."""
-    values = {key: _value(project, key, name, language) for key, name in REPORT_INPUTS.items()}
+    models = typing.get_type_hints(nodes.write_report)
+    values = {
+        key: project.settings(name.removeprefix("params:"), models[key])
+        if name.startswith("params:")
+        else project.load(name)
+        for key, name in REPORT_INPUTS.items()
+    }
+    if language is not None:
+        changed = values["parameters"].model_dump() | {"language": language}
+        values["parameters"] = ReportingParameters.model_validate(changed)
     html = nodes.write_report(**values)
     if output is None:
         project.save("report", html)
@@ -42,18 +50,7 @@ def report(project: Project, language: str | None, output: Path | None) -> None:
         _write(output, html)
 
 
-def _value(project: Project, argument: str, name: str, language: str | None) -> Any:
-    if not name.startswith("params:"):
-        return project.load(name)
-    group = name.removeprefix("params:")
-    found = project.settings(group, typing.get_type_hints(nodes.write_report)[argument])
-    if argument == "parameters" and language is not None:
-        values = found.model_dump(mode="json") | {"language": language}
-        return type(found).model_validate(values)
-    return found
-
-
-@project_command("card", json_option=False, epilog="Example: kedro ptq card v0002 -o MODEL_CARD.md")
+@project_command(json_option=False, epilog="Example: kedro ptq card v0002 -o MODEL_CARD.md")
 @click.argument("version", required=False)
 @language_option
 @output_option

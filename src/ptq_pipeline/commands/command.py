@@ -1,4 +1,4 @@
-"""What all commands share: options, the project, errors as one paragraph, exit codes, JSON."""
+"""What a command is: options, the project, errors as one paragraph, exit codes, JSON."""
 
 import functools
 import json
@@ -41,22 +41,23 @@ class Answer:
     code: int = ExitCode.DONE
 
 
-def command(
-    name: str, *, json_option: bool = True, **attributes: Any
-) -> Callable[[Callable[..., Answer | None]], click.Command]:
-    """Declare a command: ``click.command`` with ``--json``, ``--verbose``, errors and exit codes.
+Function = Callable[..., Answer | None]
 
-    The function returns its `Answer`, or None where it has said all itself. An error is printed as
-    one paragraph on stderr and exits with 1; ``--verbose`` adds the traceback. Ctrl-C exits with
-    130. With ``--json`` nothing but the answer's content reaches stdout.
+
+def command(*, json_option: bool = True, **attributes: Any) -> Callable[[Function], click.Command]:
+    """Declare a function as a command: ``--json``, ``--verbose``, errors and exit codes.
+
+    The command has the function's name. The function returns its
+    `Answer`, or None where it has said all itself. An error is printed as one paragraph on stderr
+    and exits with 1; ``--verbose`` adds the traceback. Ctrl-C exits with 130. With ``--json``
+    nothing but the answer's content reaches stdout.
 
     Args:
-        name: of the command.
-        json_option: whether it has ``--json``.
-        **attributes: as `click.command`.
+        json_option: Whether it has ``--json``.
+        **attributes: As `click.command`.
     """
 
-    def declare(function: Callable[..., Answer | None]) -> click.Command:
+    def declare(function: Function) -> click.Command:
         @functools.wraps(function)
         def run(*args: Any, verbose: bool, as_json: bool = False, **kwargs: Any) -> None:
             def answered() -> int:
@@ -73,38 +74,29 @@ def command(
                 "--json", "as_json", is_flag=True, help="Print JSON for programs."
             )
             run = as_json(run)
-        return click.command(name, **attributes)(run)
+        return click.command(function.__name__, **attributes)(run)
 
     return declare
 
 
-def project_command(
-    name: str, **attributes: Any
-) -> Callable[[Callable[..., Answer | None]], click.Command]:
+def project_command(**attributes: Any) -> Callable[[Function], click.Command]:
     """Declare a command on a project: `command` with ``--env`` and ``--mount``.
 
     The function takes the `Project` first, which is open while it runs.
     """
 
-    def declare(function: Callable[..., Answer | None]) -> click.Command:
+    def declare(function: Function) -> click.Command:
         @functools.wraps(function)
         def run(*, env: str | None, mount: str | None, **kwargs: Any) -> Answer | None:
             with opened(env, mount) as project:
                 return function(project, **kwargs)
 
-        declared = command(name, **attributes)(run)
-        declared.params += [
-            click.Option(
-                ["--env", "-e"],
-                help="Configuration environment.",
-                shell_complete=_environments,
-            ),
-            click.Option(
-                ["--mount"],
-                help="Namespace that the pipelines stand in.",
-                shell_complete=_mounts,
-            ),
-        ]
+        declared = command(**attributes)(run)
+        for name, text, known in (
+            (["--env", "-e"], "Configuration environment.", _environments),
+            (["--mount"], "Namespace that the pipelines stand in.", _mounts),
+        ):
+            declared.params.append(click.Option(name, help=text, shell_complete=known))
         return declared
 
     return declare
