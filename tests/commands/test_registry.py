@@ -312,7 +312,8 @@ def test_verify_holds_the_last_audit_by_what_is_here_of_it(small):
     code, found = run_json("verify")
     assert code == 0 and "candidate_execution.json" in found["notes"][0]
     verdict = json.loads((reports / "verdict.json").read_text())
-    named = {"ledger": {"openings": [{"entry": "0" * 64}]}}
+    opening = {"subject": "recipe", "index": 1, "entry": "0" * 64, "alpha": 0.05}
+    named = {"ledger": {"rule": "warn", "openings": [opening], "statement": ""}}
     (reports / "verdict.json").write_text(json.dumps(verdict | named))
     assert "lacks entry 0000" in run_json("verify")[1]["error"]
     (reports / "verdict.json").write_text(json.dumps(verdict | {"result": "FAIL"}))

@@ -37,12 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module only when the command is called.
-
-    Args:
-        places: Per command its module, where it has the command's name, and its line in the help.
-        attributes: As `click.Group`.
-    """
+    """A group that imports a command's module only when the command is called; see `COMMANDS`."""
 
     def __init__(self, *, places: dict[str, tuple[str, str]], **attributes: Any) -> None:
         super().__init__(**attributes)

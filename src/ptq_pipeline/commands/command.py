@@ -26,13 +26,9 @@ _json_stream: ContextVar[IO[str] | None] = ContextVar("json_stream", default=Non
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command says, to programs or to people.
+    """What a command says: ``content`` to programs, as JSON; ``lines`` and ``notes`` to people.
 
-    Attributes:
-        content: plain values, printed as JSON with ``--json``.
-        lines: for people, on stdout.
-        notes: for people, on stderr.
-        code: exit code.
+    Lines go to stdout, notes to stderr.
     """
 
     content: Any
@@ -47,14 +43,10 @@ Function = Callable[..., Answer | None]
 def command(*, json_option: bool = True, **attributes: Any) -> Callable[[Function], click.Command]:
     """Declare a function as a command: ``--json``, ``--verbose``, errors and exit codes.
 
-    The command has the function's name. The function returns its
-    `Answer`, or None where it has said all itself. An error is printed as one paragraph on stderr
-    and exits with 1; ``--verbose`` adds the traceback. Ctrl-C exits with 130. With ``--json``
-    nothing but the answer's content reaches stdout.
-
-    Args:
-        json_option: Whether it has ``--json``.
-        **attributes: As `click.command`.
+    The command has the function's name; ``attributes`` are those of `click.command`. The function
+    returns its `Answer`, or None where it has said all itself. An error is printed as one paragraph
+    on stderr and exits with 1; ``--verbose`` adds the traceback. Ctrl-C exits with 130. With
+    ``--json`` nothing but the answer's content reaches stdout.
     """
 
     def declare(function: Function) -> click.Command:

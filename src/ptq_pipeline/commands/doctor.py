@@ -20,6 +20,7 @@ from ptq_pipeline.runtimes import build_runtime
 
 LEAST_FREE_GIB = 2
 MOST_GROUPS = 5
+Status = Literal["ok", "warn", "fail"]
 MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 
@@ -30,7 +31,7 @@ class Finding(NamedTuple):
     """
 
     topic: str
-    status: Literal["ok", "warn", "fail"]
+    status: Status
     text: str
 
 
@@ -50,6 +51,10 @@ def doctor(project: Project) -> Answer:
 
 
 Check = Callable[[Project], Iterator[Finding]]
+
+
+def _either(topic: str, ok: bool, fine: str, otherwise: str, status: Status = "warn") -> Finding:
+    return Finding(topic, "ok", fine) if ok else Finding(topic, status, otherwise)
 
 
 def _found(check: Check, project: Project) -> list[Finding]:
@@ -75,11 +80,9 @@ def check_versions(project: Project) -> Iterator[Finding]:
             continue
         if not requirement.specifier.contains(found, prereleases=True):
             wrong.append(f"{requirement.name} {found} does not satisfy {requirement.specifier}")
-    if wrong:
-        advice = "install ptq-pipeline again in a fresh environment"
-        yield Finding("versions", "fail", f"{'; '.join(wrong)}: {advice}")
-    else:
-        yield Finding("versions", "ok", f"ptq-pipeline {version('ptq-pipeline')} and what it needs")
+    fine = f"ptq-pipeline {version('ptq-pipeline')} and what it needs"
+    advice = "install ptq-pipeline again in a fresh environment"
+    yield _either("versions", not wrong, fine, f"{'; '.join(wrong)}: {advice}", "fail")
 
 
 def check_configuration(project: Project) -> Iterator[Finding]:
@@ -96,11 +99,12 @@ def check_processor(project: Project) -> Iterator[Finding]:
     """The processor multiplies 8-bit integers without saturating."""
     flags = cpu_flags()
     exact = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"} & set(flags)
-    if exact:
-        yield Finding("processor", "ok", f"exact 8-bit products ({', '.join(sorted(exact))})")
-        return
-    text = "no VNNI or dot-product instructions: 8-bit products may saturate, so look at the parity"
-    yield Finding("processor", "warn", f"{text} table of the report")
+    fine = f"exact 8-bit products ({', '.join(sorted(exact))})"
+    otherwise = (
+        "no VNNI or dot-product instructions: 8-bit products may saturate, so look at the parity "
+        "table of the report"
+    )
+    yield _either("processor", bool(exact), fine, otherwise)
 
 
 def check_runtimes(project: Project) -> Iterator[Finding]:
@@ -116,11 +120,9 @@ def check_telemetry(project: Project) -> Iterator[Finding]:
     """Kedro's telemetry is off; the other libraries' is switched off by this package."""
     consent = project.root / ".telemetry"
     refused = consent.is_file() and "false" in consent.read_text(encoding="utf-8").lower()
-    if refused or os.environ.get("DO_NOT_TRACK"):
-        yield Finding("telemetry", "ok", "off")
-    else:
-        text = "Kedro's is not refused: write `consent: false` into .telemetry and commit it"
-        yield Finding("telemetry", "warn", text)
+    off = refused or bool(os.environ.get("DO_NOT_TRACK"))
+    otherwise = "Kedro's is not refused: write `consent: false` into .telemetry and commit it"
+    yield _either("telemetry", off, "off", otherwise)
 
 
 def check_git_and_dvc(project: Project) -> Iterator[Finding]:
@@ -142,10 +144,8 @@ def check_git_and_dvc(project: Project) -> Iterator[Finding]:
     status = subprocess.run(
         [dvc, "status", "--quiet"], cwd=project.root, capture_output=True, check=False
     )
-    if status.returncode == 0:
-        yield Finding("dvc", "ok", "every stage is up to date")
-    else:
-        yield Finding("dvc", "warn", "some stage is not up to date: `dvc status` says which")
+    otherwise = "some stage is not up to date: `dvc status` says which"
+    yield _either("dvc", status.returncode == 0, "every stage is up to date", otherwise)
 
 
 def check_data(project: Project) -> Iterator[Finding]:
@@ -187,9 +187,8 @@ def check_groups(project: Project) -> Iterator[Finding]:
 def check_disk(project: Project) -> Iterator[Finding]:
     """There is room for images, trials and models."""
     free = shutil.disk_usage(project.root).free / 2**30
-    status: Literal["ok", "fail"] = "ok" if free >= LEAST_FREE_GIB else "fail"
-    advice = "" if status == "ok" else f"; an audit wants {LEAST_FREE_GIB}: free some"
-    yield Finding("disk", status, f"{free:.1f} GiB free{advice}")
+    text, advice = f"{free:.1f} GiB free", f"; an audit wants {LEAST_FREE_GIB}: free some"
+    yield _either("disk", free >= LEAST_FREE_GIB, text, text + advice, "fail")
 
 
 CHECKS: tuple[Check, ...] = (

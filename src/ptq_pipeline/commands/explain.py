@@ -51,10 +51,11 @@ def explain(project: Project, group: str | None, layers: int) -> Answer:
 
 def _explained(project: Project, group: str | None, layers: int) -> dict[str, Any]:
     verdict = Verdict.read(project.load("verdict"))
-    if not group and verdict.worst is None:
+    group = group or (verdict.worst.group if verdict.worst else None)
+    if group is None:
         raise InputError("the last verdict names no worst group; say which GROUP to explain")
     samples, definitions = project.load("samples"), project.load("group_definitions")
-    level, name = level_of(definitions, group or verdict.worst.group)
+    level, name = level_of(definitions, group)
     member = members(samples, definitions, level, name)
     audit = (samples["split"] == "audit").to_numpy()
     if not (member & audit).any():
@@ -127,8 +128,10 @@ def _divergence(project: Project, draw: int) -> pd.DataFrame:
             workload.model.preprocessing(np.asarray(pixels[start : start + workload.batch_size]))
             for start in starts
         ]
-        logits = [np.concatenate([np.array(run(batch)) for batch in batches]) for run in models]
-        tables += [output_divergence(*logits, names).assign(shift=shift) for names in groups]
+        plain, quantized = (
+            np.concatenate([np.array(run(batch)) for batch in batches]) for run in models
+        )
+        tables += [output_divergence(plain, quantized, each).assign(shift=shift) for each in groups]
     found = pd.concat(tables, ignore_index=True)
     return found.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
 

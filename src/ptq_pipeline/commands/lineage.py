@@ -41,13 +41,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Found:
-    """A calibration set and how it was reached.
-
-    Attributes:
-        manifest: What the set is.
-        steps: One line per hop, from what was asked for to the set.
-        pixels: The packed array, None where only the manifest is at hand.
-    """
+    """A calibration set, the hops that lead to it, and its array where that is at hand."""
 
     manifest: CalibrationManifest
     steps: tuple[str, ...]

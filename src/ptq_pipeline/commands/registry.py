@@ -60,7 +60,8 @@ def current_decision(project: Project) -> tuple[Decision, Evidence]:
     """Load the decision of the last audit and what it rests on, and decide once more by that."""
     parts = load_parts(project)
     files = candidate_files(parts["candidate_model"])
-    evidence = Evidence(*(parts[name] for name in BESIDE), files)
+    verdict, comparison, execution = (parts[name] for name in BESIDE)
+    evidence = Evidence(verdict, comparison, execution, files)
     return evidence.check(parts["decision"]), evidence
 
 

@@ -92,11 +92,7 @@ def _check_last_audit(project: Project) -> list[str]:
 
 
 def _check_ledger(project: Project) -> None:
-    """Check that the audit ledger holds the questions that the verdict names.
-
-    Raises:
-        InputError: it lacks one, or does not hold itself.
-    """
+    """Check that the audit ledger holds the questions that the verdict names."""
     ledger = Verdict.read(project.load("verdict")).ledger
     known = {entry.hash for entry in project.load("audit_ledger").entries()}
     for opening in ledger.openings if ledger else ():

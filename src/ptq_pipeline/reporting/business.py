@@ -3,6 +3,7 @@
 from functools import cached_property
 
 from ptq_pipeline.core.documents import Interval
+from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.reporting.tables import Part, Row, Table, cell_values
 from ptq_pipeline.reporting.texts import count, number, points
 
@@ -21,23 +22,30 @@ class Worth(Part):
         texts, view = self.texts, self.audit.verdict.business
         if view is None:
             return [texts("business.not_asked")]
+
+        def amount(value: float) -> str:
+            return texts("business.amount", value=count(round(value)), currency=view.currency)
+
+        def between(bounds: Interval) -> str:
+            return texts.interval(bounds, amount)
+
         even = view.break_even
         lines = [
             texts(f"business.says_{view.says}"),
             texts(
                 "business.balance",
-                saving=self._amount(view.saving),
-                loss=self._amount(view.loss),
-                loss_interval=self._between(view.loss_interval),
-                net=self._amount(view.net),
-                net_interval=self._between(view.net_interval),
+                saving=amount(view.saving),
+                loss=amount(view.loss),
+                loss_interval=between(view.loss_interval),
+                net=amount(view.net),
+                net_interval=between(view.net_interval),
                 requests=count(view.requests_per_month),
             ),
             texts(
                 "business.worst_group",
                 group=texts.group("other", view.worst_group),
-                loss=self._amount(view.worst_group_loss),
-                interval=self._between(view.worst_group_loss_interval),
+                loss=amount(view.worst_group_loss),
+                interval=between(view.worst_group_loss_interval),
             ),
         ]
         if even.drop is not None:
@@ -48,18 +56,11 @@ class Worth(Part):
             lines.append(texts("business.even_months", value=number(even.months)))
         return lines
 
-    def _amount(self, value: float) -> str:
-        currency = self.audit.verdict.business.currency
-        return self.texts("business.amount", value=count(round(value)), currency=currency)
-
-    def _between(self, bounds: Interval) -> str:
-        return self.texts.interval(bounds, self._amount)
-
     @cached_property
     def assumptions(self) -> list[str]:
         """What the business view takes for granted."""
         view = self.audit.verdict.business
-        return self.texts.all_said(view.assumptions, view.assumption_sentences)
+        return self.texts.all_said(view.assumptions, view.assumption_sentences) if view else []
 
     @cached_property
     def groups(self) -> Table:
@@ -78,22 +79,25 @@ class Worth(Part):
                     "break_even_drop": group.break_even_drop,
                 }
             )
-            for group in sorted(view.groups, key=lambda group: -group.loss)
+            for group in sorted(view.groups if view else (), key=lambda group: -group.loss)
         ]
-        caption = self.texts("business.caption", currency=view.currency)
+        caption = self.texts("business.caption", currency=view.currency if view else "")
         return self.table(caption, rows, self.options.max_rows)
+
+    @cached_property
+    def _compared(self) -> Comparison:
+        return self.audit.champion_comparison or Comparison(result="NONE", champion=None)
 
     @cached_property
     def champion(self) -> str | None:
         """The version that the candidate was compared with, if one serves."""
-        compared = self.audit.champion_comparison
-        return compared.champion.version if compared and compared.champion else None
+        return self._compared.champion.version if self._compared.champion else None
 
     @cached_property
     def champion_line(self) -> str:
         """How the candidate compares with what serves, in one line."""
-        texts, compared, version = self.texts, self.audit.champion_comparison, self.champion
-        if compared is None or version is None:
+        texts, compared, version = self.texts, self._compared, self.champion
+        if version is None:
             return texts("champion.none")
         result = texts(f"badge.{compared.result}")
         cells = [cell for cell in compared.cells if cell.judged]
@@ -113,13 +117,13 @@ class Worth(Part):
     @cached_property
     def champion_reasons(self) -> Table:
         """The reasons of the comparison."""
-        reasons = self.audit.champion_comparison.reasons
+        reasons = self._compared.reasons
         return self.reasons_table("champion.caption_reasons", reasons, self.options.max_rows)
 
     @cached_property
     def champion_cells(self) -> Table:
         """The groups of the comparison, those that lose most first."""
-        cells = self.audit.champion_comparison.cells
+        cells = self._compared.cells
         rows = [
             Row(
                 {**cell_values(self.texts, cell), "loss_to_champion": cell.drop},
@@ -132,4 +136,4 @@ class Worth(Part):
     @cached_property
     def not_compared(self) -> list[str]:
         """The shifts that the champion was not audited under."""
-        return [self.texts.shift_name(each) for each in self.audit.champion_comparison.not_compared]
+        return [self.texts.shift_name(each) for each in self._compared.not_compared]

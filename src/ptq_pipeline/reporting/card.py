@@ -21,9 +21,9 @@ def model_card(record: Mapping[str, Any], verdict: Verdict, language: str = "en"
     """Write the card of one version.
 
     Args:
-        record: the promotion's record, as in the version's ``record.json``.
-        verdict: the verdict that it was promoted on, as in the version's ``verdict.json``.
-        language: language of the texts.
+        record: The promotion's record, as in the version's ``record.json``.
+        verdict: What it was promoted on.
+        language: Of the texts.
 
     Returns:
         Markdown with a metadata header in YAML (JSON values, which YAML reads).

@@ -131,8 +131,8 @@ class FirstScreen(Part):
     @cached_property
     def worth(self) -> list[str]:
         """What it saves and risks, how fast it is, and how it compares with what serves."""
-        parts = (self.audit, self.options, self.texts)
-        worth, speed = Worth(*parts), Background(*parts).speed_line
+        worth = Worth(self.audit, self.options, self.texts)
+        speed = Background(self.audit, self.options, self.texts).speed_line
         return [*worth.money, *([speed] if speed else []), worth.champion_line]
 
     @cached_property

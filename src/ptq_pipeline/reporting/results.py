@@ -77,13 +77,10 @@ class LostImage(GroupImage):
 
 
 class LostImages(Document):
-    """Images of the worst group, ``lost_images.json``: lost ones, and those that calibrated.
+    """Images of the worst group, ``lost_images.json``: the first lost ones, and calibration images.
 
-    Attributes:
-        group: The worst group and its shift; None without a candidate.
-        n: Judged images of the group.
-        lost_count: Those that the candidate loses; ``lost`` are the first of them.
-        calibration_count: Members of the group in the calibration set of ``set_size`` images.
+    Of the group's ``n`` judged images ``lost_count`` are lost; ``calibration_count`` of the
+    ``set_size`` images of the calibration set belong to it. Without a candidate there is no group.
     """
 
     called: ClassVar[str] = "lost_images.json"
@@ -150,11 +147,7 @@ class AuditTables:
 
     @cached_property
     def cells(self) -> list[SpreadCell]:
-        """The cells of ``worst_case_table``, in its order.
-
-        Raises:
-            InputError: If a column is missing.
-        """
+        """The cells of ``worst_case_table``, in its order; a missing column is an `InputError`."""
         return SpreadCell.of_table(self.worst_case_table)
 
     @property
@@ -284,27 +277,20 @@ class AuditResults(AuditTables):
 
     @classmethod
     def read(cls, results: Mapping[str, Any], **shown: Any) -> Self:
-        """Read the documents among ``results``, which are named as the fields.
-
-        Raises:
-            InputError: If one is incomplete, damaged or of another schema version.
-        """
-        kinds: dict[str, type[Document]] = {
+        """Read the documents among ``results``, which are named as the fields."""
+        documents: dict[str, Any] = {
+            "verdict": Verdict.read(results["verdict"]),
+            "decision": Decision.from_json(results["decision"]),
+        }
+        optional: dict[str, type[Document]] = {
             "champion_comparison": Comparison,
             "candidate_execution": Execution,
             "candidate_speed": CandidateSpeed,
             "lost_images": LostImages,
         }
-        return cls(
-            **results
-            | {"verdict": Verdict.read(results["verdict"])}
-            | {"decision": Decision.from_json(results["decision"])}
-            | {
-                name: kind.read(results[name]) if results[name] else None
-                for name, kind in kinds.items()
-            },
-            **shown,
-        )
+        for name, kind in optional.items():
+            documents[name] = kind.read(results[name]) if results[name] else None
+        return cls(**{**results, **documents, **shown})
 
     def check(self) -> None:
         """Check that all parts come from one audit.

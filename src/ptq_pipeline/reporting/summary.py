@@ -13,6 +13,11 @@ from ptq_pipeline.reporting.texts import Texts, clean_text, count, load_texts, p
 
 MOST_ROWS = 8
 MOST_REASONS = 5
+# What a result is in JUnit; all others are skipped.
+_JUNIT = {
+    **dict.fromkeys(("PASS", "shown_good", Outcome.PROMOTE), "passed"),
+    **dict.fromkeys(("FAIL", "shown_bad", Outcome.REFUSE, Outcome.INCONCLUSIVE), "failure"),
+}
 
 
 def three_lines(
@@ -106,49 +111,31 @@ def junit_report(verdict: Verdict, decision: Decision) -> str:
     Returns:
         An XML document in the form that Jenkins, GitLab and GitHub actions read.
     """
-    root = Xml.Element("testsuites", name="ptq_pipeline")
-    suites = {
-        "recipe": [_recipe(verdict)],
-        "candidate": _cells(verdict),
-        "decision": [_decision(decision)],
+    recipe, reasons = verdict.recipe, " ".join(each.text for each in decision.reasons[:3])
+    suites: dict[str, list[tuple[str, str, str]]] = {
+        "recipe": [("calibration draws", recipe.result, recipe.statement)],
+        "candidate": [
+            (
+                f"{cell.level} {cell.group} under {cell.shift}",
+                cell.status,
+                f"{cell.status.replace('_', ' ')}: loses {points(cell.drop)} points, "
+                f"limit {points(cell.limit)}, n = {cell.n}",
+            )
+            for cell in verdict.candidate.cells
+        ],
+        "decision": [("may ship", decision.outcome, f"{decision.outcome}: {reasons}")],
     }
+    root = Xml.Element("testsuites", name="ptq_pipeline")
     for name, cases in suites.items():
         suite = Xml.SubElement(root, "testsuite", name=name, tests=str(len(cases)))
+        for title, found, message in cases:
+            case = Xml.SubElement(
+                suite, "testcase", classname=f"ptq.{name}", name=clean_text(title)
+            )
+            if (kind := _JUNIT.get(found, "skipped")) != "passed":
+                Xml.SubElement(case, kind, message=clean_text(message))
         for kind, attribute in (("failure", "failures"), ("skipped", "skipped")):
-            suite.set(attribute, str(sum(case.find(kind) is not None for case in cases)))
+            suite.set(attribute, str(len(suite.findall(f"testcase/{kind}"))))
         suite.set("errors", "0")
-        suite.extend(cases)
     Xml.indent(root)
     return Xml.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _case(suite: str, name: str, kind: str | None = None, message: str = "") -> Xml.Element:
-    case = Xml.Element("testcase", classname=f"ptq.{suite}", name=clean_text(name))
-    if kind is not None:
-        Xml.SubElement(case, kind, message=clean_text(message))
-    return case
-
-
-def _recipe(verdict: Verdict) -> Xml.Element:
-    kind = {"PASS": None, "FAIL": "failure"}.get(verdict.recipe.result, "skipped")
-    return _case("recipe", "calibration draws", kind, verdict.recipe.statement)
-
-
-def _cells(verdict: Verdict) -> list[Xml.Element]:
-    kinds = {"shown_good": None, "shown_bad": "failure"}
-    cases = []
-    for cell in verdict.candidate.cells:
-        message = (
-            f"{cell.status.replace('_', ' ')}: loses {points(cell.drop)} points, "
-            f"limit {points(cell.limit)}, n = {cell.n}"
-        )
-        name = f"{cell.level} {cell.group} under {cell.shift}"
-        cases.append(_case("candidate", name, kinds.get(cell.status, "skipped"), message))
-    return cases
-
-
-def _decision(decision: Decision) -> Xml.Element:
-    if decision.outcome is Outcome.PROMOTE:
-        return _case("decision", "may ship")
-    message = f"{decision.outcome}: " + " ".join(each.text for each in decision.reasons[:3])
-    return _case("decision", "may ship", "failure", message)

@@ -122,8 +122,8 @@ class Part:
 
 
 def _columns(texts: Texts, keys: Iterable[str], kinds: Mapping[str, str]) -> list[Column]:
-    kinds = KINDS | kinds
-    return [Column(key, texts(f"column.{key}"), kinds.get(key, "text")) for key in keys]
+    known = {**KINDS, **kinds}
+    return [Column(key, texts(f"column.{key}"), known.get(key, "text")) for key in keys]
 
 
 def _reading(reason: Reason, value: float | None, is_limit: bool = False) -> Reading:

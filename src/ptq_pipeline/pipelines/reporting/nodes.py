@@ -3,7 +3,6 @@
 Whatever draws or renders imports matplotlib and jinja, so it is imported when a node runs.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,64 +17,23 @@ from ptq_pipeline.reporting.summary import junit_report, pull_request_summary, t
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
 
-# A figure twice, to be saved as PNG and as SVG.
-Twice = tuple[Any, Any]
 
-
-def plot_worst_groups(
+def draw_figures(
     worst_case_table: pd.DataFrame,
     scores: pd.DataFrame,
     group_definitions: dict[str, Any],
     parameters: ReportingParameters,
-) -> Twice:
-    """Draw the candidate's worst groups with their intervals, and the average."""
-    return _drawn("worst_groups", parameters, worst_case_table, scores, group_definitions)
-
-
-def plot_drop_distribution(
-    worst_case_table: pd.DataFrame,
-    scores: pd.DataFrame,
-    group_definitions: dict[str, Any],
-    parameters: ReportingParameters,
-) -> Twice:
-    """Draw the drop of every class over the calibration draws."""
-    return _drawn("drop_distribution", parameters, worst_case_table, scores, group_definitions)
-
-
-def plot_group_shift_heat_map(
-    worst_case_table: pd.DataFrame,
-    scores: pd.DataFrame,
-    group_definitions: dict[str, Any],
-    parameters: ReportingParameters,
-) -> Twice:
-    """Draw the mean drop of every class and segment under every shift."""
-    return _drawn("group_shift_heatmap", parameters, worst_case_table, scores, group_definitions)
-
-
-def plot_strategy_comparison(
-    worst_case_table: pd.DataFrame,
-    scores: pd.DataFrame,
-    group_definitions: dict[str, Any],
-    parameters: ReportingParameters,
-) -> Twice:
-    """Draw the drops of every calibration strategy on the selection split."""
-    return _drawn("strategy_comparison", parameters, worst_case_table, scores, group_definitions)
-
-
-def _drawn(
-    name: str,
-    parameters: ReportingParameters,
-    worst_case_table: pd.DataFrame,
-    scores: pd.DataFrame,
-    group_definitions: Mapping[str, Any],
-) -> Twice:
+) -> dict[str, Any]:
+    """Draw the figures of the report: ``<name>_figure`` for a PNG, ``<name>_drawing`` an SVG."""
     from ptq_pipeline.reporting.figures import FIGURES
 
     tables = AuditTables(
         worst_case_table=worst_case_table, scores=scores, group_definitions=group_definitions
     )
-    figure, _ = FIGURES[name](tables, parameters)
-    return figure, figure
+    drawn = {name: draw(tables, parameters)[0] for name, draw in FIGURES.items()}
+    return {
+        f"{name}_{kind}": figure for name, figure in drawn.items() for kind in ("figure", "drawing")
+    }
 
 
 def write_report(
@@ -105,8 +63,8 @@ def write_summary(
     verdict: dict[str, Any], decision: dict[str, Any], parameters: ReportingParameters
 ) -> dict[str, list[str]]:
     """Give the three ``lines`` that end a run: decision, worst group, where the report is."""
-    found = Verdict.read(verdict), Decision.from_json(decision)
-    return {"lines": three_lines(*found, parameters.report_path, parameters.language)}
+    found, decided = Verdict.read(verdict), Decision.from_json(decision)
+    return {"lines": three_lines(found, decided, parameters.report_path, parameters.language)}
 
 
 def write_pull_request_summary(
@@ -116,8 +74,8 @@ def write_pull_request_summary(
     parameters: ReportingParameters,
 ) -> str:
     """Write the Markdown summary for a pull request."""
-    found = Verdict.read(verdict), Decision.from_json(decision)
-    return pull_request_summary(*found, worst_case_table, parameters.language)
+    found, decided = Verdict.read(verdict), Decision.from_json(decision)
+    return pull_request_summary(found, decided, worst_case_table, parameters.language)
 
 
 def write_junit(verdict: dict[str, Any], decision: dict[str, Any]) -> str:

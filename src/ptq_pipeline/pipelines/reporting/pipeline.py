@@ -19,13 +19,7 @@ REPORT_INPUTS = {
     "stress": "params:stress",
     "parameters": "params:reporting",
 }
-_FIGURES = {
-    "worst_groups": nodes.plot_worst_groups,
-    "drop_distribution": nodes.plot_drop_distribution,
-    "group_shift_heatmap": nodes.plot_group_shift_heat_map,
-    "strategy_comparison": nodes.plot_strategy_comparison,
-}
-_OF_FIGURES = ["worst_case_table", "scores", "group_definitions", "params:reporting"]
+_FIGURES = ("worst_groups", "drop_distribution", "group_shift_heatmap", "strategy_comparison")
 _OF_WORST_GROUP = ["verdict", "samples", "group_definitions", "images"]
 _ANSWERS = ["float_predictions", "predictions", "calibration_sets"]
 
@@ -34,13 +28,14 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline.
 
     The report draws its figures itself, since figures in the catalog can be saved and not loaded.
-    Every figure is saved twice: ``<name>_figure`` is a PNG and ``<name>_drawing`` an SVG.
     """
-    figures = [
-        Node(plot, _OF_FIGURES, [f"{figure}_figure", f"{figure}_drawing"], name=plot.__name__)
-        for figure, plot in _FIGURES.items()
-    ]
-    others = (
+    drawn = [f"{name}_{kind}" for name in _FIGURES for kind in ("figure", "drawing")]
+    writers = (
+        (
+            nodes.draw_figures,
+            ["worst_case_table", "scores", "group_definitions", "params:reporting"],
+            {name: name for name in drawn},
+        ),
         (
             worst_group.gather_lost_images,
             [*_OF_WORST_GROUP, "stressed_images", *_ANSWERS],
@@ -60,5 +55,6 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         ),
         (nodes.write_junit, ["verdict", "decision"], "junit"),
     )
-    written = [Node(write, inputs, output, name=write.__name__) for write, inputs, output in others]
-    return Pipeline([*figures, *written])
+    return Pipeline(
+        [Node(write, inputs, output, name=write.__name__) for write, inputs, output in writers]
+    )

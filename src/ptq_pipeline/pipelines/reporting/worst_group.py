@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,24 +60,23 @@ def gather_lost_images(
     trial_id, set_id, worst = found.candidate.trial_id, found.candidate.set_id, found.worst
     if trial_id is None or set_id is None or worst is None:
         return LostImages(trial_id=trial_id).to_json()
-    classes = [str(name) for name in group_definitions["classes"]]
-    seen_under, _ = under_condition(samples, group_definitions, worst.shift)
-    evaluation = build_evaluation(AuditData(samples, images, stressed), [seen_under])
-    seen = evaluation.samples
-    judged = members(seen, group_definitions, worst.level, worst.group)
-    judged &= (seen["split"] == "audit").to_numpy()
-    judged &= under_condition(seen, group_definitions, worst.shift)[1]
     own = predictions[predictions["trial_id"] == trial_id]
     if own.empty or set_id not in calibration_sets:
         raise InputError(
             f"the verdict's candidate {trial_id} has no predictions or no calibration set here, so "
             "they come from two audits; run the pipelines from quantization on again"
         )
-    ids, labels = seen["sample_id"].to_numpy(), seen["label"].to_numpy()
-    right = _answers(float_predictions, seen_under, ids) == labels
-    answers = _answers(own, seen_under, ids)
-    lost = np.flatnonzero(judged & right & (answers != labels))
-    pixels = evaluation.arrays[seen_under]
+    classes = [str(name) for name in group_definitions["classes"]]
+    shift, _ = under_condition(samples, group_definitions, worst.shift)
+    evaluation = build_evaluation(AuditData(samples, images, stressed), [shift])
+    seen = evaluation.samples
+    judged = members(seen, group_definitions, worst.level, worst.group)
+    judged &= (seen["split"] == "audit").to_numpy()
+    judged &= under_condition(seen, group_definitions, worst.shift)[1]
+    right = _answers(float_predictions, shift, seen) == seen["label"].to_numpy()
+    answers = _answers(own, shift, seen)
+    lost = np.flatnonzero(judged & right & (answers != seen["label"].to_numpy()))
+    pixels = evaluation.arrays[shift][evaluation.rows[shift][lost[:MOST_IMAGES]]]
     chosen = calibration_sets[set_id]
     used = samples.set_index("sample_id").loc[list(chosen.manifest.sample_ids)].reset_index()
     same = np.flatnonzero(members(used, group_definitions, worst.level, worst.group))
@@ -87,30 +86,26 @@ def gather_lost_images(
         n=int(judged.sum()),
         lost_count=len(lost),
         lost=tuple(
-            LostImage(
-                sample_id=int(ids[i]),
-                label=classes[labels[i]],
-                answer=classes[answers[i]],
-                png=small_png(pixels[evaluation.rows[seen_under][i]]),
-            )
-            for i in lost[:MOST_IMAGES]
+            LostImage(answer=classes[answers[i]], **_shown(seen.iloc[i], classes, image))
+            for i, image in zip(lost, pixels, strict=False)
         ),
         calibration_count=len(same),
         set_size=len(used),
         calibration=tuple(
-            GroupImage(
-                sample_id=int(used["sample_id"].iloc[i]),
-                label=classes[used["label"].iloc[i]],
-                png=small_png(chosen.images[i]),
-            )
+            GroupImage(**_shown(used.iloc[i], classes, chosen.images[i]))
             for i in same[:MOST_IMAGES]
         ),
     ).to_json()
 
 
-def _answers(predictions: pd.DataFrame, shift: str, ids: np.ndarray) -> np.ndarray:
+def _answers(predictions: pd.DataFrame, shift: str, seen: pd.DataFrame) -> np.ndarray:
     rows = predictions[predictions["shift"] == shift].set_index("sample_id")["predicted"]
-    return rows.loc[ids].to_numpy()
+    return rows.loc[seen["sample_id"]].to_numpy()
+
+
+def _shown(sample: pd.Series, classes: Sequence[str], pixels: np.ndarray) -> dict[str, Any]:
+    label = classes[int(sample["label"])]
+    return {"sample_id": int(sample["sample_id"]), "label": label, "png": small_png(pixels)}
 
 
 def small_png(pixels: np.ndarray) -> str:
@@ -154,11 +149,7 @@ def explain_group(
 ) -> pd.DataFrame:
     """Run the candidate's simulation on up to 200 clean audit images of a group and of all.
 
-    Args:
-        member: Which samples belong to the group, shape ``(samples,)``.
-        data: Samples and images.
-        model: The float model.
-        candidate: The candidate's files.
+    ``member`` tells which samples belong to the group, shape ``(samples,)``.
 
     Returns:
         ``layer``, ``clip_group``, ``clip_all``, ``error_group`` and ``error_all``, as in
