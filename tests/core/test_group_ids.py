@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.group_ids import GroupId, check_labels, class_ids, defined_ids
-from ptq_pipeline.core.groups import build_groups
+from ptq_pipeline.core.group_ids import GroupId, check_labels, class_ids
+from ptq_pipeline.core.groups import GroupDefinitions, build_groups
 
 COUNT = 12
 
@@ -73,7 +73,7 @@ def test_labels_are_either_refused_or_name_one_group_each(classes, segments):
         "segments": {column: {"names": names} for column, names in segments.items()},
     }
     for level in ("average", "class", "segment", "intersection"):
-        ids = list(defined_ids(definitions, level))
+        ids = list(GroupDefinitions.read(definitions).ids(level))
         different = len(ids) == len({each.label for each in ids})
         try:
             check_labels(ids)

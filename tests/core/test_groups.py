@@ -52,7 +52,7 @@ def test_small_intersections_are_left_out_by_audit_count(samples):
 def test_intersections_can_be_turned_off(samples):
     assert (
         "intersection"
-        not in build_groups(samples, CLASSES, SEGMENTS, intersections=False).by_level()
+        not in build_groups(samples, CLASSES, SEGMENTS, intersection_depth=1).by_level()
     )
 
 

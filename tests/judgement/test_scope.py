@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.groups import build_groups
+from ptq_pipeline.core.groups import GroupDefinitions, build_groups
 from ptq_pipeline.judgement.judging import check_float_model
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.scope import keep_groups, propose_representatives
@@ -197,7 +197,9 @@ def test_an_average_that_cannot_be_judged_blocks_a_pass(good, policy):
     assert np.all([reason.level == "average" for reason in verdict.reasons])
 
 
-CLASSES, SEGMENTS = ("boot", "bag", "hat"), {"tone": ("dark", "light")}
+DEFINITIONS = GroupDefinitions.read(
+    {"classes": ("boot", "bag", "hat"), "segments": {"tone": {"names": ("dark", "light")}}}
+)
 
 
 def quick(policy, **counts):
@@ -221,7 +223,7 @@ def tables():
 
 
 def choose(tables, policy):
-    return propose_representatives(*tables, CLASSES, SEGMENTS, policy)
+    return propose_representatives(*tables, DEFINITIONS, policy)
 
 
 def test_each_kind_of_group_is_named_with_its_reason(tables, policy):

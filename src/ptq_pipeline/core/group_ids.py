@@ -7,10 +7,8 @@ means one group, and nothing ever takes a label apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
-from itertools import combinations, product
 from typing import Any, Literal, NamedTuple
 
 from ptq_pipeline.core.errors import InputError
@@ -45,10 +43,8 @@ class CellKey(NamedTuple):
 class GroupId:
     """What a group is, apart from how it is called.
 
-    Attributes:
-        level: ``average``, ``class``, ``segment`` or ``intersection``.
-        columns: The columns that define it, ``label`` for the class; none for the average.
-        values: Their values: the name of a class, or a value of the segment column.
+    ``columns`` define it (``label`` for the class, none for the average) by their ``values``: the
+    name of a class, or a value of the segment column.
     """
 
     level: str
@@ -89,34 +85,6 @@ def class_ids(classes: Iterable[Any]) -> tuple[GroupId, ...]:
 def segment_ids(column: str, values: Iterable[Any]) -> tuple[GroupId, ...]:
     """Ids of the values of one segment column."""
     return tuple(GroupId(SEGMENT_LEVEL, (column,), (value,)) for value in values)
-
-
-def defined_ids(definitions: Mapping[str, Any], level: str) -> Iterator[GroupId]:
-    """Yield every group that can be made, crossed as deeply as ``build_groups`` may cross them.
-
-    Args:
-        definitions: Content of ``group_definitions``.
-        level: Of the groups.
-    """
-    classes = class_ids(definitions["classes"])
-    columns = [
-        segment_ids(column, entry["names"]) for column, entry in definitions["segments"].items()
-    ]
-    if level == "average":
-        yield GroupId("average")
-    elif level == CLASS_LEVEL:
-        yield from classes
-    elif level == SEGMENT_LEVEL:
-        for column in columns:
-            yield from column
-    else:
-        for together in range(1, len(columns) + 1):
-            for some in combinations(columns, together):
-                for segments in product(*some):
-                    segment = reduce(GroupId.crossed, segments)
-                    if together > 1:
-                        yield segment
-                    yield from (each.crossed(segment) for each in classes)
 
 
 def check_labels(ids: Iterable[GroupId]) -> None:

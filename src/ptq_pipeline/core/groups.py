@@ -5,9 +5,7 @@ Groups come in levels: the ``average`` over everything (group ``all``), each ``c
 (``Sandal & tone=dark``), or of more of them. Within one *partition* (the classes, one segment
 column, the classes crossed with one segment column) a sample belongs to at most one group, so
 counting is one ``bincount`` per partition. A group without samples is missing: it gets no row,
-never a 0 or a 1.
-
-What a group *is* says its :class:`.GroupId`; two groups of one level never have the same label.
+never a 0 or a 1. Two groups of one level never have the same label.
 
 In every group equal pixels count once: a copy of an image says nothing new. Copies that carry
 different labels are contradictory, so both count, as one cluster. Samples of one user, scene or
@@ -19,16 +17,20 @@ shift: every group is judged again on the unchanged images that have this value 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
-from itertools import combinations
-from typing import Any
+from itertools import combinations, product
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import ConfigDict
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import (
     CLASS_LEVEL,
@@ -41,18 +43,67 @@ from ptq_pipeline.core.group_ids import (
     class_ids,
     segment_ids,
 )
+from ptq_pipeline.core.names import MISSING
 
 EVALUATED_SPLITS = ("selection", "audit")
-MISSING = "missing"
 NO_GROUP = -1
+
+
+class SegmentColumn(Document):
+    """A column that defines groups, or conditions if it is a control; how it was made is kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    names: tuple[str, ...]
+    control: bool = False
+
+
+class GroupDefinitions(Document):
+    """All groups that there can be, ``group_definitions.json``.
+
+    Attributes:
+        classes: Class names in label order.
+        segments: Columns with their values in order of display.
+        left_out: Images that were left out, by reason.
+    """
+
+    called: ClassVar[str] = "group_definitions"
+    way_out: ClassVar[str] = "run the pipeline 'data_loading' again"
+
+    classes: tuple[str, ...]
+    segments: dict[str, SegmentColumn]
+    left_out: dict[str, int] = {}
+
+    def columns(self, control: bool = False) -> dict[str, tuple[str, ...]]:
+        """Segment columns with their values; instead of them the control columns."""
+        return {name: each.names for name, each in self.segments.items() if each.control == control}
+
+    def ids(self, level: str) -> Iterator[GroupId]:
+        """Yield every group of a level, crossed as deeply as `build_groups` may cross them."""
+        classes = class_ids(self.classes)
+        columns = [segment_ids(name, each.names) for name, each in self.segments.items()]
+        if level == "average":
+            yield GroupId("average")
+        elif level == CLASS_LEVEL:
+            yield from classes
+        elif level == SEGMENT_LEVEL:
+            yield from (each for column in columns for each in column)
+        else:
+            for together in range(1, len(columns) + 1):
+                for segments in (
+                    s for some in combinations(columns, together) for s in product(*some)
+                ):
+                    segment = reduce(GroupId.crossed, segments)
+                    if together > 1:
+                        yield segment
+                    yield from (each.crossed(segment) for each in classes)
 
 
 @dataclass(frozen=True)
 class Partition:
-    """Groups that do not overlap.
+    """Groups of one level that do not overlap.
 
     Attributes:
-        level: ``average``, ``class``, ``segment`` or ``intersection``.
         ids: What the groups are.
         codes: Index into ``ids`` per sample, int64, shape (samples,); -1 for no group.
     """
@@ -198,27 +249,12 @@ class Groups:
         return self.sizes(split) | _sizes(hidden, self.split == split)
 
 
-def defined_segments(
-    definitions: Mapping[str, Any],
-) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Return the values of segment columns and of control columns.
-
-    Args:
-        definitions: Content of ``group_definitions``; a control column is marked ``control``.
-    """
-    found: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
-    for column, entry in definitions["segments"].items():
-        found[bool(entry.get("control"))][column] = list(entry["names"])
-    return found
-
-
 def build_groups(
     samples: pd.DataFrame,
     classes: Sequence[str],
     segments: Mapping[str, Sequence[str]],
     *,
     controls: Mapping[str, Sequence[str]] | None = None,
-    intersections: bool = True,
     intersection_min_size: int = 1,
     intersection_depth: int = 2,
 ) -> Groups:
@@ -230,13 +266,9 @@ def build_groups(
         classes: Class names in label order.
         segments: Segment columns with their values in order of display.
         controls: Control columns with their values; each value is a condition, not a group.
-        intersections: Whether classes are crossed with segments.
         intersection_min_size: Intersections with fewer audit samples are left out.
-        intersection_depth: 2 crosses the classes with each segment; ``d`` crosses up to ``d - 1``
-            segments with each other, and the classes with each of these.
-
-    Returns:
-        The groups.
+        intersection_depth: 1 crosses nothing, 2 the classes with each segment; ``d`` crosses up to
+            ``d - 1`` segments with each other, and the classes with each of these.
 
     Raises:
         InputError: For a missing column, a label outside the classes, an unknown segment value, or
@@ -245,28 +277,16 @@ def build_groups(
     controls = controls or {}
     _check_columns(samples, {**segments, **controls})
     used = samples[samples["split"].isin(EVALUATED_SPLITS)].sort_values("sample_id")
-    labels = used["label"].to_numpy(dtype=np.int64)
-    if labels.size and not (0 <= labels.min() and labels.max() < len(classes)):
-        wrong = labels[(labels < 0) | (labels >= len(classes))][0]
-        raise InputError(
-            f"samples: label {wrong} is outside the model's {len(classes)} classes "
-            f"(0..{len(classes) - 1}); correct the label or the model's class list."
-        )
-    split = used["split"].to_numpy(dtype=np.str_)
-    content = _content(used)
+    labels = _checked_labels(used, classes)
+    split, content = used["split"].to_numpy(dtype=np.str_), _content(used)
     average = Partition("average", (GroupId("average"),), np.zeros(len(used), dtype=np.int64))
     by_class = Partition(CLASS_LEVEL, class_ids(classes), labels)
     by_segment = [_segment_partition(used, column, values) for column, values in segments.items()]
     crossed, hidden = [], []
-    for together in range(1, intersection_depth if intersections else 1):
-        for chosen in combinations(by_segment, together):
-            segment = reduce(_cross, chosen)
-            cells = [segment] if together > 1 else []
-            for cell in (*cells, _cross(by_class, segment)):
-                sizes = _once(cell, content).count(split == "audit")
-                shown = sizes >= intersection_min_size
-                crossed.append(_keep(cell, shown))
-                hidden.append(_keep(cell, ~shown))
+    for cell in _crossed(by_class, by_segment, intersection_depth):
+        shown = _once(cell, content).count(split == "audit") >= intersection_min_size
+        crossed.append(_keep(cell, shown))
+        hidden.append(_keep(cell, ~shown))
     memberships = (average, by_class, *by_segment, *crossed)
     check_labels(each for partition in (*memberships, *hidden) for each in partition.ids)
     return Groups(
@@ -291,9 +311,6 @@ def sample_clusters(samples: pd.DataFrame) -> NDArray[np.int64]:
     Returns:
         A number per sample, int64, shape (samples,).
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     count = len(samples)
     rows, links, nodes = [np.arange(count)], [np.arange(count)], count
     for column in ("cluster", "content_hash"):
@@ -357,21 +374,41 @@ def _check_columns(samples: pd.DataFrame, segments: Mapping[str, Sequence[str]])
         )
 
 
+def _checked_labels(samples: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
+    labels = samples["label"].to_numpy(dtype=np.int64)
+    outside = labels[(labels < 0) | (labels >= len(classes))]
+    if outside.size:
+        raise InputError(
+            f"samples: label {outside[0]} is outside the model's {len(classes)} classes "
+            f"(0..{len(classes) - 1}); correct the label or the model's class list."
+        )
+    return labels
+
+
 def _segment_partition(samples: pd.DataFrame, column: str, values: Sequence[str]) -> Partition:
     position = {value: code for code, value in enumerate(values)}
     if len(position) < len(values):
         raise InputError(f"samples: segment column '{column}' has the same value twice: {values}.")
-    observed = samples[column].to_numpy(dtype=object)
-    known = samples[column].isin(list(position)).to_numpy()
-    absent = samples[column].isna().to_numpy() | (samples[column] == MISSING).to_numpy()
-    if not np.all(known | absent):
-        wrong = observed[~(known | absent)][0]
+    observed = samples[column]
+    odd = observed[~(observed.isin(list(position)) | observed.isna() | (observed == MISSING))]
+    if len(odd):
         raise InputError(
-            f"samples: segment column '{column}' holds '{wrong}', which is not one of "
+            f"samples: segment column '{column}' holds '{odd.iloc[0]}', which is not one of "
             f"{', '.join(map(repr, values))}."
         )
-    codes = samples[column].map(position).fillna(NO_GROUP).to_numpy(dtype=np.int64)
+    codes = observed.map(position).fillna(NO_GROUP).to_numpy(dtype=np.int64)
     return Partition(SEGMENT_LEVEL, segment_ids(column, values), codes)
+
+
+def _crossed(
+    by_class: Partition, by_segment: Sequence[Partition], depth: int
+) -> Iterator[Partition]:
+    for together in range(1, depth):
+        for chosen in combinations(by_segment, together):
+            segment = reduce(_cross, chosen)
+            if together > 1:
+                yield segment
+            yield _cross(by_class, segment)
 
 
 def _cross(first: Partition, second: Partition) -> Partition:

@@ -20,18 +20,8 @@ from ptq_pipeline.core.names import CLEAN
 
 TRIAL_COLUMNS = ("trial_id", "set_id", "strategy", "role", "draw")
 SCORE_COLUMNS = (
-    *TRIAL_COLUMNS,
-    "split",
-    "shift",
-    "level",
-    "group",
-    "n",
-    "float_accuracy",
-    "quantized_accuracy",
-    "drop",
-    "lost",
-    "gained",
-    "flips",
+    *(*TRIAL_COLUMNS, "split", "shift", "level", "group", "n"),
+    *("float_accuracy", "quantized_accuracy", "drop", "lost", "gained", "flips"),
 )
 UNANSWERED = -1
 
@@ -109,11 +99,7 @@ class Outcomes:
     ) -> Outcomes:
         """Pair the answers of one model with those of a reference, which need not be a float model.
 
-        Args:
-            trial_id: What the model is called.
-            answers: Class index per sample of ``groups``, by shift.
-            reference: The same of the reference, for these shifts at least.
-            groups: Groups of the samples.
+        Both are class indices per sample of ``groups``, by shift.
         """
         shifts = tuple(answers)
         return cls(
@@ -137,7 +123,7 @@ class Outcomes:
         """1 where an answer was lost, -1 where it was gained, else 0.
 
         Args:
-            trial_ids: Trials that were evaluated under the shift, one row each.
+            trial_ids: Trials that were evaluated under the shift.
             shift: The shift.
             samples: Which samples, bool, shape (samples,).
 
@@ -216,13 +202,13 @@ def tally(outcomes: Outcomes) -> pd.DataFrame:
     """
     conditions = [outcomes.under(name) for name in outcomes.groups.conditions]
     parts = [
-        _score_split(each, split, position)
+        _score_split(each, split)
         for each in (outcomes, *conditions)
         if each is not None
-        for position, split in enumerate(EVALUATED_SPLITS)
+        for split in EVALUATED_SPLITS
         if np.any(outcomes.groups.split == split)
     ]
-    parts = [part for part in parts if part is not None]
+    parts = [part for part in parts if len(part)]
     if not parts:
         return pd.DataFrame()
     order = ["_trial", "_split", "_shift", "_group"]
@@ -263,83 +249,71 @@ def _reference(
     return reference
 
 
-def _score_split(answers: Outcomes, split: str, position: int) -> pd.DataFrame | None:
-    groups = answers.groups
-    columns = np.flatnonzero(groups.split == split)
-    predicted = answers.predicted[:, columns]
-    answered = (predicted != UNANSWERED).sum(axis=1)
-    partial = (answered > 0) & (answered < columns.size)
-    if np.any(partial):
-        row = int(np.flatnonzero(partial)[0])
+def _answered_rows(outcomes: Outcomes, columns: NDArray[np.int64], split: str) -> NDArray[np.int64]:
+    """Rows that answer all samples of a split; the others answer none."""
+    answered = (outcomes.predicted[:, columns] != UNANSWERED).sum(axis=1)
+    partial = np.flatnonzero((answered > 0) & (answered < columns.size))
+    if partial.size:
+        row = partial[0]
         raise InputError(
-            f"predictions: trial '{answers.trial_ids[answers.trial[row]]}' answers {answered[row]} "
-            f"of {columns.size} samples of split '{split}' under shift "
-            f"'{answers.shifts[answers.shift[row]]}'."
+            f"predictions: trial '{outcomes.trial_ids[outcomes.trial[row]]}' answers "
+            f"{answered[row]} of {columns.size} samples of split '{split}' under shift "
+            f"'{outcomes.shifts[outcomes.shift[row]]}'."
         )
-    rows = np.flatnonzero(answered == columns.size)
-    if rows.size == 0:
-        return None
-    labels = groups.labels[columns]
-    float_answers = answers.reference[:, columns]
-    float_right = answers.reference_right[:, columns]
-    flip_row, flip_column = np.nonzero(predicted[rows] != float_answers[answers.shift[rows]])
-    now_right = predicted[rows][flip_row, flip_column] == labels[flip_column]
-    was_right = float_right[answers.shift[rows][flip_row], flip_column]
-    parts, first = [], 0
-    for partition in groups.partitions:
-        codes, size = partition.codes[columns], len(partition.groups)
-        counter = _Counter(flip_row, codes[flip_column], rows.size, size)
-        part = {
-            "n": np.tile(np.bincount(codes[codes >= 0], minlength=size), (rows.size, 1)),
-            "float_right": _right_by_group(float_right, codes, size)[answers.shift[rows]],
-            "lost": counter.count(was_right & ~now_right),
-            "gained": counter.count(~was_right & now_right),
-            "flips": counter.count(np.ones(flip_row.size, dtype=np.bool_)),
-        }
-        flat = pd.DataFrame({name: np.asarray(values).ravel() for name, values in part.items()})
-        flat["level"] = partition.level
-        flat["group"] = np.tile(np.asarray(partition.groups, dtype=object), rows.size)
-        flat["_row"] = np.repeat(rows, size)
-        flat["_group"] = np.tile(np.arange(first, first + size), rows.size)
-        first += size
-        parts.append(flat[flat["n"] > 0])
-    return _finish(pd.concat(parts, ignore_index=True), answers, split, position)
+    return np.flatnonzero(answered == columns.size)
 
 
-@dataclass(frozen=True)
-class _Counter:
-    """Counts changed answers by (row, group)."""
-
-    row: NDArray[np.int64]
-    code: NDArray[np.int64]
-    rows: int
-    groups: int
-
-    def count(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-        used = mask & (self.code >= 0)
-        flat = self.row[used] * self.groups + self.code[used]
-        counts = np.bincount(flat, minlength=self.rows * self.groups)
-        return counts.reshape(self.rows, self.groups).astype(np.int64)
-
-
-def _right_by_group(
-    right: NDArray[np.bool_], codes: NDArray[np.int64], groups: int
+def _count(
+    row: NDArray[np.int64], code: NDArray[np.int64], shape: tuple[int, int]
 ) -> NDArray[np.int64]:
-    inside = codes >= 0
-    counts = [np.bincount(codes[inside & row], minlength=groups) for row in right]
-    return np.asarray(counts, dtype=np.int64).reshape(len(right), groups)
+    """Count by row and group, int64, of this shape; a negative code is no group."""
+    inside = code >= 0
+    flat = row[inside] * shape[1] + code[inside]
+    return np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape).astype(np.int64)
 
 
-def _finish(table: pd.DataFrame, answers: Outcomes, split: str, position: int) -> pd.DataFrame:
-    row = table.pop("_row").to_numpy()
-    float_right = table.pop("float_right")
-    table["float_accuracy"] = float_right / table["n"]
-    table["quantized_accuracy"] = (float_right - table["lost"] + table["gained"]) / table["n"]
-    table["drop"] = (table["lost"] - table["gained"]) / table["n"]
-    table["trial_id"] = np.asarray(answers.trial_ids, dtype=object)[answers.trial[row]]
-    table["shift"] = np.asarray(answers.shifts, dtype=object)[answers.shift[row]]
-    table["split"] = split
-    table["_trial"] = answers.trial[row]
-    table["_shift"] = answers.shift[row] if answers.order is None else answers.order
-    table["_split"] = position
-    return table
+def _score_split(outcomes: Outcomes, split: str) -> pd.DataFrame:
+    """Count one split; columns that begin with ``_`` say where a row comes among all."""
+    groups, columns = outcomes.groups, np.flatnonzero(outcomes.groups.split == split)
+    rows = _answered_rows(outcomes, columns, split)
+    trial, shift = outcomes.trial[rows], outcomes.shift[rows]
+    predicted = outcomes.predicted[np.ix_(rows, columns)]
+    right = outcomes.reference_right[:, columns]
+    # Answers that differ from the float model's: few, so only these are counted per trial.
+    row, column = np.nonzero(predicted != outcomes.reference[np.ix_(shift, columns)])
+    lost = right[shift[row], column]
+    gained = predicted[row, column] == groups.labels[columns][column]
+    right_shift, right_column = np.nonzero(right)
+    parts, before = [], 0
+    for partition in groups.partitions:
+        codes, size = partition.codes[columns], len(partition.ids)
+        changed, shape = codes[column], (len(rows), size)
+        float_right = _count(right_shift, codes[right_column], (len(right), size))[shift]
+        counts = {
+            "n": np.tile(partition.count(groups.split == split), (len(rows), 1)),
+            "lost": _count(row[lost], changed[lost], shape),
+            "gained": _count(row[gained], changed[gained], shape),
+            "flips": _count(row, changed, shape),
+            "_right": float_right,
+            "_row": np.repeat(np.arange(len(rows))[:, None], size, axis=1),
+            "_group": np.tile(np.arange(before, before + size), (len(rows), 1)),
+        }
+        table = pd.DataFrame({name: each.ravel() for name, each in counts.items()})
+        names = np.tile(np.asarray(partition.groups, dtype=object), len(rows))
+        parts.append(table.assign(level=partition.level, group=names))
+        before += size
+    table = pd.concat(parts, ignore_index=True)
+    table = table[table["n"] > 0]
+    n, place = table["n"], table.pop("_row").to_numpy()
+    float_right, drop = table.pop("_right"), table["lost"] - table["gained"]
+    return table.assign(
+        float_accuracy=float_right / n,
+        quantized_accuracy=(float_right - drop) / n,
+        drop=drop / n,
+        trial_id=np.asarray(outcomes.trial_ids, dtype=object)[trial[place]],
+        shift=np.asarray(outcomes.shifts, dtype=object)[shift[place]],
+        split=split,
+        _trial=trial[place],
+        _shift=shift[place] if outcomes.order is None else outcomes.order,
+        _split=EVALUATED_SPLITS.index(split),
+    )

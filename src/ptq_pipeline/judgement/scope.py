@@ -27,6 +27,7 @@ from ptq_pipeline.core.group_ids import (
     class_ids,
     segment_ids,
 )
+from ptq_pipeline.core.groups import GroupDefinitions
 from ptq_pipeline.judgement.cells import Cells, Counts, Requirement
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.sentences import Reason, Sentence, Subject, place_value, say
@@ -243,8 +244,7 @@ class Representative(GroupDocument):
 def propose_representatives(
     samples: pd.DataFrame,
     profiles: pd.DataFrame,
-    classes: Sequence[str],
-    segments: Mapping[str, Sequence[str]],
+    definitions: GroupDefinitions,
     policy: Policy,
 ) -> tuple[Representative, ...]:
     """Choose groups by what the float model does on ``pool`` and ``selection``.
@@ -252,8 +252,7 @@ def propose_representatives(
     Args:
         samples: ``sample_id``, ``split``, ``label`` and the segment columns.
         profiles: ``sample_id``, ``predicted`` and ``margin`` of the float model.
-        classes: Class names in label order.
-        segments: Segment columns with their values.
+        definitions: All groups that there can be.
         policy: How many groups of each kind, and which are critical.
 
     Returns:
@@ -272,7 +271,7 @@ def propose_representatives(
             "profiles: no sample of split 'pool' or 'selection' has one, so no representative "
             "group can be proposed; run data_loading, or leave out `representatives`."
         )
-    table = _table(used, classes, segments)
+    table = _table(used, definitions)
     found: dict[GroupKey, tuple[str, float | None, int]]
     found = {("average", AVERAGE_GROUP): ("average", None, len(used))}
     found |= {each.key: ("critical", None, 0) for each in policy.critical}
@@ -300,13 +299,11 @@ def keep_groups(scores: pd.DataFrame, chosen: Sequence[GroupKey]) -> pd.DataFram
     return scores[keys.isin(list(chosen))].reset_index(drop=True)
 
 
-def _table(
-    used: pd.DataFrame, classes: Sequence[str], segments: Mapping[str, Sequence[str]]
-) -> pd.DataFrame:
+def _table(used: pd.DataFrame, definitions: GroupDefinitions) -> pd.DataFrame:
     """Accuracy, margin and share of every class and segment value."""
-    labels = np.array([each.label for each in class_ids(classes)], dtype=object)
+    labels = np.array([each.label for each in class_ids(definitions.classes)], dtype=object)
     parts = [("class", pd.Series(labels[used["label"]], used.index))]
-    for column, values in segments.items():
+    for column, values in definitions.columns().items():
         names = {each.values[0]: each.label for each in segment_ids(column, values)}
         parts.append(("segment", used[column].map(names)))
     used = used.assign(right=used["predicted"] == used["label"])

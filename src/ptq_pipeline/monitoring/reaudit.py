@@ -144,7 +144,7 @@ def judged_in_audit(
         policy: limits and errors.
     """
     segments = {name: entry["names"] for name, entry in definitions["segments"].items()}
-    groups = build_groups(samples, definitions["classes"], segments, intersections=False)
+    groups = build_groups(samples, definitions["classes"], segments, intersection_depth=1)
     return frozenset(
         key
         for key, n in groups.sizes("audit").items()

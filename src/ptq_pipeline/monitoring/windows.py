@@ -13,9 +13,9 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import MISSING
 from ptq_pipeline.images import ImageSource, content_hashes, decode_source, encode_labels
 from ptq_pipeline.profiling.metadata import metadata_groups
-from ptq_pipeline.profiling.segments import MISSING
 
 SPLIT_PREFIX = "production_"
 SPLITS = ("pool", "reference", "selection", "audit")

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import MISSING
 from ptq_pipeline.profiling.features import COMPONENTS, IMAGE_FEATURES
-from ptq_pipeline.profiling.segments import MISSING
 
 # Columns that this package writes into the tables that segment columns stand in.
 OWN_COLUMNS = frozenset(

@@ -10,10 +10,9 @@ import pydantic
 from pydantic import AfterValidator, ConfigDict, Field
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import MISSING
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.profiling.features import IMAGE_FEATURES, Projection, profile
-
-MISSING = "missing"
 
 
 def _increasing(quantiles: tuple[float, ...]) -> tuple[float, ...]:

@@ -97,7 +97,7 @@ def _check_groups(
 ) -> None:
     """Refuse two groups that would be called alike, now rather than after quantization."""
     names = {column: entry["names"] for column, entry in metadata.items()}
-    groups = build_groups(table, model.classes, names, intersections=False)
+    groups = build_groups(table, model.classes, names, intersection_depth=1)
     for split in EVALUATED_SPLITS:
         if copies := groups.copies(split):
             log.warning(

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.groups import Groups, build_groups, defined_segments
+from ptq_pipeline.core.groups import GroupDefinitions, Groups, build_groups
 from ptq_pipeline.core.outcomes import score
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 
@@ -24,7 +24,8 @@ def define_groups(
     Raises:
         InputError: For an unknown segment, or groups that cannot be scored.
     """
-    segments, controls = defined_segments(group_definitions)
+    definitions = GroupDefinitions.read(group_definitions)
+    segments, controls = definitions.columns(), definitions.columns(control=True)
     chosen = segments if parameters.segments is None else parameters.segments
     if unknown := sorted(set(chosen) - set(segments)):
         raise InputError(
@@ -34,12 +35,11 @@ def define_groups(
         )
     return build_groups(
         samples,
-        group_definitions["classes"],
+        definitions.classes,
         {name: segments[name] for name in chosen},
         controls=controls,
-        intersections=parameters.intersections,
         intersection_min_size=parameters.intersection_min_size,
-        intersection_depth=parameters.intersection_depth,
+        intersection_depth=parameters.intersection_depth if parameters.intersections else 1,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ptq_pipeline.core.groups import Groups, defined_segments
+from ptq_pipeline.core.groups import GroupDefinitions, Groups
 from ptq_pipeline.judgement.champion import (
     Baseline,
     audit_hash,
@@ -64,8 +64,8 @@ def propose_groups(
     policy: Policy,
 ) -> list[dict[str, Any]]:
     """Propose the groups of a quick look from ``pool`` and ``selection``; none means all."""
-    classes, (segments, _) = group_definitions["classes"], defined_segments(group_definitions)
-    chosen = propose_representatives(samples, profiles, classes, segments, policy)
+    definitions = GroupDefinitions.read(group_definitions)
+    chosen = propose_representatives(samples, profiles, definitions, policy)
     return [each.to_json() for each in chosen]
 
 
