@@ -18,14 +18,14 @@ def test_components_are_recovered_on_average():
         found.append(components(draws + images + generator.normal(0, 0.2, (12, 80))))
     assert np.mean([each.draw for each in found]) == pytest.approx(0.09, rel=0.1)
     assert np.mean([each.image for each in found]) == pytest.approx(0.25, rel=0.1)
-    assert np.mean([each.interaction for each in found]) == pytest.approx(0.04, rel=0.1)
+    assert np.mean([each.rest for each in found]) == pytest.approx(0.04, rel=0.1)
 
 
 def test_identical_draws_have_no_spread_of_their_own():
     row = np.random.default_rng(2).integers(-1, 2, 50)
     found = components(np.tile(row, (6, 1)))
     assert found.draw == found.draw_share == 0
-    assert found.interaction == pytest.approx(0)
+    assert found.rest == pytest.approx(0)
     assert found.drop_sd_between_image_sets > 0
     assert components(np.zeros((3, 4))).draw_share == 0
 

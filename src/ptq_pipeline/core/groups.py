@@ -215,13 +215,7 @@ class Groups:
 
     def counts(self, split: str = "audit") -> pd.DataFrame:
         """Counts of one split: columns ``level``, ``group``, ``n``; empty groups have no row."""
-        mask = self.split == split
-        rows = [
-            (partition.level, group, int(n))
-            for partition in self.partitions
-            for group, n in zip(partition.groups, partition.count(mask), strict=True)
-            if n > 0
-        ]
+        rows = [(*key, n) for key, n in self.sizes(split).items() if n > 0]
         return pd.DataFrame(rows, columns=["level", "group", "n"])
 
     def by_level(self) -> dict[str, list[str]]:
@@ -241,12 +235,20 @@ class Groups:
 
     def sizes(self, split: str = "audit") -> dict[GroupKey, int]:
         """Samples by level and label; classes and segments without any have 0."""
-        return _sizes(self.partitions, self.split == split)
+        return self._sizes(self.partitions, split)
 
     def every_size(self, split: str = "audit") -> dict[GroupKey, int]:
         """As ``sizes``, with the intersections that are too small to be shown."""
         hidden = [_once(each, self.content) for each in self.hidden]
-        return self.sizes(split) | _sizes(hidden, self.split == split)
+        return self.sizes(split) | self._sizes(hidden, split)
+
+    def _sizes(self, partitions: Sequence[Partition], split: str) -> dict[GroupKey, int]:
+        return {
+            (partition.level, group): int(n)
+            for partition in partitions
+            for group, n in zip(partition.groups, partition.count(self.split == split), strict=True)
+            if n > 0 or partition.level in NAMED_LEVELS
+        }
 
 
 def build_groups(
@@ -323,15 +325,6 @@ def sample_clusters(samples: pd.DataFrame) -> NDArray[np.int64]:
     row, link = np.concatenate(rows), np.concatenate(links)
     graph = coo_matrix((np.ones(len(row), dtype=np.int8), (row, link)), shape=(nodes, nodes))
     return connected_components(graph, directed=False)[1][:count].astype(np.int64)
-
-
-def _sizes(partitions: Sequence[Partition], mask: NDArray[np.bool_]) -> dict[GroupKey, int]:
-    sizes = {
-        (partition.level, group): int(n)
-        for partition in partitions
-        for group, n in zip(partition.groups, partition.count(mask), strict=True)
-    }
-    return {key: n for key, n in sizes.items() if n > 0 or key[0] in NAMED_LEVELS}
 
 
 def _content(samples: pd.DataFrame) -> NDArray[np.int64]:

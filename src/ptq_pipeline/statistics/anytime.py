@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from scipy import special
@@ -66,13 +67,7 @@ class FailBudget:
 def fail_budget(p0: float, alpha_fail: float, margin: float = 0.1) -> FailBudget:
     """Split ``alpha_fail`` in equal halves between the images and the sequence of draws.
 
-    Args:
-        p0: Acceptable share of bad draws, in (0, 1).
-        alpha_fail: Budget of FAIL, in (0, 0.5).
-        margin: ``d``; reduced to half of ``1 - p0`` where that is smaller.
-
-    Returns:
-        The budget.
+    The margin is reduced to half of ``1 - p0`` where that is smaller.
 
     Raises:
         InputError: If an argument is out of range.
@@ -87,15 +82,7 @@ def fail_budget(p0: float, alpha_fail: float, margin: float = 0.1) -> FailBudget
 
 
 def log_e_value(shown_bad: int, draws: int, q0: float) -> float:
-    """Natural logarithm of the mixture e-value after some draws.
-
-    Args:
-        shown_bad: Draws shown bad, s.
-        draws: Draws seen, n.
-        q0: Share under test, in (0, 1).
-
-    Returns:
-        ``log e_n``; 0 before any draw.
+    """``log e_n`` after ``draws`` draws of which ``shown_bad`` are shown bad; 0 before any draw.
 
     Examples:
         >>> round(float(np.exp(log_e_value(4, 4, 0.2))), 1)
@@ -112,20 +99,12 @@ def log_e_value(shown_bad: int, draws: int, q0: float) -> float:
 
 
 def failing_draw(shown_bad: Sequence[bool], budget: FailBudget) -> int | None:
-    """The number of draws after which FAIL is declared.
+    """The number of draws after which FAIL is declared, None if it never is.
 
-    Args:
-        shown_bad: One entry per draw, in the order in which the draws were made.
-        budget: The error budget.
-
-    Returns:
-        The first number of draws (1-based) at which the e-value reaches ``1 / alpha_sequence``, or
-        None if it never does.
+    That is when the e-value first reaches ``1 / alpha_sequence``; ``shown_bad`` has one entry per
+    draw, in the order in which the draws were made.
     """
-    threshold = -np.log(budget.alpha_sequence)
-    count = 0
-    for draws, bad in enumerate(shown_bad, start=1):
-        count += int(bad)
-        if log_e_value(count, draws, budget.p0 + budget.margin) >= threshold:
-            return draws
-    return None
+    threshold, q0 = -np.log(budget.alpha_sequence), budget.p0 + budget.margin
+    counts = enumerate(accumulate(map(int, shown_bad)), start=1)
+    reached = (draws for draws, bad in counts if log_e_value(bad, draws, q0) >= threshold)
+    return next(reached, None)

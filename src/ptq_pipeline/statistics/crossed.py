@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import special
 
 
 @dataclass(frozen=True)
@@ -17,18 +18,29 @@ class Components:
     """Variance components of the loss of one answer (1 lost, 0 unchanged, -1 gained).
 
     Attributes:
-        draw: variance of the group's drop between calibration draws, on endlessly many images.
-        image: variance between images, the same in all draws: some answers are always lost.
-        interaction: what only this image in only this draw does.
-        draws: number of draws K.
-        images: number of images n.
+        draw: Variance of the group's drop between calibration draws, on endlessly many images.
+        image: Variance between images, the same in all draws: some answers are always lost.
+        rest: What only this image in only this draw, or trial, does.
+        draws: Number of draws K.
+        images: Number of images n.
+        seed: Variance of the drop between seeds of the method on one calibration set.
+        draw_image: Where there are several seeds, what only this image on only this set does,
+            whatever the seed.
+        seeds: Seeds per set R.
     """
 
     draw: float
     image: float
-    interaction: float
+    rest: float
     draws: int
     images: int
+    seed: float = 0.0
+    draw_image: float = 0.0
+    seeds: int = 1
+
+    @property
+    def _between_image_sets(self) -> float:
+        return (self.image + self.draw_image + self.rest) / self.images
 
     @property
     def drop_sd_between_draws(self) -> float:
@@ -36,15 +48,19 @@ class Components:
         return float(np.sqrt(self.draw))
 
     @property
+    def drop_sd_between_seeds(self) -> float:
+        """Standard deviation of the drop between seeds on one set, as a share."""
+        return float(np.sqrt(self.seed))
+
+    @property
     def drop_sd_between_image_sets(self) -> float:
-        """Standard deviation of one draw's drop between sets of n images, as a share."""
-        return float(np.sqrt((self.image + self.interaction) / self.images))
+        """Standard deviation of one trial's drop between sets of n images, as a share."""
+        return float(np.sqrt(self._between_image_sets))
 
     @property
     def draw_share(self) -> float:
         """Share of the variance of one observed drop that is due to the draw; 0 if all are 0."""
-        of_images = (self.image + self.interaction) / self.images
-        total = self.draw + of_images
+        total = self.draw + self.seed + self._between_image_sets
         return self.draw / total if total > 0 else 0.0
 
 
@@ -58,7 +74,7 @@ def components(losses: ArrayLike) -> Components:
         losses: ``(K, n)``: float right minus quantized right, for every draw and image of a group.
 
     Raises:
-        ValueError: there are fewer than two draws or two images.
+        ValueError: There are fewer than two draws or two images.
     """
     table = np.asarray(losses, np.float64)
     if table.ndim != 2 or min(table.shape) < 2:
@@ -73,59 +89,13 @@ def components(losses: ArrayLike) -> Components:
     return Components(
         draw=max(0.0, (between_draws - rest) / images),
         image=max(0.0, (between_images - rest) / draws),
-        interaction=rest,
+        rest=rest,
         draws=draws,
         images=images,
     )
 
 
-@dataclass(frozen=True)
-class SeededComponents:
-    """Components where every calibration set was quantized with several seeds of the method.
-
-    Attributes:
-        draw: variance of the drop between calibration sets.
-        seed: variance of the drop between seeds on one set.
-        image: variance between images, the same in all trials.
-        draw_image: what only this image on only this set does, whatever the seed.
-        rest: what is left: this image with this set and this seed.
-        draws: number of sets K.
-        seeds: seeds per set R.
-        images: number of images n.
-    """
-
-    draw: float
-    seed: float
-    image: float
-    draw_image: float
-    rest: float
-    draws: int
-    seeds: int
-    images: int
-
-    @property
-    def drop_sd_between_draws(self) -> float:
-        """Standard deviation of the drop between sets, as a share."""
-        return float(np.sqrt(self.draw))
-
-    @property
-    def drop_sd_between_seeds(self) -> float:
-        """Standard deviation of the drop between seeds on one set, as a share."""
-        return float(np.sqrt(self.seed))
-
-    @property
-    def drop_sd_between_image_sets(self) -> float:
-        """Standard deviation of one trial's drop between sets of n images, as a share."""
-        return float(np.sqrt((self.image + self.draw_image + self.rest) / self.images))
-
-    @property
-    def draw_share(self) -> float:
-        """Share of the variance of one observed drop that is due to the set; 0 if all are 0."""
-        total = self.draw + self.seed + self.drop_sd_between_image_sets**2
-        return self.draw / total if total > 0 else 0.0
-
-
-def seeded_components(losses: ArrayLike) -> SeededComponents:
+def seeded_components(losses: ArrayLike) -> Components:
     """Estimate the components of seeds within draws, both crossed with images.
 
     The balanced analysis of variance of ``draw + seed(draw) + image + draw x image + rest`` with
@@ -137,7 +107,7 @@ def seeded_components(losses: ArrayLike) -> SeededComponents:
             of the method and image of a group.
 
     Raises:
-        ValueError: there are fewer than two sets, seeds or images.
+        ValueError: There are fewer than two sets, seeds or images.
     """
     table = np.asarray(losses, np.float64)
     if table.ndim != 3 or min(table.shape) < 2:
@@ -155,7 +125,7 @@ def seeded_components(losses: ArrayLike) -> SeededComponents:
     between_both = seeds * float((mixed**2).sum()) / ((draws - 1) * (images - 1))
     rest = float((left**2).sum()) / (draws * (seeds - 1) * (images - 1))
     draw = (between_draws - between_both - between_seeds + rest) / (seeds * images)
-    return SeededComponents(
+    return Components(
         draw=max(0.0, draw),
         seed=max(0.0, (between_seeds - rest) / images),
         image=max(0.0, (between_images - between_both) / (draws * seeds)),
@@ -178,9 +148,9 @@ def group_drops(
     Args:
         losses: ``(T, N)`` int8: float right minus quantized right.
         labels: ``(N,)`` group of each image, 0 to ``groups - 1``.
-        groups: number of groups.
-        replicates: number of resamplings B.
-        seed: seed of the resampling.
+        groups: Number of groups.
+        replicates: Number of resamplings B.
+        seed: Of the resampling.
 
     Returns:
         ``(1 + B, groups, T)`` float32; the first is observed. A group without images is NaN.
@@ -199,14 +169,7 @@ def group_drops(
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over draws with its interval.
-
-    Attributes:
-        value: the mean.
-        low: lower end of the interval.
-        high: upper end.
-        draws: number of draws.
-    """
+    """A mean over draws with its interval."""
 
     value: float
     low: float
@@ -225,16 +188,14 @@ def mean_over_draws(values: np.ndarray, level: float = 0.95) -> Estimate:
     Args:
         values: ``(1 + B, K)``: a statistic of each draw; the first row observed, the others with
             resampled images.
-        level: confidence.
+        level: Confidence.
     """
-    from scipy.stats import t
-
     observed = np.asarray(values[0], np.float64)
     draws = len(observed)
     if draws < 2:
         return Estimate(float(observed.mean()), float("nan"), float("nan"), draws)
     over_images = float(np.var(np.asarray(values[1:], np.float64).mean(1)))
     error = np.sqrt(float(observed.var(ddof=1)) / draws + over_images)
-    reach = float(t.ppf(0.5 + level / 2, draws - 1)) * error
+    reach = float(special.stdtrit(draws - 1, 0.5 + level / 2)) * error
     mean = float(observed.mean())
     return Estimate(mean, mean - reach, mean + reach, draws)

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy import special
+
+from ptq_pipeline.core.errors import InputError
 
 WASSERSTEIN = "wasserstein"
 JENSEN_SHANNON = "jensenshannon"
@@ -148,3 +151,46 @@ def joint_thresholds(distances: np.ndarray, level: float) -> tuple[np.ndarray, f
     tail = int(rarest[allowed]) - 1
     kept = np.where(at_least > tail, distances, -np.inf)
     return kept.max(0), tail / draws
+
+
+def output_divergence(
+    float_logits: np.ndarray | None, quantized_logits: np.ndarray | None, groups: np.ndarray
+) -> pd.DataFrame:
+    """Kullback-Leibler divergence of softmax outputs, float against quantized, per group.
+
+    Args:
+        float_logits: ``(samples, classes)``; None where they were not kept.
+        quantized_logits: The same for the quantized model.
+        groups: ``(samples,)`` group of each sample.
+
+    Returns:
+        ``group``, ``n``, ``mean``, ``largest`` in nats, the largest mean first. A description, no
+        bound: a few samples can dominate it.
+
+    Raises:
+        InputError: If logits were not kept, or the shapes differ.
+
+    Examples:
+        >>> same = np.array([[2.0, 0.0], [0.0, 1.0]])
+        >>> output_divergence(same, same, np.array(["a", "b"]))["mean"].tolist()
+        [0.0, 0.0]
+    """
+    if float_logits is None or quantized_logits is None:
+        which = "those of the float model" if float_logits is None else "the quantized ones"
+        raise InputError(
+            f"Divergence of outputs needs the logits of both models, and {which} were not kept: "
+            "trials keep top-1 answers. Predict with logits, or leave the metric out."
+        )
+    if float_logits.shape != quantized_logits.shape or len(groups) != len(float_logits):
+        raise InputError(
+            f"Logits have the shapes {float_logits.shape} and {quantized_logits.shape}, and "
+            f"{len(groups)} samples have a group; they must agree."
+        )
+    log_p, log_q = (
+        special.log_softmax(logits.astype(np.float64), axis=1)
+        for logits in (float_logits, quantized_logits)
+    )
+    values = pd.Series(np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0))
+    found = values.groupby(pd.Series(groups, name="group"), sort=True)
+    table = found.agg(n="size", mean="mean", largest="max").reset_index()
+    return table.sort_values("mean", ascending=False, kind="stable", ignore_index=True)

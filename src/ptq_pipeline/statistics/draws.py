@@ -73,16 +73,7 @@ class DrawSplit:
 
 
 def false_pass_bound(draws: int, allowed: int, alpha_image: float, p_bad: float) -> float:
-    """Bound on the probability that a recipe with bad-draw share ``p_bad`` passes.
-
-    Args:
-        draws: Number of distinct draws, K.
-        allowed: Draws that may stay not shown good, k, in 0..K-1.
-        alpha_image: Probability, at most, that a bad draw is shown good.
-        p_bad: True share of bad draws.
-
-    Returns:
-        The bound of the module docstring.
+    """Bound of the module docstring: a recipe with this share of bad draws passes as often at most.
 
     Examples:
         >>> round(false_pass_bound(50, 1, 0.015, 0.1), 3)
@@ -112,10 +103,8 @@ def _image_level(draws: int, allowed: int, p0: float, alpha: float) -> float:
     low, high = 0.0, alpha
     for _ in range(50):
         middle = (low + high) / 2
-        if false_pass_bound(draws, allowed, middle, p0) <= alpha:
-            low = middle
-        else:
-            high = middle
+        fits = false_pass_bound(draws, allowed, middle, p0) <= alpha
+        low, high = (middle, high) if fits else (low, middle)
     return low
 
 
@@ -127,14 +116,8 @@ def split_budget(draws: int, p0: float, alpha: float) -> DrawSplit:
     draws make PASS robust against an unlucky one, and a smaller image level would make every limit
     harder to show. If no ``k`` reaches a tenth but ``k = 0`` leaves something, that is used.
 
-    Args:
-        draws: Distinct draws, K, at least 1.
-        p0: Acceptable share of bad draws, in (0, 1).
-        alpha: Error budget of PASS, in (0, 0.5).
-
-    Returns:
-        The split. When no PASS is possible ``allowed`` is -1, ``alpha_image`` is 0.3 ``alpha`` so
-        that what the draws do show can still be said, and ``needed_draws`` says how many would do.
+    When no PASS is possible ``allowed`` is -1, ``alpha_image`` is 0.3 ``alpha`` so that what the
+    draws do show can still be said, and ``needed_draws`` says how many would do.
 
     Raises:
         InputError: If an argument is out of range.
@@ -185,12 +168,6 @@ def share_of_good_draws(draws: int, not_shown_good: int, alpha_image: float, alp
     is ``p``" when taken at the observed number of draws not shown good, because it rises with that
     number.
 
-    Args:
-        draws: Distinct draws, K.
-        not_shown_good: How many of them were not shown good.
-        alpha_image: Level of each draw's tests.
-        alpha: Error of the statement.
-
     Returns:
         The bound in [0, 1]; 0 says that nothing is shown.
 
@@ -221,14 +198,7 @@ def draws_for_pass(
 ) -> int | None:
     """Smallest number of draws that would PASS if the observed share not shown good persisted.
 
-    Args:
-        not_shown_good_share: Observed share of draws not shown good.
-        p0: Acceptable share of bad draws.
-        alpha: Error budget of PASS.
-        most: Give up beyond this many draws.
-
-    Returns:
-        The number of draws, or None when no number up to ``most`` would do.
+    None when no number up to ``most`` would do.
     """
     if not_shown_good_share >= p0:
         return None

@@ -29,17 +29,9 @@ SEARCH_STEPS = 40
 
 
 def paired_p_value(lost: int, gained: int, n: int, delta: float, nuisance_error: float) -> float:
-    """Exact p-value of ``drop >= delta`` against ``drop < delta``.
+    """Exact p-value of ``drop >= delta`` against ``drop < delta``, valid, in (0, 1].
 
-    Args:
-        lost: Samples that became wrong.
-        gained: Samples that became right.
-        n: Number of pairs.
-        delta: Drop under test, a fraction in (-1, 1).
-        nuisance_error: Error of the confidence set of ``p_gained``, added to the p-value.
-
-    Returns:
-        A valid p-value in (0, 1].
+    ``nuisance_error`` is that of the confidence set of ``p_gained``; it is part of the p-value.
     """
     if lost - gained >= n * delta:
         return 1.0
@@ -61,14 +53,7 @@ def paired_p_value(lost: int, gained: int, n: int, delta: float, nuisance_error:
 
 @lru_cache(maxsize=65536)
 def drop_interval(lost: int, gained: int, n: int, alpha: float) -> tuple[float, float]:
-    """Two-sided confidence interval of ``p_lost - p_gained``.
-
-    Args:
-        lost: Samples that became wrong.
-        gained: Samples that became right.
-        n: Number of pairs.
-        alpha: Error of both sides together. For intervals that hold for many cells at once, divide
-            the error by their number.
+    """Two-sided confidence interval of ``p_lost - p_gained``, at error ``alpha`` of both sides.
 
     Returns:
         Lower and upper bound, fractions in [-1, 1], within 2e-5 outside the exact inversion.

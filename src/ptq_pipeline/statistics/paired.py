@@ -92,10 +92,7 @@ def rejection_region(n: int, delta: float, alpha: float) -> RejectionRegion:
         n: Number of pairs, at least 1.
         delta: Drop under test, a fraction in (-1, 1). For *shown bad* swap ``lost`` and ``gained``
             and pass ``-limit``.
-        alpha: Level, a probability in (0, 0.5).
-
-    Returns:
-        The region, cached.
+        alpha: Level, in (0, 0.5).
 
     Raises:
         InputError: If an argument is out of range.
@@ -239,25 +236,19 @@ def _decide(
     n: ArrayLike,
     limit: ArrayLike,
     alpha: float,
+    *,
     mirrored: bool,
 ) -> BoolArray:
     lost, gained = np.asarray(lost), np.asarray(gained)
     n, limit = np.asarray(n), np.asarray(limit, dtype=np.float64)
-    decided = np.zeros(lost.shape, dtype=np.bool_)
-    excess = (lost - gained) - n * limit
+    if mirrored:
+        lost, gained, limit = gained, lost, -limit
     # A drop on the wrong side of its limit can be in no region; its region is not even computed.
-    possible = excess > 0 if mirrored else excess < 0
+    decided = np.asarray((lost - gained) - n * limit < 0)
     kinds, kind = np.unique(np.stack([n, limit]), axis=1, return_inverse=True)
     for position, (size, bound) in enumerate(kinds.T):
         cells = np.flatnonzero(kind.ravel() == position)
-        if not possible[..., cells].any():
-            continue
-        b, c = lost[..., cells], gained[..., cells]
-        if mirrored:
-            region = rejection_region(int(size), -float(bound), alpha)
-            rejected = region.rejects(c, b)
-        else:
+        if decided[..., cells].any():
             region = rejection_region(int(size), float(bound), alpha)
-            rejected = region.rejects(b, c)
-        decided[..., cells] = rejected & possible[..., cells]
+            decided[..., cells] &= region.rejects(lost[..., cells], gained[..., cells])
     return decided

@@ -23,13 +23,7 @@ IntArray = NDArray[np.int64]
 
 
 def tango_score(lost: ArrayLike, gained: ArrayLike, n: int, delta: float) -> FloatArray:
-    """Score statistic of the hypothesis ``p_lost - p_gained = delta``.
-
-    Args:
-        lost: Counts of samples that became wrong, any shape.
-        gained: Counts of samples that became right, broadcastable with ``lost``.
-        n: Number of pairs.
-        delta: Hypothesised drop, a fraction in (-1, 1).
+    """Score statistic of the hypothesis ``p_lost - p_gained = delta``; counts broadcast.
 
     Returns:
         The statistic, negative where the observed drop is below ``delta``. It rises with ``lost``
@@ -92,13 +86,10 @@ class NuisancePoints:
     truncated: FloatArray
 
     def tail(self, largest: IntArray) -> FloatArray:
-        """Probability of ``lost <= largest[gained]`` at each point, shape (points,).
+        """Upper bound of the probability of ``lost <= largest[gained]`` at each point.
 
-        Args:
-            largest: Largest rejected ``lost`` for each flat entry of ``gained``; -1 for none.
-
-        Returns:
-            Upper bounds: the truncated mass counts as rejected.
+        ``largest`` has an entry for each flat one of ``gained``, -1 for none; the truncated mass
+        counts as rejected. Shape (points,).
         """
         remaining = self.n - self.gained
         used = largest >= 0
@@ -120,9 +111,6 @@ def nuisance_points(
         delta: The hypothesised drop.
         p_gained: Nuisance values in ``[max(0, -delta), (1 - delta) / 2]``, shape (points,).
         negligible: About the mass that may be cut off; what is cut is added back to every tail.
-
-    Returns:
-        The points.
     """
     z = -special.ndtri(negligible / 2)
     reach = z * np.sqrt(n * p_gained * (1 - p_gained)) + z * z / 3 + 1
