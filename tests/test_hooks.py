@@ -8,7 +8,7 @@ from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.configuration import check_parameters
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.interrupts import end_at_once
+from ptq_pipeline.core.exits import end_at_once
 from ptq_pipeline.hooks import InterruptHooks, mount_hooks
 from ptq_pipeline.mounting import create_pipeline
 

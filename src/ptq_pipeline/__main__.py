@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ptq_pipeline.core.interrupts import ending_at_once
+from ptq_pipeline.core.exits import ending_at_once
 
 with ending_at_once():
     from kedro.framework.cli.utils import find_run_command

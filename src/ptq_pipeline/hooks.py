@@ -15,7 +15,7 @@ from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.configuration import check_parameters
 from ptq_pipeline.core.errors import InputError, own_cause
-from ptq_pipeline.core.interrupts import INTERRUPTED, end_at_once, may_be_taken_over
+from ptq_pipeline.core.exits import ExitCode, end_at_once, may_be_taken_over
 from ptq_pipeline.core.provenance import describe_machine
 from ptq_pipeline.mounting import mounts
 from ptq_pipeline.project_template import GROUPS
@@ -123,7 +123,7 @@ class InterruptHooks:
         """Give Ctrl-C back; modules written in C make errors of one during their import."""
         self._give_back()
         if self._interrupted:
-            sys.exit(INTERRUPTED)
+            sys.exit(ExitCode.INTERRUPTED)
 
     def _take_over(self, handler: Callable[[int, Any], NoReturn]) -> None:
         context = click.get_current_context(silent=True)
@@ -144,7 +144,7 @@ class InterruptHooks:
         sys.stderr.write(
             "interrupted; finished trials are kept, the same command goes on from there\n"
         )
-        sys.exit(INTERRUPTED)
+        sys.exit(ExitCode.INTERRUPTED)
 
 
 class SummaryHooks:

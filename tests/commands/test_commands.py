@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from ptq_pipeline.commands import COMMANDS, LazyGroup, ptq
 from ptq_pipeline.commands.command import Answer, command
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.exit_codes import ExitCode
+from ptq_pipeline.core.exits import ExitCode
 
 
 def made(function):

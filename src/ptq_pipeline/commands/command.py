@@ -14,7 +14,7 @@ from typing import IO, Any
 import click
 
 from ptq_pipeline.core.errors import PtqPipelineError, causes_of
-from ptq_pipeline.core.exit_codes import ExitCode
+from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.project import opened, project_path
 
 MOST_CHARACTERS = 500

@@ -13,7 +13,7 @@ from ptq_pipeline.commands.command import Answer, project_command
 from ptq_pipeline.commands.plan import planned
 from ptq_pipeline.configuration import check_parameters
 from ptq_pipeline.core.errors import PtqPipelineError
-from ptq_pipeline.core.exit_codes import ExitCode
+from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.provenance import cpu_flags, git_state
 from ptq_pipeline.project import Project
 from ptq_pipeline.runtimes import build_runtime

@@ -10,7 +10,7 @@ import click
 
 from ptq_pipeline.commands.command import Answer, project_command, say
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.exit_codes import ExitCode
+from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.plain_text import visible
 from ptq_pipeline.pipelines.release.nodes import release_candidate
 from ptq_pipeline.project import Project

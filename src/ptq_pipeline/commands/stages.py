@@ -8,7 +8,7 @@ import click
 
 from ptq_pipeline.commands.command import Answer, command, tell
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.exit_codes import ExitCode
+from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.project import opened, project_path
 
 CHAIN = "data_loading,calibration,settling"

@@ -8,7 +8,7 @@ import click
 from ptq_pipeline.commands.command import Answer, project_command
 from ptq_pipeline.commands.registry import BESIDE, PARTS, current_decision, place
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.exit_codes import ExitCode
+from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.provenance import git_state
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.project import Project

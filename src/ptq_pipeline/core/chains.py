@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import TypeVar
 
-from ptq_pipeline.core.canonical import canonical_hash
-from ptq_pipeline.core.documents import READING, Document
+from ptq_pipeline.core.documents import READING, SealedDocument
 
 Head = tuple[int, str | None]
 
@@ -20,26 +19,10 @@ class ChainError(ValueError):
     """A link does not match its own hash, or does not follow the one before; says which."""
 
 
-class Link(Document):
-    """One document of a chain.
-
-    Attributes:
-        seal: Key under which its own hash is written.
-        previous: Hash of the link before; None for the first.
-    """
-
-    seal: ClassVar[str] = "hash"
+class Link(SealedDocument):
+    """One document of a chain; ``previous`` is the hash of the link before, None for the first."""
 
     previous: str | None
-
-    @property
-    def hash(self) -> str:
-        """Canonical hash of everything else that it says."""
-        return canonical_hash(super().to_json())
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON types, with the hash; `read_link` reads it back."""
-        return {**super().to_json(), self.seal: self.hash}
 
 
 L = TypeVar("L", bound=Link)

@@ -98,6 +98,21 @@ class Document(BaseModel):
         return canonical_hash(self.to_json())
 
 
+class SealedDocument(Document):
+    """A document that is written with its own hash, under the key ``seal``."""
+
+    seal: ClassVar[str] = "hash"
+
+    @property
+    def hash(self) -> str:
+        """Canonical hash of everything else that it says."""
+        return canonical_hash(Document.to_json(self))
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types, with the hash."""
+        return {**Document.to_json(self), self.seal: self.hash}
+
+
 class GroupDocument(Document):
     """Something about one group, e.g. ``Sandal``, ``tone=dark`` or ``Sandal & tone=dark``."""
 

@@ -128,7 +128,7 @@ class Groups:
     """Group membership of the evaluated samples.
 
     Attributes:
-        sample_ids: Ids, increasing, int64, shape (samples,).
+        sample_ids: Increasing, int64, shape (samples,).
         split: ``selection`` or ``audit`` per sample, shape (samples,).
         labels: Class index per sample, int64, shape (samples,).
         memberships: All partitions with every copy of an image, the average first.

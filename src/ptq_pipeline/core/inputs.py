@@ -21,14 +21,11 @@ _KINDS = {
 
 
 def local_path(text: str | Path, setting: str = "filepath") -> Path:
-    """Return a path of a catalog entry; a URL would silently become a folder of that name.
-
-    Args:
-        text: what the entry says.
-        setting: which setting says it, for the error's text.
+    """Return what a ``setting`` of a catalog entry says as a path of this machine.
 
     Raises:
-        InputError: it is a URL, such as ``s3://bucket/images``.
+        InputError: It is a URL, such as ``s3://bucket/images``, which would silently become a
+            folder of that name.
     """
     if _URL.match(str(text)):
         raise InputError(
@@ -42,11 +39,12 @@ def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading, without ever waiting for a pipe or a device.
 
     Raises:
-        OSError: it cannot be opened.
-        InputError: it is no regular file.
+        OSError: It cannot be opened.
+        InputError: It is no regular file.
     """
+    without_waiting = getattr(os, "O_NONBLOCK", 0)
     _check_regular(path, os.stat(path))
-    handle = open(path, "rb", opener=_without_waiting)
+    handle = open(path, "rb", opener=lambda name, flags: os.open(name, flags | without_waiting))
     try:
         # It may have been exchanged since.
         _check_regular(path, os.fstat(handle.fileno()))
@@ -56,10 +54,6 @@ def open_regular(path: Path) -> BufferedReader:
     return handle
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
 def _check_regular(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "no file")
@@ -67,15 +61,10 @@ def _check_regular(path: Path, found: os.stat_result) -> None:
 
 
 def check_sha256(handle: BufferedReader, path: Path, declared: str | None) -> None:
-    """Hold an open file against its declared hash, and go back to its start.
-
-    Args:
-        handle: the file, at its start.
-        path: its name, for the error's text.
-        declared: SHA-256 in hexadecimal; None declares nothing.
+    """Hold an open file against its declared SHA-256, if any, and go back to its start.
 
     Raises:
-        InputError: the content is another, or what is declared is no SHA-256.
+        InputError: The content is another, or what is declared is no SHA-256.
     """
     if declared is None:
         return
@@ -98,8 +87,8 @@ def read_regular(path: Path, declared: str | None = None) -> bytes:
     """Return the content of a regular file that has the declared SHA-256, if one is declared.
 
     Raises:
-        OSError: it cannot be read.
-        InputError: it is no regular file, or not the one that was declared.
+        OSError: It cannot be read.
+        InputError: It is no regular file, or not the one that was declared.
     """
     with open_regular(path) as handle:
         check_sha256(handle, path, declared)

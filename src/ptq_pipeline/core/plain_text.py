@@ -18,14 +18,10 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def plain(what: str, text: str) -> str:
-    """Return ``text`` if it is one line of plain text.
-
-    Args:
-        what: what it is, for the error.
-        text: what somebody typed.
+    """Return ``text`` if it is one line of plain text; errors call it ``what``.
 
     Raises:
-        InputError: it holds a line break or another control character.
+        InputError: It holds a line break or another control character.
     """
     for place, character in enumerate(text):
         if _is_hidden(character):

@@ -7,17 +7,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "ptq-pipeline",
-    "kedro",
-    "torch",
-    "torchvision",
-    "openvino",
-    "numpy",
-    "pandas",
-    "scipy",
-    "great-expectations",
-    "evidently",
-    "dvc",
+    *("ptq-pipeline", "kedro", "torch", "torchvision", "openvino", "numpy", "pandas", "scipy"),
+    *("great-expectations", "evidently", "dvc"),
 )
 # Instruction sets that decide which integer kernels run. Without VNNI, 8-bit products of unsigned
 # by signed values are added in 16 bits and may saturate.
@@ -29,11 +20,7 @@ RELEVANT_FLAGS = (
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """Return the relevant CPU flags, sorted; only the architecture where they cannot be read.
-
-    Args:
-        cpuinfo: the kernel's description of the processors.
-    """
+    """Return the relevant CPU flags, sorted; only the architecture where they cannot be read."""
     try:
         text = cpuinfo.read_text(encoding="utf-8")
     except OSError:

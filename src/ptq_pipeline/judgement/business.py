@@ -31,7 +31,7 @@ class Latency(Document):
     machine_per_hour: float = Field(ge=0, allow_inf_nan=False)
 
     def prices(self) -> Prices:
-        """Return prices of 1,000 requests on a machine that is always busy."""
+        """Prices of 1,000 requests on a machine that is always busy."""
         each = 1000 * self.machine_per_hour / HOUR_MS
         return Prices(float_model=each * self.float_ms, integer_model=each * self.integer_ms)
 
@@ -74,18 +74,14 @@ class Business(Document):
         return self
 
     def cost(self, group: str) -> float | None:
-        """Return the cost of one wrong answer in a group, or None when it is missing."""
+        """Cost of one wrong answer in a group, or None when it is missing."""
         return self.error_cost.get(group, self.default_error_cost)
 
     def check(self, groups: Mapping[str, Collection[str]]) -> None:
-        """Check names and costs before any work.
-
-        Args:
-            groups: names of the groups under ``class`` and under each segment's column, see
-                :meth:`.Groups.by_column`.
+        """Check names and costs before any work; ``groups`` are those of :meth:`.Groups.by_column`.
 
         Raises:
-            InputError: the level or a group does not exist, or a cost or share is missing.
+            InputError: The level or a group does not exist, or a cost or share is missing.
         """
         if self.requests_per_month is None:
             return
@@ -96,13 +92,11 @@ class Business(Document):
                 "of a segment's column"
             )
         for what, given in (("error_cost", self.error_cost), ("shares", self.shares or {})):
-            unknown = sorted(set(given) - set(known))
-            if unknown:
+            if unknown := sorted(set(given) - set(known)):
                 raise InputError(
                     f"business.{what}: group '{unknown[0]}' is none of {', '.join(known)}"
                 )
-        missing = [name for name in known if self.cost(name) is None]
-        if missing:
+        if missing := [name for name in known if self.cost(name) is None]:
             raise InputError(
                 f"business.error_cost: the cost of an error is missing for {', '.join(missing)}; "
                 "give it, or 'default_error_cost'"
@@ -118,8 +112,7 @@ class GroupCost(Document):
     Attributes:
         share: Of all requests.
         error_cost: Of one wrong answer.
-        errors_added: A month; negative where errors go away.
-        loss: What they cost.
+        errors_added: Negative where errors go away.
         break_even_drop: At which this group's errors alone cost as much as is saved.
     """
 
@@ -178,13 +171,13 @@ def business_view(
     confidence: float,
     groups: Mapping[str, Collection[str]] | None = None,
 ) -> BusinessView | None:
-    """Return what switching to the candidate is expected to save and to cost a month.
+    """What switching to the candidate is expected to save and to cost a month.
 
     Args:
-        cells: the candidate's cells of the verdict, with intervals that hold together.
-        business: parameters.
-        confidence: of these intervals together.
-        groups: names of the groups by segment column, as for :meth:`Business.check`; not needed
+        cells: The candidate's cells of the verdict, with intervals that hold together.
+        business: Parameters.
+        confidence: Of these intervals together.
+        groups: Names of the groups by segment column, as for :meth:`Business.check`; not needed
             where costs are given for classes.
 
     Returns:
@@ -193,18 +186,7 @@ def business_view(
     requests = business.requests_per_month
     if requests is None:
         return None
-    names = (groups or {}).get(business.level)
-    level = business.level if business.level in ("class", "average") else "segment"
-    here = [
-        cell
-        for cell in cells
-        if (cell.shift, cell.level) == (CLEAN, level)
-        and (cell.group in names if names is not None else level != "segment")
-    ]
-    if not here:
-        raise InputError(
-            f"business: the candidate was not scored on groups of '{business.level}' under clean"
-        )
+    here = _priced_cells(cells, business, (groups or {}).get(business.level))
     prices = business.prices
     if prices is None:
         assert business.latency is not None
@@ -239,6 +221,21 @@ def business_view(
         assumptions=tuple(sentence.text for sentence in assumptions),
         assumption_sentences=tuple(assumptions),
     )
+
+
+def _priced_cells(
+    cells: Sequence[JudgedCell], business: Business, names: Collection[str] | None
+) -> list[JudgedCell]:
+    """The clean cells of the groups that costs are given for."""
+    level = business.level if business.level in ("class", "average") else "segment"
+    here = [cell for cell in cells if (cell.shift, cell.level) == (CLEAN, level)]
+    if names is not None or level == "segment":
+        here = [cell for cell in here if cell.group in (names or ())]
+    if not here:
+        raise InputError(
+            f"business: the candidate was not scored on groups of '{business.level}' under clean"
+        )
+    return here
 
 
 def _group_cost(cell: JudgedCell, business: Business, share: float, saving: float) -> GroupCost:

@@ -25,8 +25,7 @@ from pydantic import (
     SkipValidation,
 )
 
-from ptq_pipeline.core.canonical import canonical_hash
-from ptq_pipeline.core.documents import READING, CellDocument, Document
+from ptq_pipeline.core.documents import READING, CellDocument, Document, SealedDocument
 from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.names import CHAMPION_FILE
@@ -40,7 +39,6 @@ from ptq_pipeline.judgement.sentences import Reason, Sentence, place_value, say
 COMPARISON_SCHEMA_VERSION: Final = 1
 BASELINE_SCHEMA_VERSION: Final = 2
 UNSEALED_VERSION = 1
-HASH = "baseline_hash"
 # Types of the answers in the file, the narrowest that holds all of them.
 PACKED = ("uint8", "<u2", "<u4")
 WAY_OUT = (
@@ -97,7 +95,7 @@ class LogHead(Document):
     head: str | None = None
 
 
-class Baseline(Document):
+class Baseline(SealedDocument):
     """Answers of one quantized model on the audit images.
 
     Attributes:
@@ -113,6 +111,7 @@ class Baseline(Document):
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
+    seal: ClassVar[str] = "baseline_hash"
     called: ClassVar[str] = CHAMPION_FILE
     way_out: ClassVar[str] = WAY_OUT
 
@@ -126,11 +125,6 @@ class Baseline(Document):
     groups: tuple[GroupFigures, ...] = ()
     log: LogHead = LogHead()
     sealed: bool = Field(default=True, exclude=True)
-
-    @property
-    def hash(self) -> str:
-        """Canonical hash of everything that the file says."""
-        return canonical_hash(super().to_json())
 
     @property
     def serves(self) -> bool:
@@ -152,10 +146,6 @@ class Baseline(Document):
         """Return it with the length and the head of the registry's log."""
         return self.model_copy(update={"log": LogHead(records=records, head=head), "sealed": True})
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON types; equal answers give equal bytes."""
-        return {**super().to_json(), HASH: self.hash}
-
     @classmethod
     def from_json(cls, content: Mapping[str, Any], name: str = CHAMPION_FILE) -> Baseline:
         """Read a baseline from the file ``name`` and check its hash.
@@ -170,7 +160,9 @@ class Baseline(Document):
                 f"{BASELINE_SCHEMA_VERSION}: {WAY_OUT}"
             )
         sealed = version != UNSEALED_VERSION
-        said = {key: value for key, value in content.items() if key != HASH} | {"sealed": sealed}
+        said = {key: value for key, value in content.items() if key != cls.seal} | {
+            "sealed": sealed
+        }
         if not sealed:
             said |= {"schema_version": BASELINE_SCHEMA_VERSION, "log": LogHead().to_json()}
         try:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, ValidationError
 
 from ptq_pipeline.core.canonical import canonical_hash
-from ptq_pipeline.core.documents import READING, CellDocument, Document
+from ptq_pipeline.core.documents import READING, CellDocument, Document, SealedDocument
 from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.group_ids import CellKey
 from ptq_pipeline.judgement.candidate import ComparedCell, JudgedCell, MeasuredCell
@@ -26,7 +26,6 @@ from ptq_pipeline.judgement.verdict import Verdict
 
 # Without the hash of the execution: versions that earlier releases promoted hold such decisions.
 _WITHOUT_EXECUTION_HASH = 2
-SEAL = "decision_hash"
 AGAIN = "decide again with the promotion pipeline"
 BesideResult = Literal["PASS", "FAIL", "INCONCLUSIVE", "NONE"]
 Kind = Literal["contract_floor", "notice_required"]
@@ -267,8 +266,10 @@ class DecisionCandidate(Document):
     files: dict[str, str]
 
 
-class Decision(Document):
+class Decision(SealedDocument):
     """What is decided about a candidate and why: a pure function of what was found.
+
+    A release knows it by its hash.
 
     Attributes:
         comparison: Result of the comparison with what serves; NONE where nothing does.
@@ -280,6 +281,8 @@ class Decision(Document):
         champion: The version that serves today, None when there is none.
         obligations: What was promised about groups and is touched by a release.
     """
+
+    seal: ClassVar[str] = "decision_hash"
 
     schema_version: Literal[2, 3] = 3
     execution_hash: str | None = None
@@ -339,15 +342,6 @@ class Decision(Document):
             obligations=obligations,
         )
 
-    @property
-    def hash(self) -> str:
-        """Canonical hash of everything else: the name by which a release knows this decision."""
-        return canonical_hash(super().to_json())
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the content of ``decision.json``."""
-        return {**super().to_json(), SEAL: self.hash}
-
     def origin(self, trial: Mapping[str, Any]) -> dict[str, Any]:
         """What a promotion's record says of its version's origin; ``trial`` is ``trial.json``."""
         spec, files = trial["spec"], self.candidate.files
@@ -369,20 +363,20 @@ class Decision(Document):
                 content does not match ``decision_hash``.
         """
         version = content.get("schema_version")
-        if version not in (2, 3):
+        if version not in (_WITHOUT_EXECUTION_HASH, 3):
             raise InputError(
                 f"the decision has schema version {version}; this version reads 3: {AGAIN}"
             )
-        said = {key: value for key, value in content.items() if key != SEAL}
-        expected = {field.alias or name for name, field in cls.model_fields.items()} | {SEAL}
+        said = {key: value for key, value in content.items() if key != cls.seal}
+        expected = {field.alias or name for name, field in cls.model_fields.items()} | {cls.seal}
         if version == _WITHOUT_EXECUTION_HASH:
             expected.discard("execution_hash")
         if missing := sorted(expected - set(content)):
             raise InputError(f"the decision is incomplete or damaged ('{missing[0]}'); {AGAIN}")
-        if canonical_hash(said) != content[SEAL]:
+        if canonical_hash(said) != content[cls.seal]:
             raise InputError(
-                f"the decision does not match its hash {content[SEAL]}: it was edited after it was "
-                f"written; {AGAIN}"
+                f"the decision does not match its hash {content[cls.seal]}: it was edited after it "
+                f"was written; {AGAIN}"
             )
         try:
             decision = cls.model_validate(said, context=READING)

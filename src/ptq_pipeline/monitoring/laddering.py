@@ -5,7 +5,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from ptq_pipeline.core.exit_codes import ExitCode
+from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.judgement.champion import Baseline, audit_hash
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.monitoring.ladder import Ending, LadderParameters, Rung, Step, climb, conclude

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ptq_pipeline.core.exit_codes import ExitCode
+from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.monitoring.history import WindowHistory
 from ptq_pipeline.monitoring.ladder import LadderParameters, Rung, Step, climb
 from ptq_pipeline.monitoring.parameters import MonitoringParameters

@@ -1,7 +1,8 @@
-"""Ctrl-C while modules are imported: nothing is done yet, so the process may end at once.
+"""How a command ends: what its exit code means, and Ctrl-C while modules are imported.
 
-Python would raise `KeyboardInterrupt` inside the import, which ends in pages of traceback, and of
-which modules written in C make other errors.
+Nothing is done yet then, so the process may end at once. Python would raise `KeyboardInterrupt`
+inside the import, which ends in pages of traceback, and of which modules written in C make other
+errors.
 """
 
 import os
@@ -10,9 +11,24 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from typing import Any, NoReturn
 
-INTERRUPTED = 130
+
+class ExitCode(IntEnum):
+    """Exit codes of every ``kedro ptq`` command; 2 is click's own for wrong usage."""
+
+    DONE = 0
+    ERROR = 1
+    USAGE = 2
+    REFUSED = 3
+    INCONCLUSIVE = 4
+    VERIFICATION_FAILED = 5
+    BUSY = 6
+    REQUANTIZATION_ADVISED = 10
+    NO_CANDIDATE_PASSED = 11
+    WINDOW_SET_ASIDE = 12
+    INTERRUPTED = 130
 
 
 def may_be_taken_over() -> bool:
@@ -38,4 +54,4 @@ def end_at_once(number: int, frame: Any) -> NoReturn:
     """Handler of the signal: say so and leave, without cleaning up what is half imported."""
     sys.stderr.write("interrupted before anything was done\n")
     sys.stderr.flush()
-    os._exit(INTERRUPTED)
+    os._exit(ExitCode.INTERRUPTED)
