@@ -61,10 +61,7 @@ class SegmentColumn(Document):
 class GroupDefinitions(Document):
     """All groups that there can be, ``group_definitions.json``.
 
-    Attributes:
-        classes: Class names in label order.
-        segments: Columns with their values in order of display.
-        left_out: Images that were left out, by reason.
+    Classes are in label order, segments in order of display; images were ``left_out`` by reason.
     """
 
     called: ClassVar[str] = "group_definitions"
@@ -103,9 +100,7 @@ class GroupDefinitions(Document):
 class Partition:
     """Groups of one level that do not overlap.
 
-    Attributes:
-        ids: What the groups are.
-        codes: Index into ``ids`` per sample, int64, shape (samples,); -1 for no group.
+    ``codes`` is the index into ``ids`` per sample, int64, shape (samples,); -1 for no group.
     """
 
     level: Level
@@ -306,12 +301,8 @@ def build_groups(
 def sample_clusters(samples: pd.DataFrame) -> NDArray[np.int64]:
     """Number the clusters: samples of one ``cluster``, or of equal pixels, belong together.
 
-    Args:
-        samples: Optional columns ``cluster`` and ``content_hash``; without a value a sample is
-            linked to no other by that column.
-
-    Returns:
-        A number per sample, int64, shape (samples,).
+    Both columns, ``cluster`` and ``content_hash``, may be missing, and without a value a sample is
+    linked to no other. Returns int64, shape (samples,).
     """
     count = len(samples)
     rows, links, nodes = [np.arange(count)], [np.arange(count)], count

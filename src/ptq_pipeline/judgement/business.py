@@ -40,15 +40,13 @@ class Business(Document):
     """Parameters of the business view.
 
     Attributes:
-        requests_per_month: answers a month; None asks for no view.
-        currency: its name, for texts.
-        level: the groups that costs are given for: ``class``, or a segment's column.
-        error_cost: cost of one more wrong answer, by group.
-        default_error_cost: of groups that ``error_cost`` does not name; None: every group must be.
-        shares: share of each group among production's requests; those of the audit when left out.
-        prices: of serving; or
-        latency: measured times and the price of a machine.
-        switching_cost: paid once when the integer model is introduced.
+        requests_per_month: Answers a month; None asks for no view.
+        level: The groups that costs are given for: ``class``, or a segment's column.
+        error_cost: Cost of one more wrong answer, by group.
+        default_error_cost: Of groups that ``error_cost`` does not name; None: every group must be.
+        shares: Of each group among production's requests; those of the audit when left out.
+        prices: Of serving; or else ``latency``.
+        switching_cost: Paid once when the integer model is introduced.
     """
 
     requests_per_month: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -171,17 +169,13 @@ def business_view(
     confidence: float,
     groups: Mapping[str, Collection[str]] | None = None,
 ) -> BusinessView | None:
-    """What switching to the candidate is expected to save and to cost a month.
+    """What switching to the candidate is expected to save and to cost a month; None if not asked.
 
     Args:
         cells: The candidate's cells of the verdict, with intervals that hold together.
         business: Parameters.
         confidence: Of these intervals together.
-        groups: Names of the groups by segment column, as for :meth:`Business.check`; not needed
-            where costs are given for classes.
-
-    Returns:
-        The view, or None when none was asked for.
+        groups: As for :meth:`Business.check`; not needed where costs are given for classes.
     """
     requests = business.requests_per_month
     if requests is None:

@@ -42,21 +42,17 @@ Cell = TypeVar("Cell", bound="MeasuredCell")
 
 
 class MeasuredCell(CellDocument):
-    """What one model loses against another in one cell, and what is shown of it.
-
-    Accuracies, drops and limits are fractions.
+    """What one model loses against another in one cell, and what is shown of it, in fractions.
 
     Attributes:
         n: Audit samples.
         float_accuracy: Of the model it is held against.
         quantized_accuracy: Of the candidate.
         interval: Bounds of the drop that hold for all cells together.
-        lost: Answers that were right and are wrong.
-        gained: The reverse.
+        lost: Answers that were right and are wrong; ``gained`` is the reverse.
         flips: Answers that differ.
         limit: What the drop is held against.
         judged: Whether the cell could be shown good, or is shown bad.
-        status: What is shown.
     """
 
     n: Count
@@ -85,10 +81,8 @@ class MeasuredCell(CellDocument):
 class JudgedCell(MeasuredCell):
     """The candidate's cell in ``verdict.json``.
 
-    Attributes:
-        accuracy_lower: One-sided lower bound of the candidate's accuracy; None where samples are
-            clustered and their clusters are not known.
-        critical: Whether policy names the group critical.
+    ``accuracy_lower`` is a one-sided lower bound of its accuracy; None where samples are clustered
+    and their clusters are not known.
     """
 
     added: ClassVar[frozenset[str]] = frozenset({"accuracy_lower"})
@@ -123,10 +117,8 @@ class CandidateVerdict(Document):
 class Choice:
     """The chosen trial.
 
-    Attributes:
-        trial_id: The trial.
-        score: Its largest ratio of drop to limit over the judged cells on ``selection``; None when
-            no judged cell has a sample there.
+    ``score`` is its largest ratio of drop to limit over the judged cells on ``selection``; None
+    when no judged cell has a sample there.
     """
 
     trial_id: str
@@ -136,12 +128,7 @@ class Choice:
 def choose_candidate(selection: Counts, cells: Cells) -> Choice:
     """Choose the trial whose worst judged cell uses the least of its limit on ``selection``.
 
-    Args:
-        selection: Selection counts of the finished evidence trials, at least one.
-        cells: The cells.
-
-    Returns:
-        The choice; ties go to the smaller trial id.
+    Ties go to the smaller trial id. At least one trial is there to choose.
     """
     used = cells.judged & (selection.n > 0)
     if not used.any():
@@ -155,12 +142,7 @@ def choose_candidate(selection: Counts, cells: Cells) -> Choice:
 class Candidate:
     """The one model that would ship, with all that the audit says about it.
 
-    Attributes:
-        choice: How it was chosen.
-        judged: What is shown of its cells.
-        result: PASS, FAIL or INCONCLUSIVE.
-        intervals: Bounds of its drops that hold for all displayed cells together, fractions, shape
-            (cells, 2).
+    ``intervals`` bound its drops for all displayed cells together, fractions, shape (cells, 2).
     """
 
     choice: Choice
@@ -232,12 +214,7 @@ def judge_candidate(
 ) -> Candidate:
     """Judge the chosen trial on the audit.
 
-    Args:
-        audit: Audit counts that contain the trial.
-        cells: The cells.
-        choice: The chosen trial.
-        policy: Errors.
-        blocked: Whether PASS is blocked because a group that must be judged is not.
+    ``blocked`` says that PASS is blocked because a group that must be judged is not.
     """
     own = audit.only([choice.trial_id])
     judged = judge(own, cells, policy.alpha, policy.alpha_fail)
@@ -246,12 +223,9 @@ def judge_candidate(
 
 
 class ReweightedDrop(Document):
-    """Drop under a target mix of classes, fractions.
+    """Drop under a target mix of classes, fractions, with a two-sided interval.
 
-    Attributes:
-        name: What the mix is called.
-        interval: Two-sided interval of the drop.
-        largest_weight: Weight of the heaviest sample; 1 where the mix is that of the audit.
+    ``largest_weight`` is that of the heaviest sample; 1 where the mix is that of the audit.
     """
 
     name: str = ""
@@ -268,14 +242,7 @@ def reweighted_drop(
     target: NDArray[np.float64],
     alpha: float,
 ) -> ReweightedDrop:
-    """Drop under a target mix of classes.
-
-    Args:
-        lost: Losses per class, shape (classes,).
-        gained: Gains per class, shape (classes,).
-        n: Samples per class, shape (classes,).
-        target: Share per class, adding up to 1, shape (classes,).
-        alpha: Error of the interval.
+    """Drop under a target mix of classes: counts and shares per class, shape (classes,).
 
     Raises:
         InputError: If a class with a share has no sample.

@@ -43,8 +43,7 @@ class Cells:
         critical: Whether policy names the group critical, shape (cells,).
         clusters: Groups that hold several samples of one cluster.
         at_floor: Whether it is not judged because the float model is not shown to be above
-            ``float_floor``, shape (cells,); None before that was looked at.
-        float_floor: Floors, fractions, shape (cells,).
+            ``float_floor`` (a fraction), shape (cells,); None before that was looked at.
     """
 
     keys: tuple[CellKey, ...]
@@ -109,9 +108,7 @@ class Counts:
     Attributes:
         trial_ids: One per row.
         n: Samples per cell in this split, 0 where the group is empty, int64, shape (cells,).
-        lost: int64, shape (trials, cells).
-        gained: int64, shape (trials, cells).
-        flips: int64, shape (trials, cells).
+        lost: Like ``gained`` and ``flips`` int64, shape (trials, cells).
         float_accuracy: Fraction, shape (cells,); NaN where the group is empty.
         clusters: Outcomes by cluster, by position of the cell, where samples are clustered.
     """
@@ -182,8 +179,7 @@ class Requirement:
         limit: Its strictest limit, a fraction.
         judged_from: Samples from which on it is judged; beyond any number where its clusters could
             not show the limit.
-        needed: The same for people: where samples are clustered, about as many as make enough
-            clusters.
+        needed: The same for people: for clusters about as many samples as make enough of them.
     """
 
     limit: float
@@ -199,14 +195,9 @@ class Requirement:
         alpha: float,
         clusters: NDArray[np.float64] | None = None,
     ) -> Requirement:
-        """Find what a group needs.
+        """Find it at the level ``alpha`` of a draw's tests.
 
-        Args:
-            policy: Limits and smallest sizes.
-            key: The group.
-            shifts: All shifts.
-            alpha: Level of the tests of a draw.
-            clusters: Sizes of its clusters, if it holds several samples of one.
+        ``clusters`` are the sizes of the group's clusters, if it holds several samples of one.
         """
         limit = policy.strictest_limit(*key, shifts)
         single = max(needed_samples(limit, alpha), policy.limits.of(key[0]).min_size)
@@ -230,14 +221,13 @@ def needed_samples(limit: float, alpha: float) -> int:
 def build_cells(
     scores: pd.DataFrame, policy: Policy, alpha_image: float, clusters: Clusters | None = None
 ) -> Cells:
-    """Build the cells of the audit and fix which are judged.
+    """Build the cells of the audit and fix which are judged at the level of a draw's tests.
 
     Args:
         scores: Scores of the evidence trials.
         policy: Limits and critical groups.
-        alpha_image: Level of the tests of a draw.
-        clusters: Groups that hold several samples of one cluster, with the sizes of their
-            clusters where they are known.
+        alpha_image: The level.
+        clusters: Groups that hold several samples of one cluster.
 
     Returns:
         The cells: shifts in order of appearance, levels from coarse to fine.
@@ -266,16 +256,7 @@ def build_cells(
 def collect_counts(
     scores: pd.DataFrame, cells: Cells, trial_ids: Sequence[str], split: str
 ) -> Counts:
-    """Arrange scores as arrays of trials by cells.
-
-    Args:
-        scores: Scores.
-        cells: The cells.
-        trial_ids: Trials, one row each.
-        split: ``selection`` or ``audit``.
-
-    Returns:
-        The counts. A group that is empty in ``selection`` has ``n`` 0.
+    """Arrange the scores of trials in one split as arrays of trials by cells.
 
     Raises:
         InputError: If a trial has no score in a cell that has samples, or a cell's counts of

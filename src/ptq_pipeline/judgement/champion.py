@@ -101,7 +101,6 @@ class Baseline(SealedDocument):
     Attributes:
         version: The registry's name of the model; None for a candidate that is not released, and
             for the empty baseline.
-        decision_hash: The decision that released it.
         trial_id: The trial whose answers these are; None when nothing serves yet.
         audit_hash: Hash of the audit images in the order of the answers.
         shifts: Options of every shift.
@@ -191,8 +190,6 @@ class Comparison(Document):
 
     Attributes:
         result: NONE when nothing serves yet.
-        champion: What it was compared with; None for nothing.
-        reasons: Why it is not PASS.
         not_compared: Shifts that the champion never answered, or answered with other options.
         candidate_baseline: Hash of the candidate's answers, so that nobody puts others into the
             next champion's baseline; candidates of earlier releases had none.
@@ -217,10 +214,10 @@ def candidate_baseline(
     shifts: Mapping[str, Mapping[str, Any]],
     cells: Collection[JudgedCell],
 ) -> Baseline:
-    """Gather the answers of one trial on the audit images.
+    """Gather the answers of one trial on the audit images; without a trial it is empty.
 
     Args:
-        trial_id: The trial; None gives the empty baseline.
+        trial_id: The trial, or None.
         predictions: ``trial_id``, ``shift``, ``sample_id``, ``predicted``.
         audit: ``sample_id`` and ``content_hash`` of the audit images.
         shifts: Name and options of every shift.

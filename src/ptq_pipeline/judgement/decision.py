@@ -61,7 +61,6 @@ class ExecutedFile(Document):
         optimization: How far the runtime may change the graph; None where it has no such setting.
         different: Of ``n`` images, those that it answers otherwise; None where it cannot run here.
         difference: What is wrong with it, if something is.
-        ships: Whether it may.
     """
 
     file: str
@@ -105,14 +104,12 @@ class TouchedObligation(CellDocument):
     """One obligation that a release of this candidate touches.
 
     Attributes:
-        name: Its name; with the figure it is what acknowledges it.
+        name: With the figure it is what acknowledges it.
         touched: Always true: what is not touched is not listed.
-        to: Whom it is owed to.
         observed: Accuracy of the candidate (a floor), or share of answers that change (a notice).
         lower: One-sided lower bound of that accuracy, by clusters where samples have them; None
             for a notice, and where the clusters are not known.
         floor: The promised accuracy, a fraction; None for a notice.
-        n: Samples behind it.
     """
 
     name: str
@@ -175,13 +172,8 @@ def touched_obligations(
     """List the obligations that a release of the candidate touches, in the order of the policy.
 
     A floor is touched unless the candidate's accuracy is *shown* to reach it. A notice is touched
-    when the candidate answers any image of the group differently from what serves today (from the
-    float model, where nothing serves).
-
-    Args:
-        policy: The policy with its obligations.
-        cells: The candidate's cells of the verdict.
-        compared: Cells of the comparison with the champion.
+    when the candidate answers any image of the group differently from what serves today, or from
+    the float model, where nothing serves and so nothing is ``compared``.
     """
     own = {cell.key: cell for cell in cells}
     against: dict[CellKey, ComparedCell] = {cell.key: cell for cell in compared}
@@ -267,9 +259,7 @@ class DecisionCandidate(Document):
 
 
 class Decision(SealedDocument):
-    """What is decided about a candidate and why: a pure function of what was found.
-
-    A release knows it by its hash.
+    """What is decided about a candidate and why; a release knows it by its hash.
 
     Attributes:
         comparison: Result of the comparison with what serves; NONE where nothing does.
@@ -359,8 +349,7 @@ class Decision(SealedDocument):
         """Read a decision and check its seal.
 
         Raises:
-            InputError: If the schema version is unknown, a field is missing or unknown, or the
-                content does not match ``decision_hash``.
+            InputError: It is of another schema version, incomplete, damaged or edited.
         """
         version = content.get("schema_version")
         if version not in (_WITHOUT_EXECUTION_HASH, 3):

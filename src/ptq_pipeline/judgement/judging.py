@@ -56,11 +56,9 @@ _RESULTS: dict[Status, Result] = {
 
 @dataclass(frozen=True)
 class FailFamily:
-    """The tests for FAIL of one trial.
+    """The tests for FAIL of one trial: the cells that can be shown bad, and the level of each.
 
-    Attributes:
-        cells: Positions of the cells that can be shown bad, shape (tested,).
-        level: Level of each of their tests.
+    ``cells`` are positions, shape (tested,).
     """
 
     cells: NDArray[np.int64]
@@ -76,12 +74,8 @@ class FailFamily:
 class Judged:
     """What is shown of every cell of every trial.
 
-    Attributes:
-        cells: The cells.
-        counts: The outcomes.
-        good: Whether the drop is shown to be below its limit, shape (trials, cells).
-        bad: Whether it is shown to be above, shape (trials, cells); both are False in cells that
-            are not tested.
+    ``good`` says whether the drop is shown to be below its limit and ``bad`` whether it is shown to
+    be above, shape (trials, cells); both are False in cells that are not tested.
     """
 
     cells: Cells
@@ -118,11 +112,8 @@ class Judged:
 def judge(counts: Counts, cells: Cells, alpha_good: float, alpha_bad: float) -> Judged:
     """Judge every cell of every trial.
 
-    Args:
-        counts: Audit counts.
-        cells: The cells.
-        alpha_good: Level of each *shown good* test.
-        alpha_bad: Level of all *shown bad* tests of a trial together.
+    ``alpha_good`` is the level of each *shown good* test, ``alpha_bad`` that of all *shown bad*
+    tests of a trial together.
     """
     good, bad = (np.zeros(counts.lost.shape, dtype=np.bool_) for _ in range(2))
     tested, family = np.flatnonzero(cells.testable), fail_family(cells, alpha_bad)
@@ -258,14 +249,8 @@ def cell_lower_bound(
 def above_floor(cells: Cells, audit: Counts, policy: Policy, classes: int) -> Cells:
     """Leave out of the judged cells those whose float accuracy is not shown above its floor.
 
-    Args:
-        cells: The cells; judged by counts.
-        audit: Audit counts, with clusters where samples have them.
-        policy: Floors, and the error of each bound.
-        classes: Classes of the model, for floors relative to chance.
-
-    Returns:
-        The cells with ``judged``, ``at_floor`` and ``float_floor``.
+    ``audit`` holds clusters where samples have them; the policy's ``alpha`` is the error of each
+    bound, and floors are relative to chance among ``classes``.
     """
     floor = np.array([policy.float_floor.of(level, classes) for level in cells.levels], np.float64)
     at_floor = np.zeros(len(cells), dtype=np.bool_)
@@ -278,11 +263,7 @@ def above_floor(cells: Cells, audit: Counts, policy: Policy, classes: int) -> Ce
 def check_float_model(right: int, n: int, policy: Policy, classes: int) -> None:
     """Refuse an audit whose float model is not shown to be better than chance, before any trial.
 
-    Args:
-        right: Right answers of the float model on the ``n`` clean audit images.
-        n: These images.
-        policy: The floor of the average, and the error of the bound.
-        classes: Classes of the model.
+    It is ``right`` on so many of the ``n`` clean audit images.
 
     Raises:
         InputError: With the accuracy, the floor, and what to look at.

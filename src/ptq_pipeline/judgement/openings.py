@@ -21,12 +21,9 @@ IDENTITY = ("model", "method", "engine", "statistics")
 
 @dataclass(frozen=True)
 class Opening:
-    """One thing that is judged, with its place in the ledger.
+    """One thing that is judged, with its place in the ledger, and its policy.
 
-    Attributes:
-        subject: Recipe or candidate.
-        policy: The policy at the level that this opening may spend.
-        entry: Its entry; None where no ledger is kept.
+    The policy is at the level that it may spend; without a ledger it has no entry.
     """
 
     subject: Subject

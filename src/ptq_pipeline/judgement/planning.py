@@ -38,8 +38,6 @@ class GroupPlan:
     """What the audit can show about one group.
 
     Attributes:
-        level: Its level.
-        group: Its name.
         n: Audit samples.
         limit: Its strictest limit, a fraction.
         judged: Whether it will be judged.
@@ -87,9 +85,7 @@ class BudgetPlan:
         obstacles: What makes PASS impossible with this budget, in sentences.
         unprovable: Levels none of whose groups could show its limit, in sentences: a PASS says
             nothing of them.
-        early_pass: The price of looking once before the preset number of draws; None where there
-            is nothing to look at earlier.
-        groups: Every group.
+        early_pass: See :func:`early_pass_price`.
     """
 
     draws: int
@@ -125,13 +121,13 @@ def plan_budget(
     draws: int,
     clusters: Mapping[GroupKey, NDArray[np.float64]] | None = None,
 ) -> BudgetPlan:
-    """Say what draws and samples can show at best.
+    """Say what the ``draws`` that the configuration makes and its samples can show at best.
 
     Args:
         counts: ``level``, ``group`` and ``n`` of the audit's groups; 0 for those without images.
         policy: The policy.
-        shifts: The shifts.
-        draws: Draws that the configuration makes.
+        shifts: All shifts.
+        draws: How many.
         clusters: Sizes of the clusters of groups that hold several audit samples of one.
     """
     used = min(draws, policy.draws)
@@ -273,14 +269,9 @@ def _squared_reach(alpha: float) -> float:
 
 
 def samples_to_decide(lost: float, gained: float, n: int, limit: float, alpha: float) -> int:
-    """About how many samples a group needs until its test decides.
+    """About how many samples a group needs until its test at level ``alpha`` decides.
 
-    Args:
-        lost: Observed losses (may be a mean over draws).
-        gained: Observed gains.
-        n: Samples they were observed on.
-        limit: Limit of the drop, a fraction.
-        alpha: Level of the test that is to decide.
+    Losses and gains were observed on ``n`` samples, and may be means over draws.
 
     Returns:
         Samples in total, more than ``n``, with power 0.9 if the observed rates are the true ones.
@@ -296,15 +287,9 @@ def samples_to_decide(lost: float, gained: float, n: int, limit: float, alpha: f
 
 
 def samples_to_show(flips: float, limit: float, alpha: float) -> int:
-    """About how many samples a group needs until a model without a net drop is shown to hold.
+    """About how many samples show, with power 0.9, that a model without a net drop keeps a limit.
 
-    Args:
-        flips: Share of answers that differ from the float model's.
-        limit: Limit of the drop, a fraction.
-        alpha: Level of the test.
-
-    Returns:
-        Samples in total, with power 0.9.
+    ``flips`` is the share of answers that differ from the float model's.
 
     Example:
         >>> samples_to_show(flips=0.02, limit=0.03, alpha=0.05)

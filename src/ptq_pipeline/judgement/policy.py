@@ -47,9 +47,7 @@ class LevelLimit(Document):
 class CriticalGroup(GroupDocument):
     """A group that must be judged: if it cannot be, PASS is impossible.
 
-    Attributes:
-        points: Own limit in points; the level's limits apply when it is left out.
-        shifts: Own limits in points of single shifts.
+    It may have limits of its own in points; where it has none those of its level apply.
     """
 
     points: Points | None = None
@@ -92,13 +90,12 @@ class AllowedGroup(GroupDocument):
 
 
 class Obligation(Document):
-    """What is owed to somebody outside about one group.
+    """What is owed to somebody outside, e.g. a customer, about one group.
 
     Attributes:
-        to: Whom it is owed to, e.g. a customer.
         contract_floor: Accuracy promised for the group, in points; null for none.
         notice_required: Whether they must be told before another model answers for the group.
-        shifts: Shifts under which the promise is checked.
+        shifts: Under which the promise is checked.
     """
 
     to: Annotated[str, Field(min_length=1)]
@@ -142,21 +139,18 @@ def obligation_name(to: str, kind: str, level: str, group: str, shift: str) -> s
 class LedgerPolicy(Document):
     """What becomes of an audit set that judges more than one recipe or candidate.
 
-    Attributes:
-        rule: ``warn`` says how often the set was opened; ``spend`` gives the j-th question the
-            level ``6 alpha / (pi^2 j^2)``; ``fresh`` lets only the first one PASS.
+    ``warn`` says how often the set was opened; ``spend`` gives the j-th question the level ``6
+    alpha / (pi^2 j^2)``; ``fresh`` lets only the first one PASS.
     """
 
     rule: Literal["spend", "warn", "fresh"] = "warn"
 
 
 class RepresentativePolicy(Document):
-    """How many classes and segments stand for all in a quick look; see :mod:`.representatives`.
+    """How many classes and segments stand for all in a quick look; see :mod:`.scope`.
 
-    Attributes:
-        lowest_accuracy: Those that the float model gets wrong most often.
-        smallest_margin: Those that it is least sure of, of the rest.
-        most_frequent: Those with most samples, of the rest.
+    First those that the float model gets wrong most often; of the rest those that it is least sure
+    of, and then those with most samples.
     """
 
     lowest_accuracy: Annotated[int, Field(ge=0)] = 3
@@ -190,15 +184,12 @@ class Policy(Document):
         alpha_fail: Error of FAIL, for the recipe and for the candidate each.
         p0: Largest acceptable share of bad draws.
         draws: Preset number of draws K at which the recipe may PASS.
-        limits: Limits of all levels.
-        critical: Groups that must be judged.
         allow_not_judged: Classes and segments that a PASS may leave out when they cannot be
             judged; all others must be.
         float_floor: What the float model must exceed for a group to be judged.
         champion_tolerance: What a group may lose against the version that serves today; the limits
             when it is left out.
-        obligations: What is owed to people outside; a release touching one asks for a recorded
-            acknowledgement.
+        obligations: A release touching one asks for a recorded acknowledgement.
         ledger: What the re-use of audit images costs.
         representatives: Judge a few groups only, as a quick look; null judges all of them. Such a
             look can refuse a recipe and cannot pass one, so its draws must be too few for PASS.
@@ -304,9 +295,7 @@ class Policy(Document):
     def check_names(self, groups: Mapping[str, Sequence[str]], shifts: Sequence[str]) -> None:
         """Check that every group, class and shift that it names exists.
 
-        Args:
-            groups: Existing groups by level.
-            shifts: Existing shifts, and the values of control columns.
+        ``groups`` are by level; values of control columns count as shifts.
 
         Raises:
             InputError: Naming what does not exist, and what does.
@@ -340,11 +329,7 @@ class Policy(Document):
 
 
 def class_shares(mix: Mapping[str, float], classes: Sequence[str]) -> NDArray[np.float64]:
-    """Shares of a mix of classes in the order of the classes, adding up to 1.
-
-    Args:
-        mix: Weight per class.
-        classes: All classes.
+    """Shares of the ``classes`` in a mix of weights, adding up to 1, shape (classes,).
 
     Raises:
         InputError: For a class that is unknown or missing, or a weight that is no weight.

@@ -33,10 +33,9 @@ MOST_WORST_DRAWS = 5
 
 @dataclass(frozen=True)
 class Draws:
-    """The evidence draws of one recipe.
+    """The evidence draws of one recipe, all by one strategy.
 
     Attributes:
-        strategy: The one strategy they were drawn by.
         table: One row per distinct accepted draw in drawing order: ``draw``, ``set_id``,
             ``trial_id``, ``status`` (done, failed or missing), and ``preset`` (whether it is among
             the first ``policy.draws`` accepted).
@@ -132,7 +131,6 @@ class JudgedRecipe:
     """What the draws show.
 
     Attributes:
-        draws: The draws.
         judged: What is shown of the finished ones, a row each.
         split: Budget of PASS for the distinct preset draws.
         policy: Errors and p0, at the level that this recipe may spend.
@@ -318,14 +316,8 @@ def judge_recipe(
 ) -> JudgedRecipe:
     """Judge the recipe.
 
-    Args:
-        draws: The draws.
-        counts: Audit counts of the finished trials, in the order of ``draws.done``.
-        cells: The cells.
-        split: Budget of PASS for the distinct preset draws.
-        policy: Errors and p0.
-        blocked: Whether PASS is blocked for a reason outside the draws (a group that must be
-            judged and is not).
+    ``counts`` are those of the finished trials, in the order of ``draws.done``, and ``split`` is
+    the budget of PASS. ``blocked`` says that a group that must be judged is not.
     """
     budget = fail_budget(policy.p0, policy.alpha_fail)
     judged = judge(counts, cells, split.alpha_image, budget.alpha_images)

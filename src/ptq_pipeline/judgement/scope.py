@@ -37,13 +37,7 @@ CHOOSING_SPLITS = ("pool", "selection")
 
 
 class FloorCell(Document):
-    """A shift under which the float model of a group is not shown to be above its floor.
-
-    Attributes:
-        n: Audit samples.
-        float_accuracy: Observed accuracy of the float model, a fraction.
-        float_floor: What it was not shown to exceed, a fraction.
-    """
+    """A shift under which the float model of a group is not shown to be above its floor."""
 
     shift: str
     n: Count
@@ -58,7 +52,6 @@ class UnjudgedGroup(GroupDocument):
         n: Audit samples, the fewest under any shift.
         needed_n: Samples from which on it would be judged.
         limit: Its strictest limit, a fraction.
-        critical: Whether policy names it critical.
         blocks: Whether there is no PASS while it is not judged.
         allowed: Whether policy lets it be left out by name.
         at_floor: Shifts under which the float model is too poor to lose anything; where there is
@@ -230,10 +223,8 @@ def settle_not_judged(groups: Sequence[UnjudgedGroup]) -> list[Sentence]:
 class Representative(GroupDocument):
     """One chosen group of a quick look.
 
-    Attributes:
-        value: The float model's accuracy or mean margin, or the share of samples; None for the
-            average and for critical groups.
-        n: Samples of ``pool`` and ``selection`` behind it.
+    ``value`` is the float model's accuracy or mean margin on ``n`` samples of ``pool`` and
+    ``selection``, or their share; None for the average and for critical groups.
     """
 
     why: Literal["average", "critical", "lowest_accuracy", "smallest_margin", "most_frequent"]

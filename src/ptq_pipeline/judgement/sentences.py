@@ -266,9 +266,8 @@ def ordinal(index: int) -> str:
 class Wording(Formatter):
     """Fills the templates of one language.
 
-    Args:
-        kinds: How a value is said, by the kind that stands behind its name in the template; each
-            is given the value and what follows the kind (``.1f`` without its dot, or a noun).
+    ``kinds`` say how a value is said, by the kind that is behind its name in the template; each is
+    given the value and what follows the kind (``.1f`` without its dot, or a noun).
     """
 
     def __init__(self, kinds: Mapping[str, Callable[[Any, str], str]]) -> None:

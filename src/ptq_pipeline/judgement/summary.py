@@ -95,12 +95,7 @@ TABLE_COLUMNS = (
 
 @dataclass(frozen=True)
 class DrawSummary:
-    """Summaries of the finished evidence draws on the audit.
-
-    Attributes:
-        audit: Audit counts of the draws.
-        candidate: The candidate.
-    """
+    """Summaries of the finished evidence draws on the audit, and of the candidate in them."""
 
     audit: Counts
     candidate: Candidate
@@ -173,8 +168,6 @@ class GroupComponents(CellDocument):
     """The spread of one group's drop under one shift, standard deviations as fractions.
 
     Attributes:
-        n: Audit samples.
-        draws: Calibration draws.
         sd_between_draws: Of the drop between draws, on endlessly many images.
         sd_between_image_sets: Of one draw's drop between sets of n images.
         draw_share: Share of one observed drop's variance that is due to the draw.
@@ -197,11 +190,8 @@ def group_components(
 
     Args:
         outcomes: Answers on the evaluated samples.
-        trial_ids: The recipe's finished draws, each one once.
+        trial_ids: The recipe's finished draws; with fewer than two nothing is separated.
         only: Pairs of level and group; all of them when empty.
-
-    Returns:
-        One entry per shift and group; none with fewer than two draws.
     """
     audit = outcomes.groups.split == "audit"
     if len(trial_ids) < 2 or not audit.any():
