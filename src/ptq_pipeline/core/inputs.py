@@ -39,7 +39,6 @@ def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading, without ever waiting for a pipe or a device.
 
     Raises:
-        OSError: It cannot be opened.
         InputError: It is no regular file.
     """
     without_waiting = getattr(os, "O_NONBLOCK", 0)
@@ -87,7 +86,6 @@ def read_regular(path: Path, declared: str | None = None) -> bytes:
     """Return the content of a regular file that has the declared SHA-256, if one is declared.
 
     Raises:
-        OSError: It cannot be read.
         InputError: It is no regular file, or not the one that was declared.
     """
     with open_regular(path) as handle:

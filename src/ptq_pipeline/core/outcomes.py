@@ -32,10 +32,8 @@ class Outcomes:
 
     Attributes:
         groups: Groups of the samples, with their labels.
-        trial_ids: Trials in order of first appearance.
-        shifts: Shifts in order of first appearance.
-        trial: Position in ``trial_ids`` per row, int64, shape (rows,).
-        shift: Position in ``shifts`` per row, int64, shape (rows,).
+        trial_ids: Trials in order of first appearance; ``shifts`` likewise.
+        trial: Position in ``trial_ids`` per row, int64, shape (rows,); ``shift`` likewise.
         predicted: Class index, int32, shape (rows, samples); -1 where there is no answer.
         reference: The float model's class index, int32, shape (shifts, samples).
         order: Place of a condition among the shifts, after all of them; None for shifts.
@@ -120,15 +118,10 @@ class Outcomes:
     def losses(
         self, trial_ids: Sequence[str], shift: str, samples: NDArray[np.bool_]
     ) -> NDArray[np.int8]:
-        """1 where an answer was lost, -1 where it was gained, else 0.
+        """1 where an answer was lost, -1 where it was gained, else 0, shape (trials, chosen).
 
-        Args:
-            trial_ids: Trials that were evaluated under the shift.
-            shift: The shift.
-            samples: Which samples, bool, shape (samples,).
-
-        Returns:
-            Shape (trials, chosen samples).
+        The trials were evaluated under the shift; ``samples`` says which are chosen, shape
+        (samples,).
         """
         position = self.shifts.index(shift)
         row_of = {self.trial_ids[self.trial[r]]: r for r in np.flatnonzero(self.shift == position)}

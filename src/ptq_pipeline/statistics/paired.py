@@ -57,9 +57,7 @@ class RejectionRegion:
     """Region of one exact test: reject if ``lost <= b_max[gained]``.
 
     Attributes:
-        n: Number of pairs.
         delta: The drop under test, a fraction; negative for the mirrored test.
-        alpha: Level asked for.
         size: Largest probability of rejection found under the null hypothesis, at most ``alpha``.
         critical: Critical value of the score statistic; ``-inf`` if the score part is empty.
         b_max: Largest rejected ``lost`` for each ``gained`` in 0..n, int64, shape (n + 1,); -1
@@ -86,13 +84,9 @@ class RejectionRegion:
 
 @lru_cache(maxsize=16384)
 def rejection_region(n: int, delta: float, alpha: float) -> RejectionRegion:
-    """Exact test of ``drop >= delta`` against ``drop < delta``.
+    """Exact test of ``drop >= delta`` against ``drop < delta`` on ``n`` pairs, at level ``alpha``.
 
-    Args:
-        n: Number of pairs, at least 1.
-        delta: Drop under test, a fraction in (-1, 1). For *shown bad* swap ``lost`` and ``gained``
-            and pass ``-limit``.
-        alpha: Level, in (0, 0.5).
+    For *shown bad* swap ``lost`` and ``gained`` and pass ``-limit``.
 
     Raises:
         InputError: If an argument is out of range.
@@ -208,14 +202,11 @@ def shown_below(
     """Whether each cell's drop is shown to be below its limit (*shown good*).
 
     Args:
-        lost: Counts, shape (..., cells).
-        gained: Counts, shape (..., cells).
+        lost: Counts, shape (..., cells); ``gained`` likewise.
+        gained: Answers that became right.
         n: Pairs per cell, shape (cells,).
         limit: Limits as fractions, shape (cells,).
         alpha: Level of each single test.
-
-    Returns:
-        Booleans of the shape of ``lost``.
     """
     return _decide(lost, gained, n, limit, alpha, mirrored=False)
 
