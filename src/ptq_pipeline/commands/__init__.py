@@ -6,7 +6,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ptq_pipeline.core.interrupts import ending_at_once
+from ptq_pipeline.core.exits import ending_at_once
 
 # Name of a command -> its module, and its line in `kedro ptq --help`.
 COMMANDS: dict[str, tuple[str, str]] = {

@@ -13,7 +13,7 @@ from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.monitoring.explaining import nearest
 from ptq_pipeline.pipelines.reporting.worst_group import explain_group, level_of, members
 from ptq_pipeline.project import Project
-from ptq_pipeline.statistics.divergence import output_divergence
+from ptq_pipeline.statistics.distances import output_divergence
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.evaluation import shifted_evaluation

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ptq_pipeline.commands.command import Answer, project_command
-from ptq_pipeline.core.exit_codes import ExitCode
+from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.plain_text import visible
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry import Champion, Records, Registry, VerificationError

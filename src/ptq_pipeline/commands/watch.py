@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from ptq_pipeline.commands.command import Answer, project_command
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.exit_codes import ExitCode
+from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.monitoring.laddering import audit_recipes
 from ptq_pipeline.monitoring.watching import Watch
 from ptq_pipeline.project import Project

@@ -15,8 +15,8 @@ from ptq_pipeline.core.group_ids import (
     CLASS_LEVEL,
     LEVELS,
     CellKey,
-    defined_ids,
 )
+from ptq_pipeline.core.groups import GroupDefinitions
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.candidate import MeasuredCell
 from ptq_pipeline.judgement.champion import Comparison
@@ -170,8 +170,8 @@ class AuditTables:
     def groups(self) -> list[tuple[str, str]]:
         """Level and label of the average, the classes in label order, and the segments."""
         segments = dict(sorted(self.group_definitions["segments"].items()))
-        known = {"classes": self.group_definitions["classes"], "segments": segments}
-        return [(level, each.label) for level in LEVELS[:3] for each in defined_ids(known, level)]
+        known = GroupDefinitions.read({**self.group_definitions, "segments": segments})
+        return [(level, each.label) for level in LEVELS[:3] for each in known.ids(level)]
 
     def in_group_order(self) -> list[SpreadCell]:
         """Give the cells by level, then label order, then shift; unknown groups by name at last."""
@@ -190,7 +190,8 @@ class AuditTables:
         wanted = {cell.group for cell in self.cells if cell.level == "intersection"}
         places = {name: index for index, name in enumerate(self.group_definitions["classes"])}
         found: dict[tuple[str, str], int] = {}
-        for each in defined_ids(self.group_definitions, "intersection") if wanted else ():
+        definitions = GroupDefinitions.read(self.group_definitions)
+        for each in definitions.ids("intersection") if wanted else ():
             if each.label in wanted and each.columns[0] == CLASS_COLUMN:
                 found["intersection", each.label] = places[each.values[0]]
             if len(found) == len(wanted):

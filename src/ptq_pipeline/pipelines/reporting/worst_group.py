@@ -20,8 +20,8 @@ from ptq_pipeline.core.group_ids import (
     LEVELS,
     NAMED_LEVELS,
     GroupId,
-    defined_ids,
 )
+from ptq_pipeline.core.groups import GroupDefinitions
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.verdict import Verdict
@@ -193,7 +193,11 @@ def members(
             "rename a class, column or value"
         )
     if not found:
-        known = [each.label for kind in NAMED_LEVELS for each in defined_ids(definitions, kind)]
+        known = [
+            each.label
+            for kind in NAMED_LEVELS
+            for each in GroupDefinitions.read(definitions).ids(kind)
+        ]
         raise InputError(f"there is no group '{group}'; the groups are {', '.join(known[:40])}")
     classes = list(definitions["classes"])
     mask = np.full(len(samples), True)
@@ -247,4 +251,5 @@ def level_of(definitions: Mapping[str, Any], group: str) -> tuple[str, str]:
 
 
 def _called(definitions: Mapping[str, Any], level: str, label: str) -> Iterator[GroupId]:
-    return (each for each in defined_ids(definitions, level) if each.label == label)
+    ids = GroupDefinitions.read(definitions).ids(level)
+    return (each for each in ids if each.label == label)
