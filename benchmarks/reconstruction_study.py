@@ -26,7 +26,7 @@ from study_data import DATA, accuracy, load_images, load_model, load_samples, lo
 
 from ptq_pipeline.core.files import replacing
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.ptq import Method, MethodSpec, method_from_json
+from ptq_pipeline.ptq import MethodConfig, MethodSpec, method_from_json
 from ptq_pipeline.runtimes import build_runtime
 from ptq_pipeline.trials.evaluation import CLEAN, Evaluation
 from ptq_pipeline.trials.execution import TrialRunner
@@ -101,7 +101,7 @@ def _calibration_sets(
     }
 
 
-def _method(options: Mapping[str, Any], bits: str, ends: list[str]) -> Method:
+def _method(options: Mapping[str, Any], bits: str, ends: list[str]) -> MethodConfig:
     weights, activations = bits.removeprefix("W").split("A")
     values = {**options, "weight_bits": int(weights), "activation_bits": int(activations)}
     if options["name"] == "nearest":
@@ -109,7 +109,7 @@ def _method(options: Mapping[str, Any], bits: str, ends: list[str]) -> Method:
     return method_from_json(values)
 
 
-def _runner(model: FloatModel, method: Method, threads: int) -> TrialRunner:
+def _runner(model: FloatModel, method: MethodConfig, threads: int) -> TrialRunner:
     store = TrialStore(DATA / "07_model_output/trials")
     runtime = build_runtime("openvino", threads=threads)
     workload = Workload(model, runtime, (1, 28, 28), statistics_folder=store.statistics)

@@ -103,10 +103,9 @@ def onnxruntime_static(study: Study) -> Loop:
 
 def nncf_openvino(study: Study) -> Loop:
     """`nncf.quantize` on the converted model, compiled by OpenVINO with this package's settings."""
-    from ptq_pipeline.runtimes.openvino_graph import import_openvino
-
-    openvino = import_openvino()
     import nncf
+
+    from ptq_pipeline.runtimes.openvino_graph import openvino
 
     nncf.set_log_level(logging.ERROR)
     shape = study.images.shape[1:]

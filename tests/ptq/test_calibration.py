@@ -8,19 +8,16 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import (
     IntegerScheme,
     MethodSpec,
-    Mse,
-    Percentile,
-    PerTensor,
     PreparedModel,
     QuantizationParameters,
     as_tensor_batches,
     calibrate,
-    calibrate_activations,
-    choose_qparams,
     combine,
     prepare,
     quantize_weights,
 )
+from ptq_pipeline.ptq.quantizer import choose_qparams
+from ptq_pipeline.ptq.ranges import Mse, Percentile
 
 
 def _same(one: QuantizationParameters, other: QuantizationParameters) -> bool:
@@ -44,8 +41,8 @@ def test_weights_are_the_nearest_codes_of_the_folded_weights(
         assert np.all(error <= 0.5001 * weight.scale)
 
 
-def test_per_tensor_weights_have_one_step(prepared: PreparedModel) -> None:
-    method = MethodSpec(weight_granularity=PerTensor())
+def test_per_tensor_weights_have_one_scale(prepared: PreparedModel) -> None:
+    method = MethodSpec(weight_granularity="per_tensor")
     for name, weight in quantize_weights(prepared, method).items():
         assert weight.scale.shape == (len(prepared.weight(name)),)
         assert len(np.unique(weight.scale)) == 1
@@ -53,7 +50,7 @@ def test_per_tensor_weights_have_one_step(prepared: PreparedModel) -> None:
 
 def test_minmax_activations_are_those_of_the_input(prepared: PreparedModel, images: Tensor) -> None:
     method = MethodSpec(activation_bits=4)
-    found = calibrate_activations(prepared, [images], method)["conv1"]
+    found = calibrate(prepared, [images], method).layers["conv1"].activation
     expected = choose_qparams(images.min(), images.max(), IntegerScheme(4, symmetric=False))
     assert found.scale == float(expected.scale)
     assert found.zero_point == int(expected.zero_point)
@@ -104,8 +101,8 @@ def test_inputs_that_are_constant_or_all_zero(images: Tensor) -> None:
         MethodSpec(8, 2, Mse(), Percentile()),
     ):
         parameters = calibrate(model, [images[:16]], method)
-        assert parameters.all_zero_inputs == ("constant",)
-        assert "'constant': its input was 0 on every" in parameters.fallbacks[0]
+        (sentence,) = parameters.fallbacks
+        assert "'constant': its input was 0 on every" in sentence
         assert parameters.layers["constant"].activation.scale == 1.0
         ones = parameters.layers["head"].activation
         # A constant input keeps zero in its range and is the largest code itself.
@@ -123,10 +120,8 @@ def test_a_channel_of_zeros_stays_zero(images: Tensor) -> None:
 
 
 def test_weights_and_activations_of_different_models(
-    prepared: PreparedModel, images: Tensor
+    prepared: PreparedModel,
 ) -> None:
     weights = quantize_weights(prepared, MethodSpec())
-    activations = calibrate_activations(prepared, [images[:4]], MethodSpec())
-    del activations["conv1"]
-    with pytest.raises(InputError, match="different layers: 'conv1'"):
-        combine(weights, activations)
+    with pytest.raises(InputError, match="different layers: 'blocks.0.conv1'"):
+        combine(weights, {})

@@ -13,7 +13,7 @@ from ptq_pipeline.ptq import (
     MethodSpec,
     activations_from,
     as_tensor_batches,
-    calibrate_activations,
+    calibrate,
     prepare,
 )
 from ptq_pipeline.ptq import image_statistics as module
@@ -50,7 +50,8 @@ def assert_equal(one, other):
 
 
 def direct(prepared, images, method):
-    return calibrate_activations(prepared, as_tensor_batches(PREPROCESSING(images)), method)
+    layers = calibrate(prepared, as_tensor_batches(PREPROCESSING(images)), method).layers
+    return {name: layer.activation for name, layer in layers.items()}
 
 
 @pytest.mark.parametrize("size", [2, 31, 33, 64, 97])

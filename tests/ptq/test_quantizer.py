@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.ptq import IntegerScheme, choose_qparams, dequantize, fake_quantize, quantize
+from ptq_pipeline.ptq import IntegerScheme
+from ptq_pipeline.ptq.quantizer import choose_qparams, dequantize, fake_quantize, quantize
 
 BITS = st.integers(2, 8)
 # Up to a hundred thousand steps beyond the range: torch's kernel casts codes to integers unclamped.

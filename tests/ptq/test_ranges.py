@@ -3,20 +3,14 @@ import pytest
 import torch
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.ptq import (
-    Cosine,
-    Entropy,
+from ptq_pipeline.ptq import IntegerScheme
+from ptq_pipeline.ptq.quantizer import choose_qparams, fake_quantize
+from ptq_pipeline.ptq.ranges import Cosine, Entropy, MinMax, MovingAverageMinMax, Mse, Percentile
+from ptq_pipeline.ptq.statistics import (
     HistogramGrid,
     HistogramStatistics,
     InputStatistics,
-    IntegerScheme,
-    MinMax,
-    MovingAverageMinMax,
-    Mse,
-    Percentile,
     RangeStatistics,
-    choose_qparams,
-    fake_quantize,
 )
 
 

@@ -5,18 +5,12 @@ from torch import Tensor, nn
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import (
-    HistogramGrid,
-    HistogramStatistics,
-    InputStatistics,
     PreparedModel,
-    RangeStatistics,
     as_tensor_batches,
-    collect_histograms,
-    collect_ranges,
     collect_statistics,
     prepare,
 )
-from ptq_pipeline.ptq.statistics import inputs_of
+from ptq_pipeline.ptq.statistics import HistogramGrid, RangeStatistics, count_values
 
 
 def _inputs(prepared: PreparedModel, images: Tensor) -> dict[str, Tensor]:
@@ -56,22 +50,15 @@ def test_histograms_count_every_value_once(prepared: PreparedModel, images: Tens
         assert histogram.counts[at_zero[0]] >= zeros
 
 
-def test_batches_can_be_split_and_merged(prepared: PreparedModel, images: Tensor) -> None:
-    whole = collect_ranges(inputs_of(prepared, as_tensor_batches(images[:60].numpy(), 20)))
-    first, second = (
-        collect_ranges(inputs_of(prepared, [part])) for part in (images[:20], images[20:60])
-    )
-    grids = {name: HistogramGrid.covering(ranges) for name, ranges in whole.items()}
-    counted = collect_histograms(inputs_of(prepared, lambda: iter(images[:60].split(20))), grids)
-    parts = [
-        collect_histograms(inputs_of(prepared, [part]), grids) for part in images[:60].split(20)
-    ]
-    for name, ranges in whole.items():
-        merged = first[name].merge(second[name])
-        assert (merged.minimum, merged.maximum) == pytest.approx((ranges.minimum, ranges.maximum))
-        assert merged.count == ranges.count
-        sums = parts[0][name].merge(parts[1][name]).merge(parts[2][name])
-        assert np.array_equal(sums.counts, counted[name].counts)
+def test_batches_can_be_of_any_size(prepared: PreparedModel, images: Tensor) -> None:
+    whole = collect_statistics(prepared, as_tensor_batches(images[:60].numpy(), 20), True)
+    parts = collect_statistics(prepared, lambda: iter(images[:60].split([20, 40])), True)
+    for name, found in whole.items():
+        ranges, other = found.ranges, parts[name].ranges
+        ends = (other.minimum, other.maximum)
+        assert (ranges.minimum, ranges.maximum) == pytest.approx(ends)
+        assert ranges.count == other.count
+        assert found.histogram.counts.sum() == parts[name].histogram.counts.sum()
 
 
 @pytest.mark.parametrize("ends", [(-3.0, 5.0), (0.0, 7.0), (-2.0, 0.0), (4.0, 9.0), (-9.0, -1e-3)])
@@ -84,26 +71,11 @@ def test_grid_covers_the_range_and_centers_zero(ends: tuple[float, float]) -> No
     assert np.allclose(grid.centers, expected, atol=1e-9)
 
 
-def test_values_outside_a_foreign_grid_count_in_the_outermost_bins(
-    prepared: PreparedModel, images: Tensor
-) -> None:
-    narrow = HistogramGrid(-0.05, 0.1, bins=3)
-    grids = {layer.name: narrow for layer in prepared.layers}
-    counts = collect_histograms(inputs_of(prepared, [images[:8]]), grids)["conv1"].counts
+def test_values_outside_a_foreign_grid_count_in_the_outermost_bins(images: Tensor) -> None:
+    counts = count_values(images[:8], HistogramGrid(-0.05, 0.1, bins=3))
     expected = np.array([(images[:8] < 0.05).sum(), 0, (images[:8] >= 0.15).sum()])
     expected[1] = images[:8].numel() - expected.sum()
     assert counts.tolist() == expected.tolist()
-
-
-def test_different_grids_do_not_merge() -> None:
-    one, other = (
-        HistogramStatistics(HistogramGrid(-0.5, width, 2), np.ones(2, np.int64)) for width in (1, 2)
-    )
-    with pytest.raises(InputError, match="different grids"):
-        one.merge(other)
-    ranges = RangeStatistics(0.0, 1.0, 2)
-    with pytest.raises(InputError, match="without one"):
-        InputStatistics(ranges, one).merge(InputStatistics(ranges))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -120,12 +92,12 @@ def test_activations_that_are_not_finite_name_the_layer(images: Tensor, bad: flo
 
     model = prepare(Overflows(), images[:2])
     with pytest.raises(InputError, match="layer 'second': its input holds NaN or infinite"):
-        collect_ranges(inputs_of(model, [images[:2], images[:2] + 100]))
+        collect_statistics(model, [images[:2], images[:2] + 100], False)
 
 
 def test_hooks_are_gone_after_an_error(prepared: PreparedModel, images: Tensor) -> None:
     with pytest.raises(InputError, match="float32 tensors, got torch.float64"):
-        collect_ranges(inputs_of(prepared, [images[:2].double()]))
+        collect_statistics(prepared, [images[:2].double()], False)
     with pytest.raises(InputError, match="no calibration images"):
-        collect_ranges(inputs_of(prepared, []))
+        collect_statistics(prepared, [], False)
     assert not any(child._forward_pre_hooks for child in prepared.module.modules())

@@ -9,13 +9,13 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import Preprocessing
 from ptq_pipeline.ptq import (
     MethodSpec,
-    Mse,
     PreparedModel,
     QuantizationParameters,
     as_tensor_batches,
     calibrate,
 )
 from ptq_pipeline.ptq.export import export_onnx, require_one_file
+from ptq_pipeline.ptq.ranges import Mse
 from ptq_pipeline.runtimes import (
     OnnxruntimeRuntime,
     OpenvinoRuntime,

@@ -6,18 +6,25 @@ with fast bias correction.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
-from ptq_pipeline.adapters.config import AdapterConfig, arrays
-from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, WeightParameters
-from ptq_pipeline.ptq.methods import RegisteredMethod, register
-from ptq_pipeline.ptq.statistics import Batches
+from ptq_pipeline.adapters import AdapterConfig, arrays
+from ptq_pipeline.ptq import (
+    Batches,
+    PreparedModel,
+    QuantizationParameters,
+    RegisteredMethod,
+    WeightParameters,
+)
+
+# Takes the telemetry package away, which NNCF uses too.
 from ptq_pipeline.runtimes.openvino import OpenvinoRuntime, save
-from ptq_pipeline.runtimes.openvino_graph import convert, import_openvino
+from ptq_pipeline.runtimes.openvino_graph import convert
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +68,10 @@ def run(
     predictor = OpenvinoRuntime().opened(quantized)
     with TemporaryDirectory() as folder:
         parts = save(predictor, Path(folder) / "model.xml")
-        content = {part.name: part.read_bytes() for part in parts}
-    file = ModelFile(f"nncf {method.tool_version}", "openvino", content)
-    return QuantizationParameters({}, file=file)
+        return method.result({part.name: part.read_bytes() for part in parts})
 
 
 def _import_nncf() -> Any:
-    """Import NNCF so that nothing phones home and nothing is printed."""
-    import logging
-
-    # Takes the telemetry package away, which NNCF uses too.
-    import_openvino()
     import nncf
 
     # Not by `nncf.set_log_level`, which also changes handlers that others gave to that logger.
@@ -79,14 +79,12 @@ def _import_nncf() -> Any:
     return nncf
 
 
-METHOD = register(
-    RegisteredMethod(
-        name="nncf",
-        paper="NNCF, Kozlov et al., arXiv 2002.08679",
-        summary="the post-training quantization of NNCF, executed by OpenVINO from its own file",
-        config=Nncf,
-        run=run,
-        weight_bits=(8,),
-        activation_bits=(8,),
-    )
+METHOD = RegisteredMethod(
+    name="nncf",
+    paper="NNCF, Kozlov et al., arXiv 2002.08679",
+    summary="the post-training quantization of NNCF, executed by OpenVINO from its own file",
+    config=Nncf,
+    run=run,
+    weight_bits=(8,),
+    activation_bits=(8,),
 )

@@ -15,12 +15,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
-from ptq_pipeline.adapters.config import AdapterConfig, arrays
-from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, WeightParameters
-from ptq_pipeline.ptq.export import export_onnx
-from ptq_pipeline.ptq.export.float_graph import INPUT
-from ptq_pipeline.ptq.methods import RegisteredMethod, register
-from ptq_pipeline.ptq.statistics import Batches
+from ptq_pipeline.adapters import AdapterConfig, arrays
+from ptq_pipeline.ptq import (
+    Batches,
+    PreparedModel,
+    QuantizationParameters,
+    RegisteredMethod,
+    WeightParameters,
+)
+from ptq_pipeline.ptq.export import INPUT, export_onnx
 from ptq_pipeline.runtimes.onnxruntime import import_onnxruntime
 
 
@@ -64,7 +67,7 @@ def run(
         quantization.quantize_static(
             inferred,
             written,
-            _reader(batches),
+            _Reader(batches),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=method.per_channel,
             reduce_range=method.reduce_range,
@@ -72,23 +75,18 @@ def run(
             weight_type=quantization.QuantType.QInt8,
             calibrate_method=chosen[method.calibrate_method],
         )
-        content = written.read_bytes()
-    file = ModelFile(f"onnxruntime {method.tool_version}", "onnx", {"model.onnx": content})
-    return QuantizationParameters({}, file=file)
+        return method.result({"model.onnx": written.read_bytes()})
 
 
-def _reader(batches: Batches) -> Any:
-    from onnxruntime.quantization import CalibrationDataReader
+class _Reader:
+    """A `CalibrationDataReader`, which is asked for nothing else."""
 
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.batches = arrays(batches)
+    def __init__(self, batches: Batches) -> None:
+        self.batches = arrays(batches)
 
-        def get_next(self) -> dict[str, Any] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {INPUT: batch}
-
-    return Reader()
+    def get_next(self) -> dict[str, Any] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {INPUT: batch}
 
 
 @contextmanager
@@ -103,14 +101,12 @@ def _quiet() -> Iterator[None]:
         root.setLevel(level)
 
 
-METHOD = register(
-    RegisteredMethod(
-        name="onnxruntime_static",
-        paper="ONNX Runtime, quantize_static",
-        summary="the static quantization of ONNX Runtime, executed from its own file",
-        config=OnnxruntimeStatic,
-        run=run,
-        weight_bits=(8,),
-        activation_bits=(8,),
-    )
+METHOD = RegisteredMethod(
+    name="onnxruntime_static",
+    paper="ONNX Runtime, quantize_static",
+    summary="the static quantization of ONNX Runtime, executed from its own file",
+    config=OnnxruntimeStatic,
+    run=run,
+    weight_bits=(8,),
+    activation_bits=(8,),
 )

@@ -62,8 +62,8 @@ class FloatModelDataset(AbstractDataset):
 
     def load(self) -> "FloatModel":
         """Build the network and load its weights."""
-        from ptq_pipeline.models.float_model import load_float_model
-        from ptq_pipeline.models.preprocessing import Preprocessing
+        from ptq_pipeline.models.float_model import Preprocessing
+        from ptq_pipeline.models.loading import load_float_model
 
         return load_float_model(
             self._factory,

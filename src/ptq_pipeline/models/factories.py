@@ -11,31 +11,25 @@ import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import nn
 
 from ptq_pipeline.core.errors import InputError
-
-if TYPE_CHECKING:
-    from torch import nn
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:[.:][A-Za-z_]\w*)+")
 
 
 def build_network(
     dotted: str, arguments: Mapping[str, Any], allowed: Sequence[str] | None = None
-) -> "nn.Module":
-    """Import a factory and call it.
+) -> nn.Module:
+    """Import a factory and call it with keyword arguments.
 
-    Args:
-        dotted: dotted path of a callable that returns the network.
-        arguments: its keyword arguments.
-        allowed: see `import_factory`; where it is given, no argument may name code either.
+    Where something is ``allowed`` (see `import_factory`), no argument may name code either.
 
     Raises:
         InputError: the factory or an argument is not allowed, or what it returns is no network.
     """
-    from torch import nn
-
     factory = import_factory(dotted, allowed)
     if allowed is not None:
         for text in _texts(arguments):
@@ -106,8 +100,6 @@ def _home(factory: Any) -> str:
 
 
 def _makes_network(factory: Any) -> bool:
-    from torch import nn
-
     try:
         made = factory if inspect.isclass(factory) else typing.get_type_hints(factory)["return"]
     except Exception:  # noqa: BLE001 - no annotation, or one that cannot be resolved

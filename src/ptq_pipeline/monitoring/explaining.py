@@ -9,7 +9,7 @@ import torch
 from ptq_pipeline.models import Preprocessing
 from ptq_pipeline.monitoring.clipping import CLIP_PREFIX, clip_rates
 from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
-from ptq_pipeline.ptq.threads import one_thread
+from ptq_pipeline.ptq.hooks import one_thread
 from ptq_pipeline.runtimes.simulated import SimulatedRuntime
 
 MOST_IMAGES = 200

@@ -161,7 +161,7 @@ def profile(images: np.ndarray, model: "FloatModel", projection: Projection) -> 
 
     Of the model's logits and features one batch is in memory at a time.
     """
-    from ptq_pipeline.models.float_model import batches
+    from ptq_pipeline.models.inference import batches
 
     parts = [model_features(*each, projection) for each in batches(model, images)]
     if not parts:
@@ -187,7 +187,7 @@ def profile_and_fit(
     Returns:
         As :func:`profile`, and the projection.
     """
-    from ptq_pipeline.models.float_model import batches
+    from ptq_pipeline.models.inference import batches
 
     answers, done = [], 0
     with tempfile.TemporaryFile(prefix="ptq-features-") as scratch:

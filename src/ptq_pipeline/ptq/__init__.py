@@ -11,13 +11,10 @@ from ptq_pipeline.ptq.calibration import (
     activations_from,
     as_tensor_batches,
     calibrate,
-    calibrate_activations,
     combine,
     quantize_weights,
 )
 from ptq_pipeline.ptq.methods import (
-    Method,
-    MethodConfig,
     RegisteredMethod,
     find_method,
     method_from_json,
@@ -26,6 +23,7 @@ from ptq_pipeline.ptq.methods import (
     quantize_model,
     register,
 )
+from ptq_pipeline.ptq.modules import PreparationError
 from ptq_pipeline.ptq.parameters import (
     ActivationParameters,
     LayerParameters,
@@ -33,95 +31,36 @@ from ptq_pipeline.ptq.parameters import (
     QuantizationParameters,
     WeightParameters,
 )
-from ptq_pipeline.ptq.preparation import (
-    Layer,
-    PreparationError,
-    PreparedModel,
-    overridden,
-    prepare,
-)
-from ptq_pipeline.ptq.quantizer import (
-    IntegerScheme,
-    QParams,
-    choose_qparams,
-    dequantize,
-    fake_quantize,
-    quantize,
-)
-from ptq_pipeline.ptq.ranges import (
-    Cosine,
-    Entropy,
-    MinMax,
-    MovingAverageMinMax,
-    Mse,
-    Percentile,
-    RangeEstimator,
-)
-from ptq_pipeline.ptq.spec import (
-    ENGINE_VERSION,
-    MethodSpec,
-    NearestRounding,
-    PerChannel,
-    PerTensor,
-)
-from ptq_pipeline.ptq.statistics import (
-    HistogramGrid,
-    HistogramStatistics,
-    InputStatistics,
-    RangeStatistics,
-    collect_histograms,
-    collect_ranges,
-    collect_statistics,
-)
+from ptq_pipeline.ptq.preparation import PreparedModel, overridden, prepare
+from ptq_pipeline.ptq.quantizer import IntegerScheme
+from ptq_pipeline.ptq.spec import ENGINE_VERSION, MethodConfig, MethodSpec
+from ptq_pipeline.ptq.statistics import Batches, collect_statistics
 
 __all__ = [
     "ENGINE_VERSION",
     "ActivationParameters",
-    "Cosine",
-    "Entropy",
-    "HistogramGrid",
-    "HistogramStatistics",
-    "InputStatistics",
+    "Batches",
     "IntegerScheme",
-    "Layer",
     "LayerParameters",
-    "Method",
     "MethodConfig",
     "MethodSpec",
     "ModelFile",
-    "MinMax",
-    "MovingAverageMinMax",
-    "Mse",
-    "NearestRounding",
-    "PerChannel",
-    "PerTensor",
-    "Percentile",
     "PreparationError",
     "PreparedModel",
-    "QParams",
     "QuantizationParameters",
-    "RangeEstimator",
-    "RangeStatistics",
     "RegisteredMethod",
     "WeightParameters",
     "activations_from",
     "as_tensor_batches",
     "calibrate",
-    "calibrate_activations",
-    "choose_qparams",
-    "collect_histograms",
-    "collect_ranges",
     "collect_statistics",
     "combine",
-    "dequantize",
-    "fake_quantize",
     "find_method",
     "method_from_json",
     "method_names",
     "method_seed",
     "overridden",
     "prepare",
-    "quantize",
     "quantize_model",
     "quantize_weights",
     "register",

@@ -58,15 +58,9 @@ def integer_form(
 ) -> tuple[QuantizationParameters, dict[str, IntegerBias]]:
     """Return what runtimes execute: parameters whose scales hold the biases, and the biases.
 
-    A second call changes nothing. A layer without bias, or one whose input is not quantized, has no
-    entry: there is no grid for its bias.
-
-    Args:
-        prepared: the model; not changed.
-        parameters: its integers and scales; overridden biases count.
-
-    Returns:
-        The parameters, with wider weight scales where a bias would not fit, and biases by layer.
+    Weight scales are wider where a bias, or an overridden one, would not fit. A second call changes
+    nothing. A layer without bias, or one whose input is not quantized, has no entry: there is no
+    grid for its bias.
     """
     layers = dict(parameters.layers)
     biases: dict[str, IntegerBias] = {}

@@ -22,28 +22,25 @@ from ptq_pipeline.ptq.parameters import (
 )
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.quantizer import choose_qparams, quantize
-from ptq_pipeline.ptq.spec import MethodSpec, PerTensor
+from ptq_pipeline.ptq.spec import MethodSpec
 from ptq_pipeline.ptq.statistics import Batches, InputStatistics, collect_statistics
 
 
 def quantize_weights(prepared: PreparedModel, method: MethodSpec) -> dict[str, WeightParameters]:
-    """Quantize every layer's weight; needs no images, so one result serves all draws.
+    """Quantize every layer's weight, in call order; needs no images, so it serves all draws.
 
-    Args:
-        prepared: the model.
-        method: bits, range estimator and granularity of the weights.
-
-    Returns:
-        One entry per layer, in call order.
+    Raises:
+        InputError: the method names a layer that the model does not have.
     """
     _require_layers(prepared, method)
     quantized = {}
     for layer in prepared.layers:
         scheme = method.weight_scheme_of(layer.name)
         weight = torch.from_numpy(prepared.weight(layer.name))
-        rows = weight.reshape(1 if _per_tensor(method) else len(weight), -1)
+        channels = len(weight)
+        one_scale = method.weight_granularity == "per_tensor"
+        rows = weight.reshape(1 if one_scale else channels, -1)
         low, high = method.weight_range.weight_range(rows, scheme)
-        channels = (len(weight),)
         qparams = choose_qparams(low.expand(channels), high.expand(channels), scheme)
         quantized[layer.name] = WeightParameters(
             quantize(weight, qparams).numpy(),
@@ -52,28 +49,6 @@ def quantize_weights(prepared: PreparedModel, method: MethodSpec) -> dict[str, W
             scheme,
         )
     return quantized
-
-
-def calibrate_activations(
-    prepared: PreparedModel, batches: Batches, method: MethodSpec
-) -> dict[str, ActivationParameters]:
-    """Choose scale and zero point of every layer's input from images.
-
-    Args:
-        prepared: the model; not safe to use from several threads at once.
-        batches: float32 ``(n, C, H, W)`` tensors, or a function that returns a new pass over them.
-            ``minmax`` makes one pass, the others two.
-        method: bits and range estimator of the activations.
-
-    Returns:
-        One entry per layer, in call order.
-
-    Raises:
-        InputError: there are no images, a batch is not float32, or a layer's input is not finite.
-    """
-    needed = method.activation_range.needs_histogram
-    statistics = collect_statistics(prepared, batches, needed)
-    return activations_from(statistics, method, prepared.operands)
 
 
 def activations_from(
@@ -116,20 +91,19 @@ def calibrate(
     """Quantize weights and calibrate activations.
 
     Args:
-        prepared: the model.
-        batches: calibration images, as `calibrate_activations` takes them.
+        prepared: the model; not safe to use from several threads at once.
+        batches: float32 ``(n, C, H, W)`` tensors, or a function that returns a new pass over them.
+            ``minmax`` makes one pass, the others two.
         method: what to do.
         weights: result of `quantize_weights` for the same model and method, when it is at hand.
 
-    Returns:
-        Parameters of every layer.
-
     Raises:
-        InputError: as `calibrate_activations`.
+        InputError: there are no images, a batch is not float32, or a layer's input is not finite.
     """
     weights = quantize_weights(prepared, method) if weights is None else weights
-    activations = calibrate_activations(prepared, batches, method)
-    return combine(weights, activations)
+    needed = method.activation_range.needs_histogram
+    statistics = collect_statistics(prepared, batches, needed)
+    return combine(weights, activations_from(statistics, method, prepared.operands))
 
 
 def combine(
@@ -157,18 +131,12 @@ def _require_layers(prepared: PreparedModel, method: MethodSpec) -> None:
             raise InputError(f"method: {key}: the model has no layer {unknown[0]!r}")
 
 
-def _per_tensor(method: MethodSpec) -> bool:
-    return isinstance(method.weight_granularity, PerTensor)
-
-
 def as_tensor_batches(images: np.ndarray, batch_size: int = 32) -> list[Tensor]:
-    """Split float32 images ``(n, C, H, W)`` into tensors that share their memory.
+    """Split preprocessed float32 images ``(n, C, H, W)`` into tensors that share their memory.
 
-    Args:
-        images: preprocessed images.
-        batch_size: images per tensor, the last one may be smaller. Small batches stay in the
-            CPU's caches and are the fastest. A single image left over joins the batch before it:
-            kernels treat a batch of one differently, and its values differ in their last bit.
+    Small batches stay in the CPU's caches and are the fastest. A single image left over joins the
+    batch before it: kernels treat a batch of one differently, and its values differ in their last
+    bit.
     """
     images = np.ascontiguousarray(images, np.float32)
     count = len(images)

@@ -1,11 +1,9 @@
-"""Hooks on modules: to see what passes, or to change it, and to be gone afterwards."""
+"""What holds for the time of a ``with`` statement: hooks on modules, and torch with one thread."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +15,28 @@ Change = Callable[[Tensor], Tensor]
 
 @contextmanager
 def during(handles: Iterable[RemovableHandle]) -> Iterator[None]:
-    """Keep hooks for the time of a ``with`` statement."""
+    """Keep hooks inside the block."""
     kept = list(handles)
     try:
         yield
     finally:
         for handle in kept:
             handle.remove()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread inside the block, so that sums come in one order everywhere.
+
+    On cores that are taken, several threads would also wait for each other forty times as long as
+    they work on small batches.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def change_input(module: nn.Module, change: Change) -> RemovableHandle:
@@ -42,13 +55,9 @@ def visit_input(module: nn.Module, name: str, visit: Visit) -> RemovableHandle:
 
 
 def visit_outputs(root: nn.Module, names: Iterable[str], images: Tensor, visit: Visit) -> None:
-    """Run a model and hand over what some of its modules return, at once and one at a time.
+    """Run a model and hand over what some of its modules return.
 
-    Args:
-        root: the model.
-        names: dotted names of modules that return one tensor.
-        images: one batch.
-        visit: gets name and output, before anything later can change the output in place.
+    ``visit`` gets each name and output at once, before anything can change the output in place.
     """
     handles = [
         root.get_submodule(name).register_forward_hook(
@@ -58,38 +67,3 @@ def visit_outputs(root: nn.Module, names: Iterable[str], images: Tensor, visit: 
     ]
     with during(handles), torch.no_grad():
         root(images)
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One call of a module; tensors are kept alive, so that their identities stay their own.
-
-    Attributes:
-        name: dotted name of the module.
-        input: its argument; None unless it was called with one tensor alone.
-        output: what it returned.
-    """
-
-    name: str
-    input: Tensor | None
-    output: Any
-
-
-def calls_of(root: nn.Module, images: Tensor) -> list[Call]:
-    """Return every call of a module in one forward pass, in the order in which they end."""
-    calls: list[Call] = []
-
-    def hook_for(name: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
-            alone = len(args) == 1 and not kwargs and isinstance(args[0], Tensor)
-            calls.append(Call(name, args[0] if alone else None, output))
-
-        return hook
-
-    handles = [
-        module.register_forward_hook(hook_for(name), with_kwargs=True)
-        for name, module in root.named_modules()
-    ]
-    with during(handles), torch.no_grad():
-        root(images)
-    return calls

@@ -19,6 +19,8 @@ import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import replacing, write_file
 from ptq_pipeline.core.provenance import cpu_flags
+from ptq_pipeline.ptq.hooks import Visit, one_thread
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.spec import ENGINE_VERSION
 from ptq_pipeline.ptq.statistics import (
@@ -39,9 +42,9 @@ from ptq_pipeline.ptq.statistics import (
     InputStatistics,
     RangeStatistics,
     count_values,
+    not_finite,
     observe_inputs,
 )
-from ptq_pipeline.ptq.threads import one_thread
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +55,7 @@ BATCH = 32
 KEY_BYTES, DIGEST_BYTES = 16, 32
 # Images per file: what a killed run may lose.
 SEGMENT = 4096
-Preprocess = Callable[[np.ndarray], np.ndarray]
+Compute = Callable[[np.ndarray], np.ndarray]
 
 
 class StatisticsError(InputError):
@@ -66,7 +69,7 @@ class ImageStatistics:
     atomically and never changed, so a killed run loses the segment at hand.
 
     Args:
-        folder: where the files of all models stand.
+        folder: where the files of all models are.
         model: fingerprint of the float model and its preprocessing.
         prepared: the folded model.
         preprocess: from uint8 to float32 images.
@@ -81,7 +84,7 @@ class ImageStatistics:
         folder: Path,
         model: str,
         prepared: PreparedModel,
-        preprocess: Preprocess,
+        preprocess: Compute,
         grid_images: np.ndarray | ImageRows | None = None,
         grids: Sequence[HistogramGrid] | None = None,
         bins: int = DEFAULT_BINS,
@@ -101,9 +104,8 @@ class ImageStatistics:
         }
         self.folder = folder / canonical_hash(self.identity)[:16]
         self._ranges = _Table(self.folder, "ranges", (len(self.places), 2), np.float32)
-        self._counts: np.ndarray | None = None
-        self._histograms: _Table | None = None
-        self._grids = None if grids is None else list(grids)
+        # The grids when something has asked for them, or else None.
+        self.fixed_grids = None if grids is None else list(grids)
 
     @property
     def grids(self) -> list[HistogramGrid]:
@@ -112,40 +114,30 @@ class ImageStatistics:
         Raises:
             InputError: there are no `grid_images`.
         """
-        if self._grids is None:
+        if self.fixed_grids is None:
             if self.grid_images is None:
                 raise InputError("histograms of single images need a pool that fixes their grid")
-            self._add_ranges([self.grid_images])
-            low, high = self._extremes(image_keys(self.grid_images))
-            self._grids = [
-                HistogramGrid.covering(RangeStatistics(float(a), float(b), 0), self.bins)
-                for a, b in zip(low, high, strict=True)
+            self.add([self.grid_images])
+            self.fixed_grids = [
+                HistogramGrid.covering(ranges, self.bins)
+                for ranges in self._ranges_of(image_keys(self.grid_images))
             ]
-        return self._grids
-
-    @property
-    def fixed_grids(self) -> list[HistogramGrid] | None:
-        """The grids when something has asked for them, or else None."""
-        return self._grids
+        return self.fixed_grids
 
     @property
     def grid_id(self) -> str:
         """Hash of the grids: results that read histograms depend on it."""
         return canonical_hash([[g.low, g.width, g.bins] for g in self.grids])[:16]
 
-    @property
-    def values_per_image(self) -> np.ndarray:
-        """How many values each place has per image, int64 ``(places,)``."""
-        if self._counts is None:
-            found = dict.fromkeys(self.places, 0)
+    @cached_property
+    def _values_per_image(self) -> list[int]:
+        found = dict.fromkeys(self.places, 0)
 
-            def observe(name: str, values: Tensor) -> None:
-                found[name] += values.numel() // 2
+        def observe(name: str, values: Tensor) -> None:
+            found[name] += values.numel() // 2
 
-            example = torch.zeros(2, *self.prepared.input_shape)
-            observe_inputs(self.prepared, [example], observe)
-            self._counts = np.array([found[name] for name in self.places], np.int64)
-        return self._counts
+        observe_inputs(self.prepared, [torch.zeros(2, *self.prepared.input_shape)], observe)
+        return list(found.values())
 
     def separable(self) -> bool:
         """Whether each image's inputs can be told apart in a batch, and do not depend on it.
@@ -173,9 +165,12 @@ class ImageStatistics:
             StatisticsError: a layer's input is not finite.
             InputError: the file does not fit on the disk.
         """
-        self._add_ranges(sets)
+        if not (self.folder / "identity.json").exists():
+            content = json.dumps(self.identity, indent=2, sort_keys=True).encode()
+            write_file(self.folder / "identity.json", content)
+        self._ranges.extend(sets, self._range_rows)
         if histograms:
-            self._table_of_histograms().extend(sets, self._histogram_rows)
+            self._histograms.extend(sets, self._histogram_rows)
 
     def reduce(self, images: np.ndarray, histograms: bool = False) -> dict[str, InputStatistics]:
         """Return the statistics of a calibration set from the rows of its images.
@@ -186,41 +181,32 @@ class ImageStatistics:
         """
         self.add([images], histograms)
         keys = image_keys(images)
-        low, high = self._extremes(keys)
-        counts = self.values_per_image * len(images)
-        found = {
-            name: InputStatistics(RangeStatistics(float(low[i]), float(high[i]), int(counts[i])))
-            for i, name in enumerate(self.places)
-        }
+        counted: list[HistogramStatistics] | list[None] = [None] * len(self.places)
         if histograms:
             summed = np.zeros((len(self.places), self.bins), np.int64)
-            for row in self._table_of_histograms().rows(keys):
+            for row in self._histograms.rows(keys):
                 summed += row
-            found = {
-                name: InputStatistics(found[name].ranges, HistogramStatistics(grid, summed[i]))
-                for i, (name, grid) in enumerate(zip(self.places, self.grids, strict=True))
-            }
+            counted = list(map(HistogramStatistics, self.grids, summed))
+        each = map(InputStatistics, self._ranges_of(keys), counted)
+        found = dict(zip(self.places, each, strict=True))
         return {name: found[reader] for name, reader in self.prepared.first_readers.items()}
 
-    def _extremes(self, keys: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    def _ranges_of(self, keys: list[bytes]) -> list[RangeStatistics]:
         rows = np.stack(list(self._ranges.rows(keys)))
-        return rows[:, :, 0].min(0), rows[:, :, 1].max(0)
+        low, high = rows[:, :, 0].min(0), rows[:, :, 1].max(0)
+        return [
+            RangeStatistics(float(a), float(b), count * len(keys))
+            for a, b, count in zip(low, high, self._values_per_image, strict=True)
+        ]
 
-    def _add_ranges(self, sets: Sequence[np.ndarray | ImageRows]) -> None:
-        if not (self.folder / "identity.json").exists():
-            content = json.dumps(self.identity, indent=2, sort_keys=True).encode()
-            write_file(self.folder / "identity.json", content)
-        self._ranges.extend(sets, self._range_rows)
+    @cached_property
+    def _histograms(self) -> _Table:
+        # An image has fewer values than 16 bits hold, or 32 bits are taken.
+        kind = np.uint16 if max(self._values_per_image) < 2**16 else np.uint32
+        shape = (len(self.places), self.bins)
+        return _Table(self.folder, f"histograms-{self.grid_id}", shape, kind)
 
-    def _table_of_histograms(self) -> _Table:
-        if self._histograms is None:
-            # An image has fewer values than 16 bits hold, or 32 bits are taken.
-            kind = np.uint16 if self.values_per_image.max() < 2**16 else np.uint32
-            name = f"histograms-{self.grid_id}"
-            self._histograms = _Table(self.folder, name, (len(self.places), self.bins), kind)
-        return self._histograms
-
-    def _observed(self, batch: np.ndarray, observe: Callable[[str, Tensor], None]) -> None:
+    def _observed(self, batch: np.ndarray, observe: Visit) -> None:
         with one_thread():
             observe_inputs(self.prepared, [torch.from_numpy(self.preprocess(batch))], observe)
 
@@ -239,10 +225,7 @@ class ImageStatistics:
         rows = np.stack([torch.stack(found[n], 1).cpu().numpy() for n in self.places], 1)
         if not np.isfinite(rows).all():
             place = self.places[int(np.argwhere(~np.isfinite(rows))[0][1])]
-            raise StatisticsError(
-                f"layer {place!r}: its input holds NaN or infinite values on the calibration "
-                "images; check the weights before this layer and the preprocessing"
-            )
+            raise StatisticsError(not_finite(place))
         return rows
 
     def _histogram_rows(self, batch: np.ndarray) -> np.ndarray:
@@ -259,23 +242,17 @@ class ImageStatistics:
         return found
 
 
+@dataclass(frozen=True, eq=False)
 class ImageRows:
-    """Some rows of an array of images that are read when they are looked at.
+    """Some rows, int ``(n,)``, of an array of images ``(N, C, H, W)``, read when looked at."""
 
-    Args:
-        images: ``(N, C, H, W)``, may be memory-mapped.
-        rows: int ``(n,)``.
-    """
-
-    def __init__(self, images: np.ndarray, rows: np.ndarray) -> None:
-        self.images, self.rows = images, rows
+    images: np.ndarray
+    rows: np.ndarray
 
     def __len__(self) -> int:
-        """Return n."""
         return len(self.rows)
 
     def __getitem__(self, position: int | slice) -> np.ndarray:
-        """Return one image, or the images of a slice."""
         return self.images[self.rows[position]]
 
 
@@ -311,14 +288,11 @@ class _Table:
         self._segments.append(mapped)
 
     def rows(self, keys: Iterable[bytes]) -> Iterator[np.ndarray]:
-        """Yield the row of each image."""
         for key in keys:
             segment, row = self._where[key]
             yield self._segments[segment][row]
 
-    def extend(
-        self, sets: Sequence[np.ndarray | ImageRows], compute: Callable[[np.ndarray], np.ndarray]
-    ) -> None:
+    def extend(self, sets: Sequence[np.ndarray | ImageRows], compute: Compute) -> None:
         """Compute and write the rows of the images that have none, a segment at a time."""
         missing = {
             key: (images, row)
@@ -337,10 +311,7 @@ class _Table:
         left = len(keys) // KEY_BYTES
         path = self.folder / f"{self.name}.{hashlib.sha256(keys).hexdigest()[:16]}.keys"
         digest = hashlib.sha256()
-        with (
-            replacing(path.with_suffix(".rows")) as scratch,
-            scratch.open("wb") as stream,
-        ):
+        with replacing(path.with_suffix(".rows")) as scratch, scratch.open("wb") as stream:
             for part in parts:
                 kept = np.ascontiguousarray(part[:left], self.dtype)
                 stream.write(kept.data)

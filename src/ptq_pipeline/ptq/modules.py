@@ -1,4 +1,4 @@
-"""Modules that stand in a prepared model for what torch computes by functions.
+"""Modules that a prepared model has for what torch computes by functions.
 
 A quantizer needs a named place. A matrix product of two activations gets one by `MatMul`, whose two
 `Operand` children are the places; attention is spelled out in such products, so that it computes
@@ -13,7 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptq_pipeline.ptq.errors import PreparationError
+from ptq_pipeline.core.errors import InputError
+
+
+class PreparationError(InputError):
+    """A model that cannot be quantized as it is."""
 
 
 class Operand(nn.Identity):
@@ -88,11 +92,8 @@ class ScaledDotProductAttention(nn.Module):
 class MultiheadAttention(nn.Module):
     """`torch.nn.MultiheadAttention` out of Linear modules and matrix products.
 
-    Args:
-        original: the module to take weights and settings from.
-
     Raises:
-        PreparationError: it has ``add_bias_kv`` or ``add_zero_attn``.
+        PreparationError: the original has ``add_bias_kv`` or ``add_zero_attn``.
     """
 
     # TransformerEncoderLayer asks for these before it takes its fused path, and then does not.
@@ -149,22 +150,14 @@ class MultiheadAttention(nn.Module):
 
 
 class Unused(nn.Module):
-    """Stands for a layer that did not run on the example input, and refuses to run.
-
-    Args:
-        name: dotted name of the layer.
-    """
+    """Takes the place of a layer that did not run on the example input, and refuses to run."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Raise, because this layer was never prepared.
-
-        Raises:
-            PreparationError: always.
-        """
+        """Raise, because this layer was never prepared."""
         raise PreparationError(
             f"layer {self.name!r} did not run on the example input when the model was prepared, so "
             "it has no quantizer; prepare the model with an input that reaches it"

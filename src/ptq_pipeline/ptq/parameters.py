@@ -55,13 +55,10 @@ class WeightParameters:
 
 @dataclass(frozen=True)
 class ActivationParameters:
-    """Scale and zero point of one layer's input.
+    """Scale (a float32 as a Python float) and zero point of one layer's input.
 
-    Attributes:
-        scale: the float32 scale, as a Python float.
-        zero_point: code of zero.
-        scheme: the integers used.
-        all_zero: every calibration value was zero: nothing is known of the range, the scale is 1.
+    With ``all_zero`` every calibration value was zero: nothing is known of the range, and the scale
+    is 1.
     """
 
     scale: float
@@ -107,7 +104,7 @@ class QuantizationParameters:
     """The result of calibration: what a runtime needs beside the prepared model.
 
     Attributes:
-        layers: by layer name, in call order.
+        layers: by name, in call order.
         overrides: float parameters and buffers of the prepared module that the method replaced, by
             dotted name.
         outputs: quantizers on what a module returns, by dotted name of the module: operands of
@@ -129,20 +126,12 @@ class QuantizationParameters:
         return found.activation or self.outputs.get(found.reads or "")
 
     @property
-    def all_zero_inputs(self) -> tuple[str, ...]:
-        """Layers whose input was zero on every calibration image."""
-        return tuple(
-            name
+    def fallbacks(self) -> tuple[str, ...]:
+        """What belongs into the record of a trial: `notes`, and a sentence on inputs of zeros."""
+        zeros = (
+            f"layer {name!r}: its input was 0 on every calibration image, so its scale is 1"
             for name, layer in self.layers.items()
             if layer.activation and layer.activation.all_zero
-        )
-
-    @property
-    def fallbacks(self) -> tuple[str, ...]:
-        """What belongs into the record of a trial: `notes`, and a sentence on `all_zero_inputs`."""
-        zeros = (
-            f"layer {name!r}: its input was 0 on every calibration image, so its step is 1"
-            for name in self.all_zero_inputs
         )
         return (*self.notes, *zeros)
 

@@ -3,6 +3,10 @@
 Products by functions become modules first (`routing`), attention becomes matrix products
 (`modules`). Nothing is passed over in silence: what multiplies and cannot be covered, a parameter
 that is not float32 or not finite are errors that name the place.
+
+A batch norm ``y = gamma (W x + b - mean) / sqrt(var + eps) + beta`` is folded into its layer: with
+``g = gamma / sqrt(var + eps)`` per output channel ``W' = g W``, ``b' = g (b - mean) + beta`` (Jacob
+et al., CVPR 2018, section 3.2), computed in float64, stored as float32.
 """
 
 from __future__ import annotations
@@ -18,16 +22,18 @@ import torch
 from torch import Tensor, nn
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.ptq.errors import PreparationError
-from ptq_pipeline.ptq.folding import fold, foldable_pairs
-from ptq_pipeline.ptq.modules import Unused, replace_attention, replace_module
+from ptq_pipeline.ptq.modules import PreparationError, Unused, replace_attention, replace_module
 from ptq_pipeline.ptq.routing import route
-from ptq_pipeline.ptq.tracing import LAYER_TYPES, Trace, computes_its_weight, trace
+from ptq_pipeline.ptq.tracing import (
+    BATCH_NORM_TYPES,
+    LAYER_TYPES,
+    Trace,
+    computes_its_weight,
+    trace,
+)
 
 # Float32 rounding of a folded network stays far below this; a wrong fold is far above.
 TOLERANCE = 1e-3
-
-__all__ = ["Layer", "PreparationError", "PreparedModel", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,9 @@ class PreparedModel:
             modules through which the operand goes, so that it can be seen and quantized there.
         input_shape: ``(C, H, W)`` of the example input.
         folded_batch_norms: names of batch norms that are now part of a layer.
-        float_batch_norms: names of batch norms that do not follow a layer directly; they stay as
-            float operations.
-        unused_layers: names of layers that did not run, such as heads for training only; they are
-            replaced by modules that refuse to run.
+        float_batch_norms: names of batch norms that do not follow a layer directly and stay.
+        unused_layers: names of layers that did not run, such as heads for training only; modules
+            that refuse to run have taken their places.
     """
 
     module: nn.Module
@@ -81,6 +86,11 @@ class PreparedModel:
         """Every place whose input is quantized, layers then operands, and who reads it first."""
         first = {layer.name: layer.same_input_as or layer.name for layer in self.layers}
         return first | {name: name for name in self.operands}
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """Dotted names of all products of two activations, in call order."""
+        return tuple(dict.fromkeys(operand.rpartition(".")[0] for operand in self.operands))
 
     @property
     def device(self) -> torch.device:
@@ -102,12 +112,9 @@ def prepare(module: nn.Module, example_input: Tensor) -> PreparedModel:
     """Copy a model, fold its batch norms and find every layer that has to be quantized.
 
     Args:
-        module: trained model with float32 parameters; it is not changed.
+        module: trained model with float32 parameters; not changed. The result is on its device.
         example_input: float32 ``(n, C, H, W)``; a few real images, preprocessed. Two or more make
             the check of the folded model sharper.
-
-    Returns:
-        The prepared model, on the device of ``module``.
 
     Raises:
         PreparationError: a parameter or buffer is not float32 or not finite; something multiplies
@@ -128,13 +135,13 @@ def prepare(module: nn.Module, example_input: Tensor) -> PreparedModel:
     kept = route(copied, seen.functions, (call.name for call in seen.layers))
     unfolded = trace(copied, example)
     unused = _refuse_unused(copied, unfolded, kept)
-    pairs = foldable_pairs(copied, unfolded)
-    fold(copied, pairs)
+    pairs = _foldable_pairs(unfolded)
+    _fold(copied, pairs)
     after = trace(copied, example)
     _check_equal(expected, after.output)
     return PreparedModel(
         module=copied,
-        layers=_layers_of(copied, after),
+        layers=_layers_of(after),
         input_shape=tuple(example.shape[1:]),
         folded_batch_norms=tuple(pairs),
         float_batch_norms=tuple(dict.fromkeys(call.name for call in after.batch_norms)),
@@ -144,11 +151,9 @@ def prepare(module: nn.Module, example_input: Tensor) -> PreparedModel:
 
 
 def overridden(prepared: PreparedModel, overrides: Mapping[str, np.ndarray]) -> PreparedModel:
-    """Return a prepared model with some of its parameters and buffers replaced.
+    """Return a prepared model with some parameters and buffers replaced, by dotted name.
 
-    Args:
-        prepared: the model; not changed, and returned itself when there is nothing to replace.
-        overrides: arrays by dotted name; a layer without bias can be given one.
+    A layer without bias can be given one. With nothing to replace it is the model itself.
 
     Raises:
         InputError: the model has no such parameter, or it has another shape.
@@ -185,11 +190,9 @@ def _override(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 def _check_values(module: nn.Module) -> None:
-    for kind, named in (
-        ("parameter", module.named_parameters()),
-        ("buffer", module.named_buffers()),
-    ):
-        for name, value in named:
+    named = {"parameter": module.named_parameters(), "buffer": module.named_buffers()}
+    for kind, values in named.items():
+        for name, value in values:
             if not value.is_floating_point():
                 continue
             if value.dtype != torch.float32:
@@ -240,7 +243,7 @@ def _check_equal(expected: Tensor, got: Tensor) -> None:
         )
 
 
-def _layers_of(module: nn.Module, found: Trace) -> tuple[Layer, ...]:
+def _layers_of(found: Trace) -> tuple[Layer, ...]:
     calls = Counter(call.name for call in found.layers)
     first_reader: dict[tuple[int, int], str] = {}
     layers: dict[str, Layer] = {}
@@ -250,15 +253,80 @@ def _layers_of(module: nn.Module, found: Trace) -> tuple[Layer, ...]:
         reader = None
         if calls[call.name] == 1:
             reader = first_reader.setdefault((id(call.input), call.input_version), call.name)
-        child = module.get_submodule(call.name)
-        weight = child.weight
+        weight = call.module.weight
         assert isinstance(weight, Tensor)
         layers[call.name] = Layer(
             name=call.name,
-            kind=type(child).__name__.lower(),
+            kind=type(call.module).__name__.lower(),
             weight_shape=tuple(weight.shape),
-            groups=int(getattr(child, "groups", 1)),
+            groups=int(getattr(call.module, "groups", 1)),
             calls=calls[call.name],
             same_input_as=None if reader == call.name else reader,
         )
     return tuple(layers.values())
+
+
+def _foldable_pairs(found: Trace) -> dict[str, str]:
+    """Return which batch norm can be folded into which layer, by their names.
+
+    The batch norm takes the very tensor that the layer returned, unchanged in between, nothing else
+    takes it, both run once, and the batch norm has running statistics.
+    """
+    layer_runs = Counter(call.name for call in found.layers)
+    norm_runs = Counter(call.name for call in found.batch_norms)
+    made_by = {id(call.output): call for call in found.layers}
+    pairs = {}
+    for call in found.batch_norms:
+        source = made_by.get(id(call.input))
+        if source is None or source.output_version != call.input_version:
+            continue
+        plain = _rest(call.module) is not None and call.module.running_mean is not None
+        channels_agree = not isinstance(source.module, nn.Linear) or source.output.ndim == 2
+        alone = found.consumers[id(call.input)] == 1 and call.input is not found.output
+        once = layer_runs[source.name] == 1 and norm_runs[call.name] == 1
+        if plain and channels_agree and alone and once:
+            pairs[call.name] = source.name
+    return pairs
+
+
+@torch.no_grad()
+def _fold(module: nn.Module, pairs: Mapping[str, str]) -> None:
+    """Fold each batch norm into its layer and leave an identity in its place.
+
+    Parameters of folded layers are new tensors: one that is shared with another layer keeps its
+    value there.
+    """
+    for norm_name, layer_name in pairs.items():
+        layer, norm = module.get_submodule(layer_name), module.get_submodule(norm_name)
+        weight, bias = _folded(layer, norm)
+        layer.weight = nn.Parameter(weight, requires_grad=False)
+        layer.bias = nn.Parameter(bias, requires_grad=False)
+        replace_module(module, norm, _rest(norm) or nn.Identity())
+
+
+def _folded(layer: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    weight, mean = _double(layer.weight), _double(norm.running_mean)
+    gain = 1.0 / torch.sqrt(_double(norm.running_var) + float(norm.eps))  # type: ignore[arg-type]
+    shift = torch.zeros_like(mean)
+    if norm.affine:
+        gain, shift = gain * _double(norm.weight), _double(norm.bias)
+    bias = torch.zeros_like(mean) if layer.bias is None else _double(layer.bias)
+    column = gain.reshape(-1, *[1] * (weight.ndim - 1))
+    return (weight * column).float(), ((bias - mean) * gain + shift).float()
+
+
+def _rest(norm: nn.Module) -> nn.Module | None:
+    """Return what a batch norm does beside normalising; None if that is not known.
+
+    timm's ``BatchNormAct2d`` drops out and activates behind it.
+    """
+    if type(norm) in BATCH_NORM_TYPES:
+        return nn.Identity()
+    parts = dict(norm.named_children())
+    return nn.Sequential(norm.drop, norm.act) if set(parts) == {"drop", "act"} else None  # type: ignore[arg-type]
+
+
+def _double(value: Tensor | nn.Module) -> Tensor:
+    """Narrow an attribute of a module, which may be anything to a type checker."""
+    assert isinstance(value, Tensor)
+    return value.double()

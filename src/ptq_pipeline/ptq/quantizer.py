@@ -24,17 +24,13 @@ MIN_SCALE = 1e-30
 
 @dataclass(frozen=True)
 class IntegerScheme:
-    """Which integers stand for a range of reals.
+    """The integers that represent a range of reals.
 
     Symmetric: signed, ``z = 0``; 4 bits give ``[-8, 7]``, the scale is ``max|x| / 7``.
     Asymmetric: unsigned; 4 bits give ``[0, 15]``, and ``z`` is the code of zero.
 
-    Attributes:
-        bits: 2 to 8.
-        symmetric: see above.
-
     Raises:
-        InputError: the number of bits is not supported.
+        InputError: ``bits`` is no integer from 2 to 8.
     """
 
     bits: int
@@ -85,16 +81,9 @@ class QParams:
 def choose_qparams(minimum: Tensor, maximum: Tensor, scheme: IntegerScheme) -> QParams:
     """Choose scale and zero point so that the range and zero are representable.
 
-    A range that holds only zero gets ``s = 1, z = 0``: every code then stands for an integer, and
-    zero stays exact. Callers that care must look at the range themselves.
-
-    Args:
-        minimum: shape ``()`` or ``(C,)``, finite.
-        maximum: same shape, not below ``minimum``.
-        scheme: the integers to use.
-
-    Returns:
-        Parameters of the same shape; the range is widened to hold zero first.
+    The bounds have shape ``()`` or ``(C,)``, and so have the parameters; the range is widened to
+    hold zero first. A range that holds only zero gets ``s = 1, z = 0``: zero stays exact, and
+    callers that care must look at the range themselves.
 
     Raises:
         InputError: a bound is NaN or infinite, or ``minimum > maximum``.
@@ -119,15 +108,7 @@ def choose_qparams(minimum: Tensor, maximum: Tensor, scheme: IntegerScheme) -> Q
 
 
 def quantize(values: Tensor, qparams: QParams) -> Tensor:
-    """Return the integer codes of ``values``.
-
-    Args:
-        values: float32; with per-channel parameters the first axis is the channel.
-        qparams: scale and zero point.
-
-    Returns:
-        int8 (symmetric) or uint8 (asymmetric) of the same shape.
-    """
+    """Return the codes of float32 ``values``, int8 (symmetric) or uint8 of the same shape."""
     scale, zero_point = _broadcast(qparams, values)
     codes = torch.round(values * (1.0 / scale)) + zero_point
     return codes.clamp(qparams.scheme.qmin, qparams.scheme.qmax).to(qparams.scheme.dtype)
@@ -142,12 +123,8 @@ def dequantize(codes: Tensor, qparams: QParams) -> Tensor:
 def fake_quantize(values: Tensor, qparams: QParams) -> Tensor:
     """Return ``dequantize(quantize(values))`` in one pass of torch's own kernel.
 
-    Args:
-        values: float32; with per-channel parameters the first axis is the channel.
-        qparams: scale and zero point on the device of ``values``.
-
-    Returns:
-        float32 of the same shape; the gradient is the straight-through estimator of torch.
+    Its gradient is torch's straight-through estimator. The parameters are on the device of
+    ``values``.
     """
     scheme = qparams.scheme
     if qparams.per_channel:

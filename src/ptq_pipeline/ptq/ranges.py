@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,26 +29,26 @@ from ptq_pipeline.ptq.statistics import (
 SHARES = torch.arange(100, 4, -1, dtype=torch.float64) / 100
 TINY = float(np.finfo(np.float64).tiny)
 
+Range = tuple[float, float]
 
-class RangeEstimator(Protocol):
+
+class RangeEstimator(ABC):
     """What every range estimator offers."""
 
     name: ClassVar[str]
-    needs_histogram: ClassVar[bool]
+    needs_histogram: ClassVar[bool] = True
 
+    @abstractmethod
     def weight_range(self, weights: Tensor, scheme: IntegerScheme) -> tuple[Tensor, Tensor]:
         """Return minimum and maximum, float ``(G,)``, for each row of ``(G, n)`` weights."""
-        ...
 
-    def input_range(
-        self, statistics: InputStatistics, scheme: IntegerScheme
-    ) -> tuple[float, float]:
+    @abstractmethod
+    def input_range(self, statistics: InputStatistics, scheme: IntegerScheme) -> Range:
         """Return minimum and maximum for a layer's input."""
-        ...
 
 
 @dataclass(frozen=True)
-class MinMax:
+class MinMax(RangeEstimator):
     """The smallest and the largest value seen: nothing is clipped, outliers widen the scale."""
 
     name: ClassVar[str] = "minmax"
@@ -58,9 +58,7 @@ class MinMax:
         """Return minimum and maximum, float ``(G,)``, for each row of ``(G, n)`` weights."""
         return weights.amin(1), weights.amax(1)
 
-    def input_range(
-        self, statistics: InputStatistics, scheme: IntegerScheme
-    ) -> tuple[float, float]:
+    def input_range(self, statistics: InputStatistics, scheme: IntegerScheme) -> Range:
         """Return minimum and maximum for a layer's input."""
         return statistics.ranges.minimum, statistics.ranges.maximum
 
@@ -89,9 +87,7 @@ class MovingAverageMinMax(MinMax):
                 f"{self.constant}"
             )
 
-    def input_range(
-        self, statistics: InputStatistics, scheme: IntegerScheme
-    ) -> tuple[float, float]:
+    def input_range(self, statistics: InputStatistics, scheme: IntegerScheme) -> Range:
         """Return minimum and maximum for a layer's input."""
         batches = statistics.ranges.per_batch
         if not batches:
@@ -104,7 +100,7 @@ class MovingAverageMinMax(MinMax):
 
 
 @dataclass(frozen=True)
-class Percentile:
+class Percentile(RangeEstimator):
     """Cut both tails: the percentiles ``100 - p`` and ``p`` of the values.
 
     With a symmetric scheme the percentile ``p`` of the absolute values. Inputs are read from the
@@ -118,7 +114,6 @@ class Percentile:
     """
 
     name: ClassVar[str] = "percentile"
-    needs_histogram: ClassVar[bool] = True
     percentile: float = 99.99
 
     def __post_init__(self) -> None:
@@ -134,9 +129,7 @@ class Percentile:
         low, high = np.percentile(rows, [100.0 - self.percentile, self.percentile], axis=1)
         return torch.from_numpy(low), torch.from_numpy(high)
 
-    def input_range(
-        self, statistics: InputStatistics, scheme: IntegerScheme
-    ) -> tuple[float, float]:
+    def input_range(self, statistics: InputStatistics, scheme: IntegerScheme) -> Range:
         """Return minimum and maximum for a layer's input."""
         histogram = _histogram_of(statistics, self.name)
         tail = 1.0 - self.percentile / 100.0
@@ -146,15 +139,10 @@ class Percentile:
         return min(low, high), max(low, high)
 
 
-class _Searched(ABC):
+class _Searched(RangeEstimator):
     """One search over shares of the observed range, for whatever cost."""
 
-    name: ClassVar[str]
-    needs_histogram: ClassVar[bool] = True
-
-    def input_range(
-        self, statistics: InputStatistics, scheme: IntegerScheme
-    ) -> tuple[float, float]:
+    def input_range(self, statistics: InputStatistics, scheme: IntegerScheme) -> Range:
         """Return the range that costs least: both ends together, then each end alone."""
         histogram = self._seen(statistics)
         hit = histogram.counts > 0
@@ -163,7 +151,7 @@ class _Searched(ABC):
         low = min(statistics.ranges.minimum, 0.0)
         high = max(statistics.ranges.maximum, 0.0)
 
-        def best(lows: Tensor, highs: Tensor) -> tuple[float, float]:
+        def best(lows: Tensor, highs: Tensor) -> Range:
             """Return the best of the candidates; the widest one on ties."""
             qparams = choose_qparams(lows, highs, scheme)
             scale = qparams.scale.double()[:, None]
@@ -189,15 +177,7 @@ class _Searched(ABC):
     def _loss(
         self, rounded: Tensor, codes: Tensor, values: Tensor, counts: Tensor, scheme: IntegerScheme
     ) -> Tensor:
-        """Return the cost of each candidate.
-
-        Args:
-            rounded: rounded values ``(candidates, bins)``.
-            codes: their codes ``(candidates, bins)``.
-            values: of the bins.
-            counts: of the bins.
-            scheme: the integers.
-        """
+        """Return each candidate's cost; ``rounded`` and ``codes`` are ``(candidates, bins)``."""
 
 
 class _SearchedByRow(_Searched):

@@ -24,8 +24,13 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ptq_pipeline.ptq.errors import PreparationError
-from ptq_pipeline.ptq.modules import MatMul, ScaledDotProductAttention, frozen, linear
+from ptq_pipeline.ptq.modules import (
+    MatMul,
+    PreparationError,
+    ScaledDotProductAttention,
+    frozen,
+    linear,
+)
 
 PRODUCTS = frozenset({"matmul", "__matmul__", "__rmatmul__", "mm", "bmm"})
 ATTENTION = "scaled_dot_product_attention"
@@ -34,7 +39,8 @@ CONVOLUTIONS: dict[str, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     "conv2d": nn.Conv2d,
     "conv3d": nn.Conv3d,
 }
-ROUTABLE = PRODUCTS | {ATTENTION, "linear", *CONVOLUTIONS}
+POSITIONAL = PRODUCTS | {ATTENTION}
+ROUTABLE = POSITIONAL | {"linear", *CONVOLUTIONS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +73,7 @@ class FunctionCall:
 
 
 def route(root: nn.Module, calls: Iterable[FunctionCall], running: Iterable[str]) -> set[str]:
-    """Give every function call of one forward pass a child module to go to.
+    """Give every function call of one forward pass a child module of ``root`` to go to.
 
     Args:
         root: the model; changed in place.
@@ -75,8 +81,8 @@ def route(root: nn.Module, calls: Iterable[FunctionCall], running: Iterable[str]
         running: names of layers that run as modules.
 
     Returns:
-        Names of layers that do not run and yet have to stay, because a routed module hands their
-        weight to a function.
+        Names of layers that do not run and yet have to stay: a routed module hands their weight to
+        a function.
 
     Raises:
         PreparationError: a call cannot be covered; the message names the module.
@@ -127,14 +133,16 @@ class _Router(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in PRODUCTS or name == ATTENTION:
+        if name in POSITIONAL:
             return self._product(name, args, kwargs)
         if name in ROUTABLE:
             for path, (target, adds_bias) in self.module._ptq_layers.items():
                 call = FunctionCall("", 0, name, args, kwargs)
-                if _attribute(self.module, path) is call.weight:
+                owner, _, attribute = path.rpartition(".")
+                if getattr(self.module.get_submodule(owner), attribute) is call.weight:
                     self.seen += 1
-                    output = self.module.get_submodule(target)(_first(args, kwargs))
+                    given = args[0] if args else kwargs["input"]
+                    output = self.module.get_submodule(target)(given)
                     return _add_bias(output, call.bias, name) if adds_bias else output
         return func(*args, **kwargs)
 
@@ -162,11 +170,11 @@ def _route_one(
     products: list[str] = []
     kept: set[str] = set()
     for call in calls:
-        if call.function in PRODUCTS or call.function == ATTENTION:
-            attends = call.function == ATTENTION
-            child = ScaledDotProductAttention() if attends else MatMul()
-            stem = "attention" if attends else "matmul"
-            products.append(_add_child(module, stem, child.eval()))
+        if call.function == ATTENTION:
+            products.append(_add_child(module, "attention", ScaledDotProductAttention()))
+            continue
+        if call.function in PRODUCTS:
+            products.append(_add_child(module, "matmul", MatMul()))
             continue
         path = _owner(module, call)
         if path in layers:
@@ -209,8 +217,7 @@ def _layer_for(
     bias = call.bias
     if is_layer and bias is owner.bias and _options(call) == _options_of(owner):
         return owner_path, False
-    own_bias = any(bias is value for value in module.parameters())
-    kept = bias if own_bias else None
+    kept = bias if any(bias is value for value in module.parameters()) else None
     if call.function == "linear":
         return _add_child(module, "linear", linear(call.weight, kept)), bias is not kept
     return _add_child(module, "conv", _convolution(call, kept)), bias is not kept
@@ -229,7 +236,7 @@ def _convolution(call: FunctionCall, bias: Tensor | None) -> nn.Module:
     layer.weight = frozen(weight)
     if bias is not None:
         layer.bias = frozen(bias)
-    return layer.eval()
+    return layer
 
 
 def _options(call: FunctionCall) -> dict[str, Any]:
@@ -259,21 +266,12 @@ def _add_child(module: nn.Module, stem: str, child: nn.Module) -> str:
     number = 0
     while hasattr(module, f"{stem}_{number}"):
         number += 1
-    module.add_module(f"{stem}_{number}", child)
+    module.add_module(f"{stem}_{number}", child.eval())
     return f"{stem}_{number}"
 
 
 def _add_bias(output: Tensor, bias: Tensor, function: str) -> Tensor:
     return output + (bias if function == "linear" else bias.reshape(-1, *[1] * int(function[4])))
-
-
-def _attribute(module: nn.Module, path: str) -> Any:
-    owner, _, name = path.rpartition(".")
-    return getattr(module.get_submodule(owner), name)
-
-
-def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    return args[0] if args else kwargs["input"]
 
 
 def where(module: str) -> str:

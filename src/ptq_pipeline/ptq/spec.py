@@ -1,10 +1,20 @@
-"""What a quantization method is asked to do, as data with a JSON round trip."""
+"""What a quantization method is asked to do, as data with a JSON round trip that checks values."""
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.quantizer import IntegerScheme
@@ -12,33 +22,6 @@ from ptq_pipeline.ptq.ranges import ESTIMATORS, MinMax, MovingAverageMinMax, Ran
 
 # Part of every trial's id. Raise it when the same spec and images would give other integers.
 ENGINE_VERSION = "2"
-
-
-@dataclass(frozen=True)
-class PerTensor:
-    """One scale for the whole tensor: weights ``(64, 32, 3, 3)`` have 1 scale."""
-
-    name: ClassVar[str] = "per_tensor"
-
-
-@dataclass(frozen=True)
-class PerChannel:
-    """One scale per output channel: weights ``(64, 32, 3, 3)`` have 64 scales."""
-
-    name: ClassVar[str] = "per_channel"
-
-
-@dataclass(frozen=True)
-class NearestRounding:
-    """Round each weight to the nearest code, half to even."""
-
-    name: ClassVar[str] = "nearest"
-
-
-GRANULARITIES: dict[str, type[PerTensor] | type[PerChannel]] = {
-    PerTensor.name: PerTensor,
-    PerChannel.name: PerChannel,
-}
 # In the order in which they are applied: the first two change the float model, the others come
 # after rounding.
 CORRECTIONS = (
@@ -47,22 +30,79 @@ CORRECTIONS = (
     "bias_correction",
     "batch_norm_reestimation",
 )
-ROUNDINGS: dict[str, type[NearestRounding]] = {NearestRounding.name: NearestRounding}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """Base of configurations; subclasses add fields of type bool, int, float, str, Literal,
+    RangeEstimator, or one of these or None.
+
+    Attributes:
+        reducible: weights need no images, and activations only statistics of single images of the
+            float model, see `ptq_pipeline.ptq.image_statistics`.
+        min_images: calibration images that it needs at least.
+        name: under which the method is registered.
+        weight_bits: 2 to 8.
+        activation_bits: 2 to 8.
+
+    Raises:
+        InputError: a number of bits is not supported.
+
+    Example:
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Mine(MethodConfig):
+        ...     rounds: int = 3
+        >>> Mine.from_json({"name": "mine", "weight_bits": 4}).to_json()
+        {'name': 'mine', 'weight_bits': 4, 'activation_bits': 8, 'rounds': 3}
+    """  # noqa: D205
+
+    reducible: ClassVar[bool] = False
+    min_images: ClassVar[int] = 1
+
+    name: str = ""
+    weight_bits: int = 8
+    activation_bits: int = 8
+
+    def __post_init__(self) -> None:
+        self._require_bits("weight_bits", self.weight_bits)
+        self._require_bits("activation_bits", self.activation_bits)
+
+    def _require_bits(self, key: str, bits: Any) -> None:
+        try:
+            IntegerScheme(bits, symmetric=True)
+        except InputError as error:
+            raise InputError(f"method {self.name}: {key}: {error}") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values that `from_json` reads back to an equal configuration."""
+        return {part.name: _plain(getattr(self, part.name)) for part in fields(self)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Build a configuration from plain values; what is left out has its default.
+
+        A range estimator is ``{"name": ..., option: value}``, or just its name.
+
+        Raises:
+            InputError: a key is unknown or a value is of another type; the message names it.
+        """
+        hints = get_type_hints(cls)
+        where = f"method {values.get('name', getattr(cls, 'name', None))}"
+        _check_keys(where, values, [part.name for part in fields(cls)])
+        return cls(**{key: _parsed(f"{where}: {key}", values[key], hints[key]) for key in values})
 
 
 @dataclass(frozen=True)
-class MethodSpec:
+class MethodSpec(MethodConfig):
     """The method ``nearest``: ranges by an estimator, each weight to the nearest code.
-
-    Weights are symmetric per channel and activations asymmetric per tensor, unless told otherwise.
 
     Attributes:
         weight_bits: 2 to 8.
         activation_bits: 2 to 8.
         weight_range: range estimator of the weights.
         activation_range: range estimator of each layer's input.
-        weight_granularity: one scale per output channel (default) or per tensor.
-        rounding: how weights become integers.
+        weight_granularity: one scale per output channel, or one for the whole tensor.
+        rounding: to the nearest code, half to even.
         weight_symmetric: signed integers with zero point 0, or unsigned ones.
         activation_symmetric: the same of the activations.
         corrections: names of corrections, applied in the order of `CORRECTIONS`.
@@ -78,15 +118,13 @@ class MethodSpec:
         MethodSpec(weight_bits=4, activation_bits=8, ... activation_range=Mse(p=2.0), ...)
     """
 
-    name: ClassVar[str] = "nearest"
-    min_images: ClassVar[int] = 1
-
+    name: ClassVar[str] = "nearest"  # type: ignore[misc]
     weight_bits: int = 8
     activation_bits: int = 8
     weight_range: RangeEstimator = field(default_factory=MinMax)
     activation_range: RangeEstimator = field(default_factory=MinMax)
-    weight_granularity: PerTensor | PerChannel = field(default_factory=PerChannel)
-    rounding: NearestRounding = field(default_factory=NearestRounding)
+    weight_granularity: Literal["per_channel", "per_tensor"] = "per_channel"
+    rounding: Literal["nearest"] = "nearest"
     weight_symmetric: bool = True
     activation_symmetric: bool = False
     corrections: tuple[str, ...] = ()
@@ -94,38 +132,32 @@ class MethodSpec:
     layer_activation_bits: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key in ("weight_bits", "activation_bits"):
-            require_bits(f"method: {key}", getattr(self, key))
+        super().__post_init__()
         for key in ("layer_weight_bits", "layer_activation_bits"):
             for layer, bits in getattr(self, key).items():
-                require_bits(f"method: {key}: {layer}", bits)
+                self._require_bits(f"{key}: {layer}", bits)
         for name in self.corrections:
             if name not in CORRECTIONS:
                 raise InputError(
-                    f"method: corrections: unknown name {name!r}; allowed are {list(CORRECTIONS)}"
+                    f"method nearest: corrections: unknown name {name!r}; allowed are "
+                    f"{list(CORRECTIONS)}"
                 )
-        per_tensor = isinstance(self.weight_granularity, PerTensor)
+        per_tensor = self.weight_granularity == "per_tensor"
         if per_tensor and "batch_norm_reestimation" in self.corrections:
             raise InputError(
-                "method: batch_norm_reestimation scales each output channel, so it needs "
-                "weight_granularity 'per_channel'"
+                "method nearest: batch_norm_reestimation scales each output channel, so it "
+                "needs weight_granularity 'per_channel'"
             )
 
     @property
-    def reducible(self) -> bool:
-        """Whether weights need no images, and activations follow from statistics of single images.
-
-        Then no draw needs a forward pass of its own, see `ptq_pipeline.ptq.image_statistics`. A
-        moving average goes by batches in their order, and corrections need forward passes.
-        """
-        averaged = isinstance(self.activation_range, MovingAverageMinMax)
-        return not (self.corrections or averaged)
+    def reducible(self) -> bool:  # type: ignore[override]
+        """Not with a moving average, which goes by batches in their order, or with corrections."""
+        return not (self.corrections or isinstance(self.activation_range, MovingAverageMinMax))
 
     def weight_scheme_of(self, layer: str) -> IntegerScheme:
         """Integers of one layer's weight."""
-        return IntegerScheme(
-            self.layer_weight_bits.get(layer, self.weight_bits), self.weight_symmetric
-        )
+        bits = self.layer_weight_bits.get(layer, self.weight_bits)
+        return IntegerScheme(bits, self.weight_symmetric)
 
     def activation_scheme_of(self, layer: str) -> IntegerScheme:
         """Integers of one layer's input, or of one operand."""
@@ -138,90 +170,59 @@ class MethodSpec:
         Options that came later are left out while they have their default, so a spec keeps its
         JSON form, and its trials their ids.
         """
-        later: dict[str, Any] = {
-            "weight_symmetric": (self.weight_symmetric, True),
-            "activation_symmetric": (self.activation_symmetric, False),
-            "corrections": (list(self.corrections), []),
-            "layer_weight_bits": (dict(self.layer_weight_bits), {}),
-            "layer_activation_bits": (dict(self.layer_activation_bits), {}),
-        }
+        values, default = super().to_json(), MethodConfig.to_json(MethodSpec())
+        later = {part.name for part in fields(self)[6:]}
         return {
-            "weight_bits": self.weight_bits,
-            "activation_bits": self.activation_bits,
-            "weight_range": part_to_json(self.weight_range),
-            "activation_range": part_to_json(self.activation_range),
-            "weight_granularity": self.weight_granularity.name,
-            "rounding": self.rounding.name,
-            **{key: value for key, (value, default) in later.items() if value != default},
+            key: value for key, value in values.items() if key not in later or value != default[key]
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> MethodSpec:
-        """Build a spec from plain values; what is left out has its default.
-
-        Args:
-            values: keys are the attributes; estimators are ``{"name": ..., option: value}`` or
-                just the name, granularity and rounding are names. ``name: nearest`` may be there.
-
-        Returns:
-            The spec.
-
-        Raises:
-            InputError: a key, a name or an option is unknown, or a value is not supported; the
-                message names it and what is allowed.
-        """
-        parsed = dict(values)
-        if parsed.pop("name", cls.name) != cls.name:
-            raise InputError(f"method: {values['name']!r} is not {cls.name!r}")
-        check_keys("method", parsed, [part.name for part in fields(cls)])
-        for key, known in (
-            ("weight_range", ESTIMATORS),
-            ("activation_range", ESTIMATORS),
-            ("weight_granularity", GRANULARITIES),
-            ("rounding", ROUNDINGS),
-        ):
-            if key in parsed:
-                parsed[key] = part_from_json(f"method: {key}", parsed[key], known)
-        for key, kind, what in (
-            ("weight_symmetric", bool, "true or false"),
-            ("activation_symmetric", bool, "true or false"),
-            ("corrections", list | tuple, "a list of names"),
-            ("layer_weight_bits", Mapping, "a mapping from layer to bits"),
-            ("layer_activation_bits", Mapping, "a mapping from layer to bits"),
-        ):
-            if key in parsed and not isinstance(parsed[key], kind):
-                raise InputError(f"method: {key} must be {what}, got {parsed[key]!r}")
-        if "corrections" in parsed:
-            parsed["corrections"] = tuple(parsed["corrections"])
-        return cls(**parsed)
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Build a spec from plain values, as `MethodConfig.from_json`; the name may be there."""
+        return super().from_json({key: values[key] for key in values if key != "name"})
 
 
-def require_bits(where: str, bits: Any) -> None:
-    """Check a number of bits.
-
-    Raises:
-        InputError: it is not an integer from 2 to 8.
-    """
-    try:
-        IntegerScheme(bits, symmetric=True)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+def _plain(value: Any) -> Any:
+    if isinstance(value, RangeEstimator):
+        return {"name": value.name, **asdict(value)}  # type: ignore[call-overload]
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value
 
 
-def part_to_json(part: Any) -> dict[str, Any]:
-    """Return a named part as its name and options."""
-    return {"name": part.name, **asdict(part)}
+def _parsed(where: str, value: Any, hint: Any) -> Any:
+    if hint is RangeEstimator:
+        return _estimator(where, value)
+    if get_origin(hint) in (Union, types.UnionType):
+        if value is None and type(None) in get_args(hint):
+            return None
+        (hint,) = (option for option in get_args(hint) if option is not type(None))
+    kind = get_origin(hint) or hint
+    if kind is Literal:
+        if value not in get_args(hint):
+            raise InputError(f"{where} must be one of {list(get_args(hint))}, got {value!r}")
+        return value
+    if kind in (tuple, Mapping):
+        what = "a list of names" if kind is tuple else "a mapping from layer to bits"
+        if not isinstance(value, list | tuple if kind is tuple else Mapping):
+            raise InputError(f"{where} must be {what}, got {value!r}")
+        return tuple(value) if kind is tuple else value
+    is_bool = isinstance(value, bool)
+    if kind is float and isinstance(value, int | float) and not is_bool:
+        return float(value)
+    if not isinstance(value, kind) or (is_bool and kind is not bool):
+        raise InputError(f"{where} must be of type {kind.__name__}, got {value!r}")
+    return value
 
 
-def part_from_json(where: str, value: Any, known: Mapping[str, type]) -> Any:
-    """Build one named part from its name, or from a mapping of its name and options."""
+def _estimator(where: str, value: Any) -> RangeEstimator:
     options = {"name": value} if isinstance(value, str) else value
-    if not isinstance(options, Mapping) or options.get("name") not in known:
+    if not isinstance(options, Mapping) or options.get("name") not in ESTIMATORS:
         name = options.get("name") if isinstance(options, Mapping) else options
-        raise InputError(f"{where}: unknown name {name!r}; allowed are {sorted(known)}")
-    kind = known[options["name"]]
+        raise InputError(f"{where}: unknown name {name!r}; allowed are {sorted(ESTIMATORS)}")
+    kind = ESTIMATORS[options["name"]]
     allowed = [part.name for part in fields(kind)]
-    check_keys(where, options, ["name", *allowed])
+    _check_keys(where, options, ["name", *allowed])
     chosen = {key: options[key] for key in allowed if key in options}
     for key, number in chosen.items():
         if isinstance(number, bool) or not isinstance(number, int | float):
@@ -232,12 +233,7 @@ def part_from_json(where: str, value: Any, known: Mapping[str, type]) -> Any:
         raise InputError(f"{where}: {error}") from None
 
 
-def check_keys(where: str, values: Mapping[str, Any], allowed: list[str]) -> None:
-    """Check that there are no other keys than these.
-
-    Raises:
-        InputError: there are; the message names the first one and what is allowed.
-    """
+def _check_keys(where: str, values: Mapping[str, Any], allowed: list[str]) -> None:
     unknown = sorted(set(values) - set(allowed))
     if unknown:
         raise InputError(f"{where}: unknown key {unknown[0]!r}; allowed are {sorted(allowed)}")

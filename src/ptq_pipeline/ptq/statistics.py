@@ -1,13 +1,13 @@
 """Statistics of what goes into each layer: ranges first, then histograms on a fixed grid.
 
-Both kinds are small, know nothing of the images they came from, and can be merged, so a calibration
-set can be streamed in batches of any size, or be put together from parts computed elsewhere.
+Both kinds are small and know nothing of the images they came from, so a calibration set can be
+streamed in batches of any size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -45,15 +45,6 @@ class RangeStatistics:
     count: int
     per_batch: tuple[tuple[float, float], ...] = field(default=(), compare=False, repr=False)
 
-    def merge(self, other: RangeStatistics) -> RangeStatistics:
-        """Return the statistics of both parts together; but for `per_batch` in any order."""
-        return RangeStatistics(
-            min(self.minimum, other.minimum),
-            max(self.maximum, other.maximum),
-            self.count + other.count,
-            self.per_batch + other.per_batch,
-        )
-
 
 @dataclass(frozen=True)
 class HistogramGrid:
@@ -88,25 +79,13 @@ class HistogramGrid:
 
 @dataclass(frozen=True, eq=False)
 class HistogramStatistics:
-    """How often each bin of a grid was hit.
+    """How often each bin of a grid was hit, int64 ``(bins,)``.
 
-    Attributes:
-        grid: the bins.
-        counts: int64 ``(bins,)``; values outside the grid are counted in the outermost bins.
+    Values outside the grid are counted in the outermost bins.
     """
 
     grid: HistogramGrid
     counts: np.ndarray
-
-    def merge(self, other: HistogramStatistics) -> HistogramStatistics:
-        """Return the histogram of both parts together.
-
-        Raises:
-            InputError: the grids differ.
-        """
-        if self.grid != other.grid:
-            raise InputError(f"histograms on different grids: {self.grid} and {other.grid}")
-        return HistogramStatistics(self.grid, self.counts + other.counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,90 +94,6 @@ class InputStatistics:
 
     ranges: RangeStatistics
     histogram: HistogramStatistics | None = None
-
-    def merge(self, other: InputStatistics) -> InputStatistics:
-        """Return the statistics of both parts together.
-
-        Raises:
-            InputError: one part has a histogram and the other has none, or the grids differ.
-        """
-        if (self.histogram is None) != (other.histogram is None):
-            raise InputError("cannot merge statistics with a histogram and statistics without one")
-        merged = None
-        if self.histogram is not None and other.histogram is not None:
-            merged = self.histogram.merge(other.histogram)
-        return InputStatistics(self.ranges.merge(other.ranges), merged)
-
-
-def collect_ranges(run: Pass) -> dict[str, RangeStatistics]:
-    """Return the range of everything that one pass hands over.
-
-    Returns:
-        One entry per name, in call order.
-
-    Raises:
-        InputError: a value is not finite.
-    """
-    partial: dict[str, list[tuple[Tensor, Tensor, int]]] = {}
-
-    def observe(name: str, values: Tensor) -> None:
-        low, high = torch.aminmax(values)
-        partial.setdefault(name, []).append((low, high, values.numel()))
-
-    run(observe)
-    found: dict[str, RangeStatistics] = {}
-    for name, parts in partial.items():
-        lows = torch.stack([part[0] for part in parts]).tolist()
-        highs = torch.stack([part[1] for part in parts]).tolist()
-        # A NaN anywhere must not get lost in Python's min.
-        low, high = float(np.min(lows)), float(np.max(highs))
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise InputError(
-                f"layer {name!r}: its input holds NaN or infinite values on the calibration "
-                "images; check the weights before this layer and the preprocessing"
-            )
-        count = sum(part[2] for part in parts)
-        found[name] = RangeStatistics(low, high, count, tuple(zip(lows, highs, strict=True)))
-    return found
-
-
-def collect_histograms(
-    run: Pass, grids: Mapping[str, HistogramGrid]
-) -> dict[str, HistogramStatistics]:
-    """Count everything that one pass hands over on its grid.
-
-    Args:
-        run: makes the pass, of the images that the ranges are of, or of others on the same grids.
-        grids: one grid per name.
-    """
-    counts: dict[str, Tensor] = {}
-
-    def observe(name: str, values: Tensor) -> None:
-        hits = count_values(values, grids[name])
-        counts[name] = counts[name] + hits if name in counts else hits
-
-    run(observe)
-    return {
-        name: HistogramStatistics(grids[name], hits.cpu().numpy()) for name, hits in counts.items()
-    }
-
-
-def statistics_of(
-    run: Pass, histograms: bool, bins: int = DEFAULT_BINS
-) -> dict[str, InputStatistics]:
-    """Return range statistics, and after a second pass histograms, of what a pass hands over.
-
-    Args:
-        run: makes a pass.
-        histograms: whether to make the second one.
-        bins: bins of each histogram.
-    """
-    statistics = {name: InputStatistics(ranges) for name, ranges in collect_ranges(run).items()}
-    if not histograms:
-        return statistics
-    grids = {name: HistogramGrid.covering(s.ranges, bins) for name, s in statistics.items()}
-    counted = collect_histograms(run, grids)
-    return {name: replace(s, histogram=counted[name]) for name, s in statistics.items()}
 
 
 def collect_statistics(
@@ -218,14 +113,68 @@ def collect_statistics(
     Raises:
         InputError: there are no batches, a batch is not float32, or a layer's input is not finite.
     """
-    found = statistics_of(inputs_of(prepared, batches), histograms, bins)
+    found = statistics_of(lambda visit: observe_inputs(prepared, batches, visit), histograms, bins)
     # Layers that read the same tensor have the statistics of the first of them.
     return {name: found[reader] for name, reader in prepared.first_readers.items()}
 
 
-def inputs_of(prepared: PreparedModel, batches: Batches) -> Pass:
-    """Return the pass that hands over the input of every layer that shares no other's."""
-    return lambda observe: observe_inputs(prepared, batches, observe)
+def statistics_of(
+    run: Pass, histograms: bool, bins: int = DEFAULT_BINS
+) -> dict[str, InputStatistics]:
+    """Return range statistics, and after a second pass histograms, of what a pass hands over.
+
+    Raises:
+        InputError: a value is not finite.
+    """
+    ranges = _ranges(run)
+    if not histograms:
+        return {name: InputStatistics(found) for name, found in ranges.items()}
+    grids = {name: HistogramGrid.covering(found, bins) for name, found in ranges.items()}
+    counts = _counts(run, grids)
+    return {
+        name: InputStatistics(found, HistogramStatistics(grids[name], counts[name].cpu().numpy()))
+        for name, found in ranges.items()
+    }
+
+
+def _ranges(run: Pass) -> dict[str, RangeStatistics]:
+    partial: dict[str, list[tuple[Tensor, Tensor, int]]] = {}
+
+    def observe(name: str, values: Tensor) -> None:
+        low, high = torch.aminmax(values)
+        partial.setdefault(name, []).append((low, high, values.numel()))
+
+    run(observe)
+    found: dict[str, RangeStatistics] = {}
+    for name, parts in partial.items():
+        lows = torch.stack([part[0] for part in parts]).tolist()
+        highs = torch.stack([part[1] for part in parts]).tolist()
+        # A NaN anywhere must not get lost in Python's min.
+        low, high = float(np.min(lows)), float(np.max(highs))
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise InputError(not_finite(name))
+        count = sum(part[2] for part in parts)
+        found[name] = RangeStatistics(low, high, count, tuple(zip(lows, highs, strict=True)))
+    return found
+
+
+def not_finite(layer: str) -> str:
+    """Return the text of the error that a layer's input cannot be used."""
+    return (
+        f"layer {layer!r}: its input holds NaN or infinite values on the calibration images; check "
+        "the weights before this layer and the preprocessing"
+    )
+
+
+def _counts(run: Pass, grids: Mapping[str, HistogramGrid]) -> dict[str, Tensor]:
+    counts: dict[str, Tensor] = {}
+
+    def observe(name: str, values: Tensor) -> None:
+        hits = count_values(values, grids[name])
+        counts[name] = counts[name] + hits if name in counts else hits
+
+    run(observe)
+    return counts
 
 
 def count_values(values: Tensor, grid: HistogramGrid) -> Tensor:

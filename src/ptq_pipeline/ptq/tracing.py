@@ -1,4 +1,4 @@
-"""One instrumented forward pass: which layers run, on what, and what escapes them.
+"""One instrumented forward pass: which modules run, on what, and what escapes them.
 
 Hooks see modules, `torch.overrides.TorchFunctionMode` sees every call of a torch function. Together
 they need no symbolic trace, so any Python in ``forward`` is fine.
@@ -15,13 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ptq_pipeline.ptq.errors import PreparationError
 from ptq_pipeline.ptq.hooks import during
-from ptq_pipeline.ptq.modules import Operand
+from ptq_pipeline.ptq.modules import Operand, PreparationError
 from ptq_pipeline.ptq.routing import ROUTABLE, FunctionCall, where
 
 LAYER_TYPES = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 BATCH_NORM_TYPES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+ACTIVATIONS = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish),
+    *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus),
+)
 
 # Names of torch functions that multiply and add: what has to be quantized wherever it happens.
 MULTIPLYING = frozenset(
@@ -42,21 +45,23 @@ MULTIPLYING = frozenset(
 
 
 @dataclass(frozen=True, eq=False)
-class ModuleCall:
-    """One call of a layer or a batch norm.
+class Call:
+    """One call of a module; its tensors are kept alive, so that their identities stay their own.
 
     Attributes:
         name: dotted name of the module.
-        input: first argument; kept alive, so that its identity stays its own.
-        input_version: torch's count of in-place changes of the input at the time of the call.
-        output: result; kept alive for the same reason.
-        output_version: the same count of the result.
+        module: the module.
+        input: its argument; None unless it was called with one tensor alone.
+        output: what it returned.
+        input_version: torch's count of in-place changes of the input, right after the call.
+        output_version: the same count of the output.
     """
 
     name: str
-    input: Tensor
+    module: nn.Module
+    input: Tensor | None
+    output: Any
     input_version: int
-    output: Tensor
     output_version: int
 
 
@@ -65,45 +70,48 @@ class Trace:
     """What one forward pass did.
 
     Attributes:
-        layers: calls of Conv and Linear modules, in order.
-        operands: calls of operands of matrix products, in order.
-        batch_norms: calls of batch norms, in order.
-        functions: calls of multiplying functions outside all of them, in order.
+        calls: calls of modules, in the order in which they ended.
+        functions: calls of multiplying functions outside layers and operands, in order.
         consumers: how many torch calls took the output of a layer call, by ``id`` of that output.
         output: what the model returned.
     """
 
-    layers: list[ModuleCall] = field(default_factory=list)
-    operands: list[ModuleCall] = field(default_factory=list)
-    batch_norms: list[ModuleCall] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     functions: list[FunctionCall] = field(default_factory=list)
     consumers: dict[int, int] = field(default_factory=dict)
     output: Any = None
 
+    @property
+    def layers(self) -> list[Call]:
+        """Calls of Conv and Linear modules."""
+        return [call for call in self.calls if isinstance(call.module, LAYER_TYPES)]
 
-def trace(module: nn.Module, example_input: Tensor) -> Trace:
-    """Run ``module`` once and record every layer call.
+    @property
+    def operands(self) -> list[Call]:
+        """Calls of operands of matrix products."""
+        return [call for call in self.calls if isinstance(call.module, Operand)]
 
-    Args:
-        module: model in evaluation mode; hooks are set for the time of the call.
-        example_input: float32 ``(n, C, H, W)``.
+    @property
+    def batch_norms(self) -> list[Call]:
+        """Calls of batch norms."""
+        return [call for call in self.calls if isinstance(call.module, BATCH_NORM_TYPES)]
 
-    Returns:
-        The record.
+
+def trace(module: nn.Module, images: Tensor) -> Trace:
+    """Run a model in evaluation mode once, on one batch, and record every call of a module.
 
     Raises:
         PreparationError: a function multiplies that cannot be made into a layer, a layer is not
             called with a tensor as its first argument, or it computes its own weight.
     """
     recorder = _Recorder()
-    names = {child: name for name, child in module.named_modules()}
     handles = []
-    for child, name in names.items():
-        handles.append(child.register_forward_pre_hook(recorder.entering(name, child)))
-        handles.append(child.register_forward_hook(recorder.leaving(name, child)))
+    for name, child in module.named_modules():
+        handles.append(child.register_forward_pre_hook(recorder.entering(name)))
+        handles.append(child.register_forward_hook(recorder.leaving(name), with_kwargs=True))
     # Not inference mode: its tensors do not count in-place changes.
     with during(handles), torch.no_grad(), recorder:
-        recorder.trace.output = module(example_input)
+        recorder.trace.output = module(images)
     return recorder.trace
 
 
@@ -123,10 +131,9 @@ class _Recorder(TorchFunctionMode):
         self._inside: list[_Frame] = []
         self._visits: Counter[str] = Counter()
 
-    def entering(self, name: str, module: nn.Module) -> Any:
-        is_layer = isinstance(module, LAYER_TYPES)
-
+    def entering(self, name: str) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            is_layer = isinstance(module, LAYER_TYPES)
             if is_layer and not (args and isinstance(args[0], Tensor)):
                 raise PreparationError(
                     f"layer {name!r} is not called with a tensor as its first positional "
@@ -137,31 +144,21 @@ class _Recorder(TorchFunctionMode):
 
         return hook
 
-    def leaving(self, name: str, module: nn.Module) -> Any:
-        calls = self._calls_of(module)
-
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def leaving(self, name: str) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
             self._inside.pop()
-            if calls is None:
-                return
-            given = args[0]
-            calls.append(ModuleCall(name, given, given._version, output, output._version))
-            if calls is self.trace.layers:
-                self.trace.consumers[id(output)] = 0
-            elif calls is self.trace.operands and id(given) in self.trace.consumers:
-                self.trace.consumers[id(given)] += 1
+            alone = len(args) == 1 and not kwargs and isinstance(args[0], Tensor)
+            given = args[0] if alone else None
+            self.trace.calls.append(
+                Call(name, module, given, output, _version(given), _version(output))
+            )
+            consumers = self.trace.consumers
+            if isinstance(module, LAYER_TYPES):
+                consumers[id(output)] = 0
+            elif isinstance(module, Operand) and id(given) in consumers:
+                consumers[id(given)] += 1
 
         return hook
-
-    def _calls_of(self, module: nn.Module) -> list[ModuleCall] | None:
-        for kinds, calls in (
-            (LAYER_TYPES, self.trace.layers),
-            (Operand, self.trace.operands),
-            (BATCH_NORM_TYPES, self.trace.batch_norms),
-        ):
-            if isinstance(module, kinds):
-                return calls
-        return None
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -203,6 +200,10 @@ def computes_its_weight(layer: str) -> str:
     )
 
 
+def _version(value: Any) -> int:
+    return value._version if isinstance(value, Tensor) else 0
+
+
 def _tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
@@ -210,5 +211,4 @@ def _tensors(value: Any) -> Iterator[Tensor]:
         for item in value:
             yield from _tensors(item)
     elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
+        yield from _tensors(list(value.values()))

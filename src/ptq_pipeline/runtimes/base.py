@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.provenance import cpu_flags
-from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
+from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, overridden
 
 # A layer's activations of so many small images stay in the cache of a core.
 BATCH_SIZE = 50
+SPEED_SINGLE_IMAGES, SPEED_BATCHES = 50, 5
 
 
 @runtime_checkable
@@ -30,43 +36,136 @@ class Predictor(Protocol):
         ...
 
 
-@runtime_checkable
-class Runtime(Protocol):
-    """Where quantized models run."""
+class Runtime(ABC):
+    """Where quantized models run; not safe to share between threads, its predictors are.
+
+    Args:
+        device: torch device of the simulated runtime; the others run on the CPU only.
+        threads: threads of inference, and of torch, which calibrates, for the whole process; None
+            leaves them.
+
+    Attributes:
+        name: in configuration and in trial ids.
+
+    Raises:
+        InputError: the device is not there, or the number of threads is not positive.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, device: str = "cpu", threads: int | None = None) -> None:
+        if threads is not None:
+            if threads < 1:
+                raise InputError(f"runtime: threads must be at least 1, got {threads}")
+            torch.set_num_threads(threads)
+        self.threads = threads
+        self.device = self._device(device)
+
+    def _device(self, device: str) -> torch.device:
+        if device.lower() != "cpu":
+            raise InputError(f"runtime {self.name}: runs on the cpu only, got device {device!r}")
+        return torch.device("cpu")
 
     @property
-    def name(self) -> str:
-        """Name in configuration and in trial ids."""
-        ...
-
-    @property
+    @abstractmethod
     def version(self) -> str:
         """Version of the library that executes, part of trial ids."""
-        ...
 
     @property
     def options(self) -> dict[str, Any]:
         """Keyword arguments of `build_runtime` for an equal runtime in another process."""
-        ...
+        return {"threads": self.threads}
 
     def description(self) -> dict[str, Any]:
-        """Return plain values that tell where results came from: CPU flags, threads, versions."""
-        ...
+        """Return plain values that tell where results came from: CPU flags, threads, versions.
+
+        Calibration in torch rounds by its version and threads, whatever executes afterwards.
+        """
+        return {
+            "name": self.name,
+            "version": self.version,
+            **self.options,
+            "torch": str(torch.__version__),
+            "torch_threads": torch.get_num_threads(),
+            "cpu_flags": cpu_flags(),
+        }
 
     def compile(
         self, prepared: PreparedModel, parameters: QuantizationParameters | None
     ) -> Predictor:
-        """Return a predictor of the quantized model, or of the float model without parameters."""
-        ...
+        """Return a predictor of the quantized model, or of the float model without parameters.
+
+        Raises:
+            InputError: the parameters are of other layers or of a file that cannot run here, or the
+                model cannot be converted.
+        """
+        if parameters is not None:
+            if parameters.file is not None:
+                return self.execute(parameters.file)
+            _require_same_layers(prepared, parameters)
+        return self._compiled(prepared, parameters)
+
+    @abstractmethod
+    def execute(self, file: ModelFile) -> Predictor:
+        """Return a predictor of the file that another tool wrote.
+
+        Raises:
+            InputError: this runtime executes no such file.
+        """
+
+    def load(self, path: Path) -> Predictor:
+        """Return a predictor of a saved model.
+
+        Raises:
+            InputError: a file is missing, is no such model, or is of another runtime.
+        """
+        raise InputError(f"runtime {self.name}: executes no files, got {path}")
+
+    @abstractmethod
+    def _compiled(
+        self, prepared: PreparedModel, parameters: QuantizationParameters | None
+    ) -> Predictor: ...
 
 
-def calibration_description() -> dict[str, Any]:
-    """Return what calibration in torch rounds by, whatever executes the model afterwards."""
-    return {
-        "torch": str(torch.__version__),
-        "torch_threads": torch.get_num_threads(),
-        "cpu_flags": cpu_flags(),
-    }
+class Graphs:
+    """Float graphs of prepared models, converted once for each choice of quantized outputs.
+
+    Every later trial copies such a graph and inserts its own quantizers; one whose method replaced
+    float parameters converts its own.
+    """
+
+    def __init__(self, convert: Callable[[PreparedModel, tuple[str, ...]], Any]) -> None:
+        self.convert = convert
+        self._known: WeakKeyDictionary[PreparedModel, dict[tuple[str, ...], Any]]
+        self._known = WeakKeyDictionary()
+
+    def of(self, prepared: PreparedModel, parameters: QuantizationParameters | None) -> Any:
+        """Return the float graph for these parameters; do not change it."""
+        outputs = () if parameters is None else tuple(parameters.outputs)
+        if parameters is not None and parameters.overrides:
+            return self.convert(overridden(prepared, parameters.overrides), outputs)
+        known = self._known.setdefault(prepared, {})
+        if outputs not in known:
+            known[outputs] = self.convert(prepared, outputs)
+        return known[outputs]
+
+
+def _require_same_layers(prepared: PreparedModel, parameters: QuantizationParameters) -> None:
+    wanted = {layer.name: layer.weight_shape for layer in prepared.layers}
+    given = {name: layer.weight.codes.shape for name, layer in parameters.layers.items()}
+    for name in sorted(wanted.keys() | given.keys()):
+        if wanted.get(name) != given.get(name):
+            raise InputError(
+                f"quantization parameters do not fit the model: layer {name!r} has weight shape "
+                f"{wanted.get(name)} in the model and {given.get(name)} in the parameters"
+            )
+    modules = dict(prepared.module.named_modules())
+    for name in (*prepared.operands, *parameters.outputs):
+        if name not in modules or name not in parameters.outputs:
+            raise InputError(
+                f"quantization parameters do not fit the model: the output of module {name!r} is "
+                f"quantized in one of them only"
+            )
 
 
 def predict_top1(
@@ -122,3 +221,48 @@ def predict_top1(
         for _ in threads.map(answer, starts):
             pass
     return predicted
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast one model answers here and now: figures of this machine, never of an audit.
+
+    Attributes:
+        latency_ms: milliseconds of one image, the median of 50.
+        images_per_second: in batches, one on each of the predictor's streams, the best of 5.
+    """
+
+    latency_ms: float
+    images_per_second: float
+
+    def to_json(self) -> dict[str, float]:
+        """Return the figures, rounded to what they are worth."""
+        return {name: float(f"{value:.4g}") for name, value in asdict(self).items()}
+
+
+def measure_speed(predictor: Predictor, batch: np.ndarray) -> Speed:
+    """Measure one model, warmed up, with the threads it was compiled for.
+
+    Args:
+        predictor: the model.
+        batch: preprocessed images ``(n, C, H, W)``, as many as one inference takes.
+    """
+    one = batch[:1]
+    predictor(one)
+    predictor(batch)
+    single = [_seconds(predictor, one) for _ in range(SPEED_SINGLE_IMAGES)]
+    streams = getattr(predictor, "streams", 1)
+    with ThreadPoolExecutor(streams) as threads:
+
+        def together(images: np.ndarray) -> None:
+            list(threads.map(predictor, [images] * streams))
+
+        together(batch)
+        whole = [_seconds(together, batch) for _ in range(SPEED_BATCHES)]
+    return Speed(1e3 * float(np.median(single)), streams * len(batch) / min(whole))
+
+
+def _seconds(run: Callable[[np.ndarray], object], images: np.ndarray) -> float:
+    started = time.perf_counter()
+    run(images)
+    return time.perf_counter() - started

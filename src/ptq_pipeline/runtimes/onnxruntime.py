@@ -6,28 +6,26 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, overridden
+from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters
 from ptq_pipeline.ptq.export import (
     DEFAULT_OPSET,
-    FloatGraph,
+    INPUT,
+    OUTPUT,
     float_graph,
     quantized_graph,
     require_one_file,
 )
-from ptq_pipeline.ptq.export.float_graph import INPUT, OUTPUT
-from ptq_pipeline.runtimes.base import calibration_description
-from ptq_pipeline.runtimes.simulated import require_same_layers, set_torch_threads
+from ptq_pipeline.runtimes.base import Graphs, Runtime
 
 SERIOUS = 3
 
 
 def import_onnxruntime() -> Any:
-    """Import ONNX Runtime so that nothing phones home.
+    """Import ONNX Runtime, an optional package, so that nothing phones home.
 
     Raises:
         InputError: it is not installed.
@@ -48,12 +46,7 @@ def import_onnxruntime() -> Any:
 
 @dataclass(frozen=True, eq=False)
 class OnnxruntimePredictor:
-    """A session of one file.
-
-    Attributes:
-        session: ``onnxruntime.InferenceSession``.
-        content: the file.
-    """
+    """An ``onnxruntime.InferenceSession`` and the content of its file."""
 
     session: Any
     content: bytes
@@ -64,23 +57,18 @@ class OnnxruntimePredictor:
         return self.session.run(None, {name: np.ascontiguousarray(batch, np.float32)})[0]
 
 
-class OnnxruntimeRuntime:
+class OnnxruntimeRuntime(Runtime):
     """ONNX Runtime's CPU provider on models in QDQ form.
 
-    A prepared model is exported the first time it is seen; every later trial copies that graph and
-    inserts its own quantizers. Not safe to share between threads.
-
     Args:
-        device: only ``cpu``; there so that all runtimes take the same options.
-        threads: threads of one inference, and of torch, which calibrates, for the whole process;
-            None leaves both.
+        device: see `Runtime`.
+        threads: see `Runtime`.
         optimization: ``all`` runs integer kernels; ``none`` executes each operator of the file
             as ONNX defines it, which is the simulation within float rounding.
         opset: version of the operator set of its files.
 
     Raises:
-        InputError: the package is missing, another device, an unknown optimization, or the
-            number of threads is not positive.
+        InputError: the package is missing, or an option is not supported.
     """
 
     name = "onnxruntime"
@@ -92,19 +80,15 @@ class OnnxruntimeRuntime:
         optimization: str = "all",
         opset: int = DEFAULT_OPSET,
     ) -> None:
-        if device.lower() != "cpu":
-            raise InputError(f"runtime onnxruntime: runs on the cpu only, got device {device!r}")
         if optimization not in {"all", "none"}:
             raise InputError(
                 f"runtime onnxruntime: optimization must be 'all' or 'none', got {optimization!r}"
             )
         import_onnxruntime()
-        set_torch_threads(threads)
-        self.threads = threads
+        super().__init__(device, threads)
         self.optimization = optimization
         self.opset = opset
-        self._graphs: WeakKeyDictionary[PreparedModel, dict[tuple[str, ...], FloatGraph]]
-        self._graphs = WeakKeyDictionary()
+        self._graphs = Graphs(lambda prepared, outputs: float_graph(prepared, outputs, opset))
 
     @property
     def version(self) -> str:
@@ -113,47 +97,8 @@ class OnnxruntimeRuntime:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `build_runtime` makes an equal runtime from."""
-        return {"threads": self.threads, "optimization": self.optimization, "opset": self.opset}
-
-    def description(self) -> dict[str, Any]:
-        """Return versions, threads, optimization and CPU flags."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "threads": self.threads,
-            "optimization": self.optimization,
-            "opset": self.opset,
-            **calibration_description(),
-        }
-
-    def compile(
-        self, prepared: PreparedModel, parameters: QuantizationParameters | None
-    ) -> OnnxruntimePredictor:
-        """Return a predictor of the quantized model, or of the float model without parameters.
-
-        Args:
-            prepared: the model; not changed.
-            parameters: integers and scales of every layer.
-
-        Raises:
-            InputError: the parameters are of other layers, or the model cannot be exported.
-        """
-        if parameters is not None and parameters.file is not None:
-            return self.execute(parameters.file)
-        if parameters is None:
-            model = self._graph(prepared, ()).model
-        else:
-            require_same_layers(prepared, parameters)
-            outputs = tuple(parameters.outputs)
-            if parameters.overrides:
-                changed = overridden(prepared, parameters.overrides)
-                graph = float_graph(changed, outputs, self.opset)
-            else:
-                graph = self._graph(prepared, outputs)
-            model = quantized_graph(graph, prepared, parameters)
-        content = model.SerializeToString(deterministic=True)
-        return OnnxruntimePredictor(self._session(content), content)
+        """Keyword arguments of `build_runtime` for an equal runtime in another process."""
+        return {**super().options, "optimization": self.optimization, "opset": self.opset}
 
     def load(self, path: Path) -> OnnxruntimePredictor:
         """Return a predictor of an ``.onnx`` file.
@@ -197,15 +142,18 @@ class OnnxruntimeRuntime:
             InputError: it keeps tensors in files of their own.
         """
         require_one_file(content)
-        return OnnxruntimePredictor(self._session(content), content)
+        return self._session(content)
 
-    def _graph(self, prepared: PreparedModel, outputs: tuple[str, ...]) -> FloatGraph:
-        known = self._graphs.setdefault(prepared, {})
-        if outputs not in known:
-            known[outputs] = float_graph(prepared, outputs, self.opset)
-        return known[outputs]
+    def _compiled(
+        self, prepared: PreparedModel, parameters: QuantizationParameters | None
+    ) -> OnnxruntimePredictor:
+        graph = self._graphs.of(prepared, parameters)
+        model = graph.model
+        if parameters is not None:
+            model = quantized_graph(graph, prepared, parameters)
+        return self._session(model.SerializeToString(deterministic=True))
 
-    def _session(self, content: bytes) -> Any:
+    def _session(self, content: bytes) -> OnnxruntimePredictor:
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = SERIOUS
@@ -219,4 +167,5 @@ class OnnxruntimeRuntime:
         )
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
-        return onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+        return OnnxruntimePredictor(session, content)

@@ -11,19 +11,18 @@ from typing import Any
 import numpy as np
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
+from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters
 from ptq_pipeline.ptq.export import require_one_file
-from ptq_pipeline.runtimes.base import calibration_description
+from ptq_pipeline.runtimes.base import Graphs, Runtime
 from ptq_pipeline.runtimes.openvino_graph import (
     BIAS_SUFFIX,
     MODULE_PREFIX,
     MULTIPLYING_OPS,
-    Converted,
     call_names,
-    import_openvino,
-    product_names,
+    convert,
+    openvino,
+    quantized,
 )
-from ptq_pipeline.runtimes.simulated import require_same_layers, set_torch_threads
 
 INTEGER_PRECISIONS = frozenset({"u8", "i8"})
 EXECUTED_LAYERS = frozenset({"Convolution", "GroupConvolution", "FullyConnected", "MatMul"})
@@ -60,80 +59,35 @@ class OpenvinoPredictor:
             self._idle.put(request)
 
 
-class OpenvinoRuntime:
+class OpenvinoRuntime(Runtime):
     """OpenVINO's CPU plugin, in float32 outside the integer layers.
 
-    A prepared model is converted the first time it is seen; every later trial copies that graph,
-    inserts its own quantizers and compiles. Not safe to share between threads; its predictors are.
-
-    Args:
-        device: only ``cpu``; there so that all runtimes take the same options.
-        threads: batches that run at a time, each on one core, and torch's threads, which
-            calibrate, for the whole process; None leaves both.
-
-    Raises:
-        InputError: another device, or the number of threads is not positive.
+    ``threads`` is how many batches run at a time, each on one core.
     """
 
     name = "openvino"
 
     def __init__(self, device: str = "cpu", threads: int | None = None) -> None:
-        if device.lower() != "cpu":
-            raise InputError(f"runtime openvino: runs on the cpu only, got device {device!r}")
-        set_torch_threads(threads)
-        self.threads = threads
-        self._converted = Converted()
+        super().__init__(device, threads)
+        self._graphs = Graphs(convert)
 
     @property
     def version(self) -> str:
         """Version of OpenVINO."""
-        return str(import_openvino().__version__)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What `build_runtime` makes an equal runtime from."""
-        return {"threads": self.threads}
+        return str(openvino.__version__)
 
     def description(self) -> dict[str, Any]:
         """Return versions, threads, CPU flags and what OpenVINO says the CPU can do."""
         capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        return {
-            "name": self.name,
-            "version": self.version,
-            "threads": self.threads,
-            "capabilities": sorted(capabilities),
-            **calibration_description(),
-        }
+        return {**super().description(), "capabilities": sorted(capabilities)}
 
-    def compile(
-        self, prepared: PreparedModel, parameters: QuantizationParameters | None
-    ) -> OpenvinoPredictor:
-        """Return a predictor of the quantized model, or of the float model without parameters.
-
-        Args:
-            prepared: the model; not changed.
-            parameters: integers and scales of every layer.
-
-        Raises:
-            InputError: the parameters are of other layers, or a layer has no counterpart in the
-                converted graph.
-        """
-        if parameters is not None and parameters.file is not None:
-            first, *rest = parameters.file.parts.values()
-            return self.opened(_core().read_model(first, rest[0] if rest else b""))
-        if parameters is not None:
-            require_same_layers(prepared, parameters)
-        model = self._converted.graph(prepared, parameters)
-        # A float product may be fused into attention and leaves no trace of its own.
-        products = () if parameters is None else product_names(prepared)
-        return self._compiled(model, (*call_names(prepared), *products))
+    def execute(self, file: ModelFile) -> OpenvinoPredictor:
+        """Return a predictor of the file that another tool wrote."""
+        first, *rest = file.parts.values()
+        return self.opened(_core().read_model(first, rest[0] if rest else b""))
 
     def load(self, path: Path) -> OpenvinoPredictor:
-        """Return a predictor of a saved model.
-
-        Args:
-            path: the ``.xml`` file that `save` wrote, with the ``.bin`` file beside it, or an
-                ``.onnx`` file.
+        """Return a predictor of an ``.xml`` file with the ``.bin`` beside it, or of an ``.onnx``.
 
         Raises:
             InputError: a file is missing or is not an OpenVINO model.
@@ -158,9 +112,19 @@ class OpenvinoRuntime:
             for operation in model.get_ordered_ops()
             if operation.get_type_name() in MULTIPLYING_OPS
         ]
-        return self._compiled(model, tuple(layers))
+        return self._predictor(model, tuple(layers))
 
-    def _compiled(self, model: Any, layers: tuple[str, ...]) -> OpenvinoPredictor:
+    def _compiled(
+        self, prepared: PreparedModel, parameters: QuantizationParameters | None
+    ) -> OpenvinoPredictor:
+        model = self._graphs.of(prepared, parameters)
+        # A float product may be fused into attention and leaves no trace of its own.
+        products: tuple[str, ...] = ()
+        if parameters is not None:
+            model, products = quantized(model, prepared, parameters), prepared.products
+        return self._predictor(model, (*call_names(prepared), *products))
+
+    def _predictor(self, model: Any, layers: tuple[str, ...]) -> OpenvinoPredictor:
         config: dict[str, Any] = {
             # bf16, the default where the CPU has it, changes answers: never audit with it.
             "INFERENCE_PRECISION_HINT": "f32",
@@ -181,8 +145,7 @@ class OpenvinoRuntime:
 def executed_precisions(predictor: OpenvinoPredictor) -> dict[str, str]:
     """Return in which precision the CPU really executes each layer call.
 
-    Returns:
-        Layer call to precision, for example ``u8`` or ``i8`` for integer kernels and ``f32``.
+    That is ``u8`` or ``i8`` for integer kernels, or for example ``f32``.
 
     Raises:
         InputError: a layer is not found in the executed graph.
@@ -207,13 +170,7 @@ def executed_precisions(predictor: OpenvinoPredictor) -> dict[str, str]:
 def save(predictor: OpenvinoPredictor, path: Path) -> tuple[Path, Path]:
     """Write a model as OpenVINO IR with full precision; equal models give equal bytes.
 
-    Args:
-        predictor: the model.
-        path: name of the ``.xml`` file; the weights go to ``.bin`` beside it. The directory must
-            exist.
-
-    Returns:
-        The two files.
+    The weights go to ``.bin`` beside the ``.xml``; both paths are returned. The directory exists.
 
     Raises:
         InputError: the name does not end in ``.xml``.
@@ -228,10 +185,10 @@ def save(predictor: OpenvinoPredictor, path: Path) -> tuple[Path, Path]:
     for index, operation in enumerate(model.get_ordered_ops()):
         if operation.get_friendly_name() not in kept:
             operation.set_friendly_name(f"{operation.get_type_name()}_{index}")
-    import_openvino().save_model(model, path, compress_to_fp16=False)
+    openvino.save_model(model, path, compress_to_fp16=False)
     return path, path.with_suffix(".bin")
 
 
 @functools.cache
 def _core() -> Any:
-    return import_openvino().Core()
+    return openvino.Core()

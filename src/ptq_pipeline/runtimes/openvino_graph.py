@@ -11,17 +11,14 @@ weight from int8 constants with a scale per channel. Both hold for every width f
   at 8 bits the shift stays in the graph.
 
 Operands of products of activations, and outputs that a method quantizes where they are made, are
-found by marks (`marking`), which their quantizers replace.
+found by marks (`places`), which their quantizers replace.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -32,10 +29,16 @@ from ptq_pipeline.ptq import (
     LayerParameters,
     PreparedModel,
     QuantizationParameters,
-    overridden,
 )
 from ptq_pipeline.ptq.biases import IntegerBias, integer_form
-from ptq_pipeline.ptq.marking import marked
+from ptq_pipeline.ptq.places import Matcher, marked
+
+# OpenVINO reports imports and conversions through a package of its own, and uses a stub where that
+# cannot be imported: so nothing phones home.
+if "openvino" not in sys.modules:
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+import openvino  # noqa: E402
+from openvino import opset13 as ops  # noqa: E402
 
 LEVELS = 256
 MULTIPLYING_OPS = frozenset({"Convolution", "GroupConvolution", "MatMul"})
@@ -44,51 +47,7 @@ BIAS_SUFFIX = "/bias"
 MARK, MARK_PREFIX = "PRelu", "mark:"
 
 
-def import_openvino() -> Any:
-    """Import OpenVINO so that nothing phones home.
-
-    It reports imports and conversions through the package ``openvino_telemetry``, and uses a stub
-    of its own when that cannot be imported; None in ``sys.modules`` makes the import fail.
-    """
-    if "openvino" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    import openvino
-
-    return openvino
-
-
-class Converted:
-    """Float graphs of prepared models, converted once for each set of marks.
-
-    A trial whose method replaced float parameters converts its own.
-    """
-
-    def __init__(self) -> None:
-        self._known: WeakKeyDictionary[PreparedModel, dict[tuple[str, ...], Any]]
-        self._known = WeakKeyDictionary()
-
-    def graph(self, prepared: PreparedModel, parameters: QuantizationParameters | None) -> Any:
-        """Return the graph of the quantized model, or of the float model without parameters.
-
-        Raises:
-            InputError: as `convert` and `quantized`.
-        """
-        if parameters is None:
-            return self._float(prepared, ())
-        outputs = tuple(parameters.outputs)
-        if parameters.overrides:
-            prepared = overridden(prepared, parameters.overrides)
-            return quantized(convert(prepared, outputs), prepared, parameters)
-        return quantized(self._float(prepared, outputs), prepared, parameters)
-
-    def _float(self, prepared: PreparedModel, outputs: tuple[str, ...]) -> Any:
-        known = self._known.setdefault(prepared, {})
-        if outputs not in known:
-            known[outputs] = convert(prepared, outputs)
-        return known[outputs]
-
-
-def convert(prepared: PreparedModel, outputs: Sequence[str] = ()) -> Any:
+def convert(prepared: PreparedModel, outputs: tuple[str, ...] = ()) -> Any:
     """Convert the float model; batch size is left open, layers get their torch names.
 
     Args:
@@ -103,7 +62,6 @@ def convert(prepared: PreparedModel, outputs: Sequence[str] = ()) -> Any:
         InputError: a layer has no counterpart with the same weight, or the graph multiplies
             somewhere else; the message names it.
     """
-    openvino = import_openvino()
     example = torch.zeros(2, *prepared.input_shape, device=prepared.device)
     module, marks = marked(prepared, outputs)
     with warnings.catch_warnings():
@@ -114,20 +72,51 @@ def convert(prepared: PreparedModel, outputs: Sequence[str] = ()) -> Any:
             example_input=example,
             input=[openvino.PartialShape([-1, *prepared.input_shape])],
         )
-    _name_layers(model, prepared)
-    _name_marks(model, marks)
+    places = Matcher("openvino", prepared, marks)
+    for operation in model.get_ordered_ops():
+        _name(operation, places)
+    places.require_all()
     return model
 
 
+def _name(operation: Any, places: Matcher) -> None:
+    """Name an operation by the place that it is, if it is one."""
+    friendly, kind = operation.get_friendly_name(), operation.get_type_name()
+    # The dotted name of the module that it comes from.
+    module = friendly.removeprefix(MODULE_PREFIX).split("/")[0]
+    scopes = [module] if friendly.startswith(MODULE_PREFIX) else []
+    if kind == MARK:
+        output = places.mark(scopes)
+        if output is not None:
+            operation.set_friendly_name(_numbered(MARK_PREFIX + output, places.marked[output]))
+    elif kind in MULTIPLYING_OPS:
+        layer = places.layer(friendly, scopes, _constant_weight(operation))
+        if layer is None:
+            # Operands of a product come from marks; as a float product it stays what it is.
+            operation.set_friendly_name(module)
+            return
+        call = _numbered(layer, places.calls[layer])
+        operation.set_friendly_name(call)
+        # A fused bias may leave only its own name in the executed graph.
+        for target in operation.output(0).get_target_inputs():
+            if target.get_node().get_type_name() == "Add":
+                target.get_node().set_friendly_name(call + BIAS_SUFFIX)
+
+
+def _numbered(name: str, count: int) -> str:
+    return name if count == 1 else f"{name}@{count}"
+
+
+def _constant_weight(operation: Any) -> np.ndarray | None:
+    constant = operation.input_value(1).get_node()
+    if constant.get_type_name() != "Constant":
+        return None
+    values = constant.get_data()
+    return np.atleast_2d(values).swapaxes(-1, -2) if _is_transposed(operation) else values
+
+
 def quantized(model: Any, prepared: PreparedModel, parameters: QuantizationParameters) -> Any:
-    """Return a copy of a converted model with quantizers in front of every layer.
-
-    Args:
-        model: result of `convert`; not changed.
-        prepared: the model it was made from.
-        parameters: integers and scales of every layer.
-
-    """
+    """Return a copy of the result of `convert` with quantizers in front of every layer."""
     copied = model.clone()
     calls = call_names(prepared)
     parameters, biases = integer_form(prepared, parameters)
@@ -160,86 +149,10 @@ def quantized(model: Any, prepared: PreparedModel, parameters: QuantizationParam
 def call_names(prepared: PreparedModel) -> dict[str, str]:
     """Return the name of every layer call in a converted graph, and which layer it calls."""
     return {
-        name: layer.name
+        _numbered(layer.name, call): layer.name
         for layer in prepared.layers
-        for name in [layer.name, *(f"{layer.name}@{call + 1}" for call in range(1, layer.calls))]
+        for call in range(1, layer.calls + 1)
     }
-
-
-def product_names(prepared: PreparedModel) -> tuple[str, ...]:
-    """Return the dotted names of all products of two activations, in call order."""
-    return tuple(dict.fromkeys(operand.rpartition(".")[0] for operand in prepared.operands))
-
-
-def _name_marks(model: Any, marks: Mapping[str, str]) -> None:
-    found: Counter[str] = Counter()
-    for operation in model.get_ordered_ops():
-        name = _module_of(operation)
-        if operation.get_type_name() == MARK and name in marks:
-            output = marks[name]
-            found[output] += 1
-            again = f"@{found[output]}" if found[output] > 1 else ""
-            operation.set_friendly_name(f"{MARK_PREFIX}{output}{again}")
-    missing = set(marks.values()) - set(found)
-    if missing:
-        raise InputError(
-            f"openvino: the output of module {min(missing)!r} is not found in the converted graph"
-        )
-
-
-def _module_of(operation: Any) -> str:
-    """Return the dotted name of the module that an operation of a converted graph comes from."""
-    return operation.get_friendly_name().removeprefix(MODULE_PREFIX).split("/")[0]
-
-
-def _name_layers(model: Any, prepared: PreparedModel) -> None:
-    expected = {layer.name: layer.calls for layer in prepared.layers}
-    products = product_names(prepared)
-    found: dict[str, int] = dict.fromkeys(expected, 0)
-    for operation in model.get_ordered_ops():
-        if operation.get_type_name() not in MULTIPLYING_OPS:
-            continue
-        friendly = operation.get_friendly_name()
-        name = _module_of(operation)
-        if name in products:
-            # Its operands come from marks; as a float product it stays what it is.
-            operation.set_friendly_name(name)
-            continue
-        if not friendly.startswith(MODULE_PREFIX) or name not in found:
-            raise InputError(
-                f"openvino: operation {friendly!r} belongs to no layer of the prepared model, so "
-                "it would stay in float"
-            )
-        _require_weight(name, operation, prepared.weight(name))
-        found[name] += 1
-        call = name if found[name] == 1 else f"{name}@{found[name]}"
-        operation.set_friendly_name(call)
-        # A fused bias may leave only its own name in the executed graph.
-        for target in operation.output(0).get_target_inputs():
-            if target.get_node().get_type_name() == "Add":
-                target.get_node().set_friendly_name(call + BIAS_SUFFIX)
-    for name, calls in expected.items():
-        if found[name] != calls:
-            raise InputError(
-                f"openvino: layer {name!r} runs {calls} times in torch and {found[name]} times in "
-                "the converted graph"
-            )
-
-
-def _require_weight(name: str, operation: Any, weight: np.ndarray) -> None:
-    constant = operation.input_value(1).get_node()
-    if constant.get_type_name() != "Constant":
-        raise InputError(
-            f"openvino: the weight of layer {name!r} is not a constant after conversion"
-        )
-    values = constant.get_data()
-    if _is_transposed(operation):
-        weight = weight.T
-    if values.size != weight.size or not np.array_equal(values.reshape(weight.shape), weight):
-        raise InputError(
-            f"openvino: the weight of layer {name!r} changed in conversion, so the integers of "
-            "the engine would not fit it"
-        )
 
 
 def _is_transposed(operation: Any) -> bool:
@@ -249,8 +162,6 @@ def _is_transposed(operation: Any) -> bool:
 
 
 def _input_quantizer(source: Any, activation: ActivationParameters) -> Any:
-    openvino = import_openvino()
-    ops = openvino.opset13
     scale = np.float32(activation.scale)
     scheme = activation.scheme
     # On the 256-level grid the codes and the zero point stand for the same reals.
@@ -278,15 +189,13 @@ def _replace_bias(operation: Any, bias: IntegerBias, layer: str) -> None:
         values = constant.get_data()
         if np.array_equal(values.reshape(-1), bias.real):
             rounded = bias.dequantized().reshape(values.shape)
-            place.replace_source_output(import_openvino().opset13.constant(rounded).output(0))
+            place.replace_source_output(ops.constant(rounded).output(0))
             return
     if bias.real.any():
         raise InputError(f"openvino: the bias of layer {layer!r} is not found after conversion")
 
 
 def _weight(operation: Any, layer: LayerParameters) -> Any:
-    openvino = import_openvino()
-    ops = openvino.opset13
     codes, zero_point = layer.weight.centered()
     shape = tuple(operation.input_value(1).get_shape())
 

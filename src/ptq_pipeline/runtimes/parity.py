@@ -18,13 +18,7 @@ def disagreement(
 ) -> str | None:
     """Return what is wrong when answers differ by more than rounding explains, or None.
 
-    Args:
-        table: of `parity`.
-        share: of all answers that may differ.
-        class_share: of one class.
-
-    Returns:
-        For a message: how many answers differ, and in which class most of them.
+    The text says how many answers differ in a table of `parity`, and in which class most of them.
     """
     n = table["n"].to_numpy()
     different = np.rint(n * (1.0 - table["agreement"].fillna(1.0))).astype(int)

@@ -17,7 +17,7 @@ import pandas as pd
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import replacing
-from ptq_pipeline.models import Preprocessing, load_float_model
+from ptq_pipeline.models import Preprocessing
 from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.workload import Workload
 
@@ -73,6 +73,7 @@ def open_workload(description: Mapping[str, Any], root: Path | None = None) -> W
     Raises:
         InputError: a file is missing below the root, or is not the one that was described.
     """
+    from ptq_pipeline.models.loading import load_float_model
     from ptq_pipeline.runtimes import build_runtime
 
     root = Path(os.environ.get(ROOT_VARIABLE) or Path.cwd()) if root is None else root

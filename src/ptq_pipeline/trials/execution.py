@@ -18,7 +18,7 @@ from ptq_pipeline.trials.store import TrialStore
 from ptq_pipeline.trials.workload import Predictions, TrialOutcome, Workload
 
 if TYPE_CHECKING:
-    from ptq_pipeline.ptq import Method, PreparedModel, QuantizationParameters
+    from ptq_pipeline.ptq import MethodConfig, PreparedModel, QuantizationParameters
     from ptq_pipeline.runtimes import Runtime
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class TrialRunner:
     def __init__(
         self,
         workload: Workload,
-        method: "Method",
+        method: "MethodConfig",
         store: TrialStore,
         shifts: Mapping[str, Mapping[str, Any]],
         executor: Executor | None = None,

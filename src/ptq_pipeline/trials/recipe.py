@@ -139,9 +139,9 @@ class Recipe(BaseModel):
     """The method under audit and how its models are executed: the parameters of ``quantization``.
 
     Attributes:
-        method: a `ptq_pipeline.ptq.Method`; its JSON form is complete, whatever was left out. Not
-            named as a type, because methods bring torch along, which listing pipelines need not
-            wait for.
+        method: a `ptq_pipeline.ptq.MethodConfig`; its JSON form is complete, whatever was left out.
+            Not named as a type, because methods bring torch along, which listing pipelines need
+            not wait for.
         runtime: what executes the models.
         parity_draws: draws that the simulation runs too.
         executor: where trials run.

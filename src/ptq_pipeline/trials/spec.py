@@ -11,7 +11,7 @@ import numpy as np
 from ptq_pipeline.core.canonical import canonical_hash, canonical_json
 
 if TYPE_CHECKING:
-    from ptq_pipeline.ptq import Method
+    from ptq_pipeline.ptq import MethodConfig
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TrialSpec:
     """
 
     model: str
-    method: "Method | None"
+    method: "MethodConfig | None"
     calibration_set: str | None
     evaluation: str
     shifts: Mapping[str, Mapping[str, Any]]

@@ -17,7 +17,7 @@ from ptq_pipeline.trials.spec import TrialSpec
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import (
-        Method,
+        MethodConfig,
         MethodSpec,
         PreparedModel,
         QuantizationParameters,
@@ -126,7 +126,7 @@ class Workload:
         """Whether a trial is prepared by one thread in a fraction of a second."""
         return spec.method is None or self.reduces(spec.method)
 
-    def reduces(self, method: "Method") -> "TypeGuard[MethodSpec]":
+    def reduces(self, method: "MethodConfig") -> "TypeGuard[MethodSpec]":
         """Whether draws of this method are calibrated from statistics of single images."""
         return (
             method.reducible
@@ -134,7 +134,7 @@ class Workload:
             and not (method.activation_range.needs_histogram and self.pool is self.grids is None)
         )
 
-    def grid_id(self, method: "Method") -> str | None:
+    def grid_id(self, method: "MethodConfig") -> str | None:
         """Return what the shared grid adds to a trial's identity, or None."""
         if not self.reduces(method) or not method.activation_range.needs_histogram:
             return None
@@ -162,7 +162,9 @@ class Workload:
             # The trials whose images are at fault will say so, each for itself.
             log.warning("statistics of the calibration images are incomplete: %s", error)
 
-    def quantize(self, method: "Method", images: np.ndarray, seed: int) -> "QuantizationParameters":
+    def quantize(
+        self, method: "MethodConfig", images: np.ndarray, seed: int
+    ) -> "QuantizationParameters":
         """Quantize with uint8 calibration images ``(n, C, H, W)``.
 
         Args:

@@ -17,8 +17,7 @@ from ptq_pipeline.datasets.directory import CandidateDirectory
 from ptq_pipeline.judgement.champion import Baseline, Comparison
 from ptq_pipeline.judgement.decision import Execution
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.models import FloatModel, resnet20
-from ptq_pipeline.models.preprocessing import Preprocessing
+from ptq_pipeline.models import FloatModel, Preprocessing, resnet20
 from ptq_pipeline.pipelines.promotion import create_pipeline, nodes
 from ptq_pipeline.pipelines.promotion.nodes import decide
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters

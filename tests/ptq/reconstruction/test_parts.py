@@ -11,9 +11,13 @@ from ptq_pipeline.ptq import (
     method_from_json,
     prepare,
 )
+from ptq_pipeline.ptq.reconstruction.learned import (
+    LearnedQuantizer,
+    SoftWeight,
+    beta_at,
+    kept_elements,
+)
 from ptq_pipeline.ptq.reconstruction.learning import batches
-from ptq_pipeline.ptq.reconstruction.rounding import SoftWeight, beta_at, rectified_sigmoid
-from ptq_pipeline.ptq.reconstruction.scales import LearnedQuantizer, kept_elements
 from ptq_pipeline.ptq.reconstruction.units import partition
 
 
@@ -49,7 +53,7 @@ def test_codes_stay_within_the_scheme() -> None:
 def test_regularizer_is_the_formula_and_zero_at_the_ends() -> None:
     weight = torch.rand(3, 4)
     soft = SoftWeight(weight, _initial(weight, 0.1, IntegerScheme(8, True)))
-    h = rectified_sigmoid(soft.alpha)
+    h = soft.up()
     for beta in (20.0, 2.0):
         expected = (1 - (2 * h - 1).abs() ** beta).sum()
         torch.testing.assert_close(soft.regularizer(beta), expected)
@@ -76,7 +80,7 @@ def _quantizer(keep: float = 1.0, seed: int = 0) -> LearnedQuantizer:
     return quantizer
 
 
-def test_steps_have_the_gradient_of_lsq() -> None:
+def test_scales_have_the_gradient_of_lsq() -> None:
     values = torch.linspace(-2.01, 2.0, 101, requires_grad=True)
     quantizer = _quantizer()
     weights = torch.rand(101)
@@ -102,11 +106,11 @@ def test_dropping_keeps_the_quantized_value_with_the_probability_named() -> None
     assert float(kept_elements(values, 0.5, rng).float().mean()) == pytest.approx(0.5, abs=0.01)
 
 
-def test_zero_stays_zero_whatever_step_is_learned() -> None:
+def test_zero_stays_zero_whatever_scale_is_learned() -> None:
     quantizer = _quantizer()
-    for step in (0.1, 0.37, 2.0):
+    for scale in (0.1, 0.37, 2.0):
         with torch.no_grad():
-            quantizer.scale.fill_(step)
+            quantizer.scale.fill_(scale)
         assert float(quantizer(torch.zeros(1)).detach()) == 0.0
         assert quantizer.parameters().zero_point == 3
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import PreparedModel, method_from_json, prepare, quantize_model
 from ptq_pipeline.ptq.reconstruction import procedure
-from ptq_pipeline.ptq.reconstruction.start import nearest_of, starting_point
+from ptq_pipeline.ptq.reconstruction.learning import Cache
+from ptq_pipeline.ptq.reconstruction.procedure import nearest_of, starting_point
 from ptq_pipeline.ptq.reconstruction.units import partition
 from ptq_pipeline.runtimes import SimulatedRuntime
 
@@ -20,7 +21,7 @@ CHAIN = """
 import sys, torch
 from pathlib import Path
 from torch import nn
-from ptq_pipeline.models.resnet import BasicBlock
+from ptq_pipeline.models.architectures import BasicBlock
 from ptq_pipeline.ptq import method_from_json, prepare, quantize_model
 
 torch.set_num_threads(1)
@@ -132,7 +133,7 @@ def test_only_one_unit_is_cached_at_a_time(
     prepared: PreparedModel, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[weakref.ref] = []
-    original = procedure._cache
+    original = Cache.of
 
     def cache(*args):
         assert all(old() is None for old in made)
@@ -140,7 +141,7 @@ def test_only_one_unit_is_cached_at_a_time(
         made.append(weakref.ref(found))
         return found
 
-    monkeypatch.setattr(procedure, "_cache", cache)
+    monkeypatch.setattr(Cache, "of", cache)
     _quantized(prepared, images, name="qdrop", iterations=1)
     assert len(made) == 11
 

@@ -15,7 +15,7 @@ from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.recipe import ExecutorParameters, RuntimeParameters
 
 if TYPE_CHECKING:
-    from ptq_pipeline.ptq import Method
+    from ptq_pipeline.ptq import MethodConfig
 
 MODELS = ("resnet20", "mobilenet_v2_small")
 BITS = re.compile(r"W([2-8])A([2-8])")
@@ -190,7 +190,7 @@ class BenchmarkParameters(BaseModel):
         return self
 
     @cached_property
-    def every_method(self) -> "dict[tuple[str, str], Method]":
+    def every_method(self) -> "dict[tuple[str, str], MethodConfig]":
         """Every method at every bit setting, by both names."""
         from ptq_pipeline.ptq import method_from_json
 

@@ -10,7 +10,7 @@ import numpy as np
 from ptq_pipeline.trials.workload import Workload
 
 if TYPE_CHECKING:
-    from ptq_pipeline.ptq import Method, QuantizationParameters
+    from ptq_pipeline.ptq import MethodConfig, QuantizationParameters
     from ptq_pipeline.ptq.statistics import InputStatistics
 
 
@@ -25,7 +25,9 @@ class SharedSets(Workload):
 
     _known: "dict[str, Mapping[str, InputStatistics]]" = field(default_factory=dict, repr=False)
 
-    def quantize(self, method: "Method", images: np.ndarray, seed: int) -> "QuantizationParameters":
+    def quantize(
+        self, method: "MethodConfig", images: np.ndarray, seed: int
+    ) -> "QuantizationParameters":
         """Quantize with uint8 calibration images; see `Workload.quantize`."""
         from ptq_pipeline.ptq import activations_from, combine
 

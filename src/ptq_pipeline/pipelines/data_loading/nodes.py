@@ -20,7 +20,6 @@ from ptq_pipeline.images import (
     encode_labels,
 )
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.models.probing import require_single_answers
 from ptq_pipeline.pipelines.data_loading.parameters import (
     DataLoadingParameters,
     MetadataParameters,
@@ -124,6 +123,7 @@ def _check_model(model: FloatModel, image_shape: tuple[int, int, int]) -> None:
     # Apart from the others, as they take torch.
     import torch
 
+    from ptq_pipeline.models.inference import require_single_answers
     from ptq_pipeline.ptq import prepare
 
     noise = np.random.default_rng(0).integers(0, 256, (8, *image_shape)).astype(np.uint8)
@@ -151,6 +151,8 @@ def profile_samples(
     table: pd.DataFrame, images: np.ndarray, model: FloatModel, parameters: DataLoadingParameters
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Compute every sample's profile; the projection is fitted on the reference."""
+    from ptq_pipeline.models.inference import require_single_answers
+
     require_single_answers(model, images)
     reference = (table["split"] == "reference").to_numpy()
     columns, projection = profile_and_fit(images, model, reference)

@@ -7,7 +7,6 @@ import numpy as np
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images import ImageSource, content_hashes, content_keys
 from ptq_pipeline.models import Preprocessing
-from ptq_pipeline.models.factories import build_network
 from ptq_pipeline.pipelines.reference_training.parameters import ReferenceModelParameters
 
 
@@ -30,6 +29,7 @@ def train_reference_model(
     """
     import torch
 
+    from ptq_pipeline.models.factories import build_network
     from ptq_pipeline.models.training import TrainingRecipe, accuracy, train
 
     torch.set_num_threads(parameters.threads)

@@ -4,18 +4,17 @@ QDQ form: a float graph with QuantizeLinear and DequantizeLinear where the engin
 the file holds and what a consumer must support is said in its metadata, see `metadata_of`.
 """
 
-from ptq_pipeline.ptq.export.facts import KEY_PREFIX, metadata_of, require_one_file
-from ptq_pipeline.ptq.export.float_graph import DEFAULT_OPSET, FloatGraph, float_graph
-from ptq_pipeline.ptq.export.qdq import export_onnx, quantized_graph, to_bytes
+from ptq_pipeline.ptq.export.facts import metadata_of, require_one_file
+from ptq_pipeline.ptq.export.float_graph import DEFAULT_OPSET, INPUT, OUTPUT, float_graph
+from ptq_pipeline.ptq.export.qdq import export_onnx, quantized_graph
 
 __all__ = [
     "DEFAULT_OPSET",
-    "KEY_PREFIX",
-    "FloatGraph",
+    "INPUT",
+    "OUTPUT",
     "export_onnx",
     "float_graph",
     "metadata_of",
     "quantized_graph",
     "require_one_file",
-    "to_bytes",
 ]

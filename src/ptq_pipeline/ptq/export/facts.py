@@ -8,30 +8,31 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.ptq.calibration import QuantizationParameters
+from ptq_pipeline.ptq.parameters import QuantizationParameters
 
-KEY_PREFIX = "ptq_pipeline."
+_PREFIX = "ptq_pipeline."
 
 
-def with_metadata(
+def add_metadata(
     model: Any,
     parameters: QuantizationParameters | None,
     metadata: Mapping[str, str] | None,
-) -> Any:
-    """Write facts about origin and needs into a model, sorted, and return it."""
+) -> None:
+    """Write facts about origin and needs into a model, sorted."""
     entries = dict(metadata or {})
-    entries["requires"] = json.dumps(requirements(model, parameters), sort_keys=True)
+    entries["requires"] = json.dumps(_requirements(model, parameters), sort_keys=True)
     if parameters is not None:
-        entries["parameters_sha256"] = fingerprint(parameters)
+        entries["parameters_sha256"] = _fingerprint(parameters)
     for key in sorted(entries):
         entry = model.metadata_props.add()
-        entry.key, entry.value = KEY_PREFIX + key, entries[key]
-    return model
+        entry.key, entry.value = _PREFIX + key, entries[key]
 
 
-def requirements(model: Any, parameters: QuantizationParameters | None) -> dict[str, Any]:
+def _requirements(model: Any, parameters: QuantizationParameters | None) -> dict[str, Any]:
     """Return what a consumer must support to execute a file as it was audited."""
     opset = next(entry.version for entry in model.opset_import if not entry.domain)
     needed: dict[str, Any] = {
@@ -52,9 +53,9 @@ def requirements(model: Any, parameters: QuantizationParameters | None) -> dict[
             if n.input[0] in types and "Deq" in n.op_type
         }
     )
-    names = _type_names()
+    names = {value: name.lower() for name, value in onnx.TensorProto.DataType.items()}
     return needed | {
-        "integer_types": [names[each] for each in sorted(stored)],
+        "integer_types": [names[each] for each in stored],
         "weight_bits": weight_bits,
         "weight_steps": "per output channel",
         "activation_bits": sorted({each.scheme.bits for each in activations}),
@@ -66,13 +67,7 @@ def requirements(model: Any, parameters: QuantizationParameters | None) -> dict[
     }
 
 
-def _type_names() -> dict[int, str]:
-    import onnx
-
-    return {value: name.lower() for name, value in onnx.TensorProto.DataType.items()}
-
-
-def fingerprint(parameters: QuantizationParameters) -> str:
+def _fingerprint(parameters: QuantizationParameters) -> str:
     """Return the SHA-256 of everything that quantization decided, in call order."""
     digest = hashlib.sha256()
     for name, layer in parameters.layers.items():
@@ -89,13 +84,11 @@ def fingerprint(parameters: QuantizationParameters) -> str:
 
 def metadata_of(content: bytes) -> dict[str, str]:
     """Return what an exported file says about itself, without the prefix of its keys."""
-    import onnx
-
     model = onnx.load_from_string(content)
     return {
-        entry.key.removeprefix(KEY_PREFIX): entry.value
+        entry.key.removeprefix(_PREFIX): entry.value
         for entry in model.metadata_props
-        if entry.key.startswith(KEY_PREFIX)
+        if entry.key.startswith(_PREFIX)
     }
 
 
@@ -107,9 +100,6 @@ def require_one_file(content: bytes) -> None:
     Raises:
         InputError: it refers to another file, or is no ONNX file.
     """
-    import onnx
-    from google.protobuf.message import DecodeError
-
     try:
         model = onnx.load_from_string(content)
     except DecodeError as error:

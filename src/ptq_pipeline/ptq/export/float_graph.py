@@ -1,8 +1,6 @@
 """The folded float model as an ONNX graph whose nodes are matched to the engine's layers.
 
-`torch.onnx.export` writes the graph, and beside each node the modules it comes from. A layer's node
-must hold exactly the layer's weight: if a rewrite of the exporter changed it, the engine's integers
-would not fit, and that is an error.
+`torch.onnx.export` writes the graph, and beside each node the modules it comes from.
 """
 
 from __future__ import annotations
@@ -10,17 +8,16 @@ from __future__ import annotations
 import ast
 import logging
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+import onnx
 import torch
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.ptq.marking import marked
+from ptq_pipeline.ptq.places import Matcher, marked
 from ptq_pipeline.ptq.preparation import PreparedModel
 
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
@@ -39,27 +36,11 @@ class FloatGraph:
         model: ``onnx.ModelProto`` without quantizers; do not change it.
         layers: node name to layer name, one entry per call.
         marks: node name of the mark to the module whose output it marks.
-        opset: version of the operator set.
     """
 
     model: Any
     layers: Mapping[str, str]
     marks: Mapping[str, str]
-    opset: int
-
-
-def import_onnx() -> Any:
-    """Import onnx.
-
-    Raises:
-        InputError: it, or onnxscript, which torch exports with, is not installed.
-    """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"onnx: package {error.name!r} is not installed; pip install it") from None
-    return onnx
 
 
 def float_graph(
@@ -79,7 +60,6 @@ def float_graph(
         InputError: the opset is not supported, the exporter cannot export the model, a layer has
             no node with its weight, or something multiplies outside a layer.
     """
-    onnx = import_onnx()
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise InputError(
@@ -99,13 +79,7 @@ def float_graph(
             "onnx: the exported model has a fixed batch size; let no shape in the model's forward "
             "depend on the number of images"
         )
-    products = {operand.rpartition(".")[0] for operand in prepared.operands}
-    layers, mark_nodes = _matched(model, prepared, marks, products)
-    _require_marks(marks, mark_nodes)
-    graph = FloatGraph(
-        model, layers, {node: marks[name] for node, name in mark_nodes.items()}, opset
-    )
-    _require_weights(graph, prepared)
+    graph = _matched(model, Matcher("onnx", prepared, marks))
     _strip(model)
     return graph
 
@@ -151,36 +125,27 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _matched(
-    model: Any, prepared: PreparedModel, marks: Mapping[str, str], products: set[str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    expected = {layer.name: layer.calls for layer in prepared.layers}
-    calls: Counter[str] = Counter()
+def _matched(model: Any, places: Matcher) -> FloatGraph:
+    constants = {entry.name: entry for entry in model.graph.initializer}
     layers: dict[str, str] = {}
-    mark_nodes: dict[str, str] = {}
+    marks: dict[str, str] = {}
     for node in model.graph.node:
         scopes = _scopes(node)
         if node.op_type == MARK:
-            name = next((scope for scope in scopes if scope in marks), None)
-            if name is not None:
-                mark_nodes[node.name] = name
+            mark = places.mark(scopes)
+            if mark is not None:
+                marks[node.name] = mark
         elif node.op_type in MULTIPLYING_OPS:
-            name = next((scope for scope in scopes if scope in expected), None)
-            if name is not None:
-                layers[node.name] = name
-                calls[name] += 1
-            elif not products & set(scopes):
-                raise InputError(
-                    f"onnx: node {node.name!r} of module {scopes[1] if scopes[1:] else ''!r} "
-                    "belongs to no layer of the prepared model, so it would stay in float"
-                )
-    for name, number in expected.items():
-        if calls[name] != number:
-            raise InputError(
-                f"onnx: layer {name!r} runs {number} times in torch and {calls[name]} times in "
-                "the exported graph"
-            )
-    return layers, mark_nodes
+            module = scopes[1] if scopes[1:] else ""
+            weight = None
+            if len(node.input) > 1 and node.input[1] in constants:
+                weight = onnx.numpy_helper.to_array(constants[node.input[1]])
+                weight = weight.T if is_transposed(node) else weight
+            layer = places.layer(f"{node.name} of {module}", scopes, weight)
+            if layer is not None:
+                layers[node.name] = layer
+    places.require_all()
+    return FloatGraph(model, layers, marks)
 
 
 def _scopes(node: Any) -> list[str]:
@@ -189,32 +154,6 @@ def _scopes(node: Any) -> list[str]:
         if entry.key == SCOPES:
             return list(reversed(ast.literal_eval(entry.value)))
     return []
-
-
-def _require_marks(marks: Mapping[str, str], nodes: Mapping[str, str]) -> None:
-    missing = set(marks) - set(nodes.values())
-    if missing:
-        raise InputError(
-            f"onnx: the output of module {marks[min(missing)]!r} is not found in the exported graph"
-        )
-
-
-def _require_weights(graph: FloatGraph, prepared: PreparedModel) -> None:
-    onnx = import_onnx()
-    arrays = {entry.name: entry for entry in graph.model.graph.initializer}
-    for node in graph.model.graph.node:
-        name = graph.layers.get(node.name)
-        if name is None:
-            continue
-        stored = arrays.get(node.input[1])
-        weight = prepared.weight(name)
-        if is_transposed(node):
-            weight = weight.T
-        if stored is None or not np.array_equal(onnx.numpy_helper.to_array(stored), weight):
-            raise InputError(
-                f"onnx: the weight of layer {name!r} changed in export, so the integers of the "
-                "engine would not fit it"
-            )
 
 
 def is_transposed(node: Any) -> bool:

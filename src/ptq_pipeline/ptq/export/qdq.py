@@ -15,21 +15,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import helper, numpy_helper
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.biases import IntegerBias, integer_form
-from ptq_pipeline.ptq.calibration import (
-    ActivationParameters,
-    LayerParameters,
-    QuantizationParameters,
-)
-from ptq_pipeline.ptq.export.facts import with_metadata
+from ptq_pipeline.ptq.export.facts import add_metadata
 from ptq_pipeline.ptq.export.float_graph import (
     DEFAULT_OPSET,
     FloatGraph,
     float_graph,
-    import_onnx,
     is_transposed,
+)
+from ptq_pipeline.ptq.parameters import (
+    ActivationParameters,
+    LayerParameters,
+    QuantizationParameters,
 )
 from ptq_pipeline.ptq.preparation import PreparedModel, overridden
 
@@ -61,16 +62,12 @@ def export_onnx(
             "leave int4 out"
         )
     if parameters is None:
-        return to_bytes(with_metadata(float_graph(prepared, (), opset).model, None, metadata))
-    changed = overridden(prepared, parameters.overrides)
-    graph = float_graph(changed, tuple(parameters.outputs), opset)
-    model = quantized_graph(graph, prepared, parameters, int4)
-    return to_bytes(with_metadata(model, parameters, metadata))
-
-
-def to_bytes(model: Any) -> bytes:
-    """Check a model by ONNX's own rules, with shapes, and return its bytes."""
-    onnx = import_onnx()
+        model = float_graph(prepared, (), opset).model
+    else:
+        changed = overridden(prepared, parameters.overrides)
+        graph = float_graph(changed, tuple(parameters.outputs), opset)
+        model = quantized_graph(graph, prepared, parameters, int4)
+    add_metadata(model, parameters, metadata)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -89,7 +86,6 @@ def quantized_graph(
         parameters: integers and scales of every layer.
         int4: as in `export_onnx`.
     """
-    onnx = import_onnx()
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     parameters, biases = integer_form(prepared, parameters)
@@ -111,7 +107,6 @@ class _Writer:
     """Builds the node list of a quantized graph in order."""
 
     def __init__(self, model: Any, biases: Mapping[str, IntegerBias], int4: bool) -> None:
-        self.onnx = import_onnx()
         self.model = model
         self.biases = biases
         self.int4 = int4
@@ -149,7 +144,7 @@ class _Writer:
         for entry in self.model.graph.output:
             if entry.name in self._renamed:
                 source = self._renamed[entry.name]
-                nodes.append(self.onnx.helper.make_node("Identity", [source], [entry.name]))
+                nodes.append(helper.make_node("Identity", [source], [entry.name]))
         read = {name for node in nodes for name in node.input}
         kept = [entry for name, entry in self.floats.items() if name in read]
         del self.model.graph.node[:]
@@ -159,7 +154,7 @@ class _Writer:
         self.model.graph.initializer.extend(self.constants.values())
 
     def _copy(self, node: Any) -> Any:
-        copied = self.onnx.NodeProto()
+        copied = onnx.NodeProto()
         copied.CopyFrom(node)
         renamed = self._renamed | self._inputs.get(node.name, {})
         for index, name in enumerate(copied.input):
@@ -228,7 +223,7 @@ class _Writer:
                 bias = next(each for each in reader.input if each != node.output[0])
                 known = self.floats.get(bias)
                 if known is None or not np.array_equal(
-                    self.onnx.numpy_helper.to_array(known).reshape(-1), real
+                    numpy_helper.to_array(known).reshape(-1), real
                 ):
                     continue
                 # Only this reader: the exporter shares equal arrays between layers.
@@ -237,22 +232,20 @@ class _Writer:
         raise InputError(f"onnx: the bias of layer {name!r} is not found in the exported graph")
 
     def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        node = self.onnx.helper.make_node(kind, inputs, [output], name=output, **attributes)
+        node = helper.make_node(kind, inputs, [output], name=output, **attributes)
         self.nodes.append(node)
         self._written.add(output)
         return output
 
     def _constant(self, name: str, value: np.ndarray | np.generic) -> str:
         array = np.ascontiguousarray(value)
-        self.constants[name] = self.onnx.numpy_helper.from_array(
-            array.reshape(np.shape(value)), name
-        )
+        self.constants[name] = numpy_helper.from_array(array.reshape(np.shape(value)), name)
         return name
 
     def _integer(self, name: str, values: np.ndarray, kind: str) -> str:
-        helper, types = self.onnx.helper, self.onnx.TensorProto
+        type_ = getattr(onnx.TensorProto, kind)
         self.constants[name] = helper.make_tensor(
-            name, getattr(types, kind), values.shape, _packed(values, kind), raw=True
+            name, type_, values.shape, _packed(values, kind), raw=True
         )
         return name
 

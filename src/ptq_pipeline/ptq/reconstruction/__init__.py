@@ -1,6 +1,1 @@
-"""Reconstruction against the float model: AdaRound, BRECQ, QDrop."""
-
-from ptq_pipeline.ptq.reconstruction.config import Reconstruction
-from ptq_pipeline.ptq.reconstruction.procedure import reconstruct
-
-__all__ = ["Reconstruction", "reconstruct"]
+"""Reconstruction against the float model: AdaRound, BRECQ, QDrop, and GPTQ as their start."""

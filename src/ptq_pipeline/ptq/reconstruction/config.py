@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.ptq.methods.config import MethodConfig
 from ptq_pipeline.ptq.ranges import Mse, RangeEstimator
+from ptq_pipeline.ptq.spec import MethodConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +73,17 @@ class Reconstruction(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key, least in (("iterations", 0), ("activation_iterations", 1), ("batch_size", 1)):
-            if getattr(self, key) < least:
-                raise InputError(
-                    f"method {self.name}: {key} must be at least {least}, got {getattr(self, key)}"
-                )
-        for key in ("rounding_lr", "step_lr", "beta_start", "beta_end"):
-            if not getattr(self, key) > 0.0:
-                raise InputError(
-                    f"method {self.name}: {key} must be positive, got {getattr(self, key)}"
-                )
-        for key in ("warmup", "keep_quantized_probability"):
-            if not 0.0 <= getattr(self, key) <= 1.0:
-                raise InputError(
-                    f"method {self.name}: {key} must be from 0 to 1, got {getattr(self, key)}"
-                )
-        if not self.regularization >= 0.0:
-            raise InputError(f"method {self.name}: regularization must not be negative")
+        self._require("must be at least 0", lambda value: value >= 0, "iterations")
+        self._require(
+            "must be at least 1", lambda value: value >= 1, "activation_iterations", "batch_size"
+        )
+        rates = ("rounding_lr", "step_lr", "beta_start", "beta_end")
+        self._require("must be positive", lambda value: value > 0.0, *rates)
+        shares = ("warmup", "keep_quantized_probability")
+        self._require("must be from 0 to 1", lambda value: 0.0 <= value <= 1.0, *shares)
+        self._require("must not be negative", lambda value: value >= 0.0, "regularization")
+
+    def _require(self, what: str, holds: Callable[[float], bool], *keys: str) -> None:
+        for key in keys:
+            if not holds(getattr(self, key)):
+                raise InputError(f"method {self.name}: {key} {what}, got {getattr(self, key)}")

@@ -8,13 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from ptq_pipeline.ptq.hooks import change_output, during
 from ptq_pipeline.ptq.parameters import WeightParameters
 from ptq_pipeline.ptq.reconstruction.config import Reconstruction
-from ptq_pipeline.ptq.reconstruction.rounding import SoftWeight, beta_at
-from ptq_pipeline.ptq.reconstruction.scales import LearnedQuantizer, kept_elements
-from ptq_pipeline.ptq.reconstruction.units import Unit
-from ptq_pipeline.ptq.reconstruction.working import IMAGES_AT_A_TIME, WorkingModel
+from ptq_pipeline.ptq.reconstruction.learned import (
+    LearnedQuantizer,
+    SoftWeight,
+    beta_at,
+    kept_elements,
+)
+from ptq_pipeline.ptq.reconstruction.units import IMAGES_AT_A_TIME, Unit
+from ptq_pipeline.ptq.reconstruction.working import WorkingModel
 
 # The objective of learned activation scales in BRECQ's code is |error|^2.4; of everything else, ^2.
 SCALES_POWER = 2.4
@@ -35,6 +41,45 @@ class Cache:
     float_inputs: Tensor
     targets: Tensor
     importance: Tensor | None = None
+
+    @classmethod
+    def of(cls, model: WorkingModel, unit: Unit, images: Tensor) -> Cache:
+        """Run the images through the working model and the float one."""
+        module = model.prepared.module
+        float_inputs = unit.input_of(module, images)
+        with torch.no_grad():
+            parts = [unit.run(module, part) for part in float_inputs.split(IMAGES_AT_A_TIME)]
+        return cls(unit.input_of(model.root, images), float_inputs, torch.cat(parts))
+
+
+def importance(model: WorkingModel, unit: Unit, images: Tensor) -> Tensor:
+    """Return the diagonal Fisher information of a unit's output on all images (BRECQ).
+
+    For each image the squared gradient, with respect to the unit's output, of the divergence
+    ``KL(float || quantized)`` of the class probabilities, with everything up to the unit quantized.
+    Scaled to mean 1, so that the rounding regulariser keeps its weight.
+    """
+    kept: list[Tensor] = []
+
+    def leaf(output: Tensor) -> Tensor:
+        kept.append(output.detach().requires_grad_())
+        return kept[-1]
+
+    handle = change_output(model.root.get_submodule(unit.output), leaf)
+    parts = []
+    with during([handle]):
+        for batch in images.split(IMAGES_AT_A_TIME):
+            with torch.no_grad():
+                target = model.prepared.module(batch).softmax(1)
+            with torch.enable_grad():
+                logits = model.root(batch)
+                loss = functional.kl_div(logits.log_softmax(1), target, reduction="sum")
+                (gradient,) = torch.autograd.grad(loss, kept.pop())
+            parts.append(gradient.square())
+    found = torch.cat(parts)
+    mean = found.mean()
+    # A unit whose error cannot reach the output has no preference.
+    return found / mean if bool(mean > 0) else torch.ones_like(found)
 
 
 def learn_weights(
@@ -69,7 +114,7 @@ def learn_weights(
     for step, chosen in enumerate(batches(len(cache.inputs), config, config.iterations, rng)):
         for name, soft in starts.items():
             model.set_weight(name, soft.soft())
-        result = model.run(unit, _mixed(cache, chosen, keep, rng))
+        result = unit.run(model.root, _mixed(cache, chosen, keep, rng))
         loss = _loss(result, cache, chosen, 2.0)
         beta = beta_at(step, config)
         if beta is not None and config.regularization:
@@ -97,7 +142,7 @@ def learn_scales(
     if not scales.quantizers:
         return
     for chosen in batches(len(cache.inputs), config, config.activation_iterations, rng):
-        loss = _loss(model.run(unit, cache.inputs[chosen]), cache, chosen, SCALES_POWER)
+        loss = _loss(unit.run(model.root, cache.inputs[chosen]), cache, chosen, SCALES_POWER)
         scales.zero_grad()
         loss.backward()
         scales.step()
@@ -108,7 +153,7 @@ def objective(model: WorkingModel, unit: Unit, cache: Cache) -> float:
     total = 0.0
     with torch.no_grad():
         for rows in torch.arange(len(cache.inputs)).split(IMAGES_AT_A_TIME):
-            result = model.run(unit, cache.inputs[rows])
+            result = unit.run(model.root, cache.inputs[rows])
             total += float(_loss(result, cache, rows, 2.0)) * len(rows)
     return total / len(cache.inputs)
 

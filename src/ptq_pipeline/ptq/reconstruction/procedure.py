@@ -10,22 +10,24 @@ import torch
 from torch import Tensor
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.ptq.calibration import activations_from, calibrate
+from ptq_pipeline.ptq.hooks import Visit, visit_outputs
 from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.reconstruction.config import Reconstruction
-from ptq_pipeline.ptq.reconstruction.fisher import importance
+from ptq_pipeline.ptq.reconstruction.learned import SoftWeight
 from ptq_pipeline.ptq.reconstruction.learning import (
     Cache,
+    importance,
     learn_scales,
     learn_weights,
     objective,
 )
-from ptq_pipeline.ptq.reconstruction.rounding import SoftWeight
 from ptq_pipeline.ptq.reconstruction.second_order import has_columns, second_order_weights
-from ptq_pipeline.ptq.reconstruction.start import starting_point
-from ptq_pipeline.ptq.reconstruction.units import Unit, partition
-from ptq_pipeline.ptq.reconstruction.working import WorkingModel, unit_input, unit_output
-from ptq_pipeline.ptq.statistics import Batches
+from ptq_pipeline.ptq.reconstruction.units import IMAGES_AT_A_TIME, Unit, partition
+from ptq_pipeline.ptq.reconstruction.working import WorkingModel
+from ptq_pipeline.ptq.spec import MethodSpec
+from ptq_pipeline.ptq.statistics import Batches, statistics_of
 
 
 def reconstruct(
@@ -61,11 +63,11 @@ def reconstruct(
     rng = np.random.default_rng(seed)
     model = WorkingModel(prepared, base, rng)
     notes = [
-        f"layer {name!r} runs more than once: nearest rounding, steps by their range"
+        f"layer {name!r} runs more than once: nearest rounding, scales by their range"
         for name in repeated
     ]
     for name in repeated:
-        model.fix(name, base.layers[name].weight)
+        model.fix(name)
     for unit in units:
         for quantizer in model.quantizers(unit):
             quantizer.enabled = config.activations == "joint"
@@ -75,7 +77,53 @@ def reconstruct(
             quantizer.enabled = True
         for unit in units:
             notes += _scales_of(model, unit, images, config, rng)
-    return model.result(base, tuple(notes))
+    return model.result(tuple(notes))
+
+
+def nearest_of(prepared: PreparedModel, config: Reconstruction) -> MethodSpec:
+    """Return the method ``nearest`` of the same bits, schemes and ranges."""
+    ends: dict[str, int] = {}
+    if config.first_last_8_bit:
+        ends = {prepared.layers[0].name: 8, prepared.layers[-1].name: 8}
+    return MethodSpec(
+        weight_bits=config.weight_bits,
+        activation_bits=config.activation_bits,
+        weight_range=config.weight_range,
+        activation_range=config.activation_range,
+        weight_symmetric=config.weight_symmetric,
+        layer_weight_bits=ends,
+        layer_activation_bits=ends,
+    )
+
+
+def starting_point(
+    prepared: PreparedModel, images: Tensor, units: list[Unit], config: Reconstruction
+) -> QuantizationParameters:
+    """Quantize every layer by nearest rounding, with quantizers where the configuration says."""
+    nearest = nearest_of(prepared, config)
+    parameters = calibrate(prepared, images.split(IMAGES_AT_A_TIME), nearest)
+    if config.placement == "layer_input":
+        return parameters
+    # BRECQ and QDrop place quantizers at the outputs of units.
+    last_block = max((i for i, unit in enumerate(units) if unit.is_block), default=-1)
+    bits = {
+        unit.output: config.activation_bits for unit in units[:-1] if unit.is_block or unit.readers
+    }
+    if config.first_last_8_bit and last_block >= 0:
+        bits[units[last_block].output] = 8
+
+    def run(observe: Visit) -> None:
+        for part in images.split(IMAGES_AT_A_TIME):
+            visit_outputs(prepared.module, bits, part, observe)
+
+    statistics = statistics_of(run, config.activation_range.needs_histogram)
+    made = activations_from(statistics, replace(nearest, layer_activation_bits=bits))
+    made_by = {name: unit.output for unit in units[:-1] for name in unit.readers}
+    layers = {
+        name: replace(layer, activation=None, reads=made_by[name]) if name in made_by else layer
+        for name, layer in parameters.layers.items()
+    }
+    return replace(parameters, layers=layers, outputs={**parameters.outputs, **made})
 
 
 def _weights_of(
@@ -86,10 +134,17 @@ def _weights_of(
     rng: np.random.Generator,
 ) -> list[str]:
     """Round a unit's weights; return notes where nearest rounding stays."""
-    cache = _cache(model, unit, images)
-    notes = _without_closed_form(model, unit) if config.initial == "second_order" else []
+    cache = Cache.of(model, unit, images)
+    notes = []
+    if config.initial == "second_order":
+        notes = [
+            f"layer {name!r}: no rounding in closed form, which covers Linear and zero-padded 2-d "
+            "convolutions; it starts from the float weight"
+            for name in unit.layers
+            if not has_columns(model.root.get_submodule(name))
+        ]
     for name in unit.layers:
-        model.fix(name, model.initial_weights[name])
+        model.fix(name)
     if config.objective == "fisher_diag":
         cache = replace(cache, importance=importance(model, unit, images))
     nearest = objective(model, unit, cache)
@@ -103,20 +158,11 @@ def _weights_of(
     for quantizer in model.quantizers(unit):
         quantizer.reset()
     for name in unit.layers:
-        model.fix(name, model.initial_weights[name])
+        model.fix(name)
     return [
         *notes,
         f"unit {unit.name!r}: nearest rounding kept, because its error {nearest:.4g} is below "
         f"the {reached:.4g} of learned rounding",
-    ]
-
-
-def _without_closed_form(model: WorkingModel, unit: Unit) -> list[str]:
-    return [
-        f"layer {name!r}: no rounding in closed form, which covers Linear and zero-padded 2-d "
-        "convolutions; it starts from the float weight"
-        for name in unit.layers
-        if not has_columns(model.root.get_submodule(name))
     ]
 
 
@@ -130,7 +176,7 @@ def _starts(
     if config.initial == "second_order":
         targets = second_order_weights(model, unit, cache, targets)
     return {
-        name: SoftWeight(target, model.initial_weights[name]) for name, target in targets.items()
+        name: SoftWeight(target, model.base.layers[name].weight) for name, target in targets.items()
     }
 
 
@@ -142,7 +188,7 @@ def _scales_of(
     rng: np.random.Generator,
 ) -> list[str]:
     """Learn a unit's activation scales; return a note when those of the estimator stay."""
-    cache = _cache(model, unit, images)
+    cache = Cache.of(model, unit, images)
     before = objective(model, unit, cache)
     learn_scales(model, unit, cache, config, rng)
     reached = objective(model, unit, cache)
@@ -151,13 +197,6 @@ def _scales_of(
     for quantizer in model.quantizers(unit):
         quantizer.reset()
     return [
-        f"unit {unit.name!r}: activation steps of the range estimator kept, because their error "
+        f"unit {unit.name!r}: activation scales of the range estimator kept, because their error "
         f"{before:.4g} is below the {reached:.4g} of learned ones"
     ]
-
-
-def _cache(model: WorkingModel, unit: Unit, images: Tensor) -> Cache:
-    prepared = model.prepared
-    float_inputs = unit_input(prepared.module, unit, images)
-    targets = unit_output(prepared.module, unit, float_inputs)
-    return Cache(model.input_of(unit, images), float_inputs, targets)

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ptq_pipeline.ptq.hooks import during, visit_input
 from ptq_pipeline.ptq.parameters import WeightParameters
 from ptq_pipeline.ptq.reconstruction.learning import Cache
-from ptq_pipeline.ptq.reconstruction.units import Unit
-from ptq_pipeline.ptq.reconstruction.working import IMAGES_AT_A_TIME, WorkingModel, layer_inputs
+from ptq_pipeline.ptq.reconstruction.units import IMAGES_AT_A_TIME, Unit
+from ptq_pipeline.ptq.reconstruction.working import WorkingModel
 
 DAMPING = 0.01
 
@@ -35,15 +36,11 @@ def second_order_weights(
         if not has_columns(module):
             found[name] = targets[name]
             continue
-        quantized, cross = _moments(model, unit, cache, name)
-        found[name] = _rounded(
-            targets[name],
-            quantized,
-            cross,
-            model.initial_weights[name],
-            groups=_groups_of(module),
-        )
-        model.set_weight(name, _nearest(found[name], model.initial_weights[name]))
+        initial = model.base.layers[name].weight
+        found[name] = _rounded(targets[name], *_moments(model, unit, cache, name), initial)
+        shape = (-1,) + (1,) * (found[name].ndim - 1)
+        scale, zero = (each.reshape(shape) for each in _grid(initial))
+        model.set_weight(name, _nearest(found[name], scale, zero, initial))
     return found
 
 
@@ -54,29 +51,30 @@ def has_columns(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear)
 
 
-def _groups_of(module: nn.Module) -> int:
-    return int(getattr(module, "groups", 1))
-
-
 def _moments(model: WorkingModel, unit: Unit, cache: Cache, name: str) -> tuple[Tensor, Tensor]:
     """Return ``X X^T`` and ``X_float X^T`` per group, float64 ``(groups, n, n)``."""
-    module = model.root.get_submodule(name)
-    totals: list[Tensor] = []
-    crosses: list[Tensor] = []
-    rows = torch.arange(len(cache.inputs)).split(IMAGES_AT_A_TIME)
     reference = model.prepared.module
-    with (
-        torch.no_grad(),
-        layer_inputs(model.root, (name,)) as seen,
-        layer_inputs(reference, (name,)) as wanted,
-    ):
-        for chosen in rows:
-            model.run(unit, cache.inputs[chosen])
+    module = model.root.get_submodule(name)
+    seen: dict[str, Tensor] = {}
+
+    def keep(which: str, values: Tensor) -> None:
+        seen[which] = values.detach()
+
+    hooks = [
+        visit_input(module, "quantized", keep),
+        visit_input(reference.get_submodule(name), "float", keep),
+    ]
+    total = cross = None
+    with torch.no_grad(), during(hooks):
+        for chosen in torch.arange(len(cache.inputs)).split(IMAGES_AT_A_TIME):
+            unit.run(model.root, cache.inputs[chosen])
             unit.run(reference, cache.float_inputs[chosen])
-            x, y = (_patches(module, values()[name].pop()) for values in (seen, wanted))
-            totals = [sum(totals, (x @ x.mT).double())]
-            crosses = [sum(crosses, (y @ x.mT).double())]
-    return totals[0], crosses[0]
+            x, y = (_patches(module, seen[which]) for which in ("quantized", "float"))
+            products = (x @ x.mT).double(), (y @ x.mT).double()
+            total = products[0] if total is None else total + products[0]
+            cross = products[1] if cross is None else cross + products[1]
+    assert total is not None and cross is not None
+    return total, cross
 
 
 def _patches(module: nn.Module, values: Tensor) -> Tensor:
@@ -92,35 +90,31 @@ def _patches(module: nn.Module, values: Tensor) -> Tensor:
     return split.permute(1, 2, 0, 3).reshape(groups, split.shape[2], -1)
 
 
-def _rounded(
-    weight: Tensor, moments: Tensor, cross: Tensor, initial: WeightParameters, groups: int
-) -> Tensor:
+def _rounded(weight: Tensor, moments: Tensor, cross: Tensor, initial: WeightParameters) -> Tensor:
     """Return the compensated weight of one layer, each column as it is when it is rounded."""
+    groups, size = moments.shape[:2]
     rows = weight.double().reshape(groups, len(weight) // groups, -1)
-    size = moments.shape[-1]
     eye = torch.eye(size, dtype=torch.float64, device=weight.device)
     mean = moments.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12)
-    damped = moments + DAMPING * mean[:, None, None] * eye
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    damping = DAMPING * mean[:, None, None] * eye
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(moments + damping))
     # Damping pulls towards the float weight, not towards zero.
-    best = (rows @ (cross + DAMPING * mean[:, None, None] * eye)) @ inverse
+    best = (rows @ (cross + damping)) @ inverse
     factor = torch.linalg.cholesky(inverse, upper=True)
-    scale = torch.from_numpy(initial.scale).double().reshape(groups, -1)
-    zero = torch.from_numpy(initial.zero_point).double().reshape(groups, -1)
-    scheme = initial.scheme
+    scale, zero = (each.double().reshape(groups, -1) for each in _grid(initial))
     before = torch.empty_like(best)
     for column in range(size):
         values = best[:, :, column]
         before[:, :, column] = values
-        codes = (torch.round(values / scale) + zero).clamp(scheme.qmin, scheme.qmax)
-        error = (values - (codes - zero) * scale) / factor[:, column, column, None]
+        error = (values - _nearest(values, scale, zero, initial)) / factor[:, column, column, None]
         best[:, :, column:] -= error[:, :, None] * factor[:, None, column, column:]
     return before.reshape(weight.shape).float()
 
 
-def _nearest(weight: Tensor, initial: WeightParameters) -> Tensor:
-    shape = (-1,) + (1,) * (weight.ndim - 1)
-    scale = torch.from_numpy(initial.scale).reshape(shape)
-    zero = torch.from_numpy(initial.zero_point).reshape(shape)
-    scheme = initial.scheme
-    return ((weight / scale).round() + zero).clamp(scheme.qmin, scheme.qmax).sub(zero) * scale
+def _grid(initial: WeightParameters) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(initial.scale), torch.from_numpy(initial.zero_point)
+
+
+def _nearest(weight: Tensor, scale: Tensor, zero: Tensor, initial: WeightParameters) -> Tensor:
+    codes = (torch.round(weight / scale) + zero).clamp(initial.scheme.qmin, initial.scheme.qmax)
+    return (codes - zero) * scale

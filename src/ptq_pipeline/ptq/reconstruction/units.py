@@ -10,20 +10,24 @@ any block are units of their own, together with the activation function behind t
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ptq_pipeline.ptq.hooks import Call, calls_of
+from ptq_pipeline.ptq.hooks import during
 from ptq_pipeline.ptq.preparation import PreparedModel
+from ptq_pipeline.ptq.tracing import ACTIVATIONS, Call, trace
 
 MOST_LAYERS = 8
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-ACTIVATIONS = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish),
-    *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus),
-)
+IMAGES_AT_A_TIME = 64
+
+
+class _Stop(Exception):
+    """The tensor that was looked for is there; the rest of the forward pass is not needed."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,22 @@ class Unit:
         result = root.get_submodule(self.name)(values)
         return root.get_submodule(self.activation)(result) if self.activation else result
 
+    def input_of(self, root: nn.Module, images: Tensor) -> Tensor:
+        """Run ``images`` through a model up to the unit and return its input."""
+        parts: list[Tensor] = []
+
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            parts.append(args[0].detach().clone())
+            raise _Stop
+
+        # First in line: a unit's own input quantizer belongs to the unit.
+        handle = root.get_submodule(self.name).register_forward_pre_hook(hook, prepend=True)
+        with during([handle]), torch.no_grad():
+            for batch in images.split(IMAGES_AT_A_TIME):
+                with suppress(_Stop):
+                    root(batch)
+        return torch.cat(parts)
+
 
 def partition(prepared: PreparedModel, blocks: bool) -> tuple[list[Unit], list[str]]:
     """Split a model into units in call order.
@@ -62,7 +82,7 @@ def partition(prepared: PreparedModel, blocks: bool) -> tuple[list[Unit], list[s
         The units, and the names of layers that are in none because they run more than once.
     """
     example = torch.zeros(2, *prepared.input_shape, device=prepared.device)
-    calls = calls_of(prepared.module, example)
+    calls = trace(prepared.module, example).calls
     runs = Counter(call.name for call in calls)
     owner = _block_of_layers(prepared, calls, runs) if blocks else {}
     once = {layer.name for layer in prepared.layers if layer.calls == 1}
@@ -72,10 +92,11 @@ def partition(prepared: PreparedModel, blocks: bool) -> tuple[list[Unit], list[s
         if name in units or layer.name not in once:
             continue
         inside = tuple(item.name for item in prepared.layers if owner.get(item.name) == name)
-        is_block = bool(inside)
-        activation = "" if is_block else _activation_behind(prepared.module, name, calls, runs)
-        unit = Unit(name, inside or (name,), activation, is_block=is_block)
-        units[name] = _with_readers(unit, once, calls)
+        unit = Unit(name, inside or (name,), is_block=bool(inside))
+        if not inside:
+            unit = replace(unit, activation=_activation_behind(name, calls, runs))
+        readers = [call.name for call in _reading(unit.output, calls) if call.name in once]
+        units[name] = replace(unit, readers=tuple(readers))
     return list(units.values()), [layer.name for layer in prepared.layers if layer.name not in once]
 
 
@@ -91,27 +112,24 @@ def _block_of_layers(
         and call.input is not None
         and isinstance(call.output, Tensor)
     }
-    names = [layer.name for layer in prepared.layers]
-    calls_of = {layer.name: layer.calls for layer in prepared.layers}
     owner: dict[str, str] = {}
     for name, module in prepared.module.named_modules():
-        inside = [layer for layer in names if layer.startswith(name + ".")]
-        fits = 2 <= len(inside) <= MOST_LAYERS and all(calls_of[layer] == 1 for layer in inside)
+        inside = [layer for layer in prepared.layers if layer.name.startswith(name + ".")]
+        fits = 2 <= len(inside) <= MOST_LAYERS and all(layer.calls == 1 for layer in inside)
         if name in suitable and fits and not isinstance(module, CONTAINERS):
             for layer in inside:
-                owner.setdefault(layer, name)
+                owner.setdefault(layer.name, name)
     return owner
 
 
-def _activation_behind(root: nn.Module, layer: str, calls: list[Call], runs: Counter[str]) -> str:
-    made = next(call.output for call in calls if call.name == layer)
-    for call in calls:
-        if call.input is made and isinstance(root.get_submodule(call.name), ACTIVATIONS):
+def _activation_behind(layer: str, calls: list[Call], runs: Counter[str]) -> str:
+    for call in _reading(layer, calls):
+        if isinstance(call.module, ACTIVATIONS):
             return call.name if runs[call.name] == 1 else ""
     return ""
 
 
-def _with_readers(unit: Unit, once: set[str], calls: list[Call]) -> Unit:
-    made = next(call.output for call in calls if call.name == unit.output)
-    readers = tuple(call.name for call in calls if call.name in once and call.input is made)
-    return Unit(unit.name, unit.layers, unit.activation, readers, unit.is_block)
+def _reading(name: str, calls: list[Call]) -> list[Call]:
+    """Return the calls of modules that take the very tensor that a module returned."""
+    made = next(call.output for call in calls if call.name == name)
+    return [call for call in calls if call.input is made]

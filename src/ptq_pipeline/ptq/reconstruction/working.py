@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptq_pipeline.ptq.hooks import change_input, change_output, during, visit_input
+from ptq_pipeline.ptq.hooks import change_input, change_output
 from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
 from ptq_pipeline.ptq.preparation import PreparedModel
-from ptq_pipeline.ptq.reconstruction.scales import LearnedQuantizer
+from ptq_pipeline.ptq.reconstruction.learned import LearnedQuantizer
 from ptq_pipeline.ptq.reconstruction.units import Unit
-
-IMAGES_AT_A_TIME = 64
 
 
 class WorkingModel:
@@ -37,9 +32,9 @@ class WorkingModel:
         rng: np.random.Generator,
     ) -> None:
         self.prepared = prepared
+        self.base = parameters
         self.root = copy.deepcopy(prepared.module)
         self.weights: dict[str, WeightParameters] = {}
-        self.initial_weights = {name: p.weight for name, p in parameters.layers.items()}
         self._inputs: dict[str, LearnedQuantizer] = {}
         self._outputs: dict[str, LearnedQuantizer] = {}
         for module in self.root.modules():
@@ -67,8 +62,9 @@ class WorkingModel:
         module._parameters.pop("weight", None)
         module.weight = weight
 
-    def fix(self, name: str, weight: WeightParameters) -> None:
-        """Give a layer its integers."""
+    def fix(self, name: str, weight: WeightParameters | None = None) -> None:
+        """Give a layer its integers; left out, those to start from."""
+        weight = weight or self.base.layers[name].weight
         self.weights[name] = weight
         self.set_weight(name, torch.from_numpy(weight.dequantized()).to(self.prepared.device))
 
@@ -86,17 +82,7 @@ class WorkingModel:
         """Return all quantizers, each one once."""
         return list(dict.fromkeys([*self._inputs.values(), *self._outputs.values()]))
 
-    def input_of(self, unit: Unit, images: Tensor) -> Tensor:
-        """Return what the unit gets behind the quantized part of the model."""
-        return unit_input(self.root, unit, images)
-
-    def run(self, unit: Unit, values: Tensor) -> Tensor:
-        """Run one unit alone."""
-        return unit.run(self.root, values)
-
-    def result(
-        self, base: QuantizationParameters, notes: tuple[str, ...]
-    ) -> QuantizationParameters:
+    def result(self, notes: tuple[str, ...]) -> QuantizationParameters:
         """Return the parameters with the present integers and scales."""
         layers = {
             name: replace(
@@ -104,48 +90,7 @@ class WorkingModel:
                 weight=self.weights.get(name, layer.weight),
                 activation=self._inputs[name].parameters() if layer.activation else None,
             )
-            for name, layer in base.layers.items()
+            for name, layer in self.base.layers.items()
         }
-        outputs = {name: self._outputs[name].parameters() for name in base.outputs}
-        return QuantizationParameters(layers, base.overrides, outputs, (*base.notes, *notes))
-
-
-class _Stop(Exception):
-    """The tensor that was looked for is there; the rest of the forward pass is not needed."""
-
-
-def unit_input(root: nn.Module, unit: Unit, images: Tensor) -> Tensor:
-    """Run ``images`` through a model up to a unit and return its input."""
-    parts: list[Tensor] = []
-
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-        parts.append(args[0].detach().clone())
-        raise _Stop
-
-    # First in line: a unit's own input quantizer belongs to the unit.
-    handle = root.get_submodule(unit.name).register_forward_pre_hook(hook, prepend=True)
-    with during([handle]), torch.no_grad():
-        for batch in images.split(IMAGES_AT_A_TIME):
-            with suppress(_Stop):
-                root(batch)
-    return torch.cat(parts)
-
-
-def unit_output(root: nn.Module, unit: Unit, values: Tensor) -> Tensor:
-    """Return the unit's output for its whole input, computed part by part."""
-    with torch.no_grad():
-        return torch.cat([unit.run(root, part) for part in values.split(IMAGES_AT_A_TIME)])
-
-
-@contextmanager
-def layer_inputs(
-    root: nn.Module, names: tuple[str, ...]
-) -> Iterator[Callable[[], Mapping[str, list[Tensor]]]]:
-    """Collect what layers multiply with their weights, behind their quantizers."""
-    seen: dict[str, list[Tensor]] = {name: [] for name in names}
-
-    def keep(name: str, values: Tensor) -> None:
-        seen[name].append(values.detach())
-
-    with during(visit_input(root.get_submodule(name), name, keep) for name in names):
-        yield lambda: seen
+        outputs = {name: self._outputs[name].parameters() for name in self.base.outputs}
+        return replace(self.base, layers=layers, outputs=outputs, notes=(*self.base.notes, *notes))

@@ -1,4 +1,4 @@
-"""The registry of methods: by name, from this package and from others by an entry point.
+"""Methods by name: those of this package, and others that packages bring by an entry point.
 
 A package offers a method under the entry-point group ``ptq_pipeline.methods``; the entry point's
 name is the method's, and what it loads is a `RegisteredMethod`::
@@ -9,18 +9,23 @@ name is the method's, and what it loads is a `RegisteredMethod`::
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib.metadata import entry_points
 from typing import Any
 
+import torch
+
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.ptq.methods.config import Method
+from ptq_pipeline.ptq.calibration import calibrate
+from ptq_pipeline.ptq.corrections import quantize_with_corrections
 from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.quantizer import MAX_BITS, MIN_BITS
+from ptq_pipeline.ptq.reconstruction.config import Reconstruction
+from ptq_pipeline.ptq.reconstruction.procedure import reconstruct
+from ptq_pipeline.ptq.spec import MethodConfig, MethodSpec
 from ptq_pipeline.ptq.statistics import Batches
 
 ENTRY_POINTS = "ptq_pipeline.methods"
@@ -41,7 +46,7 @@ class RegisteredMethod:
         name: in configurations and trials.
         paper: where it was published.
         summary: one line that says what it does.
-        config: type of its configuration: a frozen dataclass with ``from_json`` and ``to_json``.
+        config: type of its configuration.
         run: does it.
         defaults: values of the configuration that are not the type's own, so that one type serves
             several presets.
@@ -52,19 +57,19 @@ class RegisteredMethod:
     name: str
     paper: str
     summary: str
-    config: Any
+    config: type[MethodConfig]
     run: Run
     defaults: Mapping[str, Any] = field(default_factory=dict)
     weight_bits: tuple[int, ...] = ALL_BITS
     activation_bits: tuple[int, ...] = ALL_BITS
 
-    def configure(self, values: Mapping[str, Any]) -> Method:
+    def configure(self, values: Mapping[str, Any]) -> MethodConfig:
         """Return the configuration that ``values`` and this method's defaults make.
 
         Raises:
             InputError: a key or value is not supported, or the method does not have these bits.
         """
-        method: Method = self.config.from_json({**self.defaults, **values, "name": self.name})
+        method = self.config.from_json({**self.defaults, **values, "name": self.name})
         for key in ("weight_bits", "activation_bits"):
             allowed = getattr(self, key)
             if getattr(method, key) not in allowed:
@@ -84,11 +89,6 @@ class RegisteredMethod:
 
 
 _METHODS: dict[str, RegisteredMethod] = {}
-# Adapters to other tools, imported when they are asked for: they need packages of their own.
-_ADAPTERS = {
-    "onnxruntime_static": "ptq_pipeline.adapters.onnxruntime_static",
-    "nncf": "ptq_pipeline.adapters.nncf",
-}
 
 
 def register(method: RegisteredMethod) -> RegisteredMethod:
@@ -103,9 +103,12 @@ def register(method: RegisteredMethod) -> RegisteredMethod:
 
 
 def method_names() -> list[str]:
-    """Return the names of all methods, those of other installed packages last."""
-    plugins = [point.name for point in entry_points(group=ENTRY_POINTS)]
-    return list(dict.fromkeys([*_METHODS, *_ADAPTERS, *sorted(plugins)]))
+    """Return the names of all methods, those of entry points last."""
+    return list(
+        dict.fromkeys(
+            [*_METHODS, *sorted(point.name for point in entry_points(group=ENTRY_POINTS))]
+        )
+    )
 
 
 def find_method(name: str) -> RegisteredMethod:
@@ -114,8 +117,6 @@ def find_method(name: str) -> RegisteredMethod:
     Raises:
         InputError: there is none of that name, or the package that brings it is broken.
     """
-    if name in _ADAPTERS and name not in _METHODS:
-        importlib.import_module(_ADAPTERS[name])
     if name in _METHODS:
         return _METHODS[name]
     points = list(entry_points(group=ENTRY_POINTS, name=name))
@@ -136,24 +137,20 @@ def find_method(name: str) -> RegisteredMethod:
     return register(found)
 
 
-def method_from_json(values: Mapping[str, Any]) -> Method:
-    """Build a method's configuration from plain values.
-
-    Args:
-        values: ``name`` and the method's options; without a name it is ``nearest``.
+def method_from_json(values: Mapping[str, Any]) -> MethodConfig:
+    """Build a method's configuration from its ``name``, ``nearest`` when left out, and options.
 
     Raises:
         InputError: the name, a key or a value is unknown or not supported.
     """
     options = dict(values)
-    name = options.pop("name", "nearest")
-    return find_method(str(name)).configure(options)
+    return find_method(str(options.pop("name", "nearest"))).configure(options)
 
 
 def quantize_model(
     prepared: PreparedModel,
     batches: Batches,
-    method: Method,
+    method: MethodConfig,
     *,
     seed: int,
     weights: Mapping[str, WeightParameters] | None = None,
@@ -175,7 +172,7 @@ def quantize_model(
 
 
 def method_seed(
-    model: str, method: Method | None, calibration_set: str | None, repeat: int = 0
+    model: str, method: MethodConfig | None, calibration_set: str | None, repeat: int = 0
 ) -> int:
     """Return the seed of a method: equal wherever the same model is quantized in the same way.
 
@@ -196,3 +193,77 @@ def method_seed(
     if repeat:
         content["repeat"] = repeat
     return int(canonical_hash(content)[:15], 16)
+
+
+def _nearest(
+    prepared: PreparedModel,
+    batches: Batches,
+    method: MethodSpec,
+    seed: int,
+    weights: Mapping[str, WeightParameters] | None,
+) -> QuantizationParameters:
+    if not method.corrections:
+        return calibrate(prepared, batches, method, weights)
+    images = torch.cat([*(batches() if callable(batches) else batches)]).to(prepared.device)
+    return quantize_with_corrections(prepared, images, method)
+
+
+register(
+    RegisteredMethod(
+        name="nearest",
+        paper="Jacob et al., CVPR 2018 (arXiv 1712.05877)",
+        summary="ranges by an estimator, weights to the nearest code, optional corrections",
+        config=MethodSpec,
+        run=_nearest,
+    )
+)
+
+ADAROUND: dict[str, Any] = {
+    "unit": "layer",
+    "placement": "layer_input",
+    "activations": "range",
+    "iterations": 10_000,
+    "weight_symmetric": True,
+    "first_last_8_bit": False,
+    "annealing": "cosine",
+}
+GPTQ: dict[str, Any] = ADAROUND | {"initial": "second_order", "iterations": 0}
+BRECQ: dict[str, Any] = {"activations": "after", "step_lr": 4e-4}
+QDROP: dict[str, Any] = {"activations": "joint", "step_lr": 4e-5}
+# For machines without a GPU.
+CPU: dict[str, Any] = {"iterations": 200, "rounding_lr": 3e-2}
+FAST = ", in few large steps"
+
+PAPERS = {
+    "gptq": "Frantar et al., ICLR 2023 (arXiv 2210.17323)",
+    "adaround": "Nagel et al., ICML 2020 (arXiv 2004.10568)",
+    "brecq": "Li et al., ICLR 2021 (arXiv 2102.05426)",
+    "qdrop": "Wei et al., ICLR 2022 (arXiv 2203.05740)",
+}
+SUMMARIES = {
+    "gptq": "second-order rounding in closed form, layer by layer",
+    "adaround": "learned rounding, layer by layer",
+    "brecq": "learned rounding, block by block, then learned activation scales",
+    "qdrop": "learned rounding and activation scales, activations randomly left in float",
+}
+
+for _name, _defaults in {
+    "gptq": GPTQ,
+    "adaround": ADAROUND,
+    "brecq": BRECQ,
+    "qdrop": QDROP,
+    "adaround_cpu": ADAROUND | CPU,
+    "brecq_cpu": BRECQ | CPU | {"activation_iterations": 100, "step_lr": 4e-3},
+    "qdrop_cpu": QDROP | CPU | {"step_lr": 1e-3},
+}.items():
+    _origin = _name.removesuffix("_cpu")
+    register(
+        RegisteredMethod(
+            name=_name,
+            paper=PAPERS[_origin],
+            summary=SUMMARIES[_origin] + ("" if _name == _origin else FAST),
+            config=Reconstruction,
+            run=reconstruct,
+            defaults=_defaults,
+        )
+    )

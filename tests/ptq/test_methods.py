@@ -11,16 +11,15 @@ from ptq_pipeline.ptq import (
     MethodConfig,
     MethodSpec,
     PreparedModel,
-    RangeEstimator,
     RegisteredMethod,
     calibrate,
     find_method,
     method_from_json,
     method_names,
+    methods,
     quantize_model,
 )
-from ptq_pipeline.ptq.methods import registry
-from ptq_pipeline.ptq.ranges import MinMax
+from ptq_pipeline.ptq.ranges import MinMax, RangeEstimator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +51,13 @@ PLUGIN = RegisteredMethod(
 def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     points = EntryPoints(
         [
-            EntryPoint("theirs", f"{__name__}:PLUGIN", registry.ENTRY_POINTS),
-            EntryPoint("broken", "no_such_package:METHOD", registry.ENTRY_POINTS),
-            EntryPoint("odd", "json:dumps", registry.ENTRY_POINTS),
+            EntryPoint("theirs", f"{__name__}:PLUGIN", methods.ENTRY_POINTS),
+            EntryPoint("broken", "no_such_package:METHOD", methods.ENTRY_POINTS),
+            EntryPoint("odd", "json:dumps", methods.ENTRY_POINTS),
         ]
     )
-    monkeypatch.setattr(registry, "entry_points", points.select)
-    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
+    monkeypatch.setattr(methods, "entry_points", points.select)
+    monkeypatch.setattr(methods, "_METHODS", dict(methods._METHODS))
     monkeypatch.setattr(EntryPoint, "load", _load)
 
 
@@ -124,7 +123,7 @@ def test_without_a_name_it_is_nearest() -> None:
         ({"corrections": "bias_correction"}, r"corrections must be a list of names"),
         ({"layer_weight_bits": {"conv1": 9}}, r"layer_weight_bits: conv1: bits must be from 2 to"),
         ({"layer_weight_bits": 4}, r"layer_weight_bits must be a mapping"),
-        ({"weight_symmetric": 1}, r"weight_symmetric must be true or false"),
+        ({"weight_symmetric": 1}, r"weight_symmetric must be of type bool, got 1"),
         (
             {"corrections": ["batch_norm_reestimation"], "weight_granularity": "per_tensor"},
             r"needs weight_granularity 'per_channel'",

@@ -8,7 +8,7 @@ from torch import nn
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model, resnet20
-from ptq_pipeline.models.probing import probe, require_single_answers
+from ptq_pipeline.models.inference import probe, require_single_answers
 
 GREY = Preprocessing((0.286,), (0.353,))
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 1, 28, 28)).astype(np.uint8)

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptq_pipeline.ptq.hooks import calls_of, visit_outputs
+from ptq_pipeline.ptq.hooks import visit_outputs
 from ptq_pipeline.ptq.preparation import PreparedModel
-from ptq_pipeline.ptq.reconstruction.units import ACTIVATIONS
+from ptq_pipeline.ptq.tracing import ACTIVATIONS, trace
 
 # f(s x) = s f(x) for s > 0.
 HOMOGENEOUS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Identity, nn.Dropout)
@@ -36,9 +36,7 @@ def cross_layer_equalization(prepared: PreparedModel, images: Tensor) -> Prepare
     not, and is not replaced (the paper replaces it by ReLU, which changes the model that is
     audited): such layers are left as they are, and `not_equalized` names them.
 
-    Args:
-        prepared: the model; not changed.
-        images: a few of them check that the model stays the same.
+    The result is a changed copy; some images check that the model stays the same.
     """
     module = copy.deepcopy(prepared.module)
     check = _Check(module, images)
@@ -70,12 +68,8 @@ def smooth_quant(prepared: PreparedModel, images: Tensor, alpha: float = 0.5) ->
 
     Xiao et al., SmoothQuant, ICML 2023 (arXiv 2211.10438): ``s_j = max|X_j|^alpha /
     max|W_j|^(1 - alpha)``; the LayerNorm's weight and bias are divided by s, the columns of every
-    Linear layer that reads it are multiplied.
-
-    Args:
-        prepared: the model; not changed.
-        images: calibration images.
-        alpha: share of the difficulty that goes to the weights.
+    Linear layer that reads it are multiplied. ``alpha`` is the share of the difficulty that goes to
+    the weights. The result is a changed copy.
     """
     module = copy.deepcopy(prepared.module)
     largest = _largest_outputs(module, images)
@@ -142,11 +136,12 @@ def _pairs(prepared: PreparedModel, example: Tensor) -> Iterator[tuple[str, str,
     """
     layers = {layer.name: layer for layer in prepared.layers if layer.calls == 1}
     source: dict[int, tuple[str, str]] = {}
-    for call in calls_of(prepared.module, example):
-        module = prepared.module.get_submodule(call.name)
+    for call in trace(prepared.module, example).calls:
+        module = call.module
         first, between = source.get(id(call.input), ("", ""))
         if call.name in layers:
-            if first and layers[first].weight_shape[0] == _inputs_of(module):
+            inputs = getattr(module, "in_channels", getattr(module, "in_features", 0))
+            if first and layers[first].weight_shape[0] == inputs:
                 yield first, call.name, between
             source[id(call.output)] = call.name, ""
         elif first and isinstance(module, HOMOGENEOUS):
@@ -155,14 +150,10 @@ def _pairs(prepared: PreparedModel, example: Tensor) -> Iterator[tuple[str, str,
             source[id(call.output)] = first, between or type(module).__name__
 
 
-def _inputs_of(module: Any) -> int:
-    return int(getattr(module, "in_channels", getattr(module, "in_features", 0)))
-
-
 def _norms(prepared: PreparedModel, example: Tensor) -> dict[str, list[str]]:
     """Return every LayerNorm and the Linear layers that read it.
 
-    What moves tokens about (Swin's windows) stands between the two: where no layer reads the very
+    What moves tokens about (Swin's windows) may be between the two: where no layer reads the very
     output of a norm, the next layer of its width is tried, and the check proves it.
     """
     layers = {layer.name for layer in prepared.layers if layer.kind == "linear"}
@@ -170,8 +161,8 @@ def _norms(prepared: PreparedModel, example: Tensor) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     likely: dict[str, list[str]] = {}
     last, width = "", 0
-    for call in calls_of(prepared.module, example):
-        module: Any = prepared.module.get_submodule(call.name)
+    for call in trace(prepared.module, example).calls:
+        module: Any = call.module
         if isinstance(module, nn.LayerNorm) and module.weight is not None:
             if len(module.normalized_shape) == 1:
                 last, width = call.name, len(module.weight)

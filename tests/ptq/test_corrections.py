@@ -12,9 +12,12 @@ from ptq_pipeline.ptq import (
     prepare,
     quantize_model,
 )
-from ptq_pipeline.ptq.corrections import cross_layer_equalization, smooth_quant
-from ptq_pipeline.ptq.corrections.after import layers_with_batch_norm
-from ptq_pipeline.ptq.corrections.before import not_equalized
+from ptq_pipeline.ptq.corrections import layers_with_batch_norm
+from ptq_pipeline.ptq.equalization import (
+    cross_layer_equalization,
+    not_equalized,
+    smooth_quant,
+)
 from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime
 
 

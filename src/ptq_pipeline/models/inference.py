@@ -1,18 +1,15 @@
-"""What a network answers, as far as it tells which network it is and whether it can be audited."""
+"""What a network answers: to images, and to noise, which tells which network it is."""
 
 import copy
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.models.preprocessing import Preprocessing
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from ptq_pipeline.models.float_model import FloatModel
+from ptq_pipeline.models.float_model import FloatModel, Preprocessing
 
 # Sides of the images that a network is asked about; the first one that it takes is used.
 SIDES = (32, 28, 64, 96, 128, 160, 192, 224, 240, 256, 299, 384)
@@ -24,21 +21,16 @@ ASKED_ALONE = 8
 SAME = 1e-3
 
 
-def probe(module: "nn.Module", preprocessing: Preprocessing) -> dict[str, Any] | None:
+def probe(module: nn.Module, preprocessing: Preprocessing) -> dict[str, Any] | None:
     """Return the outputs of a network on two images of noise, rounded so that machines agree.
 
-    Two networks of equal weights but other code give other outputs.
-
-    Args:
-        module: in evaluation mode; a copy is run in double precision.
-        preprocessing: from uint8 pixels to what the network takes.
+    Two networks of equal weights but other code give other outputs. A copy is run in double
+    precision.
 
     Returns:
         ``side`` of the images, and ``outputs`` as integers; None when the network takes none of the
         sides that are tried.
     """
-    import torch
-
     for network, digits in (
         (copy.deepcopy(module).double(), DIGITS_IN_DOUBLE),
         # Some networks convert to float32 themselves.
@@ -63,7 +55,7 @@ def _noise(channels: int) -> Iterator[tuple[int, np.ndarray]]:
         yield side, rng.integers(0, 256, (2, channels, side, side)).astype(np.uint8)
 
 
-def _rounded(outputs: "Tensor", digits: int) -> list[int]:
+def _rounded(outputs: Tensor, digits: int) -> list[int]:
     values = outputs.double().flatten().numpy()
     largest = np.abs(values).max(initial=0.0)
     if largest == 0.0:
@@ -72,19 +64,15 @@ def _rounded(outputs: "Tensor", digits: int) -> list[int]:
     return [int(code) for code in np.rint(values / quantum)]
 
 
-def require_single_answers(model: "FloatModel", images: np.ndarray) -> None:
+def require_single_answers(model: FloatModel, images: np.ndarray) -> None:
     """Check that an image's answer does not depend on the images beside it.
 
-    Args:
-        model: the model.
-        images: uint8 ``(N, C, H, W)``; a few of them, spread over all, are asked about together, in
-            another order, and one by one.
+    A few uint8 images ``(N, C, H, W)``, spread over all, are asked about together, in another
+    order, and one by one.
 
     Raises:
         InputError: the answers differ.
     """
-    import torch
-
     rows = np.unique(np.linspace(0, len(images) - 1, ASKED_ALONE).astype(int))
     inputs = torch.from_numpy(model.preprocessing(np.stack([images[row] for row in rows])))
     order = np.random.default_rng(0).permutation(len(rows))
@@ -114,3 +102,62 @@ def require_single_answers(model: "FloatModel", images: np.ndarray) -> None:
                 "images; give its batch norms running statistics (track_running_stats=True) and "
                 "take out what looks at the whole batch"
             )
+
+
+def run_in_batches(
+    model: FloatModel, images: np.ndarray, batch_size: int = 32
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits ``(N, classes)`` and features ``(N, F)`` as `batches` gives them."""
+    found = list(batches(model, images, batch_size))
+    if not found:
+        empty = np.zeros((0, len(model.classes)), np.float32)
+        return empty, empty
+    logits, features = zip(*found, strict=True)
+    return np.concatenate(logits), np.concatenate(features)
+
+
+def batches(
+    model: FloatModel, images: np.ndarray, batch_size: int = 32
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Run the float model batch by batch and keep what its last layer saw.
+
+    Args:
+        model: the model.
+        images: ``(N, C, H, W)`` uint8, may be memory-mapped.
+        batch_size: images per forward pass; small batches stay in the processor's cache.
+
+    Yields:
+        Per batch of ``B`` images the logits ``(B, classes)`` and the features ``(B, F)``, both
+        float32: the input of the linear layer that runs last, or without one the logits.
+
+    Raises:
+        InputError: if the logits are not finite or their number is not the number of classes.
+    """
+    seen: list[Tensor] = []
+    linear = [layer for layer in model.module.modules() if isinstance(layer, nn.Linear)]
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        for layer in linear
+    ]
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(images), batch_size):
+                seen.clear()
+                batch = model.preprocessing(np.asarray(images[start : start + batch_size]))
+                output = model.module(torch.from_numpy(batch))
+                if output.ndim != 2 or output.shape[1] != len(model.classes):
+                    raise InputError(
+                        f"the model returns an output of shape {tuple(output.shape)} but "
+                        f"{len(model.classes)} classes are declared; both must agree"
+                    )
+                logits = output.numpy()
+                if not np.isfinite(logits).all():
+                    raise InputError(
+                        "the float model returns NaN or infinite logits; check weights and "
+                        "preprocessing"
+                    )
+                last = seen[-1] if seen else output
+                yield logits, last.flatten(1).numpy()
+    finally:
+        for hook in hooks:
+            hook.remove()

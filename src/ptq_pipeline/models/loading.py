@@ -1,0 +1,158 @@
+"""Float models from a factory and a file of weights."""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.inputs import read_regular
+from ptq_pipeline.models.factories import build_network
+from ptq_pipeline.models.float_model import FloatModel, Preprocessing
+from ptq_pipeline.models.inference import probe
+
+
+def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Read a state dict from ``.safetensors``, or from a torch file without unpickling objects.
+
+    Raises:
+        InputError: if the file is missing, damaged, another one, or holds NaN or infinite values.
+    """
+    if not path.exists():
+        raise InputError(
+            f"weights file '{path}' does not exist; check 'weights' of the model entry"
+        )
+    try:
+        # What is hashed is what is loaded, whatever happens to the file meanwhile.
+        content = read_regular(path, sha256)
+        if path.suffix == ".safetensors":
+            state = load(content)
+        else:
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"weights file '{path}' cannot be read: {error}") from error
+    for name, value in state.items():
+        if value.dtype.is_floating_point and not torch.isfinite(value).all():
+            raise InputError(
+                f"weights file '{path}': tensor '{name}' holds NaN or infinite values; "
+                "export the weights of a healthy checkpoint"
+            )
+    return state
+
+
+def load_float_model(
+    factory: str,
+    weights: Path,
+    preprocessing: Preprocessing,
+    classes: Sequence[str],
+    arguments: Mapping[str, Any] | None = None,
+    allowed_factories: Sequence[str] | None = None,
+    training_hashes: Path | None = None,
+    sha256: Mapping[str, str] | None = None,
+) -> FloatModel:
+    """Build the network and load its weights.
+
+    Args:
+        factory: dotted path of a callable that returns the network.
+        weights: ``.safetensors`` or ``weights_only`` torch file with a state dict.
+        preprocessing: mean and std per channel.
+        classes: class names in the order of the logits.
+        arguments: keyword arguments of the factory.
+        allowed_factories: what ``factory`` may be, see `import_factory`; None allows all.
+        training_hashes: ``.npy`` of the training images' content keys.
+        sha256: hashes that the files of ``weights`` and ``training_hashes`` must have.
+
+    Raises:
+        InputError: if the factory, the weights or the classes do not fit each other.
+    """
+    arguments = dict(arguments or {})
+    declared = sha256 or {}
+    state = read_weights(weights, declared.get("weights"))
+    with torch.random.fork_rng(devices=[]):
+        module = build_network(factory, arguments, allowed_factories)
+    missing, unexpected = _load_state(module, state, factory, weights)
+    if missing or unexpected:
+        raise InputError(
+            f"weights file '{weights}' does not fit factory '{factory}': "
+            f"missing {missing[:3]} ({len(missing)}), unexpected {unexpected[:3]} "
+            f"({len(unexpected)}); check factory, its arguments and the file"
+        )
+    for name, parameter in module.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise InputError(
+                f"factory '{factory}' returns a network whose '{name}' is {parameter.dtype}; only "
+                "float32 networks can be audited: convert it with .float() (weights files may "
+                "hold float16)"
+            )
+    module.eval().requires_grad_(False)
+    description = json.dumps(
+        {
+            "factory": factory,
+            "arguments": arguments,
+            "mean": preprocessing.mean,
+            "std": preprocessing.std,
+            "classes": list(classes),
+            # Equal weights in other code are another model.
+            "probe": probe(module, preprocessing),
+        },
+        sort_keys=True,
+    )
+    keys = _read_keys(training_hashes, declared.get("training_hashes"))
+    source = {
+        "factory": factory,
+        "weights": str(weights),
+        "arguments": arguments,
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+        "classes": list(classes),
+        "allowed_factories": allowed_factories,
+    }
+    fingerprint = _fingerprint(description, state)
+    return FloatModel(module, preprocessing, tuple(classes), fingerprint, keys, source)
+
+
+def _read_keys(path: Path | None, sha256: str | None) -> np.ndarray | None:
+    if path is None:
+        return None
+    try:
+        return np.load(io.BytesIO(read_regular(path, sha256)), allow_pickle=False)
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"training hashes '{path}' cannot be read ({error}); restore the file, or leave "
+            "'training_hashes' out of the model's catalog entry"
+        ) from error
+
+
+def _load_state(
+    module: nn.Module, state: Mapping[str, Tensor], factory: str, weights: Path
+) -> tuple[list[str], list[str]]:
+    try:
+        result = module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise InputError(
+            f"weights file '{weights}' does not fit factory '{factory}': "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    # The counter of batch norm plays no part in evaluation and is often left out.
+    missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
+    return missing, list(result.unexpected_keys)
+
+
+def _fingerprint(description: str, state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(description.encode())
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

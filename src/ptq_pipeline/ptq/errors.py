@@ -1,7 +1,0 @@
-"""Errors of the engine."""
-
-from ptq_pipeline.core.errors import InputError
-
-
-class PreparationError(InputError):
-    """A model that cannot be quantized as it is."""

@@ -1,0 +1,177 @@
+"""The places of quantizers: in a torch module, and in a graph that it was converted to.
+
+A converter keeps no boundary of a module whose output gets a quantizer, and may fuse what stands
+around an operand of a matrix product into one attention operation. A *mark* survives: a leaky ReLU
+of slope 1 keeps every value, breaks the fusion, is merged with no neighbour (as a clamp would be
+with a ReLU), and is found again by its module's name.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.ptq.hooks import Change, change_input, change_output
+from ptq_pipeline.ptq.modules import Operand, replace_module
+from ptq_pipeline.ptq.parameters import ActivationParameters, QuantizationParameters
+from ptq_pipeline.ptq.preparation import PreparedModel
+from ptq_pipeline.ptq.quantizer import QParams, fake_quantize
+
+OUTPUT = "quantized_output"
+
+
+def insert_quantizers(module: nn.Module, parameters: QuantizationParameters) -> None:
+    """Give every layer its rounded weight, and every quantizer its place in front or behind.
+
+    Args:
+        module: a copy of a prepared module, on any device; changed.
+        parameters: of its layers and outputs.
+    """
+    for name, layer in parameters.layers.items():
+        child = module.get_submodule(name)
+        assert isinstance(child.weight, Tensor)
+        weight = torch.from_numpy(layer.weight.dequantized()).to(child.weight.device)
+        child.weight = nn.Parameter(weight, requires_grad=False)
+        if layer.activation is not None:
+            change_input(child, _quantizer(layer.activation))
+    for name, activation in parameters.outputs.items():
+        change_output(module.get_submodule(name), _quantizer(activation))
+
+
+def _quantizer(activation: ActivationParameters) -> Change:
+    # Kept on the CPU: torch's kernel takes scale and zero point as plain numbers.
+    qparams = QParams(
+        torch.tensor(activation.scale, dtype=torch.float32),
+        torch.tensor(activation.zero_point, dtype=torch.int32),
+        activation.scheme,
+    )
+    return lambda values: fake_quantize(values, qparams)
+
+
+class Mark(nn.Module):
+    """Passes its input through a leaky ReLU that changes nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x``."""
+        return nn.functional.leaky_relu(x, 1.0)
+
+
+def marked(prepared: PreparedModel, outputs: Iterable[str]) -> tuple[nn.Module, dict[str, str]]:
+    """Return a copy of a prepared module with marks behind some of its modules.
+
+    Returns:
+        The copy, and by dotted name of each mark the module whose output it marks.
+
+    Raises:
+        InputError: the model has no module of that name.
+    """
+    module = copy.deepcopy(prepared.module)
+    names: dict[str, str] = {}
+    for output in outputs:
+        try:
+            child = module.get_submodule(output)
+        except AttributeError:
+            raise InputError(
+                f"quantization parameters do not fit the model: it has no module {output!r}"
+            ) from None
+        if isinstance(child, Operand):
+            replace_module(module, child, Mark())
+            names[output] = output
+        else:
+            child.add_module(OUTPUT, Mark())
+            # A sequence runs what is added to it.
+            if type(child).forward is not nn.Sequential.forward:
+                child.register_forward_hook(_mark_output)
+            names[f"{output}.{OUTPUT}"] = output
+    return module, names
+
+
+def _mark_output(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    return module.get_submodule(OUTPUT)(output)
+
+
+class Matcher:
+    """Finds the places of a prepared model in a converted graph, one operation at a time.
+
+    Every layer must be found as often as it runs, with exactly its weight: if a converter changed
+    that, the engine's integers would not fit. What else multiplies would stay in float.
+
+    Args:
+        converter: what errors call it.
+        prepared: the model.
+        marks: of `marked`.
+    """
+
+    def __init__(self, converter: str, prepared: PreparedModel, marks: Mapping[str, str]) -> None:
+        self.converter = converter
+        self.prepared = prepared
+        self.marks = marks
+        self.calls = dict.fromkeys((layer.name for layer in prepared.layers), 0)
+        self.marked: Counter[str] = Counter()
+
+    def mark(self, scopes: Iterable[str]) -> str | None:
+        """Return the module whose output an operation marks, or None.
+
+        Args:
+            scopes: dotted names of the modules that the operation comes from, innermost first.
+        """
+        name = next((self.marks[scope] for scope in scopes if scope in self.marks), None)
+        if name is not None:
+            self.marked[name] += 1
+        return name
+
+    def layer(
+        self, operation: str, scopes: Collection[str], weight: np.ndarray | None
+    ) -> str | None:
+        """Return the layer that an operation which multiplies calls; None for a product of two.
+
+        Args:
+            operation: its name, for errors.
+            scopes: as for `mark`.
+            weight: its weight with torch's order of axes; None if that is computed.
+
+        Raises:
+            InputError: it is neither a layer nor a known product, or its weight is another.
+        """
+        name = next((scope for scope in scopes if scope in self.calls), None)
+        if name is not None:
+            self.calls[name] += 1
+            wanted = self.prepared.weight(name)
+            # Converters may give the groups of a convolution an axis of their own.
+            if weight is None or not np.array_equal(weight.ravel(), wanted.ravel()):
+                raise InputError(
+                    f"{self.converter}: the weight of layer {name!r} changed in conversion, so "
+                    "the integers of the engine would not fit it"
+                )
+        elif not set(self.prepared.products) & set(scopes):
+            raise InputError(
+                f"{self.converter}: operation {operation!r} belongs to no layer of the prepared "
+                "model, so it would stay in float"
+            )
+        return name
+
+    def require_all(self) -> None:
+        """Check that every place was found.
+
+        Raises:
+            InputError: one was not, or not as often as its module runs.
+        """
+        for layer in self.prepared.layers:
+            if self.calls[layer.name] != layer.calls:
+                raise InputError(
+                    f"{self.converter}: layer {layer.name!r} runs {layer.calls} times in torch and "
+                    f"{self.calls[layer.name]} times in the converted graph"
+                )
+        missing = set(self.marks.values()) - set(self.marked)
+        if missing:
+            raise InputError(
+                f"{self.converter}: the output of module {min(missing)!r} is not found in the "
+                "converted graph"
+            )
