@@ -19,10 +19,7 @@ from ptq_pipeline.ptq import Batches, MethodConfig, ModelFile, QuantizationParam
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig(MethodConfig):
-    """Base of configurations of tools.
-
-    Attributes:
-        tool_version: installed version of the tool, part of every trial's identity; filled in.
+    """Base of configurations of tools, whose installed version is part of every trial's identity.
 
     Raises:
         InputError: the tool is not installed, or in another version than the one asked for.

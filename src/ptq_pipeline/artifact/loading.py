@@ -38,12 +38,7 @@ _OPTIONS = {
 
 
 def prepared_model(model: FloatModel, image_shape: tuple[int, ...]) -> PreparedModel:
-    """Return the float model as the engine quantizes it.
-
-    Args:
-        model: the float model.
-        image_shape: ``(C, H, W)``.
-    """
+    """Return the float model as the engine quantizes it for images ``(C, H, W)``."""
     return prepare(model.module, torch.from_numpy(model.example_input(image_shape)))  # type: ignore[arg-type]
 
 
@@ -51,9 +46,7 @@ def prepared_model(model: FloatModel, image_shape: tuple[int, ...]) -> PreparedM
 class Artifact:
     """A quantized model as it ships: ours, with its integers, or the file of another tool.
 
-    Attributes:
-        files: path of every file by its name; they stand in one folder.
-        name: what people call it, for errors.
+    ``files`` holds the path of every file by its name, all in one folder; errors use ``name``.
     """
 
     files: Mapping[str, Path]
@@ -129,12 +122,9 @@ class Artifact:
     def predictor(
         self, model: FloatModel, image_shape: tuple[int, ...], runtime: Runtime | None = None
     ) -> Predictor:
-        """Return what answers, loaded from the files.
+        """Return what answers, loaded from the files, in its own runtime unless another is given.
 
-        Args:
-            model: the float model; the simulation of a model of our own is built on it.
-            image_shape: ``(C, H, W)``.
-            runtime: what executes it; its own when left out.
+        The simulation of a model of our own is built on the float model.
 
         Raises:
             InputError: there is no file for that runtime, or it cannot be read.

@@ -12,12 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From stored uint8 pixels to what the model takes: ``(pixel / 255 - mean) / std`` per channel.
-
-    Attributes:
-        mean: one value per channel, on the scale [0, 1].
-        std: one positive value per channel, on the scale [0, 1].
-    """
+    """From uint8 pixels to what the model takes: ``(pixel / 255 - mean) / std`` per channel."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]

@@ -121,13 +121,8 @@ def batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Run the float model batch by batch and keep what its last layer saw.
 
-    Args:
-        model: the model.
-        images: ``(N, C, H, W)`` uint8, may be memory-mapped.
-        batch_size: images per forward pass; small batches stay in the processor's cache.
-
     Yields:
-        Per batch of ``B`` images the logits ``(B, classes)`` and the features ``(B, F)``, both
+        Per batch of uint8 images the logits ``(B, classes)`` and the features ``(B, F)``, both
         float32: the input of the linear layer that runs last, or without one the logits.
 
     Raises:

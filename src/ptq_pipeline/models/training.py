@@ -49,13 +49,7 @@ class TrainedModel:
 
 
 def augment(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Flip horizontally at random and crop at random after zero padding.
-
-    Args:
-        images: ``(N, C, H, W)`` float batch.
-        padding: pixels added on each side before cropping back to ``(H, W)``.
-        generator: source of all randomness.
-    """
+    """Flip ``(N, C, H, W)`` images at random, and crop them at random after zero padding."""
     count, _, height, width = images.shape
     flip = torch.rand(count, generator=generator) < 0.5
     images = torch.where(flip[:, None, None, None], images.flip(-1), images)
@@ -93,11 +87,8 @@ def _average_into(target: nn.Module, source: nn.Module, decay: float) -> None:
 def train(model: nn.Module, images: Tensor, labels: Tensor, recipe: TrainingRecipe) -> TrainedModel:
     """Train ``model`` and return the averaged weights of the epoch that validates best.
 
-    Args:
-        model: freshly built network; its weights are drawn again from ``recipe.seed``.
-        images: ``(N, C, H, W)`` float32, already normalised.
-        labels: ``(N,)`` int64.
-        recipe: optimisation settings.
+    Its weights are drawn again from ``recipe.seed``. Images are normalised float32
+    ``(N, C, H, W)``, labels int64 ``(N,)``.
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     with torch.random.fork_rng(devices=[]):

@@ -36,13 +36,7 @@ MARGIN = 1.0 + 1e-6
 
 @dataclass(frozen=True, eq=False)
 class IntegerBias:
-    """One layer's bias: ``codes * scale``.
-
-    Attributes:
-        codes: int32 ``(C_out,)``.
-        scale: float32 ``(C_out,)``.
-        real: the float32 bias ``(C_out,)`` that was rounded.
-    """
+    """One layer's bias ``codes * scale``, int32 and float32 ``(C_out,)``, and the real one."""
 
     codes: np.ndarray
     scale: np.ndarray

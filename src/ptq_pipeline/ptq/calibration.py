@@ -56,15 +56,11 @@ def activations_from(
     method: MethodSpec,
     operands: Collection[str] = (),
 ) -> dict[str, ActivationParameters]:
-    """Choose scale and zero point of every layer's input from its statistics alone.
+    """Choose scale and zero point of every layer's input from its statistics, by layer or operand.
 
     Integer kernels multiply two activations only without zero points, so an operand of such a
-    product is signed and symmetric, or unsigned from zero when it was never negative.
-
-    Args:
-        statistics: by layer or operand name; with histograms if the range estimator needs them.
-        method: bits and range estimator of the activations.
-        operands: names of `statistics` that are operands, see `PreparedModel.operands`.
+    product (see `PreparedModel.operands`) is signed and symmetric, or unsigned from zero when it
+    was never negative.
     """
     chosen = {}
     for name, known in statistics.items():
@@ -88,14 +84,10 @@ def calibrate(
     method: MethodSpec,
     weights: Mapping[str, WeightParameters] | None = None,
 ) -> QuantizationParameters:
-    """Quantize weights and calibrate activations.
+    """Quantize weights, unless they are at hand, and calibrate activations.
 
-    Args:
-        prepared: the model; not safe to use from several threads at once.
-        batches: float32 ``(n, C, H, W)`` tensors, or a function that returns a new pass over them.
-            ``minmax`` makes one pass, the others two.
-        method: what to do.
-        weights: result of `quantize_weights` for the same model and method, when it is at hand.
+    ``minmax`` makes one pass over the float32 batches ``(n, C, H, W)``, the others two. Not safe to
+    use from several threads at once.
 
     Raises:
         InputError: there are no images, a batch is not float32, or a layer's input is not finite.

@@ -78,10 +78,7 @@ def _correct_outputs(
     the bias takes up the mean error. *Batch norm re-estimation* (Hubara et al., ICML 2021, arXiv
     2006.10518): where a batch norm was folded, in the layers `spread`, the standard deviation is
     restored too. As the batch norm is part of the layer by then, its new scale multiplies the
-    weight's scales.
-
-    A layer that runs more than once has no single output to correct: it keeps its bias, and a note
-    says so.
+    weight's scales. A layer that runs more than once has no single output to correct.
     """
     wanted = _float_moments(prepared, images)
     module = copy.deepcopy(prepared.module)

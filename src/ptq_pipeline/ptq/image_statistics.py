@@ -155,11 +155,7 @@ class ImageStatistics:
         return bool(np.array_equal(first[order], second))
 
     def add(self, sets: Sequence[np.ndarray | ImageRows], histograms: bool = False) -> None:
-        """Compute the rows of those images that have none yet.
-
-        Args:
-            sets: uint8 arrays ``(n, C, H, W)``.
-            histograms: whether their histograms are needed as well.
+        """Compute the rows of those uint8 images ``(n, C, H, W)`` that have none yet.
 
         Raises:
             StatisticsError: a layer's input is not finite.
@@ -173,12 +169,7 @@ class ImageStatistics:
             self._histograms.extend(sets, self._histogram_rows)
 
     def reduce(self, images: np.ndarray, histograms: bool = False) -> dict[str, InputStatistics]:
-        """Return the statistics of a calibration set from the rows of its images.
-
-        Args:
-            images: uint8 ``(n, C, H, W)``; rows that are missing are computed.
-            histograms: whether to return histograms as well.
-        """
+        """Return the statistics of a calibration set, uint8 ``(n, C, H, W)``; see `add`."""
         self.add([images], histograms)
         keys = image_keys(images)
         counted: list[HistogramStatistics] | list[None] = [None] * len(self.places)

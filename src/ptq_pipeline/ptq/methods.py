@@ -48,8 +48,7 @@ class RegisteredMethod:
         summary: one line that says what it does.
         config: type of its configuration.
         run: does it.
-        defaults: values of the configuration that are not the type's own, so that one type serves
-            several presets.
+        defaults: of the configuration, instead of its type's: one type serves several presets.
         weight_bits: widths it supports.
         activation_bits: widths it supports.
     """
@@ -162,8 +161,7 @@ def quantize_model(
         batches: float32 ``(n, C, H, W)`` tensors, or a function that starts a new pass over them.
         method: a method's configuration.
         seed: of everything random in the method; equal seeds give equal parameters.
-        weights: result of `quantize_weights` for the same model and method, when it is at hand;
-            used by methods that are ``reducible``.
+        weights: of `quantize_weights`, for methods that are ``reducible``.
 
     Raises:
         InputError: the images or the model do not suit the method.
@@ -177,13 +175,8 @@ def method_seed(
     """Return the seed of a method: equal wherever the same model is quantized in the same way.
 
     Runtime and evaluation do not enter, so the parity check and the exported model get the very
-    integers of the trial.
-
-    Args:
-        model: fingerprint of the float model.
-        method: the method; None for the float model.
-        calibration_set: id of the calibration set.
-        repeat: number of the seed, to see what the seed alone changes.
+    integers of the trial. ``repeat`` numbers seeds, to see what the seed alone changes; ``method``
+    is None for the float model.
     """
     content: dict[str, Any] = {
         "model": model,

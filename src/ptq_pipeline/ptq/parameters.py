@@ -19,13 +19,9 @@ NOTES = ":notes"
 
 @dataclass(frozen=True, eq=False)
 class WeightParameters:
-    """Integers and scales of one layer's weight: ``w = scale * (codes - zero_point)`` per channel.
+    """Integers of one layer's weight: ``w = scale * (codes - zero_point)`` per channel.
 
-    Attributes:
-        codes: int8 ``(C_out, ...)``.
-        scale: float32 ``(C_out,)``.
-        zero_point: int32 ``(C_out,)``.
-        scheme: the integers used.
+    ``codes`` is int8 ``(C_out, ...)``, ``scale`` float32 and ``zero_point`` int32 ``(C_out,)``.
     """
 
     codes: np.ndarray
@@ -40,11 +36,10 @@ class WeightParameters:
         return shifted * self.scale.reshape(shape)
 
     def centered(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return codes of the same weight as integer kernels take them.
+        """Return codes of the same weight as integer kernels take them, and their zero point.
 
-        Returns:
-            int8 codes with zero point 0, and None, if ``codes - zero_point`` fits int8: always
-            below 8 bits. Otherwise the uint8 codes, and their zero point uint8 ``(C_out,)``.
+        That is int8 codes and None, if ``codes - zero_point`` fits int8: always below 8 bits. If not,
+        the uint8 codes, and uint8 ``(C_out,)``.
         """
         shape = (-1,) + (1,) * (self.codes.ndim - 1)
         shifted = self.codes.astype(np.int32) - self.zero_point.reshape(shape)
@@ -71,11 +66,9 @@ class ActivationParameters:
 class LayerParameters:
     """Everything that quantization decided about one layer.
 
-    Attributes:
-        weight: integers and scales.
-        activation: quantizer of the layer's input; None when it reads a tensor that is quantized
-            already, where it was made.
-        reads: then, the name of that output, one of ``QuantizationParameters.outputs``.
+    ``activation`` quantizes the layer's input. It is None when the layer reads a tensor that is
+    quantized already, where it was made: ``reads`` then names that output, one of
+    ``QuantizationParameters.outputs``.
     """
 
     weight: WeightParameters
@@ -90,8 +83,7 @@ class ModelFile:
     Attributes:
         tool: name and version of what wrote it.
         format: ``onnx`` or ``openvino``.
-        parts: content by file name, the one to load first: ``model.onnx``, or ``model.xml`` and
-            ``model.bin``.
+        parts: content by file name, the one to load first in front.
     """
 
     tool: str
@@ -105,10 +97,9 @@ class QuantizationParameters:
 
     Attributes:
         layers: by name, in call order.
-        overrides: float parameters and buffers of the prepared module that the method replaced, by
-            dotted name.
-        outputs: quantizers on what a module returns, by dotted name of the module: operands of
-            products of activations, and outputs of blocks.
+        overrides: float parameters and buffers that the method replaced, by dotted name.
+        outputs: quantizers on what a module returns, by its dotted name: operands of products of
+            activations, and outputs of blocks.
         notes: fallbacks that the method took, one sentence each.
         file: a model that another tool quantized; then there is nothing else, and the file itself
             is what is kept, not `to_arrays`.

@@ -28,12 +28,7 @@ OUTPUT = "quantized_output"
 
 
 def insert_quantizers(module: nn.Module, parameters: QuantizationParameters) -> None:
-    """Give every layer its rounded weight, and every quantizer its place in front or behind.
-
-    Args:
-        module: a copy of a prepared module, on any device; changed.
-        parameters: of its layers and outputs.
-    """
+    """Give every layer of a copied module its rounded weight, and every quantizer its place."""
     for name, layer in parameters.layers.items():
         child = module.get_submodule(name)
         assert isinstance(child.weight, Tensor)
@@ -64,10 +59,7 @@ class Mark(nn.Module):
 
 
 def marked(prepared: PreparedModel, outputs: Iterable[str]) -> tuple[nn.Module, dict[str, str]]:
-    """Return a copy of a prepared module with marks behind some of its modules.
-
-    Returns:
-        The copy, and by dotted name of each mark the module whose output it marks.
+    """Return a copied module with marks behind some modules, and what each mark is of, by its name.
 
     Raises:
         InputError: the model has no module of that name.
@@ -101,12 +93,8 @@ class Matcher:
     """Finds the places of a prepared model in a converted graph, one operation at a time.
 
     Every layer must be found as often as it runs, with exactly its weight: if a converter changed
-    that, the engine's integers would not fit. What else multiplies would stay in float.
-
-    Args:
-        converter: what errors call it.
-        prepared: the model.
-        marks: of `marked`.
+    that, the engine's integers would not fit. What else multiplies would stay in float. Operations
+    come with their ``scopes``: dotted names of the modules that they are from, innermost first.
     """
 
     def __init__(self, converter: str, prepared: PreparedModel, marks: Mapping[str, str]) -> None:
@@ -117,11 +105,7 @@ class Matcher:
         self.marked: Counter[str] = Counter()
 
     def mark(self, scopes: Iterable[str]) -> str | None:
-        """Return the module whose output an operation marks, or None.
-
-        Args:
-            scopes: dotted names of the modules that the operation comes from, innermost first.
-        """
+        """Return the module whose output an operation marks, or None."""
         name = next((self.marks[scope] for scope in scopes if scope in self.marks), None)
         if name is not None:
             self.marked[name] += 1
@@ -132,10 +116,7 @@ class Matcher:
     ) -> str | None:
         """Return the layer that an operation which multiplies calls; None for a product of two.
 
-        Args:
-            operation: its name, for errors.
-            scopes: as for `mark`.
-            weight: its weight with torch's order of axes; None if that is computed.
+        ``weight`` has torch's order of axes; it is None if it is computed.
 
         Raises:
             InputError: it is neither a layer nor a known product, or its weight is another.

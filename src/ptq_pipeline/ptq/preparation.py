@@ -44,7 +44,7 @@ class Layer:
         name: dotted name in the module tree, for example ``blocks.0.conv1``.
         kind: class of the module in lower case, for example ``conv2d``.
         weight_shape: ``(C_out, ...)``.
-        groups: groups of a convolution, 1 for Linear.
+        groups: of a convolution, 1 for Linear.
         calls: how often one forward pass calls it; all calls share one input quantizer.
         same_input_as: first layer that reads the same tensor, or None: their statistics are equal.
     """
@@ -64,11 +64,10 @@ class PreparedModel:
     Attributes:
         module: folded copy in evaluation mode without gradients; do not change it.
         layers: every Conv and Linear, in call order.
-        operands: dotted names of the operands of every product of two activations, in call order:
-            modules through which the operand goes, so that it can be seen and quantized there.
         input_shape: ``(C, H, W)`` of the example input.
         folded_batch_norms: names of batch norms that are now part of a layer.
         float_batch_norms: names of batch norms that do not follow a layer directly and stay.
+        operands: modules through which operands of products of two activations go, in call order.
         unused_layers: names of layers that did not run, such as heads for training only; modules
             that refuse to run have taken their places.
     """

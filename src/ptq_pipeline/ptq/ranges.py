@@ -70,11 +70,8 @@ class MovingAverageMinMax(MinMax):
     As TensorFlow and torch observe activations (Jacob et al., CVPR 2018, section 3.1). It depends
     on the order of the batches. Weights are seen once, so for them it is `MinMax`.
 
-    Attributes:
-        constant: c, above 0 and at most 1; 1 keeps the last batch only.
-
     Raises:
-        InputError: c is out of range.
+        InputError: the constant c is not above 0 and at most 1; 1 keeps the last batch only.
     """
 
     name: ClassVar[str] = "moving_average_minmax"
@@ -101,16 +98,13 @@ class MovingAverageMinMax(MinMax):
 
 @dataclass(frozen=True)
 class Percentile(RangeEstimator):
-    """Cut both tails: the percentiles ``100 - p`` and ``p`` of the values.
+    """Cut both tails: the percentiles ``100 - p`` and ``p`` of the values; 100 is `MinMax`.
 
     With a symmetric scheme the percentile ``p`` of the absolute values. Inputs are read from the
     histogram, so a bound is exact to one bin (1/2046 of the range).
 
-    Attributes:
-        percentile: p, above 50 and at most 100; 100 is `MinMax`.
-
     Raises:
-        InputError: p is out of range.
+        InputError: p is not above 50 and at most 100.
     """
 
     name: ClassVar[str] = "percentile"
@@ -212,9 +206,6 @@ class Mse(_SearchedByRow):
     asymmetric input with values on both sides of zero has each end refined once more alone.
     Inputs are represented by the bins of their histogram.
 
-    Attributes:
-        p: exponent of the error, positive.
-
     Raises:
         InputError: p is not positive.
     """
@@ -268,13 +259,11 @@ class Entropy(_Searched):
 
     Half of what leaves a ReLU is zero. One code for one bin of zeros would be the best fit, so the
     range would shrink to as many bins as there are codes; the bin of zero therefore counts no more
-    than the larger of its neighbours, as in NVIDIA's pytorch-quantization.
-
-    Attributes:
-        zero: share of the zeros beyond that which count all the same, 0 to 1.
+    than the larger of its neighbours, as in NVIDIA's pytorch-quantization, but for the share
+    ``zero`` of the zeros beyond that.
 
     Raises:
-        InputError: the share is out of range.
+        InputError: the share is not from 0 to 1.
     """
 
     name: ClassVar[str] = "entropy"

@@ -47,12 +47,9 @@ ROUTABLE = POSITIONAL | {"linear", *CONVOLUTIONS}
 class FunctionCall:
     """One call of a multiplying function outside a layer.
 
-    Attributes:
-        module: dotted name of the innermost module that runs, "" for the model itself.
-        visit: which run of the module this is, from 0; a shared module runs several times.
-        function: name of the torch function.
-        args: its positional arguments; kept alive, so that identities stay their own.
-        kwargs: its keyword arguments.
+    ``module`` is the innermost one that runs, "" for the model itself, and ``visit`` which run of
+    it this is: a shared module runs several times. Arguments are kept alive, so that identities
+    stay their own.
     """
 
     module: str
@@ -75,14 +72,8 @@ class FunctionCall:
 def route(root: nn.Module, calls: Iterable[FunctionCall], running: Iterable[str]) -> set[str]:
     """Give every function call of one forward pass a child module of ``root`` to go to.
 
-    Args:
-        root: the model; changed in place.
-        calls: the calls, in order.
-        running: names of layers that run as modules.
-
-    Returns:
-        Names of layers that do not run and yet have to stay: a routed module hands their weight to
-        a function.
+    Returns names of layers that are not ``running`` as modules and yet have to stay: a routed
+    module hands their weight to a function.
 
     Raises:
         PreparationError: a call cannot be covered; the message names the module.

@@ -30,14 +30,9 @@ Pass: TypeAlias = Callable[[Visit], None]
 
 @dataclass(frozen=True)
 class RangeStatistics:
-    """Smallest and largest value of a layer's input.
+    """Smallest and largest of ``count`` values of a layer's input.
 
-    Attributes:
-        minimum: smallest value seen.
-        maximum: largest value seen.
-        count: number of values seen.
-        per_batch: minimum and maximum of each batch in the order seen, for moving averages; empty
-            when they were not kept.
+    ``per_batch`` holds those of each batch in the order seen, where they were kept.
     """
 
     minimum: float
@@ -48,13 +43,7 @@ class RangeStatistics:
 
 @dataclass(frozen=True)
 class HistogramGrid:
-    """Equal bins with zero in the middle of one, so that the zeros behind a ReLU stay exact.
-
-    Attributes:
-        low: left edge of the first bin.
-        width: width of a bin, positive.
-        bins: number of bins.
-    """
+    """Equal bins from ``low`` on, zero in the middle of one: the zeros behind a ReLU stay exact."""
 
     low: float
     width: float
@@ -99,16 +88,10 @@ class InputStatistics:
 def collect_statistics(
     prepared: PreparedModel, batches: Batches, histograms: bool, bins: int = DEFAULT_BINS
 ) -> dict[str, InputStatistics]:
-    """Run the float model over the batches and return statistics of every layer's input.
+    """Return statistics of every layer's input in the float model, in call order.
 
-    Args:
-        prepared: the model; hooks are set on it for the time of the call (not thread-safe).
-        batches: float32 ``(n, C, H, W)`` tensors, values as the model takes them.
-        histograms: whether to make a second pass.
-        bins: bins of each histogram.
-
-    Returns:
-        One entry per layer, in call order.
+    Hooks are set on the model for the time of the call (not thread-safe). Histograms take a second
+    pass over the float32 batches ``(n, C, H, W)``.
 
     Raises:
         InputError: there are no batches, a batch is not float32, or a layer's input is not finite.

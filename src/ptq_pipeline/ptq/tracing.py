@@ -48,13 +48,8 @@ MULTIPLYING = frozenset(
 class Call:
     """One call of a module; its tensors are kept alive, so that their identities stay their own.
 
-    Attributes:
-        name: dotted name of the module.
-        module: the module.
-        input: its argument; None unless it was called with one tensor alone.
-        output: what it returned.
-        input_version: torch's count of in-place changes of the input, right after the call.
-        output_version: the same count of the output.
+    ``input`` is None unless the module was called with one tensor alone. The versions are torch's
+    counts of in-place changes, right after the call.
     """
 
     name: str
@@ -70,7 +65,7 @@ class Trace:
     """What one forward pass did.
 
     Attributes:
-        calls: calls of modules, in the order in which they ended.
+        calls: of modules, in the order in which they ended.
         functions: calls of multiplying functions outside layers and operands, in order.
         consumers: how many torch calls took the output of a layer call, by ``id`` of that output.
         output: what the model returned.

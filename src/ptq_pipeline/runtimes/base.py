@@ -39,13 +39,9 @@ class Predictor(Protocol):
 class Runtime(ABC):
     """Where quantized models run; not safe to share between threads, its predictors are.
 
-    Args:
-        device: torch device of the simulated runtime; the others run on the CPU only.
-        threads: threads of inference, and of torch, which calibrates, for the whole process; None
-            leaves them.
-
-    Attributes:
-        name: in configuration and in trial ids.
+    Its ``name`` is that in configuration and trial ids. Threads of inference, and of torch, which
+    calibrates, are set for the whole process; None leaves them. Only the simulated runtime has
+    other devices than the CPU.
 
     Raises:
         InputError: the device is not there, or the number of threads is not positive.

@@ -58,14 +58,10 @@ class OnnxruntimePredictor:
 
 
 class OnnxruntimeRuntime(Runtime):
-    """ONNX Runtime's CPU provider on models in QDQ form.
+    """ONNX Runtime's CPU provider on models in QDQ form, in an operator set of the version `opset`.
 
-    Args:
-        device: see `Runtime`.
-        threads: see `Runtime`.
-        optimization: ``all`` runs integer kernels; ``none`` executes each operator of the file
-            as ONNX defines it, which is the simulation within float rounding.
-        opset: version of the operator set of its files.
+    The optimization ``all`` runs integer kernels; ``none`` executes each operator of the file as
+    ONNX defines it, which is the simulation within float rounding.
 
     Raises:
         InputError: the package is missing, or an option is not supported.

@@ -48,15 +48,10 @@ MARK, MARK_PREFIX = "PRelu", "mark:"
 
 
 def convert(prepared: PreparedModel, outputs: tuple[str, ...] = ()) -> Any:
-    """Convert the float model; batch size is left open, layers get their torch names.
+    """Convert the float model with marks for ``outputs``; the batch size is left open.
 
-    Args:
-        prepared: the model.
-        outputs: dotted names of modules whose output gets a mark.
-
-    Returns:
-        An ``openvino.Model`` whose convolutions and matrix products are named like the layers
-        (``name@2`` and so on for further calls of the same layer).
+    Convolutions and matrix products of the ``openvino.Model`` are named like the layers, ``name@2``
+    and so on for further calls of the same layer.
 
     Raises:
         InputError: a layer has no counterpart with the same weight, or the graph multiplies

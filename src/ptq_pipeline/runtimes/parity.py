@@ -39,13 +39,7 @@ def parity(
     labels: np.ndarray,
     classes: Sequence[str],
 ) -> pd.DataFrame:
-    """Compare two runtimes' answers for each true class.
-
-    Args:
-        reference_top1: int ``(n,)`` answers of the reference, the simulated runtime.
-        other_top1: int ``(n,)`` answers of the other runtime on the same images.
-        labels: int ``(n,)`` true classes, indices into ``classes``.
-        classes: names in label order.
+    """Compare two runtimes' answers, int ``(n,)``, for each true class; labels index ``classes``.
 
     Returns:
         One row per class with ``class``, ``n``, ``agreement`` (share of equal answers),

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import PreparedModel, method_from_json, prepare, quantize_model
-from ptq_pipeline.ptq.reconstruction import procedure
-from ptq_pipeline.ptq.reconstruction.learning import Cache
+from ptq_pipeline.ptq.reconstruction.learning import UnitLearning
 from ptq_pipeline.ptq.reconstruction.procedure import nearest_of, starting_point
 from ptq_pipeline.ptq.reconstruction.units import partition
 from ptq_pipeline.runtimes import SimulatedRuntime
@@ -118,9 +117,9 @@ def test_every_unit_is_at_least_as_good_as_nearest_on_its_objective(
     prepared: PreparedModel, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[float] = []
-    original = procedure.objective
+    original = UnitLearning.objective
     monkeypatch.setattr(
-        procedure, "objective", lambda *args: seen.append(original(*args)) or seen[-1]
+        UnitLearning, "objective", lambda self: seen.append(original(self)) or seen[-1]
     )
     found = _quantized(prepared, images, name="qdrop", iterations=20, rounding_lr=0.05)
     pairs = list(zip(seen[::2], seen[1::2], strict=True))
@@ -133,7 +132,7 @@ def test_only_one_unit_is_cached_at_a_time(
     prepared: PreparedModel, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[weakref.ref] = []
-    original = Cache.of
+    original = UnitLearning.of
 
     def cache(*args):
         assert all(old() is None for old in made)
@@ -141,7 +140,7 @@ def test_only_one_unit_is_cached_at_a_time(
         made.append(weakref.ref(found))
         return found
 
-    monkeypatch.setattr(Cache, "of", cache)
+    monkeypatch.setattr(UnitLearning, "of", cache)
     _quantized(prepared, images, name="qdrop", iterations=1)
     assert len(made) == 11
 

@@ -93,9 +93,7 @@ def metadata_of(content: bytes) -> dict[str, str]:
 
 
 def require_one_file(content: bytes) -> None:
-    """Refuse a model that keeps tensors in files of their own.
-
-    They would be looked for from the working folder, and no hash of the model covers them.
+    """Refuse a model that keeps tensors in files of their own, which no hash of the model covers.
 
     Raises:
         InputError: it refers to another file, or is no ONNX file.

@@ -30,12 +30,10 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 
 @dataclass(frozen=True, eq=False)
 class FloatGraph:
-    """A float model in ONNX form, and where the engine's places are in it.
+    """A float ``onnx.ModelProto``, not to be changed, and where the engine's places are in it.
 
-    Attributes:
-        model: ``onnx.ModelProto`` without quantizers; do not change it.
-        layers: node name to layer name, one entry per call.
-        marks: node name of the mark to the module whose output it marks.
+    ``layers`` holds the layer of each node that calls one, ``marks`` the module whose output a node
+    marks, both by the node's name.
     """
 
     model: Any
@@ -46,15 +44,9 @@ class FloatGraph:
 def float_graph(
     prepared: PreparedModel, outputs: Sequence[str] = (), opset: int = DEFAULT_OPSET
 ) -> FloatGraph:
-    """Export the folded float model once.
+    """Export the folded float model, with marks for the modules whose output gets a quantizer.
 
-    Args:
-        prepared: the model.
-        outputs: dotted names of modules whose output gets a quantizer.
-        opset: version of ONNX's operator set, from 18.
-
-    Returns:
-        The graph, with input ``images`` ``(batch, C, H, W)`` and output ``logits``.
+    Its input is ``images`` ``(batch, C, H, W)``, its output ``logits``.
 
     Raises:
         InputError: the opset is not supported, the exporter cannot export the model, a layer has

@@ -48,7 +48,7 @@ def export_onnx(
 
     Args:
         prepared: the model.
-        parameters: integers and scales of every layer; None exports the folded float model.
+        parameters: None exports the folded float model.
         metadata: what the file says about its origin, for example ``trial_id``.
         opset: version of ONNX's operator set, from 18; ``int4`` needs 21.
         int4: store what has 4 bits or fewer in ONNX's 4-bit types.
@@ -78,14 +78,7 @@ def quantized_graph(
     parameters: QuantizationParameters,
     int4: bool = False,
 ) -> Any:
-    """Return a quantized copy of a float graph, as ``onnx.ModelProto``.
-
-    Args:
-        graph: of the same model, with marks for the parameters' outputs.
-        prepared: the model.
-        parameters: integers and scales of every layer.
-        int4: as in `export_onnx`.
-    """
+    """Return a quantized copy of a float graph with marks for the parameters' outputs."""
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     parameters, biases = integer_form(prepared, parameters)

@@ -29,12 +29,7 @@ MIN_SCALE = 1e-8
 
 
 class SoftWeight:
-    """The rounding variables of one layer.
-
-    Args:
-        target: float weight ``(C_out, ...)`` that is rounded.
-        initial: scales, zero points and integers to stay within.
-    """
+    """The rounding variables of one float weight ``(C_out, ...)`` on the grid of `initial`."""
 
     def __init__(self, target: Tensor, initial: WeightParameters) -> None:
         shape = (-1,) + (1,) * (target.ndim - 1)

@@ -26,33 +26,118 @@ from ptq_pipeline.ptq.reconstruction.working import WorkingModel
 SCALES_POWER = 2.4
 
 
-@dataclass(frozen=True, eq=False)
-class Cache:
-    """What one unit is learned from; only one unit's is held at a time.
+@dataclass(eq=False)
+class UnitLearning:
+    """What one unit is learned from, and how; only one unit's inputs are held at a time.
 
     Attributes:
+        model: the working model.
+        unit: the unit.
+        config: how to learn.
+        rng: source of mini-batches and mixing.
         inputs: of the unit behind the quantized part of the model.
         float_inputs: of the unit in the float model.
         targets: its output in the float model.
         importance: weight of each element of the output, or None for equal ones.
     """
 
+    model: WorkingModel
+    unit: Unit
+    config: Reconstruction
+    rng: np.random.Generator
     inputs: Tensor
     float_inputs: Tensor
     targets: Tensor
     importance: Tensor | None = None
 
     @classmethod
-    def of(cls, model: WorkingModel, unit: Unit, images: Tensor) -> Cache:
+    def of(
+        cls,
+        model: WorkingModel,
+        unit: Unit,
+        images: Tensor,
+        config: Reconstruction,
+        rng: np.random.Generator,
+    ) -> UnitLearning:
         """Run the images through the working model and the float one."""
         module = model.prepared.module
         float_inputs = unit.input_of(module, images)
         with torch.no_grad():
             parts = [unit.run(module, part) for part in float_inputs.split(IMAGES_AT_A_TIME)]
-        return cls(unit.input_of(model.root, images), float_inputs, torch.cat(parts))
+        inputs = unit.input_of(model.root, images)
+        return cls(model, unit, config, rng, inputs, float_inputs, torch.cat(parts))
+
+    def learn_weights(self, starts: dict[str, SoftWeight]) -> dict[str, WeightParameters]:
+        """Learn the rounding of the unit's weights, with ``joint`` its activation scales too.
+
+        The unit's quantizers are enabled or not already; integers are returned by layer.
+        """
+        config = self.config
+        rounding = torch.optim.Adam([soft.alpha for soft in starts.values()], config.rounding_lr)
+        joint = config.activations == "joint"
+        scales = _ScaleLearner(
+            self.model.quantizers(self.unit) if joint else [], config.step_lr, config.iterations
+        )
+        keep = config.keep_quantized_probability if joint else 1.0
+        for quantizer in scales.quantizers:
+            quantizer.keep = keep
+        for step, chosen in enumerate(self._batches(config.iterations)):
+            for name, soft in starts.items():
+                self.model.set_weight(name, soft.soft())
+            loss = self._loss(self._mixed(chosen, keep), chosen, 2.0)
+            beta = beta_at(step, config)
+            if beta is not None and config.regularization:
+                terms = [soft.regularizer(beta) for soft in starts.values()]
+                loss = loss + config.regularization * torch.stack(terms).sum()
+            rounding.zero_grad(set_to_none=True)
+            scales.zero_grad()
+            loss.backward()
+            rounding.step()
+            scales.step()
+        for quantizer in scales.quantizers:
+            quantizer.keep = 1.0
+        return {name: soft.hard() for name, soft in starts.items()}
+
+    def learn_scales(self) -> None:
+        """Learn the activation scales of a unit whose weights are done (BRECQ)."""
+        steps = self.config.activation_iterations
+        scales = _ScaleLearner(self.model.quantizers(self.unit), self.config.step_lr, steps)
+        if not scales.quantizers:
+            return
+        for chosen in self._batches(steps):
+            loss = self._loss(self.inputs[chosen], chosen, SCALES_POWER)
+            scales.zero_grad()
+            loss.backward()
+            scales.step()
+
+    def objective(self) -> float:
+        """Return the unit's error on all images, everything quantized as it is now."""
+        total = 0.0
+        with torch.no_grad():
+            for rows in torch.arange(len(self.inputs)).split(IMAGES_AT_A_TIME):
+                total += float(self._loss(self.inputs[rows], rows, 2.0)) * len(rows)
+        return total / len(self.inputs)
+
+    def _batches(self, steps: int) -> Iterator[Tensor]:
+        return batches(len(self.inputs), self.config.batch_size, steps, self.rng)
+
+    def _mixed(self, chosen: Tensor, keep: float) -> Tensor:
+        quantized = self.inputs[chosen]
+        if keep >= 1.0:
+            return quantized
+        kept = kept_elements(quantized, keep, self.rng)
+        return torch.where(kept, quantized, self.float_inputs[chosen])
+
+    def _loss(self, inputs: Tensor, chosen: Tensor, power: float) -> Tensor:
+        """Return the error summed over channels, averaged over images and places."""
+        result = self.unit.run(self.model.root, inputs)
+        error = (result - self.targets[chosen]).abs().pow(power)
+        if self.importance is not None:
+            error = error * self.importance[chosen]
+        return error.sum(1).mean()
 
 
-def importance(model: WorkingModel, unit: Unit, images: Tensor) -> Tensor:
+def importance_of(model: WorkingModel, unit: Unit, images: Tensor) -> Tensor:
     """Return the diagonal Fisher information of a unit's output on all images (BRECQ).
 
     For each image the squared gradient, with respect to the unit's output, of the divergence
@@ -82,85 +167,7 @@ def importance(model: WorkingModel, unit: Unit, images: Tensor) -> Tensor:
     return found / mean if bool(mean > 0) else torch.ones_like(found)
 
 
-def learn_weights(
-    model: WorkingModel,
-    unit: Unit,
-    cache: Cache,
-    starts: dict[str, SoftWeight],
-    config: Reconstruction,
-    rng: np.random.Generator,
-) -> dict[str, WeightParameters]:
-    """Learn the rounding of a unit's weights, with ``joint`` its activation scales too.
-
-    Args:
-        model: the working model; the unit's quantizers are enabled or not already.
-        unit: the unit.
-        cache: its inputs and targets.
-        starts: rounding variables of its layers.
-        config: how to learn.
-        rng: source of mini-batches and mixing.
-
-    Returns:
-        The integers, by layer.
-    """
-    rounding = torch.optim.Adam([soft.alpha for soft in starts.values()], config.rounding_lr)
-    joint = config.activations == "joint"
-    scales = _ScaleLearner(
-        model.quantizers(unit) if joint else [], config.step_lr, config.iterations
-    )
-    keep = config.keep_quantized_probability if joint else 1.0
-    for quantizer in scales.quantizers:
-        quantizer.keep = keep
-    for step, chosen in enumerate(batches(len(cache.inputs), config, config.iterations, rng)):
-        for name, soft in starts.items():
-            model.set_weight(name, soft.soft())
-        result = unit.run(model.root, _mixed(cache, chosen, keep, rng))
-        loss = _loss(result, cache, chosen, 2.0)
-        beta = beta_at(step, config)
-        if beta is not None and config.regularization:
-            terms = [soft.regularizer(beta) for soft in starts.values()]
-            loss = loss + config.regularization * torch.stack(terms).sum()
-        rounding.zero_grad(set_to_none=True)
-        scales.zero_grad()
-        loss.backward()
-        rounding.step()
-        scales.step()
-    for quantizer in scales.quantizers:
-        quantizer.keep = 1.0
-    return {name: soft.hard() for name, soft in starts.items()}
-
-
-def learn_scales(
-    model: WorkingModel,
-    unit: Unit,
-    cache: Cache,
-    config: Reconstruction,
-    rng: np.random.Generator,
-) -> None:
-    """Learn the activation scales of a unit whose weights are done (BRECQ)."""
-    scales = _ScaleLearner(model.quantizers(unit), config.step_lr, config.activation_iterations)
-    if not scales.quantizers:
-        return
-    for chosen in batches(len(cache.inputs), config, config.activation_iterations, rng):
-        loss = _loss(unit.run(model.root, cache.inputs[chosen]), cache, chosen, SCALES_POWER)
-        scales.zero_grad()
-        loss.backward()
-        scales.step()
-
-
-def objective(model: WorkingModel, unit: Unit, cache: Cache) -> float:
-    """Return the unit's error on all images, everything quantized as it is now."""
-    total = 0.0
-    with torch.no_grad():
-        for rows in torch.arange(len(cache.inputs)).split(IMAGES_AT_A_TIME):
-            result = unit.run(model.root, cache.inputs[rows])
-            total += float(_loss(result, cache, rows, 2.0)) * len(rows)
-    return total / len(cache.inputs)
-
-
-def batches(
-    images: int, config: Reconstruction, steps: int, rng: np.random.Generator
-) -> Iterator[Tensor]:
+def batches(images: int, size: int, steps: int, rng: np.random.Generator) -> Iterator[Tensor]:
     """Yield the rows of each step's mini-batch: one shuffled pass after another, nothing left out.
 
     A batch may span the end of one pass and the beginning of the next, so every image is seen
@@ -168,10 +175,10 @@ def batches(
     """
     waiting = np.empty(0, np.int64)
     for _ in range(steps):
-        if len(waiting) < config.batch_size:
+        if len(waiting) < size:
             waiting = np.concatenate([waiting, rng.permutation(images)])
-        yield torch.from_numpy(waiting[: config.batch_size])
-        waiting = waiting[config.batch_size :]
+        yield torch.from_numpy(waiting[:size])
+        waiting = waiting[size:]
 
 
 class _ScaleLearner:
@@ -194,19 +201,3 @@ class _ScaleLearner:
         if self._optimizer is not None:
             self._optimizer.step()
             self._schedule.step()
-
-
-def _mixed(cache: Cache, chosen: Tensor, keep: float, rng: np.random.Generator) -> Tensor:
-    quantized = cache.inputs[chosen]
-    if keep >= 1.0:
-        return quantized
-    kept = kept_elements(quantized, keep, rng)
-    return torch.where(kept, quantized, cache.float_inputs[chosen])
-
-
-def _loss(result: Tensor, cache: Cache, chosen: Tensor, power: float) -> Tensor:
-    """Return the error summed over channels, averaged over images and places."""
-    error = (result - cache.targets[chosen]).abs().pow(power)
-    if cache.importance is not None:
-        error = error * cache.importance[chosen]
-    return error.sum(1).mean()

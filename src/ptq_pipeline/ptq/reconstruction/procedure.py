@@ -16,13 +16,7 @@ from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.reconstruction.config import Reconstruction
 from ptq_pipeline.ptq.reconstruction.learned import SoftWeight
-from ptq_pipeline.ptq.reconstruction.learning import (
-    Cache,
-    importance,
-    learn_scales,
-    learn_weights,
-    objective,
-)
+from ptq_pipeline.ptq.reconstruction.learning import UnitLearning, importance_of
 from ptq_pipeline.ptq.reconstruction.second_order import has_columns, second_order_weights
 from ptq_pipeline.ptq.reconstruction.units import IMAGES_AT_A_TIME, Unit, partition
 from ptq_pipeline.ptq.reconstruction.working import WorkingModel
@@ -37,17 +31,10 @@ def reconstruct(
     seed: int,
     weights: Mapping[str, WeightParameters] | None = None,
 ) -> QuantizationParameters:
-    """Quantize a model by AdaRound, BRECQ or QDrop, as configured.
+    """Quantize a model by AdaRound, BRECQ or QDrop, as configured, with mini-batches by the seed.
 
-    Args:
-        prepared: the model.
-        batches: calibration images.
-        config: what to do.
-        seed: of mini-batches and random mixing.
-        weights: not used; there for the registry.
-
-    Returns:
-        Integers and scales; `notes` names the layers that nearest rounding served better.
+    Takes the arguments of a `RegisteredMethod`; weights at hand are of no use. `notes` names the
+    layers that nearest rounding served better.
 
     Raises:
         InputError: there are fewer images than a batch takes.
@@ -71,12 +58,13 @@ def reconstruct(
     for unit in units:
         for quantizer in model.quantizers(unit):
             quantizer.enabled = config.activations == "joint"
-        notes += _weights_of(model, unit, images, config, rng)
+        notes += _weights_of(UnitLearning.of(model, unit, images, config, rng), images)
+
     if config.activations == "after":
         for quantizer in model.all_quantizers():
             quantizer.enabled = True
         for unit in units:
-            notes += _scales_of(model, unit, images, config, rng)
+            notes += _scales_of(UnitLearning.of(model, unit, images, config, rng))
     return model.result(tuple(notes))
 
 
@@ -126,15 +114,9 @@ def starting_point(
     return replace(parameters, layers=layers, outputs={**parameters.outputs, **made})
 
 
-def _weights_of(
-    model: WorkingModel,
-    unit: Unit,
-    images: Tensor,
-    config: Reconstruction,
-    rng: np.random.Generator,
-) -> list[str]:
+def _weights_of(learning: UnitLearning, images: Tensor) -> list[str]:
     """Round a unit's weights; return notes where nearest rounding stays."""
-    cache = Cache.of(model, unit, images)
+    model, unit, config = learning.model, learning.unit, learning.config
     notes = []
     if config.initial == "second_order":
         notes = [
@@ -146,13 +128,11 @@ def _weights_of(
     for name in unit.layers:
         model.fix(name)
     if config.objective == "fisher_diag":
-        cache = replace(cache, importance=importance(model, unit, images))
-    nearest = objective(model, unit, cache)
-    starts = _starts(model, unit, cache, config)
-    learned = learn_weights(model, unit, cache, starts, config, rng)
-    for name, weight in learned.items():
+        learning.importance = importance_of(model, unit, images)
+    nearest = learning.objective()
+    for name, weight in learning.learn_weights(_starts(learning)).items():
         model.fix(name, weight)
-    reached = objective(model, unit, cache)
+    reached = learning.objective()
     if reached <= nearest:
         return notes
     for quantizer in model.quantizers(unit):
@@ -166,37 +146,27 @@ def _weights_of(
     ]
 
 
-def _starts(
-    model: WorkingModel, unit: Unit, cache: Cache, config: Reconstruction
-) -> dict[str, SoftWeight]:
-    prepared = model.prepared
+def _starts(learning: UnitLearning) -> dict[str, SoftWeight]:
+    prepared, base = learning.model.prepared, learning.model.base
     targets = {
-        name: torch.from_numpy(prepared.weight(name)).to(prepared.device) for name in unit.layers
+        name: torch.from_numpy(prepared.weight(name)).to(prepared.device)
+        for name in learning.unit.layers
     }
-    if config.initial == "second_order":
-        targets = second_order_weights(model, unit, cache, targets)
-    return {
-        name: SoftWeight(target, model.base.layers[name].weight) for name, target in targets.items()
-    }
+    if learning.config.initial == "second_order":
+        targets = second_order_weights(learning, targets)
+    return {name: SoftWeight(target, base.layers[name].weight) for name, target in targets.items()}
 
 
-def _scales_of(
-    model: WorkingModel,
-    unit: Unit,
-    images: Tensor,
-    config: Reconstruction,
-    rng: np.random.Generator,
-) -> list[str]:
+def _scales_of(learning: UnitLearning) -> list[str]:
     """Learn a unit's activation scales; return a note when those of the estimator stay."""
-    cache = Cache.of(model, unit, images)
-    before = objective(model, unit, cache)
-    learn_scales(model, unit, cache, config, rng)
-    reached = objective(model, unit, cache)
+    before = learning.objective()
+    learning.learn_scales()
+    reached = learning.objective()
     if reached <= before:
         return []
-    for quantizer in model.quantizers(unit):
+    for quantizer in learning.model.quantizers(learning.unit):
         quantizer.reset()
     return [
-        f"unit {unit.name!r}: activation scales of the range estimator kept, because their error "
-        f"{before:.4g} is below the {reached:.4g} of learned ones"
+        f"unit {learning.unit.name!r}: activation scales of the range estimator kept, because "
+        f"their error {before:.4g} is below the {reached:.4g} of learned ones"
     ]

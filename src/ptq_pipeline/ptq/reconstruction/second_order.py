@@ -15,29 +15,27 @@ from torch.nn import functional
 
 from ptq_pipeline.ptq.hooks import during, visit_input
 from ptq_pipeline.ptq.parameters import WeightParameters
-from ptq_pipeline.ptq.reconstruction.learning import Cache
-from ptq_pipeline.ptq.reconstruction.units import IMAGES_AT_A_TIME, Unit
-from ptq_pipeline.ptq.reconstruction.working import WorkingModel
+from ptq_pipeline.ptq.reconstruction.learning import UnitLearning
+from ptq_pipeline.ptq.reconstruction.units import IMAGES_AT_A_TIME
 
 DAMPING = 0.01
 
 
-def second_order_weights(
-    model: WorkingModel, unit: Unit, cache: Cache, targets: dict[str, Tensor]
-) -> dict[str, Tensor]:
+def second_order_weights(learning: UnitLearning, targets: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return for each layer the weight right before its rounding; its nearest codes are the result.
 
     Layers of a unit are done in call order, each behind the rounded ones before it. What is neither
     Linear nor a zero-padded 2-d convolution keeps its float weight, see `has_columns`.
     """
+    model = learning.model
     found = {}
-    for name in unit.layers:
+    for name in learning.unit.layers:
         module = model.root.get_submodule(name)
         if not has_columns(module):
             found[name] = targets[name]
             continue
         initial = model.base.layers[name].weight
-        found[name] = _rounded(targets[name], *_moments(model, unit, cache, name), initial)
+        found[name] = _rounded(targets[name], *_moments(learning, name), initial)
         shape = (-1,) + (1,) * (found[name].ndim - 1)
         scale, zero = (each.reshape(shape) for each in _grid(initial))
         model.set_weight(name, _nearest(found[name], scale, zero, initial))
@@ -51,10 +49,10 @@ def has_columns(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear)
 
 
-def _moments(model: WorkingModel, unit: Unit, cache: Cache, name: str) -> tuple[Tensor, Tensor]:
+def _moments(learning: UnitLearning, name: str) -> tuple[Tensor, Tensor]:
     """Return ``X X^T`` and ``X_float X^T`` per group, float64 ``(groups, n, n)``."""
-    reference = model.prepared.module
-    module = model.root.get_submodule(name)
+    root, reference = learning.model.root, learning.model.prepared.module
+    module = root.get_submodule(name)
     seen: dict[str, Tensor] = {}
 
     def keep(which: str, values: Tensor) -> None:
@@ -66,9 +64,9 @@ def _moments(model: WorkingModel, unit: Unit, cache: Cache, name: str) -> tuple[
     ]
     total = cross = None
     with torch.no_grad(), during(hooks):
-        for chosen in torch.arange(len(cache.inputs)).split(IMAGES_AT_A_TIME):
-            unit.run(model.root, cache.inputs[chosen])
-            unit.run(reference, cache.float_inputs[chosen])
+        for chosen in torch.arange(len(learning.inputs)).split(IMAGES_AT_A_TIME):
+            learning.unit.run(root, learning.inputs[chosen])
+            learning.unit.run(reference, learning.float_inputs[chosen])
             x, y = (_patches(module, seen[which]) for which in ("quantized", "float"))
             products = (x @ x.mT).double(), (y @ x.mT).double()
             total = products[0] if total is None else total + products[0]

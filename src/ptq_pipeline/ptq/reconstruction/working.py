@@ -19,10 +19,7 @@ from ptq_pipeline.ptq.reconstruction.units import Unit
 class WorkingModel:
     """A copy of the prepared model whose units are quantized one after the other.
 
-    Args:
-        prepared: the model; not changed.
-        parameters: integers and scales to start from, of all layers and outputs.
-        rng: source of the random mixing of all its quantizers.
+    It starts from the integers and scales of `parameters`; `rng` mixes at random in all quantizers.
     """
 
     def __init__(
