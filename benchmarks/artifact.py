@@ -82,8 +82,8 @@ def measure(name: str, images: int) -> None:
                 mean = np.average(table["agreement"], weights=table["n"])
                 least = table["agreement"].min()
                 print(
-                    f"| {name} | {label} | {runtime} | {size:.0f} | {speed.latency_ms:.2f} | "
-                    f"{speed.images_per_second:.0f} | {100 * mean:.2f} | {100 * least:.2f} | "
+                    f"| {name} | {label} | {runtime} | {size:.0f} | {speed['latency_ms']:.2f} | "
+                    f"{speed['images_per_second']:.0f} | {100 * mean:.2f} | {100 * least:.2f} | "
                     f"{100 * -table['difference'].min():+.2f} |",
                     flush=True,
                 )

@@ -40,14 +40,6 @@ class TrainingRecipe:
     seed: int = 1
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """Weights of the best epoch and the record of how they came about."""
-
-    state_dict: dict[str, Tensor]
-    record: dict[str, object]
-
-
 def augment(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     """Flip ``(N, C, H, W)`` images at random, and crop them at random after zero padding."""
     count, _, height, width = images.shape
@@ -84,8 +76,10 @@ def _average_into(target: nn.Module, source: nn.Module, decay: float) -> None:
             averaged.copy_(current)
 
 
-def train(model: nn.Module, images: Tensor, labels: Tensor, recipe: TrainingRecipe) -> TrainedModel:
-    """Train ``model`` and return the averaged weights of the epoch that validates best.
+def train(
+    model: nn.Module, images: Tensor, labels: Tensor, recipe: TrainingRecipe
+) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Train ``model``; return the averaged weights of the epoch that validates best, and a record.
 
     Its weights are drawn again from ``recipe.seed``. Images are normalised float32
     ``(N, C, H, W)``, labels int64 ``(N,)``.
@@ -132,11 +126,11 @@ def train(model: nn.Module, images: Tensor, labels: Tensor, recipe: TrainingReci
                 for name, value in averaged.state_dict().items()
                 if not name.endswith("num_batches_tracked")
             }
-    record = {
+    record: dict[str, object] = {
         "recipe": asdict(recipe),
         "training_images": len(used),
         "best_epoch": int(np.argmax(history)) + 1,
         "validation_accuracy": max(history),
         "validation_history": history,
     }
-    return TrainedModel(best, record)
+    return best, record

@@ -52,9 +52,7 @@ def quantize_weights(prepared: PreparedModel, method: MethodSpec) -> dict[str, W
 
 
 def activations_from(
-    statistics: Mapping[str, InputStatistics],
-    method: MethodSpec,
-    operands: Collection[str] = (),
+    statistics: Mapping[str, InputStatistics], method: MethodSpec, operands: Collection[str] = ()
 ) -> dict[str, ActivationParameters]:
     """Choose scale and zero point of every layer's input from its statistics, by layer or operand.
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ptq_pipeline.ptq.calibration import calibrate
-from ptq_pipeline.ptq.equalization import cross_layer_equalization, not_equalized, smooth_quant
+from ptq_pipeline.ptq.equalization import cross_layer_equalization, smooth_quant
 from ptq_pipeline.ptq.hooks import visit_outputs
 from ptq_pipeline.ptq.parameters import QuantizationParameters
 from ptq_pipeline.ptq.places import insert_quantizers
@@ -41,8 +41,7 @@ def quantize_with_corrections(
     """
     changed, notes = prepared, tuple[str, ...]()
     if "cross_layer_equalization" in method.corrections:
-        notes = not_equalized(changed, images)
-        changed = cross_layer_equalization(changed, images)
+        changed, notes = cross_layer_equalization(changed, images)
     if "smooth_quant" in method.corrections:
         changed = smooth_quant(changed, images)
     parameters = calibrate(changed, images.split(32), method)

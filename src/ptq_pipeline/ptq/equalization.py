@@ -26,7 +26,9 @@ IMAGES_TO_CHECK = 32
 SWEEPS = 10
 
 
-def cross_layer_equalization(prepared: PreparedModel, images: Tensor) -> PreparedModel:
+def cross_layer_equalization(
+    prepared: PreparedModel, images: Tensor
+) -> tuple[PreparedModel, tuple[str, ...]]:
     """Give each channel between two layers the same range on both sides.
 
     Nagel et al., Data-Free Quantization, ICCV 2019 (arXiv 1906.04721): with ``r1`` the range of an
@@ -34,30 +36,27 @@ def cross_layer_equalization(prepared: PreparedModel, images: Tensor) -> Prepare
     ``s = sqrt(r1 r2) / r2``; the first weight and bias are divided by s, the second weight is
     multiplied. Between the layers may be what is positively homogeneous, such as ReLU. ReLU6 is
     not, and is not replaced (the paper replaces it by ReLU, which changes the model that is
-    audited): such layers are left as they are, and `not_equalized` names them.
+    audited): such layers are left as they are.
 
-    The result is a changed copy; some images check that the model stays the same.
+    Returns a changed copy, which some images prove to be the same model, and a note on such layers.
     """
     module = copy.deepcopy(prepared.module)
     check = _Check(module, images)
-    pairs = []
+    pairs, held = [], []
     for first, second, between in _pairs(prepared, images[:1]):
-        if not between and check.keeps(first, second, change=_equalize):
+        if between:
+            held.append((first, second, between))
+        elif check.keeps(first, second, change=_equalize):
             pairs.append((first, second))
     for _ in range(SWEEPS - 1):
         for first, second in pairs:
             _equalize(module.get_submodule(first), module.get_submodule(second))
-    return replace(prepared, module=module)
-
-
-def not_equalized(prepared: PreparedModel, images: Tensor) -> tuple[str, ...]:
-    """Return a note on the layers whose scales an activation function between them holds back."""
-    held = [pair for pair in _pairs(prepared, images[:1]) if pair[2]]
+    changed = replace(prepared, module=module)
     if not held:
-        return ()
+        return changed, ()
     kinds = ", ".join(sorted({between for _, _, between in held}))
     named = ", ".join(f"{first!r} and {second!r}" for first, second, _ in held)
-    return (
+    return changed, (
         f"cross_layer_equalization: {len(held)} pairs of layers keep their scales, because {kinds} "
         f"between them does not pass a scale on: {named}",
     )

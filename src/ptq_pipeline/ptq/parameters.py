@@ -38,8 +38,8 @@ class WeightParameters:
     def centered(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Return codes of the same weight as integer kernels take them, and their zero point.
 
-        That is int8 codes and None, if ``codes - zero_point`` fits int8: always below 8 bits. If not,
-        the uint8 codes, and uint8 ``(C_out,)``.
+        That is int8 codes and None, if ``codes - zero_point`` fits int8: always below 8 bits. If
+        not, the uint8 codes, and uint8 ``(C_out,)``.
         """
         shape = (-1,) + (1,) * (self.codes.ndim - 1)
         shifted = self.codes.astype(np.int32) - self.zero_point.reshape(shape)

@@ -5,16 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import (
-    Any,
-    ClassVar,
-    Literal,
-    Self,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.quantizer import IntegerScheme

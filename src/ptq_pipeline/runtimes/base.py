@@ -6,7 +6,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
@@ -20,7 +19,8 @@ from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, o
 
 # A layer's activations of so many small images stay in the cache of a core.
 BATCH_SIZE = 50
-SPEED_SINGLE_IMAGES, SPEED_BATCHES = 50, 5
+# Of a measurement of speed.
+SINGLE_IMAGES, BATCHES = 50, 5
 
 
 @runtime_checkable
@@ -219,34 +219,17 @@ def predict_top1(
     return predicted
 
 
-@dataclass(frozen=True)
-class Speed:
-    """How fast one model answers here and now: figures of this machine, never of an audit.
+def measure_speed(predictor: Predictor, batch: np.ndarray) -> dict[str, float]:
+    """Return how fast a model answers here and now: figures of this machine, never of an audit.
 
-    Attributes:
-        latency_ms: milliseconds of one image, the median of 50.
-        images_per_second: in batches, one on each of the predictor's streams, the best of 5.
-    """
-
-    latency_ms: float
-    images_per_second: float
-
-    def to_json(self) -> dict[str, float]:
-        """Return the figures, rounded to what they are worth."""
-        return {name: float(f"{value:.4g}") for name, value in asdict(self).items()}
-
-
-def measure_speed(predictor: Predictor, batch: np.ndarray) -> Speed:
-    """Measure one model, warmed up, with the threads it was compiled for.
-
-    Args:
-        predictor: the model.
-        batch: preprocessed images ``(n, C, H, W)``, as many as one inference takes.
+    ``latency_ms`` is the median of one image, ``images_per_second`` the best of some batches, one
+    on each of the predictor's streams. ``batch`` holds as many preprocessed images ``(n, C, H, W)``
+    as one inference takes.
     """
     one = batch[:1]
     predictor(one)
     predictor(batch)
-    single = [_seconds(predictor, one) for _ in range(SPEED_SINGLE_IMAGES)]
+    single = [_seconds(predictor, one) for _ in range(SINGLE_IMAGES)]
     streams = getattr(predictor, "streams", 1)
     with ThreadPoolExecutor(streams) as threads:
 
@@ -254,8 +237,13 @@ def measure_speed(predictor: Predictor, batch: np.ndarray) -> Speed:
             list(threads.map(predictor, [images] * streams))
 
         together(batch)
-        whole = [_seconds(together, batch) for _ in range(SPEED_BATCHES)]
-    return Speed(1e3 * float(np.median(single)), streams * len(batch) / min(whole))
+        whole = [_seconds(together, batch) for _ in range(BATCHES)]
+    found = {
+        "latency_ms": 1e3 * float(np.median(single)),
+        "images_per_second": streams * len(batch) / min(whole),
+    }
+    # Rounded to what they are worth.
+    return {name: float(f"{value:.4g}") for name, value in found.items()}
 
 
 def _seconds(run: Callable[[np.ndarray], object], images: np.ndarray) -> float:

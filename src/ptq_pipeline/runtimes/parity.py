@@ -34,10 +34,7 @@ def disagreement(
 
 
 def parity(
-    reference_top1: np.ndarray,
-    other_top1: np.ndarray,
-    labels: np.ndarray,
-    classes: Sequence[str],
+    reference_top1: np.ndarray, other_top1: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> pd.DataFrame:
     """Compare two runtimes' answers, int ``(n,)``, for each true class; labels index ``classes``.
 

@@ -60,9 +60,9 @@ def measure_candidate(
     names = served_names(files, runtime.name)
     served = load_candidate(files, model, images.shape[1:], parameters.runtime)
     found["float"] = {"bytes": _float_bytes(prepared, plain, runtime.name)}
-    found["float"] |= measure_speed(plain, batch).to_json()
+    found["float"] |= measure_speed(plain, batch)
     found["candidate"] = {"bytes": sum(len(files[name]) for name in names)}
-    found["candidate"] |= measure_speed(served, batch).to_json()
+    found["candidate"] |= measure_speed(served, batch)
     return found
 
 

@@ -42,7 +42,7 @@ def train_reference_model(
             "'complete_images'; put the original Fashion-MNIST files there (see docs)"
         )
     model = build_network(parameters.factory, {}, ["ptq_pipeline.models."])
-    trained = train(
+    weights, record = train(
         model,
         torch.from_numpy(preprocessing(images[rows])),
         torch.from_numpy(labels[rows]),
@@ -53,16 +53,16 @@ def train_reference_model(
             seed=parameters.seed,
         ),
     )
-    model.load_state_dict(trained.state_dict, strict=False)
+    model.load_state_dict(weights, strict=False)
     test = embedded.table.index[embedded.table["part"] == 0]
     test_images = np.stack([embedded.read(row) for row in test])
     test_labels = embedded.table["label"].to_numpy()[test]
     score = accuracy(
         model, torch.from_numpy(preprocessing(test_images)), torch.from_numpy(test_labels)
     )
-    return trained.state_dict, {
+    return weights, {
         "factory": parameters.factory,
-        **trained.record,
+        **record,
         "threads": parameters.threads,
         "test_accuracy": score,
     }

@@ -18,9 +18,7 @@ _PREFIX = "ptq_pipeline."
 
 
 def add_metadata(
-    model: Any,
-    parameters: QuantizationParameters | None,
-    metadata: Mapping[str, str] | None,
+    model: Any, parameters: QuantizationParameters | None, metadata: Mapping[str, str] | None
 ) -> None:
     """Write facts about origin and needs into a model, sorted."""
     entries = dict(metadata or {})

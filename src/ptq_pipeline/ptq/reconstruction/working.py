@@ -23,10 +23,7 @@ class WorkingModel:
     """
 
     def __init__(
-        self,
-        prepared: PreparedModel,
-        parameters: QuantizationParameters,
-        rng: np.random.Generator,
+        self, prepared: PreparedModel, parameters: QuantizationParameters, rng: np.random.Generator
     ) -> None:
         self.prepared = prepared
         self.base = parameters
