@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
 from ptq_pipeline.ptq.preparation import PreparedModel
+from ptq_pipeline.ptq.quantizer import column
 
 # Half of int32: the other half is for the products, 33,000 of them at 8 bits.
 LARGEST_CODE = 2**30
@@ -81,8 +82,7 @@ def _bias(
 
 def _holding(weight: WeightParameters, bias: np.ndarray, input_scale: float) -> WeightParameters:
     """Return a weight whose scales let int32 hold the bias."""
-    column = (-1,) + (1,) * (weight.codes.ndim - 1)
-    zero = weight.zero_point.reshape(column)
+    zero = column(weight.zero_point, weight.codes)
     size = np.abs(bias.astype(np.float64))
 
     def scale_for(code: int) -> np.ndarray:
@@ -92,9 +92,9 @@ def _holding(weight: WeightParameters, bias: np.ndarray, input_scale: float) -> 
     scale = np.maximum(weight.scale, scale_for(LARGEST_CODE))
     codes = weight.codes
     if not np.array_equal(scale, weight.scale):
-        rounded = np.rint(weight.dequantized() / scale.reshape(column)) + zero
+        rounded = np.rint(weight.dequantized() / column(scale, codes)) + zero
         rounded = rounded.clip(weight.scheme.qmin, weight.scheme.qmax).astype(codes.dtype)
-        codes = np.where((scale > weight.scale).reshape(column), rounded, codes)
+        codes = np.where(column(scale > weight.scale, codes), rounded, codes)
     zeros = (codes == zero).all(axis=tuple(range(1, codes.ndim))) & (size > 0)
     scale = np.where(zeros, scale_for(EXACT_CODE), scale)
     if np.array_equal(scale, weight.scale):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ptq_pipeline.ptq.hooks import visit_outputs
 from ptq_pipeline.ptq.preparation import PreparedModel
+from ptq_pipeline.ptq.quantizer import column
 from ptq_pipeline.ptq.tracing import ACTIVATIONS, trace
 
 # f(s x) = s f(x) for s > 0.
@@ -121,7 +122,7 @@ def _equalize(first: Any, second: Any) -> None:
     second_range = grouped.abs().amax((1, 3)).flatten()
     usable = (first_range > 0) & (second_range > 0)
     s = torch.where(usable, (first_range / second_range).sqrt(), 1.0)
-    first.weight.div_(s.reshape(-1, *[1] * (first.weight.ndim - 1)))
+    first.weight.div_(column(s, first.weight))
     if first.bias is not None:
         first.bias.div_(s)
     grouped.mul_(s.reshape(groups, 1, -1, 1))

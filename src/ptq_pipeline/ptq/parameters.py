@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.ptq.quantizer import IntegerScheme
+from ptq_pipeline.ptq.quantizer import IntegerScheme, column
 
 NOTES = ":notes"
 
@@ -31,9 +31,8 @@ class WeightParameters:
 
     def dequantized(self) -> np.ndarray:
         """Return the weight as float32 ``(C_out, ...)``."""
-        shape = (-1,) + (1,) * (self.codes.ndim - 1)
-        shifted = self.codes.astype(np.float32) - self.zero_point.reshape(shape).astype(np.float32)
-        return shifted * self.scale.reshape(shape)
+        zero = column(self.zero_point, self.codes).astype(np.float32)
+        return (self.codes.astype(np.float32) - zero) * column(self.scale, self.codes)
 
     def centered(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Return codes of the same weight as integer kernels take them, and their zero point.
@@ -41,8 +40,7 @@ class WeightParameters:
         That is int8 codes and None, if ``codes - zero_point`` fits int8: always below 8 bits. If
         not, the uint8 codes, and uint8 ``(C_out,)``.
         """
-        shape = (-1,) + (1,) * (self.codes.ndim - 1)
-        shifted = self.codes.astype(np.int32) - self.zero_point.reshape(shape)
+        shifted = self.codes.astype(np.int32) - column(self.zero_point, self.codes)
         if shifted.size == 0 or (shifted.min() >= -128 and shifted.max() <= 127):
             return shifted.astype(np.int8), None
         return self.codes.astype(np.uint8), self.zero_point.astype(np.uint8)

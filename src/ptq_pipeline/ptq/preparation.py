@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.modules import PreparationError, Unused, replace_attention, replace_module
+from ptq_pipeline.ptq.quantizer import column
 from ptq_pipeline.ptq.routing import route
 from ptq_pipeline.ptq.tracing import (
     BATCH_NORM_TYPES,
@@ -310,8 +311,7 @@ def _folded(layer: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
     if norm.affine:
         gain, shift = gain * _double(norm.weight), _double(norm.bias)
     bias = torch.zeros_like(mean) if layer.bias is None else _double(layer.bias)
-    column = gain.reshape(-1, *[1] * (weight.ndim - 1))
-    return (weight * column).float(), ((bias - mean) * gain + shift).float()
+    return (weight * column(gain, weight)).float(), ((bias - mean) * gain + shift).float()
 
 
 def _rest(norm: nn.Module) -> nn.Module | None:

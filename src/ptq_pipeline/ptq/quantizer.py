@@ -11,6 +11,7 @@ integers equal those of ``torch.fake_quantize_per_{tensor,channel}_affine`` bit 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -139,5 +140,9 @@ def fake_quantize(values: Tensor, qparams: QParams) -> Tensor:
 def _broadcast(qparams: QParams, like: Tensor) -> tuple[Tensor, Tensor]:
     if not qparams.per_channel:
         return qparams.scale, qparams.zero_point
-    shape = (-1,) + (1,) * (like.ndim - 1)
-    return qparams.scale.reshape(shape), qparams.zero_point.reshape(shape)
+    return column(qparams.scale, like), column(qparams.zero_point, like)
+
+
+def column(values: Any, like: Any) -> Any:
+    """Let ``(C,)`` values, of torch or numpy, broadcast along the first axis of ``like``."""
+    return values.reshape((-1,) + (1,) * (like.ndim - 1))

@@ -25,9 +25,7 @@ def add_metadata(
     entries["requires"] = json.dumps(_requirements(model, parameters), sort_keys=True)
     if parameters is not None:
         entries["parameters_sha256"] = _fingerprint(parameters)
-    for key in sorted(entries):
-        entry = model.metadata_props.add()
-        entry.key, entry.value = _PREFIX + key, entries[key]
+    onnx.helper.set_model_props(model, {_PREFIX + key: entries[key] for key in sorted(entries)})
 
 
 def _requirements(model: Any, parameters: QuantizationParameters | None) -> dict[str, Any]:

@@ -236,19 +236,5 @@ class _Writer:
         return name
 
     def _integer(self, name: str, values: np.ndarray, kind: str) -> str:
-        type_ = getattr(onnx.TensorProto, kind)
-        self.constants[name] = helper.make_tensor(
-            name, type_, values.shape, _packed(values, kind), raw=True
-        )
-        return name
-
-
-def _packed(values: np.ndarray, kind: str) -> bytes:
-    """Return integers as ONNX stores them: two of 4 bits in a byte, the first in the low half."""
-    flat = np.ascontiguousarray(values).reshape(-1).astype(np.int64)
-    if not kind.endswith("4"):
-        return bytes(flat.astype(kind.lower()).tobytes())
-    halves = (flat & 0xF).astype(np.uint8)
-    if halves.size % 2:
-        halves = np.append(halves, np.uint8(0))
-    return bytes((halves[0::2] | (halves[1::2] << 4)).tobytes())
+        dtype = helper.tensor_dtype_to_np_dtype(getattr(onnx.TensorProto, kind))
+        return self._constant(name, values.astype(dtype))

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ptq_pipeline.ptq.parameters import ActivationParameters, WeightParameters
+from ptq_pipeline.ptq.quantizer import column
 from ptq_pipeline.ptq.reconstruction.config import Reconstruction
 
 GAMMA, ZETA = -0.1, 1.1
@@ -32,10 +33,9 @@ class SoftWeight:
     """The rounding variables of one float weight ``(C_out, ...)`` on the grid of `initial`."""
 
     def __init__(self, target: Tensor, initial: WeightParameters) -> None:
-        shape = (-1,) + (1,) * (target.ndim - 1)
         self.initial = initial
-        self.scale = torch.from_numpy(initial.scale).to(target.device).reshape(shape)
-        self.zero_point = torch.from_numpy(initial.zero_point).to(target.device).reshape(shape)
+        self.scale = column(torch.from_numpy(initial.scale).to(target.device), target)
+        self.zero_point = column(torch.from_numpy(initial.zero_point).to(target.device), target)
         self.floor = torch.floor(target / self.scale)
         rest = target / self.scale - self.floor
         self.alpha = nn.Parameter(-torch.log((ZETA - GAMMA) / (rest - GAMMA) - 1.0))

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ptq_pipeline.ptq.hooks import during, visit_input
 from ptq_pipeline.ptq.parameters import WeightParameters
+from ptq_pipeline.ptq.quantizer import column
 from ptq_pipeline.ptq.reconstruction.learning import UnitLearning
 from ptq_pipeline.ptq.reconstruction.units import IMAGES_AT_A_TIME
 
@@ -36,8 +37,7 @@ def second_order_weights(learning: UnitLearning, targets: dict[str, Tensor]) -> 
             continue
         initial = model.base.layers[name].weight
         found[name] = _rounded(targets[name], *_moments(learning, name), initial)
-        shape = (-1,) + (1,) * (found[name].ndim - 1)
-        scale, zero = (each.reshape(shape) for each in _grid(initial))
+        scale, zero = (column(each, found[name]) for each in _grid(initial))
         model.set_weight(name, _nearest(found[name], scale, zero, initial))
     return found
 
@@ -101,11 +101,11 @@ def _rounded(weight: Tensor, moments: Tensor, cross: Tensor, initial: WeightPara
     factor = torch.linalg.cholesky(inverse, upper=True)
     scale, zero = (each.double().reshape(groups, -1) for each in _grid(initial))
     before = torch.empty_like(best)
-    for column in range(size):
-        values = best[:, :, column]
-        before[:, :, column] = values
-        error = (values - _nearest(values, scale, zero, initial)) / factor[:, column, column, None]
-        best[:, :, column:] -= error[:, :, None] * factor[:, None, column, column:]
+    for place in range(size):
+        values = best[:, :, place]
+        before[:, :, place] = values
+        error = (values - _nearest(values, scale, zero, initial)) / factor[:, place, place, None]
+        best[:, :, place:] -= error[:, :, None] * factor[:, None, place, place:]
     return before.reshape(weight.shape).float()
 
 
