@@ -8,8 +8,7 @@ for CPUs. Unlike our own export it also quantizes residual additions.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +23,7 @@ from ptq_pipeline.ptq import (
     WeightParameters,
 )
 from ptq_pipeline.ptq.export import INPUT, export_onnx
+from ptq_pipeline.ptq.hooks import quiet
 from ptq_pipeline.runtimes.onnxruntime import import_onnxruntime
 
 
@@ -60,7 +60,8 @@ def run(
 
     kinds = quantization.CalibrationMethod
     chosen = {"minmax": kinds.MinMax, "entropy": kinds.Entropy, "percentile": kinds.Percentile}
-    with TemporaryDirectory() as folder, _quiet():
+    # The tool gives its advice through the root logger.
+    with TemporaryDirectory() as folder, quiet(None, level=logging.ERROR):
         given, inferred, written = (Path(folder) / f"{name}.onnx" for name in ("a", "b", "c"))
         given.write_bytes(export_onnx(prepared, None))
         quant_pre_process(given, inferred, skip_symbolic_shape=True)
@@ -87,18 +88,6 @@ class _Reader:
     def get_next(self) -> dict[str, Any] | None:
         batch = next(self.batches, None)
         return None if batch is None else {INPUT: batch}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the tool's advice, given through the root logger, out of the log."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)
 
 
 METHOD = RegisteredMethod(

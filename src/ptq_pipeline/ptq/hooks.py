@@ -1,7 +1,8 @@
-"""What holds for the time of a ``with`` statement: hooks on modules, and torch with one thread."""
+"""What holds for the time of a ``with`` statement: hooks on modules, one thread, quiet loggers."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -37,6 +38,20 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def quiet(*loggers: str | None, level: int = logging.CRITICAL) -> Iterator[None]:
+    """Let loggers, None is the root, say inside the block what has this level only."""
+    found = [logging.getLogger(name) for name in loggers]
+    levels = [logger.level for logger in found]
+    for logger in found:
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, before in zip(found, levels, strict=True):
+            logger.setLevel(before)
 
 
 def change_input(module: nn.Module, change: Change) -> RemovableHandle:

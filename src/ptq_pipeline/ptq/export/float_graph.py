@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import ast
-import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +15,7 @@ import onnx
 import torch
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.ptq.hooks import quiet
 from ptq_pipeline.ptq.places import Matcher, marked
 from ptq_pipeline.ptq.preparation import PreparedModel
 
@@ -81,7 +80,9 @@ def _exported(module: torch.nn.Module, prepared: PreparedModel, opset: int) -> A
     example = torch.zeros(2, *prepared.input_shape)
     batch = torch.export.Dim(BATCH)
     try:
-        with _quiet():
+        # The exporter's advice; what matters is checked afterwards.
+        with quiet("torch.onnx", "onnxscript", "onnx_ir"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,
                 (example,),
@@ -99,22 +100,6 @@ def _exported(module: torch.nn.Module, prepared: PreparedModel, opset: int) -> A
         )
     assert program is not None
     return program.model_proto
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's advice out of the log; what matters is checked afterwards."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _matched(model: Any, places: Matcher) -> FloatGraph:
