@@ -74,18 +74,18 @@ def load_float_model(
     Raises:
         InputError: if the factory, the weights or the classes do not fit each other.
     """
-    arguments = dict(arguments or {})
     declared = sha256 or {}
+    facts = {
+        "factory": factory,
+        "arguments": dict(arguments or {}),
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+        "classes": list(classes),
+    }
     state = read_weights(weights, declared.get("weights"))
     with torch.random.fork_rng(devices=[]):
-        module = build_network(factory, arguments, allowed_factories)
-    missing, unexpected = _load_state(module, state, factory, weights)
-    if missing or unexpected:
-        raise InputError(
-            f"weights file '{weights}' does not fit factory '{factory}': "
-            f"missing {missing[:3]} ({len(missing)}), unexpected {unexpected[:3]} "
-            f"({len(unexpected)}); check factory, its arguments and the file"
-        )
+        module = build_network(factory, facts["arguments"], allowed_factories)
+    _load_state(module, state, f"weights file '{weights}' does not fit factory '{factory}'")
     for name, parameter in module.named_parameters():
         if parameter.is_floating_point() and parameter.dtype != torch.float32:
             raise InputError(
@@ -94,30 +94,16 @@ def load_float_model(
                 "hold float16)"
             )
     module.eval().requires_grad_(False)
-    description = json.dumps(
-        {
-            "factory": factory,
-            "arguments": arguments,
-            "mean": preprocessing.mean,
-            "std": preprocessing.std,
-            "classes": list(classes),
-            # Equal weights in other code are another model.
-            "probe": probe(module, preprocessing),
-        },
-        sort_keys=True,
+    # Equal weights in other code are another model.
+    description = json.dumps({**facts, "probe": probe(module, preprocessing)}, sort_keys=True)
+    return FloatModel(
+        module,
+        preprocessing,
+        tuple(classes),
+        _fingerprint(description, state),
+        _read_keys(training_hashes, declared.get("training_hashes")),
+        {**facts, "weights": str(weights), "allowed_factories": allowed_factories},
     )
-    keys = _read_keys(training_hashes, declared.get("training_hashes"))
-    source = {
-        "factory": factory,
-        "weights": str(weights),
-        "arguments": arguments,
-        "mean": list(preprocessing.mean),
-        "std": list(preprocessing.std),
-        "classes": list(classes),
-        "allowed_factories": allowed_factories,
-    }
-    fingerprint = _fingerprint(description, state)
-    return FloatModel(module, preprocessing, tuple(classes), fingerprint, keys, source)
 
 
 def _read_keys(path: Path | None, sha256: str | None) -> np.ndarray | None:
@@ -134,19 +120,19 @@ def _read_keys(path: Path | None, sha256: str | None) -> np.ndarray | None:
         ) from error
 
 
-def _load_state(
-    module: nn.Module, state: Mapping[str, Tensor], factory: str, weights: Path
-) -> tuple[list[str], list[str]]:
+def _load_state(module: nn.Module, state: Mapping[str, Tensor], misfit: str) -> None:
     try:
         result = module.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise InputError(
-            f"weights file '{weights}' does not fit factory '{factory}': "
-            f"{' '.join(str(error).split())}"
-        ) from error
+        raise InputError(f"{misfit}: {' '.join(str(error).split())}") from error
     # The counter of batch norm plays no part in evaluation and is often left out.
     missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
-    return missing, list(result.unexpected_keys)
+    unexpected = result.unexpected_keys
+    if missing or unexpected:
+        raise InputError(
+            f"{misfit}: missing {missing[:3]} ({len(missing)}), unexpected {unexpected[:3]} "
+            f"({len(unexpected)}); check factory, its arguments and the file"
+        )
 
 
 def _fingerprint(description: str, state: Mapping[str, Tensor]) -> str:

@@ -82,18 +82,16 @@ def _correct_outputs(
     wanted = _float_moments(prepared, images)
     module = copy.deepcopy(prepared.module)
     layers, biases = dict(parameters.layers), {}
-    calls = {layer.name: layer.calls for layer in prepared.layers}
+    repeated = [layer.name for layer in prepared.layers if layer.calls != 1]
 
     def hook_for(name: str) -> Any:
         def hook(child: Any, args: Any, output: Tensor) -> Tensor:
-            mean, deviation = _moments_of(output, child)
-            wanted_mean, wanted_deviation = wanted[name]
+            (mean, deviation), aim = _moments_of(output, child), wanted[name]
             ratio = torch.ones_like(mean)
             if name in spread:
-                usable = deviation > LEAST_DEVIATION
-                ratio = torch.where(usable, wanted_deviation / deviation, 1.0)
+                ratio = torch.where(deviation > LEAST_DEVIATION, aim[1] / deviation, 1.0)
             bias = torch.zeros_like(mean) if child.bias is None else child.bias
-            shift = wanted_mean - mean * ratio
+            shift = aim[0] - mean * ratio
             biases[f"{name}.bias"] = (bias * ratio + shift).cpu().numpy()
             weight = layers[name].weight
             scale = weight.scale * ratio.cpu().numpy().astype(np.float32)
@@ -107,15 +105,11 @@ def _correct_outputs(
 
     insert_quantizers(module, parameters)
     for name in parameters.layers:
-        if calls[name] == 1:
+        if name not in repeated:
             module.get_submodule(name).register_forward_hook(hook_for(name))
     with torch.no_grad():
         module(images)
-    notes = tuple(
-        f"layer {name!r} runs more than once: its output is not corrected"
-        for name in parameters.layers
-        if calls[name] != 1
-    )
+    notes = [f"layer {n!r} runs more than once: its output is not corrected" for n in repeated]
     return replace(
         parameters,
         layers=layers,

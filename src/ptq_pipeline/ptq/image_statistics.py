@@ -76,7 +76,6 @@ class ImageStatistics:
         grid_images: uint8 images whose ranges fix the grids of the histograms, normally the pool;
             range estimators that read histograms need them or ``grids``.
         grids: the grid of each place, where another process has fixed them.
-        bins: bins of each histogram.
     """
 
     def __init__(
@@ -87,12 +86,10 @@ class ImageStatistics:
         preprocess: Compute,
         grid_images: np.ndarray | ImageRows | None = None,
         grids: Sequence[HistogramGrid] | None = None,
-        bins: int = DEFAULT_BINS,
     ) -> None:
         self.prepared = prepared
         self.preprocess = preprocess
         self.grid_images = grid_images
-        self.bins = bins
         self.places = [n for n, reader in prepared.first_readers.items() if n == reader]
         self.identity = {
             "schema_version": SCHEMA_VERSION,
@@ -119,7 +116,7 @@ class ImageStatistics:
                 raise InputError("histograms of single images need a pool that fixes their grid")
             self.add([self.grid_images])
             self.fixed_grids = [
-                HistogramGrid.covering(ranges, self.bins)
+                HistogramGrid.covering(ranges)
                 for ranges in self._ranges_of(image_keys(self.grid_images))
             ]
         return self.fixed_grids
@@ -174,7 +171,7 @@ class ImageStatistics:
         keys = image_keys(images)
         counted: list[HistogramStatistics] | list[None] = [None] * len(self.places)
         if histograms:
-            summed = np.zeros((len(self.places), self.bins), np.int64)
+            summed = np.zeros((len(self.places), DEFAULT_BINS), np.int64)
             for row in self._histograms.rows(keys):
                 summed += row
             counted = list(map(HistogramStatistics, self.grids, summed))
@@ -194,7 +191,7 @@ class ImageStatistics:
     def _histograms(self) -> _Table:
         # An image has fewer values than 16 bits hold, or 32 bits are taken.
         kind = np.uint16 if max(self._values_per_image) < 2**16 else np.uint32
-        shape = (len(self.places), self.bins)
+        shape = (len(self.places), DEFAULT_BINS)
         return _Table(self.folder, f"histograms-{self.grid_id}", shape, kind)
 
     def _observed(self, batch: np.ndarray, observe: Visit) -> None:
@@ -221,7 +218,7 @@ class ImageStatistics:
 
     def _histogram_rows(self, batch: np.ndarray) -> np.ndarray:
         """Return counts ``(n, places, bins)``."""
-        found = np.zeros((len(batch), len(self.places), self.bins), np.int64)
+        found = np.zeros((len(batch), len(self.places), DEFAULT_BINS), np.int64)
         position = {name: i for i, name in enumerate(self.places)}
 
         def observe(name: str, values: Tensor) -> None:

@@ -134,7 +134,10 @@ class _Router(TorchFunctionMode):
                     self.seen += 1
                     given = args[0] if args else kwargs["input"]
                     output = self.module.get_submodule(target)(given)
-                    return _add_bias(output, call.bias, name) if adds_bias else output
+                    if not adds_bias:
+                        return output
+                    axes = 0 if name == "linear" else int(name[4])
+                    return output + call.bias.reshape(-1, *[1] * axes)
         return func(*args, **kwargs)
 
     def _product(self, name: str, args: tuple[Any, ...], kwargs: Any) -> Any:
@@ -206,7 +209,8 @@ def _layer_for(
             "which also runs as a module; give the call a layer of its own"
         )
     bias = call.bias
-    if is_layer and bias is owner.bias and _options(call) == _options_of(owner):
+    same = is_layer and bias is owner.bias
+    if same and all(getattr(owner, key) == value for key, value in _options(call).items()):
         return owner_path, False
     kept = bias if any(bias is value for value in module.parameters()) else None
     if call.function == "linear":
@@ -246,23 +250,12 @@ def _options(call: FunctionCall) -> dict[str, Any]:
     return spelled
 
 
-def _options_of(layer: nn.Module) -> dict[str, Any]:
-    """Return the same of a layer as it is."""
-    if isinstance(layer, nn.Linear):
-        return {}
-    return {key: getattr(layer, key) for key in ("groups", "stride", "padding", "dilation")}
-
-
 def _add_child(module: nn.Module, stem: str, child: nn.Module) -> str:
     number = 0
     while hasattr(module, f"{stem}_{number}"):
         number += 1
     module.add_module(f"{stem}_{number}", child.eval())
     return f"{stem}_{number}"
-
-
-def _add_bias(output: Tensor, bias: Tensor, function: str) -> Tensor:
-    return output + (bias if function == "linear" else bias.reshape(-1, *[1] * int(function[4])))
 
 
 def where(module: str) -> str:

@@ -86,7 +86,7 @@ class InputStatistics:
 
 
 def collect_statistics(
-    prepared: PreparedModel, batches: Batches, histograms: bool, bins: int = DEFAULT_BINS
+    prepared: PreparedModel, batches: Batches, histograms: bool
 ) -> dict[str, InputStatistics]:
     """Return statistics of every layer's input in the float model, in call order.
 
@@ -96,14 +96,12 @@ def collect_statistics(
     Raises:
         InputError: there are no batches, a batch is not float32, or a layer's input is not finite.
     """
-    found = statistics_of(lambda visit: observe_inputs(prepared, batches, visit), histograms, bins)
+    found = statistics_of(lambda visit: observe_inputs(prepared, batches, visit), histograms)
     # Layers that read the same tensor have the statistics of the first of them.
     return {name: found[reader] for name, reader in prepared.first_readers.items()}
 
 
-def statistics_of(
-    run: Pass, histograms: bool, bins: int = DEFAULT_BINS
-) -> dict[str, InputStatistics]:
+def statistics_of(run: Pass, histograms: bool) -> dict[str, InputStatistics]:
     """Return range statistics, and after a second pass histograms, of what a pass hands over.
 
     Raises:
@@ -112,7 +110,7 @@ def statistics_of(
     ranges = _ranges(run)
     if not histograms:
         return {name: InputStatistics(found) for name, found in ranges.items()}
-    grids = {name: HistogramGrid.covering(found, bins) for name, found in ranges.items()}
+    grids = {name: HistogramGrid.covering(found) for name, found in ranges.items()}
     counts = _counts(run, grids)
     return {
         name: InputStatistics(found, HistogramStatistics(grids[name], counts[name].cpu().numpy()))
