@@ -18,7 +18,8 @@ import pandas as pd
 
 from ptq_pipeline.images.idx import read_idx
 from ptq_pipeline.models import Preprocessing, load_float_model
-from ptq_pipeline.ptq import MethodSpec, as_tensor_batches, calibrate, prepare
+from ptq_pipeline.models.loading import prepared_model
+from ptq_pipeline.ptq import MethodSpec, as_tensor_batches, calibrate
 from ptq_pipeline.runtimes import OpenvinoRuntime, predict_top1
 
 RAW = Path(__file__).parents[1] / "data/01_raw"
@@ -83,9 +84,8 @@ def main() -> None:
         Preprocessing((0.286,), (0.353,)),
         [str(number) for number in range(10)],
     )
-    import torch
 
-    prepared = prepare(model.module, torch.from_numpy(model.example_input(images.shape[1:])))
+    prepared = prepared_model(model, images.shape[1:])
     runtime = OpenvinoRuntime(threads=1)
 
     def quantized(method: dict, pixels: np.ndarray):

@@ -25,13 +25,14 @@ def measure(name: str, threads: int) -> None:
     import torch
     from study_data import load_images, load_model, load_samples, rows_of
 
-    from ptq_pipeline.ptq import as_tensor_batches, method_from_json, prepare, quantize_model
+    from ptq_pipeline.models.loading import prepared_model
+    from ptq_pipeline.ptq import as_tensor_batches, method_from_json, quantize_model
 
     torch.set_num_threads(threads)
     pool = rows_of(load_samples(), "pool")
     drawn = np.sort(np.random.default_rng(2303).choice(pool, 256, replace=False))
     images, model = load_images()[drawn], load_model("resnet20")
-    prepared = prepare(model.module, torch.from_numpy(model.example_input((1, 28, 28))))
+    prepared = prepared_model(model, (1, 28, 28))
     batches = as_tensor_batches(model.preprocessing(images))
     method = method_from_json({"name": name, **BITS})
     prepared.module(batches[0])

@@ -8,11 +8,11 @@ images: neither the pool's nor audit images.
 import argparse
 
 import numpy as np
-import torch
 from bits_of_layers import choose_bits, measure_effects
 from study_data import accuracy, load_images, load_model, load_samples, rows_of
 
-from ptq_pipeline.ptq import as_tensor_batches, method_from_json, prepare, quantize_model
+from ptq_pipeline.models.loading import prepared_model
+from ptq_pipeline.ptq import as_tensor_batches, method_from_json, quantize_model
 from ptq_pipeline.runtimes import build_runtime, predict_top1
 
 METHOD = {"weight_range": "mse", "activation_bits": 8}
@@ -22,7 +22,7 @@ BUDGETS = (2.5, 3.0, 4.0)
 def main(name: str, threads: int) -> None:
     """Measure and print."""
     samples, images, model = load_samples(), load_images(), load_model(name)
-    prepared = prepare(model.module, torch.from_numpy(model.example_input((1, 28, 28))))
+    prepared = prepared_model(model, (1, 28, 28))
     runtime = build_runtime("openvino", threads=threads)
     rows = {split: rows_of(samples, split) for split in ("pool", "selection", "reference")}
     labels = samples.set_index("sample_id")["label"]

@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 
 from ptq_pipeline.models import Preprocessing, load_float_model
-from ptq_pipeline.ptq import MethodSpec, as_tensor_batches, calibrate, prepare
+from ptq_pipeline.models.loading import prepared_model
+from ptq_pipeline.ptq import MethodSpec, as_tensor_batches, calibrate
 from ptq_pipeline.runtimes.simulated import SimulatedRuntime
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +37,7 @@ def main() -> None:
         [str(number) for number in range(10)],
     )
     images = np.load(ROOT / "data/03_primary/images.npy", mmap_mode="r")[: arguments.images]
-    prepared = prepare(model.module, torch.from_numpy(model.example_input(images.shape[1:])))
+    prepared = prepared_model(model, images.shape[1:])
     parameters = calibrate(
         prepared, as_tensor_batches(preprocessing(images[:256])), MethodSpec(8, 8)
     )

@@ -10,10 +10,10 @@ batch-norm re-estimation, which restores mean and spread of what a layer returns
 """
 
 import numpy as np
-import torch
 from study_data import accuracy, load_images, load_model, load_samples, load_study, rows_of
 
-from ptq_pipeline.ptq import as_tensor_batches, method_from_json, prepare, quantize_model
+from ptq_pipeline.models.loading import prepared_model
+from ptq_pipeline.ptq import as_tensor_batches, method_from_json, quantize_model
 from ptq_pipeline.runtimes import build_runtime, predict_top1
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for name, options in load_study("study")["models"].items():
         model = load_model(name)
-        prepared = prepare(model.module, torch.from_numpy(model.example_input((1, 28, 28))))
+        prepared = prepared_model(model, (1, 28, 28))
         batches = as_tensor_batches(model.preprocessing(images[np.sort(drawn)]))
         ends = dict.fromkeys(options["ends"], 8)
         for estimator in ("minmax", "mse"):

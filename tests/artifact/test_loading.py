@@ -8,8 +8,9 @@ import pytest
 from safetensors.numpy import save
 
 from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, TRIAL, WEIGHTS
-from ptq_pipeline.artifact.loading import Artifact, prepared_model
+from ptq_pipeline.artifact.loading import Artifact
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.models.loading import prepared_model
 from ptq_pipeline.monitoring.clipping import CLIP_MEAN
 from ptq_pipeline.monitoring.measuring import SERVED, ServedModel, with_served_columns
 from ptq_pipeline.monitoring.thresholds import DriftColumn, DriftSettings

@@ -13,19 +13,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, TRIAL, served_names
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import FloatModel
+from ptq_pipeline.models.loading import prepared_model
 from ptq_pipeline.ptq import (
     ModelFile,
-    PreparedModel,
     QuantizationParameters,
     method_from_json,
-    prepare,
 )
 from ptq_pipeline.runtimes import Predictor, Runtime, build_runtime
 
@@ -35,11 +33,6 @@ _OPTIONS = {
     "onnxruntime": ("threads", "optimization", "opset"),
     "simulated": ("device",),
 }
-
-
-def prepared_model(model: FloatModel, image_shape: tuple[int, ...]) -> PreparedModel:
-    """Return the float model as the engine quantizes it for images ``(C, H, W)``."""
-    return prepare(model.module, torch.from_numpy(model.example_input(image_shape)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +54,7 @@ class Artifact:
     @classmethod
     @contextmanager
     def unpacked(cls, files: Mapping[str, bytes], name: str) -> Iterator["Artifact"]:
-        """Yield the artifact of files that stand nowhere yet, written to a folder for so long."""
+        """Yield the artifact of files that are in no folder yet, written to one for so long."""
         with TemporaryDirectory() as folder:
             paths = {each: Path(folder) / each for each in files}
             for each, path in paths.items():
@@ -134,12 +127,9 @@ class Artifact:
         if not names:
             raise InputError(f"{self.name} has no model file; run the pipeline 'promotion' again")
         if runtime.name != "simulated":
-            first = self.files.get(names[0], Path(names[0]))
-            return runtime.load(first)  # type: ignore[attr-defined]
+            return runtime.load(self.files.get(names[0], Path(names[0])))
         if self.parameters is not None:
             return runtime.compile(prepared_model(model, image_shape), self.parameters)
         parts = {name: self.files[name].read_bytes() for name in names}
         format_ = "onnx" if ONNX in parts else "openvino"
-        file = ModelFile("another tool", format_, parts)
-        prepared = prepared_model(model, image_shape)
-        return runtime.compile(prepared, QuantizationParameters({}, file=file))
+        return runtime.execute(ModelFile("another tool", format_, parts))

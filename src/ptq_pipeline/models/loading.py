@@ -1,4 +1,4 @@
-"""Float models from a factory and a file of weights."""
+"""Float models from a factory and a file of weights, and ready for quantization."""
 
 import hashlib
 import io
@@ -17,6 +17,7 @@ from ptq_pipeline.core.inputs import read_regular
 from ptq_pipeline.models.factories import build_network
 from ptq_pipeline.models.float_model import FloatModel, Preprocessing
 from ptq_pipeline.models.inference import probe
+from ptq_pipeline.ptq import PreparedModel, prepare
 
 
 def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
@@ -104,6 +105,11 @@ def load_float_model(
         _read_keys(training_hashes, declared.get("training_hashes")),
         {**facts, "weights": str(weights), "allowed_factories": allowed_factories},
     )
+
+
+def prepared_model(model: FloatModel, image_shape: tuple[int, ...]) -> PreparedModel:
+    """Return the float model as the engine quantizes it for images ``(C, H, W)``."""
+    return prepare(model.module, torch.from_numpy(model.example_input(image_shape)))
 
 
 def _read_keys(path: Path | None, sha256: str | None) -> np.ndarray | None:

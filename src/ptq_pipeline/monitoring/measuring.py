@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.artifact.loading import Artifact, prepared_model
+from ptq_pipeline.artifact.loading import Artifact
 from ptq_pipeline.models import FloatModel
+from ptq_pipeline.models.loading import prepared_model
 from ptq_pipeline.monitoring.audited import Audited
 from ptq_pipeline.monitoring.clipping import CLIP_MEAN, CLIP_PREFIX, clip_rates
 from ptq_pipeline.monitoring.thresholds import DriftColumn, DriftSettings

@@ -83,12 +83,9 @@ class Workload:
     @cached_property
     def prepared(self) -> "PreparedModel":
         """The folded model, with every layer that will be quantized."""
-        import torch
+        from ptq_pipeline.models.loading import prepared_model
 
-        from ptq_pipeline.ptq import prepare
-
-        example = torch.from_numpy(self.model.example_input(self.image_shape))
-        return prepare(self.model.module, example)
+        return prepared_model(self.model, self.image_shape)
 
     def weights(self, method: "MethodSpec") -> "Mapping[str, WeightParameters]":
         """Return quantized weights; they depend on no calibration set and are made once."""

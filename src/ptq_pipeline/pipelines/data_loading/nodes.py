@@ -121,14 +121,12 @@ def _check_channels(source: ImageSource, model: FloatModel) -> None:
 def _check_model(model: FloatModel, image_shape: tuple[int, int, int]) -> None:
     """Fail now, not after hours, when a layer of the model cannot be quantized."""
     # Apart from the others, as they take torch.
-    import torch
-
     from ptq_pipeline.models.inference import require_single_answers
-    from ptq_pipeline.ptq import prepare
+    from ptq_pipeline.models.loading import prepared_model
 
     noise = np.random.default_rng(0).integers(0, 256, (8, *image_shape)).astype(np.uint8)
     require_single_answers(model, noise)
-    prepare(model.module, torch.from_numpy(model.example_input(image_shape)))
+    prepared_model(model, image_shape)
 
 
 def _check_training_images(table: pd.DataFrame, model: FloatModel) -> None:

@@ -39,7 +39,7 @@ def measure_candidate(
         ``batch_size``, and for ``float`` and ``candidate`` each ``bytes`` on disk, ``latency_ms``
         of one image and ``images_per_second`` in batches; both None without a candidate.
     """
-    from ptq_pipeline.artifact.loading import prepared_model
+    from ptq_pipeline.models.loading import prepared_model
     from ptq_pipeline.runtimes import measure_speed
 
     runtime = parameters.runtime.build()

@@ -155,7 +155,8 @@ def explain_group(
         ``layer``, ``clip_group``, ``clip_all``, ``error_group`` and ``error_all``, as in
         :class:`.Explanation`; ``attrs`` holds the numbers of ``images`` and ``others``.
     """
-    from ptq_pipeline.artifact.loading import Artifact, prepared_model
+    from ptq_pipeline.artifact.loading import Artifact
+    from ptq_pipeline.models.loading import prepared_model
     from ptq_pipeline.monitoring.explaining import explain
 
     parameters = Artifact(candidate, "the candidate").parameters
