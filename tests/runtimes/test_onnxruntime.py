@@ -185,7 +185,7 @@ def test_tensors_inside_subgraphs_are_seen() -> None:
     branch = helper.make_graph([], "branch", [], [], [hidden])
     node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
     content = helper.make_model(helper.make_graph([node], "g", [], [])).SerializeToString()
-    with pytest.raises(InputError, match="its tensor 'hidden' stands in another file"):
+    with pytest.raises(InputError, match="its tensor 'hidden' is in another file"):
         require_one_file(content)
     with pytest.raises(InputError, match="it is no ONNX model"):
         require_one_file(b"no model")

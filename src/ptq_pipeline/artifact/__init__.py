@@ -22,5 +22,5 @@ def served_names(names: Collection[str], runtime: str) -> tuple[str, ...]:
     """Return which of an artifact's files a runtime loads, the one to load first."""
     if PARAMETERS in names:
         return SERVED_FILES[runtime]
-    # A file that another tool wrote stands alone.
+    # A file that another tool wrote is the only one.
     return tuple(name for name in (GRAPH, WEIGHTS, ONNX) if name in names)

@@ -1,6 +1,6 @@
 """The places of quantizers: in a torch module, and in a graph that it was converted to.
 
-A converter keeps no boundary of a module whose output gets a quantizer, and may fuse what stands
+A converter keeps no boundary of a module whose output gets a quantizer, and may fuse what is
 around an operand of a matrix product into one attention operation. A *mark* survives: a leaky ReLU
 of slope 1 keeps every value, breaks the fusion, is merged with no neighbour (as a clamp would be
 with a ReLU), and is found again by its module's name.

@@ -83,13 +83,11 @@ class SimulatedRuntime(Runtime):
     def _compiled(
         self, prepared: PreparedModel, parameters: QuantizationParameters | None
     ) -> SimulatedPredictor:
-        if parameters is None:
-            return SimulatedPredictor(copy.deepcopy(prepared.module).to(self.device), self.device)
-        prepared = overridden(prepared, parameters.overrides)
-        parameters, biases = integer_form(prepared, parameters)
+        if parameters is not None:
+            parameters, biases = integer_form(prepared, parameters)
+            rounded = {f"{name}.bias": bias.dequantized() for name, bias in biases.items()}
+            prepared = overridden(prepared, {**parameters.overrides, **rounded})
         module = copy.deepcopy(prepared.module).to(self.device)
-        for name, bias in biases.items():
-            rounded = torch.from_numpy(bias.dequantized()).to(self.device)
-            module.get_submodule(name).bias = nn.Parameter(rounded, requires_grad=False)
-        insert_quantizers(module, parameters)
+        if parameters is not None:
+            insert_quantizers(module, parameters)
         return SimulatedPredictor(module, self.device)

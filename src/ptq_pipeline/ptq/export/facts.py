@@ -105,7 +105,7 @@ def require_one_file(content: bytes) -> None:
         ):
             where = {entry.key: entry.value for entry in message.external_data}.get("location", "?")
             raise InputError(
-                f"its tensor '{message.name}' stands in another file, '{where}', which no hash of "
+                f"its tensor '{message.name}' is in another file, '{where}', which no hash of "
                 "the model covers; save the model as one file (onnx.save does)"
             )
 
