@@ -193,7 +193,7 @@ def _nearest(
     batches: Batches,
     method: MethodSpec,
     seed: int,
-    weights: Mapping[str, WeightParameters] | None,
+    weights: Mapping[str, WeightParameters] | None = None,
 ) -> QuantizationParameters:
     if not method.corrections:
         return calibrate(prepared, batches, method, weights)
