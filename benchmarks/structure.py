@@ -7,10 +7,12 @@ when none is given. `git worktree add FOLDER REVISION` makes a checkout of an ea
 import argparse
 import ast
 import re
+from collections import defaultdict
+from itertools import combinations
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-LONG_FUNCTION, MANY_PARAMETERS = 50, 6
+LONG_FUNCTION, MANY_PARAMETERS, COPIED_LINES = 50, 6, 6
 
 
 def counts(checkout: Path) -> dict[str, int]:
@@ -49,7 +51,23 @@ def counts(checkout: Path) -> dict[str, int]:
             if isinstance(node, ast.Call)
             for each in node.args
         ),
+        f"pairs of files that share {COPIED_LINES} lines": len(_copies(texts)),
     }
+
+
+def _copies(texts: list[str]) -> set[tuple[int, int]]:
+    """Pairs of files with a run of equal lines; white space, imports and lone brackets aside."""
+    places = defaultdict(set)
+    for file, text in enumerate(texts):
+        lines = [line.strip() for line in text.splitlines()]
+        lines = [
+            line
+            for line in lines
+            if re.search(r"\w", line) and not line.startswith(("#", "from ", "import "))
+        ]
+        for start in range(len(lines) - COPIED_LINES + 1):
+            places[tuple(lines[start : start + COPIED_LINES])].add(file)
+    return {pair for files in places.values() for pair in combinations(sorted(files), 2)}
 
 
 def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
