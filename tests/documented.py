@@ -15,7 +15,7 @@ RUN_BY = {
         r"kedro ptq plan --env (quick|full)",
         r"kedro run --pipelines data_loading,calibration,until_refused,.*",
     ],
-    f"{END_TO_END}::test_interrupted_it_exits_130_and_resumes_to_the_same_bytes": [
+    f"{END_TO_END}::test_interrupted_and_then_killed_it_resumes_to_the_same_bytes": [
         r"kedro run --pipelines quantization --params \".*kind=dask.*",
     ],
     f"{END_TO_END}::test_a_plan_is_made_of_a_real_project": ["kedro ptq plan"],

@@ -138,14 +138,33 @@ def assert_same_answers(small, expected):
     assert_same(files, {name: expected[name] for name in files})
 
 
-def test_killed_in_the_middle_it_resumes_to_the_same_bytes(project, tmp_path, finished):
-    small = SmallProject(project, tmp_path / "killed")
-    process = small.start(*TO_THE_ANSWERS)
+def start_and_wait(small, trials):
+    """Start the chain, and return the process once so many trials are stored."""
+    process = small.start(*TO_THE_ANSWERS, start_new_session=True)
     deadline = time.monotonic() + 300
-    while len(trial_files(small)) < 4:
+    while len(trial_files(small)) < trials:
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return process
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["serial", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("process", "dask"))],
+)
+def test_interrupted_and_then_killed_it_resumes_to_the_same_bytes(
+    project, tmp_path, finished, kind
+):
+    small = SmallProject(project, tmp_path / kind)
+    small.change("quantization", executor={"kind": kind})
+    process = start_and_wait(small, trials=2)
+    # A terminal sends Ctrl-C to the whole group, workers included.
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "the same command goes on from there" in output
+    process = start_and_wait(small, trials=4)
     process.kill()
     process.communicate(timeout=60)
     survivors = {path: path.stat().st_mtime_ns for path in trial_files(small)}
@@ -153,29 +172,6 @@ def test_killed_in_the_middle_it_resumes_to_the_same_bytes(project, tmp_path, fi
     assert code == 0, output
     for path, written in survivors.items():
         assert path.stat().st_mtime_ns == written
-    assert_same_answers(small, finished[2])
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["serial", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("process", "dask"))],
-)
-def test_interrupted_it_exits_130_and_resumes_to_the_same_bytes(project, tmp_path, finished, kind):
-    small = SmallProject(project, tmp_path / kind)
-    small.change("quantization", executor={"kind": kind})
-    process = small.start(*TO_THE_ANSWERS, start_new_session=True)
-    deadline = time.monotonic() + 300
-    while len(trial_files(small)) < 3:
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    # A terminal sends Ctrl-C to the whole group, workers included.
-    os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, output
-    assert "the same command goes on from there" in output
-    code, output = small.run(*TO_THE_ANSWERS)
-    assert code == 0, output
     assert_same_answers(small, finished[2])
 
 
