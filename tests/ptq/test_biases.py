@@ -88,8 +88,9 @@ def test_a_step_of_zero_and_tiny_inputs_have_a_grid(extreme: PreparedModel, imag
 def test_a_layer_behind_a_quantized_block_has_its_bias_on_the_grid_of_that_output(
     prepared: PreparedModel, images: Tensor
 ) -> None:
+    steps = {"iterations": 2, "activation_iterations": 2}
     config = method_from_json(
-        {"name": "brecq_cpu", "weight_bits": 4, "activation_bits": 4, "iterations": 2}
+        {"name": "brecq_cpu", "weight_bits": 4, "activation_bits": 4, **steps}
     )
     parameters = quantize_model(prepared, [images[:32]], config, seed=0)
     behind = [name for name, layer in parameters.layers.items() if layer.activation is None]

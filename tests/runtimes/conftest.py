@@ -1,3 +1,4 @@
+import functools
 import gzip
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +18,27 @@ from ptq_pipeline.ptq import (
     calibrate,
     prepare,
 )
+from ptq_pipeline.runtimes import OnnxruntimeRuntime, OpenvinoRuntime, Runtime
 
 PREPROCESSING = Preprocessing((0.286,), (0.353,))
 FACTORIES: dict[str, Callable[[], nn.Module]] = {
     "resnet20": resnet20,
     "mobilenet_v2_small": mobilenet_v2_small,
 }
+
+
+@pytest.fixture(scope="session")
+def runtime_of() -> Callable[[str], Runtime]:
+    """A runtime by name; one for all tests, since each converts a network once."""
+
+    @functools.cache
+    def make(name: str) -> Runtime:
+        kind, _, optimization = name.partition("-")
+        if kind == "openvino":
+            return OpenvinoRuntime(threads=1)
+        return OnnxruntimeRuntime(threads=1, optimization=optimization or "all")
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """One definition of biases: the same candidate answers the same everywhere."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -17,8 +19,6 @@ from ptq_pipeline.ptq import (
     quantize_model,
 )
 from ptq_pipeline.runtimes import (
-    OnnxruntimeRuntime,
-    OpenvinoRuntime,
     Runtime,
     SimulatedRuntime,
     parity,
@@ -27,11 +27,8 @@ from ptq_pipeline.runtimes import (
 
 
 @pytest.fixture(params=["openvino", "onnxruntime", "onnxruntime-none"])
-def other(request: pytest.FixtureRequest) -> Runtime:
-    name, _, optimization = request.param.partition("-")
-    if name == "openvino":
-        return OpenvinoRuntime(threads=1)
-    return OnnxruntimeRuntime(threads=1, optimization=optimization or "all")
+def other(request: pytest.FixtureRequest, runtime_of: Callable[[str], Runtime]) -> Runtime:
+    return runtime_of(request.param)
 
 
 def answered(
@@ -44,7 +41,8 @@ def answered(
     return predict_top1(runtime.compile(trained, parameters), pixels, preprocessing)
 
 
-LEARNED = {"name": "brecq_cpu", "weight_bits": 4, "activation_bits": 4, "iterations": 2}
+STEPS = {"iterations": 2, "activation_iterations": 2}
+LEARNED = {"name": "brecq_cpu", "weight_bits": 4, "activation_bits": 4, **STEPS}
 
 
 @pytest.fixture(

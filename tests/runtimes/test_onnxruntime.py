@@ -19,6 +19,7 @@ from ptq_pipeline.ptq.ranges import Mse
 from ptq_pipeline.runtimes import (
     OnnxruntimeRuntime,
     OpenvinoRuntime,
+    Runtime,
     SimulatedRuntime,
     predict_top1,
 )
@@ -59,12 +60,16 @@ def test_the_float_model_equals_torch(
 
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
 def test_without_optimization_it_is_the_simulation(
-    trained: PreparedModel, pixels: np.ndarray, preprocessing: Preprocessing, method: MethodSpec
+    trained: PreparedModel,
+    pixels: np.ndarray,
+    preprocessing: Preprocessing,
+    runtime_of: Callable[[str], Runtime],
+    method: MethodSpec,
 ) -> None:
     parameters = calibrate(trained, as_tensor_batches(preprocessing(pixels[-100:])), method)
     batch = preprocessing(pixels[:200])
     expected = SimulatedRuntime().compile(trained, parameters)(batch)
-    got = OnnxruntimeRuntime(threads=1, optimization="none").compile(trained, parameters)(batch)
+    got = runtime_of("onnxruntime-none").compile(trained, parameters)(batch)
     # Half of all logits to float rounding; the rest behind a value on the edge of two codes.
     difference = np.abs(got - expected) / expected.std()
     assert np.median(difference) < 1e-4
@@ -73,12 +78,16 @@ def test_without_optimization_it_is_the_simulation(
 
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
 def test_integer_kernels_agree_with_the_simulation(
-    trained: PreparedModel, pixels: np.ndarray, preprocessing: Preprocessing, method: MethodSpec
+    trained: PreparedModel,
+    pixels: np.ndarray,
+    preprocessing: Preprocessing,
+    runtime_of: Callable[[str], Runtime],
+    method: MethodSpec,
 ) -> None:
     parameters = calibrate(trained, as_tensor_batches(preprocessing(pixels[-100:])), method)
     compiled = (
         SimulatedRuntime().compile(trained, parameters),
-        OnnxruntimeRuntime(threads=1).compile(trained, parameters),
+        runtime_of("onnxruntime").compile(trained, parameters),
     )
     simulated, executed = (predict_top1(each, pixels[:1000], preprocessing) for each in compiled)
     assert len(np.unique(simulated)) == 10
