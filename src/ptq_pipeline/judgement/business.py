@@ -22,6 +22,11 @@ class Prices(Document):
     float_model: float = Field(ge=0, allow_inf_nan=False)
     integer_model: float = Field(ge=0, allow_inf_nan=False)
 
+    @property
+    def saved_each(self) -> float:
+        """What integers save per request."""
+        return (self.float_model - self.integer_model) / 1000
+
 
 class Latency(Document):
     """Serving priced by time: milliseconds of one machine per request, and the machine's price."""
@@ -181,12 +186,9 @@ def business_view(
     if requests is None:
         return None
     here = _priced_cells(cells, business, (groups or {}).get(business.level))
-    prices = business.prices
-    if prices is None:
-        assert business.latency is not None
-        prices = business.latency.prices()
-    saving = requests * ((prices.float_model - prices.integer_model) / 1000)
-    total = sum(cell.n for cell in here)
+    prices = business.prices or (business.latency.prices() if business.latency else None)
+    assert prices is not None
+    saving, total = requests * prices.saved_each, sum(cell.n for cell in here)
     rows = [_group_cost(cell, business, cell.n / total, saving) for cell in here]
     loss = sum(row.loss for row in rows)
     low, high = (sum(row.loss_interval[end] for row in rows) for end in range(2))

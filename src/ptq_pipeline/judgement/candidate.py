@@ -35,7 +35,7 @@ from ptq_pipeline.judgement.judging import (
     judge,
 )
 from ptq_pipeline.judgement.policy import Policy, class_shares
-from ptq_pipeline.judgement.sentences import Result
+from ptq_pipeline.judgement.sentences import Reason, Result, place_value, say
 from ptq_pipeline.statistics.betting import Units, units_interval
 
 Cell = TypeVar("Cell", bound="MeasuredCell")
@@ -76,6 +76,15 @@ class MeasuredCell(CellDocument):
     def over_limit(self) -> bool:
         """Whether the drop to rank by lies over the limit of a judged group."""
         return self.judged and self.limit is not None and self.ranking_drop > self.limit
+
+    def reason(self, what: str, **said: Any) -> Reason:
+        """Say that it is shown bad, or open; ``said`` are further values of the sentence."""
+        bad, drop, limit, n = self.status == "shown_bad", self.drop, self.limit, self.n
+        name = f"{what}.shown_bad" if bad else f"{what}.open"
+        sentence = say(name, **said, cell=place_value(self.key), limit=limit, drop=drop, n=n)
+        figures = {"observed": drop, "interval": self.interval, "limit": limit, "n": n}
+        rule = f"{what}.shown_bad" if bad else f"{what}.limit"
+        return Reason.of(rule, "candidate", sentence, self.key, **figures)
 
 
 class JudgedCell(MeasuredCell):

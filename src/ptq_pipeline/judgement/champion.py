@@ -34,7 +34,7 @@ from ptq_pipeline.judgement.candidate import Choice, ComparedCell, JudgedCell, j
 from ptq_pipeline.judgement.cells import build_cells, collect_counts
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.scope import unjudged_groups
-from ptq_pipeline.judgement.sentences import Reason, Sentence, place_value, say
+from ptq_pipeline.judgement.sentences import BesideResult, Reason, Sentence, say
 
 COMPARISON_SCHEMA_VERSION: Final = 1
 BASELINE_SCHEMA_VERSION: Final = 2
@@ -199,7 +199,7 @@ class Comparison(Document):
     way_out: ClassVar[str] = "write it again with worst_case_check"
 
     schema_version: Literal[1] = COMPARISON_SCHEMA_VERSION
-    result: Literal["PASS", "FAIL", "INCONCLUSIVE", "NONE"]
+    result: BesideResult
     champion: ChampionName | None
     reasons: tuple[Reason, ...] = ()
     not_compared: tuple[str, ...] = ()
@@ -306,7 +306,8 @@ def _judge(
     found = judge_candidate(audit, cells, choice, policy, blocked=bool(blocking))
     records = tuple(found.cell(ComparedCell, i) for i in range(len(cells)))
     version = champion.version
-    reasons = [_reason(cell, version) for cell in records if cell.status in ("shown_bad", "open")]
+    undecided = [cell for cell in records if cell.status in ("shown_bad", "open")]
+    reasons = [cell.reason("champion", version=version) for cell in undecided]
     if not cells.judged.any():
         sentence = say("champion.nothing_judged")
         reasons.append(Reason.of("champion.not_comparable", "candidate", sentence))
@@ -320,28 +321,6 @@ def _judge(
         reasons=tuple(reasons),
         not_compared=missing,
         cells=records,
-    )
-
-
-def _reason(cell: ComparedCell, version: str | None) -> Reason:
-    bad = cell.status == "shown_bad"
-    sentence = say(
-        "champion.shown_bad" if bad else "champion.open",
-        version=version,
-        cell=place_value(cell.key),
-        limit=cell.limit,
-        drop=cell.drop,
-        n=cell.n,
-    )
-    return Reason.of(
-        "champion.shown_bad" if bad else "champion.limit",
-        "candidate",
-        sentence,
-        cell.key,
-        observed=cell.drop,
-        interval=cell.interval,
-        limit=cell.limit,
-        n=cell.n,
     )
 
 

@@ -21,13 +21,19 @@ from ptq_pipeline.core.group_ids import CellKey
 from ptq_pipeline.judgement.candidate import ComparedCell, JudgedCell, MeasuredCell
 from ptq_pipeline.judgement.champion import ChampionName, Comparison
 from ptq_pipeline.judgement.policy import Obligation, Policy, obligation_name
-from ptq_pipeline.judgement.sentences import Reason, Result, Sentence, place_value, say
+from ptq_pipeline.judgement.sentences import (
+    BesideResult,
+    Reason,
+    Result,
+    Sentence,
+    place_value,
+    say,
+)
 from ptq_pipeline.judgement.verdict import Verdict
 
 # Without the hash of the execution: versions that earlier releases promoted hold such decisions.
 _WITHOUT_EXECUTION_HASH = 2
 AGAIN = "decide again with the promotion pipeline"
-BesideResult = Literal["PASS", "FAIL", "INCONCLUSIVE", "NONE"]
 Kind = Literal["contract_floor", "notice_required"]
 FIGURE = " = "
 NOT_MEASURED = "not measured"

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ptq_pipeline.judgement.candidate import Candidate
+from ptq_pipeline.judgement.candidate import Candidate, MeasuredCell
 from ptq_pipeline.judgement.judging import Judged, fail_family
-from ptq_pipeline.judgement.openings import Opening
+from ptq_pipeline.judgement.ledger import Opening
 from ptq_pipeline.judgement.planning import samples_to_decide
 from ptq_pipeline.judgement.recipe import JudgedRecipe
 from ptq_pipeline.judgement.scope import UnjudgedGroup, not_judged_reasons, settle_not_judged
@@ -96,7 +96,8 @@ def explain_candidate(case: Case) -> list[Reason]:
     if candidate.result == "PASS":
         return []
     bad, undecided = (_cells_by_ratio(candidate, status) for status in ("shown_bad", "open"))
-    found = [_cell_reason(candidate, i) for i in (*bad, *undecided)]
+    cells = (candidate.cell(MeasuredCell, i) for i in (*bad, *undecided))
+    found = [cell.reason("candidate") for cell in cells]
     return found + _common_reasons(case, "candidate")
 
 
@@ -104,23 +105,6 @@ def _cells_by_ratio(candidate: Candidate, status: str) -> list[int]:
     """Cells of a status, those that use most of their limit first."""
     order = np.argsort(-candidate.drop / candidate.judged.cells.limit, kind="stable")
     return [int(i) for i in order if candidate.status[i] == status]
-
-
-def _cell_reason(candidate: Candidate, i: int) -> Reason:
-    cells, bad = candidate.judged.cells, candidate.status[i] == "shown_bad"
-    key, drop = cells.keys[i], float(candidate.drop[i])
-    limit, n = float(cells.limit[i]), int(cells.n[i])
-    said = "candidate.shown_bad" if bad else "candidate.open"
-    return Reason.of(
-        "candidate.shown_bad" if bad else "candidate.limit",
-        "candidate",
-        say(said, cell=place_value(key), limit=limit, drop=drop, n=n),
-        key,
-        observed=drop,
-        interval=candidate.interval(i),
-        limit=limit,
-        n=n,
-    )
 
 
 def _common_reasons(case: Case, subject: Subject) -> list[Reason]:

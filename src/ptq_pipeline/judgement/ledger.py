@@ -13,16 +13,20 @@ sequence of levels, alpha spending as in Foster and Stine 2008, "Alpha-investing
 The file holds one JSON object per line; each carries the hash of the one before, so an edited,
 removed or moved line is found. A file beside it, ``audit_ledger.head.json``, holds the number of
 lines and the hash of the last one, so lines cut off the end are found as well, and a lost file.
-Version control keeps both, and the verdict, which names its entries.
+Version control keeps both, and the verdict, which names its entries: what it asks of its audit
+images is entered here, and policy says what becomes of it.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
+import pandas as pd
 from filelock import FileLock, Timeout
 
 from ptq_pipeline.core.canonical import canonical_hash, canonical_json, file_bytes
@@ -30,10 +34,15 @@ from ptq_pipeline.core.chains import ChainError, Head, Link, head_of, read_link
 from ptq_pipeline.core.documents import READING, Document
 from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.files import write_file
+from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.recipe import Draws
+from ptq_pipeline.judgement.sentences import Reason, Sentence, Subject, say
 
 LEDGER_SCHEMA_VERSION: Final = 1
 Rule = Literal["spend", "warn", "fresh"]
 LOCK_SECONDS = 60.0
+# What decides how a quantized model answers; where it ran and how many threads it had do not.
+IDENTITY = ("model", "method", "engine", "statistics")
 WAY_OUT = "restore the file from version control; a ledger is only ever added to"
 
 
@@ -206,3 +215,121 @@ def _entry(line: str, where: str, before: Sequence[Entry]) -> Entry:
             f"{where}: no entry of the audit ledger ({first_fault(error)}): {WAY_OUT}"
         ) from None
     return entry
+
+
+@dataclass(frozen=True)
+class Opening:
+    """One thing that is judged, with its place in the ledger, and its policy.
+
+    The policy is at the level that it may spend; without a ledger it has no entry.
+    """
+
+    subject: Subject
+    policy: Policy
+    entry: Entry | None = None
+
+    @classmethod
+    def enter(
+        cls, subject: Subject, question: dict[str, Any], policy: Policy, opener: Opener | None
+    ) -> Opening:
+        """Enter a question and fix the level that it may spend, before its answer is looked at."""
+        entry = None if opener is None else opener(subject, question)
+        if entry is not None and policy.ledger.rule == "spend":
+            policy = policy.model_copy(update={"alpha": entry.level(policy.alpha)})
+        return cls(subject, policy, entry)
+
+    @property
+    def refused(self) -> bool:
+        """Whether policy asks for fresh images before it passes this."""
+        reused = self.entry is not None and self.entry.index > 1
+        return reused and self.policy.ledger.rule == "fresh"
+
+    def reasons(self) -> list[Reason]:
+        """Why these images cannot pass it, if so."""
+        if not self.refused or self.entry is None:
+            return []
+        before = self.entry.index - 1
+        sentence = say("audit_reused", before=before, subject=self.subject)
+        figures: dict[str, Any] = {"observed": float(before), "limit": 0.0}
+        return [Reason.of("audit_reused", self.subject, sentence, **figures)]
+
+
+class EnteredOpening(Document):
+    """One opening as the verdict tells it: what was known when it was entered."""
+
+    subject: Subject
+    index: int
+    entry: str
+    alpha: float
+
+
+class LedgerView(Document):
+    """How often the audit images were asked before, as the verdict tells it."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"audit_hash", "sentences"})
+
+    rule: Rule
+    audit_hash: str | None = None
+    openings: tuple[EnteredOpening, ...]
+    statement: str
+    sentences: tuple[Sentence, ...] = ()
+
+    @classmethod
+    def of(cls, policy: Policy, openings: Sequence[Opening]) -> LedgerView | None:
+        """Tell of the openings; None where no ledger is kept."""
+        entered = [(each, each.entry) for each in openings if each.entry is not None]
+        if not entered:
+            return None
+        sentences = tuple(_sentence(policy, opening, entry.index) for opening, entry in entered)
+        return cls(
+            rule=policy.ledger.rule,
+            audit_hash=entered[0][1].audit,
+            openings=tuple(
+                EnteredOpening(
+                    subject=opening.subject,
+                    index=entry.index,
+                    entry=entry.hash,
+                    alpha=opening.policy.alpha,
+                )
+                for opening, entry in entered
+            ),
+            statement=" ".join(sentence.text for sentence in sentences),
+            sentences=sentences,
+        )
+
+
+def recipe_question(draws: Draws, trials: pd.DataFrame) -> dict[str, Any]:
+    """What identifies a recipe: how it quantizes, and its first calibration set.
+
+    The id of the set hashes strategy, options, size, seed and pool, so more draws of the same
+    sequence are the same recipe and drawing again with another seed is another one.
+    """
+    first = str(draws.table["set_id"].iloc[0])
+    return {**_identity(trials, first), "strategy": draws.strategy, "first_set": first}
+
+
+def candidate_question(set_id: str, trials: pd.DataFrame) -> dict[str, Any]:
+    """What identifies a candidate: how it was quantized, and its calibration set."""
+    return {**_identity(trials, set_id), "calibration_set": set_id}
+
+
+def _sentence(policy: Policy, opening: Opening, index: int) -> Sentence:
+    place = {"index": index, "subject": opening.subject}
+    if policy.ledger.rule == "spend":
+        return say("ledger.spent", **place, alpha=opening.policy.alpha)
+    if index == 1:
+        return say("ledger.first", **place)
+    if policy.ledger.rule == "fresh":
+        return say("ledger.not_fresh", **place)
+    bound = min(1.0, index * policy.alpha)
+    return say("ledger.again", **place, bound=bound, alpha=policy.alpha)
+
+
+def _identity(trials: pd.DataFrame, set_id: str) -> dict[str, Any]:
+    own = trials[(trials["set_id"] == set_id) & (trials["role"] == "evidence")]
+    if own.empty or "spec" not in own:
+        return {}
+    spec = json.loads(str(own["spec"].iloc[0]))
+    identity = {key: spec[key] for key in IDENTITY if key in spec}
+    runtime = spec.get("runtime")
+    return {**identity, "runtime": runtime.get("name") if isinstance(runtime, dict) else runtime}

@@ -18,6 +18,8 @@ from ptq_pipeline.core.documents import Document, Interval
 from ptq_pipeline.core.group_ids import Level
 
 Result = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+# Of what is found beside the verdict; NONE where there is nothing to find.
+BesideResult = Literal["PASS", "FAIL", "INCONCLUSIVE", "NONE"]
 Subject = Literal["recipe", "candidate"]
 
 # ``{name:kind}``: count, ``+noun`` (a count with its noun), points, percent (of a fraction, with an

@@ -22,9 +22,9 @@ from ptq_pipeline.judgement.candidate import (
 from ptq_pipeline.judgement.cells import Cells, Counts, build_cells, collect_counts
 from ptq_pipeline.judgement.explanation import Case, explain_candidate, explain_recipe, settle
 from ptq_pipeline.judgement.judging import above_floor
-from ptq_pipeline.judgement.ledger import Opener
-from ptq_pipeline.judgement.openings import (
+from ptq_pipeline.judgement.ledger import (
     LedgerView,
+    Opener,
     Opening,
     candidate_question,
     recipe_question,

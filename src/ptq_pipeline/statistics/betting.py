@@ -29,12 +29,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from ptq_pipeline.core.errors import InputError
-
-FloatArray = NDArray[np.float64]
+from ptq_pipeline.statistics.tango import FloatArray
 
 # Fixed before any data. Most of the capital stands where few losses in some hundred units decide,
 # the rest on small stakes for groups near their limit.

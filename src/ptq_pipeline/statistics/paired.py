@@ -25,19 +25,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.statistics.tango import (
+    BoolArray,
     FloatArray,
     IntArray,
     NuisancePoints,
     largest_rejected_loss,
     nuisance_points,
 )
-
-BoolArray = NDArray[np.bool_]
 
 FEW = 60.0
 DENSE_POINTS = 40

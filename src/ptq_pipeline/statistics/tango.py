@@ -20,6 +20,7 @@ from scipy import special
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 
 def tango_score(lost: ArrayLike, gained: ArrayLike, n: int, delta: float) -> FloatArray:
