@@ -103,8 +103,7 @@ RUN_BY = {
     "tests/registry/test_audits.py::test_verify_against_a_revision_answers_by_word_and_exit_code": [
         r"kedro ptq verify --against( HEAD| REV)?",
     ],
-    "tests/commands/test_report.py"
-    "::test_the_command_writes_the_same_card_again_and_in_japanese": [
+    "tests/commands/test_report.py::test_the_command_writes_the_same_card_again_and_in_japanese": [
         r"kedro ptq card( v0002 .*)?",
     ],
     f"{CALIBRATION}::test_everything_leads_to_the_exact_images": [

@@ -13,7 +13,7 @@ from ptq_pipeline.calibration.draws import check_size
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.commands.command import Answer, project_command
 from ptq_pipeline.commands.explain import audit_of
-from ptq_pipeline.commands.lineage import Found, find_set
+from ptq_pipeline.commands.lineage import Found, find_set, loaded
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.champion import audit_hash
 from ptq_pipeline.pipelines.benchmark.design import Score, candidates, confirm, search, worst_drop
@@ -149,17 +149,11 @@ def _members(project: Project, found: Found) -> tuple[pd.DataFrame, list[str]]:
     joined = joined.astype(object).where(joined.notna(), None)
     if "label" in joined and not missing:
         joined["label"] = joined["label"].astype(int)
-    if names := _class_names(project):
+    if definitions := loaded(project, "group_definitions"):
+        names = definitions["classes"]
         joined["label"] = [None if v is None else names[int(v)] for v in joined["label"]]
     lost = f"{missing} images of this set are not among the samples of today"
     return joined, [lost] if missing else []
-
-
-def _class_names(project: Project) -> list[str]:
-    try:
-        return list(project.load("group_definitions")["classes"])
-    except InputError:
-        return []
 
 
 def _composition(members: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -12,9 +12,9 @@ from ptq_pipeline.calibration.sets import CalibrationManifest
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.project import Project
+from ptq_pipeline.registry.store import VERSION
 
 HASH = re.compile(r"[0-9a-f]{6,64}")
-VERSION = re.compile(r"v\d{4,}")
 # Prefixes of what the audit writes, and of what a requantization writes beside it.
 AUDITS = ("", "requantization.")
 KINDS = (
@@ -77,13 +77,13 @@ def _named(project: Project, prefix: str) -> Iterator[Trace]:
     for folder in _set_folders(project):
         yield from (Trace(path.stem) for path in sorted(folder.glob(f"{prefix}*.json")))
     for audit in AUDITS:
-        trials = _loaded(project, f"{audit}trials")
+        trials = loaded(project, f"{audit}trials")
         if trials is not None:
             for trial, set_id in zip(trials["trial_id"], trials["set_id"], strict=True):
                 if trial.startswith(prefix):
                     yield Trace(set_id, (f"trial {trial}",))
     for audit, name in itertools.product(AUDITS, ("verdict", "decision")):
-        content = _loaded(project, audit + name)
+        content = loaded(project, audit + name)
         if content is None:
             continue
         own = content["decision_hash"] if name == "decision" else canonical_hash(content)
@@ -97,7 +97,8 @@ def _named(project: Project, prefix: str) -> Iterator[Trace]:
             yield _of_version(project, record.champion, (f"record {record.sequence}",))
 
 
-def _loaded(project: Project, name: str) -> Any:
+def loaded(project: Project, name: str) -> Any:
+    """Load a dataset, or None where it is not at hand."""
     try:
         return project.load(name)
     except InputError:

@@ -1,6 +1,5 @@
 """`kedro ptq verify`: every hash of the registry, or this audit beside an earlier one."""
 
-import re
 from dataclasses import asdict
 
 import click
@@ -20,8 +19,8 @@ from ptq_pipeline.registry.audits import (
     audit_of_version,
     compare_audits,
 )
+from ptq_pipeline.registry.store import VERSION
 
-VERSION = re.compile(r"v\d{4,}")
 SHOWN = 20
 
 

@@ -101,14 +101,12 @@ class FirstScreen(Part):
         if cell.candidate_drop is None:
             return self.texts("card.no_candidate")
         status = {each.key: each.status for each in self.audit.verdict.candidate.cells}
-        shown = {"shown_good": "good", "shown_bad": "bad", "open": "open"}.get(
-            status.get(cell.key, "")
-        )
+        shown = f"card.shown_{status.get(cell.key, '').removeprefix('shown_')}"
         return self.texts(
             "card.candidate",
             drop=points(cell.candidate_drop),
             interval=self.texts.interval(cell.interval),
-            shown=self.texts(f"card.shown_{shown}") if shown else "",
+            shown=self.texts(shown) if shown in self.texts else "",
         )
 
     @cached_property

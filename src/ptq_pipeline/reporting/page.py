@@ -29,7 +29,7 @@ from ptq_pipeline.reporting.texts import (
 )
 
 TEMPLATE = "report.html.j2"
-# Each part stands for one template of the same name.
+# Each part fills one template.
 PARTS: dict[str, type[Part]] = {
     "first": FirstScreen,
     "evidence": Evidence,

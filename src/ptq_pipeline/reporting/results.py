@@ -1,4 +1,4 @@
-"""What a report shows: the documents and tables of one audit, and how they shall look."""
+"""What a report shows: the documents and tables of one audit, and how it looks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

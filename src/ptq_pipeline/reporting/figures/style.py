@@ -19,7 +19,7 @@ from ptq_pipeline.reporting.texts import Texts, load_texts, shorten
 
 log = logging.getLogger(__name__)
 
-# Each of these stands for a role. The report replaces them by CSS variables, so that an inline
+# Each is for one role. The report replaces them by CSS variables, so that an inline
 # figure follows the reader's light or dark theme; files keep the values given here.
 INK = "#16202c"
 MUTED = "#566273"
