@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, TRIAL, WEIGHTS
+from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, WEIGHTS
 from ptq_pipeline.artifact.loading import Artifact
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import TRIAL_FILE
 from ptq_pipeline.models.loading import prepared_model
 from ptq_pipeline.monitoring.clipping import CLIP_MEAN
 from ptq_pipeline.monitoring.measuring import SERVED, ServedModel, with_served_columns
@@ -61,7 +62,7 @@ def version(folder: Path, prepared, parameters, runtime, method) -> Artifact:
         (folder / ONNX).write_bytes(export_onnx(prepared, parameters))
         save_openvino(build_runtime("openvino").compile(prepared, parameters), folder / GRAPH)
     spec = {"runtime": runtime.description(), "method": method}
-    (folder / TRIAL).write_text(json.dumps({"trial_id": "ab", "spec": spec}))
+    (folder / TRIAL_FILE).write_text(json.dumps({"trial_id": "ab", "spec": spec}))
     return Artifact.of_version("v0001", folder)
 
 
@@ -101,7 +102,7 @@ def test_the_runtime_has_the_options_of_the_trial(quantized, tmp_path):
 def test_files_that_name_no_trial_are_served_by_what_they_are(quantized, tmp_path):
     prepared, by_kind = quantized
     version(tmp_path, prepared, by_kind["openvino"], build_runtime("openvino"), OURS)
-    for gone, expected in ((TRIAL, "openvino"), (GRAPH, "onnxruntime"), (ONNX, "simulated")):
+    for gone, expected in (("openvino"), (GRAPH, "onnxruntime"), (ONNX, "simulated")):
         (tmp_path / gone).unlink()
         assert Artifact.of_version("v0001", tmp_path).runtime.name == expected
 
@@ -118,7 +119,7 @@ def test_damaged_files_are_named_with_a_way_out(quantized, random_model, tmp_pat
     (tmp_path / PARAMETERS).unlink()
     with pytest.raises(InputError, match="'quantization.safetensors' is missing or damaged"):
         Artifact.of_version("v0001", tmp_path).parameters  # noqa: B018
-    (tmp_path / TRIAL).write_text("{")
+    (tmp_path / TRIAL_FILE).write_text("{")
     with pytest.raises(InputError, match="version v0001.*kedro ptq verify"):
         Artifact.of_version("v0001", tmp_path).runtime  # noqa: B018
 

@@ -13,12 +13,12 @@ from tests.registry.conftest import REASON, against, candidate
 
 from ptq_pipeline.commands import ptq
 from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.names import VERDICT_FILE
 from ptq_pipeline.judgement.champion import Baseline
 from ptq_pipeline.project import opened
 from ptq_pipeline.registry import (
     COMPARISON_FILE,
     EXECUTION_FILE,
-    VERDICT_FILE,
     Decision,
     Evidence,
     note,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tests.verdicts import POLICY, make_cell, make_reason, make_verdict
 
+from ptq_pipeline.core.names import VERDICT_FILE
 from ptq_pipeline.judgement.champion import Baseline, Comparison
 from ptq_pipeline.judgement.decision import Execution
 from ptq_pipeline.judgement.policy import Obligation
@@ -14,7 +15,6 @@ from ptq_pipeline.registry import (
     ANSWERS_FILE,
     COMPARISON_FILE,
     EXECUTION_FILE,
-    VERDICT_FILE,
     Circumstances,
     Evidence,
     Registry,

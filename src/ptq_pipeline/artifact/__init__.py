@@ -9,7 +9,6 @@ PARAMETERS = "quantization.safetensors"
 GRAPH = "model.xml"
 WEIGHTS = "model.bin"
 ONNX = "model.onnx"
-TRIAL = "trial.json"
 # What each runtime serves of a model of our own, the file to load first.
 SERVED_FILES: dict[str, tuple[str, ...]] = {
     "openvino": (GRAPH, WEIGHTS),

@@ -16,8 +16,9 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, TRIAL, served_names
+from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, served_names
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import TRIAL_FILE
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.models.loading import prepared_model
 from ptq_pipeline.ptq import (
@@ -88,12 +89,12 @@ class Artifact:
     def spec(self) -> Mapping[str, Any]:
         """What its trial was, in plain values; empty where its files do not say."""
         try:
-            return dict(json.loads(self.files[TRIAL].read_text(encoding="utf-8"))["spec"])
+            return dict(json.loads(self.files[TRIAL_FILE].read_text(encoding="utf-8"))["spec"])
         except KeyError:
             return {}
         except (OSError, ValueError, TypeError) as error:
             raise InputError(
-                f"{self.name}: '{self.files[TRIAL]}' is missing or damaged ({error}); "
+                f"{self.name}: '{self.files[TRIAL_FILE]}' is missing or damaged ({error}); "
                 "`kedro ptq verify` says what else is"
             ) from error
 

@@ -11,6 +11,7 @@ from typing import Any
 from ptq_pipeline.calibration.sets import CalibrationManifest
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import DECISION_FILE, TRIAL_FILE, VERDICT_FILE
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry.store import VERSION
 
@@ -122,7 +123,7 @@ def _of_version(project: Project, version: str, steps: tuple[str, ...] = ()) -> 
 def _of_path(path: Path) -> Trace:
     """Read the set's id from a file or a folder that an audit wrote."""
     if path.is_dir():
-        for name in ("calibration.json", "trial.json", "decision.json", "verdict.json"):
+        for name in ("calibration.json", TRIAL_FILE, DECISION_FILE, VERDICT_FILE):
             if (path / name).is_file():
                 return _of_path(path / name)
         raise InputError(f"folder '{path}' holds no calibration.json, trial.json or decision.json")

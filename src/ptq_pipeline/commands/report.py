@@ -9,6 +9,7 @@ import click
 from ptq_pipeline.commands.command import project_command, tell
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file
+from ptq_pipeline.core.names import VERDICT_FILE
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.pipelines.reporting import nodes
 from ptq_pipeline.pipelines.reporting.pipeline import REPORT_INPUTS
@@ -68,7 +69,7 @@ def card(project: Project, version: str | None, language: str | None, output: Pa
         raise InputError(
             f"there is no card of {chosen or 'the champion'}: the promoted versions are {known}"
         )
-    verdict = json.loads((registry.folder(chosen) / "verdict.json").read_text("utf-8"))
+    verdict = json.loads((registry.folder(chosen) / VERDICT_FILE).read_text("utf-8"))
     spoken = language or project.group("reporting").get("language", "en")
     text = model_card(promotions[chosen].to_json(), Verdict.read(verdict), spoken)
     if output is None:

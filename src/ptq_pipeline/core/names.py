@@ -5,5 +5,7 @@ CLEAN = "clean"
 # What a segment column holds where nothing is known of a sample.
 MISSING = "missing"
 
-# What the champion answers, in git: the face of the registry.
-CHAMPION_FILE = "champion_baseline.json"
+# Files of a candidate, of a version and of the reports.
+VERDICT_FILE = "verdict.json"
+DECISION_FILE = "decision.json"
+TRIAL_FILE = "trial.json"

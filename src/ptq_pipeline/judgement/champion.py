@@ -28,7 +28,6 @@ from pydantic import (
 from ptq_pipeline.core.documents import READING, CellDocument, Document, SealedDocument
 from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.groups import Groups
-from ptq_pipeline.core.names import CHAMPION_FILE
 from ptq_pipeline.core.outcomes import Outcomes, tally
 from ptq_pipeline.judgement.candidate import Choice, ComparedCell, JudgedCell, judge_candidate
 from ptq_pipeline.judgement.cells import build_cells, collect_counts
@@ -37,6 +36,7 @@ from ptq_pipeline.judgement.scope import unjudged_groups
 from ptq_pipeline.judgement.sentences import BesideResult, Reason, Sentence, say
 
 COMPARISON_SCHEMA_VERSION: Final = 1
+CHAMPION_FILE = "champion_baseline.json"
 BASELINE_SCHEMA_VERSION: Final = 2
 UNSEALED_VERSION = 1
 # Types of the answers in the file, the narrowest that holds all of them.

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel
 
 from ptq_pipeline.core.errors import PtqPipelineError
+from ptq_pipeline.core.names import DECISION_FILE, VERDICT_FILE
 from ptq_pipeline.monitoring.ladder import Rung, Step
 from ptq_pipeline.registry import Record
 
@@ -77,8 +78,7 @@ def attempt(
         log.warning("recipe '%s' could not be tried: %s", step.name, error)
         return Rung(step.name, "error", str(error))
     decision, verdict = (
-        project.report(PurePath(folder, name).as_posix())
-        for name in ("decision.json", "verdict.json")
+        project.report(PurePath(folder, name).as_posix()) for name in (DECISION_FILE, VERDICT_FILE)
     )
     return Rung(step.name, decision["decision"], verdict["headline"], decision["decision_hash"])
 

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import DECISION_FILE, VERDICT_FILE
 
 LOCK = "dvc.lock"
 WITHOUT_GIT = "without git, compare with a version of the registry (--against v0001)"
@@ -226,7 +227,7 @@ def audit_of_version(folder: Path, version: str) -> Audit:
         InputError: there is no such version, or its files are damaged.
     """
     try:
-        contents = [(folder / name).read_bytes() for name in ("verdict.json", "decision.json")]
+        contents = [(folder / name).read_bytes() for name in (VERDICT_FILE, DECISION_FILE)]
     except OSError as error:
         raise InputError(
             f"version {version} cannot be read ({error}); see `kedro ptq history`"

@@ -16,16 +16,15 @@ from typing import Any
 
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import DECISION_FILE, TRIAL_FILE, VERDICT_FILE
 from ptq_pipeline.judgement.champion import Baseline, Comparison
 from ptq_pipeline.judgement.decision import Decision, Execution, touched_obligations
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.registry.records import Record, VerificationError
-from ptq_pipeline.registry.store import ANSWERS_FILE, CARD_FILE, DECISION_FILE, RECORD_FILE
+from ptq_pipeline.registry.store import ANSWERS_FILE, CARD_FILE, RECORD_FILE
 
-VERDICT_FILE = "verdict.json"
 COMPARISON_FILE = "champion_comparison.json"
 EXECUTION_FILE = "candidate_execution.json"
-TRIAL_FILE = "trial.json"
 INDEX_FILE = "candidate.json"
 WAY_OUT = "restore it (`dvc pull`, or git), or run worst_case_check and promotion again"
 

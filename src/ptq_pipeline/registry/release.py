@@ -13,14 +13,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ptq_pipeline.core.canonical import canonical_hash, file_bytes
+from ptq_pipeline.core.names import DECISION_FILE, TRIAL_FILE, VERDICT_FILE
 from ptq_pipeline.core.plain_text import plain
 from ptq_pipeline.judgement.decision import Decision, Outcome
 from ptq_pipeline.judgement.sentences import plural
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.registry.agreement import Registry
-from ptq_pipeline.registry.evidence import TRIAL_FILE, VERDICT_FILE, Evidence
+from ptq_pipeline.registry.evidence import Evidence
 from ptq_pipeline.registry.records import Kind, Record, Records, RegistryError
-from ptq_pipeline.registry.store import CARD_FILE, DECISION_FILE, RECORD_FILE, Champion
+from ptq_pipeline.registry.store import CARD_FILE, RECORD_FILE, Champion
 from ptq_pipeline.registry.waivers import Waiver, uncovered
 
 

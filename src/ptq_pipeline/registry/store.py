@@ -35,7 +35,6 @@ from ptq_pipeline.registry.records import (
 
 # What a candidate answers on the audit images: `champion_baseline.json` once it serves.
 ANSWERS_FILE = "baseline.json"
-DECISION_FILE = "decision.json"
 RECORD_FILE = "record.json"
 CARD_FILE = "MODEL_CARD.md"
 VERSION = re.compile(r"v\d{4,}")

@@ -11,6 +11,7 @@ import pandas as pd
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.core.canonical import canonical_hash, file_bytes
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import TRIAL_FILE, VERDICT_FILE
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.champion import Baseline
 from ptq_pipeline.judgement.verdict import Verdict
@@ -54,7 +55,7 @@ def export_candidate(
     Raises:
         InputError: if trial, calibration set, float model or engine are not those of the verdict.
     """
-    files = {"verdict.json": file_bytes(verdict)}
+    files = {VERDICT_FILE: file_bytes(verdict)}
     chosen = Verdict.read(verdict).candidate
     trial_id, set_id = chosen.trial_id, chosen.set_id
     if trial_id is None or set_id is None:
@@ -71,7 +72,7 @@ def export_candidate(
     Baseline.from_json(baseline, "candidate_baseline.json")
     files[ANSWERS_FILE] = file_bytes(baseline)
     calibration = calibration_sets[set_id]
-    files["trial.json"] = file_bytes({"trial_id": trial_id, "spec": spec})
+    files[TRIAL_FILE] = file_bytes({"trial_id": trial_id, "spec": spec})
     files["calibration.json"] = file_bytes({"set_id": set_id, **calibration.manifest.to_json()})
     facts = {
         "trial_id": trial_id,
