@@ -102,7 +102,7 @@ def test_the_runtime_has_the_options_of_the_trial(quantized, tmp_path):
 def test_files_that_name_no_trial_are_served_by_what_they_are(quantized, tmp_path):
     prepared, by_kind = quantized
     version(tmp_path, prepared, by_kind["openvino"], build_runtime("openvino"), OURS)
-    for gone, expected in (("openvino"), (GRAPH, "onnxruntime"), (ONNX, "simulated")):
+    for gone, expected in ((TRIAL_FILE, "openvino"), (GRAPH, "onnxruntime"), (ONNX, "simulated")):
         (tmp_path / gone).unlink()
         assert Artifact.of_version("v0001", tmp_path).runtime.name == expected
 
