@@ -24,7 +24,7 @@ from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.calibration.thresholds import Thresholds
 from ptq_pipeline.calibration.validation import SetValidator, judged_hashes, stored_profile
 from ptq_pipeline.pipelines.calibration.nodes import freeze_calibration_thresholds
-from ptq_pipeline.profiling import image_features
+from ptq_pipeline.profiling.features import image_features
 
 ROOT = Path(__file__).parent.parent
 SEED = 987_654_321

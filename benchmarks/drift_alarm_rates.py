@@ -19,7 +19,7 @@ import pandas as pd
 import yaml
 
 from ptq_pipeline.datasets import ImageWindowsDataset
-from ptq_pipeline.images import decode_source
+from ptq_pipeline.images.source import decode_source
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model
 from ptq_pipeline.monitoring import DriftColumn, DriftSettings, distance, sampling_thresholds
 from ptq_pipeline.monitoring.measuring import with_served_columns

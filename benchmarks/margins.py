@@ -24,7 +24,7 @@ def main(group: str) -> None:
         load = context.catalog.load
         parameters = context.params["benchmark"]
         model, samples, images = load(f"{MODEL}_model"), load("samples"), load("images")
-    from ptq_pipeline.pipelines.benchmark.workload import SharedSets
+    from ptq_pipeline.pipelines.benchmark.trials import SharedSets
     from ptq_pipeline.runtimes import build_runtime
 
     own = list(model.classes).index(group)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ptq_pipeline.images.content import content_hashes, content_keys
 from ptq_pipeline.images.idx import read_idx
+from ptq_pipeline.images.source import content_hashes, content_keys
 from ptq_pipeline.stress import SHIFTS, apply_shift, build_shift
 
 SOURCE = Path("data/01_raw/fashion_mnist/test/images-idx3-ubyte.gz")

@@ -26,7 +26,7 @@ from ptq_pipeline.core.seals import (
     write_seal,
 )
 from ptq_pipeline.datasets import ArrayDataset, ArrayFolderDataset
-from ptq_pipeline.images import content_hashes
+from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.pipelines import quantization
 from ptq_pipeline.sealing import (
     OWNER,

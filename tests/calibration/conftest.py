@@ -9,9 +9,10 @@ from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.calibration.thresholds import Thresholds, freeze_thresholds
 from ptq_pipeline.calibration.validation import Profile, stored_profile
-from ptq_pipeline.images.content import content_hashes
 from ptq_pipeline.images.idx import read_idx
-from ptq_pipeline.profiling import IMAGE_FEATURES, SegmentRule, cut_segment, freeze, image_features
+from ptq_pipeline.images.source import content_hashes
+from ptq_pipeline.profiling.features import IMAGE_FEATURES, image_features
+from ptq_pipeline.profiling.segments import SegmentRule, cut_segment, define_segment
 
 RAW = Path(__file__).parents[2] / "data/01_raw/fashion_mnist"
 CLASSES = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat"]
@@ -46,13 +47,16 @@ def material() -> Material:
     split = ["pool"] * 7000 + ["reference"] * 4000 + ["selection"] * 100 + ["audit"] * 100
     table = pd.DataFrame({"sample_id": np.arange(len(images)), "split": split, "label": labels})
     features = image_features(images)
-    cuts = {name: freeze(rule, name, features[rule.feature][:7000]) for name, rule in RULES.items()}
-    segments = {name: cut_segment(cut, features[cut.feature]) for name, cut in cuts.items()}
+    cuts = {
+        name: define_segment(rule, name, features[rule.feature][:7000])
+        for name, rule in RULES.items()
+    }
+    segments = {name: cut_segment(cut, features[cut["feature"]]) for name, cut in cuts.items()}
     samples = table.assign(content_hash=content_hashes(images), **segments)
     profiles = pd.concat([table, features], axis=1).assign(**segments)
     definitions = {
         "classes": CLASSES,
-        "segments": {name: cut.to_json() for name, cut in cuts.items()},
+        "segments": cuts,
     }
     thresholds = freeze_thresholds(
         profiles[profiles["split"] == "reference"],

@@ -11,7 +11,7 @@ from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.strategies import STRATEGIES, k_center, parse_strategy
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.images.content import content_hashes
+from ptq_pipeline.images.source import content_hashes
 
 PER_CLASS, CLASSES = 60, ("cat", "dog", "eel")
 TONES = ("dark", "light")

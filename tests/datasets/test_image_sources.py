@@ -15,7 +15,7 @@ from ptq_pipeline.datasets import (
     ImageManifestDataset,
     ImageWindowsDataset,
 )
-from ptq_pipeline.images import decode_source
+from ptq_pipeline.images.source import decode_source
 
 
 def write_window(folder, count):

@@ -7,8 +7,7 @@ from PIL import Image
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.decoding import Decoding
-from ptq_pipeline.images.files import image_folder, manifest
-from ptq_pipeline.images.folders import list_images
+from ptq_pipeline.images.files import image_folder, list_images, manifest
 from ptq_pipeline.images.source import UnreadableImage, decode_source
 
 GREY = Decoding((1, 8, 8))

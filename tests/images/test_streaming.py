@@ -9,10 +9,14 @@ import torch
 from torch import nn
 
 from ptq_pipeline.datasets.arrays import read_array, write_array
-from ptq_pipeline.images import content_hashes, decode_source
+from ptq_pipeline.images.source import content_hashes, decode_source
 from ptq_pipeline.models import FloatModel, Preprocessing
-from ptq_pipeline.profiling import image_features, model_features, profile_and_fit
-from ptq_pipeline.profiling.features import fit_projection
+from ptq_pipeline.profiling.features import (
+    fit_projection,
+    image_features,
+    model_features,
+    profile_and_fit,
+)
 from ptq_pipeline.stress import apply_shift, build_shift
 
 SIDE, COUNT = 96, 5000

@@ -8,7 +8,7 @@ import pytest
 
 from ptq_pipeline.images.idx import read_idx
 from ptq_pipeline.monitoring import DriftColumn, DriftSettings
-from ptq_pipeline.profiling import IMAGE_FEATURES, image_features
+from ptq_pipeline.profiling.features import IMAGE_FEATURES, image_features
 
 RAW = Path(__file__).parents[2] / "data" / "01_raw"
 

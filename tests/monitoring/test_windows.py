@@ -10,8 +10,8 @@ from kedro.io import DataCatalog, MemoryDataset
 from PIL import Image
 
 from ptq_pipeline.datasets import ProductionArrivalsDataset
-from ptq_pipeline.images import content_hashes
 from ptq_pipeline.images.idx import IdxSource
+from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.monitoring.audited import Audited
 from ptq_pipeline.monitoring.windows import (
     Acceptance,

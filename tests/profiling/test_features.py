@@ -1,8 +1,14 @@
 import numpy as np
 import pytest
 
-from ptq_pipeline.profiling import IMAGE_FEATURES, fit_projection, image_features, model_features
-from ptq_pipeline.profiling.features import COMPONENTS, Projection
+from ptq_pipeline.profiling.features import (
+    COMPONENTS,
+    IMAGE_FEATURES,
+    Projection,
+    fit_projection,
+    image_features,
+    model_features,
+)
 
 
 def test_features_of_a_flat_image():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.profiling.metadata import check_columns, define_metadata, metadata_groups
+from ptq_pipeline.profiling.segments import check_columns, define_metadata, metadata_groups
 
 POOL = np.arange(100) < 50
 

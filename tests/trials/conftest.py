@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.images import content_hashes
 from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.ptq import MethodSpec
 from ptq_pipeline.runtimes import build_runtime
 from ptq_pipeline.trials import TrialStore

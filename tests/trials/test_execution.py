@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 import torch
 
-from ptq_pipeline.images import content_hashes
 from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.ptq import MethodSpec, method_from_json
 from ptq_pipeline.runtimes import build_runtime
 from ptq_pipeline.trials import TrialStore

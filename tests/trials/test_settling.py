@@ -6,8 +6,8 @@ import pytest
 
 from ptq_pipeline.core.groups import build_groups
 from ptq_pipeline.core.outcomes import score
-from ptq_pipeline.images import content_hashes
 from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.verdict import build_verdict
 from ptq_pipeline.models import Preprocessing, load_float_model

@@ -17,7 +17,7 @@ from ptq_pipeline.calibration.sets import (
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.calibration.validation import Rows, SetValidator
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.images.content import content_keys
+from ptq_pipeline.images.source import content_keys
 from ptq_pipeline.stress.perturbations import joined, perturb, seeded
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from ptq_pipeline.commands.lineage import Found, find_set, loaded
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.champion import audit_hash
 from ptq_pipeline.pipelines.benchmark.design import Score, candidates, confirm, search, worst_drop
-from ptq_pipeline.pipelines.benchmark.grid import Sets
-from ptq_pipeline.profiling import IMAGE_FEATURES, image_features
+from ptq_pipeline.pipelines.benchmark.trials import Sets
+from ptq_pipeline.profiling.features import IMAGE_FEATURES, image_features
 from ptq_pipeline.project import Project
 from ptq_pipeline.statistics.distances import WASSERSTEIN, distance
 from ptq_pipeline.trials.audit import Audit

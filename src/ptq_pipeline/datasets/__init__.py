@@ -1,8 +1,11 @@
 """Kedro datasets for what this package hands from stage to stage."""
 
-from ptq_pipeline.datasets.arrays import ArrayDataset, ArrayFolderDataset
-from ptq_pipeline.datasets.baseline import BaselineDataset
-from ptq_pipeline.datasets.calibration_sets import CalibrationSetsDataset
+from ptq_pipeline.datasets.arrays import (
+    ArrayDataset,
+    ArrayFolderDataset,
+    CalibrationSetsDataset,
+    SafetensorsDataset,
+)
 from ptq_pipeline.datasets.directory import (
     CandidateDirectory,
     DirectoryDataset,
@@ -16,13 +19,13 @@ from ptq_pipeline.datasets.image_sources import (
     ImageManifestDataset,
     ImageWindowsDataset,
 )
-from ptq_pipeline.datasets.ledger import AuditLedgerDataset
 from ptq_pipeline.datasets.production import (
     HistoryDataset,
     ProductionArrivalsDataset,
 )
-from ptq_pipeline.datasets.safetensors import SafetensorsDataset
 from ptq_pipeline.datasets.state import (
+    AuditLedgerDataset,
+    BaselineDataset,
     ChampionDataset,
     DecisionLogDataset,
     RegistryDataset,

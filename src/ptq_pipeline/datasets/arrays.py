@@ -1,14 +1,19 @@
-"""Arrays on disk that are read memory-mapped and written atomically."""
+"""Arrays, calibration sets and weights: read memory-mapped where possible, written atomically."""
 
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ptq_pipeline.calibration.sets import CalibrationSet, load_sets, save_sets
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.files import replacing
+from ptq_pipeline.core.files import replacing, write_file
 from ptq_pipeline.datasets.local import LocalDataset
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ROWS_AT_A_TIME = 4096
 
@@ -64,3 +69,34 @@ class ArrayFolderDataset(LocalDataset):
         for path in self._filepath.iterdir():
             if path.suffix != ".npy" or path.stem not in data:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+class CalibrationSetsDataset(LocalDataset):
+    """A folder of packed calibration sets by set id; pixels are mapped, not read.
+
+    Saving replaces the folder as a whole, so sets of earlier runs do not stay behind.
+    """
+
+    def load(self) -> dict[str, CalibrationSet]:
+        """Return all sets in the order of their ids."""
+        return load_sets(self._filepath)
+
+    def save(self, data: dict[str, CalibrationSet]) -> None:
+        """Replace the folder."""
+        save_sets(data, self._filepath)
+
+
+class SafetensorsDataset(LocalDataset):
+    """A state dict in one ``.safetensors`` file, written atomically."""
+
+    def load(self) -> "dict[str, Tensor]":
+        """Return the tensors on the CPU."""
+        from ptq_pipeline.models.loading import read_weights
+
+        return read_weights(self._filepath)
+
+    def save(self, data: "Mapping[str, Tensor]") -> None:
+        """Replace the file."""
+        from safetensors.torch import save
+
+        write_file(self._filepath, save(dict(data)))

@@ -10,8 +10,7 @@ from kedro.io import AbstractDataset, DatasetError
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.inputs import local_path
 from ptq_pipeline.images.decoding import Decoding
-from ptq_pipeline.images.files import FileSource, image_folder, manifest
-from ptq_pipeline.images.folders import NoImages, leaves, resolved
+from ptq_pipeline.images.files import FileSource, NoImages, image_folder, leaves, manifest, resolved
 from ptq_pipeline.images.idx import IdxSource
 from ptq_pipeline.images.source import ImageSource
 

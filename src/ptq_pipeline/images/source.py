@@ -1,7 +1,8 @@
-"""What every image source offers, and decoding it once into one uint8 array."""
+"""What every image source offers, decoding it once into one uint8 array, and hashes of pixels."""
 
+import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,13 +60,9 @@ def decode_source(
 ) -> DecodedImages:
     """Decode every image once into a memory-mapped array.
 
-    Args:
-        source: where the images come from.
-        max_unreadable: how many images may be unreadable before that is an error.
-        setting: parameter that says so, for the error's text.
-
     Raises:
-        InputError: if the source is empty or more images than that cannot be decoded.
+        InputError: if the source is empty, or more than ``max_unreadable`` images, the parameter
+            ``setting``, cannot be decoded.
     """
     count = len(source.table)
     if not count:
@@ -87,3 +84,13 @@ def decode_source(
                     ) from error
     table = source.table.iloc[kept].reset_index(drop=True)
     return DecodedImages(images[: len(kept)], table, tuple(unreadable))
+
+
+def content_hashes(images: Iterable[np.ndarray]) -> list[str]:
+    """Return the SHA-256 (hex) of each image's uint8 pixels in C order."""
+    return [hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() for image in images]
+
+
+def content_keys(hashes: Iterable[str]) -> np.ndarray:
+    """Return the first 8 bytes of hexadecimal hashes as a uint64 array (big endian)."""
+    return np.array([int(value[:16], 16) for value in hashes], np.uint64)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring.windows import Acceptance, AcceptanceRules, Arrival, accept, as_audited
-from ptq_pipeline.profiling import Projection
+from ptq_pipeline.profiling.features import Projection
 
 
 class HandedOn:

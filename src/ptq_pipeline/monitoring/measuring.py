@@ -12,7 +12,7 @@ from ptq_pipeline.monitoring.audited import Audited
 from ptq_pipeline.monitoring.clipping import CLIP_MEAN, CLIP_PREFIX, clip_rates
 from ptq_pipeline.monitoring.thresholds import DriftColumn, DriftSettings
 from ptq_pipeline.monitoring.windows import Window
-from ptq_pipeline.profiling import profile_as_audited
+from ptq_pipeline.profiling.segments import profile_as_audited
 from ptq_pipeline.ptq import PreparedModel
 from ptq_pipeline.runtimes import Predictor, predict_top1
 from ptq_pipeline.statistics.distances import JENSEN_SHANNON, WASSERSTEIN

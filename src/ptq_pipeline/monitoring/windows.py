@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import MISSING
-from ptq_pipeline.images import ImageSource, content_hashes, decode_source, encode_labels
-from ptq_pipeline.profiling.metadata import metadata_groups
+from ptq_pipeline.images.samples import encode_labels
+from ptq_pipeline.images.source import ImageSource, content_hashes, decode_source
+from ptq_pipeline.profiling.segments import metadata_groups
 
 SPLIT_PREFIX = "production_"
 SPLITS = ("pool", "reference", "selection", "audit")

@@ -1,7 +1,6 @@
-"""Segments cut from a numeric feature, at thresholds frozen on the pool."""
+"""Columns of groups: cut from image features, or metadata of any type that the images came with."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,7 +11,19 @@ from pydantic import AfterValidator, ConfigDict, Field
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import MISSING
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.profiling.features import IMAGE_FEATURES, Projection, profile
+from ptq_pipeline.profiling.features import COMPONENTS, IMAGE_FEATURES, Projection, profile
+
+# Columns that this package writes into the tables that segment columns stand in.
+OWN_COLUMNS = frozenset(
+    {
+        *("sample_id", "name", "path", "part", "content_hash", "split", "label", "cluster"),
+        *("window", "comparison", "shift", "draw"),
+        *("predicted", "confidence", "margin", *IMAGE_FEATURES),
+        *(f"component_{number}" for number in range(1, COMPONENTS + 1)),
+        # Where a column is named, these mean a level of groups.
+        *("average", "class", "segment", "intersection"),
+    }
+)
 
 
 def _increasing(quantiles: tuple[float, ...]) -> tuple[float, ...]:
@@ -49,25 +60,8 @@ class SegmentRule:
             )
 
 
-@dataclass(frozen=True)
-class SegmentDefinition:
-    """A rule with its thresholds frozen; a value equal to a threshold falls below it."""
-
-    feature: str
-    thresholds: tuple[float, ...]
-    names: tuple[str, ...]
-
-    def to_json(self) -> dict[str, object]:
-        """Return plain lists."""
-        return {
-            "feature": self.feature,
-            "thresholds": list(self.thresholds),
-            "names": list(self.names),
-        }
-
-
-def freeze(rule: SegmentRule, column: str, pool: pd.Series) -> SegmentDefinition:
-    """Fix the thresholds of ``rule`` on the pool's values.
+def define_segment(rule: SegmentRule, column: str, pool: pd.Series) -> dict[str, Any]:
+    """Fix the thresholds of a rule on the pool's values; return ``feature, thresholds, names``.
 
     Raises:
         InputError: if the feature is so unevenly distributed that two thresholds coincide.
@@ -78,14 +72,18 @@ def freeze(rule: SegmentRule, column: str, pool: pd.Series) -> SegmentDefinition
             f"segment '{column}': feature '{rule.feature}' takes the same value at two of the "
             f"quantiles {list(rule.quantiles)} on the pool; choose other quantiles or drop it"
         )
-    return SegmentDefinition(rule.feature, tuple(float(t) for t in thresholds), rule.names)
+    names = list(rule.names)
+    return {"feature": rule.feature, "thresholds": thresholds.tolist(), "names": names}
 
 
-def cut_segment(definition: SegmentDefinition, values: pd.Series) -> pd.Series:
-    """Return the segment name of each value; a missing value is a group of its own."""
-    names: Sequence[str] = [*definition.names, MISSING]
-    codes = np.searchsorted(definition.thresholds, values.to_numpy(), side="left")
-    codes = np.where(values.isna(), len(definition.names), codes)
+def cut_segment(entry: Mapping[str, Any], values: pd.Series) -> pd.Series:
+    """Return the segment name of each value, by what `define_segment` returned.
+
+    A value equal to a threshold falls below it; a missing value is a group of its own.
+    """
+    names = [*entry["names"], MISSING]
+    codes = np.searchsorted(entry["thresholds"], values.to_numpy(), side="left")
+    codes = np.where(values.isna(), len(entry["names"]), codes)
     return pd.Series(np.asarray(names, object)[codes], index=values.index)
 
 
@@ -101,10 +99,7 @@ def with_segments(
             thresholds and are left alone.
     """
     columns = {
-        column: cut_segment(
-            SegmentDefinition(entry["feature"], tuple(entry["thresholds"]), tuple(entry["names"])),
-            profiles[entry["feature"]],
-        )
+        column: cut_segment(entry, profiles[entry["feature"]])
         for column, entry in definitions["segments"].items()
         if "thresholds" in entry
     }
@@ -136,3 +131,144 @@ def profile_as_audited(
         if "thresholds" not in entry
     }
     return with_segments(profiles, profiles, definitions).assign(**given)
+
+
+def check_columns(columns: Iterable[str], where: str) -> None:
+    """Refuse columns for groups that have the name of a column of ours.
+
+    Args:
+        columns: metadata or segment columns.
+        where: what holds them, for the error.
+
+    Raises:
+        InputError: naming the column.
+    """
+    for column in columns:
+        if column in OWN_COLUMNS:
+            raise InputError(
+                f"{where} has a column '{column}' for groups, and this package writes a column of "
+                "that name itself; rename it"
+            )
+
+
+def define_metadata(
+    values: pd.Series, pool: np.ndarray, quantiles: Sequence[float], most_values: int
+) -> dict[str, Any]:
+    """Freeze how one metadata column becomes groups.
+
+    Categories, texts and truth values are groups as they are. Numbers and times with more than
+    ``most_values`` different values are cut at quantiles of the pool, so that the other splits
+    never move a boundary; the names hold the boundaries, for example ``q2 (34 to 51)``. A missing
+    value is a group of its own.
+
+    Args:
+        values: the column; its name is used in errors.
+        pool: truth value per row, whether it belongs to the pool.
+        quantiles: increasing, in (0, 1).
+        most_values: numbers and times with no more different values than this stay as they are.
+
+    Returns:
+        ``names`` of the groups that occur and, of a column that is cut, its ``boundaries``
+        (numbers, or times as ISO 8601 texts).
+
+    Raises:
+        InputError: if a text column has more than half as many values as rows (an identifier, not a
+            group), or the pool holds no number to cut at.
+
+    Example:
+        >>> ages = pd.Series([20, 30, 40, 50, None], name="age")
+        >>> age = define_metadata(ages, np.full(5, True), [0.5], 2)
+        >>> age
+        {'boundaries': [30.0], 'names': ['missing', 'q1 (<= 30)', 'q2 (> 30)']}
+        >>> metadata_groups(pd.Series([7, 99]), age).tolist()
+        ['q1 (<= 30)', 'q2 (> 30)']
+    """
+    distinct = values.nunique()
+    ordered = pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values)
+    entry: dict[str, Any] = {}
+    if ordered and not pd.api.types.is_bool_dtype(values) and distinct > most_values:
+        entry["boundaries"] = _boundaries(values, pool, quantiles)
+    elif not ordered and distinct > max(2 * most_values, len(values) // 2):
+        raise InputError(
+            f"metadata column '{values.name}' has {distinct:,} different texts on {len(values):,} "
+            "images, so it names images and not groups; leave it out of the manifest"
+        )
+    return {**entry, "names": sorted(metadata_groups(values, entry).unique())}
+
+
+def metadata_groups(values: pd.Series, entry: Mapping[str, Any]) -> pd.Series:
+    """Give the group of every image by one metadata column, as it was defined.
+
+    Args:
+        values: the column, of the audit or of a window that arrived later.
+        entry: what `define_metadata` returned.
+
+    Returns:
+        Texts, row by row; ``missing`` without a value.
+
+    Raises:
+        InputError: the column was cut as numbers or times, and these values are neither.
+    """
+    if "boundaries" not in entry:
+        shown = values.map(_shown, na_action="ignore").astype("object")
+        _check_distinct(values, shown)
+        return shown.where(values.notna(), MISSING)
+    at = list(entry["boundaries"])
+    try:
+        if isinstance(at[0], str):
+            at = [pd.Timestamp(time) for time in at]
+            values = pd.to_datetime(values)
+        else:
+            values = pd.to_numeric(values)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"metadata column '{values.name}' is cut at {entry['boundaries']} in the audit, and "
+            f"here it holds other than numbers or times ({error})"
+        ) from error
+    names = [f"q1 (<= {_shown(at[0])})"]
+    names += [
+        f"q{number} ({_shown(low)} to {_shown(high)})"
+        for number, (low, high) in enumerate(zip(at[:-1], at[1:], strict=True), 2)
+    ]
+    names.append(f"q{len(at) + 1} (> {_shown(at[-1])})")
+    codes = np.searchsorted(pd.Series(at).to_numpy(), values.to_numpy(), side="left")
+    groups = pd.Series(np.array(names, object)[codes.clip(max=len(at))], values.index, "object")
+    return groups.where(values.notna(), MISSING)
+
+
+def _check_distinct(values: pd.Series, shown: pd.Series) -> None:
+    """Refuse different values that would become one group."""
+    known = pd.DataFrame({"value": values, "shown": shown})[values.notna()]
+    if values.isna().any() and (known["shown"] == MISSING).any():
+        raise InputError(
+            f"metadata column '{values.name}' holds the text '{MISSING}' and also images without a "
+            "value, which are called that; give one of them another name"
+        )
+    alike = known.groupby("shown", sort=False)["value"].nunique()
+    if (alike > 1).any():
+        raise InputError(
+            f"metadata column '{values.name}' holds {alike.max()} different values that are all "
+            f"written '{alike.idxmax()}' (a number and a text, for example); make them one type"
+        )
+
+
+def _boundaries(values: pd.Series, pool: np.ndarray, quantiles: Sequence[float]) -> list[Any]:
+    known = values[pool].dropna()
+    known = known[~known.isin([np.inf, -np.inf])] if values.dtype.kind == "f" else known
+    if known.empty:
+        raise InputError(
+            f"metadata column '{values.name}' has no value in the pool to find its quantiles by; "
+            "fill it, or leave it out of the manifest"
+        )
+    # Observed values, not interpolated ones: a boundary can then be read in the data.
+    at = sorted(set(known.quantile(list(quantiles), interpolation="lower")))
+    return [t.isoformat() if isinstance(t, pd.Timestamp) else np.asarray(t).item() for t in at]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat(sep=" ").removesuffix(" 00:00:00")
+    if isinstance(value, float | np.floating):
+        # All digits: identifiers that were read as numbers must not merge.
+        return str(value + 0.0).removesuffix(".0")
+    return str(value)

@@ -12,8 +12,8 @@ import pandas as pd
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.seals import Signature, signature
-from ptq_pipeline.images import content_hashes, content_keys
 from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.images.source import content_hashes, content_keys
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.spec import evaluation_hash
 

@@ -9,12 +9,11 @@ from pydantic import ValidationError
 
 from ptq_pipeline.calibration.strategies import STRATEGIES
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.images import content_hashes
+from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.models import FloatModel, Preprocessing
 from ptq_pipeline.pipelines.benchmark import nodes
-from ptq_pipeline.pipelines.benchmark.grid import cells
 from ptq_pipeline.pipelines.benchmark.parameters import MODELS, BenchmarkParameters
-from ptq_pipeline.pipelines.benchmark.workload import SharedSets
+from ptq_pipeline.pipelines.benchmark.trials import SharedSets
 from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.workload import Workload
 
@@ -97,7 +96,7 @@ def found(samples, images, model, tmp_path_factory):
 
 def test_the_shipped_grid_is_the_promised_one():
     shipped = BenchmarkParameters.model_validate(SHIPPED)
-    grid = [cell for cell in cells(shipped) if cell.study == "strategies"]
+    grid = [cell for cell in shipped.cells() if cell.study == "strategies"]
     assert len(MODELS) * len(grid) * shipped.draws == 2 * 4 * 6 * 6 * 5
     assert len(shipped.shifts.root) == 4
     sizes = shipped.studies["set_size"].calibrations

@@ -13,19 +13,13 @@ from kedro_datasets.pandas import ParquetDataset
 
 from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.datasets import CalibrationSetsDataset, ValidationCacheDataset
-from ptq_pipeline.images.content import content_hashes
 from ptq_pipeline.images.idx import read_idx
+from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.models import Preprocessing, resnet20, run_in_batches
 from ptq_pipeline.models.float_model import FloatModel
 from ptq_pipeline.pipelines.calibration import create_pipeline
-from ptq_pipeline.profiling import (
-    SegmentRule,
-    cut_segment,
-    fit_projection,
-    freeze,
-    image_features,
-    model_features,
-)
+from ptq_pipeline.profiling.features import fit_projection, image_features, model_features
+from ptq_pipeline.profiling.segments import SegmentRule, cut_segment, define_segment
 
 TABLES = ("calibration_thresholds", "calibration_set_index", "calibration_validation")
 SPLITS = {"pool": 400, "reference": 250, "selection": 25, "audit": 25}
@@ -94,13 +88,13 @@ def inputs(raw_data) -> dict:
     features = [image_features(images), model_features(logits, penultimate, projection)]
     profiles = pd.concat([profiles, *features], axis=1)
     rule = SegmentRule("foreground_share", (0.5,), ("small", "large"))
-    cut = freeze(rule, "size", profiles["foreground_share"])
+    cut = define_segment(rule, "size", profiles["foreground_share"])
     size = cut_segment(cut, profiles["foreground_share"])
     return {
         "samples": samples.assign(size=size),
         "images": images,
         "profiles": profiles.assign(size=size),
-        "group_definitions": {"classes": list(classes), "segments": {"size": cut.to_json()}},
+        "group_definitions": {"classes": list(classes), "segments": {"size": cut}},
         "float_model": model,
         "feature_projection": projection.to_json(),
     }

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.images import content_hashes, content_keys, encode_labels
 from ptq_pipeline.images.idx import IdxSource
+from ptq_pipeline.images.samples import encode_labels
+from ptq_pipeline.images.source import content_hashes, content_keys
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model, resnet20
 from ptq_pipeline.pipelines.data_loading import nodes
 from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters

@@ -11,8 +11,8 @@ from tests.verdicts import make_verdict
 from ptq_pipeline.artifact import served_names
 from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.images import content_hashes
 from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.judgement.decision import ClassParity
 from ptq_pipeline.models import FloatModel, Preprocessing, resnet20
 from ptq_pipeline.pipelines.promotion.artifact import build_artifact

@@ -14,8 +14,8 @@ from ptq_pipeline.calibration.sets import CalibrationSet, array_sha256
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.images import content_hashes
 from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.pipelines.quantization import nodes
 from ptq_pipeline.ptq import method_from_json
 from ptq_pipeline.stress.shifts import StressParameters

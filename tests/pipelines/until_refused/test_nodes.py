@@ -8,7 +8,7 @@ from ptq_pipeline.calibration.draws import draw_set
 from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Pool
-from ptq_pipeline.images import content_hashes
+from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.models import Preprocessing, load_float_model
 from ptq_pipeline.pipelines.quantization import nodes
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters

@@ -8,7 +8,7 @@ anybody's, so the share of ranks that are as good is an exact p-value.
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,12 +42,17 @@ class Design:
     """One place of the search: a choice, and the scores of its draws so far."""
 
     choice: CalibrationChoice
-    scores: tuple[float, ...] = field(default=())
+    scores: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float:
         """Mean of the scores: the strategy's, of which the best draw may be luck."""
         return float(np.mean(self.scores))
+
+    def drawn(self, wanted: int, score: Score) -> "Design":
+        """Return the same with ``wanted`` draws."""
+        new = [score(self.choice, draw) for draw in range(len(self.scores), wanted)]
+        return Design(self.choice, (*self.scores, *new))
 
 
 def candidates(sizes: Sequence[int]) -> list[CalibrationChoice]:
@@ -69,14 +74,7 @@ def search(choices: Sequence[CalibrationChoice], score: Score, draws: int) -> li
     kept = [Design(choice) for choice in choices]
     wanted = 1
     while True:
-        kept = [
-            Design(
-                each.choice,
-                each.scores
-                + tuple(score(each.choice, draw) for draw in range(len(each.scores), wanted)),
-            )
-            for each in kept
-        ]
+        kept = [each.drawn(wanted, score) for each in kept]
         kept.sort(key=lambda each: each.mean)
         log.info(
             "%d designs after %d draws: the best one's worst group loses %.2f points",

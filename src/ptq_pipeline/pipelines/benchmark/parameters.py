@@ -1,6 +1,8 @@
 """Parameters of ``benchmark``."""
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -52,6 +54,19 @@ class CalibrationChoice(BaseModel):
     def plan(self, size: int, seed: int) -> DrawPlan:
         """Return how its sets are drawn; ``size`` holds where it has none of its own."""
         return DrawPlan(self.drawn_by, self.size or size, seed, self.augmentation)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination; each of its draws is a trial, or several with as many seeds."""
+
+    study: str
+    bits: str
+    method: str
+    calibration: str
+    choice: CalibrationChoice
+    draws: int
+    seeds: int
 
 
 class Study(BaseModel):
@@ -203,13 +218,21 @@ class BenchmarkParameters(BaseModel):
                 every[name, bits] = method_from_json({**options, **widths})
         return every
 
+    def cells(self) -> Iterator[Cell]:
+        """Yield the cells of all studies that the subset allows, in a fixed order."""
+        allows = self.only.allows
+        for name, study in self.studies.items():
+            for label, choice in study.calibrations.items():
+                if not (allows("studies", name) and allows("calibrations", label)):
+                    continue
+                for bits in study.bits or self.bits:
+                    for method in study.methods or self.methods:
+                        if allows("bits", bits) and allows("methods", method):
+                            draws = study.draws or self.draws
+                            yield Cell(name, bits, method, label, choice, draws, study.seeds)
+
     @property
     def allowed_shifts(self) -> StressParameters:
         """The shifts of the subset."""
-        return StressParameters(
-            {
-                name: options
-                for name, options in self.shifts.root.items()
-                if self.only.allows("shifts", name)
-            }
-        )
+        shifts = self.shifts.root.items()
+        return StressParameters({name: o for name, o in shifts if self.only.allows("shifts", name)})

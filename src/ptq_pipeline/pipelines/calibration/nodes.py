@@ -13,7 +13,8 @@ from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.calibration.thresholds import Thresholds, freeze_thresholds
 from ptq_pipeline.calibration.validation import SetValidator, judged_hashes, stored_profile
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.profiling import Projection, profile, with_segments
+from ptq_pipeline.profiling.features import Projection, profile
+from ptq_pipeline.profiling.segments import with_segments
 
 # Kedro resolves the annotations of nodes to validate parameters, so every name in them is imported.
 # None of these modules imports torch or Great Expectations before it needs them.

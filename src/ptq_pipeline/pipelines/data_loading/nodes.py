@@ -9,24 +9,27 @@ import pandas as pd
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import check_labels, class_ids
 from ptq_pipeline.core.groups import EVALUATED_SPLITS, build_groups
-from ptq_pipeline.images import (
-    ImageSource,
+from ptq_pipeline.images.samples import (
     assign_splits,
     check_split_names,
     check_splits,
-    content_hashes,
-    content_keys,
-    decode_source,
     encode_labels,
 )
+from ptq_pipeline.images.source import ImageSource, content_hashes, content_keys, decode_source
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.data_loading.parameters import (
     DataLoadingParameters,
     MetadataParameters,
 )
-from ptq_pipeline.profiling import freeze, profile_and_fit, with_segments
-from ptq_pipeline.profiling.metadata import check_columns, define_metadata, metadata_groups
+from ptq_pipeline.profiling.features import profile_and_fit
 from ptq_pipeline.profiling.plausibility import check_class_order, suspicion
+from ptq_pipeline.profiling.segments import (
+    check_columns,
+    define_metadata,
+    define_segment,
+    metadata_groups,
+    with_segments,
+)
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +183,7 @@ def define_segments(
                 f"segment '{column}' is a column of the image source and is also defined in "
                 "'data_loading.segments'; rename one of them"
             )
-        segments[column] = freeze(rule, column, pool[rule.feature]).to_json()
+        segments[column] = define_segment(rule, column, pool[rule.feature])
     for column in parameters.controls:
         if column not in segments:
             raise InputError(

@@ -9,13 +9,14 @@ import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.images import ImageSource, decode_source
+from ptq_pipeline.images.source import ImageSource, decode_source
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring import DriftResult, drift_report
 from ptq_pipeline.monitoring.windows import as_audited
 from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 from ptq_pipeline.pipelines.drift.parameters import DriftParameters
-from ptq_pipeline.profiling import Projection, profile, profile_as_audited
+from ptq_pipeline.profiling.features import Projection, profile
+from ptq_pipeline.profiling.segments import profile_as_audited
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from ptq_pipeline.monitoring.history import Distance, Measured, WindowHistory, W
 from ptq_pipeline.monitoring.parameters import MonitoringParameters
 from ptq_pipeline.monitoring.windows import Acceptance, Arrival, Status, Window, is_late
 from ptq_pipeline.pipelines.drift.parameters import DriftParameters
-from ptq_pipeline.profiling import Projection
+from ptq_pipeline.profiling.features import Projection
 from ptq_pipeline.registry import Registry
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.names import CLEAN
-from ptq_pipeline.images import content_keys
 from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.images.source import content_keys
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit

@@ -11,8 +11,8 @@ import pandas as pd
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
-from ptq_pipeline.images import content_keys
 from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.images.source import content_keys
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.reporting.progress import track
 from ptq_pipeline.stress.shifts import StressParameters

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.images import ImageSource, content_keys
+from ptq_pipeline.images.source import ImageSource, content_keys
 from ptq_pipeline.judgement.champion import audit_hash
 from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.monitoring.audited import Audited, ProductionAudit
@@ -18,7 +18,8 @@ from ptq_pipeline.monitoring.reaudit import Answers, judged_in_audit, reaudit, w
 from ptq_pipeline.monitoring.windows import Arrival, UnusableWindow, Window, divide_windows
 from ptq_pipeline.pipelines.reaudit.parameters import ReauditParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
-from ptq_pipeline.profiling import profile, with_segments
+from ptq_pipeline.profiling.features import profile
+from ptq_pipeline.profiling.segments import with_segments
 from ptq_pipeline.registry import Champion, Registry
 from ptq_pipeline.stress.shifts import StressParameters
 

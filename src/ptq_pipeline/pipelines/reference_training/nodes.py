@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.images import ImageSource, content_hashes, content_keys
+from ptq_pipeline.images.source import ImageSource, content_hashes, content_keys
 from ptq_pipeline.models import Preprocessing
 from ptq_pipeline.pipelines.reference_training.parameters import ReferenceModelParameters
 
