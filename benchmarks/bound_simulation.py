@@ -15,7 +15,7 @@ from ptq_pipeline.core.group_ids import CellKey
 from ptq_pipeline.judgement.candidate import reweighted_drop
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.ledger import alpha_at
-from ptq_pipeline.judgement.tolerance import bound_draws
+from ptq_pipeline.judgement.summary import bound_draws
 from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
 from ptq_pipeline.statistics.betting import Units, units_above, units_below, units_interval
 from ptq_pipeline.statistics.draws import split_budget

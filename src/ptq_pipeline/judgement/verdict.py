@@ -46,9 +46,10 @@ from ptq_pipeline.judgement.summary import (
     DrawSpread,
     DrawSummary,
     GroupComponents,
+    Tolerance,
     group_components,
+    tolerance_bound,
 )
-from ptq_pipeline.judgement.tolerance import Tolerance, tolerance_bound
 from ptq_pipeline.statistics.draws import split_budget
 
 SCHEMA_VERSION: Final = 1
