@@ -3,8 +3,9 @@ import dataclasses
 import pandas as pd
 import pytest
 
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.reporting.results import worst_first
+from ptq_pipeline.reporting.results import AuditResults, worst_first
 
 
 def test_missing_column_is_named(inputs):
@@ -68,3 +69,23 @@ def test_strategies_are_compared_on_selection_with_the_recipe_first(inputs):
 def test_clean_is_the_first_shift(inputs):
     scores = pd.DataFrame({"shift": ["noise", "clean", "noise", "blur"]})
     assert dataclasses.replace(inputs, scores=scores).shifts == ["clean", "noise", "blur"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("candidate_speed", "candidate_speed.json is incomplete or damaged.*'promotion' again"),
+        ("lost_images", "lost_images.json is incomplete or damaged.*'reporting' again"),
+    ],
+)
+def test_a_damaged_document_says_which_pipeline_writes_it(full, name, sentence):
+    fields = [field.name for field in dataclasses.fields(full)]
+    results = {field: getattr(full, field) for field in fields}
+    written = {
+        field: part.to_json() if isinstance(part, Document) else part
+        for field, part in results.items()
+    }
+    assert AuditResults.read(written).decision == full.decision
+    assert AuditResults.read(written | {name: {}}).check() is None
+    with pytest.raises(InputError, match=sentence):
+        AuditResults.read(written | {name: {"trial_id": "t", "colour": "red"}})

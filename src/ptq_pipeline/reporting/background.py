@@ -132,7 +132,7 @@ class Background(Part):
         )
         rows = self.worst_first_if_long([Row(record) for record in records], "difference")
         caption = self.texts(f"parity.caption_{'candidate' if own else 'other'}")
-        return self.table(caption, rows, self.options.max_rows, keys)
+        return self.table(caption, rows, keys)
 
     @cached_property
     def drift(self) -> list[DriftBlock]:
@@ -201,7 +201,7 @@ class Background(Part):
         rows = self.worst_first_if_long(rows, "drop_difference")
         keys = ("class", "n", "agreement", "drop_difference")
         caption = self.texts("artifact.caption_parity")
-        return self.table(caption, rows, self.options.max_rows, keys)
+        return self.table(caption, rows, keys)
 
     @cached_property
     def speed(self) -> Table:

@@ -82,7 +82,7 @@ class Worth(Part):
             for group in sorted(view.groups if view else (), key=lambda group: -group.loss)
         ]
         caption = self.texts("business.caption", currency=view.currency if view else "")
-        return self.table(caption, rows, self.options.max_rows)
+        return self.table(caption, rows)
 
     @cached_property
     def _compared(self) -> Comparison:
@@ -118,7 +118,7 @@ class Worth(Part):
     def champion_reasons(self) -> Table:
         """The reasons of the comparison."""
         reasons = self._compared.reasons
-        return self.reasons_table("champion.caption_reasons", reasons, self.options.max_rows)
+        return self.reasons_table("champion.caption_reasons", reasons)
 
     @cached_property
     def champion_cells(self) -> Table:
@@ -131,7 +131,7 @@ class Worth(Part):
             )
             for cell in sorted(cells, key=lambda cell: (not cell.judged, -cell.drop))
         ]
-        return self.table(self.texts("champion.caption"), rows, self.options.max_rows, _CHAMPION)
+        return self.table(self.texts("champion.caption"), rows, _CHAMPION)
 
     @cached_property
     def not_compared(self) -> list[str]:

@@ -37,7 +37,7 @@ class Evidence(Part):
     def other_reasons(self) -> Table:
         """All further reasons."""
         others = self.audit.verdict.reasons[self.options.worst_cells :]
-        return self.reasons_table("reasons.caption_others", others, self.options.max_rows)
+        return self.reasons_table("reasons.caption_others", others)
 
     @cached_property
     def still_open(self) -> list[str]:
@@ -71,7 +71,7 @@ class Evidence(Part):
 
     def _cells(self, caption: str, cells: Sequence[SpreadCell]) -> Table:
         rows = [self._row(cell) for cell in cells]
-        return self.table(self.texts(caption), rows, self.options.max_rows, _CELL)
+        return self.table(self.texts(caption), rows, _CELL)
 
     def _row(self, cell: SpreadCell) -> Row:
         values = {**cell_values(self.texts, cell), "drop_worst": cell.drop_max}
@@ -99,7 +99,7 @@ class Evidence(Part):
             )
             for group in self.audit.verdict.groups_not_judged
         ]
-        return self.table(texts("not_judged.caption"), rows, self.options.max_rows)
+        return self.table(texts("not_judged.caption"), rows)
 
     @cached_property
     def left_out(self) -> Mapping[str, int]:
@@ -146,4 +146,4 @@ class Evidence(Part):
         """The layers whose outputs differ most in the worst group, with their clip rates."""
         rows = [Row(row) for row in self.audit.worst_group_layers.to_dict("records")]
         keys = ("layer", "error_group", "error_all", "clip_group", "clip_all")
-        return self.table(self.texts("layers.caption"), rows, MOST_LAYERS, keys)
+        return self.table(self.texts("layers.caption"), rows, keys, MOST_LAYERS)

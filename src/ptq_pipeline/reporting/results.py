@@ -244,9 +244,9 @@ class AuditTables:
             columns={"drop": "worst_class_drop", "group": "worst_class", "shift": "worst_shift"}
         )
         table = table.merge(named, on="trial_id", how="left")
-        table["comparison"] = (table["role"] != "evidence").astype(int)
-        table = table.sort_values(["comparison", "strategy", "draw", "trial_id"])
-        return table.drop(columns="comparison").reset_index(drop=True)
+        order = ["role", "strategy", "draw", "trial_id"]
+        # Of the roles, evidence comes before comparison.
+        return table.sort_values(order, ascending=[False, True, True, True], ignore_index=True)
 
 
 @dataclass(frozen=True, kw_only=True)

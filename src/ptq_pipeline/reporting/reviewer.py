@@ -30,7 +30,7 @@ class Reviewer(Part):
                 "record": record["record_hash"][:12],
             }
             rows.append(Row(values))
-        return self.table(self.texts("log.caption"), rows, self.options.max_rows, why="name")
+        return self.table(self.texts("log.caption"), rows, why="name")
 
     @cached_property
     def origin(self) -> Facts:

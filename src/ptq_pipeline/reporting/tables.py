@@ -63,6 +63,11 @@ class Table:
     rows: Sequence[Row]
     left_out: int = 0
 
+    @property
+    def size(self) -> int:
+        """How many rows there are, with those that are left out."""
+        return len(self.rows) + self.left_out
+
 
 @dataclass(frozen=True)
 class Part:
@@ -76,8 +81,8 @@ class Part:
         self,
         caption: str,
         rows: Sequence[Row],
-        most: int | None = None,
         keys: Sequence[str] = (),
+        most: int | None = None,
         **kinds: str,
     ) -> Table:
         """Build a table.
@@ -85,11 +90,11 @@ class Part:
         Args:
             caption: Shown above the table, says n or what a row is.
             rows: All rows; those beyond ``most`` are counted, not shown.
-            most: Largest number of rows to show; all when ``None``.
             keys: The columns; all values of the rows when left out.
+            most: Rows to show; the largest number of any table when left out.
             **kinds: Of columns that show another kind than :data:`KINDS` says.
         """
-        shown = rows if most is None else rows[:most]
+        shown = rows[: self.options.max_rows if most is None else most]
         columns = _columns(self.texts, keys or (rows[0].values if rows else ()), kinds)
         return Table(caption, columns, shown, len(rows) - len(shown))
 
@@ -99,9 +104,7 @@ class Part:
             return rows
         return sorted(rows, key=lambda row: -abs(row.values[badness] or 0))
 
-    def reasons_table(
-        self, caption: str, reasons: Sequence[Reason], most: int | None = None
-    ) -> Table:
+    def reasons_table(self, caption: str, reasons: Sequence[Reason]) -> Table:
         """Build a table of reasons; ``caption`` is the key of its text."""
         rows = [
             Row(
@@ -118,7 +121,7 @@ class Part:
             )
             for reason in reasons
         ]
-        return self.table(self.texts(caption), rows, most)
+        return self.table(self.texts(caption), rows)
 
 
 def _columns(texts: Texts, keys: Iterable[str], kinds: Mapping[str, str]) -> list[Column]:
