@@ -12,9 +12,9 @@ from ptq_pipeline.ptq import (
     prepare,
     quantize_model,
 )
-from ptq_pipeline.ptq.corrections import layers_with_batch_norm
-from ptq_pipeline.ptq.equalization import (
+from ptq_pipeline.ptq.corrections import (
     cross_layer_equalization,
+    layers_with_batch_norm,
     smooth_quant,
 )
 from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime

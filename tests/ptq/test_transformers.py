@@ -8,7 +8,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
 from ptq_pipeline.ptq import PreparedModel, method_from_json, prepare, quantize_model
-from ptq_pipeline.ptq.equalization import smooth_quant
+from ptq_pipeline.ptq.corrections import smooth_quant
 from ptq_pipeline.ptq.reconstruction.units import partition
 from ptq_pipeline.runtimes import SimulatedRuntime
 

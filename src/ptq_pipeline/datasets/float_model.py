@@ -9,7 +9,7 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.inputs import local_path
 
 if TYPE_CHECKING:
-    from ptq_pipeline.models.float_model import FloatModel
+    from ptq_pipeline.models import FloatModel
 
 
 class FloatModelDataset(AbstractDataset):
@@ -62,7 +62,7 @@ class FloatModelDataset(AbstractDataset):
 
     def load(self) -> "FloatModel":
         """Build the network and load its weights."""
-        from ptq_pipeline.models.float_model import Preprocessing
+        from ptq_pipeline.models import Preprocessing
         from ptq_pipeline.models.loading import load_float_model
 
         return load_float_model(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.models.float_model import FloatModel, Preprocessing
+from ptq_pipeline.models import FloatModel, Preprocessing
 
 # Sides of the images that a network is asked about; the first one that it takes is used.
 SIDES = (32, 28, 64, 96, 128, 160, 192, 224, 240, 256, 299, 384)

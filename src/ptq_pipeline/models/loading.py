@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.inputs import read_regular
+from ptq_pipeline.models import FloatModel, Preprocessing
 from ptq_pipeline.models.factories import build_network
-from ptq_pipeline.models.float_model import FloatModel, Preprocessing
 from ptq_pipeline.models.inference import probe
 from ptq_pipeline.ptq import PreparedModel, prepare
 

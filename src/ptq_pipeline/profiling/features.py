@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from ptq_pipeline.models.float_model import FloatModel
+    from ptq_pipeline.models import FloatModel
 
 IMAGE_FEATURES = (
     "brightness",

@@ -15,8 +15,7 @@ from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.datasets import CalibrationSetsDataset, ValidationCacheDataset
 from ptq_pipeline.images.idx import read_idx
 from ptq_pipeline.images.source import content_hashes
-from ptq_pipeline.models import Preprocessing, resnet20, run_in_batches
-from ptq_pipeline.models.float_model import FloatModel
+from ptq_pipeline.models import FloatModel, Preprocessing, resnet20, run_in_batches
 from ptq_pipeline.pipelines.calibration import create_pipeline
 from ptq_pipeline.profiling.features import fit_projection, image_features, model_features
 from ptq_pipeline.profiling.segments import SegmentRule, cut_segment, define_segment

@@ -108,8 +108,7 @@ def test_without_a_candidate_only_the_recipe_is_compared() -> None:
 def test_perturbed_sets_are_profiled_by_their_own_pixels() -> None:
     import torch
 
-    from ptq_pipeline.models import Preprocessing
-    from ptq_pipeline.models.float_model import FloatModel
+    from ptq_pipeline.models import FloatModel, Preprocessing
 
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(9, 3))
     model = FloatModel(module, Preprocessing((0.0,), (1.0,)), ("a", "b", "c"), "f")

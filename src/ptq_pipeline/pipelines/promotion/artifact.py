@@ -11,7 +11,7 @@ from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, WEIGHTS
 from ptq_pipeline.core.errors import PtqPipelineError
 
 if TYPE_CHECKING:
-    from ptq_pipeline.models.float_model import FloatModel
+    from ptq_pipeline.models import FloatModel
     from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
     from ptq_pipeline.trials.execution import TrialRunner
 

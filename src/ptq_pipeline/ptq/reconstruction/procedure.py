@@ -16,10 +16,9 @@ from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.reconstruction.config import Reconstruction
 from ptq_pipeline.ptq.reconstruction.learned import SoftWeight
-from ptq_pipeline.ptq.reconstruction.learning import UnitLearning, importance_of
+from ptq_pipeline.ptq.reconstruction.learning import UnitLearning, WorkingModel, importance_of
 from ptq_pipeline.ptq.reconstruction.second_order import has_columns, second_order_weights
 from ptq_pipeline.ptq.reconstruction.units import IMAGES_AT_A_TIME, Unit, partition
-from ptq_pipeline.ptq.reconstruction.working import WorkingModel
 from ptq_pipeline.ptq.spec import MethodSpec
 from ptq_pipeline.ptq.statistics import Batches, statistics_of
 
