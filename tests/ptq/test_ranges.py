@@ -10,15 +10,15 @@ from ptq_pipeline.ptq.statistics import (
     HistogramGrid,
     HistogramStatistics,
     InputStatistics,
-    RangeStatistics,
 )
 
 
 def _statistics(values: np.ndarray) -> InputStatistics:
-    ranges = RangeStatistics(float(values.min()), float(values.max()), values.size)
-    grid = HistogramGrid.covering(ranges)
+    ends = float(values.min()), float(values.max())
+    grid = HistogramGrid.covering(*ends)
     edges = grid.low + np.arange(grid.bins + 1) * grid.width
-    return InputStatistics(ranges, HistogramStatistics(grid, np.histogram(values, edges)[0]))
+    counts = np.histogram(values, edges)[0]
+    return InputStatistics(*ends, histogram=HistogramStatistics(grid, counts))
 
 
 def _error(values: np.ndarray, low: float, high: float, scheme: IntegerScheme, p: float) -> float:
@@ -79,7 +79,7 @@ def test_minmax_is_the_range(values: np.ndarray) -> None:
 
 
 def test_estimators_that_need_histograms_say_so() -> None:
-    ranges_only = InputStatistics(RangeStatistics(0.0, 1.0, 5))
+    ranges_only = InputStatistics(0.0, 1.0)
     for estimator in (Percentile(), Mse()):
         with pytest.raises(InputError, match="needs histograms"):
             estimator.input_range(ranges_only, IntegerScheme(8, symmetric=False))
@@ -104,15 +104,11 @@ def test_weight_ranges_per_row(bits: int) -> None:
 
 
 def test_moving_average_follows_the_batches() -> None:
-    ranges = RangeStatistics(-4.0, 3.0, 9, ((-1.0, 1.0), (-2.0, 3.0), (-4.0, 0.0)))
-    low, high = MovingAverageMinMax(0.5).input_range(
-        InputStatistics(ranges), IntegerScheme(4, True)
-    )
+    statistics = InputStatistics(-4.0, 3.0, ((-1.0, 1.0), (-2.0, 3.0), (-4.0, 0.0)))
+    low, high = MovingAverageMinMax(0.5).input_range(statistics, IntegerScheme(4, True))
     assert (low, high) == (-2.75, 1.0)
     with pytest.raises(InputError, match="needs the range of each batch"):
-        MovingAverageMinMax().input_range(
-            InputStatistics(RangeStatistics(0.0, 1.0, 5)), IntegerScheme(4, True)
-        )
+        MovingAverageMinMax().input_range(InputStatistics(0.0, 1.0), IntegerScheme(4, True))
 
 
 @pytest.mark.parametrize("symmetric", [True, False])

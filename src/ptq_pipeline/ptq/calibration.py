@@ -64,14 +64,14 @@ def activations_from(
     for name, known in statistics.items():
         scheme = method.activation_scheme_of(name)
         if name in operands:
-            scheme = replace(scheme, symmetric=known.ranges.minimum < 0.0)
+            scheme = replace(scheme, symmetric=known.minimum < 0.0)
         low, high = method.activation_range.input_range(known, scheme)
         qparams = choose_qparams(torch.tensor(low), torch.tensor(high), scheme)
         chosen[name] = ActivationParameters(
             float(qparams.scale),
             int(qparams.zero_point),
             scheme,
-            all_zero=known.ranges.minimum == 0.0 == known.ranges.maximum,
+            all_zero=known.minimum == 0.0 == known.maximum,
         )
     return chosen
 

@@ -40,7 +40,6 @@ from ptq_pipeline.ptq.statistics import (
     HistogramGrid,
     HistogramStatistics,
     InputStatistics,
-    RangeStatistics,
     count_values,
     not_finite,
     observe_inputs,
@@ -115,26 +114,14 @@ class ImageStatistics:
             if self.grid_images is None:
                 raise InputError("histograms of single images need a pool that fixes their grid")
             self.add([self.grid_images])
-            self.fixed_grids = [
-                HistogramGrid.covering(ranges)
-                for ranges in self._ranges_of(image_keys(self.grid_images))
-            ]
+            extremes = self._extremes(image_keys(self.grid_images))
+            self.fixed_grids = [HistogramGrid.covering(*each) for each in extremes]
         return self.fixed_grids
 
     @property
     def grid_id(self) -> str:
         """Hash of the grids: results that read histograms depend on it."""
         return canonical_hash([[g.low, g.width, g.bins] for g in self.grids])[:16]
-
-    @cached_property
-    def _values_per_image(self) -> list[int]:
-        found = dict.fromkeys(self.places, 0)
-
-        def observe(name: str, values: Tensor) -> None:
-            found[name] += values.numel() // 2
-
-        observe_inputs(self.prepared, [torch.zeros(2, *self.prepared.input_shape)], observe)
-        return list(found.values())
 
     def separable(self) -> bool:
         """Whether each image's inputs can be told apart in a batch, and do not depend on it.
@@ -175,22 +162,29 @@ class ImageStatistics:
             for row in self._histograms.rows(keys):
                 summed += row
             counted = list(map(HistogramStatistics, self.grids, summed))
-        each = map(InputStatistics, self._ranges_of(keys), counted)
-        found = dict(zip(self.places, each, strict=True))
+        found = {
+            name: InputStatistics(low, high, histogram=histogram)
+            for name, (low, high), histogram in zip(
+                self.places, self._extremes(keys), counted, strict=True
+            )
+        }
         return {name: found[reader] for name, reader in self.prepared.first_readers.items()}
 
-    def _ranges_of(self, keys: list[bytes]) -> list[RangeStatistics]:
+    def _extremes(self, keys: list[bytes]) -> list[tuple[float, float]]:
+        """Return smallest and largest value of each place."""
         rows = np.stack(list(self._ranges.rows(keys)))
-        low, high = rows[:, :, 0].min(0), rows[:, :, 1].max(0)
-        return [
-            RangeStatistics(float(a), float(b), count * len(keys))
-            for a, b, count in zip(low, high, self._values_per_image, strict=True)
-        ]
+        return list(zip(rows[:, :, 0].min(0).tolist(), rows[:, :, 1].max(0).tolist(), strict=True))
 
     @cached_property
     def _histograms(self) -> _Table:
+        values = dict.fromkeys(self.places, 0)
+
+        def observe(name: str, inputs: Tensor) -> None:
+            values[name] += inputs.numel() // 2
+
+        observe_inputs(self.prepared, [torch.zeros(2, *self.prepared.input_shape)], observe)
         # An image has fewer values than 16 bits hold, or 32 bits are taken.
-        kind = np.uint16 if max(self._values_per_image) < 2**16 else np.uint32
+        kind = np.uint16 if max(values.values()) < 2**16 else np.uint32
         shape = (len(self.places), DEFAULT_BINS)
         return _Table(self.folder, f"histograms-{self.grid_id}", shape, kind)
 

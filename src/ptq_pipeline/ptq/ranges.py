@@ -21,7 +21,6 @@ from ptq_pipeline.ptq.statistics import (
     HistogramGrid,
     HistogramStatistics,
     InputStatistics,
-    RangeStatistics,
 )
 
 # Shares of the observed range that `mse` tries, as in the code of BRECQ but down to a twentieth:
@@ -60,7 +59,7 @@ class MinMax(RangeEstimator):
 
     def input_range(self, statistics: InputStatistics, scheme: IntegerScheme) -> Range:
         """Return minimum and maximum for a layer's input."""
-        return statistics.ranges.minimum, statistics.ranges.maximum
+        return statistics.minimum, statistics.maximum
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class MovingAverageMinMax(MinMax):
 
     def input_range(self, statistics: InputStatistics, scheme: IntegerScheme) -> Range:
         """Return minimum and maximum for a layer's input."""
-        batches = statistics.ranges.per_batch
+        batches = statistics.per_batch
         if not batches:
             raise InputError(f"the range estimator {self.name!r} needs the range of each batch")
         low, high = batches[0]
@@ -127,9 +126,8 @@ class Percentile(RangeEstimator):
         """Return minimum and maximum for a layer's input."""
         histogram = _histogram_of(statistics, self.name)
         tail = 1.0 - self.percentile / 100.0
-        ranges = statistics.ranges
-        low = max(_quantile(histogram, tail), ranges.minimum)
-        high = min(_quantile(histogram, 1.0 - tail), ranges.maximum)
+        low = max(_quantile(histogram, tail), statistics.minimum)
+        high = min(_quantile(histogram, 1.0 - tail), statistics.maximum)
         return min(low, high), max(low, high)
 
 
@@ -142,8 +140,8 @@ class _Searched(RangeEstimator):
         hit = histogram.counts > 0
         values = torch.from_numpy(histogram.grid.centers[hit])
         counts = torch.from_numpy(histogram.counts[hit]).double()
-        low = min(statistics.ranges.minimum, 0.0)
-        high = max(statistics.ranges.maximum, 0.0)
+        low = min(statistics.minimum, 0.0)
+        high = max(statistics.maximum, 0.0)
 
         def best(lows: Tensor, highs: Tensor) -> Range:
             """Return the best of the candidates; the widest one on ties."""
@@ -333,11 +331,11 @@ def _divergence(codes: Tensor, inside: Tensor, counts: Tensor, scheme: IntegerSc
 
 
 def _statistics_of(row: Tensor) -> InputStatistics:
-    ranges = RangeStatistics(float(row.min()), float(row.max()), row.numel())
-    grid = HistogramGrid.covering(ranges, 256)
+    low, high = float(row.min()), float(row.max())
+    grid = HistogramGrid.covering(low, high, 256)
     first = np.floor((row.double().numpy() - grid.low) / grid.width).astype(int)
     counts = np.bincount(first.clip(0, grid.bins - 1), minlength=grid.bins)
-    return InputStatistics(ranges, HistogramStatistics(grid, counts.astype(np.int64)))
+    return InputStatistics(low, high, histogram=HistogramStatistics(grid, counts.astype(np.int64)))
 
 
 def _histogram_of(statistics: InputStatistics, name: str) -> HistogramStatistics:

@@ -7,7 +7,7 @@ streamed in batches of any size.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -29,19 +29,6 @@ Pass: TypeAlias = Callable[[Visit], None]
 
 
 @dataclass(frozen=True)
-class RangeStatistics:
-    """Smallest and largest of ``count`` values of a layer's input.
-
-    ``per_batch`` holds those of each batch in the order seen, where they were kept.
-    """
-
-    minimum: float
-    maximum: float
-    count: int
-    per_batch: tuple[tuple[float, float], ...] = field(default=(), compare=False, repr=False)
-
-
-@dataclass(frozen=True)
 class HistogramGrid:
     """Equal bins from ``low`` on, zero in the middle of one: the zeros behind a ReLU stay exact."""
 
@@ -50,9 +37,9 @@ class HistogramGrid:
     bins: int = DEFAULT_BINS
 
     @classmethod
-    def covering(cls, ranges: RangeStatistics, bins: int = DEFAULT_BINS) -> HistogramGrid:
-        """Return the grid over ``[min(minimum, 0), max(maximum, 0)]``; all zero gives width 1."""
-        low, high = min(ranges.minimum, 0.0), max(ranges.maximum, 0.0)
+    def covering(cls, low: float, high: float, bins: int = DEFAULT_BINS) -> HistogramGrid:
+        """Return the grid over ``[min(low, 0), max(high, 0)]``; all zero gives width 1."""
+        low, high = min(low, 0.0), max(high, 0.0)
         # Two bins fewer than there are: aligning zero may push one end out by up to a bin.
         width = (high - low) / (bins - 2)
         if not width > 0.0:
@@ -79,9 +66,14 @@ class HistogramStatistics:
 
 @dataclass(frozen=True, eq=False)
 class InputStatistics:
-    """What is known of one layer's input: its range, and its histogram when a method needs it."""
+    """What is known of one layer's input: its range, and its histogram when a method needs it.
 
-    ranges: RangeStatistics
+    ``per_batch`` holds the range of each batch in the order seen, where they were kept.
+    """
+
+    minimum: float
+    maximum: float
+    per_batch: tuple[tuple[float, float], ...] = ()
     histogram: HistogramStatistics | None = None
 
 
@@ -107,35 +99,32 @@ def statistics_of(run: Pass, histograms: bool) -> dict[str, InputStatistics]:
     Raises:
         InputError: a value is not finite.
     """
-    ranges = _ranges(run)
+    found = _ranges(run)
     if not histograms:
-        return {name: InputStatistics(found) for name, found in ranges.items()}
-    grids = {name: HistogramGrid.covering(found) for name, found in ranges.items()}
-    counts = _counts(run, grids)
-    return {
-        name: InputStatistics(found, HistogramStatistics(grids[name], counts[name].cpu().numpy()))
-        for name, found in ranges.items()
+        return found
+    grids = {name: HistogramGrid.covering(s.minimum, s.maximum) for name, s in found.items()}
+    counts = {
+        name: HistogramStatistics(grids[name], hits.cpu().numpy())
+        for name, hits in _counts(run, grids).items()
     }
+    return {name: replace(s, histogram=counts[name]) for name, s in found.items()}
 
 
-def _ranges(run: Pass) -> dict[str, RangeStatistics]:
-    partial: dict[str, list[tuple[Tensor, Tensor, int]]] = {}
+def _ranges(run: Pass) -> dict[str, InputStatistics]:
+    partial: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def observe(name: str, values: Tensor) -> None:
-        low, high = torch.aminmax(values)
-        partial.setdefault(name, []).append((low, high, values.numel()))
+        partial.setdefault(name, []).append(torch.aminmax(values))
 
     run(observe)
-    found: dict[str, RangeStatistics] = {}
+    found: dict[str, InputStatistics] = {}
     for name, parts in partial.items():
-        lows = torch.stack([part[0] for part in parts]).tolist()
-        highs = torch.stack([part[1] for part in parts]).tolist()
+        lows, highs = (torch.stack(each).tolist() for each in zip(*parts, strict=True))
         # A NaN anywhere must not get lost in Python's min.
         low, high = float(np.min(lows)), float(np.max(highs))
         if not (np.isfinite(low) and np.isfinite(high)):
             raise InputError(not_finite(name))
-        count = sum(part[2] for part in parts)
-        found[name] = RangeStatistics(low, high, count, tuple(zip(lows, highs, strict=True)))
+        found[name] = InputStatistics(low, high, tuple(zip(lows, highs, strict=True)))
     return found
 
 
