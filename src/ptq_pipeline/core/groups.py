@@ -27,8 +27,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ConfigDict
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
@@ -304,18 +302,18 @@ def sample_clusters(samples: pd.DataFrame) -> NDArray[np.int64]:
     Both columns, ``cluster`` and ``content_hash``, may be missing, and without a value a sample is
     linked to no other. Returns int64, shape (samples,).
     """
-    count = len(samples)
-    rows, links, nodes = [np.arange(count)], [np.arange(count)], count
-    for column in ("cluster", "content_hash"):
-        if column in samples.columns:
-            codes, values = pd.factorize(samples[column])
-            known = np.flatnonzero(codes >= 0)
-            rows.append(known)
-            links.append(codes[known] + nodes)
-            nodes += len(values)
-    row, link = np.concatenate(rows), np.concatenate(links)
-    graph = coo_matrix((np.ones(len(row), dtype=np.int8), (row, link)), shape=(nodes, nodes))
-    return connected_components(graph, directed=False)[1][:count].astype(np.int64)
+    columns = [name for name in ("cluster", "content_hash") if name in samples.columns]
+    links = [pd.Series(pd.factorize(samples[name])[0]) for name in columns]
+    number = pd.Series(np.arange(len(samples)))
+    while True:
+        # Linked samples, and those that have one number, take the smallest number among them; it
+        # is the place of a sample, whose own number comes next. So chains of any length end soon.
+        before = number
+        for codes in (*links, before):
+            number = number.where(codes < 0, number.groupby(codes).transform("min"))
+        number = pd.Series(number.to_numpy()[number])
+        if number.equals(before):
+            return number.to_numpy(dtype=np.int64)
 
 
 def _content(samples: pd.DataFrame) -> NDArray[np.int64]:
