@@ -21,13 +21,17 @@ import yaml
 from ptq_pipeline.datasets import ImageWindowsDataset
 from ptq_pipeline.images.source import decode_source
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model
-from ptq_pipeline.monitoring import DriftColumn, DriftSettings, distance, sampling_thresholds
+from ptq_pipeline.monitoring import DriftColumn, DriftParameters, sampling_thresholds
 from ptq_pipeline.monitoring.measuring import with_served_columns
 from ptq_pipeline.monitoring.parameters import MonitoringParameters
 from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 from ptq_pipeline.pipelines.drift.nodes import gather_window_profiles
-from ptq_pipeline.pipelines.drift.parameters import DriftParameters
-from ptq_pipeline.statistics.distances import WASSERSTEIN, jensen_shannon, normed_wasserstein
+from ptq_pipeline.statistics.distances import (
+    WASSERSTEIN,
+    distance,
+    jensen_shannon,
+    normed_wasserstein,
+)
 
 SIZES = (256, 500, 2_000, 5_000)
 CALIBRATION_IMAGES = 256
@@ -124,24 +128,24 @@ def resampled_distance(
 def alarm_rates(
     source: pd.DataFrame,
     reference: pd.DataFrame,
-    settings: DriftSettings,
+    settings: DriftParameters,
     chance: dict[str, float],
     size: int,
     samples: int,
 ) -> dict[str, float]:
     """Return the share of ``samples`` random subsets with an alarm, under three rules."""
     distances = {
-        column: resampled_distance(column, reference[column.name], source[column.name])
-        for column in settings.columns
+        name: resampled_distance(column, reference[name], source[name])
+        for name, column in settings.columns.items()
     }
     generator = np.random.default_rng([settings.seed, size, 1])
     alarms = np.zeros((samples, 3), bool)
     for sample in range(samples):
         rows = generator.choice(len(source), size, replace=size > len(source))
         drawn = np.bincount(rows, minlength=len(source))
-        for column, of in distances.items():
+        for name, of in distances.items():
             value = of(drawn)
-            beyond = np.array([value >= column.threshold, value >= chance[column.name]])
+            beyond = np.array([value >= settings.columns[name].threshold, value >= chance[name]])
             alarms[sample] |= [beyond.all(), *beyond]
     return dict(zip(("both", "material only", "chance only"), alarms.mean(0), strict=True))
 
@@ -154,19 +158,17 @@ def main() -> None:
     parser.add_argument("--served", action="store_true")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     arguments = parser.parse_args()
-    settings = DriftParameters.model_validate(configured("drift")).settings()
+    settings = DriftParameters.model_validate(configured("drift"))
     sources = read_sources(arguments.data, arguments.served)
     reference = sources.pop("reference")
     if arguments.served:
         added = MonitoringParameters.model_validate(configured("monitoring"))
-        settings = with_served_columns(
-            settings, reference, added.served_threshold, added.clip_threshold
-        )
+        settings = with_served_columns(settings, reference, added)
 
     whole = {
         name: {
-            column.name: distance(column.method, reference[column.name], source[column.name])
-            for column in settings.columns
+            column: distance(how.method, reference[column], source[column])
+            for column, how in settings.columns.items()
         }
         for name, source in sources.items()
     }

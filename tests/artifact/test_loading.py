@@ -14,7 +14,7 @@ from ptq_pipeline.core.names import TRIAL_FILE
 from ptq_pipeline.models.loading import prepared_model
 from ptq_pipeline.monitoring.clipping import CLIP_MEAN
 from ptq_pipeline.monitoring.measuring import SERVED, ServedModel, with_served_columns
-from ptq_pipeline.monitoring.thresholds import DriftColumn, DriftSettings
+from ptq_pipeline.monitoring.parameters import DriftParameters, MonitoringParameters
 from ptq_pipeline.ptq import as_tensor_batches, find_method, method_from_json
 from ptq_pipeline.ptq.export import export_onnx
 from ptq_pipeline.runtimes import build_runtime, predict_top1
@@ -84,8 +84,9 @@ def test_a_champion_of_each_kind_is_watched_in_its_own_runtime(
     # Only a model of our own says from where on it cuts off.
     ours = method == OURS
     assert (CLIP_MEAN in table) == ours
-    settings = DriftSettings((DriftColumn("brightness", "wasserstein", 0.1),))
-    columns = [each.name for each in with_served_columns(settings, table, 0.1, 0.5).columns]
+    brightness = {"brightness": {"method": "wasserstein", "threshold": 0.1}}
+    drift = DriftParameters(seed=0, alpha=0.05, resamples=400, windows=(), columns=brightness)
+    columns = with_served_columns(drift, table, MonitoringParameters()).columns
     assert SERVED in columns and (CLIP_MEAN in columns) == ours
     plain = predict_top1(served.float_predictor(), images, random_model.preprocessing)
     floating = runtime.compile(prepared, None)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.images.idx import read_idx
-from ptq_pipeline.monitoring import DriftColumn, DriftSettings
+from ptq_pipeline.monitoring import DriftColumn, DriftParameters
 from ptq_pipeline.profiling.features import IMAGE_FEATURES, image_features
 
 RAW = Path(__file__).parents[2] / "data" / "01_raw"
@@ -21,6 +21,14 @@ def _profiles(folder: str, rows: slice) -> pd.DataFrame:
     return frame.assign(
         label=labels.astype(np.int64), tone=np.array(["dark", "mid", "light"])[tone]
     )
+
+
+def column(method: str, threshold: float = 0.1, **options) -> DriftColumn:
+    return DriftColumn(method=method, threshold=threshold, **options)
+
+
+def compared(columns, **settings) -> DriftParameters:
+    return DriftParameters(columns=columns, **{"alpha": 0.05, "windows": (), **settings})
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +52,7 @@ def drifted() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def settings() -> DriftSettings:
-    columns = [DriftColumn("label", "jensenshannon", 0.1, optional=True)]
-    columns += [DriftColumn("tone", "jensenshannon", 0.1)]
-    columns += [DriftColumn(name, "wasserstein", 0.1) for name in IMAGE_FEATURES]
-    return DriftSettings(tuple(columns), alpha=0.05, resamples=400, seed=7)
+def settings() -> DriftParameters:
+    columns = {"label": column("jensenshannon", optional=True), "tone": column("jensenshannon")}
+    columns |= {name: column("wasserstein") for name in IMAGE_FEATURES}
+    return compared(columns, resamples=400, seed=7)

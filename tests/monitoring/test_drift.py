@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.monitoring import DriftSettings, distance, drift_report, sampling_thresholds
+from ptq_pipeline.monitoring import DriftParameters, drift_report, sampling_thresholds
+from ptq_pipeline.statistics.distances import distance
 
 
 def test_calm_does_not_alarm_and_drifted_does(
-    reference: pd.DataFrame, calm: pd.DataFrame, drifted: pd.DataFrame, settings: DriftSettings
+    reference: pd.DataFrame, calm: pd.DataFrame, drifted: pd.DataFrame, settings: DriftParameters
 ) -> None:
     quiet = drift_report(calm, reference, settings, "calm")
     loud = drift_report(drifted, reference, settings, "drifted")
@@ -30,7 +31,7 @@ def test_alarm_rates_over_resamples(
     reference: pd.DataFrame,
     pool: pd.DataFrame,
     drifted: pd.DataFrame,
-    settings: DriftSettings,
+    settings: DriftParameters,
 ) -> None:
     # The rule of drift_report on the same distances; Evidently itself would take minutes here.
     chance = sampling_thresholds(reference, settings, size)
@@ -41,9 +42,9 @@ def test_alarm_rates_over_resamples(
         for _ in range(100):
             current = source.iloc[generator.choice(len(source), size, replace=False)]
             alarms += any(
-                distance(c.method, reference[c.name], current[c.name])
-                >= max(c.threshold, chance[c.name])
-                for c in settings.columns
+                distance(how.method, reference[name], current[name])
+                >= max(how.threshold, chance[name])
+                for name, how in settings.columns.items()
             )
         rates[name] = alarms / 100
     assert rates["pool"] <= 0.12
@@ -51,17 +52,17 @@ def test_alarm_rates_over_resamples(
 
 
 def test_the_table_says_what_evidently_computed(
-    reference: pd.DataFrame, drifted: pd.DataFrame, settings: DriftSettings
+    reference: pd.DataFrame, drifted: pd.DataFrame, settings: DriftParameters
 ) -> None:
     sample = drifted.head(300)
     result = drift_report(sample, reference, settings)
     table = result.table.set_index("column")
     chance = sampling_thresholds(reference, settings, 300)
-    for column in settings.columns:
-        row = table.loc[column.name]
-        expected = distance(column.method, reference[column.name], sample[column.name])
+    for name, column in settings.columns.items():
+        row = table.loc[name]
+        expected = distance(column.method, reference[name], sample[name])
         assert row["value"] == pytest.approx(expected, rel=1e-6)
-        assert row["threshold"] == round(max(column.threshold, chance[column.name]), 6)
+        assert row["threshold"] == round(max(column.threshold, chance[name]), 6)
         assert row["drifted"] == (row["value"] >= row["threshold"])
         assert (row["n"], row["effective_n"], row["n_reference"]) == (300, 300, len(reference))
     json.dumps(result.content, allow_nan=False)
@@ -71,7 +72,7 @@ def test_the_table_says_what_evidently_computed(
 
 
 def test_repeated_rows_raise_the_threshold(
-    reference: pd.DataFrame, calm: pd.DataFrame, settings: DriftSettings
+    reference: pd.DataFrame, calm: pd.DataFrame, settings: DriftParameters
 ) -> None:
     sample = calm.head(200)
     once = drift_report(sample, reference, settings).table
@@ -90,7 +91,8 @@ def test_tables_do_not_depend_on_the_hash_seed(tmp_path) -> None:
         "from ptq_pipeline.monitoring import *\n"
         "g = np.random.default_rng(0)\n"
         "make = lambda n: pd.DataFrame({'c': g.choice(list('abcdefghijklmnop'), n)})\n"
-        "s = DriftSettings((DriftColumn('c', 'jensenshannon', .1),), resamples=100)\n"
+        "c = {'c': DriftColumn(method='jensenshannon', threshold=.1)}\n"
+        "s = DriftParameters(seed=0, alpha=.1, resamples=100, windows=(), columns=c)\n"
         "r = drift_report(make(333), make(1111), s)\n"
         "print(r.table.to_json(double_precision=15))\n"
     )
@@ -110,7 +112,7 @@ def test_tables_do_not_depend_on_the_hash_seed(tmp_path) -> None:
 def test_no_network_and_no_global_random_state(
     reference: pd.DataFrame,
     calm: pd.DataFrame,
-    settings: DriftSettings,
+    settings: DriftParameters,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import socket
@@ -127,7 +129,7 @@ def test_no_network_and_no_global_random_state(
 
 
 def test_an_optional_column_may_be_absent_and_is_named(
-    reference: pd.DataFrame, calm: pd.DataFrame, settings: DriftSettings
+    reference: pd.DataFrame, calm: pd.DataFrame, settings: DriftParameters
 ) -> None:
     result = drift_report(calm.drop(columns="label"), reference, settings)
     assert result.skipped == ("label",)
@@ -135,7 +137,7 @@ def test_an_optional_column_may_be_absent_and_is_named(
 
 
 def test_categories_compare_across_integer_types(
-    reference: pd.DataFrame, calm: pd.DataFrame, settings: DriftSettings
+    reference: pd.DataFrame, calm: pd.DataFrame, settings: DriftParameters
 ) -> None:
     plain = drift_report(calm, reference, settings).table
     for dtype in ("int8", "float64"):
@@ -144,7 +146,7 @@ def test_categories_compare_across_integer_types(
 
 
 def test_bad_tables_are_named(
-    reference: pd.DataFrame, calm: pd.DataFrame, settings: DriftSettings
+    reference: pd.DataFrame, calm: pd.DataFrame, settings: DriftParameters
 ) -> None:
     with pytest.raises(InputError, match="'august' has no rows"):
         drift_report(calm.head(0), reference, settings, "august")

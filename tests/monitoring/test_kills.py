@@ -19,8 +19,8 @@ from ptq_pipeline.datasets import (
 )
 from ptq_pipeline.monitoring.audited import Audited
 from ptq_pipeline.monitoring.history import Measured, WindowHistory
-from ptq_pipeline.monitoring.parameters import MonitoringParameters
-from ptq_pipeline.monitoring.trigger import TriggerRules, TriggerState, advance
+from ptq_pipeline.monitoring.parameters import MonitoringParameters, TriggerRules
+from ptq_pipeline.monitoring.trigger import TriggerState
 from ptq_pipeline.pipelines.monitoring.nodes import accept_arrivals, record_decisions
 
 KILLS = 30
@@ -49,10 +49,10 @@ def tick(root):
     GrowingDirectory(str(root / "pages")).save(pages)
     history.save(record_decisions(history.load(), decided, found))
     arrivals.confirm()
-    seen = WindowHistory.read(history.load()).observations()
+    seen = WindowHistory.read(history.load()).telling
     rules = TriggerRules(minimum_samples=1, cooldown_hours=0)
-    known = TriggerState.from_json(content) if (content := state.load()) else TriggerState()
-    state.save(advance(known, seen, rules, NOW)[0].to_json())
+    known = TriggerState.read(content) if (content := state.load()) else TriggerState()
+    state.save(known.advanced(seen, rules, NOW)[0].to_json())
 
 
 def test_random_kills_tear_nothing_and_the_next_call_cleans_up(tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ from ptq_pipeline.monitoring.reaudit import (
     Answers,
     judged_in_audit,
     reaudit,
-    worst_cell,
 )
 
 DEFINITIONS = {"classes": ["boot", "bag"], "segments": {"tone": {"names": ["dark", "light"]}}}
@@ -31,52 +30,51 @@ def judge(wrong, labelled=True, n=1000, required=()):
     answers[wrong] = 1 - answers[wrong]
     return reaudit(
         samples(n, labelled),
-        Answers({"clean": answers}, {"clean": right}),
+        Answers("v1", {"clean": answers}, {"clean": right}),
         DEFINITIONS,
         POLICY,
-        "v1",
         required,
     )
 
 
 def test_a_champion_that_answers_like_the_float_model_holds():
-    assert judge([])["result"] == "HOLDS"
+    assert judge([]).result == "HOLDS"
 
 
 def test_a_class_that_is_lost_fails_and_is_named():
     result = judge(slice(1, 400, 2))
-    assert result["result"] == "FAILS"
-    bad = {cell["group"] for cell in result["cells"] if cell["status"] == "shown_bad"}
+    assert result.result == "FAILS"
+    bad = {cell.group for cell in result.cells if cell.status == "shown_bad"}
     assert "bag" in bad
     assert "boot" not in bad
-    assert worst_cell(result)["drop"] > 0.1
-    assert result["float_accuracy"] == 1.0
+    assert result.worst.drop > 0.1
+    assert result.float_accuracy == 1.0
 
 
 def test_what_is_neither_shown_to_hold_nor_to_fail_is_open():
-    assert judge(slice(1, 90, 2))["result"] == "OPEN"
+    assert judge(slice(1, 90, 2)).result == "OPEN"
 
 
 def test_without_labels_disagreement_reassures_or_leaves_open_but_never_fails():
-    assert judge([], labelled=False)["result"] == "HOLDS"
+    assert judge([], labelled=False).result == "HOLDS"
     result = judge(slice(1, 400, 2), labelled=False)
-    assert result["result"] == "OPEN"
-    assert not result["labelled"]
-    assert result["float_accuracy"] is None
+    assert result.result == "OPEN"
+    assert not result.labelled
+    assert result.float_accuracy is None
 
 
 def test_disagreement_bounds_the_drop_from_above():
     labelled, unlabelled = judge(slice(0, 60, 3)), judge(slice(0, 60, 3), labelled=False)
-    for known, bound in zip(labelled["cells"], unlabelled["cells"], strict=True):
-        if known["level"] in ("average", "segment"):
-            assert known["drop"] <= bound["drop"]
+    for known, bound in zip(labelled.cells, unlabelled.cells, strict=True):
+        if known.level in ("average", "segment"):
+            assert known.drop <= bound.drop
 
 
 def test_too_few_images_show_nothing_and_it_says_how_many_would():
     result = judge([], n=20)
-    assert result["result"] == "OPEN"
-    assert result["too_small"]["n"] < result["too_small"]["needed"]
-    assert judge([], n=10 * result["too_small"]["needed"])["result"] == "HOLDS"
+    assert result.result == "OPEN"
+    assert result.too_small.n < result.too_small.needed
+    assert judge([], n=10 * result.too_small.needed).result == "HOLDS"
 
 
 def test_what_the_audit_judged_must_be_judged_again():
@@ -90,25 +88,25 @@ def test_what_the_audit_judged_must_be_judged_again():
     table = samples(400)
     table["label"] = pd.array(np.arange(400) % 20 == 0, dtype="boolean").astype("Int64")
     right = table["label"].to_numpy(np.int16)
-    answers = Answers({"clean": right}, {"clean": right})
-    assert reaudit(table, answers, DEFINITIONS, POLICY, "v1")["result"] == "HOLDS"
-    result = reaudit(table, answers, DEFINITIONS, POLICY, "v1", required)
-    assert result["result"] == "OPEN"
-    assert result["too_small"] == {"group": "bag", "shift": "clean", "n": 20, "needed": 64}
-    assert judge([], n=400, required=required)["result"] == "HOLDS"
+    answers = Answers("v1", {"clean": right}, {"clean": right})
+    assert reaudit(table, answers, DEFINITIONS, POLICY).result == "HOLDS"
+    result = reaudit(table, answers, DEFINITIONS, POLICY, required)
+    assert result.result == "OPEN"
+    assert result.too_small.to_json() == {"group": "bag", "shift": "clean", "n": 20, "needed": 64}
+    assert judge([], n=400, required=required).result == "HOLDS"
 
 
 def test_images_enough_to_show_a_drop_near_its_limit_are_not_too_few():
     """More images are not what is missing, so there is no reason to wait."""
     result = judge(slice(1, 780, 10), n=8000)
-    assert result["result"] == "HOLDS"
+    assert result.result == "HOLDS"
     near = judge(slice(1, 2 * 312, 2), n=8000)
-    assert near["result"] == "OPEN"
-    assert near["too_small"] is None
+    assert near.result == "OPEN"
+    assert near.too_small is None
 
 
 @pytest.mark.parametrize("labelled", [True, False])
 def test_the_result_is_plain_json(labelled):
     import json
 
-    json.dumps(judge([3], labelled), allow_nan=False)
+    json.dumps(judge([3], labelled).to_json(), allow_nan=False)

@@ -2,6 +2,7 @@ import contextlib
 import gzip
 import os
 import socket
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,14 +14,12 @@ from ptq_pipeline.datasets import ProductionArrivalsDataset
 from ptq_pipeline.images.idx import IdxSource
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.monitoring.audited import Audited
+from ptq_pipeline.monitoring.parameters import AcceptanceRules
 from ptq_pipeline.monitoring.windows import (
     Acceptance,
-    AcceptanceRules,
     Arrival,
     Status,
     Window,
-    accept,
-    as_audited,
     divide_windows,
     is_late,
     split_window,
@@ -54,14 +53,10 @@ def arrivals(tmp_path):
 
 
 def decide(arrival, audited=(), earlier=(), definitions=None):
-    return accept(
-        arrival,
-        (1, 8, 8),
-        lambda table: as_audited(table, CLASSES, definitions or {"segments": {}}),
-        set(audited),
-        dict(earlier),
-        AcceptanceRules(),
-    )
+    samples, images = pd.DataFrame({"content_hash": list(audited)}), np.zeros((1, 1, 8, 8))
+    model, definitions = SimpleNamespace(classes=CLASSES), definitions or {"segments": {}}
+    known = Audited(samples, images, samples, model, None, definitions)
+    return known.accept(arrival, dict(earlier), AcceptanceRules())
 
 
 def test_a_window_is_new_until_it_is_confirmed_and_again_when_its_files_change(tmp_path, arrivals):

@@ -11,9 +11,9 @@ from filelock import FileLock, Timeout
 from ptq_pipeline.commands.command import Answer, project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
-from ptq_pipeline.monitoring.laddering import audit_recipes
-from ptq_pipeline.monitoring.watching import Watch
 from ptq_pipeline.project import Project
+from ptq_pipeline.routines.ladder import audit_recipes
+from ptq_pipeline.routines.watch import Watch
 
 _CODES = (
     "Exits with 0 when there is nothing to do or a new version was promoted, 6 when another watch "

@@ -1,20 +1,17 @@
 """Does the data of today look like the data the model was audited on?"""
 
-from ptq_pipeline.monitoring.drift import DriftResult, drift_report
-from ptq_pipeline.monitoring.thresholds import (
-    DriftColumn,
-    DriftSettings,
+from ptq_pipeline.monitoring.drift import (
+    DriftResult,
+    drift_report,
     effective_size,
     sampling_thresholds,
 )
-from ptq_pipeline.statistics.distances import METHODS, distance
+from ptq_pipeline.monitoring.parameters import DriftColumn, DriftParameters
 
 __all__ = [
-    "METHODS",
     "DriftColumn",
+    "DriftParameters",
     "DriftResult",
-    "DriftSettings",
-    "distance",
     "drift_report",
     "effective_size",
     "sampling_thresholds",

@@ -1,15 +1,22 @@
-"""What production is compared with: the images, the model and the groups of the audit."""
+"""What production is compared with, and whether a window of it can be believed."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import MISSING
+from ptq_pipeline.images.samples import encode_labels
+from ptq_pipeline.images.source import ImageSource, content_hashes, decode_source
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.monitoring.windows import Acceptance, AcceptanceRules, Arrival, accept, as_audited
+from ptq_pipeline.monitoring.parameters import AcceptanceRules
+from ptq_pipeline.monitoring.windows import Acceptance, Arrival, Status, Window
 from ptq_pipeline.profiling.features import Projection
+from ptq_pipeline.profiling.segments import metadata_groups
 
 
 class HandedOn:
@@ -21,8 +28,21 @@ class HandedOn:
 
 
 @dataclass(frozen=True, eq=False)
+class ProductionAudit(HandedOn):
+    """The production images that a champion is judged on.
+
+    Attributes:
+        samples: their samples.
+        images: uint8 ``(N, C, H, W)`` under each shift, row by row those of ``samples``.
+    """
+
+    samples: pd.DataFrame
+    images: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
 class Audited(HandedOn):
-    """The audit, as far as production is held against it.
+    """The images, the model and the groups of the audit.
 
     Attributes:
         samples: the samples.
@@ -40,34 +60,122 @@ class Audited(HandedOn):
     projection: Projection
     definitions: Mapping[str, Any]
 
-    def accept(
-        self, arrival: Arrival, earlier: Mapping[str, str], rules: AcceptanceRules
-    ) -> Acceptance:
-        """Check a window against the audit; see `ptq_pipeline.monitoring.windows.accept`."""
-        return accept(
-            arrival,
-            self.images.shape[1:],  # type: ignore[arg-type]
-            lambda table: as_audited(table, self.model.classes, self.definitions),
-            set(self.samples["content_hash"]),
-            earlier,
-            rules,
-        )
-
     def reference(self) -> tuple[pd.DataFrame, np.ndarray]:
         """Return profiles and images of the split ``reference``, row by row."""
         rows = self.profiles["split"] == "reference"
         ids = self.profiles.loc[rows, "sample_id"].to_numpy()
         return self.profiles[rows].reset_index(drop=True), self.images[ids]
 
+    def accept(
+        self, arrival: Arrival, earlier: Mapping[str, str], rules: AcceptanceRules
+    ) -> Acceptance:
+        """Check a window's schema, images, labels, duplicates and ranges.
 
-@dataclass(frozen=True, eq=False)
-class ProductionAudit(HandedOn):
-    """The production images that a champion is judged on.
+        Whatever its files make of the reading of it, the window is set aside and nothing is raised:
+        the windows behind it must not wait for its repair.
 
-    Attributes:
-        samples: their samples.
-        images: uint8 ``(N, C, H, W)`` under each shift, row by row those of ``samples``.
+        Args:
+            arrival: the window.
+            earlier: names of accepted windows by the hash of their content.
+            rules: what is tolerated.
+        """
+        try:
+            with arrival.guard():
+                return self._accept(arrival, earlier, rules)
+        except (InputError, OSError) as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - files of others can raise anything in a decoder
+            reason = f"its files cannot be read ({type(error).__name__}: {error})"
+        return Acceptance(Status.REJECTED, f"window '{arrival.name}': {reason}")
+
+    def _accept(
+        self, arrival: Arrival, earlier: Mapping[str, str], rules: AcceptanceRules
+    ) -> Acceptance:
+        nothing = Acceptance(Status.EMPTY, f"window '{arrival.name}' holds no image")
+        if arrival.empty:
+            return nothing
+        source = arrival.open()
+        if not len(source.table):
+            return nothing
+        self._check_shape(source)
+        table = as_audited(source.table, self.model.classes, self.definitions)
+        tolerated = int(rules.max_unreadable * len(table))
+        decoded = decode_source(source, tolerated, "monitoring.acceptance.max_unreadable")
+        table = table[table["name"].isin(decoded.table["name"])].reset_index(drop=True)
+        hashes = content_hashes(decoded.images)
+        content = sha256("".join(sorted(hashes)).encode()).hexdigest()
+        if content in earlier:
+            return Acceptance(
+                Status.REPEATED,
+                f"window '{arrival.name}' holds the same images as '{earlier[content]}'",
+            )
+        table["content_hash"] = hashes
+        window = Window(arrival.name, decoded.images, table, content)
+        decided = self._accept_content(window, rules)
+        labels = int(source.table["label"].notna().sum())
+        if decided.window is None or labels in (0, len(source.table)):
+            return decided
+        partly = f"{labels} of {len(source.table)} labels are there, so it counts as unlabelled"
+        return replace(decided, reason="; ".join(filter(None, (decided.reason, partly))))
+
+    def _check_shape(self, source: ImageSource) -> None:
+        shape = tuple(self.images.shape[1:])
+        if tuple(source.shape) != shape:
+            raise InputError(
+                f"its images are {tuple(source.shape)} and the audit's are {shape} "
+                "(channels, height, width); deliver the same format"
+            )
+
+    def _accept_content(self, window: Window, rules: AcceptanceRules) -> Acceptance:
+        """Leave out images that say nothing new; too many of them, and nothing is believed."""
+        flat, hashes = window.images.reshape(len(window.images), -1), window.table["content_hash"]
+        dead = flat.min(1) == flat.max(1)
+        known = hashes.isin(set(self.samples["content_hash"]))
+        repeated = (hashes.duplicated() | known).to_numpy()
+        for wrong, limit, what in (
+            (dead, rules.max_flat, "hold one value only"),
+            (repeated, rules.max_duplicates, "repeat others of it or of the audit"),
+        ):
+            if wrong.mean() > limit:
+                return Acceptance(
+                    Status.REJECTED,
+                    f"window '{window.name}': {int(wrong.sum())} of {len(wrong)} images {what}, "
+                    f"more than {limit:.1%}",
+                )
+        kept = ~(dead | repeated)
+        reason = f"{int((~kept).sum())} images left out" if not kept.all() else ""
+        table = window.table[kept].reset_index(drop=True)
+        left = replace(window, images=np.asarray(window.images[kept]), table=table)
+        return Acceptance(Status.ACCEPTED, reason, left)
+
+
+def as_audited(
+    table: pd.DataFrame, classes: Sequence[str], definitions: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return a window's table in the terms of the audit.
+
+    Args:
+        table: ``name``, ``label`` and the segment columns of a source.
+        classes: class names of the model.
+        definitions: content of ``group_definitions``.
+
+    Returns:
+        Labels as class indices, missing when any of them is; metadata as the groups of the audit.
+
+    Raises:
+        InputError: a label or a segment's value is unknown, or such a column is missing.
     """
-
-    samples: pd.DataFrame
-    images: Mapping[str, np.ndarray]
+    table = table.copy()
+    for column, entry in definitions["segments"].items():
+        if "thresholds" in entry:
+            continue
+        if column not in table:
+            raise InputError(f"its table has no segment column '{column}', which the audit has")
+        table[column] = metadata_groups(table[column], entry)
+        if unknown := sorted(set(table[column]) - {*entry["names"], MISSING}):
+            raise InputError(
+                f"segment '{column}' holds '{unknown[0]}'; the audit knows {entry['names']}"
+            )
+    if table["label"].notna().all():
+        return table.assign(label=encode_labels(table, tuple(classes)))
+    return table.assign(label=pd.Series(pd.NA, table.index, dtype="Int64"))

@@ -1,14 +1,30 @@
-"""Drift of profile columns: Evidently, with method and threshold of every column explicit."""
+"""Drift of profile columns: Evidently, with method and threshold of every column explicit.
 
-from dataclasses import dataclass, replace
+Two samples of the *same* population are some distance apart, more so the smaller they are: at 256
+rows easily a tenth of a standard deviation. A fixed threshold therefore either alarms on small
+samples for nothing or sleeps through small drifts of large ones. Here a column has drifted when its
+distance exceeds both
+
+* the *material* threshold of the configuration, which does not know the sample's size, and
+* the *sampling* threshold: what the reference's own population exceeds in any column with
+  probability ``alpha`` at exactly this size.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.monitoring.thresholds import DriftSettings, effective_size, sampling_thresholds
-from ptq_pipeline.statistics.distances import JENSEN_SHANNON, WASSERSTEIN
+from ptq_pipeline.monitoring.parameters import DriftColumn, DriftParameters
+from ptq_pipeline.statistics.distances import (
+    JENSEN_SHANNON,
+    WASSERSTEIN,
+    located,
+    weighted_distance,
+)
 
 # Evidently sums categories in the order of a set of strings, which differs from run to run in the
 # last bits; tables must not.
@@ -48,15 +64,18 @@ class DriftResult:
 
 
 def drift_report(
-    current: pd.DataFrame, reference: pd.DataFrame, settings: DriftSettings, name: str = "current"
+    current: pd.DataFrame,
+    reference: pd.DataFrame,
+    parameters: DriftParameters,
+    name: str = "current",
 ) -> DriftResult:
     """Compare ``current`` with ``reference``, column by column.
 
     Args:
         current: rows to judge. Rows that repeat (an image in several calibration sets) share their
-            index label; they count as often as they stand there, and the thresholds know it.
+            index label; they count as often as they occur, and the thresholds know it.
         reference: rows that stand for what the model was audited on.
-        settings: columns with method and material threshold, level, resamples, seed.
+        parameters: columns with method and material threshold, level, resamples, seed.
         name: what ``current`` is called in errors and in the report.
 
     Returns:
@@ -66,70 +85,67 @@ def drift_report(
         InputError: if a table is empty, a column is missing, or a value is missing or not finite.
     """
     skipped = tuple(
-        column.name
-        for column in settings.columns
-        if column.optional and column.name not in current.columns
+        column
+        for column, how in parameters.columns.items()
+        if how.optional and column not in current.columns
     )
-    settings = replace(
-        settings, columns=tuple(c for c in settings.columns if c.name not in skipped)
-    )
-    now = _checked(current, settings, name)
-    before = _checked(reference, settings, "reference")
+    columns = {each: how for each, how in parameters.columns.items() if each not in skipped}
+    parameters = parameters.model_copy(update={"columns": columns})
+    now, before = _checked(current, columns, name), _checked(reference, columns, "reference")
     independent = effective_size(current.index.value_counts(sort=False).to_numpy())
-    chance = sampling_thresholds(before, settings, max(1, int(independent)))
-    thresholds = {
-        column.name: round(max(column.threshold, chance[column.name]), 6)
-        for column in settings.columns
-    }
-    content, html = _run_evidently(now, before, settings, thresholds, name)
-    values = {metric["config"]["column"]: metric["value"] for metric in content["metrics"]}
-    status = {
-        test["metric_config"]["params"]["column"]: test["status"] for test in content["tests"]
-    }
-    rows = [
+    chance = sampling_thresholds(before, parameters, max(1, int(independent)))
+    table = pd.DataFrame(
         {
-            "column": column.name,
-            "method": column.method,
-            "value": round(float(values[column.name]), DECIMALS),
-            "threshold": thresholds[column.name],
-            "material_threshold": column.threshold,
-            "sampling_threshold": round(chance[column.name], 6),
-            "drifted": status[column.name] == "FAIL",
+            "column": column,
+            "method": how.method,
+            "value": np.nan,
+            "threshold": round(max(how.threshold, chance[column]), 6),
+            "material_threshold": how.threshold,
+            "sampling_threshold": round(chance[column], 6),
+            "drifted": False,
             "n": len(now),
             "effective_n": round(independent, 1),
             "n_reference": len(before),
         }
-        for column in settings.columns
-    ]
-    return DriftResult(pd.DataFrame(rows), skipped, content, html)
+        for column, how in columns.items()
+    )
+    content, html = _run_evidently(now, before, table, name)
+    values = {metric["config"]["column"]: metric["value"] for metric in content["metrics"]}
+    failed = {
+        test["metric_config"]["params"]["column"]: test["status"] == "FAIL"
+        for test in content["tests"]
+    }
+    table["value"] = [round(float(values[column]), DECIMALS) for column in table["column"]]
+    table["drifted"] = [failed[column] for column in table["column"]]
+    return DriftResult(table, skipped, content, html)
 
 
-def _checked(table: pd.DataFrame, settings: DriftSettings, name: str) -> pd.DataFrame:
+def _checked(table: pd.DataFrame, columns: Mapping[str, DriftColumn], name: str) -> pd.DataFrame:
     if table.empty:
         raise InputError(f"drift: '{name}' has no rows; check where it is read from")
     checked = {}
-    for column in settings.columns:
-        if column.name not in table.columns:
+    for column, how in columns.items():
+        if column not in table.columns:
             raise InputError(
-                f"drift: '{name}' has no column '{column.name}'; "
+                f"drift: '{name}' has no column '{column}'; "
                 "add it to the table or take it out of 'drift.columns'"
             )
-        values = table[column.name]
+        values = table[column]
         unusable = int(values.isna().sum())
-        if column.method == WASSERSTEIN:
+        if how.method == WASSERSTEIN:
             if not pd.api.types.is_numeric_dtype(values):
                 raise InputError(
-                    f"drift: column '{column.name}' of '{name}' is not numeric ({values.dtype}); "
+                    f"drift: column '{column}' of '{name}' is not numeric ({values.dtype}); "
                     "compare it by 'jensenshannon' or correct the table"
                 )
             unusable = int((~np.isfinite(values.to_numpy(float))).sum())
         if unusable:
             raise InputError(
-                f"drift: column '{column.name}' of '{name}' holds {unusable} missing or infinite "
+                f"drift: column '{column}' of '{name}' holds {unusable} missing or infinite "
                 f"values in {len(values)} rows; correct the table or take the column out"
             )
-        categorical = column.method == JENSEN_SHANNON
-        checked[column.name] = _categories(values) if categorical else values.astype(float)
+        categorical = how.method == JENSEN_SHANNON
+        checked[column] = _categories(values) if categorical else values.astype(float)
     return pd.DataFrame(checked).reset_index(drop=True)
 
 
@@ -142,29 +158,78 @@ def _categories(values: pd.Series) -> pd.Series:
 
 
 def _run_evidently(
-    current: pd.DataFrame,
-    reference: pd.DataFrame,
-    settings: DriftSettings,
-    thresholds: dict[str, float],
-    name: str,
+    current: pd.DataFrame, reference: pd.DataFrame, table: pd.DataFrame, name: str
 ) -> tuple[dict[str, Any], str]:
+    # Evidently takes seconds to import.
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
 
+    by_method = table.groupby("method")["column"].agg(list)
     definition = DataDefinition(
-        numerical_columns=[c.name for c in settings.columns if c.method == WASSERSTEIN],
-        categorical_columns=[c.name for c in settings.columns if c.method == JENSEN_SHANNON],
+        numerical_columns=by_method.get(WASSERSTEIN, []),
+        categorical_columns=by_method.get(JENSEN_SHANNON, []),
     )
-    report = Report(
-        [
-            ValueDrift(column=c.name, method=c.method, threshold=thresholds[c.name])
-            for c in settings.columns
-        ],
-        include_tests=True,
-    )
-    snapshot = report.run(
+    metrics = [
+        ValueDrift(column=row.column, method=row.method, threshold=row.threshold)
+        for row in table.itertuples()
+    ]
+    snapshot = Report(metrics, include_tests=True).run(
         Dataset.from_pandas(current, definition),
         Dataset.from_pandas(reference, definition),
         name=name,
     )
     return snapshot.dict(), snapshot.get_html_str(as_iframe=False)
+
+
+def effective_size(multiplicities: Sequence[int] | np.ndarray) -> float:
+    """Return how many independent rows a sample is worth in which rows occur so many times.
+
+    Kish's effective sample size ``(sum c)^2 / sum c^2`` for rows that occur ``c`` times: the mean
+    of such a sample varies like that of so many different rows (Kish, Survey Sampling, 1965).
+    """
+    counts = np.asarray(multiplicities, float)
+    return float(counts.sum() ** 2 / (counts**2).sum())
+
+
+def sampling_thresholds(
+    reference: pd.DataFrame, parameters: DriftParameters, size: int
+) -> dict[str, float]:
+    """Return the distance by column that ``size`` rows of the same population seldom exceed.
+
+    A two-sample bootstrap: both sides are drawn again from the reference, ``size`` rows against as
+    many rows as it has, so the reference's own sampling error counts as well (a plain subset of the
+    reference would look closer to it than any fresh data can be). The level of the single column is
+    chosen so that *any* column exceeds its threshold in ``alpha`` of the resamples (minimum p-value
+    of Westfall and Young, 1993), which respects how the columns go together.
+
+    Args:
+        reference: ``(R, columns)`` with every column of ``parameters``.
+        parameters: columns, level, number of resamples and seed.
+        size: rows of the current sample, at least 1.
+
+    Returns:
+        Threshold by column name, in units of the column's method.
+    """
+    prepared = [
+        (how.method, *located(how.method, reference[column]))
+        for column, how in parameters.columns.items()
+    ]
+    generator = np.random.default_rng([parameters.seed, size, len(reference)])
+    rows = len(reference)
+    values = np.empty((parameters.resamples, len(prepared)))
+    for resample in range(parameters.resamples):
+        drawn_reference = np.bincount(generator.integers(rows, size=rows), minlength=rows)
+        drawn_current = np.bincount(generator.integers(rows, size=size), minlength=rows)
+        for position, (method, support, codes) in enumerate(prepared):
+            before = np.bincount(codes, drawn_reference, len(support))
+            after = np.bincount(codes, drawn_current, len(support))
+            values[resample, position] = weighted_distance(method, support, before, after)
+    level = _column_level(values, parameters.alpha)
+    thresholds = np.quantile(values, 1 - level, axis=0, method="higher")
+    return dict(zip(parameters.columns, thresholds.tolist(), strict=True))
+
+
+def _column_level(values: np.ndarray, alpha: float) -> float:
+    order = np.argsort(np.argsort(-values, axis=0, kind="stable"), axis=0, kind="stable")
+    smallest = (order + 1).min(axis=1) / len(values)
+    return float(np.quantile(smallest, alpha, method="lower"))

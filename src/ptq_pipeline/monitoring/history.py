@@ -1,25 +1,22 @@
 """What became of every production window: the log ``windows.json``."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
 
-from ptq_pipeline.core.errors import InputError, first_fault
-from ptq_pipeline.monitoring.trigger import Observation
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.monitoring.windows import Status
 
 
-class Distance(BaseModel):
+class Distance(Document):
     """How far one column of a window is from the reference, and from where on that counts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     distance: float
     threshold: float
 
 
-class Measured(BaseModel):
+class Measured(Document):
     """What a window was found to be beside the reference.
 
     Attributes:
@@ -28,19 +25,13 @@ class Measured(BaseModel):
         drifted_columns: columns beyond their thresholds, furthest first.
         columns: every column that was compared.
         clip_rates: mean clip rate of every quantized place.
-        status: set where it could not be compared, and is set aside for that.
-        reason: likewise, one sentence.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     drifted: bool = False
     champion: str | None = None
     drifted_columns: tuple[str, ...] = ()
     columns: dict[str, Distance] = {}
     clip_rates: dict[str, float] = {}
-    status: Status | None = None
-    reason: str | None = None
 
 
 class WindowRecord(Measured):
@@ -68,30 +59,29 @@ class WindowRecord(Measured):
     n: int = 0
     labelled: bool = False
 
+    def measured(self, found: Measured | str | None) -> WindowRecord:
+        """Return it with what was found, or set aside for the reason why nothing could be."""
+        if isinstance(found, str):
+            return self.model_copy(update={"status": Status.REJECTED, "reason": found})
+        return self if found is None else self.model_copy(update=dict(found))
 
-class WindowHistory(BaseModel):
+
+class WindowHistory(Document):
     """All arrivals, oldest first."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    called: ClassVar[str] = "the log of production windows"
+    way_out: ClassVar[str] = (
+        "restore 'windows.json' from a backup, or delete it to start again: the champion keeps "
+        "serving"
+    )
 
     schema_version: Literal[1] = 1
     windows: tuple[WindowRecord, ...] = ()
 
     @classmethod
-    def read(cls, content: Mapping[str, Any]) -> "WindowHistory":
-        """Read the content of the file; an empty mapping is the log before the first window.
-
-        Raises:
-            InputError: it is damaged or of another schema version.
-        """
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise InputError(
-                f"the log of production windows is damaged ({first_fault(error)}); restore "
-                "'windows.json' from a backup, or delete it to start again: the champion keeps "
-                "serving"
-            ) from error
+    def read(cls, content: Mapping[str, Any]) -> Self:
+        """Read the content of the file; there is nothing in it before the first window."""
+        return super().read(content) if content else cls()
 
     @property
     def accepted(self) -> dict[str, WindowRecord]:
@@ -104,27 +94,18 @@ class WindowHistory(BaseModel):
         latest = {each.window: each.status for each in self.windows}
         return [name for name, status in latest.items() if status is Status.REJECTED]
 
-    def observations(self) -> list[Observation]:
-        """Return what the trigger looks at; a late window says nothing about now."""
-        return [
-            Observation(each.window, each.n, each.drifted, each.champion)
-            for each in self.windows
-            if each.status is Status.ACCEPTED and not each.late
-        ]
+    @property
+    def telling(self) -> list[WindowRecord]:
+        """What the trigger looks at; a late window says nothing about now."""
+        return [each for each in self.windows if each.status is Status.ACCEPTED and not each.late]
 
     def extended(
-        self, records: list[WindowRecord], measured: Mapping[str, Measured]
-    ) -> "WindowHistory":
-        """Return the log with new arrivals at its end, and what was measured of them."""
-        added = []
-        for record in records:
-            found = measured.get(record.window, Measured(drifted=False))
-            known = record.model_dump(exclude_unset=True) | found.model_dump(exclude_unset=True)
-            known["sequence"] = len(self.windows) + len(added) + 1
-            added.append(WindowRecord.model_validate(known))
-        return self.model_copy(update={"windows": (*self.windows, *added)})
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the content of the file: of each arrival what is known of it."""
-        windows = [each.model_dump(mode="json", exclude_unset=True) for each in self.windows]
-        return {"schema_version": self.schema_version, "windows": windows}
+        self, records: Sequence[WindowRecord], measured: Mapping[str, Measured | str]
+    ) -> dict[str, Any]:
+        """Return the content of the file with new arrivals at its end, and what was measured."""
+        last = len(self.windows)
+        added = [
+            record.measured(measured.get(record.window)).model_copy(update={"sequence": last + i})
+            for i, record in enumerate(records, 1)
+        ]
+        return self.model_copy(update={"windows": (*self.windows, *added)}).to_json()

@@ -1,6 +1,6 @@
 """One table per window: profiles of its images, the served model's answers, clip rates."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,11 @@ from ptq_pipeline.models import FloatModel
 from ptq_pipeline.models.loading import prepared_model
 from ptq_pipeline.monitoring.audited import Audited
 from ptq_pipeline.monitoring.clipping import CLIP_MEAN, CLIP_PREFIX, clip_rates
-from ptq_pipeline.monitoring.thresholds import DriftColumn, DriftSettings
+from ptq_pipeline.monitoring.parameters import (
+    DriftColumn,
+    DriftParameters,
+    MonitoringParameters,
+)
 from ptq_pipeline.monitoring.windows import Window
 from ptq_pipeline.profiling.segments import profile_as_audited
 from ptq_pipeline.ptq import PreparedModel
@@ -94,20 +98,19 @@ class WindowProfiler:
 
 
 def with_served_columns(
-    settings: DriftSettings, reference: pd.DataFrame, served: float, clip: float
-) -> DriftSettings:
+    drift: DriftParameters, reference: pd.DataFrame, parameters: MonitoringParameters
+) -> DriftParameters:
     """Add the served model's columns, so that one correction holds for all columns together.
 
     Args:
-        settings: the profile columns.
+        drift: the profile columns.
         reference: the reference's table.
-        served: material threshold of the answers.
-        clip: material threshold of the clip rates.
+        parameters: material thresholds of the answers and of the clip rates.
     """
-    added = [DriftColumn(SERVED, JENSEN_SHANNON, served)] if SERVED in reference else []
-    added += [
-        DriftColumn(str(name), WASSERSTEIN, clip)
-        for name in reference
-        if name == CLIP_MEAN or str(name).startswith(CLIP_PREFIX)
-    ]
-    return replace(settings, columns=(*settings.columns, *added))
+    answers = DriftColumn(method=JENSEN_SHANNON, threshold=parameters.served_threshold)
+    rates = DriftColumn(method=WASSERSTEIN, threshold=parameters.clip_threshold)
+    added = {SERVED: answers} if SERVED in reference else {}
+    for name in map(str, reference):
+        if name == CLIP_MEAN or name.startswith(CLIP_PREFIX):
+            added[name] = rates
+    return drift.model_copy(update={"columns": {**drift.columns, **added}})

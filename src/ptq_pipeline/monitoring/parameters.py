@@ -1,9 +1,99 @@
-"""The parameter group ``monitoring``."""
+"""The parameter groups ``drift`` and ``monitoring``."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal, Self
 
-from ptq_pipeline.monitoring.trigger import TriggerRules
-from ptq_pipeline.monitoring.windows import AcceptanceRules
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class DriftColumn(BaseModel):
+    """How one profile column is compared with the reference.
+
+    Attributes:
+        method: ``wasserstein`` for numbers, ``jensenshannon`` for categories.
+        threshold: material threshold, in units of the method.
+        optional: skip the column where the current table does not have it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Literal["wasserstein", "jensenshannon"]
+    threshold: float = Field(gt=0, allow_inf_nan=False)
+    optional: bool = False
+
+
+class DriftParameters(BaseModel):
+    """What is compared, and how often an unchanged population may alarm.
+
+    Attributes:
+        alpha: chance that a sample of the reference's own population exceeds the sampling threshold
+            of any column.
+        resamples: resamples that estimate it.
+        windows: names of frozen production windows.
+        columns: by name, in the order of the table.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = Field(ge=0)
+    alpha: float = Field(gt=0, lt=1)
+    resamples: int = Field(ge=100)
+    windows: tuple[str, ...]
+    columns: dict[str, DriftColumn] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if len(set(self.windows)) != len(self.windows):
+            raise ValueError(f"windows must differ, got {list(self.windows)}")
+        if self.alpha * self.resamples < 10:
+            raise ValueError(
+                f"{self.resamples} resamples are too few for alpha {self.alpha}; "
+                f"give at least {round(10 / self.alpha)}"
+            )
+        return self
+
+
+class AcceptanceRules(BaseModel):
+    """When a window can be believed.
+
+    Attributes:
+        max_unreadable: share of its images that may be unreadable.
+        max_duplicates: share of its images that may repeat others of it, or of the audit.
+        max_flat: share of its images that may hold one value only, as a dead sensor gives.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_unreadable: float = Field(default=0.01, ge=0, lt=1)
+    max_duplicates: float = Field(default=0.05, ge=0, lt=1)
+    max_flat: float = Field(default=0.01, ge=0, lt=1)
+
+
+class TriggerRules(BaseModel):
+    """When an event fires.
+
+    Attributes:
+        windows: how many of the latest windows are looked at (n).
+        drifted: how many of them must have drifted (k); the latest must be one of them.
+        minimum_samples: smaller windows are recorded and count for nothing.
+        rearm_after: calm windows in a row after which the next drift is a new event.
+        cooldown_hours: hours after an event in which no other fires.
+        later_window: whether to wait for a window after the event, for its audit.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    windows: int = Field(default=3, ge=1)
+    drifted: int = Field(default=2, ge=1)
+    minimum_samples: int = Field(default=500, ge=1)
+    rearm_after: int = Field(default=2, ge=1)
+    cooldown_hours: float = Field(default=24.0, ge=0)
+    later_window: bool = False
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.drifted > self.windows:
+            raise ValueError(f"{self.drifted} of {self.windows} windows can never have drifted")
+        return self
 
 
 class MonitoringParameters(BaseModel):

@@ -4,16 +4,19 @@ One artifact is judged, not a recipe: each group's paired drop against the float
 stay below its limit, shown to exceed it, or stays open, by the tests of the worst-case check.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.core.documents import CellDocument, Document
 from ptq_pipeline.core.group_ids import NAMED_LEVELS
-from ptq_pipeline.core.groups import build_groups
+from ptq_pipeline.core.groups import Groups, build_groups
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes, tally
 from ptq_pipeline.judgement.cells import (
@@ -27,8 +30,6 @@ from ptq_pipeline.judgement.judging import above_floor, cell_intervals, judge
 from ptq_pipeline.judgement.planning import samples_to_show
 from ptq_pipeline.judgement.policy import Policy
 
-SCHEMA_VERSION = 1
-
 
 class Holding(StrEnum):
     """What a re-audit found."""
@@ -39,17 +40,103 @@ class Holding(StrEnum):
 
 
 _HOLDING = {"PASS": Holding.HOLDS, "FAIL": Holding.FAILS, "INCONCLUSIVE": Holding.OPEN}
+_SAYS = {
+    Holding.HOLDS: "still holds",
+    Holding.FAILS: "fails",
+    Holding.OPEN: "was not shown to hold",
+}
+
+
+class HeldCell(CellDocument):
+    """One cell of a re-audit; drops are fractions."""
+
+    n: int
+    drop: float
+    interval: tuple[float, float]
+    flips: int
+    limit: float
+    status: str
+
+
+class TooSmall(Document):
+    """A group that needs about so many images to be shown to hold."""
+
+    group: str
+    shift: str
+    n: int
+    needed: int
+
+
+class Reaudit(Document):
+    """What a re-audit found.
+
+    Attributes:
+        champion: the version that was judged.
+        labelled: whether the images have labels.
+        n: how many images, copies not counted.
+        float_accuracy: of the float model on clean images, a fraction; None without labels.
+        too_small: of what is open for lack of images, the group that is furthest from enough to
+            show even a champion without a net drop to hold; None when more images are not what is
+            missing.
+    """
+
+    called: ClassVar[str] = "the re-audit"
+    way_out: ClassVar[str] = "run the pipeline 'reaudit' again"
+
+    schema_version: Literal[1] = 1
+    result: Holding
+    champion: str
+    labelled: bool
+    n: int
+    float_accuracy: float | None
+    policy_hash: str
+    too_small: TooSmall | None
+    cells: tuple[HeldCell, ...]
+
+    @property
+    def worst(self) -> HeldCell | None:
+        """The judged cell that uses most of its limit, or None."""
+        judged = [cell for cell in self.cells if cell.status != "not_judged"]
+        return max(judged, key=lambda cell: cell.drop / cell.limit, default=None)
+
+    def without_cells(self) -> dict[str, Any]:
+        """What a record keeps of it."""
+        return {key: value for key, value in self.to_json().items() if key != "cells"}
+
+    def describe(self) -> str:
+        """Return one sentence about it."""
+        text = f"{self.champion} {_SAYS[self.result]} on {self.n} production images"
+        worst, small = self.worst, self.too_small
+        if worst is None:
+            text += ", no group of which is large enough to be judged"
+        else:
+            kind = "loses" if self.labelled else "answers differently by"
+            text += f"; worst is {worst.group}, which {kind} {100 * worst.drop:.1f} points "
+            text += f"(limit {100 * worst.limit:.1f})"
+        if small is not None and self.result is Holding.OPEN:
+            text += f"; of {small.group} it has {small.n} images and needs about {small.needed}"
+        return text
+
+
+class EventReaudit(Reaudit):
+    """The re-audit on the windows of one drift event, ``monitoring/reaudit_<event>.json``."""
+
+    event: str
+    windows: tuple[str, ...]
+    audit_windows: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What two models say of the same images under each shift.
+    """What a champion and the float model say of the same images.
 
     Attributes:
-        champion: top-1 classes by shift.
+        version: the champion's name.
+        champion: its top-1 classes by shift, row by row the images.
         float_model: likewise.
     """
 
+    version: str
     champion: Mapping[str, np.ndarray]
     float_model: Mapping[str, np.ndarray]
 
@@ -59,9 +146,8 @@ def reaudit(
     answers: Answers,
     definitions: Mapping[str, Any],
     policy: Policy,
-    version: str,
     required: Collection[tuple[str, str]] = (),
-) -> dict[str, Any]:
+) -> Reaudit:
     """Judge the champion on the audit images of production.
 
     Without labels every answer that differs from the float model's counts as lost. That bounds the
@@ -69,66 +155,67 @@ def reaudit(
     then those that the float model names. FAILS becomes OPEN, for disagreement is no loss.
 
     Args:
-        samples: ``sample_id``, ``split`` (all ``audit``), ``label`` (may be missing), segments;
-            row by row the images that were answered.
+        samples: ``sample_id``, ``label`` (may be missing), segments; row by row the images that
+            were answered.
         answers: of champion and float model.
         definitions: classes and segments.
         policy: limits and errors.
-        version: the champion's name.
         required: level and name of groups that HOLDS must speak of where they occur; see
             `judged_in_audit`.
-
-    Returns:
-        ``result``, ``labelled``, ``n``, accuracy of the float model on clean images, one entry per
-        cell, and ``too_small``: of what is open for lack of images, the group that is furthest
-        from enough to show even a champion without a net drop to hold; None when more images are
-        not what is missing.
     """
     labelled = bool(len(samples)) and bool(samples["label"].notna().all())
     clean = next(iter(answers.float_model.values()))
     truth = samples["label"] if labelled else pd.Series(clean, samples.index)
     samples = samples.assign(label=truth.astype(np.int64), split="audit")
-    segments = {name: entry["names"] for name, entry in definitions["segments"].items()}
-    groups = build_groups(samples, definitions["classes"], segments)
+    groups = _groups(samples, definitions)
     order = np.argsort(samples["sample_id"].to_numpy(), kind="stable")
     champion, float_model = (
         {shift: np.asarray(given)[order] for shift, given in each.items()}
         for each in (answers.champion, answers.float_model)
     )
-    scores = tally(Outcomes.of_one(version, champion, float_model, groups))
+    scores = tally(Outcomes.of_one(answers.version, champion, float_model, groups))
     cells = build_cells(scores, policy, policy.alpha)
-    counts = collect_counts(scores, cells, [version], "audit")
+    counts = collect_counts(scores, cells, [answers.version], "audit")
     cells = above_floor(cells, counts, policy, len(definitions["classes"]))
     needed = cells.critical | np.array([key.of in required for key in cells.keys], bool)
     blocked = bool((needed & ~cells.judged).any())
     judged = judge(counts, cells, policy.alpha, policy.alpha_fail)
     result, status = _HOLDING[judged.result(blocked)], judged.status()
-    intervals = cell_intervals(counts, cells, policy.alpha)
+    open_for = _too_small(cells, counts, status, needed, policy.alpha)
     right = (clean == samples["label"].to_numpy()).mean()
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "result": str(Holding.OPEN if result is Holding.FAILS and not labelled else result),
-        "champion": version,
-        "labelled": labelled,
-        "n": len(samples) - groups.copies("audit"),
-        "float_accuracy": float(right) if labelled else None,
-        "policy_hash": policy.hash,
-        "too_small": _too_small(cells, counts, status, needed, policy.alpha)
-        if result is Holding.OPEN
-        else None,
-        "cells": [
-            {
-                **key._asdict(),
-                "n": int(cells.n[i]),
-                "drop": float(counts.drop[0, i]),
-                "interval": [float(bound) for bound in intervals[i]],
-                "flips": int(counts.flips[0, i]),
-                "limit": float(cells.limit[i]),
-                "status": status[i],
-            }
-            for i, key in enumerate(cells.keys)
-        ],
-    }
+    return Reaudit(
+        result=Holding.OPEN if result is Holding.FAILS and not labelled else result,
+        champion=answers.version,
+        labelled=labelled,
+        n=len(samples) - groups.copies("audit"),
+        float_accuracy=float(right) if labelled else None,
+        policy_hash=policy.hash,
+        too_small=open_for if result is Holding.OPEN else None,
+        cells=_held(cells, counts, status, policy.alpha),
+    )
+
+
+def _groups(samples: pd.DataFrame, definitions: Mapping[str, Any], **options: int) -> Groups:
+    segments = {name: entry["names"] for name, entry in definitions["segments"].items()}
+    return build_groups(samples, definitions["classes"], segments, **options)
+
+
+def _held(
+    cells: Cells, counts: Counts, status: tuple[str, ...], alpha: float
+) -> tuple[HeldCell, ...]:
+    intervals = cell_intervals(counts, cells, alpha)
+    return tuple(
+        HeldCell(
+            **key._asdict(),
+            n=int(cells.n[i]),
+            drop=float(counts.drop[0, i]),
+            interval=(float(intervals[i][0]), float(intervals[i][1])),
+            flips=int(counts.flips[0, i]),
+            limit=float(cells.limit[i]),
+            status=status[i],
+        )
+        for i, key in enumerate(cells.keys)
+    )
 
 
 def judged_in_audit(
@@ -143,8 +230,7 @@ def judged_in_audit(
         definitions: classes and segments.
         policy: limits and errors.
     """
-    segments = {name: entry["names"] for name, entry in definitions["segments"].items()}
-    groups = build_groups(samples, definitions["classes"], segments, intersection_depth=1)
+    groups = _groups(samples, definitions, intersection_depth=1)
     return frozenset(
         key
         for key, n in groups.sizes("audit").items()
@@ -155,7 +241,7 @@ def judged_in_audit(
 
 def _too_small(
     cells: Cells, counts: Counts, status: tuple[str, ...], required: np.ndarray, alpha: float
-) -> dict[str, Any] | None:
+) -> TooSmall | None:
     """Return group, shift, size and about the size it would take, of the one that lacks most."""
     lacking = []
     for i, found in enumerate(status):
@@ -172,10 +258,4 @@ def _too_small(
         return None
     _, i, n, needed = min(lacking)
     key = cells.keys[i]
-    return {"group": key.group, "shift": key.shift, "n": n, "needed": needed}
-
-
-def worst_cell(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the judged cell that uses most of its limit, or None."""
-    judged = [cell for cell in content["cells"] if cell["status"] != "not_judged"]
-    return max(judged, key=lambda cell: cell["drop"] / cell["limit"], default=None)
+    return TooSmall(group=key.group, shift=key.shift, n=n, needed=needed)

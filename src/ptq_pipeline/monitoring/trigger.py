@@ -4,39 +4,30 @@ A pure function of what was observed, a small state and the clock. The state is 
 watch` keeps between two calls of cron.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field
 
 from ptq_pipeline.core.canonical import canonical_hash
-from ptq_pipeline.core.errors import InputError, first_fault
+from ptq_pipeline.core.documents import Document
+from ptq_pipeline.monitoring.history import WindowRecord
+from ptq_pipeline.monitoring.parameters import TriggerRules
 
 
-def _instant(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
+def _zoned(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
         raise ValueError(f"time '{text}' names no time zone")
-    return instant
-
-
-def _checked(text: str) -> str:
-    _instant(text)
     return text
 
 
 # ISO 8601 with its time zone; kept as it was written.
-Instant = Annotated[str, AfterValidator(_checked)]
+Instant = Annotated[str, AfterValidator(_zoned)]
 
 
 class Action(StrEnum):
@@ -47,52 +38,7 @@ class Action(StrEnum):
     REAUDIT = "reaudit"
 
 
-class TriggerRules(BaseModel):
-    """When an event fires.
-
-    Attributes:
-        windows: how many of the latest windows are looked at (n).
-        drifted: how many of them must have drifted (k); the latest must be one of them.
-        minimum_samples: smaller windows are recorded and count for nothing.
-        rearm_after: calm windows in a row after which the next drift is a new event.
-        cooldown_hours: hours after an event in which no other fires.
-        later_window: whether to wait for a window after the event, for its audit.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    windows: int = Field(default=3, ge=1)
-    drifted: int = Field(default=2, ge=1)
-    minimum_samples: int = Field(default=500, ge=1)
-    rearm_after: int = Field(default=2, ge=1)
-    cooldown_hours: float = Field(default=24.0, ge=0)
-    later_window: bool = False
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        if self.drifted > self.windows:
-            raise ValueError(f"{self.drifted} of {self.windows} windows can never have drifted")
-        return self
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What monitoring found about one accepted window, in the order of arrival.
-
-    Attributes:
-        window: its name.
-        samples: its accepted images.
-        drifted: whether it is unlike the reference.
-        champion: version that served when it was looked at.
-    """
-
-    window: str
-    samples: int
-    drifted: bool
-    champion: str | None = None
-
-
-class Event(BaseModel):
+class Event(Document):
     """One drift event.
 
     Attributes:
@@ -102,65 +48,10 @@ class Event(BaseModel):
         time: when it fired, with its time zone.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     event: str
     windows: tuple[str, ...] = Field(min_length=1)
     champion: str | None
     time: Instant
-
-
-class TriggerState(BaseModel):
-    """What is remembered between two calls: the content of the state file.
-
-    Attributes:
-        handled: windows that earlier calls have counted, oldest first.
-        armed: whether the next drift is a new event.
-        calm: calm windows in a row since the last event.
-        last_event: the last event.
-        pending: the event whose action is still due; None when there is none.
-        waits_after: the last window that the pending event was judged on without an end; it is
-            judged again when another has come.
-        waits_for: what is missing to judge it, one sentence.
-        latest: when the last call was; it only tells a clock that went backwards.
-        outcomes: what came of each event, by its id.
-        reported: how many windows of the log earlier calls have reported.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: Literal[1] = 1
-    handled: tuple[str, ...] = ()
-    armed: bool = True
-    calm: int = 0
-    last_event: Event | None = None
-    pending: Event | None = None
-    waits_after: str | None = None
-    waits_for: str = ""
-    latest: Instant | None = None
-    outcomes: dict[str, dict[str, Any]] = {}
-    reported: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the content of the state file."""
-        return self.model_dump(mode="json")
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "TriggerState":
-        """Read a state.
-
-        Raises:
-            InputError: it is damaged or of another schema version.
-        """
-        try:
-            # Every version has written its number: a file without one is no state.
-            return cls.model_validate({"schema_version": None, **content})
-        except ValidationError as error:
-            raise InputError(
-                f"the state of the watch is damaged ({first_fault(error)}); move the file away to "
-                "start again: every window then counts as new, and the champion keeps serving "
-                "meanwhile"
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -182,128 +73,171 @@ class Advice:
     warnings: tuple[str, ...] = ()
 
 
-def advance(
-    state: TriggerState, observations: Sequence[Observation], rules: TriggerRules, now: datetime
-) -> tuple[TriggerState, Advice]:
-    """Take in what monitoring observed and say what to do.
+class TriggerState(Document):
+    """What is remembered between two calls: the content of the state file.
 
-    Args:
-        state: what is remembered.
-        observations: all accepted windows, oldest first, known ones included.
-        rules: when an event fires.
-        now: the clock, UTC.
-
-    Returns:
-        The new state and the advice. An event stays pending until `conclude` is called, so a call
-        that was killed in between is made up for by the next one.
+    Attributes:
+        handled: windows that earlier calls have counted, oldest first.
+        armed: whether the next drift is a new event.
+        calm: calm windows in a row since the last event.
+        last_event: the last event.
+        pending: the event whose action is still due; None when there is none.
+        waits_after: the last window that the pending event was judged on without an end; it is
+            judged again when another has come.
+        waits_for: what is missing to judge it, one sentence.
+        latest: when the last call was; it only tells a clock that went backwards.
+        outcomes: what came of each event, by its id.
+        reported: how many windows of the log earlier calls have reported.
     """
-    state, warnings = _at(state, now)
-    counted = [each for each in observations if each.samples >= rules.minimum_samples]
-    new = [each for each in counted if each.window not in state.handled]
-    for position, each in enumerate(counted):
-        if each in new:
-            state = _observe(state, counted[: position + 1], rules, now)
-    if state.pending is None:
-        return state, Advice(Action.NOTHING, None, (), _why_not(state, new, rules), warnings)
-    event = state.pending
-    later = tuple(each.window for each in _after(counted, event.windows[-1]))
-    if not later and rules.later_window:
-        reason = f"event {event.event} waits for a window after {event.windows[-1]}, for its audit"
-        return state, Advice(Action.WAIT, event, (), reason, warnings)
-    if state.waits_after is not None and not _after(counted, state.waits_after):
-        reason = f"event {event.event} waits for more windows: {state.waits_for}"
-        return state, Advice(Action.WAIT, event, later, reason, warnings)
-    reason = f"{len(event.windows)} of the last {rules.windows} windows drifted: " + ", ".join(
-        event.windows
-    )
-    return state, Advice(Action.REAUDIT, event, later, reason, warnings)
 
-
-def conclude(state: TriggerState, event: Event, outcome: Mapping[str, Any]) -> TriggerState:
-    """Record what came of an event; it is not acted on again."""
-    outcomes = {**state.outcomes, event.event: dict(outcome)}
-    ended = {"pending": None, "waits_after": None, "waits_for": "", "outcomes": outcomes}
-    return state.model_copy(update=ended)
-
-
-def abandon(state: TriggerState, event: Event, outcome: Mapping[str, Any]) -> TriggerState:
-    """Record that an event cannot be judged; drift in the windows after it is a new event."""
-    return conclude(state, event, outcome).model_copy(update={"armed": True})
-
-
-def postpone(state: TriggerState, last_window: str, reason: str) -> TriggerState:
-    """Leave the event pending until a window after the last that it was judged on has come."""
-    return state.model_copy(update={"waits_after": last_window, "waits_for": reason})
-
-
-def _at(state: TriggerState, now: datetime) -> tuple[TriggerState, tuple[str, ...]]:
-    """Set the time of this call; where the clock went backwards, the cooldown starts again.
-
-    So a clock that was wrong for a while neither skips a cooldown, by going back, nor makes it last
-    longer than its hours after the clock is right.
-    """
-    before, last = state.latest, state.last_event
-    state = state.model_copy(update={"latest": now.isoformat()})
-    if before is None or now >= _instant(before):
-        return state, ()
-    if last is not None and _instant(last.time) > now:
-        last = last.model_copy(update={"time": now.isoformat()})
-        state = state.model_copy(update={"last_event": last})
-    return state, (
-        f"the clock went backwards: it is {now.isoformat()}, and the last call was at {before}; a "
-        "cooldown that began after now starts again now, and windows keep the order of arrival",
+    called: ClassVar[str] = "the state of the watch"
+    way_out: ClassVar[str] = (
+        "move the file away to start again: every window then counts as new, and the champion "
+        "keeps serving meanwhile"
     )
 
+    schema_version: Literal[1] = 1
+    handled: tuple[str, ...] = ()
+    armed: bool = True
+    calm: int = 0
+    last_event: Event | None = None
+    pending: Event | None = None
+    waits_after: str | None = None
+    waits_for: str = ""
+    latest: Instant | None = None
+    outcomes: dict[str, dict[str, Any]] = {}
+    reported: int = 0
 
-def _observe(
-    state: TriggerState, seen: Sequence[Observation], rules: TriggerRules, now: datetime
-) -> TriggerState:
-    latest = seen[-1]
-    calm = 0 if latest.drifted else state.calm + 1
-    changed = state.last_event is not None and latest.champion != state.last_event.champion
-    armed = state.armed or calm >= rules.rearm_after or changed
-    handled = (*state.handled, latest.window)
-    state = state.model_copy(update={"handled": handled, "calm": calm, "armed": armed})
-    # Windows from before the last event have been acted on, or were before another champion.
-    last = state.last_event
-    since = (_after(seen, last.windows[-1]) if last else seen)[-rules.windows :]
-    drifted = [each.window for each in since if each.drifted]
-    fires = latest.drifted and armed and len(drifted) >= rules.drifted
-    if not fires or state.pending is not None or _cooling(state, rules, now):
-        return state
-    content = {"windows": drifted, "champion": latest.champion}
-    event = Event(
-        event=canonical_hash(content)[:12],
-        windows=tuple(drifted),
-        champion=latest.champion,
-        time=now.isoformat(),
-    )
-    return state.model_copy(update={"armed": False, "last_event": event, "pending": event})
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Self:
+        """Read the content of the state file, which names its version."""
+        return super().read({"schema_version": None, **content})
+
+    def advanced(
+        self, windows: Sequence[WindowRecord], rules: TriggerRules, now: datetime
+    ) -> tuple[TriggerState, Advice]:
+        """Take in what monitoring found and say what to do.
+
+        Args:
+            windows: all accepted windows, oldest first, known ones included.
+            rules: when an event fires.
+            now: the clock, UTC.
+
+        Returns:
+            The new state and the advice. An event stays pending until it is concluded, so a call
+            that was killed in between is made up for by the next one.
+        """
+        state, warnings = self._at(now)
+        counted = [each for each in windows if each.n >= rules.minimum_samples]
+        new = [each for each in counted if each.window not in self.handled]
+        for position, each in enumerate(counted, 1):
+            if each in new:
+                state = state._observed(counted[:position], rules, now)
+        return state, state._advice(counted, new, rules, warnings)
+
+    def _advice(
+        self,
+        counted: Sequence[WindowRecord],
+        new: Sequence[WindowRecord],
+        rules: TriggerRules,
+        warnings: tuple[str, ...],
+    ) -> Advice:
+        event = self.pending
+        if event is None:
+            return Advice(Action.NOTHING, None, (), self._why_not(new, rules), warnings)
+        later = tuple(each.window for each in _after(counted, event.windows[-1]))
+        action = Action.WAIT
+        if not later and rules.later_window:
+            last = event.windows[-1]
+            reason = f"event {event.event} waits for a window after {last}, for its audit"
+        elif self.waits_after is not None and not _after(counted, self.waits_after):
+            reason = f"event {event.event} waits for more windows: {self.waits_for}"
+        else:
+            action, count = Action.REAUDIT, len(event.windows)
+            drifted = ", ".join(event.windows)
+            reason = f"{count} of the last {rules.windows} windows drifted: {drifted}"
+        return Advice(action, event, later, reason, warnings)
+
+    def concluded(self, event: Event, outcome: Mapping[str, Any]) -> TriggerState:
+        """Record what came of an event; it is not acted on again."""
+        outcomes = {**self.outcomes, event.event: dict(outcome)}
+        ended = {"pending": None, "waits_after": None, "waits_for": "", "outcomes": outcomes}
+        return self.model_copy(update=ended)
+
+    def abandoned(self, event: Event, outcome: Mapping[str, Any]) -> TriggerState:
+        """Record that an event cannot be judged; drift in the windows after it is a new event."""
+        return self.concluded(event, outcome).model_copy(update={"armed": True})
+
+    def postponed(self, last_window: str, reason: str) -> TriggerState:
+        """Leave the event pending until a window after the last that it was judged on has come."""
+        return self.model_copy(update={"waits_after": last_window, "waits_for": reason})
+
+    def _at(self, now: datetime) -> tuple[TriggerState, tuple[str, ...]]:
+        """Set the time of this call; where the clock went backwards, the cooldown starts again.
+
+        So a clock that was wrong for a while neither skips a cooldown, by going back, nor makes it
+        last longer than its hours after the clock is right.
+        """
+        before, last = self.latest, self.last_event
+        state = self.model_copy(update={"latest": now.isoformat()})
+        if before is None or now >= datetime.fromisoformat(before):
+            return state, ()
+        if last is not None and datetime.fromisoformat(last.time) > now:
+            last = last.model_copy(update={"time": now.isoformat()})
+            state = state.model_copy(update={"last_event": last})
+        return state, (
+            f"the clock went backwards: it is {now.isoformat()}, and the last call was at {before};"
+            " a cooldown that began after now starts again now, and windows keep the order of "
+            "arrival",
+        )
+
+    def _observed(
+        self, seen: Sequence[WindowRecord], rules: TriggerRules, now: datetime
+    ) -> TriggerState:
+        """Take in the last of the windows that were seen."""
+        latest, last = seen[-1], self.last_event
+        calm = 0 if latest.drifted else self.calm + 1
+        changed = last is not None and latest.champion != last.champion
+        armed = self.armed or calm >= rules.rearm_after or changed
+        handled = (*self.handled, latest.window)
+        state = self.model_copy(update={"handled": handled, "calm": calm, "armed": armed})
+        # Windows from before the last event have been acted on, or were before another champion.
+        since = (_after(seen, last.windows[-1]) if last else seen)[-rules.windows :]
+        drifted = tuple(each.window for each in since if each.drifted)
+        fires = latest.drifted and armed and len(drifted) >= rules.drifted
+        if not fires or self.pending is not None or self._cooling(rules, now):
+            return state
+        event = Event(
+            event=canonical_hash({"windows": drifted, "champion": latest.champion})[:12],
+            windows=drifted,
+            champion=latest.champion,
+            time=now.isoformat(),
+        )
+        return state.model_copy(update={"armed": False, "last_event": event, "pending": event})
+
+    def _cooling(self, rules: TriggerRules, now: datetime) -> bool:
+        if self.last_event is None:
+            return False
+        since = now - datetime.fromisoformat(self.last_event.time)
+        return since < timedelta(hours=rules.cooldown_hours)
+
+    def _why_not(self, new: Sequence[WindowRecord], rules: TriggerRules) -> str:
+        if not new:
+            return "no new window"
+        drifted = ", ".join(each.window for each in new if each.drifted)
+        if not drifted:
+            return "no new window drifted"
+        if not self.armed:
+            return (
+                f"drifted: {drifted}; this drift has been acted on, and a new event needs "
+                f"{rules.rearm_after} calm windows in a row first"
+            )
+        return (
+            f"drifted: {drifted}; an event needs {rules.drifted} of the last {rules.windows} "
+            f"windows, and {rules.cooldown_hours:g} h since the last event"
+        )
 
 
-def _after(seen: Sequence[Observation], window: str) -> Sequence[Observation]:
+def _after(seen: Sequence[WindowRecord], window: str) -> Sequence[WindowRecord]:
     names = [each.window for each in seen]
     return seen[names.index(window) + 1 :] if window in names else seen
-
-
-def _cooling(state: TriggerState, rules: TriggerRules, now: datetime) -> bool:
-    if state.last_event is None:
-        return False
-    return now - _instant(state.last_event.time) < timedelta(hours=rules.cooldown_hours)
-
-
-def _why_not(state: TriggerState, new: Sequence[Observation], rules: TriggerRules) -> str:
-    if not new:
-        return "no new window"
-    drifted = [each.window for each in new if each.drifted]
-    if not drifted:
-        return "no new window drifted"
-    if not state.armed:
-        return (
-            f"drifted: {', '.join(drifted)}; this drift has been acted on, and a new event needs "
-            f"{rules.rearm_after} calm windows in a row first"
-        )
-    return (
-        f"drifted: {', '.join(drifted)}; an event needs {rules.drifted} of the last "
-        f"{rules.windows} windows, and {rules.cooldown_hours:g} h since the last event"
-    )

@@ -1,22 +1,16 @@
-"""Production windows: what arrives, and whether it can be believed."""
+"""Production windows: what arrives, what becomes of it, and how an event's windows are divided."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import wraps
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.names import MISSING
-from ptq_pipeline.images.samples import encode_labels
-from ptq_pipeline.images.source import ImageSource, content_hashes, decode_source
-from ptq_pipeline.profiling.segments import metadata_groups
+from ptq_pipeline.images.source import ImageSource
 
 SPLIT_PREFIX = "production_"
 SPLITS = ("pool", "reference", "selection", "audit")
@@ -63,22 +57,6 @@ class Arrival:
     open: Callable[[], ImageSource]
     empty: bool = False
     guard: Callable[[], AbstractContextManager[None]] = nullcontext
-
-
-class AcceptanceRules(BaseModel):
-    """When a window can be believed.
-
-    Attributes:
-        max_unreadable: share of its images that may be unreadable.
-        max_duplicates: share of its images that may repeat others of it, or of the audit.
-        max_flat: share of its images that may hold one value only, as a dead sensor gives.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_unreadable: float = Field(default=0.01, ge=0, lt=1)
-    max_duplicates: float = Field(default=0.05, ge=0, lt=1)
-    max_flat: float = Field(default=0.01, ge=0, lt=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,147 +111,11 @@ def is_late(name: str, log: Sequence[str]) -> bool:
     return sum(name < each for each in recent) > len(recent) / 2
 
 
-def as_audited(
-    table: pd.DataFrame, classes: Sequence[str], definitions: Mapping[str, Any]
-) -> pd.DataFrame:
-    """Return a window's table in the terms of the audit.
-
-    Args:
-        table: ``name``, ``label`` and the segment columns of a source.
-        classes: class names of the model.
-        definitions: content of ``group_definitions``.
-
-    Returns:
-        Labels as class indices, missing when any of them is; metadata as the groups of the audit.
-
-    Raises:
-        InputError: a label or a segment's value is unknown, or such a column is missing.
-    """
-    table = table.copy()
-    for column, entry in definitions["segments"].items():
-        if "thresholds" in entry:
-            continue
-        if column not in table:
-            raise InputError(f"its table has no segment column '{column}', which the audit has")
-        table[column] = metadata_groups(table[column], entry)
-        if unknown := sorted(set(table[column]) - {*entry["names"], MISSING}):
-            raise InputError(
-                f"segment '{column}' holds '{unknown[0]}'; the audit knows {entry['names']}"
-            )
-    if table["label"].notna().all():
-        return table.assign(label=encode_labels(table, tuple(classes)))
-    return table.assign(label=pd.Series(pd.NA, table.index, dtype="Int64"))
-
-
-def _setting_aside(check: Callable[..., Acceptance]) -> Callable[..., Acceptance]:
-    """Let whatever the reading of a window raises reject that window, and nothing else."""
-
-    @wraps(check)
-    def accept(arrival: Arrival, *arguments: Any) -> Acceptance:
-        try:
-            with arrival.guard():
-                return check(arrival, *arguments)
-        except (InputError, OSError) as error:
-            reason = str(error)
-        except Exception as error:  # noqa: BLE001 - files of others can raise anything in a decoder
-            reason = f"its files cannot be read ({type(error).__name__}: {error})"
-        return Acceptance(Status.REJECTED, f"window '{arrival.name}': {reason}")
-
-    return accept
-
-
-@_setting_aside
-def accept(
-    arrival: Arrival,
-    shape: tuple[int, int, int],
-    translate: Callable[[pd.DataFrame], pd.DataFrame],
-    audited: Collection[str],
-    earlier: Mapping[str, str],
-    rules: AcceptanceRules,
-) -> Acceptance:
-    """Check a window's schema, images, labels, duplicates and ranges.
-
-    Whatever its files make of the reading of it, the window is set aside and nothing is raised: the
-    windows behind it must not wait for its repair.
-
-    Args:
-        arrival: the window.
-        shape: ``(C, H, W)`` of the audited images.
-        translate: see `as_audited`.
-        audited: content hashes of the audit's images.
-        earlier: names of accepted windows by the hash of their content.
-        rules: what is tolerated.
-    """
-    nothing = Acceptance(Status.EMPTY, f"window '{arrival.name}' holds no image")
-    if arrival.empty:
-        return nothing
-    source = arrival.open()
-    if not len(source.table):
-        return nothing
-    _check_shape(source, shape)
-    table = translate(source.table)
-    tolerated = int(rules.max_unreadable * len(table))
-    decoded = decode_source(source, tolerated, "monitoring.acceptance.max_unreadable")
-    table = table[table["name"].isin(decoded.table["name"])].reset_index(drop=True)
-    hashes = content_hashes(decoded.images)
-    content = sha256("".join(sorted(hashes)).encode()).hexdigest()
-    if content in earlier:
-        return Acceptance(
-            Status.REPEATED,
-            f"window '{arrival.name}' holds the same images as '{earlier[content]}'",
-        )
-    table["content_hash"] = hashes
-    decided = _accept_content(arrival, decoded.images, table, content, audited, rules)
-    labels = int(source.table["label"].notna().sum())
-    if decided.window is None or labels in (0, len(source.table)):
-        return decided
-    partly = f"{labels} of {len(source.table)} labels are there, so it counts as unlabelled"
-    return replace(decided, reason="; ".join(filter(None, (decided.reason, partly))))
-
-
-def _accept_content(
-    arrival: Arrival,
-    images: np.ndarray,
-    table: pd.DataFrame,
-    content: str,
-    audited: Collection[str],
-    rules: AcceptanceRules,
-) -> Acceptance:
-    flat = images.reshape(len(images), -1)
-    dead = flat.min(1) == flat.max(1)
-    copies = table["content_hash"].duplicated().to_numpy()
-    known = table["content_hash"].isin(set(audited)).to_numpy()
-    for wrong, limit, what in (
-        (dead, rules.max_flat, "hold one value only"),
-        (copies | known, rules.max_duplicates, "repeat others of it or of the audit"),
-    ):
-        if wrong.mean() > limit:
-            return Acceptance(
-                Status.REJECTED,
-                f"window '{arrival.name}': {int(wrong.sum())} of {len(wrong)} images {what}, more "
-                f"than {limit:.1%}",
-            )
-    kept = ~(dead | copies | known)
-    reason = f"{int((~kept).sum())} images left out" if not kept.all() else ""
-    table = table[kept].reset_index(drop=True)
-    return Acceptance(
-        Status.ACCEPTED, reason, Window(arrival.name, np.asarray(images[kept]), table, content)
-    )
-
-
-def _check_shape(source: ImageSource, shape: tuple[int, int, int]) -> None:
-    if tuple(source.shape) != tuple(shape):
-        raise InputError(
-            f"its images are {tuple(source.shape)} and the audit's are {tuple(shape)} "
-            "(channels, height, width); deliver the same format"
-        )
-
-
 def split_window(window: Window, shares: Mapping[str, float], seed: int) -> pd.Series:
     """Return ``production_<split>`` for every image, by content hash and cluster.
 
     The order depends on the seed and the pixels only, so an image is in the same split whenever
-    and with whatever else it arrives. Of a cluster, one image at most stands in selection and one
+    and with whatever else it arrives. Of a cluster, one image at most is in selection and one
     in audit, because the tests need independent images; the rest gets no split (missing).
 
     Args:

@@ -12,9 +12,9 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.source import ImageSource, decode_source
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring import DriftResult, drift_report
-from ptq_pipeline.monitoring.windows import as_audited
+from ptq_pipeline.monitoring.audited import as_audited
+from ptq_pipeline.monitoring.parameters import DriftParameters
 from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
-from ptq_pipeline.pipelines.drift.parameters import DriftParameters
 from ptq_pipeline.profiling.features import Projection, profile
 from ptq_pipeline.profiling.segments import profile_as_audited
 
@@ -145,7 +145,6 @@ def compare_with_reference(
         ``drift_table`` (one row per comparison and column), ``drift_summary``, and Evidently's
         HTML and JSON of every comparison by file name.
     """
-    settings = parameters.settings()
     reference = profiles[profiles["split"] == "reference"]
     tables, summary, reports = [], {}, {}
     by_id = calibration_profiles.set_index("sample_id")
@@ -156,7 +155,7 @@ def compare_with_reference(
     for name, rows in groups:
         # Where some windows have labels and others have not, a column may be there but void.
         current = rows.dropna(axis="columns", how="all")
-        result = drift_report(current, reference, settings, name)
+        result = drift_report(current, reference, parameters, name)
         log.info(
             "%s: %d of %d columns drifted", name, len(result.drifted_columns), len(result.table)
         )

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.artifact.loading import Artifact
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring import DriftResult, drift_report
 from ptq_pipeline.monitoring.audited import Audited
 from ptq_pipeline.monitoring.history import Distance, Measured, WindowHistory, WindowRecord
-from ptq_pipeline.monitoring.parameters import MonitoringParameters
+from ptq_pipeline.monitoring.measuring import ServedModel, WindowProfiler, with_served_columns
+from ptq_pipeline.monitoring.parameters import DriftParameters, MonitoringParameters
 from ptq_pipeline.monitoring.windows import Acceptance, Arrival, Status, Window, is_late
-from ptq_pipeline.pipelines.drift.parameters import DriftParameters
 from ptq_pipeline.profiling.features import Projection
 from ptq_pipeline.registry import Registry
 
@@ -46,9 +47,9 @@ def accept_arrivals(
     Returns:
         The accepted windows by name, and one record per arrival.
     """
-    log_of_windows = WindowHistory.read(history)
-    known = {(record.window, record.digest) for record in log_of_windows.windows}
-    accepted = log_of_windows.accepted
+    earlier = WindowHistory.read(history)
+    known = {(record.window, record.digest) for record in earlier.windows}
+    accepted = earlier.accepted
     contents = {str(record.content): name for name, record in accepted.items()}
     windows, decisions = {}, []
     for arrival in arrivals:
@@ -105,19 +106,15 @@ def measure_windows(
     registry: Registry,
     drift: DriftParameters,
     parameters: MonitoringParameters,
-) -> tuple[dict[str, Measured], dict[str, bytes]]:
+) -> tuple[dict[str, Measured | str], dict[str, bytes]]:
     """Compare every accepted window with the reference: profiles, answers and clip rates.
 
     Without a champion the profiles alone are compared. A window that cannot be compared is set
     aside, unless the reference cannot be compared either: then it is not the window's fault.
 
     Returns:
-        What was found by window, and Evidently's pages by file name.
+        What was found by window, or why it was set aside; and Evidently's pages by file name.
     """
-    # Apart from the others, as loading what serves takes torch.
-    from ptq_pipeline.artifact.loading import Artifact
-    from ptq_pipeline.monitoring.measuring import ServedModel, WindowProfiler, with_served_columns
-
     if not windows:
         return {}, {}
     champion, served = registry.champion(), None
@@ -127,17 +124,20 @@ def measure_windows(
         served = ServedModel.load(artifact, audited.model, audited.images.shape[1:])
     profiler = WindowProfiler(audited, served)
     reference = profiler.with_served(*audited.reference())
-    settings = with_served_columns(
-        drift.settings(), reference, parameters.served_threshold, parameters.clip_threshold
-    )
-    found, pages = {}, {}
+    drift = with_served_columns(drift, reference, parameters)
+    found: dict[str, Measured | str] = {}
+    pages = {}
     for name, window in windows.items():
         try:
             current = profiler.profile(window).dropna(axis="columns", how="all")
-            result = drift_report(current, reference, settings, name)
+            result = drift_report(current, reference, drift, name)
         except Exception as error:  # noqa: BLE001 - whatever it is, other windows must not wait
-            drift_report(reference, reference, settings, name)
-            found[name] = _not_compared(name, error)
+            drift_report(reference, reference, drift, name)
+            what = (
+                str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            )
+            found[name] = f"window '{name}': it cannot be compared with the reference ({what})"
+            log.warning("window '%s' rejected. %s", name, found[name])
             continue
         found[name] = _measured(result, current, champion.version if champion else None)
         log.info(
@@ -150,13 +150,6 @@ def measure_windows(
         pages[f"{name}.html"] = result.html.encode()
         pages[f"{name}.json"] = json.dumps(result.content, indent=2, sort_keys=True).encode()
     return found, pages
-
-
-def _not_compared(name: str, error: Exception) -> Measured:
-    what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    reason = f"window '{name}': it cannot be compared with the reference ({what})"
-    log.warning("window '%s' rejected. %s", name, reason)
-    return Measured(drifted=False, status=Status.REJECTED, reason=reason)
 
 
 def _measured(result: DriftResult, current: pd.DataFrame, champion: str | None) -> Measured:
@@ -174,7 +167,7 @@ def _measured(result: DriftResult, current: pd.DataFrame, champion: str | None) 
 
 
 def record_decisions(
-    history: Mapping[str, Any], decided: list[WindowRecord], measured: Mapping[str, Measured]
+    history: Mapping[str, Any], decided: list[WindowRecord], measured: Mapping[str, Measured | str]
 ) -> dict[str, Any]:
     """Add the new decisions to the history, in the order of arrival."""
-    return WindowHistory.read(history).extended(decided, measured).to_json()
+    return WindowHistory.read(history).extended(decided, measured)

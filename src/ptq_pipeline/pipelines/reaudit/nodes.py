@@ -7,20 +7,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.artifact.loading import Artifact
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.source import ImageSource, content_keys
 from ptq_pipeline.judgement.champion import audit_hash
 from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.monitoring.audited import Audited, ProductionAudit
 from ptq_pipeline.monitoring.history import WindowHistory
+from ptq_pipeline.monitoring.measuring import ServedModel
 from ptq_pipeline.monitoring.parameters import MonitoringParameters
-from ptq_pipeline.monitoring.reaudit import Answers, judged_in_audit, reaudit, worst_cell
+from ptq_pipeline.monitoring.reaudit import Answers, EventReaudit, judged_in_audit, reaudit
 from ptq_pipeline.monitoring.windows import Arrival, UnusableWindow, Window, divide_windows
 from ptq_pipeline.pipelines.reaudit.parameters import ReauditParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.profiling.features import profile
 from ptq_pipeline.profiling.segments import with_segments
 from ptq_pipeline.registry import Champion, Registry
+from ptq_pipeline.runtimes import predict_top1
 from ptq_pipeline.stress.shifts import StressParameters
 
 log = logging.getLogger(__name__)
@@ -142,40 +145,24 @@ def audit_champion(
         "shifts": list(parameters.shifts),
     }
     ledger.enter(audit_hash(audit["content_hash"]), "reaudit", question)
-    result = reaudit(
-        audit,
-        _answers(champion, audited, production.images),
-        audited.definitions,
-        policy,
-        champion.version,
-        judged_in_audit(audited.samples, audited.definitions, policy),
-    )
-    worst = worst_cell(result)
-    log.info(
-        "re-audit of %s on %d images: %s%s",
-        champion.version,
-        result["n"],
-        result["result"],
-        f"; worst {worst['group']}: {100 * worst['drop']:.1f} points" if worst else "",
-    )
-    return {
-        "event": parameters.event,
-        "windows": list(parameters.windows),
-        "audit_windows": list(parameters.audit_windows),
-        **result,
-    }
+    answers = _answers(champion, audited, production.images)
+    required = judged_in_audit(audited.samples, audited.definitions, policy)
+    found = reaudit(audit, answers, audited.definitions, policy, required)
+    log.info("re-audit: %s", found.describe())
+    return EventReaudit(
+        event=parameters.event,
+        windows=parameters.windows,
+        audit_windows=parameters.audit_windows,
+        **dict(found),
+    ).to_json()
 
 
 def _answers(champion: Champion, audited: Audited, shifted: Mapping[str, np.ndarray]) -> Answers:
-    # Apart from the others, as loading what serves takes torch.
-    from ptq_pipeline.artifact.loading import Artifact
-    from ptq_pipeline.monitoring.measuring import ServedModel
-    from ptq_pipeline.runtimes import predict_top1
-
     artifact = Artifact.of_version(champion.version, champion.folder)
     served = ServedModel.load(artifact, audited.model, audited.images.shape[1:])
     floating = served.float_predictor()
     return Answers(
+        champion.version,
         {name: served.answers(images) for name, images in shifted.items()},
         {
             name: predict_top1(floating, images, audited.model.preprocessing)

@@ -8,8 +8,8 @@ import sys
 import pytest
 from tests.commands.test_registry import run, run_json
 
-from ptq_pipeline.monitoring.workplace import add_to_dvc
 from ptq_pipeline.project import opened
+from ptq_pipeline.routines.watch import add_to_dvc
 
 FOLDER = "data/05_model_input/requantization/event1"
 SETS = f"{FOLDER}/calibration_sets"

@@ -4,10 +4,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from ptq_pipeline.pipelines.drift.parameters import DriftParameters
+from ptq_pipeline.monitoring import DriftParameters
 
 SHIPPED = yaml.safe_load(
-    (Path(__file__).parents[3] / "conf/base/parameters_drift.yml").read_text(encoding="utf-8")
+    (Path(__file__).parents[2] / "conf/base/parameters_drift.yml").read_text(encoding="utf-8")
 )
 
 

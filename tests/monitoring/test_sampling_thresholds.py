@@ -1,14 +1,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from tests.monitoring.conftest import column, compared
 
 from ptq_pipeline.monitoring import (
-    DriftColumn,
-    DriftSettings,
-    distance,
+    DriftParameters,
     effective_size,
     sampling_thresholds,
 )
+from ptq_pipeline.statistics.distances import distance
 
 
 def test_effective_size_of_equal_and_of_unequal_rows() -> None:
@@ -17,7 +17,7 @@ def test_effective_size_of_equal_and_of_unequal_rows() -> None:
 
 
 def test_thresholds_shrink_with_the_sample_and_are_reproducible(
-    reference: pd.DataFrame, settings: DriftSettings
+    reference: pd.DataFrame, settings: DriftParameters
 ) -> None:
     small, large = (sampling_thresholds(reference, settings, size) for size in (256, 2_000))
     assert small == sampling_thresholds(reference, settings, 256)
@@ -27,7 +27,7 @@ def test_thresholds_shrink_with_the_sample_and_are_reproducible(
 
 
 def test_no_global_random_state_is_touched(
-    reference: pd.DataFrame, settings: DriftSettings
+    reference: pd.DataFrame, settings: DriftParameters
 ) -> None:
     before = np.random.get_state()[1].copy()
     sampling_thresholds(reference, settings, 100)
@@ -48,9 +48,8 @@ def test_fresh_samples_of_the_same_population_exceed_them_in_alpha_of_the_cases(
             {"x": first, "y": first + 0.1, "z": generator.gamma(2, size=rows)}
         ).assign(c=third)
 
-    columns = [DriftColumn(name, "wasserstein", 0.1) for name in "xyz"]
-    columns.append(DriftColumn("c", "jensenshannon", 0.1))
-    settings = DriftSettings(tuple(columns), alpha=0.1, resamples=500, seed=1)
+    columns = {name: column("wasserstein") for name in "xyz"} | {"c": column("jensenshannon")}
+    settings = compared(columns, alpha=0.1, resamples=500, seed=1)
     references = [draw(1_500) for _ in range(6)]
     alarms = []
     for reference in references:
@@ -59,8 +58,8 @@ def test_fresh_samples_of_the_same_population_exceed_them_in_alpha_of_the_cases(
             current = draw(size)
             alarms.append(
                 any(
-                    distance(c.method, reference[c.name], current[c.name]) > thresholds[c.name]
-                    for c in columns
+                    distance(how.method, reference[name], current[name]) > thresholds[name]
+                    for name, how in columns.items()
                 )
             )
     # 300 correlated trials around 10 %.
@@ -69,8 +68,8 @@ def test_fresh_samples_of_the_same_population_exceed_them_in_alpha_of_the_cases(
 
 def test_repeated_rows_are_worth_fewer(reference: pd.DataFrame) -> None:
     generator = np.random.default_rng(3)
-    column = DriftColumn("brightness", "wasserstein", 0.01)
-    settings = DriftSettings((column,), alpha=0.05, resamples=300, seed=2)
+    columns = {"brightness": column("wasserstein", 0.01)}
+    settings = compared(columns, resamples=300, seed=2)
     population = reference["brightness"]
     alarms = {"rows": 0, "effective": 0}
     repeats = np.repeat([1, 9], 100)
@@ -86,12 +85,3 @@ def test_repeated_rows_are_worth_fewer(reference: pd.DataFrame) -> None:
             alarms[kind] += value > limit["brightness"]
     assert alarms["rows"] / 200 > 0.4
     assert alarms["effective"] / 200 < 0.12
-
-
-@pytest.mark.parametrize(
-    ("method", "threshold", "message"),
-    [("ks", 0.1, "method must be one of"), ("wasserstein", 0.0, "must be positive")],
-)
-def test_a_bad_column_names_itself(method: str, threshold: float, message: str) -> None:
-    with pytest.raises(ValueError, match=f"'noise'.*{message}"):
-        DriftColumn("noise", method, threshold)

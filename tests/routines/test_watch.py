@@ -8,13 +8,13 @@ from tests.commands.test_registry import decided, run, run_json
 from tests.registry.conftest import candidate
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.monitoring.watching import Watch
 from ptq_pipeline.monitoring.windows import UnusableWindow
 from ptq_pipeline.project import opened
+from ptq_pipeline.routines.watch import Watch
 
 HOLDS = {
     **{"result": "HOLDS", "champion": "v0001", "n": 900, "labelled": True, "cells": []},
-    "too_small": None,
+    **{"too_small": None, "float_accuracy": 0.9, "policy_hash": "ab"},
 }
 
 
@@ -33,7 +33,7 @@ class Scripted(Watch):
 
     def run(self, pipeline, changes=None):
         if pipeline == "monitoring":
-            known = self._history().to_json()["windows"]
+            known = self.project.load("window_history").get("windows", [])
             self.project.save("window_history", {"windows": [*known, *self.arrive]})
             return
         target = changes["reaudit"]
@@ -44,7 +44,7 @@ class Scripted(Watch):
             raise InputError("the disk is full")
         path = self.project.root / f"data/08_reporting/monitoring/reaudit_{target['event']}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(HOLDS))
+        path.write_text(json.dumps(HOLDS | target))
 
 
 def record(window, drifted=False, status="accepted"):

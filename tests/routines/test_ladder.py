@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.monitoring.ladder import Ending, LadderParameters, Rung, climb, conclude
+from ptq_pipeline.routines.ladder import Ending, LadderParameters, Rung, climb, conclude
 
 STEPS = [
     {"name": "as it is"},
@@ -19,7 +19,11 @@ def ladder(**changes):
 def tried(*decisions):
     """Climb with audits that end like this; return the rungs."""
     answers = iter(decisions)
-    return climb(ladder(), lambda step: Rung(step.name, next(answers), "said"), stop_at=STOP_AT)
+    return climb(
+        ladder(),
+        lambda step: Rung(name=step.name, decision=next(answers), headline="said"),
+        stop_at=STOP_AT,
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,266 @@
+"""The ladder: recipes in the order in which they are tried until one passes."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import PurePath
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.documents import Document
+from ptq_pipeline.core.errors import InputError, PtqPipelineError
+from ptq_pipeline.core.exits import ExitCode
+from ptq_pipeline.core.names import DECISION_FILE, VERDICT_FILE
+from ptq_pipeline.judgement.champion import Baseline, audit_hash
+from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.monitoring.reaudit import Answers, Holding, Reaudit, reaudit
+from ptq_pipeline.project import Project
+from ptq_pipeline.registry import Champion, note
+
+log = logging.getLogger(__name__)
+
+STOP_AT = ("promote", "inconclusive")
+
+
+class Step(BaseModel):
+    """One recipe, by what it changes of the configured one.
+
+    Attributes:
+        name: what it is called in reports and records.
+        calibration: changes of the parameter group ``calibration``.
+        quantization: changes of the parameter group ``quantization``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+    calibration: dict[str, Any] = {}
+    quantization: dict[str, Any] = {}
+
+    def changes(self) -> dict[str, Any]:
+        """Return the runtime parameters that make this recipe of the configured one."""
+        groups = {"calibration": self.calibration, "quantization": self.quantization}
+        return {name: dict(values) for name, values in groups.items() if values}
+
+
+class LadderParameters(BaseModel):
+    """Recipes in the order in which they are tried.
+
+    Attributes:
+        recipes: the steps, all different.
+        fallback: what serves when none passes and the champion was shown to fail.
+        by: who releases.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipes: tuple[Step, ...] = Field(min_length=1)
+    fallback: Literal["champion", "float"] = "champion"
+    by: str = Field(default="kedro ptq watch", min_length=1)
+
+    def serve(self, champion: bool, failed: bool) -> Literal["champion", "float"] | None:
+        """Return what should serve when no recipe passed.
+
+        Args:
+            champion: whether a version serves.
+            failed: whether it was *shown* to fail; what is only open keeps serving.
+        """
+        if not champion:
+            return None
+        return self.fallback if failed else "champion"
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        for key in ("name", "changes"):
+            seen: dict[str, str] = {}
+            for step in self.recipes:
+                value = step.name if key == "name" else canonical_hash(step.changes())
+                if value in seen:
+                    raise ValueError(f"recipes '{seen[value]}' and '{step.name}' are the same")
+                seen[value] = step.name
+        return self
+
+
+class Rung(Document):
+    """What came of one step.
+
+    Attributes:
+        name: the step.
+        decision: promote, refuse or inconclusive; "error" when it could not be tried.
+        headline: one sentence about it.
+        decision_hash: hash of the decision; None after an error.
+    """
+
+    name: str
+    decision: str
+    headline: str
+    decision_hash: str | None = None
+
+
+def attempt(
+    project: Project, pipeline: str, step: Step, changes: Mapping[str, Any], folder: str = ""
+) -> Rung:
+    """Run one recipe and read what was decided; a recipe that cannot be tried is a refusal.
+
+    Args:
+        project: where it runs.
+        pipeline: what runs.
+        step: the recipe.
+        changes: parameters to change beside the recipe, by group.
+        folder: of its reports, below those of the audit.
+    """
+    log.info("%s, recipe '%s'", pipeline, step.name)
+    try:
+        project.run(pipeline, {**changes, **step.changes()})
+    except PtqPipelineError as error:
+        log.warning("recipe '%s' could not be tried: %s", step.name, error)
+        return Rung(name=step.name, decision="error", headline=str(error))
+    decision, verdict = (
+        project.report(PurePath(folder, name).as_posix())
+        for name in (DECISION_FILE, VERDICT_FILE)
+    )
+    return Rung(
+        name=step.name,
+        decision=decision["decision"],
+        headline=verdict["headline"],
+        decision_hash=decision["decision_hash"],
+    )
+
+
+def climb(
+    ladder: LadderParameters, audit: Callable[[Step], Rung], *, stop_at: tuple[str, ...]
+) -> list[Rung]:
+    """Audit the steps in order until one comes to a decision in ``stop_at``.
+
+    Returns:
+        What came of every step that was tried, in order.
+    """
+    tried: list[Rung] = []
+    for step in ladder.recipes:
+        tried.append(audit(step))
+        if tried[-1].decision in stop_at:
+            break
+    return tried
+
+
+class Ending(StrEnum):
+    """How a ladder of audits ended."""
+
+    PASSED = "passed"
+    INCONCLUSIVE = "inconclusive"
+    RETRAINING = "retraining needed"
+
+    @property
+    def code(self) -> ExitCode:
+        """What a command exits with."""
+        return {
+            Ending.PASSED: ExitCode.DONE,
+            Ending.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+            Ending.RETRAINING: ExitCode.NO_CANDIDATE_PASSED,
+        }[self]
+
+
+def conclude(rungs: Sequence[Rung]) -> Ending:
+    """Say what the recipes that were tried amount to.
+
+    Raises:
+        InputError: none could be tried, so nothing is known about any of them.
+    """
+    if all(rung.decision == "error" for rung in rungs):
+        raise InputError(f"no recipe of the ladder could be tried: {rungs[-1].headline}")
+    endings = {"promote": Ending.PASSED, "inconclusive": Ending.INCONCLUSIVE}
+    return endings.get(rungs[-1].decision, Ending.RETRAINING)
+
+
+def audit_recipes(project: Project) -> dict[str, Any]:
+    """Audit the recipes of the ladder until one is not refused; record it when all are.
+
+    The champion is not moved. When every recipe was refused, its stored answers are judged by the
+    policy as it is now, so that a champion that fails as well does not pass for a way out.
+
+    Raises:
+        InputError: No recipe could be tried.
+    """
+    ladder = project.settings("ladder", LadderParameters)
+    # A champion that cannot be read is an error before anything else happens.
+    champion = project.load("registry").champion()
+    rungs = climb(ladder, lambda step: attempt(project, "__default__", step, {}), stop_at=STOP_AT)
+    ending = conclude(rungs)
+    evidence = {"ladder": [rung.to_json() for rung in rungs]}
+    report = evidence | {
+        "action": str(ending),
+        "champion": champion.version if champion else None,
+        "exit_code": int(ending.code),
+    }
+    if ending is not Ending.RETRAINING:
+        step = next(each for each in ladder.recipes if each.name == rungs[-1].name)
+        return report | {"reason": _way_on(ending, step), "changes": step.changes()}
+    held = _judge_champion(project, champion) if champion else None
+    serve = ladder.serve(champion is not None, bool(held) and held.result is Holding.FAILS)
+    unknown = champion and {"champion": champion.version, "result": "UNKNOWN"}
+    kept = held.without_cells() if held else unknown
+    content = {
+        "outcome": str(ending),
+        "serve": serve,
+        "trigger": "ladder",
+        "evidence": evidence | {"champion": kept},
+    }
+    record = note(project.load("registry"), content, datetime.now(UTC)).sequence
+    reason = f"none of {len(rungs)} recipes passed (record {record}); {_served(serve, kept)}"
+    return report | {"reason": reason, "serve": serve, "evidence": content["evidence"]}
+
+
+def _way_on(ending: Ending, step: Step) -> str:
+    if ending is Ending.INCONCLUSIVE:
+        return f"'{step.name}' is open; `verdict.json` says what would settle it"
+    if not step.changes():
+        return f"'{step.name}' passed; `kedro ptq promote` releases it"
+    return (
+        f"'{step.name}' passed; `kedro ptq promote` releases it, and these changes in conf/base "
+        f"make it the recipe from now on: {json.dumps(step.changes())}"
+    )
+
+
+def _served(serve: str | None, held: Mapping[str, Any] | None) -> str:
+    if held is None:
+        return "nothing serves yet"
+    what = {
+        "HOLDS": "still holds under today's policy",
+        "FAILS": "fails under today's policy",
+        "OPEN": "was not shown to hold under today's policy",
+        "UNKNOWN": "was audited on other images, so it was not asked",
+    }[held["result"]]
+    return f"{held['champion']} {what}: the {serve} should serve until somebody has retrained"
+
+
+def _judge_champion(project: Project, champion: Champion) -> Reaudit | None:
+    """Judge the champion's answers on the audit images against the float model's.
+
+    That it is asked is entered in the ledger. None where it answered other images or shifts.
+    """
+    baseline: Baseline = project.load("champion_baseline")
+    samples = project.load("samples")
+    audit = samples[samples["split"] == "audit"].sort_values("sample_id", ignore_index=True)
+    images = audit_hash(audit["content_hash"])
+    answers = project.load("float_predictions")
+    stress = project.group("stress")
+    shared = [name for name in baseline.answers if baseline.shifts.get(name) == stress.get(name)]
+    if baseline.audit_hash != images or not shared:
+        return None
+    policy = project.settings("worst_case_check", Policy)
+    question = {"champion": champion.record_hash, "policy": policy.hash, "shifts": shared}
+    project.load("audit_ledger").enter(images, "reaudit", question)
+    reference = {
+        name: answers[answers["shift"] == name]
+        .set_index("sample_id")["predicted"]
+        .reindex(audit["sample_id"])
+        .to_numpy()
+        for name in shared
+    }
+    own = {name: baseline.answers[name] for name in shared}
+    given = Answers(champion.version, own, reference)
+    return reaudit(audit, given, project.load("group_definitions"), policy)
