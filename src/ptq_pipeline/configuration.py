@@ -35,10 +35,7 @@ def left_to_readers() -> Iterator[None]:
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Check every parameter that a registered node takes as a model, as Kedro is about to do.
-
-    Args:
-        parameters: As the configuration gives them, before Kedro has made models of them.
+    """Check every parameter that a registered node takes as a model, before Kedro makes models.
 
     Raises:
         InputError: Naming the first setting that does not hold, what is wrong with it, and how many
@@ -54,12 +51,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
 
 
 def checked(name: str, given: Mapping[str, Any], model: type[Model]) -> Model:
-    """Return a parameter group as its model.
-
-    Args:
-        name: of the group, for the sentence.
-        given: what the configuration says.
-        model: what it should be.
+    """Return what the configuration says of the group ``name`` as its model.
 
     Raises:
         InputError: as from `check_parameters`.

@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,19 +31,15 @@ class ParameterGroupHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Check the parameters of the configuration and of ``--params``."""
         parameters = context.config_loader["parameters"]
-        unknown = sorted(set(parameters) - PARAMETER_GROUPS)
-        if unknown:
-            raise InputError(
-                f"unknown parameter group(s) {', '.join(unknown)} in conf/ or --params; the groups "
-                f"are {', '.join(sorted(PARAMETER_GROUPS))}"
-            )
+        _refuse_unknown(parameters, "in conf/ or --params")
         check_parameters(parameters)
 
 
 class ProvenanceHooks:
-    """What must not stand in reproducible outputs: versions, CPU, git revision and run times.
+    """What must not be in reproducible outputs: versions, CPU, git revision and run times.
 
     It is saved to the catalog entry ``provenance`` after every successful run, where there is one.
+    A run that wrote the report ends with its outcome, and what is not judged.
     """
 
     def __init__(self) -> None:
@@ -70,22 +66,29 @@ class ProvenanceHooks:
     def after_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Save the provenance of this run."""
-        self._save("provenance", run_params, catalog)
+        """Save the provenance of this run, and end one that wrote the report with its outcome."""
+        self._end("", run_params, pipeline, catalog)
 
-    def _save(self, name: str, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
-        if name not in catalog:
-            return
-        catalog.save(
-            name,
-            {
+    def _end(
+        self,
+        prefix: str,
+        run_params: dict[str, Any],
+        pipeline: Pipeline,
+        catalog: CatalogProtocol,
+    ) -> None:
+        if f"{prefix}provenance" in catalog:
+            found = {
                 **describe_machine(Path(run_params["project_path"])),
                 "environment": run_params.get("env") or "base",
                 "pipelines": run_params.get("pipeline_names") or ["__default__"],
                 "seconds": round(time.monotonic() - self._run_started, 1),
                 "node_seconds": self._node_seconds,
-            },
-        )
+            }
+            catalog.save(f"{prefix}provenance", found)
+        if f"{prefix}summary" in pipeline.all_outputs():
+            lines = catalog.load(f"{prefix}summary")["lines"]
+            sys.stdout.write("\n".join(["", *lines, ""]))
+            sys.stdout.flush()
 
 
 class InterruptHooks:
@@ -147,15 +150,6 @@ class InterruptHooks:
         sys.exit(ExitCode.INTERRUPTED)
 
 
-class SummaryHooks:
-    """End a run that wrote the report with its outcome, and what is not judged."""
-
-    @hook_impl
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Print the lines."""
-        _print_summary("summary", pipeline, catalog)
-
-
 class MountHooks(ProvenanceHooks):
     """The same for mounts in other projects, which know nothing of this project's settings.
 
@@ -169,12 +163,7 @@ class MountHooks(ProvenanceHooks):
         found = mounts(pipeline)
         parameters = catalog.load("parameters") if found else {}
         for mount in found:
-            unknown = sorted(set(parameters.get(mount) or {}) - PARAMETER_GROUPS)
-            if unknown:
-                raise InputError(
-                    f"unknown parameter group(s) {', '.join(unknown)} of the mount '{mount}'; the "
-                    f"groups are {', '.join(sorted(PARAMETER_GROUPS))}"
-                )
+            _refuse_unknown(parameters.get(mount) or {}, f"of the mount '{mount}'")
 
     @hook_impl
     def after_pipeline_run(
@@ -182,8 +171,7 @@ class MountHooks(ProvenanceHooks):
     ) -> None:
         """Save the provenance of every mount, and print the lines of those that wrote a report."""
         for mount in mounts(pipeline):
-            self._save(f"{mount}.provenance", run_params, catalog)
-            _print_summary(f"{mount}.summary", pipeline, catalog)
+            self._end(f"{mount}.", run_params, pipeline, catalog)
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception) -> None:
@@ -198,8 +186,9 @@ class MountHooks(ProvenanceHooks):
 mount_hooks = MountHooks()
 
 
-def _print_summary(name: str, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-    if name not in pipeline.all_outputs():
-        return
-    sys.stdout.write("\n".join(["", *catalog.load(name)["lines"], ""]))
-    sys.stdout.flush()
+def _refuse_unknown(groups: Iterable[str], where: str) -> None:
+    if unknown := sorted(set(groups) - PARAMETER_GROUPS):
+        raise InputError(
+            f"unknown parameter group(s) {', '.join(unknown)} {where}; the groups are "
+            f"{', '.join(sorted(PARAMETER_GROUPS))}"
+        )

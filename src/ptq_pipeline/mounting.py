@@ -45,10 +45,7 @@ def create_pipeline(
         inputs: datasets of the host's own, by the name that the stages use, for example
             ``{"float_model": "shop_model", "image_source": "shop_images"}``. They keep their names.
         outputs: likewise, for example ``{"decision": "shop_decision"}``.
-        stages: names of the stages, in any order; Kedro orders nodes by their datasets.
-
-    Returns:
-        The pipeline.
+        stages: names of the stages, in any order.
 
     Raises:
         InputError: there is no such stage, or nothing in the stages has that name.
@@ -65,8 +62,6 @@ def create_pipeline(
                 f"create_pipeline: the stages have no {what} '{unknown[0]}'; they have "
                 f"{', '.join(data)}"
             )
-    if namespace is None and not inputs and not outputs:
-        return chain
     return Pipeline(
         chain, namespace=namespace, inputs=dict(inputs or {}), outputs=dict(outputs or {})
     )

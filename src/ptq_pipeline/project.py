@@ -21,17 +21,7 @@ from rich.console import Console
 
 from ptq_pipeline.configuration import checked, left_to_readers
 from ptq_pipeline.core.errors import InputError, causes_of, own_cause
-from ptq_pipeline.core.provenance import describe_machine
 from ptq_pipeline.mounting import create_pipeline
-from ptq_pipeline.registry import (
-    Circumstances,
-    Evidence,
-    Record,
-    ReleaseParameters,
-    candidate_files,
-    release,
-)
-from ptq_pipeline.reporting.card import model_card
 from ptq_pipeline.sealing import check_acting
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -42,7 +32,7 @@ class Project:
     """One mount of the pipelines in a project.
 
     Attributes:
-        root: the project.
+        root: its folder.
         catalog: Kedro's catalog.
         parameters: all parameters as configuration gives them.
         name: namespace of the mount; empty for the pipelines as they are.
@@ -125,9 +115,7 @@ class Project:
     def run(self, pipeline: str, changes: Mapping[str, Any] | None = None) -> None:
         """Run a pipeline of this mount, or several by comma, in a Kedro session of its own.
 
-        Args:
-            pipeline: its name, or names.
-            changes: parameters to change, by group.
+        ``changes`` are parameters by group.
         """
         parameters = dict(changes or {})
         if self.name:
@@ -156,25 +144,6 @@ class Project:
         except (OSError, ValueError) as error:
             raise InputError(f"'{path}' is missing or damaged ({error})") from error
 
-    def release_requantized(self, by: str, trigger: str) -> Record:
-        """Make the candidate of the last requantization the champion.
-
-        Args:
-            by: who releases.
-            trigger: what caused it.
-
-        Raises:
-            InputError: the decision does not follow from what it rests on.
-            RegistryError: the release is refused.
-        """
-        parameters = self.settings("release", ReleaseParameters).model_copy(
-            update={"by": by, "trigger": trigger}
-        )
-        evidence = Evidence.of_files(candidate_files(self.load("requantization.candidate_model")))
-        decision = self.report("requantization/decision.json")
-        there = Circumstances(machine=describe_machine(self.root), card=model_card)
-        return release(self.load("registry"), evidence, decision, parameters, there)
-
     def _full(self, name: str) -> str:
         return f"{self.name}.{name}" if self.name else name
 
@@ -187,16 +156,13 @@ class Project:
         return full
 
     def _registered(self, pipeline: str) -> str:
-        """Return the name under which a session finds a pipeline.
-
-        A host registers the audit of a mount; what watches it is added here, so that it is no part
-        of the host's ``__default__``.
-        """
+        """Return the name under which a session finds a pipeline."""
         if not self.name:
             return pipeline
         if pipeline == "__default__":
             return self.name
         name = self._full(pipeline)
+        # A host registers the audit of a mount; what watches it is no part of its `__default__`.
         pipelines[name] = create_pipeline(self.name, stages=[pipeline])
         return name
 
@@ -216,10 +182,7 @@ def project_path() -> Path:
 
 
 def bootstrapped() -> tuple[Path, Any]:
-    """Find the project around the current directory and prepare Kedro for it.
-
-    Returns:
-        The project's root and Kedro's metadata.
+    """Prepare Kedro for the project around the current directory; return its root and metadata.
 
     Raises:
         InputError: this is no Kedro project.
@@ -238,10 +201,6 @@ def opened(env: str | None = None, mount: str | None = None) -> Iterator[Project
 
     No pipeline is imported: whoever reads a parameter group checks it, by `Project.settings`.
 
-    Args:
-        env: configuration environment.
-        mount: namespace under which the pipelines are mounted.
-
     Raises:
         InputError: this is no Kedro project, or its configuration cannot be read.
     """
@@ -259,7 +218,7 @@ def opened(env: str | None = None, mount: str | None = None) -> Iterator[Project
 
 
 def _log_to_stderr() -> None:
-    """Keep stdout for a command's own lines, which programs may read as JSON."""
+    """Keep stdout for what programs may read as JSON."""
     for logger in (logging.getLogger(), *map(logging.getLogger, ("kedro", "ptq_pipeline"))):
         for handler in logger.handlers:
             if hasattr(handler, "console"):

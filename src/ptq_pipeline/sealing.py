@@ -114,10 +114,10 @@ def check_reading(
 
     Args:
         catalog: Kedro's catalog.
-        names: datasets; those without a seal are passed over.
-        parameters: of now, see `parameter_hash`.
-        strict: whether a missing seal and other parameters than those of now are errors; if not,
-            the first is passed over, and the second is worth a warning.
+        names: datasets; raw data and state, which have no seals, are passed over.
+        parameters: of this run, see `parameter_hash`.
+        strict: whether a missing seal and other parameters than those of this run are errors; if
+            not, the first is passed over, and the second is worth a warning.
 
     Returns:
         Hashes of the inputs without seals (the float model) that it was made from, by name.
@@ -128,12 +128,8 @@ def check_reading(
     found: dict[str, str] = {}
     for name in names:
         place = sealed_place(catalog, name)
-        if place is None:
-            continue
-        if not place.exists():
-            # The dataset itself says best what is missing, when it is loaded.
-            continue
-        if not strict and read_seal(place) is None:
+        # Of what is missing the dataset says best what it is, when it is loaded.
+        if place is None or not place.exists() or not (strict or read_seal(place)):
             continue
         checked_seal(place, name)
         found |= check_origin(
@@ -149,8 +145,8 @@ def check_acting(catalog: CatalogProtocol, name: str) -> None:
     """Check what a command is about to act upon or to show.
 
     Its content has to be what its seal says, and the files that it was made from those of the same
-    run. Other parameters of now are no matter, and a file that has no seal was brought by git or
-    by hand: its own hashes have to vouch for it.
+    run. The parameters may have changed since, and a file that has no seal was brought by git or by
+    hand: its own hashes have to vouch for it.
 
     Raises:
         SealError: naming the file and what differs, or that a later run did not end.
@@ -160,10 +156,6 @@ def check_acting(catalog: CatalogProtocol, name: str) -> None:
         return
     checked_seal(place, name)
     check_origin(name, lambda each: _place(catalog, each), lambda each: None, _refuse)
-
-
-def _whole(seal: Seal | None) -> bool:
-    return seal is not None and bool(seal.content)
 
 
 def _refuse(sentence: str) -> None:
@@ -253,10 +245,11 @@ class SealHooks:
         for node in self._pipeline.nodes:
             for name in node.outputs:
                 place = self._place(name)
-                if place is not None and place.exists() and not _whole(read_seal(place)):
-                    self._seal(place, node)
-        self._broken = {}
-        self._release()
+                if place is not None and place.exists():
+                    seal = read_seal(place)
+                    if seal is None or not seal.content:
+                        self._seal(place, node)
+        self._end()
 
     @hook_impl
     def on_pipeline_error(self) -> None:
@@ -267,8 +260,7 @@ class SealHooks:
         for place, seal in self._broken.items():
             if place.exists():
                 write_seal(place, seal)
-        self._broken = {}
-        self._release()
+        self._end()
 
     def _place(self, name: str) -> Path | None:
         return None if self._catalog is None else sealed_place(self._catalog, name)
@@ -307,6 +299,10 @@ class SealHooks:
                 ) from None
             self._locks.append(lock)
             write_file(folder / OWNER, _myself().encode())
+
+    def _end(self) -> None:
+        self._broken = {}
+        self._release()
 
     def _release(self) -> None:
         for lock in self._locks:

@@ -8,6 +8,6 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
-from ptq_pipeline.hooks import InterruptHooks, ParameterGroupHooks, ProvenanceHooks, SummaryHooks  # noqa: E402
+from ptq_pipeline.hooks import InterruptHooks, ParameterGroupHooks, ProvenanceHooks  # noqa: E402
 
-HOOKS = (ParameterGroupHooks(), InterruptHooks(), ProvenanceHooks(), SummaryHooks())
+HOOKS = (ParameterGroupHooks(), InterruptHooks(), ProvenanceHooks())

@@ -12,7 +12,7 @@ from ptq_pipeline.commands.command import Answer, project_command, say
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.plain_text import visible
-from ptq_pipeline.pipelines.release.nodes import release_candidate
+from ptq_pipeline.pipelines.release.nodes import gather_evidence, release_candidate
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry import (
     ChampionChangedError,
@@ -24,7 +24,6 @@ from ptq_pipeline.registry import (
     ReleaseParameters,
     ReleaseRefusedError,
     Waiver,
-    candidate_files,
     excused,
 )
 from ptq_pipeline.registry import rollback as roll_back
@@ -42,9 +41,12 @@ gto_option = click.option(
 by_option = click.option("--by", default=None, help="Who does it; the login name by default.")
 
 
-def load_parts(project: Project) -> dict[str, Any]:
-    """Load a decision and all that it rests on; an error says how what is missing comes back."""
-    parts = {"decision": project.load("decision")}
+def current_decision(project: Project) -> tuple[Decision, Evidence]:
+    """Load the decision of the last audit and what it rests on, and decide once more by that.
+
+    An error says how what is missing comes back.
+    """
+    decision, parts = project.load("decision"), {}
     for name in PARTS[1:]:
         try:
             parts[name] = project.load(name)
@@ -53,16 +55,8 @@ def load_parts(project: Project) -> dict[str, Any]:
                 f"the decision rests on '{place(project, name)}', which is needed to act on it: "
                 f"{error}. Of an audit that git and DVC keep, `dvc pull` brings it back"
             ) from error
-    return parts
-
-
-def current_decision(project: Project) -> tuple[Decision, Evidence]:
-    """Load the decision of the last audit and what it rests on, and decide once more by that."""
-    parts = load_parts(project)
-    files = candidate_files(parts["candidate_model"])
-    verdict, comparison, execution = (parts[name] for name in BESIDE)
-    evidence = Evidence(verdict, comparison, execution, files)
-    return evidence.check(parts["decision"]), evidence
+    evidence = gather_evidence(*parts.values())
+    return evidence.check(decision), evidence
 
 
 def place(project: Project, name: str) -> Path | str:
@@ -145,9 +139,9 @@ def promote(
     )
     tags = _gto_tags(project, configured) if gto else None
     try:
-        record = release_candidate(
-            *load_parts(project).values(), project.load("registry"), parameters
-        )
+        decision, evidence = current_decision(project)
+        registry = project.load("registry")
+        record = release_candidate(decision.to_json(), evidence, registry, parameters)
     except (ReleaseRefusedError, ChampionChangedError) as error:
         refused = {"refused": str(error)}
         return Answer(refused, notes=[f"refused: {error}"], code=ExitCode.REFUSED)

@@ -15,14 +15,15 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from ptq_pipeline.core.canonical import file_bytes
+from ptq_pipeline.core.documents import READING, Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file
 
-SCHEMA_VERSION = 1
 FOLDER = ".seals"
 # A file changed this shortly before it was hashed may change again without another time stamp.
 _SETTLED_NANOSECONDS = 100_000_000
@@ -35,7 +36,7 @@ class SealError(InputError):
     """A file is not what its seal says, or comes from another configuration than it should."""
 
 
-class Seal(BaseModel):
+class Seal(Document):
     """What a file or folder holds, and what it was made from.
 
     Attributes:
@@ -46,13 +47,11 @@ class Seal(BaseModel):
         inputs: content hash of every input, by name.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: int = SCHEMA_VERSION
-    content: str
-    node: str
-    parameters: dict[str, str]
-    inputs: dict[str, str]
+    schema_version: Literal[1] = 1
+    content: str = ""
+    node: str = ""
+    parameters: dict[str, str] = {}
+    inputs: dict[str, str] = {}
 
 
 def signature(path: Path) -> Signature:
@@ -96,7 +95,7 @@ def seal_path(path: Path) -> Path:
 
 def write_seal(path: Path, seal: Seal) -> None:
     """Write the seal of ``path``."""
-    write_file(seal_path(path), file_bytes(seal.model_dump()))
+    write_file(seal_path(path), file_bytes(seal.to_json()))
 
 
 def read_seal(path: Path) -> Seal | None:
@@ -107,7 +106,7 @@ def read_seal(path: Path) -> Seal | None:
     """
     place = seal_path(path)
     try:
-        return Seal.model_validate_json(place.read_bytes())
+        return Seal.model_validate_json(place.read_bytes(), context=READING)
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
@@ -120,17 +119,13 @@ def break_seals(paths: Iterable[Path]) -> None:
     """Break the seals of these files; nobody uses the files until they are written again."""
     for path in paths:
         if path.exists():
-            write_seal(path, Seal(content="", node="", parameters={}, inputs={}))
+            write_seal(path, Seal())
         else:
             seal_path(path).unlink(missing_ok=True)
 
 
 def checked_seal(path: Path, name: str) -> Seal:
-    """Return the seal of ``path`` after comparing the content with it.
-
-    Args:
-        path: the file or folder.
-        name: what people call it.
+    """Return the seal of ``path``, which people call ``name``, after comparing the content with it.
 
     Raises:
         SealError: there is no seal, or the content is not what the seal says.
@@ -162,8 +157,7 @@ def check_origin(
 ) -> dict[str, str]:
     """Check that a file goes back to the inputs that are there and to the parameters of now.
 
-    The file itself has been compared with its seal before; of what it was made from only the seals
-    are read.
+    Only seals are read: the file has been compared with its own before.
 
     Args:
         name: the file, by a name that ``place`` knows.
@@ -215,9 +209,7 @@ def check_origin(
 
 
 def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    return sorted(each for each in path.rglob("*") if not each.is_dir())
+    return sorted(p for p in path.rglob("*") if not p.is_dir()) if path.is_dir() else [path]
 
 
 def _file_digest(path: Path) -> str:

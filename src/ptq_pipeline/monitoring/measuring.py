@@ -26,14 +26,7 @@ SERVED = "served"
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """What serves, loaded in its own runtime.
-
-    Attributes:
-        artifact: its files.
-        model: the float model that it was made from.
-        prepared: that model as it was quantized.
-        predictor: what answers.
-    """
+    """What serves, loaded in its own runtime, beside the float model that it was made from."""
 
     artifact: Artifact
     model: FloatModel
@@ -69,12 +62,7 @@ class ServedModel:
 
 @dataclass(frozen=True, eq=False)
 class WindowProfiler:
-    """Profiles windows as the audit's images were profiled.
-
-    Attributes:
-        audited: the audit.
-        served: the model that serves; None before the first promotion.
-    """
+    """Profiles windows as the audit was; ``served`` is None before the first promotion."""
 
     audited: Audited
     served: ServedModel | None

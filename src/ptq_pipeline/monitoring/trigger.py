@@ -63,7 +63,7 @@ class Advice:
         event: the event to act on.
         audit_windows: the windows that came after the event, for its audit.
         reason: one sentence.
-        warnings: what looks wrong, one sentence each.
+        warnings: what looks wrong.
     """
 
     action: Action
@@ -116,16 +116,10 @@ class TriggerState(Document):
     def advanced(
         self, windows: Sequence[WindowRecord], rules: TriggerRules, now: datetime
     ) -> tuple[TriggerState, Advice]:
-        """Take in what monitoring found and say what to do.
+        """Take in all accepted windows, oldest first, and say what to do now.
 
-        Args:
-            windows: all accepted windows, oldest first, known ones included.
-            rules: when an event fires.
-            now: the clock, UTC.
-
-        Returns:
-            The new state and the advice. An event stays pending until it is concluded, so a call
-            that was killed in between is made up for by the next one.
+        An event stays pending until it is concluded, so a call that was killed in between is made
+        up for by the next one.
         """
         state, warnings = self._at(now)
         counted = [each for each in windows if each.n >= rules.minimum_samples]

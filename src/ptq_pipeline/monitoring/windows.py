@@ -13,18 +13,12 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.source import ImageSource
 
 SPLIT_PREFIX = "production_"
-SPLITS = ("pool", "reference", "selection", "audit")
 # How many of the latest windows say which names are behind.
 RECENT = 9
 
 
 class UnusableWindow(InputError):
-    """A window that was accepted cannot be used any more.
-
-    Args:
-        window: its name.
-        reason: the rest of the sentence.
-    """
+    """A window that was accepted cannot be used any more, for a reason that ends the sentence."""
 
     def __init__(self, window: str, reason: str) -> None:
         super().__init__(f"window '{window}' {reason}")
@@ -84,12 +78,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Acceptance:
-    """What was decided about one arrival.
+    """What was decided about one arrival, with the window when it was accepted.
 
-    Attributes:
-        status: accepted, empty, repeated or rejected.
-        reason: one sentence; "" for a plain acceptance.
-        window: the window when it was accepted.
+    The reason is one sentence; "" for a plain acceptance.
     """
 
     status: Status
@@ -98,14 +89,10 @@ class Acceptance:
 
 
 def is_late(name: str, log: Sequence[str]) -> bool:
-    """Return whether a window was taken before most of the latest ones, by its name.
+    """Return whether a window sorts before most of the latest of ``log``, the names before it.
 
-    The most, and not the last: a single window whose name lies in the far future would otherwise
-    make every later one late.
-
-    Args:
-        name: its name.
-        log: names of the windows accepted before it, oldest first.
+    Most, and not the last: a single window whose name lies in the far future would otherwise make
+    every later one late.
     """
     recent = log[-RECENT:]
     return sum(name < each for each in recent) > len(recent) / 2
@@ -117,11 +104,6 @@ def split_window(window: Window, shares: Mapping[str, float], seed: int) -> pd.S
     The order depends on the seed and the pixels only, so an image is in the same split whenever
     and with whatever else it arrives. Of a cluster, one image at most is in selection and one
     in audit, because the tests need independent images; the rest gets no split (missing).
-
-    Args:
-        window: the window.
-        shares: share of each split.
-        seed: seed of the division.
     """
     units = window.table["content_hash"]
     if "cluster" in window.table:

@@ -81,7 +81,7 @@ def host_files(package: Path, mount: str, inner: Iterable[str] = ()) -> dict[Pat
 
     Args:
         package: the host's package, relative to the project, for example ``src/shop``.
-        mount: name of the mount: namespace, folder of the shim, and folder below ``data``.
+        mount: namespace, folder of the shim, and folder below ``data``.
         inner: datasets of namespaces inside the mount; see `catalog_patterns`.
 
     Raises:

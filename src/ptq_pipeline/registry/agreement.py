@@ -26,9 +26,8 @@ class Registry(Store):
     def records(self, needed: bool = True) -> Records:
         """Return the log, after checking that everything agrees; to read, not to change.
 
-        Args:
-            needed: Whether a missing registry is an error where `champion_baseline.json` knows of
-                one. Continuous integration has none, and reads nothing from it.
+        Continuous integration has no registry and needs none; elsewhere a missing one is an error
+        where `champion_baseline.json` knows of one.
 
         Raises:
             VerificationError: naming what differs, and how to recover.
@@ -56,9 +55,7 @@ class Registry(Store):
     def locked(self, repairing: bool = False) -> Iterator[Records]:
         """Hold the registry's lock, finish an interrupted change, and give the checked log.
 
-        Args:
-            repairing: Whether the change leaves behind what is damaged: then log and head have to
-                agree, and nothing else.
+        For a change that leaves behind what is damaged, log and head have to agree, and no more.
 
         Raises:
             RegistryError: another process holds the lock for too long, or the disk refuses.

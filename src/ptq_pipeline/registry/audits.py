@@ -83,14 +83,7 @@ class Audit:
 
 @dataclass(frozen=True)
 class Difference:
-    """One place where two audits differ.
-
-    Attributes:
-        where: what differs.
-        before: there, in the earlier audit.
-        now: there, in this one.
-        matters: whether the audits are different because of it, and not only not identical.
-    """
+    """One place where two audits differ; if it matters, they are not even equivalent."""
 
     where: str
     before: Any
@@ -107,11 +100,11 @@ class AuditComparison:
 
 
 def compare_audits(before: Audit, now: Audit, tolerance: float = TOLERANCE) -> AuditComparison:
-    """Compare two audits.
+    """Compare an earlier audit with this one.
 
     Args:
-        before: the earlier audit.
-        now: this audit.
+        before: the earlier one.
+        now: this one.
         tolerance: largest difference of a drop, a fraction, that two equivalent audits may show;
             two answers of a group are always allowed.
     """
@@ -180,12 +173,7 @@ def _mappings(
 
 
 def audit_of_tree(root: Path, verdict: Path, decision: Path) -> Audit:
-    """Read the audit of the working tree.
-
-    Args:
-        root: root of the project.
-        verdict: where ``verdict.json`` is, relative to the root.
-        decision: where ``decision.json`` is.
+    """Read the audit of the working tree; the paths are relative to the root of the project.
 
     Raises:
         InputError: naming the file that is missing or damaged, and what to run.
@@ -203,7 +191,7 @@ def audit_of_tree(root: Path, verdict: Path, decision: Path) -> Audit:
 
 
 def audit_of_revision(root: Path, revision: str, verdict: Path, decision: Path) -> Audit:
-    """Read the audit of a git revision; arguments as of :func:`audit_of_tree`.
+    """Read the audit of a git revision; the paths are relative to the root of the project.
 
     Raises:
         InputError: git is missing, this is no repository, or the revision holds no such file.
@@ -218,10 +206,6 @@ def audit_of_revision(root: Path, revision: str, verdict: Path, decision: Path) 
 
 def audit_of_version(folder: Path, version: str) -> Audit:
     """Read the audit that a version of the registry was promoted by; it needs neither git nor DVC.
-
-    Args:
-        folder: the version's folder.
-        version: its name, for errors.
 
     Raises:
         InputError: there is no such version, or its files are damaged.

@@ -21,7 +21,7 @@ class GtoTags:
         root: a folder of the git repository.
         name: GTO's name of the artifact.
         stage: the stage that the champion has.
-        baseline: `champion_baseline.json`; a release rewrites it, so it may be changed.
+        baseline: `champion_baseline.json`; a release rewrites it, so it need not be committed.
     """
 
     root: Path
@@ -55,10 +55,7 @@ class GtoTags:
     def promoted(self, version: str) -> list[str]:
         """Tag a version and give it the stage; what is tagged already stays as it is.
 
-        A tag that cannot be made takes those of this call back.
-
-        Returns:
-            The new tags.
+        A tag that cannot be made takes those of this call back. The new ones are returned.
 
         Raises:
             RegistryError: a tag cannot be made; the version serves all the same.
@@ -74,10 +71,7 @@ class GtoTags:
         return sorted(self._tags() - before)
 
     def rolled_back(self, version: str) -> list[str]:
-        """Give the stage back to an earlier version.
-
-        Returns:
-            The new tags.
+        """Give the stage back to an earlier version, and return the new tags.
 
         Raises:
             RegistryError: that version was never tagged, or the tag cannot be made.

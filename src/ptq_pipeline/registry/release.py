@@ -97,8 +97,8 @@ def release(
     Args:
         registry: the registry.
         evidence: what the decision rests on, the candidate's files among it.
-        content: of ``decision.json``.
-        parameters: what is allowed, and by whom.
+        content: content of ``decision.json``.
+        parameters: what is allowed, and who does it.
         circumstances: when and where.
 
     Raises:
@@ -150,13 +150,6 @@ def rollback(
 
     A version that serves already stays, and its record is returned: the same request again changes
     nothing.
-
-    Args:
-        registry: the registry.
-        version: which.
-        by: who does it.
-        reason: why, for the record.
-        now: the clock; UTC.
 
     Returns:
         The record that made the version the champion.

@@ -56,13 +56,7 @@ class Pointer(Document):
 
 @dataclass(frozen=True)
 class Champion:
-    """What serves now.
-
-    Attributes:
-        version: its name.
-        record_hash: the record that made it the champion.
-        folder: where its files are.
-    """
+    """What serves now, the record that made it the champion, and where its files are."""
 
     version: str
     record_hash: str
@@ -179,13 +173,7 @@ class Store:
     def change(
         self, records: Records, record: Record, files: Mapping[str, bytes] | None = None
     ) -> None:
-        """Write the next record and everything that follows from it.
-
-        Args:
-            records: the log before.
-            record: its next record.
-            files: files of the version that it promotes, by name.
-        """
+        """Write the record that follows ``records``, with the files of the version it promotes."""
         write_file(self.pending, file_bytes(Change.of(record).to_json()))
         if files is not None:
             write_folder(self.folder(str(record.champion)), files)

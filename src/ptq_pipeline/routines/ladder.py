@@ -65,9 +65,7 @@ class LadderParameters(BaseModel):
     def serve(self, champion: bool, failed: bool) -> Literal["champion", "float"] | None:
         """Return what should serve when no recipe passed.
 
-        Args:
-            champion: whether a version serves.
-            failed: whether it was *shown* to fail; what is only open keeps serving.
+        A champion that was not *shown* to fail keeps serving.
         """
         if not champion:
             return None
@@ -110,8 +108,8 @@ def attempt(
         project: where it runs.
         pipeline: what runs.
         step: the recipe.
-        changes: parameters to change beside the recipe, by group.
-        folder: of its reports, below those of the audit.
+        changes: other parameters to change, by group.
+        folder: where its reports are, below those of the audit.
     """
     log.info("%s, recipe '%s'", pipeline, step.name)
     try:
@@ -120,8 +118,7 @@ def attempt(
         log.warning("recipe '%s' could not be tried: %s", step.name, error)
         return Rung(name=step.name, decision="error", headline=str(error))
     decision, verdict = (
-        project.report(PurePath(folder, name).as_posix())
-        for name in (DECISION_FILE, VERDICT_FILE)
+        project.report(PurePath(folder, name).as_posix()) for name in (DECISION_FILE, VERDICT_FILE)
     )
     return Rung(
         name=step.name,
@@ -134,11 +131,7 @@ def attempt(
 def climb(
     ladder: LadderParameters, audit: Callable[[Step], Rung], *, stop_at: tuple[str, ...]
 ) -> list[Rung]:
-    """Audit the steps in order until one comes to a decision in ``stop_at``.
-
-    Returns:
-        What came of every step that was tried, in order.
-    """
+    """Audit the steps in order until one comes to a decision in ``stop_at``; say what came."""
     tried: list[Rung] = []
     for step in ladder.recipes:
         tried.append(audit(step))

@@ -14,8 +14,9 @@ from ptq_pipeline.monitoring.parameters import MonitoringParameters
 from ptq_pipeline.monitoring.reaudit import EventReaudit, Holding
 from ptq_pipeline.monitoring.trigger import Action, Advice, Event, TriggerState
 from ptq_pipeline.monitoring.windows import Status, UnusableWindow
+from ptq_pipeline.pipelines.release.nodes import release_candidate
 from ptq_pipeline.project import Project
-from ptq_pipeline.registry import Registry, note
+from ptq_pipeline.registry import Evidence, Registry, ReleaseParameters, candidate_files, note
 from ptq_pipeline.routines.ladder import LadderParameters, attempt, climb
 
 log = logging.getLogger(__name__)
@@ -152,8 +153,8 @@ class Watch:
         evidence = found.without_cells() | tried
         tried |= {"dvc_files": add_to_dvc(self.project, event.event)}
         if rungs[-1].decision == "promote":
-            record = self.project.release_requantized(self.ladder.by, _cause(event))
-            reason = f"{text}; '{rungs[-1].name}' passed on old and new images: {record.champion}"
+            version = self._release(event)
+            reason = f"{text}; '{rungs[-1].name}' passed on old and new images: {version}"
             return tried | self._end(event, "promoted", reason, ExitCode.DONE)
         serve = self.ladder.serve(True, found.result is Holding.FAILS)
         if any(rung.decision == "inconclusive" for rung in rungs):
@@ -163,6 +164,17 @@ class Watch:
         self._note(event, "retraining needed", evidence, serve=serve)
         reason = f"{text}; no recipe passed: retraining needed, the {serve} serves"
         return tried | self._end(event, "retraining needed", reason, ExitCode.NO_CANDIDATE_PASSED)
+
+    def _release(self, event: Event) -> str:
+        """Make the candidate of the last requantization the champion; return its version."""
+        parameters = self.project.settings("release", ReleaseParameters).model_copy(
+            update={"by": self.ladder.by, "trigger": _cause(event)}
+        )
+        files = candidate_files(self.project.load("requantization.candidate_model"))
+        decision = self.project.report("requantization/decision.json")
+        evidence = Evidence.of_files(files)
+        record = release_candidate(decision, evidence, self.registry, parameters)
+        return str(record["content"]["version"])
 
     def _wait(self, case: Case, reason: str, code: ExitCode) -> dict[str, Any]:
         """Leave the event open; when another window has come, it is judged again."""

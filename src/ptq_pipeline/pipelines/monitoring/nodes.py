@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.artifact.loading import Artifact
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring import DriftResult, drift_report
 from ptq_pipeline.monitoring.audited import Audited
 from ptq_pipeline.monitoring.history import Distance, Measured, WindowHistory, WindowRecord
-from ptq_pipeline.monitoring.measuring import ServedModel, WindowProfiler, with_served_columns
 from ptq_pipeline.monitoring.parameters import DriftParameters, MonitoringParameters
 from ptq_pipeline.monitoring.windows import Acceptance, Arrival, Status, Window, is_late
 from ptq_pipeline.profiling.features import Projection
@@ -115,6 +113,10 @@ def measure_windows(
     Returns:
         What was found by window, or why it was set aside; and Evidently's pages by file name.
     """
+    # Loading what serves takes torch.
+    from ptq_pipeline.artifact.loading import Artifact
+    from ptq_pipeline.monitoring.measuring import ServedModel, WindowProfiler, with_served_columns
+
     if not windows:
         return {}, {}
     champion, served = registry.champion(), None

@@ -7,23 +7,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.artifact.loading import Artifact
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.source import ImageSource, content_keys
 from ptq_pipeline.judgement.champion import audit_hash
 from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.monitoring.audited import Audited, ProductionAudit
 from ptq_pipeline.monitoring.history import WindowHistory
-from ptq_pipeline.monitoring.measuring import ServedModel
-from ptq_pipeline.monitoring.parameters import MonitoringParameters
+from ptq_pipeline.monitoring.parameters import MonitoringParameters, ReauditParameters
 from ptq_pipeline.monitoring.reaudit import Answers, EventReaudit, judged_in_audit, reaudit
 from ptq_pipeline.monitoring.windows import Arrival, UnusableWindow, Window, divide_windows
-from ptq_pipeline.pipelines.reaudit.parameters import ReauditParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.profiling.features import profile
 from ptq_pipeline.profiling.segments import with_segments
 from ptq_pipeline.registry import Champion, Registry
-from ptq_pipeline.runtimes import predict_top1
 from ptq_pipeline.stress.shifts import StressParameters
 
 log = logging.getLogger(__name__)
@@ -158,6 +154,11 @@ def audit_champion(
 
 
 def _answers(champion: Champion, audited: Audited, shifted: Mapping[str, np.ndarray]) -> Answers:
+    # Loading what serves takes torch.
+    from ptq_pipeline.artifact.loading import Artifact
+    from ptq_pipeline.monitoring.measuring import ServedModel
+    from ptq_pipeline.runtimes import predict_top1
+
     artifact = Artifact.of_version(champion.version, champion.folder)
     served = ServedModel.load(artifact, audited.model, audited.images.shape[1:])
     floating = served.float_predictor()

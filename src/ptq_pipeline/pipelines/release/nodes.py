@@ -19,12 +19,19 @@ from ptq_pipeline.reporting.card import model_card
 log = logging.getLogger(__name__)
 
 
-def release_candidate(
-    decision: Mapping[str, Any],
+def gather_evidence(
     verdict: Mapping[str, Any],
     comparison: Mapping[str, Any],
     execution: Mapping[str, Any],
     candidate_model: Mapping[str, Path],
+) -> Evidence:
+    """Bring together what a decision rests on."""
+    return Evidence(verdict, comparison, execution, candidate_files(candidate_model))
+
+
+def release_candidate(
+    decision: Mapping[str, Any],
+    evidence: Evidence,
     registry: Registry,
     parameters: ReleaseParameters,
 ) -> dict[str, Any]:
@@ -34,11 +41,10 @@ def release_candidate(
         The promotion's record.
 
     Raises:
-        InputError: the decision does not follow from verdict, comparison and execution.
+        InputError: the decision does not follow from the evidence.
         RegistryError: the release is refused, or the registry cannot be changed; the message says
             why and the champion keeps serving.
     """
-    evidence = Evidence(verdict, comparison, execution, candidate_files(candidate_model))
     there = Circumstances(machine=describe_machine(Path.cwd()), card=model_card)
     record = release(registry, evidence, decision, parameters, there)
     log.info("champion: %s", record.champion)

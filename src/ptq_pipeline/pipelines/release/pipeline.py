@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.pipelines.release.nodes import release_candidate
+from ptq_pipeline.pipelines.release.nodes import gather_evidence, release_candidate
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -10,18 +10,16 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     return Pipeline(
         [
             Node(
+                gather_evidence,
+                ["verdict", "champion_comparison", "candidate_execution", "candidate_model"],
+                "evidence",
+                name="gather_evidence",
+            ),
+            Node(
                 release_candidate,
-                [
-                    "decision",
-                    "verdict",
-                    "champion_comparison",
-                    "candidate_execution",
-                    "candidate_model",
-                    "registry",
-                    "params:release",
-                ],
+                ["decision", "evidence", "registry", "params:release"],
                 "release_record",
                 name="release_candidate",
-            )
+            ),
         ]
     )

@@ -7,8 +7,8 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.champion import audit_hash
 from ptq_pipeline.judgement.ledger import Ledger
+from ptq_pipeline.monitoring.parameters import ReauditParameters
 from ptq_pipeline.monitoring.windows import SPLIT_PREFIX
-from ptq_pipeline.pipelines.reaudit.parameters import ReauditParameters
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 
 JUDGED = ("selection", "audit")
