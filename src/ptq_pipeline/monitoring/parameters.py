@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ptq_pipeline.core.names import CLEAN
-from ptq_pipeline.images.splits import REQUIRED_SPLITS
+from ptq_pipeline.images.samples import REQUIRED_SPLITS
 
 
 class DriftColumn(BaseModel):
