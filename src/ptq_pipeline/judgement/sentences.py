@@ -225,7 +225,7 @@ def place_value(place: Sequence[str]) -> dict[str, str]:
 
 def points(fraction: float) -> str:
     """A fraction of accuracy as points, e.g. ``8.8 points``."""
-    return f"{decimal(100 * fraction, '.1f')} points"
+    return f"{100 * fraction:z.1f} points"
 
 
 def group_name(level: str, group: str) -> str:
@@ -248,15 +248,10 @@ def unjudged_words(value: Mapping[str, Any]) -> str:
     if value["accuracy"] is None:
         why = f"{plural(value['n'], 'image')}, needs {value['needed']:,}"
     else:
-        right = decimal(100 * value["accuracy"], ".1f")
-        why = f"under {value['shift']} the float model is right on {right} %"
+        right = f"{100 * value['accuracy']:z.1f} %"
+        why = f"under {value['shift']} the float model is right on {right}"
     allowed = "; policy allows it" if value["allowed"] else ""
     return f"{group_name(value['level'], value['group'])} ({why}{allowed})"
-
-
-def decimal(value: float, precision: str) -> str:
-    """A number by a format such as ``.1f``, without the minus of a rounded zero."""
-    return format(float(format(value, precision)) + 0.0, precision)
 
 
 def ordinal(index: int) -> str:
@@ -289,8 +284,8 @@ _ENGLISH = Wording(
         "name": lambda value, _: str(value),
         "+": plural,
         "count": lambda value, _: f"{value:,}",
-        "points": lambda value, digits: f"{decimal(100 * value, f'.{digits or 1}f')} points",
-        "percent": lambda value, form: f"{decimal(100 * value, f'.{form}' if form else 'g')} %",
+        "points": lambda value, digits: f"{100 * value:z.{digits or 1}f} points",
+        "percent": lambda value, form: f"{format(100 * value, f'z.{form}' if form else 'zg')} %",
         "floor_percent": lambda value, _: f"{math.floor(100 * value)} %",
         "ordinal": lambda value, _: ordinal(value),
         "group": lambda value, _: group_name(**value),

@@ -18,6 +18,7 @@ Annals of Mathematical Statistics 12, for the order statistic.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -344,11 +345,8 @@ class _Search:
         reach = (drop + 3 * np.sqrt((np.abs(drop) + 1 / n) / n)).max(axis=0)
         # The cells that are likely to decide narrow it down before all are tested.
         leading = tested[np.argsort(-reach, kind="stable")[:LEADING]]
-        low, high = -1, len(GRID)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if self.kept(leading, GRID[middle]) else (middle, high)
-        return self.first_kept(tested, high)
+        start = bisect_left(GRID, True, key=lambda x: self.kept(leading, x))
+        return self.first_kept(tested, start)
 
     def first_kept(self, tested: NDArray[np.int64], start: int) -> float:
         """First value of the grid from ``start`` on that is kept."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ptq_pipeline.core.documents import Interval
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
-from ptq_pipeline.judgement.sentences import ENGLISH, Sentence, Wording, decimal
+from ptq_pipeline.judgement.sentences import ENGLISH, Sentence, Wording
 from ptq_pipeline.judgement.verdict import Verdict
 
 _FOLDER = resources.files("ptq_pipeline.reporting").joinpath("templates")
@@ -200,7 +200,7 @@ class Texts:
 
     def at_floor(self, shift: str, accuracy: float) -> str:
         """Say how often the float model is right where it has nothing to lose."""
-        right = self("format.percent", value=decimal(100 * accuracy, ".1f"))
+        right = self("format.percent", value=f"{100 * accuracy:z.1f}")
         return self("unjudged.at_floor", accuracy=right, shift=self.shift(shift))
 
     def said(self, text: str, sentence: Sentence | None) -> str:
@@ -246,7 +246,7 @@ class Texts:
     @cached_property
     def _wording(self) -> Wording:
         def share(value: float, form: str) -> str:
-            text = decimal(100 * value, f".{form}" if form else "g")
+            text = format(100 * value, f"z.{form}" if form else "zg")
             return self("format.percent", value=text)
 
         def group(value: Mapping[str, str], _: str = "") -> str:
