@@ -123,7 +123,12 @@ def gate(project: Project) -> Answer:
 @click.option("--trigger", default=None, help="What caused it; 'manual' by default.")
 @gto_option
 def promote(
-    project: Project, by: str | None, acknowledge: tuple[str, ...], trigger: str | None, gto: bool
+    project: Project,
+    *,
+    by: str | None,
+    acknowledge: tuple[str, ...],
+    trigger: str | None,
+    gto: bool,
 ) -> Answer:
     """Make the candidate of the last decision the champion.
 
@@ -154,7 +159,7 @@ def promote(
 @by_option
 @gto_option
 def rollback(
-    project: Project, version: str | None, reason: str, by: str | None, gto: bool
+    project: Project, *, version: str | None, reason: str, by: str | None, gto: bool
 ) -> Answer:
     """Make an earlier version the champion again, after checking its files.
 
@@ -206,20 +211,13 @@ def _history(records: Records) -> Iterator[str]:
 @click.option("--shift", default=None, help="Only under this shift.")
 @by_option
 def waive(
-    project: Project,
-    rule: str,
-    reason: str,
-    expires: str,
-    group: str | None,
-    shift: str | None,
-    by: str | None,
+    project: Project, rule: str, *, reason: str, expires: str, by: str | None, **place: str | None
 ) -> Answer:
     """Record that RULE may be broken until a day, and why.
 
     It counts at the gate and at the release; verdicts and decisions do not change.
     """
-    who = by or getpass.getuser()
-    waiver = Waiver.granted(rule, reason, expires, who, group=group, shift=shift)
+    waiver = Waiver.granted(rule, reason, expires, by or getpass.getuser(), **place)
     record = grant(project.load("registry"), waiver, _now())
     return Answer(
         record.to_json(), [f"{rule} is waived until {expires} (record {record.sequence})"]

@@ -50,9 +50,6 @@ def gather_lost_images(
     Lost means that the float model gets the image right and the candidate does not. Images are as
     the models saw them: under the worst group's shift, and with the calibration set's pixels.
 
-    Raises:
-        InputError: verdict, predictions and calibration sets come from two audits.
-
     Returns:
         The content of ``lost_images.json``, see :class:`.LostImages`; up to 12 images of each kind.
     """
@@ -70,9 +67,7 @@ def gather_lost_images(
     shift, _ = under_condition(samples, group_definitions, worst.shift)
     evaluation = build_evaluation(AuditData(samples, images, stressed), [shift])
     seen = evaluation.samples
-    judged = members(seen, group_definitions, worst.level, worst.group)
-    judged &= (seen["split"] == "audit").to_numpy()
-    judged &= under_condition(seen, group_definitions, worst.shift)[1]
+    judged = _in_cell(seen, group_definitions, worst) & (seen["split"] == "audit").to_numpy()
     right = _answers(float_predictions, shift, seen) == seen["label"].to_numpy()
     answers = _answers(own, shift, seen)
     lost = np.flatnonzero(judged & right & (answers != seen["label"].to_numpy()))
@@ -139,8 +134,7 @@ def explain_worst_group(
     worst = Verdict.read(verdict).worst
     if worst is None or PARAMETERS not in candidate:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in LAYER_COLUMNS})
-    mask = members(samples, group_definitions, worst.level, worst.group)
-    mask &= under_condition(samples, group_definitions, worst.shift)[1]
+    mask = _in_cell(samples, group_definitions, worst)
     return explain_group(mask, AuditData(samples, images), model, candidate)[list(LAYER_COLUMNS)]
 
 
@@ -223,6 +217,13 @@ def under_condition(
     if any(_called(only, "segment", shift)):
         return CLEAN, members(samples, only, "segment", shift)
     return shift, np.full(len(samples), True)
+
+
+def _in_cell(
+    samples: pd.DataFrame, definitions: Mapping[str, Any], cell: CellDocument
+) -> np.ndarray:
+    inside = members(samples, definitions, cell.level, cell.group)
+    return inside & under_condition(samples, definitions, cell.shift)[1]
 
 
 def level_of(definitions: Mapping[str, Any], group: str) -> tuple[str, str]:
