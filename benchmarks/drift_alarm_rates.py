@@ -21,9 +21,9 @@ import yaml
 from ptq_pipeline.datasets import ImageWindowsDataset
 from ptq_pipeline.images.source import decode_source
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model
-from ptq_pipeline.monitoring import DriftColumn, DriftParameters, sampling_thresholds
+from ptq_pipeline.monitoring.drift import sampling_thresholds
 from ptq_pipeline.monitoring.measuring import with_served_columns
-from ptq_pipeline.monitoring.parameters import MonitoringParameters
+from ptq_pipeline.monitoring.parameters import DriftColumn, DriftParameters, MonitoringParameters
 from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 from ptq_pipeline.pipelines.drift.nodes import gather_window_profiles
 from ptq_pipeline.statistics.distances import (

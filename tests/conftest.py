@@ -84,7 +84,7 @@ def random_model(tmp_path_factory):
 @pytest.fixture
 def small(tmp_path, project, monkeypatch):
     """A project with the shipped configuration; the current directory."""
-    from ptq_pipeline.registry import baseline_bytes
+    from ptq_pipeline.registry.store import baseline_bytes
 
     shutil.copytree(project / "conf", tmp_path / "conf")
     (tmp_path / "conf/local").mkdir(exist_ok=True)

@@ -75,7 +75,7 @@ def stage_of(node: Node) -> str:
 
 
 def mounts(pipeline: Pipeline) -> list[str]:
-    """Return the namespaces under which nodes of this package stand, the outermost of each."""
+    """Return the namespaces that nodes of this package are in, the outermost of each."""
     own = [node for node in pipeline.nodes if node.namespace and stage_of(node)]
     return sorted({str(node.namespace).split(".")[0] for node in own})
 

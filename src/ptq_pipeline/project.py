@@ -76,7 +76,7 @@ class Project:
         self.catalog.save(self._full(dataset), data)
 
     def path(self, dataset: str) -> Path:
-        """Return where a dataset stands, relative to the project.
+        """Return where a dataset is, relative to the project.
 
         Raises:
             InputError: the catalog has no such entry, or it is no file of the project.
@@ -90,14 +90,14 @@ class Project:
             raise InputError(f"catalog entry '{full}' cannot be used: {error}") from error
         if described.get("protocol") not in (None, "", "file"):
             raise InputError(
-                f"'{full}' stands at a URL ({described['protocol']}), where this command cannot "
+                f"'{full}' is at a URL ({described['protocol']}), where this command cannot "
                 "work; copy or mount it, and give that path in the catalog"
             )
         path = Path(str(described.get("filepath", "")))
         try:
             return path.relative_to(self.root) if path.is_absolute() else path
         except ValueError:
-            raise InputError(f"'{full}' stands at '{path}', outside the project") from None
+            raise InputError(f"'{full}' is at '{path}', outside the project") from None
 
     def group(self, name: str) -> dict[str, Any]:
         """Return one parameter group of this mount as it was written; empty where it has none."""
@@ -176,7 +176,7 @@ def project_path() -> Path:
     found = find_kedro_project(Path.cwd())
     if found is None:
         raise InputError(
-            f"'{Path.cwd()}' is not inside a Kedro project; call this where pyproject.toml stands"
+            f"'{Path.cwd()}' is not inside a Kedro project; call this where pyproject.toml is"
         )
     return found
 

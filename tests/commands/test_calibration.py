@@ -20,7 +20,9 @@ from ptq_pipeline.calibration.sets import (
 )
 from ptq_pipeline.commands import ptq
 from ptq_pipeline.core.canonical import canonical_hash
-from ptq_pipeline.registry import Evidence, Registry, baseline_bytes
+from ptq_pipeline.registry.agreement import Registry
+from ptq_pipeline.registry.evidence import Evidence
+from ptq_pipeline.registry.store import baseline_bytes
 
 CLASSES = ["boot", "bag"]
 

@@ -15,14 +15,10 @@ from ptq_pipeline.commands import ptq
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.names import VERDICT_FILE
 from ptq_pipeline.judgement.champion import Baseline
+from ptq_pipeline.judgement.decision import Decision
 from ptq_pipeline.project import opened
-from ptq_pipeline.registry import (
-    COMPARISON_FILE,
-    EXECUTION_FILE,
-    Decision,
-    Evidence,
-    note,
-)
+from ptq_pipeline.registry.evidence import COMPARISON_FILE, EXECUTION_FILE, Evidence
+from ptq_pipeline.registry.release import note
 
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
 

@@ -3,7 +3,7 @@ from kedro.io import DatasetError
 from tests.registry.conftest import candidate, release, terms
 
 from ptq_pipeline.datasets import ChampionDataset, RegistryDataset
-from ptq_pipeline.registry import baseline_bytes
+from ptq_pipeline.registry.store import baseline_bytes
 
 
 @pytest.fixture

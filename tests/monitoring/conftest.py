@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.images.idx import read_idx
-from ptq_pipeline.monitoring import DriftColumn, DriftParameters
+from ptq_pipeline.monitoring.parameters import DriftColumn, DriftParameters
 from ptq_pipeline.profiling.features import IMAGE_FEATURES, image_features
 
 RAW = Path(__file__).parents[2] / "data" / "01_raw"

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.monitoring import DriftParameters, drift_report, sampling_thresholds
+from ptq_pipeline.monitoring.drift import drift_report, sampling_thresholds
+from ptq_pipeline.monitoring.parameters import DriftParameters
 from ptq_pipeline.statistics.distances import distance
 
 
@@ -88,7 +89,7 @@ def test_repeated_rows_raise_the_threshold(
 def test_tables_do_not_depend_on_the_hash_seed(tmp_path) -> None:
     script = (
         "import numpy as np, pandas as pd\n"
-        "from ptq_pipeline.monitoring import *\n"
+        "from ptq_pipeline.monitoring.drift import *\n"
         "g = np.random.default_rng(0)\n"
         "make = lambda n: pd.DataFrame({'c': g.choice(list('abcdefghijklmnop'), n)})\n"
         "c = {'c': DriftColumn(method='jensenshannon', threshold=.1)}\n"

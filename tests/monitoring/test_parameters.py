@@ -4,7 +4,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from ptq_pipeline.monitoring import DriftParameters
+from ptq_pipeline.monitoring.parameters import DriftParameters
 
 SHIPPED = yaml.safe_load(
     (Path(__file__).parents[2] / "conf/base/parameters_drift.yml").read_text(encoding="utf-8")

@@ -3,11 +3,8 @@ import pandas as pd
 import pytest
 from tests.monitoring.conftest import column, compared
 
-from ptq_pipeline.monitoring import (
-    DriftParameters,
-    effective_size,
-    sampling_thresholds,
-)
+from ptq_pipeline.monitoring.drift import effective_size, sampling_thresholds
+from ptq_pipeline.monitoring.parameters import DriftParameters
 from ptq_pipeline.statistics.distances import distance
 
 

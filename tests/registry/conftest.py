@@ -11,20 +11,12 @@ from ptq_pipeline.core.names import VERDICT_FILE
 from ptq_pipeline.judgement.champion import Baseline, Comparison
 from ptq_pipeline.judgement.decision import Execution
 from ptq_pipeline.judgement.policy import Obligation
-from ptq_pipeline.registry import (
-    ANSWERS_FILE,
-    COMPARISON_FILE,
-    EXECUTION_FILE,
-    Circumstances,
-    Evidence,
-    Registry,
-    ReleaseParameters,
-    Waiver,
-    baseline_bytes,
-    note,
-    waive,
-)
-from ptq_pipeline.registry import release as release_evidence
+from ptq_pipeline.registry.agreement import Registry
+from ptq_pipeline.registry.evidence import COMPARISON_FILE, EXECUTION_FILE, Evidence
+from ptq_pipeline.registry.release import Circumstances, ReleaseParameters, note, waive
+from ptq_pipeline.registry.release import release as release_evidence
+from ptq_pipeline.registry.store import ANSWERS_FILE, baseline_bytes
+from ptq_pipeline.registry.waivers import Waiver
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 REASON = make_reason("candidate.limit", "Sandal", shift="clean")

@@ -9,13 +9,8 @@ from tests.registry.conftest import CHANGES, GRANTED, NOW, release, terms, third
 
 from ptq_pipeline.datasets import BaselineDataset
 from ptq_pipeline.judgement.champion import Baseline
-from ptq_pipeline.registry import (
-    Records,
-    VerificationError,
-    excused,
-    rollback,
-    waive,
-)
+from ptq_pipeline.registry.records import Records, VerificationError
+from ptq_pipeline.registry.release import excused, rollback, waive
 
 
 def stops(registry, match, changes=CHANGES):

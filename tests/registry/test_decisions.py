@@ -7,9 +7,8 @@ from tests.verdicts import make_reason, make_verdict
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.champion import Comparison
-from ptq_pipeline.judgement.decision import Execution
+from ptq_pipeline.judgement.decision import Decision, Execution, Outcome, outcome_of
 from ptq_pipeline.judgement.verdict import Verdict
-from ptq_pipeline.registry import Decision, Outcome, outcome_of
 
 REASON = make_reason("candidate.shown_bad", "Sandal", observed=0.0812)
 FILES = {"model.xml": "12" * 32, "model.bin": "34" * 32}

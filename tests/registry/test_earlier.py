@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ptq_pipeline.registry import Registry
+from ptq_pipeline.registry.agreement import Registry
 
 EARLIER = Path(__file__).parent / "earlier"
 KINDS = ["promotion", "outcome", "waiver", "expiry", "promotion", "rollback", "promotion"]

@@ -6,8 +6,8 @@ import pytest
 from tests.commands.test_registry import decided, run, run_json
 from tests.registry.conftest import against, candidate
 
-from ptq_pipeline.registry import RegistryError
 from ptq_pipeline.registry.gto import GtoTags
+from ptq_pipeline.registry.records import RegistryError
 
 
 def git(root, *arguments):

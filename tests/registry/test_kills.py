@@ -10,7 +10,9 @@ import time
 import pytest
 from tests.registry.conftest import GRANTED, NOW, against, candidate, release, terms
 
-from ptq_pipeline.registry import Decision, RegistryError, rollback, waive
+from ptq_pipeline.judgement.decision import Decision
+from ptq_pipeline.registry.records import RegistryError
+from ptq_pipeline.registry.release import rollback, waive
 
 KILLS = 25  # in each of eight registries, so that their logs stay short
 

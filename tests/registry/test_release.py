@@ -7,17 +7,16 @@ from tests.registry.conftest import NOW, REASON, against, candidate, release, te
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.champion import Baseline
-from ptq_pipeline.registry import (
+from ptq_pipeline.registry.records import Kind, RegistryError
+from ptq_pipeline.registry.release import (
     ChampionChangedError,
-    Kind,
-    RegistryError,
     ReleaseRefusedError,
-    Waiver,
     excused,
     note,
     rollback,
     waive,
 )
+from ptq_pipeline.registry.waivers import Waiver
 
 
 def baseline_of(registry):

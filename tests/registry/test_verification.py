@@ -4,12 +4,8 @@ import shutil
 import pytest
 from tests.registry.conftest import CHANGES, NOW, candidate, release, terms
 
-from ptq_pipeline.registry import (
-    Records,
-    RegistryError,
-    VerificationError,
-    rollback,
-)
+from ptq_pipeline.registry.records import Records, RegistryError, VerificationError
+from ptq_pipeline.registry.release import rollback
 
 
 def edit(path, old, new):

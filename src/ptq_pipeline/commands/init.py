@@ -10,7 +10,7 @@ from ptq_pipeline.core.files import write_file
 from ptq_pipeline.pipelines.requantization import create_pipeline
 from ptq_pipeline.project import bootstrapped
 from ptq_pipeline.project_template import host_files, logging_configuration
-from ptq_pipeline.registry import baseline_bytes
+from ptq_pipeline.registry.store import baseline_bytes
 
 # Kedro forgets its defaults, the first two, when a project says anything of its own.
 MERGING = (

@@ -12,23 +12,22 @@ from ptq_pipeline.commands.command import Answer, project_command, say
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.plain_text import visible
+from ptq_pipeline.judgement.decision import Decision, Outcome
 from ptq_pipeline.pipelines.release.nodes import gather_evidence, release_candidate
 from ptq_pipeline.project import Project
-from ptq_pipeline.registry import (
+from ptq_pipeline.registry.agreement import Registry
+from ptq_pipeline.registry.evidence import Evidence
+from ptq_pipeline.registry.gto import GtoTags
+from ptq_pipeline.registry.records import Records
+from ptq_pipeline.registry.release import (
     ChampionChangedError,
-    Decision,
-    Evidence,
-    Outcome,
-    Records,
-    Registry,
     ReleaseParameters,
     ReleaseRefusedError,
-    Waiver,
     excused,
 )
-from ptq_pipeline.registry import rollback as roll_back
-from ptq_pipeline.registry import waive as grant
-from ptq_pipeline.registry.gto import GtoTags
+from ptq_pipeline.registry.release import rollback as roll_back
+from ptq_pipeline.registry.release import waive as grant
+from ptq_pipeline.registry.waivers import Waiver
 
 MOST_REASONS = 5
 # What a decision rests on, by names in the catalog.

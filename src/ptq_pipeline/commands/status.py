@@ -10,7 +10,9 @@ from ptq_pipeline.commands.command import Answer, project_command
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.plain_text import visible
 from ptq_pipeline.project import Project
-from ptq_pipeline.registry import Champion, Records, Registry, VerificationError
+from ptq_pipeline.registry.agreement import Registry
+from ptq_pipeline.registry.records import Records, VerificationError
+from ptq_pipeline.registry.store import Champion
 
 
 @project_command(epilog="Exits with 5 when the log is damaged. Example: kedro ptq status --json")

@@ -9,9 +9,9 @@ from ptq_pipeline.commands.registry import BESIDE, PARTS, current_decision, plac
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.provenance import git_state
+from ptq_pipeline.judgement.decision import Decision
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.project import Project
-from ptq_pipeline.registry import Decision, VerificationError, check_part, rests_on
 from ptq_pipeline.registry.audits import (
     Agreement,
     audit_of_revision,
@@ -19,6 +19,8 @@ from ptq_pipeline.registry.audits import (
     audit_of_version,
     compare_audits,
 )
+from ptq_pipeline.registry.evidence import check_part, rests_on
+from ptq_pipeline.registry.records import VerificationError
 from ptq_pipeline.registry.store import VERSION
 
 SHOWN = 20

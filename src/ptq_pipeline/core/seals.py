@@ -43,7 +43,7 @@ class Seal(Document):
         content: SHA-256 (hex), see `digest`; empty while a run is about to make it again.
         node: name of the node that wrote it.
         parameters: canonical hash of every parameter group that it depends on, by name; those of
-            its inputs stand in their own seals.
+            its inputs are in their own seals.
         inputs: content hash of every input, by name.
     """
 
@@ -155,14 +155,14 @@ def check_origin(
     parameter: Callable[[str], str | None],
     complain: Callable[[str], None],
 ) -> dict[str, str]:
-    """Check that a file goes back to the inputs that are there and to the parameters of now.
+    """Check that a file goes back to the inputs that are there and to the parameters of this run.
 
     Only seals are read: the file has been compared with its own before.
 
     Args:
         name: the file, by a name that ``place`` knows.
         place: path of a dataset; None for one that has no seal, which is not followed.
-        parameter: hash of a parameter group of now; None for one that is not there.
+        parameter: hash of a parameter group of this run; None for one that is not there.
         complain: told in a sentence about parameters that differ; it may raise.
 
     Returns:
@@ -189,7 +189,7 @@ def check_origin(
             if parameter(group) not in (None, then):
                 complain(
                     f"'{current}' ({path}) was made with other parameters "
-                    f"'{group.removeprefix('params:')}' than those of now; {again}"
+                    f"'{group.removeprefix('params:')}' than those of this run; {again}"
                 )
         for source, content in seal.inputs.items():
             origin = place(source)

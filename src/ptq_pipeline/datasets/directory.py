@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file, write_folder
 from ptq_pipeline.datasets.local import LocalDataset
-from ptq_pipeline.registry import INDEX_FILE
+from ptq_pipeline.registry.evidence import INDEX_FILE
 
 
 class DirectoryDataset(LocalDataset):

@@ -12,7 +12,7 @@ from ptq_pipeline.core.inputs import local_path
 from ptq_pipeline.datasets.local import StateDataset
 from ptq_pipeline.judgement.champion import WAY_OUT, Baseline
 from ptq_pipeline.judgement.ledger import Ledger
-from ptq_pipeline.registry import Registry
+from ptq_pipeline.registry.agreement import Registry
 from ptq_pipeline.trials.store import TrialStore
 
 

@@ -16,7 +16,7 @@ from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring.parameters import AcceptanceRules
 from ptq_pipeline.monitoring.windows import Acceptance, Arrival, Status, Window
 from ptq_pipeline.profiling.features import Projection
-from ptq_pipeline.profiling.segments import metadata_groups
+from ptq_pipeline.profiling.segments import metadata_groups, profile_as_audited
 
 
 class HandedOn:
@@ -65,6 +65,12 @@ class Audited(HandedOn):
         rows = self.profiles["split"] == "reference"
         ids = self.profiles.loc[rows, "sample_id"].to_numpy()
         return self.profiles[rows].reset_index(drop=True), self.images[ids]
+
+    def profile(self, window: Window) -> pd.DataFrame:
+        """Return profiles, label and segments of a window's images, as those of the audit."""
+        return profile_as_audited(
+            window.images, window.table, self.model, self.projection, self.definitions
+        )
 
     def accept(
         self, arrival: Arrival, earlier: Mapping[str, str], rules: AcceptanceRules

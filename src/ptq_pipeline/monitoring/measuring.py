@@ -15,9 +15,8 @@ from ptq_pipeline.monitoring.parameters import (
     DriftParameters,
     MonitoringParameters,
 )
-from ptq_pipeline.monitoring.windows import Window
-from ptq_pipeline.profiling.segments import profile_as_audited
 from ptq_pipeline.ptq import PreparedModel
+from ptq_pipeline.registry.store import Champion
 from ptq_pipeline.runtimes import Predictor, predict_top1
 from ptq_pipeline.statistics.distances import JENSEN_SHANNON, WASSERSTEIN
 
@@ -38,6 +37,12 @@ class ServedModel:
         """Load an artifact for images of ``shape`` ``(C, H, W)``."""
         predictor = artifact.predictor(model, shape)
         return cls(artifact, model, prepared_model(model, shape), predictor)
+
+    @classmethod
+    def of_champion(cls, champion: Champion, audited: Audited) -> "ServedModel":
+        """Load what serves for images like those of the audit."""
+        artifact = Artifact.of_version(champion.version, champion.folder)
+        return cls.load(artifact, audited.model, audited.images.shape[1:])
 
     def float_predictor(self) -> Predictor:
         """Return the float model, executed by the runtime that serves."""
@@ -60,29 +65,11 @@ class ServedModel:
         return pd.concat([answers, rates], axis=1)
 
 
-@dataclass(frozen=True, eq=False)
-class WindowProfiler:
-    """Profiles windows as the audit was; ``served`` is None before the first promotion."""
-
-    audited: Audited
-    served: ServedModel | None
-
-    def profile(self, window: Window) -> pd.DataFrame:
-        """Return the profiles, label, segments, answers and clip rates of a window's images."""
-        table = profile_as_audited(
-            window.images,
-            window.table,
-            self.audited.model,
-            self.audited.projection,
-            self.audited.definitions,
-        )
-        return self.with_served(table, window.images)
-
-    def with_served(self, table: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
-        """Return ``table`` with what only the served model can say of its images."""
-        if self.served is None:
-            return table
-        return pd.concat([table, self.served.profile(images)], axis=1)
+def with_served(
+    table: pd.DataFrame, images: np.ndarray, served: ServedModel | None
+) -> pd.DataFrame:
+    """Return ``table`` with what only the model that serves, if one does, can say of its images."""
+    return table if served is None else pd.concat([table, served.profile(images)], axis=1)
 
 
 def with_served_columns(

@@ -58,7 +58,7 @@ _WINDOWS = """
   checkpoint: data/{mount}/07_model_output/monitoring/arrivals.json
 """
 
-_BROUGHT = """# What `{mount}` audits. Every other entry stands in catalog_ptq.yml, for all mounts.
+_BROUGHT = """# What `{mount}` audits. Every other entry is in catalog_ptq.yml, for all mounts.
 {mount}.image_source:
   type: ptq_pipeline.datasets.ImageManifestDataset
   filepath: data/{mount}/01_raw/images.csv    # columns: path, label, any segments

@@ -210,7 +210,7 @@ class Registry(Store):
         return (
             f"'{self.baseline}' knows of {count or 'a champion and its'} records, and the log "
             f"'{self.log.folder}' {held}: records are missing; restore the log from a backup "
-            "(a promotion's record also stands in its version's folder, as record.json, under the "
+            "(a promotion's record is also in its version's folder, as record.json, under the "
             f"number that its `sequence` says), or bring back the '{self.baseline.name}' of that "
             "log from git"
         )

@@ -23,7 +23,7 @@ from ptq_pipeline.registry.waivers import Waiver
 CLOCK = "clock"
 HOLDS = "champion holds"
 RESTORE = (
-    "restore it from a backup (a promotion's record also stands in its version, as record.json). "
+    "restore it from a backup (a promotion's record is also in its version, as record.json). "
     "Meanwhile the champion serves on and nothing can be promoted"
 )
 

@@ -19,7 +19,8 @@ from ptq_pipeline.judgement.champion import Baseline, audit_hash
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.monitoring.reaudit import Answers, Holding, Reaudit, reaudit
 from ptq_pipeline.project import Project
-from ptq_pipeline.registry import Champion, note
+from ptq_pipeline.registry.release import note
+from ptq_pipeline.registry.store import Champion
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,9 @@ from ptq_pipeline.monitoring.trigger import Action, Advice, Event, TriggerState
 from ptq_pipeline.monitoring.windows import Status, UnusableWindow
 from ptq_pipeline.pipelines.release.nodes import release_candidate
 from ptq_pipeline.project import Project
-from ptq_pipeline.registry import Evidence, Registry, ReleaseParameters, candidate_files, note
+from ptq_pipeline.registry.agreement import Registry
+from ptq_pipeline.registry.evidence import Evidence, candidate_files
+from ptq_pipeline.registry.release import ReleaseParameters, note
 from ptq_pipeline.routines.ladder import LadderParameters, attempt, climb
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, a
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.idx import IdxSource
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model, resnet20
-from ptq_pipeline.monitoring import DriftParameters
+from ptq_pipeline.monitoring.parameters import DriftParameters
 from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 from ptq_pipeline.pipelines.drift.nodes import (
     CANDIDATE,

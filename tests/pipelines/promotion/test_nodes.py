@@ -15,14 +15,13 @@ from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.datasets.directory import CandidateDirectory
 from ptq_pipeline.judgement.champion import Baseline, Comparison
-from ptq_pipeline.judgement.decision import Execution
+from ptq_pipeline.judgement.decision import Decision, Execution
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.models import FloatModel, Preprocessing, resnet20
 from ptq_pipeline.pipelines.promotion import create_pipeline, nodes
 from ptq_pipeline.pipelines.promotion.nodes import decide
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
 from ptq_pipeline.ptq import ENGINE_VERSION, MethodSpec, QuantizationParameters, prepare
-from ptq_pipeline.registry import Decision
 from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials import TrialSpec, TrialStore

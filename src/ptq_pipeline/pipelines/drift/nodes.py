@@ -11,8 +11,8 @@ from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.source import ImageSource, decode_source
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.monitoring import DriftResult, drift_report
 from ptq_pipeline.monitoring.audited import as_audited
+from ptq_pipeline.monitoring.drift import DriftResult, drift_report
 from ptq_pipeline.monitoring.parameters import DriftParameters
 from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 from ptq_pipeline.profiling.features import Projection, profile

@@ -10,13 +10,13 @@ import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.monitoring import DriftResult, drift_report
 from ptq_pipeline.monitoring.audited import Audited
+from ptq_pipeline.monitoring.drift import DriftResult, drift_report
 from ptq_pipeline.monitoring.history import Distance, Measured, WindowHistory, WindowRecord
 from ptq_pipeline.monitoring.parameters import DriftParameters, MonitoringParameters
 from ptq_pipeline.monitoring.windows import Acceptance, Arrival, Status, Window, is_late
 from ptq_pipeline.profiling.features import Projection
-from ptq_pipeline.registry import Registry
+from ptq_pipeline.registry.agreement import Registry
 
 log = logging.getLogger(__name__)
 
@@ -114,24 +114,21 @@ def measure_windows(
         What was found by window, or why it was set aside; and Evidently's pages by file name.
     """
     # Loading what serves takes torch.
-    from ptq_pipeline.artifact.loading import Artifact
-    from ptq_pipeline.monitoring.measuring import ServedModel, WindowProfiler, with_served_columns
+    from ptq_pipeline.monitoring.measuring import ServedModel, with_served, with_served_columns
 
     if not windows:
         return {}, {}
-    champion, served = registry.champion(), None
-    if champion is not None:
-        # Before any window is profiled: a runtime may set torch's threads.
-        artifact = Artifact.of_version(champion.version, champion.folder)
-        served = ServedModel.load(artifact, audited.model, audited.images.shape[1:])
-    profiler = WindowProfiler(audited, served)
-    reference = profiler.with_served(*audited.reference())
+    champion = registry.champion()
+    # Before any window is profiled: a runtime may set torch's threads.
+    served = ServedModel.of_champion(champion, audited) if champion else None
+    reference = with_served(*audited.reference(), served)
     drift = with_served_columns(drift, reference, parameters)
     found: dict[str, Measured | str] = {}
     pages = {}
     for name, window in windows.items():
         try:
-            current = profiler.profile(window).dropna(axis="columns", how="all")
+            current = with_served(audited.profile(window), window.images, served)
+            current = current.dropna(axis="columns", how="all")
             result = drift_report(current, reference, drift, name)
         except Exception as error:  # noqa: BLE001 - whatever it is, other windows must not wait
             drift_report(reference, reference, drift, name)

@@ -17,13 +17,8 @@ from ptq_pipeline.judgement.champion import Baseline
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
-from ptq_pipeline.registry import (
-    ANSWERS_FILE,
-    COMPARISON_FILE,
-    EXECUTION_FILE,
-    INDEX_FILE,
-    Evidence,
-)
+from ptq_pipeline.registry.evidence import COMPARISON_FILE, EXECUTION_FILE, INDEX_FILE, Evidence
+from ptq_pipeline.registry.store import ANSWERS_FILE
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.recipe import Recipe

@@ -19,7 +19,8 @@ from ptq_pipeline.monitoring.windows import Arrival, UnusableWindow, Window, div
 from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.profiling.features import profile
 from ptq_pipeline.profiling.segments import with_segments
-from ptq_pipeline.registry import Champion, Registry
+from ptq_pipeline.registry.agreement import Registry
+from ptq_pipeline.registry.store import Champion
 from ptq_pipeline.stress.shifts import StressParameters
 
 log = logging.getLogger(__name__)
@@ -155,12 +156,10 @@ def audit_champion(
 
 def _answers(champion: Champion, audited: Audited, shifted: Mapping[str, np.ndarray]) -> Answers:
     # Loading what serves takes torch.
-    from ptq_pipeline.artifact.loading import Artifact
     from ptq_pipeline.monitoring.measuring import ServedModel
     from ptq_pipeline.runtimes import predict_top1
 
-    artifact = Artifact.of_version(champion.version, champion.folder)
-    served = ServedModel.load(artifact, audited.model, audited.images.shape[1:])
+    served = ServedModel.of_champion(champion, audited)
     floating = served.float_predictor()
     return Answers(
         champion.version,

@@ -6,14 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ptq_pipeline.core.provenance import describe_machine
-from ptq_pipeline.registry import (
-    Circumstances,
-    Evidence,
-    Registry,
-    ReleaseParameters,
-    candidate_files,
-    release,
-)
+from ptq_pipeline.registry.agreement import Registry
+from ptq_pipeline.registry.evidence import Evidence, candidate_files
+from ptq_pipeline.registry.release import Circumstances, ReleaseParameters, release
 from ptq_pipeline.reporting.card import model_card
 
 log = logging.getLogger(__name__)
