@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.group_ids import GroupId, check_labels, class_ids
-from ptq_pipeline.core.groups import GroupDefinitions, build_groups
+from ptq_pipeline.core.group_ids import GroupDefinitions, GroupId, check_labels, class_ids
+from ptq_pipeline.core.groups import build_groups
 
 COUNT = 12
 

@@ -23,7 +23,6 @@ from pydantic_core import CoreSchema
 
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError, first_fault
-from ptq_pipeline.core.group_ids import CellKey, GroupKey, Level
 
 READING = {"reading": True}
 
@@ -111,28 +110,3 @@ class SealedDocument(Document):
     def to_json(self) -> dict[str, Any]:
         """JSON types, with the hash."""
         return {**Document.to_json(self), self.seal: self.hash}
-
-
-class GroupDocument(Document):
-    """Something about one group, e.g. ``Sandal``, ``tone=dark`` or ``Sandal & tone=dark``."""
-
-    level: Level
-    group: str
-
-    @property
-    def key(self) -> GroupKey:
-        """The group."""
-        return self.level, self.group
-
-
-class CellDocument(Document):
-    """Something about one group under one shift."""
-
-    level: Level
-    group: str
-    shift: str
-
-    @property
-    def key(self) -> CellKey:
-        """The cell it is about."""
-        return CellKey(self.level, self.group, self.shift)

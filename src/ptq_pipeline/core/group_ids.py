@@ -7,10 +7,15 @@ means one group, and nothing ever takes a label apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from functools import reduce
+from itertools import combinations, product
+from typing import Any, ClassVar, Literal, NamedTuple
 
+from pydantic import ConfigDict
+
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
 
 AVERAGE_GROUP = "all"
@@ -37,6 +42,31 @@ class CellKey(NamedTuple):
     def of(self) -> GroupKey:
         """The group."""
         return self.level, self.group
+
+
+class GroupDocument(Document):
+    """Something about one group, e.g. ``Sandal``, ``tone=dark`` or ``Sandal & tone=dark``."""
+
+    level: Level
+    group: str
+
+    @property
+    def key(self) -> GroupKey:
+        """The group."""
+        return self.level, self.group
+
+
+class CellDocument(Document):
+    """Something about one group under one shift."""
+
+    level: Level
+    group: str
+    shift: str
+
+    @property
+    def key(self) -> CellKey:
+        """The cell it is about."""
+        return CellKey(self.level, self.group, self.shift)
 
 
 @dataclass(frozen=True)
@@ -108,3 +138,50 @@ def check_labels(ids: Iterable[GroupId]) -> None:
                 f"samples: two groups of level {each.level} would both be called '{each.label}': "
                 f"{known[key].described}, and {each.described}; rename a class, column or value."
             )
+
+
+class SegmentColumn(Document):
+    """A column that defines groups, or conditions if it is a control; how it was made is kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    names: tuple[str, ...]
+    control: bool = False
+
+
+class GroupDefinitions(Document):
+    """All groups that there can be, ``group_definitions.json``.
+
+    Classes are in label order, segments in order of display; images were ``left_out`` by reason.
+    """
+
+    called: ClassVar[str] = "group_definitions"
+    way_out: ClassVar[str] = "run the pipeline 'data_loading' again"
+
+    classes: tuple[str, ...]
+    segments: dict[str, SegmentColumn]
+    left_out: dict[str, int] = {}
+
+    def columns(self, control: bool = False) -> dict[str, tuple[str, ...]]:
+        """Segment columns with their values; instead of them the control columns."""
+        return {name: each.names for name, each in self.segments.items() if each.control == control}
+
+    def ids(self, level: str) -> Iterator[GroupId]:
+        """Yield every group of a level, crossed as deeply as `build_groups` may cross them."""
+        classes = class_ids(self.classes)
+        columns = [segment_ids(name, each.names) for name, each in self.segments.items()]
+        if level == "average":
+            yield GroupId("average")
+        elif level == CLASS_LEVEL:
+            yield from classes
+        elif level == SEGMENT_LEVEL:
+            yield from (each for column in columns for each in column)
+        else:
+            for together in range(1, len(columns) + 1):
+                for segments in (
+                    s for some in combinations(columns, together) for s in product(*some)
+                ):
+                    segment = reduce(GroupId.crossed, segments)
+                    if together > 1:
+                        yield segment
+                    yield from (each.crossed(segment) for each in classes)

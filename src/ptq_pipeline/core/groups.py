@@ -20,15 +20,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
-from itertools import combinations, product
-from typing import ClassVar
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import ConfigDict
 
-from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import (
     CLASS_LEVEL,
@@ -45,53 +42,6 @@ from ptq_pipeline.core.names import MISSING
 
 EVALUATED_SPLITS = ("selection", "audit")
 NO_GROUP = -1
-
-
-class SegmentColumn(Document):
-    """A column that defines groups, or conditions if it is a control; how it was made is kept."""
-
-    model_config = ConfigDict(extra="allow")
-
-    names: tuple[str, ...]
-    control: bool = False
-
-
-class GroupDefinitions(Document):
-    """All groups that there can be, ``group_definitions.json``.
-
-    Classes are in label order, segments in order of display; images were ``left_out`` by reason.
-    """
-
-    called: ClassVar[str] = "group_definitions"
-    way_out: ClassVar[str] = "run the pipeline 'data_loading' again"
-
-    classes: tuple[str, ...]
-    segments: dict[str, SegmentColumn]
-    left_out: dict[str, int] = {}
-
-    def columns(self, control: bool = False) -> dict[str, tuple[str, ...]]:
-        """Segment columns with their values; instead of them the control columns."""
-        return {name: each.names for name, each in self.segments.items() if each.control == control}
-
-    def ids(self, level: str) -> Iterator[GroupId]:
-        """Yield every group of a level, crossed as deeply as `build_groups` may cross them."""
-        classes = class_ids(self.classes)
-        columns = [segment_ids(name, each.names) for name, each in self.segments.items()]
-        if level == "average":
-            yield GroupId("average")
-        elif level == CLASS_LEVEL:
-            yield from classes
-        elif level == SEGMENT_LEVEL:
-            yield from (each for column in columns for each in column)
-        else:
-            for together in range(1, len(columns) + 1):
-                for segments in (
-                    s for some in combinations(columns, together) for s in product(*some)
-                ):
-                    segment = reduce(GroupId.crossed, segments)
-                    if together > 1:
-                        yield segment
-                    yield from (each.crossed(segment) for each in classes)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ptq_pipeline.core.documents import CellDocument, Count, Document, Drop, Interval, Share
+from ptq_pipeline.core.documents import Count, Document, Drop, Interval, Share
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import CellDocument
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.judging import (

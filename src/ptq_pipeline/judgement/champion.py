@@ -25,8 +25,9 @@ from pydantic import (
     SkipValidation,
 )
 
-from ptq_pipeline.core.documents import READING, CellDocument, Document, SealedDocument
+from ptq_pipeline.core.documents import READING, Document, SealedDocument
 from ptq_pipeline.core.errors import InputError, first_fault
+from ptq_pipeline.core.group_ids import CellDocument
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.outcomes import Outcomes, tally
 from ptq_pipeline.judgement.candidate import Choice, ComparedCell, JudgedCell, judge_candidate

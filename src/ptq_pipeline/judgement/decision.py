@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, ValidationError
 
 from ptq_pipeline.core.canonical import canonical_hash
-from ptq_pipeline.core.documents import READING, CellDocument, Document, SealedDocument
+from ptq_pipeline.core.documents import READING, Document, SealedDocument
 from ptq_pipeline.core.errors import InputError, first_fault
-from ptq_pipeline.core.group_ids import CellKey
+from ptq_pipeline.core.group_ids import CellDocument, CellKey
 from ptq_pipeline.judgement.candidate import ComparedCell, JudgedCell, MeasuredCell
 from ptq_pipeline.judgement.champion import ChampionName, Comparison
 from ptq_pipeline.judgement.policy import Obligation, Policy, obligation_name

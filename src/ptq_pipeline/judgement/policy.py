@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from ptq_pipeline.core.documents import Document, GroupDocument
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS, GroupKey, Level
+from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS, GroupDocument, GroupKey, Level
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.statistics.draws import smallest_passing_draws
 

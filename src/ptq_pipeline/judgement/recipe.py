@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptq_pipeline.core.documents import CellDocument, Count, Document
+from ptq_pipeline.core.documents import Count, Document
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import CellDocument
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.judging import Judged, judge
 from ptq_pipeline.judgement.policy import Policy

@@ -17,17 +17,18 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.core.documents import Count, Document, GroupDocument, Share
+from ptq_pipeline.core.documents import Count, Document, Share
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import (
     AVERAGE_GROUP,
     NAMED_LEVELS,
     CellKey,
+    GroupDefinitions,
+    GroupDocument,
     GroupKey,
     class_ids,
     segment_ids,
 )
-from ptq_pipeline.core.groups import GroupDefinitions
 from ptq_pipeline.judgement.cells import Cells, Counts, Requirement
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.sentences import Reason, Sentence, Subject, place_value, say

@@ -27,17 +27,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptq_pipeline.core.documents import (
-    CellDocument,
-    Count,
-    Deviation,
-    Document,
-    Drop,
-    Interval,
-    Share,
-)
+from ptq_pipeline.core.documents import Count, Deviation, Document, Drop, Interval, Share
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS, GroupKey
+from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS, CellDocument, GroupKey
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes
 from ptq_pipeline.judgement.candidate import Candidate, MeasuredCell

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.core.documents import CellDocument, Document
-from ptq_pipeline.core.group_ids import NAMED_LEVELS
+from ptq_pipeline.core.documents import Document
+from ptq_pipeline.core.group_ids import NAMED_LEVELS, CellDocument
 from ptq_pipeline.core.groups import Groups, build_groups
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes, tally

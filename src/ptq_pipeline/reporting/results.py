@@ -8,15 +8,16 @@ from typing import Any, ClassVar, Self, TypeVar
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ptq_pipeline.core.documents import CellDocument, Document
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import (
     CLASS_COLUMN,
     CLASS_LEVEL,
     LEVELS,
+    CellDocument,
     CellKey,
+    GroupDefinitions,
 )
-from ptq_pipeline.core.groups import GroupDefinitions
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.candidate import MeasuredCell
 from ptq_pipeline.judgement.champion import Comparison

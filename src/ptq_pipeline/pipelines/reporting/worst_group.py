@@ -12,16 +12,16 @@ from PIL import Image
 
 from ptq_pipeline.artifact import PARAMETERS
 from ptq_pipeline.calibration.sets import CalibrationSet
-from ptq_pipeline.core.documents import CellDocument
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import (
     AVERAGE_GROUP,
     CLASS_COLUMN,
     LEVELS,
     NAMED_LEVELS,
+    CellDocument,
+    GroupDefinitions,
     GroupId,
 )
-from ptq_pipeline.core.groups import GroupDefinitions
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.verdict import Verdict

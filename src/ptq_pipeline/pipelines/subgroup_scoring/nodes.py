@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.groups import GroupDefinitions, Groups, build_groups
+from ptq_pipeline.core.group_ids import GroupDefinitions
+from ptq_pipeline.core.groups import Groups, build_groups
 from ptq_pipeline.core.outcomes import score
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 

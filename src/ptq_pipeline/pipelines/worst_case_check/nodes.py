@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from ptq_pipeline.core.groups import GroupDefinitions, Groups
+from ptq_pipeline.core.group_ids import GroupDefinitions
+from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.judgement.champion import (
     Baseline,
     audit_hash,
