@@ -46,7 +46,8 @@ def init(mount: str, force: bool) -> Answer:
     lines = [f"{what:9s}  {path}" for path, what in done.items()]
     if kept:
         lines.append("What was kept differs from what would be written; --force replaces it.")
-    if not _environments_merge():
+    # Whether an environment may set one value below the name of a mount.
+    if settings.CONFIG_LOADER_ARGS.get("merge_strategy", {}).get("parameters") != "soft":
         lines.append(
             f"An environment that sets one value of '{mount}' would drop all others. Let them "
             f"merge, in {package}/settings.py:\n  CONFIG_LOADER_ARGS = {MERGING}"
@@ -57,12 +58,6 @@ def init(mount: str, force: bool) -> Answer:
         f"  kedro ptq promote --mount {mount}\n  kedro ptq watch --once --mount {mount}"
     )
     return Answer(done, lines)
-
-
-def _environments_merge() -> bool:
-    """Whether this project lets an environment set one value below the name of a mount."""
-    strategy = settings.CONFIG_LOADER_ARGS.get("merge_strategy", {})
-    return strategy.get("parameters") == "soft"
 
 
 def _write(path: Path, content: bytes, force: bool) -> str:
