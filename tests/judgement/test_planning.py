@@ -69,8 +69,8 @@ def test_clusters_need_more_images_than_single_ones(policy):
 
 def test_an_earlier_look_has_a_price():
     price = early_pass_price(50, 0.1, 0.05)
-    assert 30 < price["look_at"] < 50
-    assert price["allowed"] < price["allowed_without"]
+    assert 30 < price.look_at < 50
+    assert price.allowed < price.allowed_without
     assert early_pass_price(30, 0.1, 0.05) is None
 
 

@@ -160,10 +160,10 @@ def _lines(budget: BudgetPlan, work: dict[str, Any], seconds: float | None) -> I
     if budget.early_pass is not None:
         price = budget.early_pass
         yield (
-            f"An earlier look for PASS at {price['look_at']} draws would cost: "
-            f"{price['allowed']} instead of {price['allowed_without']} draws may stay open, image "
-            f"level {100 * price['alpha_image']:.2g} % instead of "
-            f"{100 * price['alpha_image_without']:.2g} %."
+            f"An earlier look for PASS at {price.look_at} draws would cost: "
+            f"{price.allowed} instead of {price.allowed_without} draws may stay open, image "
+            f"level {100 * price.alpha_image:.2g} % instead of "
+            f"{100 * price.alpha_image_without:.2g} %."
         )
     judged = sum(group.judged for group in budget.groups)
     yield f"Groups: {judged} of {len(budget.groups)} judged. Hardest to show:"

@@ -1,6 +1,6 @@
 """Writing that leaves the old content or the new, whenever a process dies or the power goes.
 
-What is being written stands in a hidden folder beside its target, `.NAME.XXXXXXXX.tmp`, which its
+What is being written is in a hidden folder beside its target, `.NAME.XXXXXXXX.tmp`, which its
 writer keeps locked. A lock ends with its process, so whoever writes beside it later knows which of
 these folders are left over, and removes them.
 """

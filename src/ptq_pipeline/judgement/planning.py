@@ -7,15 +7,14 @@ test of a paired difference) around the observed rates.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from ptq_pipeline.core.group_ids import NAMED_LEVELS, GroupKey
+from ptq_pipeline.core.documents import Document
+from ptq_pipeline.core.group_ids import NAMED_LEVELS, GroupDocument, GroupKey
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.judgement.cells import Requirement, needed_samples
 from ptq_pipeline.judgement.policy import Policy
@@ -33,8 +32,7 @@ MOST_NAMED = 8
 POWER = 0.9
 
 
-@dataclass(frozen=True)
-class GroupPlan:
+class GroupPlan(GroupDocument):
     """What the audit can show about one group.
 
     Attributes:
@@ -49,8 +47,6 @@ class GroupPlan:
         blocks: Whether there is no PASS because it is not judged.
     """
 
-    level: str
-    group: str
     n: int
     limit: float
     judged: bool
@@ -66,13 +62,26 @@ class GroupPlan:
         return not self.judged and self.level in NAMED_LEVELS
 
     @property
-    def called(self) -> str:
+    def name(self) -> str:
         """The group with its level."""
-        return group_name(self.level, self.group)
+        return group_name(*self.key)
 
 
-@dataclass(frozen=True)
-class BudgetPlan:
+class EarlyPass(Document):
+    """What one earlier look for PASS costs: levels of tests and allowed draws.
+
+    Those of the last look are given with the earlier one and ``without`` it.
+    """
+
+    look_at: int
+    alpha_image_early: float
+    alpha_image: float
+    allowed: int
+    alpha_image_without: float
+    allowed_without: int
+
+
+class BudgetPlan(Document):
     """What the configured budget can show at best.
 
     Attributes:
@@ -85,7 +94,7 @@ class BudgetPlan:
         obstacles: What makes PASS impossible with this budget, in sentences.
         unprovable: Levels none of whose groups could show its limit, in sentences: a PASS says
             nothing of them.
-        early_pass: See :func:`early_pass_price`.
+        early_pass: None where there is nothing to look at earlier.
     """
 
     draws: int
@@ -96,12 +105,8 @@ class BudgetPlan:
     cheapest_draws: int
     obstacles: tuple[str, ...]
     unprovable: tuple[str, ...]
-    early_pass: dict[str, Any] | None
+    early_pass: EarlyPass | None
     groups: tuple[GroupPlan, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self)
 
 
 def group_counts(groups: Groups) -> pd.DataFrame:
@@ -156,28 +161,25 @@ def plan_budget(
     )
 
 
-def early_pass_price(draws: int, p0: float, alpha: float) -> dict[str, Any] | None:
+def early_pass_price(draws: int, p0: float, alpha: float) -> EarlyPass | None:
     """What one earlier look for PASS would cost the look at the preset number of draws.
 
     Two looks share ``alpha`` in halves (Bonferroni; Pocock 1977 for group-sequential looks), so
-    both test at smaller levels: fewer draws may stay open, or every limit is harder to show.
-
-    Returns:
-        ``look_at`` and its level; the last look's level and allowed draws with and without it; None
-        when no earlier look can pass.
+    both test at smaller levels: fewer draws may stay open, or every limit is harder to show. None
+    when no earlier look can pass.
     """
     early = smallest_passing_draws(p0, alpha / 2)
     if early >= draws:
         return None
     alone, last = split_budget(draws, p0, alpha), split_budget(draws, p0, alpha / 2)
-    return {
-        "look_at": early,
-        "alpha_image_early": split_budget(early, p0, alpha / 2).alpha_image,
-        "alpha_image": last.alpha_image,
-        "allowed": max(last.allowed, 0),
-        "alpha_image_without": alone.alpha_image,
-        "allowed_without": max(alone.allowed, 0),
-    }
+    return EarlyPass(
+        look_at=early,
+        alpha_image_early=split_budget(early, p0, alpha / 2).alpha_image,
+        alpha_image=last.alpha_image,
+        allowed=max(last.allowed, 0),
+        alpha_image_without=alone.alpha_image,
+        allowed_without=max(alone.allowed, 0),
+    )
 
 
 def _group(
@@ -195,7 +197,7 @@ def _group(
         first, second = (region.power(share / 2, share / 2) for share in CHANGED)
         power = (first, second)
     return GroupPlan(
-        level=key[0],
+        level=key[0],  # type: ignore[arg-type]
         group=key[1],
         n=n,
         limit=required.limit,
@@ -222,7 +224,7 @@ def _too_few_draws(policy: Policy, used: int, draws: int) -> list[str]:
 
 def _too_small(groups: Sequence[GroupPlan]) -> list[str]:
     found = [
-        f"{group.called} is critical, and its {group.n} samples cannot be judged: "
+        f"{group.name} is critical, and its {group.n} samples cannot be judged: "
         f"{group.needed_n} are needed for {points(group.limit)}; they could show "
         f"{points(group.provable)}."
         for group in groups
@@ -236,7 +238,7 @@ def _too_small(groups: Sequence[GroupPlan]) -> list[str]:
     ]
     named = [group for group in groups if group.blocks and group.left_out and not group.critical]
     found += [
-        f"{group.called} has {plural(group.n, 'image')} and needs {group.needed_n:,} for "
+        f"{group.name} has {plural(group.n, 'image')} and needs {group.needed_n:,} for "
         f"{points(group.limit)}; add images, or name it in worst_case_check.allow_not_judged."
         for group in named[:MOST_NAMED]
     ]
@@ -257,7 +259,7 @@ def _unprovable(groups: Sequence[GroupPlan]) -> tuple[str, ...]:
         if not any(group.judged for group in own)
     ]
     return tuple(
-        f"{best.called} comes nearest, with {best.n} of the {best.needed_n} samples that its limit "
+        f"{best.name} comes nearest, with {best.n} of the {best.needed_n} samples that its limit "
         f"of {points(best.limit)} needs; they could show {points(best.provable)}."
         for best in nearest
     )

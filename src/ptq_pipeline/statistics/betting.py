@@ -34,7 +34,7 @@ from scipy import special
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.statistics.tango import FloatArray
 
-# Fixed before any data. Most of the capital stands where few losses in some hundred units decide,
+# Fixed before any data. Most of the capital is where few losses in some hundred units decide,
 # the rest on small stakes for groups near their limit.
 STAKES = np.array([0.999, 0.88, 0.7, 0.45, 0.28, 0.17, 0.1, 0.06, 0.035, 0.02, 0.012, 0.007, 0.004])
 SHARES = np.array([0.2, 0.36, 0.1, 0.1, 0.04, *([0.025] * 8)])
