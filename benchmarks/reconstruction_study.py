@@ -25,13 +25,14 @@ import torch
 from study_data import DATA, accuracy, load_images, load_model, load_samples, load_study
 
 from ptq_pipeline.core.files import replacing
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.ptq import MethodConfig, MethodSpec, method_from_json
 from ptq_pipeline.runtimes import build_runtime
-from ptq_pipeline.trials.evaluation import CLEAN, Evaluation
+from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.execution import TrialRunner
-from ptq_pipeline.trials.store import TrialStore
-from ptq_pipeline.trials.workload import TrialOutcome, Workload
+from ptq_pipeline.trials.trial import TrialOutcome, TrialStore
+from ptq_pipeline.trials.workload import Workload
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ def side_by_side(study: Study, draws: int, rounds: int) -> dict:
 def float_model(study: Study) -> dict:
     """Time the float model, which a full audit runs once under each shift."""
     runner = study.runner()
-    runner.prepared  # noqa: B018
+    runner.workload.prepared  # noqa: B018
     with Clock() as clock:
         runner.run(None, None, study.audit)
     return clock.to_json()
@@ -69,16 +69,17 @@ def float_model(study: Study) -> dict:
 
 def settling(study: Study, full: float) -> dict:
     """Time the settled verdict of a recipe that fails and of one that passes."""
-    from ptq_pipeline.trials import stopping
-    from ptq_pipeline.trials.settling import settle
+    from ptq_pipeline.judgement.stopping import Scope
+    from ptq_pipeline.trials.settling import SettlingParameters, settle
 
-    scope = stopping.Scope.planned(study.index, study.groups, study.policy)
-    plan = stopping.Study.of(scope, study.evaluated, stopping.SettlingParameters())
+    scope = Scope.planned(study.index, study.groups, study.policy)
     found = {}
     for name, bits in (("fail", (4, 8)), ("pass", (8, 8))):
-        runner = study.runner(bits)
+        audit = study.whole(bits)
+        # Hashed beforehand, as a full audit does it too.
+        audit.evaluation.fingerprint  # noqa: B018
         with Clock() as clock:
-            verdict = settle(plan, runner, study.sets)
+            verdict = settle(audit, scope, study.sets, SettlingParameters())
         found[name] = {
             "recipe": f"W{bits[0]}A{bits[1]}",
             "result": verdict.result,

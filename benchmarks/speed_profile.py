@@ -9,7 +9,7 @@ DRAWS = 5
 def profile(study: Study) -> dict[str, dict]:
     """Return the clock of each part, over five draws; what is made once has one stretch."""
     runner = study.runner()
-    workload, runtime = runner.workload, runner.runtime
+    workload, runtime = runner.workload, runner.workload.runtime
     sets = dict(list(study.sets.items())[:DRAWS])
     clocks = {name: Clock() for name in PARTS}
     with clocks["model folded and traced"]:

@@ -21,14 +21,13 @@ from ptq_pipeline.pipelines.quantization.nodes import stress_images
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.ptq import MethodSpec
-from ptq_pipeline.ptq.image_statistics import ImageRows
-from ptq_pipeline.runtimes import build_runtime
 from ptq_pipeline.stress.shifts import StressParameters
-from ptq_pipeline.trials.evaluation import Evaluation, build_evaluation
+from ptq_pipeline.trials.audit import Audit
+from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
 from ptq_pipeline.trials.executors import Executor
-from ptq_pipeline.trials.store import TrialStore
-from ptq_pipeline.trials.workload import Workload
+from ptq_pipeline.trials.recipe import Recipe
+from ptq_pipeline.trials.trial import TrialStore
 
 PROJECT = Path(__file__).resolve().parents[1]
 DATA = PROJECT / "data/bench"
@@ -77,7 +76,7 @@ class Study:
             images,
             pd.read_parquet(DATA / "05_model_input/calibration_set_index.parquet"),
             definitions,
-            stress_images(samples, images, StressParameters(parameters("stress"))),
+            stress_images(AuditData(samples, images), StressParameters(parameters("stress"))),
         )
 
     @property
@@ -88,7 +87,7 @@ class Study:
     @cached_property
     def evaluated(self) -> Evaluation:
         """Selection and audit images under all shifts."""
-        return build_evaluation(AuditData(self.samples, self.images, self.stressed), self.shifts)
+        return self.whole().evaluation
 
     @cached_property
     def audit(self) -> Evaluation:
@@ -134,6 +133,23 @@ class Study:
         chosen = self.samples.set_index("sample_id").loc[rows].reset_index()
         return Evaluation(chosen, {"clean": self.images}, {"clean": rows})
 
+    def whole(self, bits: tuple[int, int] = (8, 8), threads: int = THREADS) -> Audit:
+        """Return the audit with an empty store."""
+        data = AuditData(self.samples, self.images, definitions=self.definitions)
+        store = TrialStore(Path(tempfile.mkdtemp(prefix="bench-store-")))
+        shipped = parameters("quantization")["runtime"]
+        recipe = Recipe.model_validate(
+            {
+                "method": MethodSpec(*bits),
+                "runtime": {
+                    **{"name": "openvino", "threads": threads},
+                    "batch_size": shipped["batch_size"],
+                },
+            }
+        )
+        shifts = StressParameters(self.shifts)
+        return Audit(data, self.stressed, self.model, store, shifts, recipe)
+
     def runner(
         self,
         bits: tuple[int, int] = (8, 8),
@@ -141,16 +157,7 @@ class Study:
         executor: Executor | None = None,
     ) -> TrialRunner:
         """Return this pipeline's runner on an empty store."""
-        store = TrialStore(Path(tempfile.mkdtemp(prefix="bench-store-")))
-        workload = Workload(
-            self.model,
-            build_runtime("openvino", threads=threads),
-            self.images.shape[1:],
-            batch_size=parameters("quantization")["runtime"]["batch_size"],
-            statistics_folder=store.statistics,
-            pool=ImageRows(self.images, self.pool),
-        )
-        return TrialRunner(workload, MethodSpec(*bits), store, self.shifts, executor)
+        return self.whole(bits, threads).runner(executor)
 
 
 class Clock:

@@ -15,9 +15,11 @@ from ptq_pipeline.commands.doctor import doctor
 from ptq_pipeline.commands.plan import plan
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.seals import Seal, digest, write_seal
-from ptq_pipeline.pipelines.settling.nodes import settle_recipe
+from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.pipelines import settling, until_refused
+from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
-from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
+from ptq_pipeline.pipelines.worst_case_check.nodes import check_names
 from ptq_pipeline.stress.shifts import StressParameters
 
 CLASSES = ["boot", "bag"]
@@ -228,7 +230,10 @@ def test_a_run_refuses_a_shift_that_changes_labels(loaded, tmp_path):
 def test_a_stage_refuses_a_policy_that_names_an_unknown_group(loaded):
     samples = pd.read_parquet(loaded / "data/03_primary/samples.parquet")
     definitions = json.loads((loaded / "data/03_primary/group_definitions.json").read_text())
-    policy = WorstCaseCheckParameters.model_validate(limits() | {"critical": [CRITICAL]})
-    given = (StressParameters({"clean": {}}), None, SubgroupScoringParameters(), policy, None)
+    groups = define_groups(samples, definitions, SubgroupScoringParameters())
+    policy = Policy.model_validate(limits() | {"critical": [CRITICAL]})
     with pytest.raises(InputError, match="critical: there is no class 'shoe'"):
-        settle_recipe(samples, *[None] * 6, definitions, None, *given)
+        check_names(groups, policy, StressParameters({"clean": {}}))
+    # Before the draws are looked at, and before the first trial.
+    for study in (settling, until_refused):
+        assert "checked_policy" in study.create_pipeline().only_nodes("plan_scope").inputs()

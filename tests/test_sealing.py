@@ -38,7 +38,7 @@ from ptq_pipeline.sealing import (
 )
 from ptq_pipeline.stress.shifts import StressParameters
 
-STRESS = quantization.create_pipeline().filter(node_names=["stress_images"])
+STRESS = quantization.create_pipeline().filter(node_names=["gather_audit_data", "stress_images"])
 
 
 @pytest.fixture
@@ -57,6 +57,10 @@ def catalog(tmp_path):
         {
             "samples": ParquetDataset(filepath=(tmp_path / "samples.parquet").as_posix()),
             "images": ArrayDataset(str(tmp_path / "images.npy")),
+            "profiles": ParquetDataset(filepath=(tmp_path / "profiles.parquet").as_posix()),
+            "group_definitions": JSONDataset(
+                filepath=(tmp_path / "group_definitions.json").as_posix()
+            ),
             "stressed_images": ArrayFolderDataset(str(tmp_path / "stressed")),
             "verdict": JSONDataset(filepath=(tmp_path / "verdict.json").as_posix()),
             "params:stress": MemoryDataset(StressParameters.model_validate(shifts(0.001))),
@@ -65,6 +69,8 @@ def catalog(tmp_path):
     for name, data, file in (
         ("samples", samples, "samples.parquet"),
         ("images", images, "images.npy"),
+        ("profiles", samples[["sample_id"]], "profiles.parquet"),
+        ("group_definitions", {"classes": ["a"], "segments": {}}, "group_definitions.json"),
     ):
         found.save(name, data)
         path = tmp_path / file
@@ -114,6 +120,8 @@ def test_a_seal_says_what_a_dataset_was_made_from(catalog, tmp_path):
     assert seal.inputs == {
         "samples": digest(tmp_path / "samples.parquet"),
         "images": digest(tmp_path / "images.npy"),
+        "profiles": digest(tmp_path / "profiles.parquet"),
+        "group_definitions": digest(tmp_path / "group_definitions.json"),
     }
     first = seal_path(tmp_path / "stressed").read_bytes()
     run(STRESS, catalog)
@@ -148,7 +156,7 @@ def test_pixels_that_change_during_the_run_stop_it(catalog, tmp_path):
     manager.register(hooks)
     arguments = {"run_params": {}, "pipeline": STRESS, "catalog": catalog}
     manager.hook.before_pipeline_run(**arguments)
-    (node,) = STRESS.nodes
+    node = STRESS.nodes[0]
     check("images", node)
     np.load(tmp_path / "images.npy", mmap_mode="r+")[0] ^= 1
     with pytest.raises(SealError, match="'images' .* was changed"):
@@ -275,3 +283,18 @@ def test_a_seal_of_a_file_that_is_gone_goes_with_the_next_run(catalog, tmp_path)
     shutil.rmtree(tmp_path / "stressed")
     break_seals([tmp_path / "stressed"])
     assert read_seal(tmp_path / "stressed") is None
+
+
+def test_a_run_that_starts_in_the_middle_gathers_what_stays_in_memory(
+    catalog, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("ptq_pipeline.sealing.project_pipelines", {"quantization": STRESS})
+    middle, images = STRESS.only_nodes("stress_images"), catalog.load("images").copy()
+    np.save(tmp_path / "images.npy", np.zeros_like(images))
+    with pytest.raises(SealError, match="'images' .* was changed"):
+        run(middle, catalog)
+    np.save(tmp_path / "images.npy", images)
+    run(middle, catalog)
+    assert set(read_seal(tmp_path / "stressed").inputs) == {
+        *("samples", "images", "profiles", "group_definitions")
+    }

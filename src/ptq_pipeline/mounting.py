@@ -28,6 +28,9 @@ DEFAULT = (
     "promotion",
     "reporting",
 )
+# Nouns that are nodes themselves: their class gathers what the catalog stores in parts.
+GATHERED = "gathered"
+_NOUNS = frozenset({"ptq_pipeline.images.audit_data", "ptq_pipeline.trials.audit"})
 
 
 def create_pipeline(
@@ -68,8 +71,13 @@ def create_pipeline(
 
 
 def stage_of(node: Node) -> str:
-    """Return the stage of this package that a node belongs to; empty for a node of the host."""
+    """Return the stage of this package that a node belongs to; empty for a node of the host.
+
+    What several stages gather from stored files and hand on in memory belongs to `GATHERED`.
+    """
     module = getattr(node.func, "__module__", None) or ""
+    if module in _NOUNS:
+        return GATHERED
     package, _, rest = module.partition(".pipelines.")
     return rest.split(".")[0] if package == "ptq_pipeline" else ""
 

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines as project_pipelines
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
@@ -35,13 +36,13 @@ from ptq_pipeline.core.seals import (
     read_seal,
     write_seal,
 )
-from ptq_pipeline.mounting import mounts, stage_of
+from ptq_pipeline.mounting import GATHERED, mounts, stage_of
 
 log = logging.getLogger(__name__)
 
 LOCK, OWNER = ".run.lock", ".run.owner"
 # Stages that make no evidence: see `check_reading` on what is not strict.
-_READERS = frozenset({"reporting", "release", "monitoring"})
+_READERS = frozenset({"reporting", "release", "monitoring", GATHERED})
 # The audit within a mount or within this project: a namespace of its own, and one run all the same.
 _INNER = "requantization"
 # Settings that only say where something runs, by parameter group.
@@ -188,6 +189,8 @@ class SealHooks:
     ) -> None:
         """Take the lock, check what earlier runs left, and break the seals of what is made now."""
         self._release()
+        gathering = _gathering(pipeline, catalog)
+        pipeline = gathering + pipeline
         self._pipeline = Pipeline([node for node in pipeline.nodes if stage_of(node)])
         self._catalog, self._unsealed = catalog, {}
         stages = {stage_of(node) for node in self._pipeline.nodes}
@@ -207,6 +210,7 @@ class SealHooks:
                 if (seal := read_seal(place)) is not None and not name.endswith("decision")
             }
             break_seals(places.values())
+            self._gather(gathering, catalog)
         except BaseException:
             self._release()
             raise
@@ -281,6 +285,14 @@ class SealHooks:
             Seal(content=digest(place), node=node.name, parameters=parameters, inputs=inputs),
         )
 
+    def _gather(self, gathering: Pipeline, catalog: CatalogProtocol) -> None:
+        for node in gathering.nodes:
+            given = {name: catalog.load(name) for name in node.inputs}
+            for name, data in given.items():
+                self.after_dataset_loaded(name, data, node)
+            for name, data in node.run(given).items():
+                catalog[name] = data
+
     def _lock(self, folders: Iterable[Path]) -> None:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
@@ -323,6 +335,22 @@ def _folders(pipeline: Pipeline, catalog: CatalogProtocol) -> list[Path]:
         names.append("verdict")
     places = (sealed_place(catalog, name) for name in names)
     return sorted({place.parent for place in places if place is not None})
+
+
+def _gathering(pipeline: Pipeline, catalog: CatalogProtocol) -> Pipeline:
+    """Find the nodes that gather what stays in memory, for a run that starts behind them."""
+    found = Pipeline([])
+    while missing := {n for n in (found + pipeline).inputs() if n not in catalog}:
+        makers = [
+            node
+            for each in project_pipelines.values()
+            for node in each.nodes
+            if missing & set(node.outputs) and stage_of(node)
+        ]
+        if not makers:
+            break
+        found += Pipeline(dict.fromkeys(makers))
+    return found
 
 
 def _sources(pipeline: Pipeline, node: Node, catalog: CatalogProtocol) -> Iterator[str]:

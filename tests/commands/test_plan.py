@@ -25,9 +25,8 @@ def prepared(monkeypatch):
 
     monkeypatch.setattr(command, "opened", lambda env, mount: nullcontext())
     monkeypatch.setattr(module, "planned", lambda project: (budget, WORK))
-    monkeypatch.setattr(module, "_seconds", lambda project, work: 12.0)
     seen = {"shift": "noise", "n": 400, "accuracy": 0.126, "floor": 0.19, "destroyed": True}
-    monkeypatch.setattr(module, "_float_accuracies", lambda project: [seen])
+    monkeypatch.setattr(module, "_measured", lambda project, work: (12.0, [seen]))
 
 
 def test_plan_says_what_three_draws_can_show(monkeypatch):

@@ -6,9 +6,9 @@ from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.ptq import MethodSpec
 from ptq_pipeline.runtimes import build_runtime
-from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.evaluation import build_evaluation
 from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
+from ptq_pipeline.trials.trial import TrialStore
 from ptq_pipeline.trials.workload import Workload
 
 SHAPE = (1, 12, 12)
@@ -31,7 +31,7 @@ class Study:
                 "split": ["audit", "pool", "selection"] * 20,
             }
         )
-        self.evaluation = build_evaluation(AuditData(samples, self.images), ["clean"])
+        self.evaluation = build_evaluation(AuditData(samples, self.images), {}, ["clean"])
         self.requests = [
             TrialRequest(f"set{number}", images[1 + number :: 12], self.evaluation)
             for number in range(5)

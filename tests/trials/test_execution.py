@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,10 +9,10 @@ from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.ptq import MethodSpec, method_from_json
 from ptq_pipeline.runtimes import build_runtime
-from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.evaluation import build_evaluation
 from ptq_pipeline.trials.execution import TrialRunner
-from ptq_pipeline.trials.executors.worker import answer, outcome_of
+from ptq_pipeline.trials.executors.base import answer, outcome_of
+from ptq_pipeline.trials.trial import TrialStore
 from ptq_pipeline.trials.workload import Workload
 
 SHAPE = (1, 12, 12)
@@ -37,7 +39,7 @@ def samples(images):
 @pytest.fixture(scope="module")
 def evaluation(samples, images):
     dark = images[AuditData(samples, images).evaluated["sample_id"].to_numpy()] // 2
-    return build_evaluation(AuditData(samples, images, {"dark": dark}), SHIFTS)
+    return build_evaluation(AuditData(samples, images), {"dark": dark}, SHIFTS)
 
 
 def runner_of(model, method, store):
@@ -99,8 +101,8 @@ def test_fallbacks_stand_in_the_record_of_the_trial(runner, random_model, images
     assert all("nearest rounding kept, because its error" in note for note in outcome.notes)
     # Taken from the store, and sent by a worker, they are the same.
     assert runner.run("set", images[1::2], evaluation).notes == outcome.notes
-    sent = answer(runner.workload, outcome.spec.to_json())
-    assert outcome_of(outcome.spec, *sent).notes == outcome.notes
+    sent = pickle.loads(pickle.dumps(answer(runner.workload, outcome.spec)))
+    assert outcome_of(outcome.spec, sent).notes == outcome.notes
 
 
 def test_batches_and_selection_do_not_change_predictions(runner, images, evaluation):

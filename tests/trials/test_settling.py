@@ -9,16 +9,15 @@ from ptq_pipeline.core.outcomes import score
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.stopping import Scope
 from ptq_pipeline.judgement.verdict import build_verdict
 from ptq_pipeline.models import Preprocessing, load_float_model
-from ptq_pipeline.ptq import MethodSpec
-from ptq_pipeline.runtimes import build_runtime
-from ptq_pipeline.trials import TrialStore
-from ptq_pipeline.trials.evaluation import build_evaluation
-from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
-from ptq_pipeline.trials.settling import settle
-from ptq_pipeline.trials.stopping import Scope, SettlingParameters, Study
-from ptq_pipeline.trials.workload import Workload
+from ptq_pipeline.stress.shifts import StressParameters
+from ptq_pipeline.trials.audit import Audit
+from ptq_pipeline.trials.execution import TrialRequest
+from ptq_pipeline.trials.recipe import Recipe
+from ptq_pipeline.trials.settling import SettlingParameters, settle
+from ptq_pipeline.trials.trial import TrialStore
 
 SHAPE = (1, 28, 28)
 CLASSES = list("abcdefghij")
@@ -66,38 +65,25 @@ def data(raw_data, model):
 
 def run(data, model, folder, bits, asked):
     images, samples, sets, index = data
-    store = TrialStore(folder)
-    runtime = build_runtime("openvino", threads=1)
-    workload = Workload(model, runtime, SHAPE, statistics_folder=store.statistics)
-    runner = TrialRunner(workload, MethodSpec(bits, bits), store, {"clean": {}})
-    evaluation = build_evaluation(AuditData(samples, images), ["clean"])
+    recipe = Recipe(
+        method={"weight_bits": bits, "activation_bits": bits},
+        runtime={"name": "openvino", "threads": 1},
+    )
+    shifts = StressParameters({"clean": {}})
+    audit = Audit(AuditData(samples, images), {}, model, TrialStore(folder), shifts, recipe)
     groups = build_groups(samples, CLASSES, {})
     scope = Scope.planned(index, groups, asked)
-    study = Study.of(scope, evaluation, SettlingParameters(chunk=25))
-    return runner, evaluation, groups, settle(study, runner, sets)
+    return audit, groups, settle(audit, scope, sets, SettlingParameters(chunk=25))
 
 
-def full_verdict(data, runner, evaluation, groups, asked):
+def full_verdict(data, audit, groups, asked):
     _, _, sets, index = data
+    runner, evaluation = audit.runner(), audit.evaluation
     reference = runner.run(None, None, evaluation)
     outcomes = runner.run_all(TrialRequest(k, v, evaluation) for k, v in sets.items())
-    ids = evaluation.samples["sample_id"].to_numpy()
-    long = [
-        pd.DataFrame(
-            {
-                "trial_id": o.spec.trial_id,
-                "shift": "clean",
-                "sample_id": ids,
-                "predicted": o.predictions["clean"],
-            }
-        )
-        for o in outcomes
-    ]
     trials = index.assign(trial_id=[o.spec.trial_id for o in outcomes], status="done")
-    floats = pd.DataFrame(
-        {"shift": "clean", "sample_id": ids, "predicted": reference.predictions["clean"]}
-    )
-    scores = score(pd.concat(long), floats, groups, trials)
+    long = pd.concat(outcome.table(evaluation) for outcome in outcomes)
+    scores = score(long, reference.table(evaluation), groups, trials)
     return build_verdict(scores, trials, index, asked)[0]
 
 
@@ -112,14 +98,14 @@ def test_the_settled_verdict_is_that_of_the_full_audit_and_takes_less(
     kept = min(draws + 1, 9)
     data = images, samples, dict(list(sets.items())[:kept]), index.head(kept)
     asked = policy(draws, p0)
-    runner, evaluation, groups, settled = run(data, model, tmp_path, bits, asked)
+    audit, groups, settled = run(data, model, tmp_path, bits, asked)
     assert settled.result == result
     assert settled.images < settled.full_images
-    assert full_verdict(data, runner, evaluation, groups, asked).recipe.result == result
+    assert full_verdict(data, audit, groups, asked).recipe.result == result
     if result == "FAIL":
         assert settled.failed_after_draws == len(settled.draws) == 4
         # What was bad in the draw before is looked at first, and alone.
         assert max(draw.images for draw in settled.draws[1:]) <= settled.draws[0].images
-    again = run(data, model, tmp_path, bits, asked)[3]
-    assert again.to_json() == settled.to_json()
-    assert result in settled.to_json()["statement"]
+    again = run(data, model, tmp_path, bits, asked)[2]
+    assert again == settled
+    assert result in settled.statement

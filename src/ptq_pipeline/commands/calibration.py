@@ -259,7 +259,7 @@ def _design(project: Project, sizes: list[int], draws: int) -> dict[str, Any]:
     winner = sets(best.choice, draw)
     judged = samples[samples["split"] == "audit"].sort_values("sample_id")
     question = {
-        "model": runner.model.fingerprint,
+        "model": audit.model.fingerprint,
         "method": runner.method.to_json(),
         "set": winner.set_id,
         "shifts": {name: dict(options) for name, options in runner.shifts.items()},
@@ -302,6 +302,6 @@ def _scorer(audit: Audit, runner: TrialRunner, sets: Sets, split: str) -> Score:
         outcome = runner.run(drawn.set_id, drawn.images, evaluation)
         if outcome.predictions is None:
             raise InputError(f"calibration set {drawn.set_id} failed: {outcome.error}")
-        return worst_drop(outcome.predictions, reference, labels, len(runner.model.classes))
+        return worst_drop(outcome.predictions, reference, labels, len(audit.model.classes))
 
     return score

@@ -140,6 +140,8 @@ def audit_of(project: Project, **changes: Any) -> Audit:
     """Return what the trials of a project share; ``changes`` are of its recipe."""
     return Audit(
         AuditData(project.load("samples"), project.load("images")),
+        # Whoever needs shifted images makes them.
+        {},
         project.load("float_model"),
         project.load("trial_store"),
         project.settings("stress", StressParameters),

@@ -1,15 +1,20 @@
 """``kedro ptq plan``: what an audit will take and what it can prove, before anything runs."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.commands.command import Answer, project_command
+from ptq_pipeline.commands.explain import audit_of
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.judging import accuracy_lower_bound
 from ptq_pipeline.judgement.planning import BudgetPlan, group_counts, plan_budget
+from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.pipelines import data_loading
 from ptq_pipeline.pipelines.quantization.measurement import (
     expected_seconds,
@@ -19,10 +24,6 @@ from ptq_pipeline.pipelines.quantization.measurement import (
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, propose_groups
-from ptq_pipeline.pipelines.worst_case_check.parameters import (
-    BusinessParameters,
-    WorstCaseCheckParameters,
-)
 from ptq_pipeline.project import Project
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
@@ -37,7 +38,7 @@ def plan(project: Project, no_measurement: bool) -> Answer:
     budget, work = planned(project)
     seconds, right = None, []
     if not no_measurement:
-        seconds, right = _seconds(project, work), _float_accuracies(project)
+        seconds, right = _measured(project, work)
     content = {"budget": budget.to_json(), "work": work, "seconds": seconds}
     lines = [*_lines(budget, work, seconds), *map(_float_line, right)]
     return Answer({**content, "float_accuracy": right}, lines)
@@ -46,11 +47,11 @@ def plan(project: Project, no_measurement: bool) -> Answer:
 def planned(project: Project) -> tuple[BudgetPlan, dict[str, int]]:
     """Return what the budget can show, and the work that it is."""
     calibration = project.settings("calibration", CalibrationParameters)
-    policy = project.settings("worst_case_check", WorstCaseCheckParameters)
+    policy = project.settings("worst_case_check", Policy)
     shifts = project.settings("stress", StressParameters)
     quantization = project.settings("quantization", Recipe)
     scoring = project.settings("subgroup_scoring", SubgroupScoringParameters)
-    business = project.settings("business", BusinessParameters)
+    business = project.settings("business", Business)
     samples, definitions = project.load("samples"), project.load("group_definitions")
     profiles = project.load("profiles")
     ledger = project.load("audit_ledger")
@@ -89,26 +90,23 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int]]:
     return budget, work
 
 
-def _seconds(project: Project, work: dict[str, int]) -> float:
-    """Return what the audit will take; its other steps are those of the last run, if there was."""
+def _rest(project: Project) -> float | None:
+    """Return what the last run of this environment took beside trials; None before the first."""
     try:
         loading = [node.name for node in data_loading.create_pipeline().nodes]
-        rest = seconds_beside_trials(project.load("provenance"), loading)
+        return seconds_beside_trials(project.load("provenance"), loading)
     except InputError:
-        rest = None
-    recipe, model = project.settings("quantization", Recipe), project.load("float_model")
-    samples, images = project.load("samples"), project.load("images")
-    return round(expected_seconds(model, samples, images, recipe, work, rest), 1)
+        return None
 
 
-def _float_accuracies(project: Project) -> list[dict[str, Any]]:
-    """Return how often the float model is right under each shift, on some audit images."""
-    policy = project.settings("worst_case_check", WorstCaseCheckParameters)
-    shifts = project.settings("stress", StressParameters)
-    model = project.load("float_model")
-    floor = policy.float_floor.of("average", len(model.classes))
-    found = float_accuracies(model, project.load("samples"), project.load("images"), shifts)
-    return [
+def _measured(project: Project, work: dict[str, int]) -> tuple[float, list[dict[str, Any]]]:
+    """Return the seconds of the audit, and how often the float model is right under each shift."""
+    audit = audit_of(project)
+    clean = replace(audit, shifts=StressParameters({CLEAN: {}}))
+    seconds = round(expected_seconds(clean, work, _rest(project)), 1)
+    policy = project.settings("worst_case_check", Policy)
+    floor = policy.float_floor.of("average", len(audit.model.classes))
+    return seconds, [
         {
             "shift": shift,
             "n": n,
@@ -117,7 +115,7 @@ def _float_accuracies(project: Project) -> list[dict[str, Any]]:
             # Not even these few images leave it possible that the model is above its floor.
             "destroyed": 1 - accuracy_lower_bound(n - right, n, policy.alpha) <= floor,
         }
-        for shift, (right, n) in found.items()
+        for shift, (right, n) in float_accuracies(audit).items()
     ]
 
 

@@ -13,7 +13,7 @@ from ptq_pipeline.datasets.local import StateDataset
 from ptq_pipeline.judgement.champion import WAY_OUT, Baseline
 from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.registry.agreement import Registry
-from ptq_pipeline.trials.store import TrialStore
+from ptq_pipeline.trials.trial import TrialStore
 
 
 class TrialStoreDataset(StateDataset):

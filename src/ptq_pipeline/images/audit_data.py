@@ -1,25 +1,33 @@
-"""What an audit looks at: the samples, their pixels, and the pixels under every shift."""
+"""What an audit looks at: the samples, their pixels, and what is known of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.core.handed_on import HandedOn
+
 
 @dataclass(frozen=True, eq=False)
-class AuditData:
-    """Samples and pixels.
+class AuditData(HandedOn):
+    """The results of `data_loading`, assembled once a run and handed on whole.
+
+    `Groups` are no part of it: they follow the settings of `subgroup_scoring`, and what models
+    answer does not.
 
     Attributes:
         samples: the samples table.
         images: uint8 ``(N, C, H, W)``, row ``sample_id`` of every sample; may be memory-mapped.
-        stressed: per shift other than clean, uint8 images of `evaluated` in their order.
+        profiles: the profiles table.
+        definitions: classes and segments, as in ``group_definitions``.
     """
 
     samples: pd.DataFrame
     images: np.ndarray
-    stressed: Mapping[str, np.ndarray] = field(default_factory=dict)
+    profiles: pd.DataFrame = field(default_factory=pd.DataFrame)
+    definitions: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -29,10 +37,9 @@ class AuditData:
     @property
     def evaluated(self) -> pd.DataFrame:
         """The samples that are scored: selection and audit, ordered by sample id."""
-        chosen = self.samples["split"].isin(["selection", "audit"])
-        return self.samples[chosen].sort_values("sample_id")
+        return self.of("selection", "audit")
 
-    def rows(self, split: str) -> np.ndarray:
-        """Return the rows of `images` of one split, in rising order."""
-        chosen = self.samples["split"] == split
-        return self.samples.loc[chosen, "sample_id"].sort_values().to_numpy()
+    def of(self, *splits: str) -> pd.DataFrame:
+        """Return the samples of some splits, ordered by sample id."""
+        chosen = self.samples["split"].isin(splits)
+        return self.samples[chosen].sort_values("sample_id")

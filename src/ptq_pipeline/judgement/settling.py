@@ -55,9 +55,6 @@ def total_bounds(
         total: Images of each cell, shape (cells,).
         delta: Probability, at most, that the true total is ever outside, over all looks.
 
-    Returns:
-        Lower and upper bounds, shape (cells,). All images seen leave one possibility.
-
     Examples:
         >>> low, high = total_bounds([5], [400], [800], 0.001)
         >>> int(low[0]), int(high[0])
@@ -135,12 +132,7 @@ class SettlingLevels:
     ) -> SettlingLevels:
         """Divide ``delta`` between good and bad, among draws, and between lost and gained.
 
-        Args:
-            alpha_image: Level of each *shown good* test.
-            alpha_images_bad: Level of all *shown bad* tests of a draw together.
-            delta: Probability, at most, of saying anything else than the full audit.
-            draws: Draws that may be looked at.
-            cells: The cells.
+        ``alpha_images_bad`` is the level of all *shown bad* tests of a draw together.
         """
         share = delta / 2 / max(draws, 1) / 2
         family = fail_family(cells, alpha_images_bad)
@@ -153,13 +145,7 @@ def shown_bad(
     """Whether all images of a cell will show it bad; None when that is not settled.
 
     The bound behind it holds at all times at once, so a cell may be looked at ahead of the others
-    at no price.
-
-    Args:
-        n: Images of the cell.
-        limit: Its limit, a fraction.
-        counts: Seen, lost and gained images.
-        levels: Levels of tests and looks.
+    at no price. ``counts`` are seen, lost and gained images, ``limit`` is a fraction.
     """
     seen, lost, gained = counts
     low, high = total_bounds([lost, gained], [seen, seen], [n, n], levels.delta_bad)

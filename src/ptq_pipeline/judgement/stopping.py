@@ -1,109 +1,163 @@
-"""May a study stop? FAIL is valid after any draw, so later draws cannot change it."""
+"""May a study stop? What is judged is fixed before any draw, and then one draw after the other.
+
+A draw may be looked at whole, or as far as it takes to know what the whole would show
+(:mod:`.settling`). FAIL is valid after any draw, so later draws cannot change it; PASS and
+INCONCLUSIVE follow where the draws that are left can change nothing any more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.group_ids import GroupKey
 from ptq_pipeline.core.groups import Groups
+from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes, tally
 from ptq_pipeline.judgement.cells import Cells, Counts, build_cells, collect_counts
-from ptq_pipeline.judgement.judging import judge
+from ptq_pipeline.judgement.judging import above_floor, judge
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.scope import keep_groups
+from ptq_pipeline.judgement.recipe import Draws, collect_draws
+from ptq_pipeline.judgement.scope import keep_groups, unjudged_groups
+from ptq_pipeline.judgement.sentences import Result
 from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
-from ptq_pipeline.statistics.draws import DrawSplit, split_budget
+from ptq_pipeline.statistics.draws import split_budget
+
+DrawState = Literal["good", "bad", "open", "failed"]
 
 
-def planned_cells(
-    groups: Groups,
-    shifts: Sequence[str],
-    policy: Policy,
-    split: DrawSplit,
-    only: Collection[GroupKey] = (),
-) -> Cells:
-    """Fix the cells of an audit from counts alone, before any draw is evaluated.
+@dataclass(frozen=True, eq=False)
+class Scope(HandedOn):
+    """What a recipe's verdict will be about, fixed before any draw is evaluated.
 
-    Args:
-        groups: Groups of the evaluated samples.
-        shifts: Names of the shifts.
-        policy: Limits and critical groups.
-        split: Budget of PASS for the distinct draws.
+    Attributes:
+        groups: Groups of the selection and audit samples.
+        policy: Limits and errors.
+        draws: The distinct accepted draws, in their order.
         only: The groups to judge; all of them when empty.
-
-    Returns:
-        The cells of the full audit, those under conditions of control columns included.
     """
-    seen = {shift: groups for shift in shifts}
-    if CLEAN in shifts:
-        seen |= {condition: groups.under(condition) for condition in groups.conditions}
-    scores = pd.concat(
-        keep_groups(under.counts("audit"), list(only)).assign(split="audit", shift=shift)
-        for shift, under in seen.items()
-    )
-    return build_cells(scores, policy, split.alpha_image, groups.cluster_sizes)
+
+    groups: Groups
+    policy: Policy
+    draws: Draws
+    only: Collection[GroupKey] = ()
+
+    @classmethod
+    def planned(
+        cls,
+        index: pd.DataFrame,
+        groups: Groups,
+        policy: Policy,
+        only: Collection[GroupKey] = (),
+    ) -> Scope:
+        """What is judged of the sets in ``calibration_set_index``."""
+        unseen = pd.DataFrame(columns=["trial_id", "set_id", "role", "status"])
+        return cls(groups, policy, collect_draws(index, unseen, policy), only)
+
+    def seen(self, shift: str) -> dict[str, Groups]:
+        """The groups that are judged on the images of a shift, by the name of their cells' shift.
+
+        Conditions of control columns are seen on the clean images.
+        """
+        if shift != CLEAN:
+            return {shift: self.groups}
+        return {shift: self.groups} | {c: self.groups.under(c) for c in self.groups.conditions}
+
+    def refusal(
+        self, shifts: Sequence[str], reference: pd.DataFrame
+    ) -> Callable[[str, pd.DataFrame | None], bool]:
+        """What is told each draw's set and predictions and says whether the recipe is refused."""
+        study, distinct = Study(self, shifts, reference), set(self.draws.table["set_id"])
+
+        def refused(set_id: str, predictions: pd.DataFrame | None) -> bool:
+            # Identical sets are one draw.
+            return set_id in distinct and study.add(study.look(predictions)) == "FAIL"
+
+        return refused
 
 
-def float_counts(cells: Cells, groups: Groups, reference: pd.DataFrame) -> Counts:
-    """Count the float model's right answers in every cell.
-
-    Args:
-        cells: The cells.
-        groups: Groups of the evaluated samples.
-        reference: ``shift``, ``sample_id``, ``predicted`` of the float model.
-    """
-    own = reference.assign(trial_id="float")
-    scores = tally(Outcomes.pair(own, reference, groups))
-    return collect_counts(scores, cells, ["float"], "audit")
-
-
-class Refusal:
-    """Whether the draws so far refuse the recipe, as `judge_recipe` would.
+class Study:
+    """What the draws so far say of the recipe, as `judge_recipe` would.
 
     Draws are added in the order in which they were drawn, whatever order they finish in, so where
-    a study stops does not depend on who evaluates it. Cells of clustered groups are not looked at:
-    they can only make the verdict of all draws harsher.
+    a study stops does not depend on who evaluates it. In a draw that is looked at whole, cells of
+    clustered groups are left out: they can only make the verdict of all draws harsher.
 
     Args:
-        groups: Groups of the evaluated samples.
+        scope: What is judged.
         shifts: Names of the shifts.
-        policy: Limits and errors.
-        draws: Distinct draws of the full audit.
         reference: ``shift``, ``sample_id``, ``predicted`` of the float model.
-        only: The groups to judge; all of them when empty.
     """
 
-    def __init__(
-        self,
-        groups: Groups,
-        shifts: Sequence[str],
-        policy: Policy,
-        draws: int,
-        reference: pd.DataFrame,
-        only: Collection[GroupKey] = (),
-    ) -> None:
-        self.groups, self.reference = groups, reference
-        self.split = split_budget(max(draws, 1), policy.p0, policy.alpha)
-        self.cells = planned_cells(groups, shifts, policy, self.split, only)
+    def __init__(self, scope: Scope, shifts: Sequence[str], reference: pd.DataFrame) -> None:
+        policy, groups = scope.policy, scope.groups
+        self.scope, self.reference = scope, reference
+        self.split = split_budget(max(scope.draws.distinct, 1), policy.p0, policy.alpha)
         self.budget = fail_budget(policy.p0, policy.alpha_fail)
-        self.bad: list[bool] = []
+        seen = dict.fromkeys(shifts, groups) | (scope.seen(CLEAN) if CLEAN in shifts else {})
+        counted = pd.concat(
+            keep_groups(under.counts("audit"), list(scope.only)).assign(split="audit", shift=name)
+            for name, under in seen.items()
+        )
+        cells = build_cells(counted, policy, self.split.alpha_image, groups.cluster_sizes)
+        self._floats = self._count(reference.assign(trial_id="float"), cells)
+        self.cells = above_floor(cells, self._floats, policy, groups.classes)
+        self.states: list[DrawState] = []
 
-    def add(self, predictions: pd.DataFrame | None) -> bool:
-        """Add a draw and return whether the recipe is refused by now.
+    @cached_property
+    def blocked(self) -> bool:
+        """Whether a critical group is not judged, so that PASS is impossible."""
+        sizes, only = self.scope.groups.every_size(), self.scope.only
+        sizes = {key: n for key, n in sizes.items() if not only or key in only}
+        alpha_image = self.split.alpha_image
+        found = unjudged_groups(self.cells, self.scope.policy, alpha_image, self._floats, sizes)
+        return any(group.blocks for group in found)
+
+    @property
+    def failed_after(self) -> int | None:
+        """The number of draws after which FAIL is declared, or None."""
+        return failing_draw(self._bad, self.budget)
+
+    def look(self, predictions: pd.DataFrame | None) -> DrawState:
+        """The state of a draw of which all images were evaluated.
 
         Args:
             predictions: ``trial_id``, ``shift``, ``sample_id``, ``predicted`` of its one trial;
-                None for a failed trial, which is a bad draw.
+                None for a failed trial, which counts as bad.
         """
-        self.bad.append(predictions is None or self._shown_bad(predictions))
-        return failing_draw(self.bad, self.budget) is not None
-
-    def _shown_bad(self, predictions: pd.DataFrame) -> bool:
-        trial = str(predictions["trial_id"].iloc[0])
-        scores = tally(Outcomes.pair(predictions, self.reference, self.groups))
-        counts = collect_counts(scores, self.cells, [trial], "audit")
+        if predictions is None:
+            return "failed"
+        counts = self._count(predictions, self.cells)
         found = judge(counts, self.cells, self.split.alpha_image, self.budget.alpha_images)
-        return bool(found.shown_bad.any())
+        return "bad" if found.shown_bad.any() else "good" if found.shown_good.all() else "open"
+
+    def add(self, state: DrawState) -> Result | None:
+        """Add the next draw and return the recipe's verdict, or None where it is not settled."""
+        self.states.append(state)
+        if self.failed_after is not None:
+            return "FAIL"
+        draws, bad = self.scope.draws, self._bad
+        preset = draws.table["preset"].to_numpy(dtype=bool)
+        good = np.array([each == "good" for each in self.states])
+        lost = int((~good & preset[: len(good)]).sum())
+        possible = self.split.pass_possible and lost <= self.split.allowed and not self.blocked
+        complete = draws.accepted >= self.scope.policy.draws and len(good) >= preset.sum()
+        if possible and complete:
+            return "PASS"
+        hopeful = bad + [True] * (len(preset) - len(bad))
+        hopeless = not possible and failing_draw(hopeful, self.budget) is None
+        return "INCONCLUSIVE" if hopeless else None
+
+    @property
+    def _bad(self) -> list[bool]:
+        return [state in ("bad", "failed") for state in self.states]
+
+    def _count(self, predictions: pd.DataFrame, cells: Cells) -> Counts:
+        scores = tally(Outcomes.pair(predictions, self.reference, self.scope.groups))
+        return collect_counts(scores, cells, [str(predictions["trial_id"].iloc[0])], "audit")

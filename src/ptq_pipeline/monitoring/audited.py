@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.names import MISSING
 from ptq_pipeline.images.samples import encode_labels
 from ptq_pipeline.images.source import ImageSource, content_hashes, decode_source
@@ -17,14 +18,6 @@ from ptq_pipeline.monitoring.parameters import AcceptanceRules
 from ptq_pipeline.monitoring.windows import Acceptance, Arrival, Status, Window
 from ptq_pipeline.profiling.features import Projection
 from ptq_pipeline.profiling.segments import metadata_groups, profile_as_audited
-
-
-class HandedOn:
-    """What nodes hand on as it is: nobody changes it, and its images may be larger than memory."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # Kedro's datasets in memory copy whatever they hold.
-        return self
 
 
 @dataclass(frozen=True, eq=False)

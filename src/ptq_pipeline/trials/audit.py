@@ -1,47 +1,50 @@
 """The trials of one audit: what they share, the float model's answers, and the simulation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.evaluation import Evaluation, build_evaluation
-from ptq_pipeline.trials.execution import TrialOutcome, TrialRequest, TrialRunner
+from ptq_pipeline.trials.execution import TrialRunner
 from ptq_pipeline.trials.executors import Executor
 from ptq_pipeline.trials.recipe import Recipe, SimulatedParameters
-from ptq_pipeline.trials.store import TrialStore
+from ptq_pipeline.trials.trial import TrialOutcome, TrialStore
 from ptq_pipeline.trials.workload import Workload
+
+if TYPE_CHECKING:
+    from ptq_pipeline.runtimes import Predictor
 
 # Images that another runtime answers too, for comparison: as many of each class, at least one.
 COMPARED_IMAGES, MOST_COMPARED = 300, 1000
 # Share of the largest logit by which runtimes may differ in float.
 FLOAT_ROUNDING = 1e-3
+EVERYTHING = slice(None)
 
-# From the float model's predictions to what is told each draw's set and predictions (None when it
-# failed), in the order of the draws, and says whether the recipe is refused by now.
-Refuse = Callable[[pd.DataFrame], Callable[[str, pd.DataFrame | None], bool]]
+# From the shifts and the float model's predictions to what is told each draw's set and predictions
+# (None when it failed), in the order of the draws, and says whether the recipe is refused by now.
+Refuse = Callable[[Sequence[str], pd.DataFrame], Callable[[str, pd.DataFrame | None], bool]]
 
 
 @dataclass(frozen=True, eq=False)
-class Audit:
-    """What all trials of an audit share.
+class Audit(HandedOn):
+    """What all trials of an audit share, assembled once a run and handed on whole.
 
     Attributes:
-        data: samples and pixels.
-        model: the float model.
-        store: where results are kept.
-        shifts: what the models are evaluated under.
-        recipe: method and runtime.
+        stressed: per shift other than clean, uint8 images of the evaluated samples in their order.
     """
 
     data: AuditData
+    stressed: Mapping[str, np.ndarray]
     model: FloatModel
     store: TrialStore
     shifts: StressParameters
@@ -50,14 +53,23 @@ class Audit:
     @cached_property
     def evaluation(self) -> Evaluation:
         """Selection and audit samples under every shift."""
-        return build_evaluation(self.data, self.shifts.root)
+        return build_evaluation(self.data, self.stressed, self.shifts.root)
+
+    @cached_property
+    def selection(self) -> Evaluation:
+        """The clean selection images."""
+        return self.evaluation.of("selection", [CLEAN])
+
+    @cached_property
+    def compared(self) -> np.ndarray:
+        """Where in `evaluation` a few hundred selection images are, as many of each class."""
+        samples = self.evaluation.samples.reset_index(drop=True)
+        selection = samples[samples["split"] == "selection"]
+        per_class = max(1, COMPARED_IMAGES // len(self.model.classes))
+        return selection.groupby("label").head(per_class).index.to_numpy()[:MOST_COMPARED]
 
     def runner(self, executor: Executor | None = None) -> TrialRunner:
-        """Return a runner of the audit's trials; what it quantizes are their very integers.
-
-        Args:
-            executor: where trials run; in this process when left out.
-        """
+        """Return a runner of the audit's trials; what it quantizes are their very integers."""
         from ptq_pipeline.ptq.image_statistics import ImageRows
 
         shared = self.recipe.statistics == "shared"
@@ -67,93 +79,73 @@ class Audit:
             self.data.image_shape,
             batch_size=self.recipe.runtime.batch_size,
             statistics_folder=self.store.statistics if shared else None,
-            pool=ImageRows(self.data.images, self.data.rows("pool")),
+            pool=ImageRows(self.data.images, self.data.of("pool")["sample_id"].to_numpy()),
         )
         return TrialRunner(workload, self.recipe.method, self.store, self.shifts.root, executor)
 
-    def simulated(self, request: TrialRequest) -> TrialOutcome | None:
-        """Run one trial on clean images in the simulation, the reference of all runtimes.
+    def simulated(self, set_id: str, images: np.ndarray) -> TrialOutcome | None:
+        """Run a calibration set's trial in the simulation, on the clean selection images.
 
-        Returns:
-            The outcome; None for a file of another tool that torch cannot execute.
+        None for a file of another tool that torch cannot execute.
         """
         if self.recipe.file_format == "openvino":
             return None
         runtime = SimulatedParameters(name="simulated", batch_size=self.recipe.runtime.batch_size)
-        in_torch = replace(
-            self,
-            shifts=StressParameters({CLEAN: {}}),
-            recipe=self.recipe.model_copy(update={"runtime": runtime}),
-        )
-        return in_torch.runner().run(request.set_id, request.images, request.evaluation)
+        recipe = self.recipe.model_copy(update={"runtime": runtime})
+        in_torch = replace(self, shifts=StressParameters({CLEAN: {}}), recipe=recipe)
+        return in_torch.runner().run(set_id, images, self.selection)
 
     def float_reference(self, runner: TrialRunner) -> pd.DataFrame:
         """Return ``shift``, ``sample_id``, ``predicted`` of the float model.
 
+        Every drop is counted from these answers, so before the first trial the serving runtime is
+        held against torch, class by class. A few hundred clean selection images do; where torch
+        itself hardly prefers its answer, no other one is wrong.
+
         Raises:
-            InputError: as `require_float_reference`.
+            InputError: more answers differ than rounding explains.
         """
+        from ptq_pipeline.models import run_in_batches
+        from ptq_pipeline.runtimes import disagreement
+
         outcome = runner.run(None, None, self.evaluation)
-        require_float_reference(self.model, self.evaluation, outcome, runner.runtime.name)
-        return long_predictions(outcome, self.evaluation).drop(columns="trial_id")
+        assert outcome.predictions is not None
+        if len(self.compared):
+            rows = self.evaluation.rows[CLEAN][self.compared]
+            array = self.evaluation.arrays[CLEAN]
+            logits, _ = run_in_batches(self.model, np.stack([array[row] for row in rows]))
+            got, own = outcome.predictions[CLEAN][self.compared], logits.argmax(1)
+            preferred = logits.max(1) - logits[np.arange(len(own)), got]
+            same = preferred <= FLOAT_ROUNDING * np.abs(logits).max()
+            table = self.by_class(own, np.where(same, own, got), self.compared)
+            if (found := disagreement(table)) is not None:
+                name = self.recipe.runtime.name
+                raise InputError(
+                    f"the float model answers in runtime {name!r} not as in torch: on clean "
+                    f"selection images {found}. Look for what a conversion fixes or computes in "
+                    "another way (a branch on values, pooling with ceil_mode), or set "
+                    "quantization.runtime.name to another runtime; if the network's code was "
+                    "edited, empty the trial store"
+                )
+        return outcome.table(self.evaluation).drop(columns="trial_id")
 
+    def by_class(
+        self, reference: np.ndarray, other: np.ndarray, positions: np.ndarray
+    ) -> pd.DataFrame:
+        """Compare two models' top-1 classes of some samples of `evaluation`, see `parity`."""
+        from ptq_pipeline.runtimes import parity
 
-def long_predictions(outcome: TrialOutcome, evaluation: Evaluation) -> pd.DataFrame:
-    """Return ``trial_id``, ``shift``, ``sample_id``, ``predicted`` of a trial that was done."""
-    ids = evaluation.samples["sample_id"].to_numpy()
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "trial_id": outcome.spec.trial_id,
-                    "shift": shift,
-                    "sample_id": ids,
-                    "predicted": predicted,
-                }
-            )
-            for shift, predicted in (outcome.predictions or {}).items()
-        ],
-        ignore_index=True,
-    )
+        labels = self.evaluation.samples["label"].to_numpy()[positions]
+        return parity(reference, other, labels, list(self.model.classes))
 
-
-def compared_positions(evaluation: Evaluation, classes: int) -> np.ndarray:
-    """Return where a few hundred selection images stand, as many of each class."""
-    samples = evaluation.samples.reset_index(drop=True)
-    selection = samples[samples["split"] == "selection"]
-    per_class = max(1, COMPARED_IMAGES // classes)
-    return selection.groupby("label").head(per_class).index.to_numpy()[:MOST_COMPARED]
-
-
-def require_float_reference(
-    model: FloatModel, evaluation: Evaluation, outcome: TrialOutcome, runtime: str
-) -> None:
-    """Hold the serving runtime's answers of the float model against torch, class by class.
-
-    Every drop is counted from these answers, so this comes before the first trial. A few hundred
-    clean selection images do; where torch itself hardly prefers its answer, no other one is wrong.
-
-    Raises:
-        InputError: more answers differ than rounding explains.
-    """
-    from ptq_pipeline.models import run_in_batches
-    from ptq_pipeline.runtimes import disagreement, parity
-
-    chosen = compared_positions(evaluation, len(model.classes))
-    if not len(chosen):
-        return
-    array, rows = evaluation.arrays[CLEAN], evaluation.rows[CLEAN][chosen]
-    logits, _ = run_in_batches(model, np.stack([array[row] for row in rows]))
-    assert outcome.predictions is not None
-    got, own = outcome.predictions[CLEAN][chosen], logits.argmax(1)
-    preferred = logits.max(1) - logits[np.arange(len(own)), got]
-    same = preferred <= FLOAT_ROUNDING * np.abs(logits).max()
-    labels = evaluation.samples["label"].to_numpy()[chosen]
-    table = parity(own, np.where(same, own, got), labels, list(model.classes))
-    if (found := disagreement(table)) is not None:
-        raise InputError(
-            f"the float model answers in runtime {runtime!r} not as in torch: on clean selection "
-            f"images {found}. Look for what a conversion fixes or computes in another way (a "
-            "branch on values, pooling with ceil_mode), or set quantization.runtime.name to "
-            "another runtime; if the network's code was edited, empty the trial store"
+    def predict(
+        self,
+        predictor: "Predictor",
+        shift: str,
+        batch_size: int,
+        positions: "np.ndarray | slice" = EVERYTHING,
+    ) -> np.ndarray:
+        """Return a compiled model's top-1 classes, int32, of some samples under one shift."""
+        return self.evaluation.predict(
+            predictor, self.model.preprocessing, shift, batch_size, positions
         )

@@ -1,4 +1,4 @@
-"""A workload as a small description that another process can open: paths and hashes, no data.
+"""A workload as a small document that another process can open: paths and hashes, no data.
 
 Paths below the current folder (the project's root) are written relative to it, so a worker on
 another host may have the same data below another root. Everything that is opened is compared with
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import replacing
 from ptq_pipeline.models import Preprocessing
@@ -25,13 +25,49 @@ ROOT_VARIABLE = "PTQ_PIPELINE_ROOT"
 _HASHED_AT_A_TIME = 1 << 24
 
 
-def describe(workload: Workload, scratch: Path) -> dict[str, Any]:
-    """Return what `open_workload` needs, as JSON types.
+class ArrayFile(Document):
+    """An ``.npy`` file, and the hash of its array, see `array_hash`."""
 
-    Args:
-        workload: what to describe.
-        scratch: arrays that stand in no file of their own are written here; keep the folder while
-            the description is in use.
+    file: str
+    sha256: str
+
+
+class DescribedEvaluation(Document):
+    """The arrays of an `Evaluation`, by shift."""
+
+    arrays: dict[str, ArrayFile]
+    rows: dict[str, ArrayFile]
+
+
+class DescribedWorkload(Document):
+    """What a `Workload` is opened from.
+
+    Attributes:
+        fingerprint: of the float model.
+        source: what `load_float_model` takes.
+        options: of the runtime.
+        statistics: folder of the statistics of single images, if they are used. A worker that does
+            not have it computes what it needs; it comes to the same numbers.
+        grids: low, width and bins of each grid, when trials read histograms.
+    """
+
+    fingerprint: str
+    source: dict[str, Any]
+    runtime: str
+    options: dict[str, Any]
+    image_shape: tuple[int, int, int]
+    batch_size: int
+    evaluations: dict[str, DescribedEvaluation]
+    sets: dict[str, ArrayFile]
+    statistics: str | None = None
+    grids: tuple[tuple[float, float, int], ...] | None = None
+
+
+def describe(workload: Workload, scratch: Path) -> DescribedWorkload:
+    """Return what `open_workload` needs.
+
+    Arrays without a file of their own are written to ``scratch``; keep it while the description is
+    in use.
 
     Raises:
         InputError: the float model was not loaded from a file.
@@ -41,90 +77,87 @@ def describe(workload: Workload, scratch: Path) -> dict[str, Any]:
             "trials can run in other processes only when the float model was loaded from a file "
             "(load_float_model); use the serial executor for this one"
         )
-    root = Path.cwd()
+
+    def files(arrays: Mapping[str, np.ndarray]) -> dict[str, ArrayFile]:
+        return {name: _array_file(array, scratch) for name, array in arrays.items()}
+
     source = dict(workload.model.source)
-    source["weights"] = _portable(Path(source["weights"]), root)
-    content = {
-        "model": {"fingerprint": workload.model.fingerprint, "source": source},
-        "runtime": {"name": workload.runtime.name, "options": workload.runtime.options},
-        "image_shape": list(workload.image_shape),
-        "batch_size": workload.batch_size,
-        "evaluations": {
-            key: {
-                "arrays": _reference_all(evaluation.arrays, scratch, root),
-                "rows": _reference_all(evaluation.rows, scratch, root),
-            }
-            for key, evaluation in workload.evaluations.items()
+    folder = None if workload.statistics is None else workload.statistics_folder
+    grids = None if workload.statistics is None else workload.statistics.fixed_grids
+    return DescribedWorkload(
+        fingerprint=workload.model.fingerprint,
+        source=source | {"weights": _portable(Path(source["weights"]))},
+        runtime=workload.runtime.name,
+        options=workload.runtime.options,
+        image_shape=workload.image_shape,
+        batch_size=workload.batch_size,
+        evaluations={
+            key: DescribedEvaluation(arrays=files(each.arrays), rows=files(each.rows))
+            for key, each in workload.evaluations.items()
         },
-        "sets": _reference_all(workload.sets, scratch, root),
-        "statistics": _statistics(workload, root),
-    }
-    return {"key": canonical_hash(content), **content}
+        sets=files(workload.sets),
+        statistics=None if folder is None else _portable(folder),
+        grids=None if grids is None else tuple((g.low, g.width, g.bins) for g in grids),
+    )
 
 
-def open_workload(description: Mapping[str, Any], root: Path | None = None) -> Workload:
+def open_workload(described: DescribedWorkload, root: Path | None = None) -> Workload:
     """Open everything that a description names.
 
     Args:
-        description: result of `describe`.
-        root: folder that relative paths start from; the environment variable PTQ_PIPELINE_ROOT,
-            or else the current folder, when left out.
+        described: result of `describe`.
+        root: where relative paths start; PTQ_PIPELINE_ROOT or the current folder when left out.
 
     Raises:
         InputError: a file is missing below the root, or is not the one that was described.
     """
     from ptq_pipeline.models.loading import load_float_model
+    from ptq_pipeline.ptq.statistics import HistogramGrid
     from ptq_pipeline.runtimes import build_runtime
 
     root = Path(os.environ.get(ROOT_VARIABLE) or Path.cwd()) if root is None else root
-    source = dict(description["model"]["source"])
-    mean, std = source.pop("mean"), source.pop("std")
+    source = dict(described.source)
+    preprocessing = Preprocessing(tuple(source.pop("mean")), tuple(source.pop("std")))
     weights = root / source.pop("weights")
-    model = load_float_model(
-        weights=weights, preprocessing=Preprocessing(tuple(mean), tuple(std)), **source
-    )
-    if model.fingerprint != description["model"]["fingerprint"]:
+    model = load_float_model(weights=weights, preprocessing=preprocessing, **source)
+    if model.fingerprint != described.fingerprint:
         raise InputError(f"'{weights}' on this worker holds another float model than the study's")
     opened: dict[str, np.ndarray] = {}
+
+    def arrays(files: Mapping[str, ArrayFile]) -> dict[str, np.ndarray]:
+        for each in files.values():
+            if each.sha256 not in opened:
+                opened[each.sha256] = _open_array(each, root)
+        return {name: opened[each.sha256] for name, each in files.items()}
+
+    grids = described.grids
     return Workload(
         model,
-        build_runtime(description["runtime"]["name"], **description["runtime"]["options"]),
-        tuple(description["image_shape"]),
-        {
-            key: Evaluation(
-                pd.DataFrame(),
-                {n: _open_array(r, root, opened) for n, r in content["arrays"].items()},
-                {n: _open_array(r, root, opened) for n, r in content["rows"].items()},
-            )
-            for key, content in description["evaluations"].items()
+        build_runtime(described.runtime, **described.options),
+        described.image_shape,
+        evaluations={
+            key: Evaluation(pd.DataFrame(), arrays(each.arrays), arrays(each.rows))
+            for key, each in described.evaluations.items()
         },
-        {name: _open_array(ref, root, opened) for name, ref in description["sets"].items()},
-        description["batch_size"],
-        **_open_statistics(description["statistics"], root),
+        sets=arrays(described.sets),
+        batch_size=described.batch_size,
+        statistics_folder=None if described.statistics is None else root / described.statistics,
+        grids=None if grids is None else [HistogramGrid(*grid) for grid in grids],
     )
 
 
-def _statistics(workload: Workload, root: Path) -> dict[str, Any] | None:
-    """Return where statistics of single images are, and their grids when trials read histograms.
-
-    A worker that does not have these files computes what it needs; it comes to the same numbers.
-    """
-    if workload.statistics_folder is None or workload.statistics is None:
-        return None
-    grids = workload.statistics.fixed_grids
-    return {
-        "folder": _portable(workload.statistics_folder, root),
-        "grids": None if grids is None else [[g.low, g.width, g.bins] for g in grids],
-    }
+def array_hash(array: np.ndarray) -> str:
+    """Return the SHA-256 (hex) of an array's type, shape and bytes, reading a part at a time."""
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    if not isinstance(array, np.ndarray):
+        array = np.asarray(array)
+    rows = max(1, _HASHED_AT_A_TIME // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        digest.update(np.ascontiguousarray(array[start : start + rows]).data)
+    return digest.hexdigest()
 
 
-def _reference_all(
-    arrays: Mapping[str, np.ndarray], scratch: Path, root: Path
-) -> dict[str, dict[str, str]]:
-    return {name: _reference(array, scratch, root) for name, array in arrays.items()}
-
-
-def _reference(array: np.ndarray, scratch: Path, root: Path) -> dict[str, str]:
+def _array_file(array: np.ndarray, scratch: Path) -> ArrayFile:
     digest = array_hash(array)
     path = _own_file(array)
     if path is None:
@@ -132,7 +165,7 @@ def _reference(array: np.ndarray, scratch: Path, root: Path) -> dict[str, str]:
         if not path.exists():
             with replacing(path) as part, part.open("wb") as stream:
                 np.save(stream, np.asarray(array), allow_pickle=False)
-    return {"file": _portable(path, root), "sha256": digest}
+    return ArrayFile(file=_portable(path), sha256=digest)
 
 
 def _own_file(array: np.ndarray) -> Path | None:
@@ -148,42 +181,13 @@ def _own_file(array: np.ndarray) -> Path | None:
     return Path(name) if same else None
 
 
-def array_hash(array: np.ndarray) -> str:
-    """Return the SHA-256 (hex) of an array's type, shape and bytes, reading a part at a time."""
-    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-    if not isinstance(array, np.ndarray):
-        array = np.asarray(array)
-    rows = max(1, _HASHED_AT_A_TIME // max(1, array[:1].nbytes))
-    for start in range(0, len(array), rows):
-        digest.update(np.ascontiguousarray(array[start : start + rows]).data)
-    return digest.hexdigest()
-
-
-def _open_statistics(statistics: Mapping[str, Any] | None, root: Path) -> dict[str, Any]:
-    """Return folder and grids of a workload, by their names."""
-    from ptq_pipeline.ptq.statistics import HistogramGrid
-
-    if statistics is None:
-        return {}
-    grids = statistics["grids"]
-    return {
-        "statistics_folder": root / statistics["folder"],
-        "grids": None if grids is None else [HistogramGrid(*grid) for grid in grids],
-    }
-
-
-def _portable(path: Path, root: Path) -> str:
-    path = path.absolute()
+def _portable(path: Path) -> str:
+    path, root = path.absolute(), Path.cwd()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _open_array(
-    reference: Mapping[str, str], root: Path, opened: dict[str, np.ndarray]
-) -> np.ndarray:
-    digest = reference["sha256"]
-    if digest in opened:
-        return opened[digest]
-    path = root / reference["file"]
+def _open_array(described: ArrayFile, root: Path) -> np.ndarray:
+    path = root / described.file
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -191,9 +195,8 @@ def _open_array(
             f"worker: file '{path}' is missing or damaged ({error}); start the worker in the "
             f"project's folder, or set {ROOT_VARIABLE} to where its data stands"
         ) from error
-    if array_hash(array) != digest:
+    if array_hash(array) != described.sha256:
         raise InputError(
             f"worker: file '{path}' is not the one the study was started with; copy the data again"
         )
-    opened[digest] = array
     return array

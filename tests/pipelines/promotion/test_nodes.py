@@ -14,6 +14,7 @@ from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, a
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.datasets.directory import CandidateDirectory
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.champion import Baseline, Comparison
 from ptq_pipeline.judgement.decision import Decision, Execution
 from ptq_pipeline.judgement.policy import Policy
@@ -24,9 +25,10 @@ from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
 from ptq_pipeline.ptq import ENGINE_VERSION, MethodSpec, QuantizationParameters, prepare
 from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime
 from ptq_pipeline.stress.shifts import StressParameters
-from ptq_pipeline.trials import TrialSpec, TrialStore
+from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.execution import TrialRunner
 from ptq_pipeline.trials.recipe import Recipe
+from ptq_pipeline.trials.trial import TrialSpec, TrialStore
 from ptq_pipeline.trials.workload import Workload
 
 METHOD = MethodSpec(weight_bits=8, activation_bits=4)
@@ -43,16 +45,16 @@ NAMES = {
 }
 
 
-def export_candidate(*given) -> dict[str, bytes]:
+def export_candidate(verdict, trials, sets, model, baseline) -> dict[str, bytes]:
     """Export with images and parameters of the audit that make no difference here."""
-    images = np.zeros((4, 1, 28, 28), np.uint8)
     samples = pd.DataFrame({"sample_id": np.arange(4), "split": "pool"})
+    data = AuditData(samples, np.zeros((4, 1, 28, 28), np.uint8))
     shifts = StressParameters({"clean": {}})
     runtime = {"name": "openvino", "threads": 1}
-    parameters = Recipe.model_validate({"method": METHOD, "runtime": runtime})
+    recipe = Recipe.model_validate({"method": METHOD, "runtime": runtime})
     with TemporaryDirectory() as folder:
-        store = TrialStore(Path(folder))
-        return nodes.export_candidate(*given, samples, images, store, shifts, parameters)
+        audit = Audit(data, {}, model, TrialStore(Path(folder)), shifts, recipe)
+        return nodes.export_candidate(audit, verdict, trials, sets, baseline)
 
 
 @pytest.fixture(scope="module")
@@ -292,8 +294,10 @@ def test_inputs_and_outputs() -> None:
         "float_model",
         "candidate_baseline",
         "champion_comparison",
+        "group_definitions",
         "images",
         "predictions",
+        "profiles",
         "samples",
         "stressed_images",
         "trial_store",

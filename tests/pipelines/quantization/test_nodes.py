@@ -19,9 +19,10 @@ from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.pipelines.quantization import nodes
 from ptq_pipeline.ptq import method_from_json
 from ptq_pipeline.stress.shifts import StressParameters
-from ptq_pipeline.trials import TrialStore
-from ptq_pipeline.trials.audit import Audit, require_float_reference
+from ptq_pipeline.trials.audit import Audit
+from ptq_pipeline.trials.execution import TrialRunner
 from ptq_pipeline.trials.recipe import Recipe
+from ptq_pipeline.trials.trial import TrialStore
 
 CLASSES = ["a", "b", "c"]
 CLEAN = StressParameters({"clean": {}})
@@ -70,17 +71,24 @@ def index(sets):
 
 
 @pytest.fixture(scope="module")
-def results(samples, images, random_model, sets, index, tmp_path_factory):
-    store = TrialStore(tmp_path_factory.mktemp("trials"))
-    stressed = nodes.stress_images(samples, images, SHIFTS)
-    tables = nodes.run_trials(
-        samples, images, stressed, random_model, sets, index, store, SHIFTS, PARAMETERS
-    )
-    return store, stressed, *tables
+def audit(samples, images, random_model, tmp_path_factory):
+    data, store = AuditData(samples, images), TrialStore(tmp_path_factory.mktemp("trials"))
+    return Audit(data, nodes.stress_images(data, SHIFTS), random_model, store, SHIFTS, PARAMETERS)
 
 
-def test_stressed_images_are_those_of_the_evaluated_samples(samples, images, results):
-    stressed = results[1]
+@pytest.fixture(scope="module")
+def results(audit, sets, index):
+    return nodes.run_trials(audit, sets, index)
+
+
+@pytest.fixture
+def fresh(audit, tmp_path):
+    """The same audit with an empty store."""
+    return replace(audit, store=TrialStore(tmp_path))
+
+
+def test_stressed_images_are_those_of_the_evaluated_samples(images, audit):
+    stressed = audit.stressed
     assert list(stressed) == ["noise"]
     assert stressed["noise"].shape == (40, 1, 12, 12)
     clean = images[::2].astype(int)
@@ -88,7 +96,7 @@ def test_stressed_images_are_those_of_the_evaluated_samples(samples, images, res
 
 
 def test_invalid_sets_of_the_recipe_are_not_quantized_and_comparisons_are(results, index):
-    trials = results[2]
+    trials = results[0]
     assert trials["set_id"].tolist() == index["set_id"][[0, 2, 3]].tolist()
     assert set(trials["status"]) == {"done"}
     spec = json.loads(trials["spec"][0])
@@ -97,7 +105,7 @@ def test_invalid_sets_of_the_recipe_are_not_quantized_and_comparisons_are(result
 
 
 def test_comparisons_never_see_the_audit_images(results, samples):
-    _, _, trials, predictions, float_predictions = results
+    trials, predictions, float_predictions = results
     split = samples.set_index("sample_id")["split"]
     seen = predictions.assign(split=predictions["sample_id"].map(split))
     by_trial = seen.groupby("trial_id", observed=True)["split"].agg(set)
@@ -110,49 +118,37 @@ def test_comparisons_never_see_the_audit_images(results, samples):
 
 
 def test_float_predictions_are_those_of_the_float_model(results, random_model, images):
-    clean = results[4].query("shift == 'clean'").sort_values("sample_id")
+    clean = results[2].query("shift == 'clean'").sort_values("sample_id")
     with torch.inference_mode():
         logits = random_model.module(torch.from_numpy(random_model.preprocessing(images[::2])))
     assert clean["predicted"].tolist() == logits.argmax(1).tolist()
 
 
-def test_parity_compares_the_first_draw_per_class(results, samples, images, random_model, sets):
-    store, _, trials, predictions, _ = results
-    table = nodes.measure_parity(
-        samples, images, random_model, sets, trials, predictions, store, PARAMETERS
-    )
+def test_parity_compares_the_first_draw_per_class(results, audit, sets):
+    trials, predictions, _ = results
+    table = nodes.measure_parity(audit, sets, trials, predictions)
     assert table["class"].tolist() == CLASSES
     assert table["n"].sum() == 20
     assert set(table["trial_id"]) == {trials["trial_id"][0]}
     assert (table["agreement"] * table["n"]).sum() >= 18
 
 
-def test_no_parity_draw_gives_an_empty_table(results, samples, images, random_model, sets):
-    none = PARAMETERS.model_copy(update={"parity_draws": 0})
-    store, _, trials, predictions, _ = results
-    assert nodes.measure_parity(
-        samples, images, random_model, sets, trials, predictions, store, none
-    ).empty
+def test_no_parity_draw_gives_an_empty_table(results, audit, sets):
+    none = replace(audit, recipe=PARAMETERS.model_copy(update={"parity_draws": 0}))
+    assert nodes.measure_parity(none, sets, *results[:2]).empty
 
 
-def test_the_table_of_trials_names_fallbacks(
-    samples, images, random_model, sets, index, results, tmp_path, caplog
-):
-    assert not results[2]["notes"].any()
+def test_the_table_of_trials_names_fallbacks(fresh, sets, index, results, caplog):
+    assert not results[0]["notes"].any()
     method = {"name": "adaround", "iterations": 1, "rounding_lr": 50.0, "batch_size": 8}
-    parameters = Recipe(method=method, runtime={"name": "openvino", "threads": 1})
+    recipe = Recipe(method=method, runtime={"name": "openvino", "threads": 1})
     caplog.set_level("INFO")
-    trials, _, _ = nodes.run_trials(
-        *(samples, images, results[1], random_model, sets, index.head(1)),
-        *(TrialStore(tmp_path), SHIFTS, parameters),
-    )
+    trials, _, _ = nodes.run_trials(replace(fresh, recipe=recipe), sets, index.head(1))
     assert "nearest rounding kept" in trials["notes"].iloc[0].splitlines()[0]
     assert "1 of 1 trials took a fallback" in caplog.text
 
 
-def test_when_every_trial_fails_the_first_reason_is_given(
-    samples, images, random_model, sets, index, results, tmp_path
-):
+def test_when_every_trial_fails_the_first_reason_is_given(fresh, sets, index):
     pixels = np.zeros((0, 1, 12, 12), np.uint8)
     empty = {"size": 0, "sample_ids": (), "content_hashes": (), "shape": pixels.shape}
     manifest = next(iter(sets.values())).manifest.model_copy(
@@ -161,23 +157,17 @@ def test_when_every_trial_fails_the_first_reason_is_given(
     broken = dict.fromkeys(index["set_id"], CalibrationSet(manifest, pixels))
     index = index.assign(role="comparison")
     with pytest.raises(InputError, match="every trial failed, the first one because"):
-        nodes.run_trials(
-            *(samples, images, results[1], random_model, broken, index),
-            *(TrialStore(tmp_path), SHIFTS, PARAMETERS),
-        )
+        nodes.run_trials(fresh, broken, index)
 
 
 def test_sets_that_are_too_small_for_the_method_are_refused_before_the_first_trial(
-    samples, images, random_model, sets, index, results, tmp_path
+    fresh, sets, index, tmp_path
 ):
     learned = PARAMETERS.model_copy(
         update={"method": method_from_json({"name": "qdrop_cpu", "batch_size": 500})}
     )
     with pytest.raises(InputError, match="has 8 images and method qdrop_cpu needs 500; raise"):
-        nodes.run_trials(
-            *(samples, images, results[1], random_model, sets, index),
-            *(TrialStore(tmp_path), SHIFTS, learned),
-        )
+        nodes.run_trials(replace(fresh, recipe=learned), sets, index)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -212,72 +202,52 @@ def test_bad_shifts_are_refused(shifts, message):
         StressParameters(shifts)
 
 
-def test_answers_of_other_shifted_pixels_are_never_taken_for_these(
-    samples, images, random_model, sets, index, results, tmp_path
-):
-    store = TrialStore(tmp_path)
-    right = results[1]
-    poisoned = {name: np.zeros_like(array) for name, array in right.items()}
-    wrong, *_ = nodes.run_trials(
-        *(samples, images, poisoned, random_model, sets, index, store, SHIFTS, PARAMETERS)
-    )
-    trials, predictions, reference = nodes.run_trials(
-        *(samples, images, right, random_model, sets, index, store, SHIFTS, PARAMETERS)
-    )
+def test_answers_of_other_shifted_pixels_are_never_taken_for_these(fresh, sets, index, tmp_path):
+    poisoned = {name: np.zeros_like(array) for name, array in fresh.stressed.items()}
+    wrong, *_ = nodes.run_trials(replace(fresh, stressed=poisoned), sets, index)
+    trials, predictions, reference = nodes.run_trials(fresh, sets, index)
     assert not set(trials["trial_id"]) & set(wrong["trial_id"])
-    fresh = nodes.run_trials(
-        *(samples, images, right, random_model, sets, index),
-        *(TrialStore(tmp_path / "fresh"), SHIFTS, PARAMETERS),
-    )
-    pd.testing.assert_frame_equal(reference, fresh[2])
-    pd.testing.assert_frame_equal(predictions, fresh[1])
+    empty = replace(fresh, store=TrialStore(tmp_path / "fresh"))
+    again = nodes.run_trials(empty, sets, index)
+    pd.testing.assert_frame_equal(reference, again[2])
+    pd.testing.assert_frame_equal(predictions, again[1])
 
 
 def test_clean_pixels_that_are_not_those_of_the_table_are_an_error(
-    samples, images, random_model, sets, index, results, tmp_path
+    samples, images, fresh, sets, index, tmp_path
 ):
     place = tmp_path / "images.npy"
     np.save(place, images)
     poisoned = np.load(place, mmap_mode="r+")
     poisoned[8] = 0
     with pytest.raises(InputError, match="pixels of sample 8 in .*images.npy.* restore the file"):
-        nodes.run_trials(
-            *(samples, poisoned, results[1], random_model, sets, index),
-            *(TrialStore(tmp_path / "store"), SHIFTS, PARAMETERS),
-        )
+        nodes.run_trials(replace(fresh, data=AuditData(samples, poisoned)), sets, index)
 
 
-def test_calibration_pixels_that_are_not_those_of_the_manifest_are_an_error(
-    samples, images, random_model, sets, index, results, tmp_path
-):
+def test_calibration_pixels_that_are_not_those_of_the_manifest_are_an_error(fresh, sets, index):
     first = next(iter(sets))
     pixels = np.asarray(sets[first].images) ^ np.uint8(1)
     poisoned = {**sets, first: CalibrationSet(sets[first].manifest, pixels)}
     with pytest.raises(InputError, match=f"pixels of calibration set {first} are not those"):
-        nodes.run_trials(
-            *(samples, images, results[1], random_model, poisoned, index),
-            *(TrialStore(tmp_path), SHIFTS, PARAMETERS),
-        )
+        nodes.run_trials(fresh, poisoned, index)
 
 
 def test_a_file_that_is_written_to_during_a_trial_leaves_nothing_in_the_store(
-    samples, images, random_model, sets, index, results, tmp_path, monkeypatch
+    audit, sets, index, tmp_path, monkeypatch
 ):
     place = tmp_path / "noise.npy"
-    np.save(place, results[1]["noise"])
+    np.save(place, audit.stressed["noise"])
     stressed = {"noise": np.load(place, mmap_mode="r")}
     store = TrialStore(tmp_path / "store")
-    ended = nodes.TrialRunner._keep
+    ended = TrialRunner._keep
 
     def overwritten(runner, outcome):
         np.load(place, mmap_mode="r+")[:] = 0
         return ended(runner, outcome)
 
-    monkeypatch.setattr(nodes.TrialRunner, "_keep", overwritten)
+    monkeypatch.setattr(TrialRunner, "_keep", overwritten)
     with pytest.raises(InputError, match=r"noise.npy' was written to while trials read it"):
-        nodes.run_trials(
-            *(samples, images, stressed, random_model, sets, index, store, SHIFTS, PARAMETERS)
-        )
+        nodes.run_trials(replace(audit, stressed=stressed, store=store), sets, index)
     assert not list(store.root.rglob("*.safetensors"))
 
 
@@ -294,33 +264,30 @@ class Branching(torch.nn.Module):
 
 
 def test_a_float_model_that_the_runtime_converts_to_another_one_is_refused_before_trials(
-    samples, images, random_model, sets, index, tmp_path
+    fresh, random_model, sets, index, tmp_path
 ):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = Branching().eval().requires_grad_(False)
     model = replace(random_model, module=module, fingerprint="branching")
-    store = TrialStore(tmp_path)
     with pytest.raises(InputError, match=r"'openvino' not as in torch.* answers differ, .* class"):
-        nodes.run_trials(samples, images, {}, model, sets, index, store, CLEAN, PARAMETERS)
+        nodes.run_trials(replace(fresh, model=model, shifts=CLEAN), sets, index)
     # Only the float model's own answers were computed.
     assert len(list(tmp_path.rglob("*.safetensors"))) == 1
 
 
-def test_answers_of_another_model_in_the_store_are_refused(
-    samples, images, random_model, sets, index, tmp_path
-):
-    store = TrialStore(tmp_path)
-    nodes.run_trials(samples, images, {}, random_model, sets, index, store, CLEAN, PARAMETERS)
+def test_answers_of_another_model_in_the_store_are_refused(fresh, random_model, sets, index):
+    clean = replace(fresh, shifts=CLEAN)
+    nodes.run_trials(clean, sets, index)
     module = copy.deepcopy(random_model.module)
     with torch.no_grad():
         next(m for m in module.modules() if isinstance(m, torch.nn.Linear)).weight.neg_()
     edited = replace(random_model, module=module)
     with pytest.raises(InputError, match="empty the trial store"):
-        nodes.run_trials(samples, images, {}, edited, sets, index, store, CLEAN, PARAMETERS)
+        nodes.run_trials(replace(clean, model=edited), sets, index)
 
 
-def test_pooling_with_ceil_mode_is_held_against_torch(samples, images, random_model, tmp_path):
+def test_pooling_with_ceil_mode_is_held_against_torch(fresh, random_model):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = torch.nn.Sequential(
@@ -331,12 +298,10 @@ def test_pooling_with_ceil_mode_is_held_against_torch(samples, images, random_mo
         )
     model = replace(random_model, module=module.eval().requires_grad_(False), fingerprint="ceil")
     for name in ("openvino", "onnxruntime", "simulated"):
-        parameters = Recipe(method={}, runtime={"name": name})
-        audit = Audit(AuditData(samples, images), model, TrialStore(tmp_path), CLEAN, parameters)
-        evaluation = audit.evaluation
-        outcome = audit.runner().run(None, None, evaluation)
+        recipe = Recipe(method={}, runtime={"name": name})
+        audit = replace(fresh, model=model, shifts=CLEAN, recipe=recipe)
         if name == "openvino":
             with pytest.raises(InputError, match="ceil_mode"):
-                require_float_reference(model, evaluation, outcome, name)
+                audit.float_reference(audit.runner())
         else:
-            require_float_reference(model, evaluation, outcome, name)
+            audit.float_reference(audit.runner())

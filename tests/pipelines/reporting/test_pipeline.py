@@ -70,7 +70,7 @@ def run(inputs, folder):
         }
     )
     pipeline = create_pipeline()
-    near = ("gather_lost_images", "explain_worst_group")
+    near = ("gather_audit_data", "gather_lost_images", "explain_worst_group")
     written = pipeline.only_nodes(*(node.name for node in pipeline.nodes if node.name not in near))
     SequentialRunner().run(written, catalog)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

@@ -9,6 +9,7 @@ from PIL import Image
 from tests.verdicts import make_verdict
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.pipelines.reporting.worst_group import (
     explain_worst_group,
     gather_lost_images,
@@ -54,13 +55,13 @@ def gathered(verdict=VERDICT, definitions=DEFINITIONS, **changes):
         manifest=SimpleNamespace(sample_ids=(1, 0)), images=np.full((2, 1, 4, 4), 9, np.uint8)
     )
     given = {
-        "images": np.zeros((8, 1, 4, 4), np.uint8),
         "stressed": {"noise": np.arange(6, dtype=np.uint8).repeat(16).reshape(6, 1, 4, 4)},
         "float_predictions": table(RIGHT),
         "predictions": table(ANSWERS, trial_id="t"),
         "calibration_sets": {"s": chosen},
     }
-    return gather_lost_images(verdict, SAMPLES, definitions, **(given | changes))
+    data = AuditData(SAMPLES, np.zeros((8, 1, 4, 4), np.uint8), definitions=definitions)
+    return gather_lost_images(verdict, data, **(given | changes))
 
 
 def pixels(png):
@@ -97,7 +98,7 @@ def test_beside_them_stand_the_groups_own_calibration_images():
 def test_without_a_candidate_there_is_nothing_to_show():
     nothing = make_verdict("FAIL", None, None).to_json()
     assert gathered(nothing)["lost"] == []
-    assert explain_worst_group(nothing, SAMPLES, DEFINITIONS, None, None, {}).empty
+    assert explain_worst_group(nothing, AuditData(SAMPLES, None), None, {}).empty
 
 
 def test_predictions_of_another_audit_are_refused():

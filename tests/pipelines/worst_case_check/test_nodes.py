@@ -12,9 +12,11 @@ from tests.verdicts import make_cell, make_verdict
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.groups import build_groups
 from ptq_pipeline.core.outcomes import score
+from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.cells import needed_samples
 from ptq_pipeline.judgement.champion import Baseline
 from ptq_pipeline.judgement.ledger import Ledger
+from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check import create_pipeline
@@ -23,12 +25,8 @@ from ptq_pipeline.pipelines.worst_case_check.nodes import (
     compare,
     gather_setting,
     judge,
+    tabulate_plots,
 )
-from ptq_pipeline.pipelines.worst_case_check.parameters import (
-    BusinessParameters,
-    WorstCaseCheckParameters,
-)
-from ptq_pipeline.pipelines.worst_case_check.plots import tabulate_plots
 from ptq_pipeline.statistics.draws import split_budget
 from ptq_pipeline.stress.shifts import StressParameters
 
@@ -48,7 +46,7 @@ def read_group(name):
 
 def parameters(**changes):
     limits = {level: {"points": 5.0} for level in ("average", "class", "segment", "intersection")}
-    return WorstCaseCheckParameters.model_validate({"limits": limits, **changes})
+    return Policy.model_validate({"limits": limits, **changes})
 
 
 def check(samples, policy, **given):
@@ -108,7 +106,7 @@ def test_the_verdict_separates_draws_from_images_and_keeps_its_schema(samples, t
     draws = pd.concat([answers.assign(trial_id=f"t{i}") for i in range(3)])
     draws.loc[draws["trial_id"] == "t2", "predicted"] = 0
     policy = parameters(class_priors={"bags": {"boot": 1, "bag": 3}})
-    business = BusinessParameters.model_validate(
+    business = Business.model_validate(
         {
             "requests_per_month": 1000,
             "default_error_cost": 0.1,
@@ -195,7 +193,7 @@ def test_an_edited_ledger_is_refused_before_any_score(samples, tmp_path):
 
 
 def test_shipped_limits_can_be_shown_with_zero_losses():
-    policy = WorstCaseCheckParameters.model_validate(read_group("worst_case_check"))
+    policy = Policy.model_validate(read_group("worst_case_check"))
     shifts = list(read_group("stress"))
     alpha = split_budget(policy.draws, policy.p0, policy.alpha).alpha_image
     for level, smallest in (("average", 8000), ("class", 800), ("segment", 2000)):
@@ -206,7 +204,7 @@ def test_shipped_limits_can_be_shown_with_zero_losses():
 def test_policy_survives_its_own_json(samples, tables):
     policy = parameters(critical=[{"level": "class", "group": "bag", "points": 4.0}])
     verdict, _ = judge(*tables, policy, setting_of(samples))
-    assert WorstCaseCheckParameters.model_validate(verdict["policy"]) == policy
+    assert Policy.model_validate(verdict["policy"]) == policy
     assert verdict["policy_hash"] == policy.hash
 
 

@@ -14,6 +14,7 @@ import pytest
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.trials.executors import DaskExecutor
 from ptq_pipeline.trials.executors import dask_cluster as module
+from ptq_pipeline.trials.executors.dask_cluster import differences, environment
 from ptq_pipeline.trials.recipe import ExecutorParameters
 
 distributed = pytest.importorskip("distributed")
@@ -114,10 +115,9 @@ def test_a_worker_without_the_data_is_refused_by_the_name_of_the_file(cluster, s
     describe = module.describe
 
     def elsewhere(workload, scratch):
-        description = describe(workload, scratch)
-        description["key"] = "elsewhere"
-        description["model"]["source"]["weights"] = "no/such/weights.safetensors"
-        return description
+        described = describe(workload, scratch)
+        source = described.source | {"weights": "no/such/weights.safetensors"}
+        return described.model_copy(update={"source": source})
 
     monkeypatch.setattr(module, "describe", elsewhere)
     with pytest.raises(InputError, match="no/such/weights.safetensors"):
@@ -213,3 +213,16 @@ def test_settings_that_do_not_fit_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         ExecutorParameters(**{"kind": "dask"} | settings)
     assert ExecutorParameters(kind="dask", address="tls://h:1", security=FILES).security
+
+
+def test_environment_tells_code_versions_and_processor():
+    found = environment()
+    assert found["torch"].startswith("2.")
+    assert found["cpu_flags"]
+    assert len(found["source code"]) == 16
+
+
+def test_differences_name_what_differs():
+    assert differences(environment(), environment()) == ""
+    text = differences({"torch": "2", "numpy": "1"}, {"torch": "3", "numpy": "1"})
+    assert text == "torch is 3 there and 2 here"

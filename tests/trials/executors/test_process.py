@@ -59,13 +59,12 @@ def test_a_trial_that_always_kills_its_worker_is_failed_and_the_others_are_done(
 
 def test_data_that_changed_under_the_worker_is_refused(study, tmp_path, monkeypatch):
     runner = study.runner("changed", ProcessExecutor(1))
-    description = {}
     describe = module.describe
 
     def wrong(workload, scratch):
-        description.update(describe(workload, scratch))
-        description["sets"]["set0"]["sha256"] = "0" * 64
-        return description
+        described = describe(workload, scratch)
+        other = described.sets["set0"].model_copy(update={"sha256": "0" * 64})
+        return described.model_copy(update={"sets": described.sets | {"set0": other}})
 
     monkeypatch.setattr(module, "describe", wrong)
     with pytest.raises(InputError, match="is not the one the study was started with"):

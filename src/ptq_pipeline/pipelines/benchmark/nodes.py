@@ -20,7 +20,7 @@ from ptq_pipeline.pipelines.benchmark.analysis import (
 from ptq_pipeline.pipelines.benchmark.parameters import BenchmarkParameters
 from ptq_pipeline.pipelines.benchmark.trials import TRIAL_COLUMNS, run_benchmark
 from ptq_pipeline.profiling.features import fit_projection, model_features
-from ptq_pipeline.trials.store import TrialStore
+from ptq_pipeline.trials.trial import TrialStore
 
 
 def benchmark_of(name: str) -> Callable[..., tuple[pd.DataFrame, np.ndarray]]:

@@ -21,7 +21,7 @@ from ptq_pipeline.pipelines.benchmark.parameters import (
 )
 from ptq_pipeline.trials.evaluation import Evaluation, shifted_evaluation
 from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
-from ptq_pipeline.trials.store import TrialStore
+from ptq_pipeline.trials.trial import TrialStore
 from ptq_pipeline.trials.workload import Workload
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.calibration.thresholds import Thresholds, freeze_thresholds
 from ptq_pipeline.calibration.validation import SetValidator, judged_hashes, stored_profile
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.profiling.features import Projection, profile
 from ptq_pipeline.profiling.segments import with_segments
@@ -21,18 +22,15 @@ from ptq_pipeline.profiling.segments import with_segments
 
 
 def freeze_calibration_thresholds(
-    profiles: pd.DataFrame, definitions: dict[str, Any], parameters: CalibrationParameters
+    data: AuditData, parameters: CalibrationParameters
 ) -> dict[str, Any]:
     """Simulate random sets of the reference and freeze the thresholds of the validation."""
-    reference = profiles[profiles["split"] == "reference"]
-    return freeze_thresholds(reference, definitions, parameters).to_json()
+    reference = data.profiles[data.profiles["split"] == "reference"]
+    return freeze_thresholds(reference, data.definitions, parameters).to_json()
 
 
 def draw_calibration_sets(
-    samples: pd.DataFrame,
-    images: np.ndarray,
-    profiles: pd.DataFrame,
-    definitions: dict[str, Any],
+    data: AuditData,
     model: FloatModel,
     projection: dict[str, Any],
     thresholds: dict[str, Any],
@@ -47,17 +45,17 @@ def draw_calibration_sets(
 
     def profile_pixels(pixels: np.ndarray) -> pd.DataFrame:
         features = profile(pixels, model, Projection.from_json(projection))
-        return with_segments(features, features, definitions)
+        return with_segments(features, features, data.definitions)
 
     validator = SetValidator(
         Thresholds.read(thresholds),
         parameters.set_size,
-        definitions,
-        judged_hashes(samples),
-        stored_profile(profiles, profile_pixels),
+        data.definitions,
+        judged_hashes(data.samples),
+        stored_profile(data.profiles, profile_pixels),
         cache,
     )
-    pool = Pool.from_samples(samples, definitions, profiles=profiles)
-    drawn = draw_valid_sets(pool, images, parameters, validator)
+    pool = Pool.from_samples(data.samples, data.definitions, profiles=data.profiles)
+    drawn = draw_valid_sets(pool, data.images, parameters, validator)
     validator.finish(parameters.data_docs)
     return drawn.sets, drawn.index(), drawn.validation()

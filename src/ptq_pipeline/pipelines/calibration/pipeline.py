@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.pipelines.calibration.nodes import (
     draw_calibration_sets,
     freeze_calibration_thresholds,
@@ -13,22 +14,22 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     return Pipeline(
         [
             Node(
+                AuditData,
+                ["samples", "images", "profiles", "group_definitions"],
+                "audit_data",
+                name="gather_audit_data",
+            ),
+            Node(
                 freeze_calibration_thresholds,
-                ["profiles", "group_definitions", "params:calibration"],
+                ["audit_data", "params:calibration"],
                 "calibration_thresholds",
                 name="freeze_calibration_thresholds",
             ),
             Node(
                 draw_calibration_sets,
                 [
-                    "samples",
-                    "images",
-                    "profiles",
-                    "group_definitions",
-                    "float_model",
-                    "feature_projection",
-                    "calibration_thresholds",
-                    "calibration_validation_cache",
+                    *("audit_data", "float_model", "feature_projection"),
+                    *("calibration_thresholds", "calibration_validation_cache"),
                     "params:calibration",
                 ],
                 ["calibration_sets", "calibration_set_index", "calibration_validation"],

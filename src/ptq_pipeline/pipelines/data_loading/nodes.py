@@ -17,10 +17,7 @@ from ptq_pipeline.images.samples import (
 )
 from ptq_pipeline.images.source import ImageSource, content_hashes, content_keys, decode_source
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.pipelines.data_loading.parameters import (
-    DataLoadingParameters,
-    MetadataParameters,
-)
+from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 from ptq_pipeline.profiling.features import profile_and_fit
 from ptq_pipeline.profiling.plausibility import check_class_order, suspicion
 from ptq_pipeline.profiling.segments import (
@@ -45,14 +42,12 @@ def decode_images(
     Returns:
         The uint8 images ``(N, C, H, W)``; one row per image: ``sample_id``, ``name``,
         ``content_hash``, ``split``, ``label``, optional ``cluster``, the source's metadata as
-        groups; and ``segments`` (how these were made) with ``left_out`` (how many images and files
-        are no sample, by reason).
+        groups; ``segments`` (how these were made) and ``left_out`` (what is no sample, by reason).
     """
     segments = [column for column in source.table if column not in _PLAIN_COLUMNS]
     check_columns(segments, "the image source")
     check_labels(class_ids(model.classes))
     check_split_names(source.table, source.splits)
-    _check_channels(source, model)
     _check_model(model, source.shape)
     labels = encode_labels(source.table, model.classes)
     decoded = decode_source(source, parameters.max_unreadable)
@@ -62,7 +57,7 @@ def decode_images(
             len(decoded.unreadable),
             "; ".join(decoded.unreadable[:5]),
         )
-        labels = labels[~source.table["name"].isin(_without(source.table, decoded.table))]
+        labels = labels[source.table["name"].isin(decoded.table["name"])]
     table = decoded.table.assign(
         sample_id=np.arange(len(decoded.table)),
         content_hash=content_hashes(decoded.images),
@@ -71,7 +66,11 @@ def decode_images(
     table["split"] = assign_splits(table, source.splits, parameters.seed)
     check_splits(table, table["name"])
     _check_training_images(table, model)
-    metadata = _define_metadata(table, segments, parameters.metadata)
+    in_pool, chosen = (table["split"] == "pool").to_numpy(), parameters.metadata
+    metadata = {
+        column: define_metadata(table[column], in_pool, chosen.quantiles, chosen.most_values)
+        for column in segments
+    }
     for column, entry in metadata.items():
         table[column] = metadata_groups(table[column], entry)
     _check_groups(table, model, metadata)
@@ -82,16 +81,6 @@ def decode_images(
     left_out = {reason: count for reason, count in left_out.items() if count}
     found = {"segments": metadata, "left_out": left_out}
     return decoded.images, table[[*plain, *segments]], found
-
-
-def _define_metadata(
-    table: pd.DataFrame, columns: list[str], chosen: MetadataParameters
-) -> dict[str, dict[str, Any]]:
-    in_pool = (table["split"] == "pool").to_numpy()
-    return {
-        column: define_metadata(table[column], in_pool, chosen.quantiles, chosen.most_values)
-        for column in columns
-    }
 
 
 def _check_groups(
@@ -109,24 +98,17 @@ def _check_groups(
             )
 
 
-def _without(table: pd.DataFrame, kept: pd.DataFrame) -> set[str]:
-    return set(table["name"]) - set(kept["name"])
-
-
-def _check_channels(source: ImageSource, model: FloatModel) -> None:
-    if source.shape[0] != model.preprocessing.channels:
-        raise InputError(
-            f"the images have {source.shape[0]} channel(s) but the model's preprocessing has "
-            f"{model.preprocessing.channels}; make 'shape' and 'preprocessing' agree"
-        )
-
-
 def _check_model(model: FloatModel, image_shape: tuple[int, int, int]) -> None:
-    """Fail now, not after hours, when a layer of the model cannot be quantized."""
+    """Fail now, not after hours, when the images do not fit or a layer cannot be quantized."""
     # Apart from the others, as they take torch.
     from ptq_pipeline.models.inference import require_single_answers
     from ptq_pipeline.models.loading import prepared_model
 
+    if image_shape[0] != model.preprocessing.channels:
+        raise InputError(
+            f"the images have {image_shape[0]} channel(s) but the model's preprocessing has "
+            f"{model.preprocessing.channels}; make 'shape' and 'preprocessing' agree"
+        )
     noise = np.random.default_rng(0).integers(0, 256, (8, *image_shape)).astype(np.uint8)
     require_single_answers(model, noise)
     prepared_model(model, image_shape)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, WEIGHTS
+from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.core.errors import PtqPipelineError
 
 if TYPE_CHECKING:
-    from ptq_pipeline.models import FloatModel
     from ptq_pipeline.ptq import PreparedModel, QuantizationParameters
     from ptq_pipeline.trials.execution import TrialRunner
 
@@ -19,29 +19,21 @@ CHECKED_IMAGES = 64
 
 
 def build_artifact(
-    model: "FloatModel",
-    set_id: str,
-    images: np.ndarray,
-    facts: Mapping[str, str],
     runner: "TrialRunner",
+    calibration: CalibrationSet,
+    facts: Mapping[str, str],
     opset: int | None = None,
 ) -> dict[str, bytes]:
-    """Quantize ``model`` and return its files by name; equal inputs give equal bytes.
+    """Quantize the float model and return its files by name; equal inputs give equal bytes.
 
-    Args:
-        model: the float model.
-        set_id: id of the calibration set; with model and method it seeds what is random.
-        images: uint8 calibration images ``(n, C, H, W)``.
-        facts: what the ONNX file says about its origin.
-        runner: of the trial: it quantizes with the statistics that its trials share.
-        opset: of the ONNX file; the default of `export_onnx` when left out.
+    The runner is that of the trial: it quantizes with the statistics that its trials share.
 
     Returns:
         ``quantization.safetensors``: codes, scales and zero points of every layer, as
         ``QuantizationParameters.to_arrays`` names them. ``model.xml`` and ``model.bin``: OpenVINO
         IR with int8 weights and a FakeQuantize operation in front of each layer; its input is what
-        the preprocessing gives. ``model.onnx``: the same model in QDQ form, for other consumers;
-        see `ptq_pipeline.ptq.export`. A file that another tool wrote stands alone.
+        the preprocessing gives. ``model.onnx``: the same model in QDQ form, with ``facts`` about
+        its origin; see `ptq_pipeline.ptq.export`. A file that another tool wrote is the only one.
 
     Raises:
         PtqPipelineError: if the written model answers differently from the one in memory.
@@ -50,16 +42,19 @@ def build_artifact(
 
     from ptq_pipeline.ptq.export import DEFAULT_OPSET, export_onnx
 
-    inputs = model.preprocessing(np.asarray(images))
-    prepared, parameters = runner.prepared, runner.quantize(set_id, images)
+    set_id, images = calibration.set_id, np.asarray(calibration.images)
+    facts = {**facts, "calibration_set": set_id}
+    workload, parameters = runner.workload, runner.quantize(set_id, images)
     if parameters.file is not None:
         return dict(parameters.file.parts)
     opset = DEFAULT_OPSET if opset is None else opset
     # No metadata: safetensors writes several entries in random order, so bytes would differ.
     return {
         PARAMETERS: save(parameters.to_arrays()),
-        **_openvino_files(prepared, parameters, inputs[:CHECKED_IMAGES]),
-        ONNX: export_onnx(prepared, parameters, {**facts, "calibration_set": set_id}, opset),
+        **_openvino_files(
+            workload.prepared, parameters, workload.model.preprocessing(images[:CHECKED_IMAGES])
+        ),
+        ONNX: export_onnx(workload.prepared, parameters, facts, opset),
     }
 
 

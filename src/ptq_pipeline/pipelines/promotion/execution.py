@@ -1,7 +1,7 @@
 """The candidate's files, executed as they will be served, against the trial that was judged."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,23 +10,17 @@ import pandas as pd
 from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, WEIGHTS, served_names
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.decision import ClassParity, ExecutedFile, Execution, ShiftAnswers
 from ptq_pipeline.judgement.sentences import Reason, say
 from ptq_pipeline.judgement.verdict import Verdict
-from ptq_pipeline.models import FloatModel
-from ptq_pipeline.stress.shifts import StressParameters
-from ptq_pipeline.trials.audit import Audit, compared_positions
-from ptq_pipeline.trials.evaluation import CLEAN, Evaluation, build_evaluation
-from ptq_pipeline.trials.execution import TrialRequest
+from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.recipe import (
     OnnxruntimeParameters,
     OpenvinoParameters,
-    Recipe,
     RuntimeParameters,
     SimulatedParameters,
 )
-from ptq_pipeline.trials.store import TrialStore
 
 if TYPE_CHECKING:
     from ptq_pipeline.runtimes import Predictor
@@ -46,17 +40,11 @@ LEAST_PARITY = (0.03, 0.1)
 
 
 def execute_candidate(
+    audit: Audit,
     verdict: Mapping[str, Any],
     files: Mapping[str, bytes],
-    samples: pd.DataFrame,
-    images: np.ndarray,
-    stressed: Mapping[str, np.ndarray],
     predictions: pd.DataFrame,
-    model: FloatModel,
     calibration_sets: Mapping[str, CalibrationSet],
-    store: TrialStore,
-    shifts: StressParameters,
-    parameters: Recipe,
 ) -> dict[str, Any]:
     """Run the exported files in the serving runtime on every image that was judged.
 
@@ -68,37 +56,85 @@ def execute_candidate(
     Returns:
         The content of ``candidate_execution.json``, see :class:`.Execution`.
     """
-    chosen = Verdict.read(verdict).candidate
+    chosen, serving = Verdict.read(verdict).candidate, audit.recipe.runtime
     if chosen.trial_id is None or chosen.set_id is None:
-        return Execution(runtime=parameters.runtime.name).to_json()
-    names = served_names(files, parameters.runtime.name)
-    evaluation = build_evaluation(AuditData(samples, images, stressed), shifts.root)
-    predictor = load_candidate(files, model, images.shape[1:], parameters.runtime)
-    answers = _answers(predictor, evaluation, model, parameters.runtime.batch_size)
+        return Execution(runtime=serving.name).to_json()
+    names = served_names(files, serving.name)
+    predictor = load_candidate(audit, files, serving)
     own = predictions[predictions["trial_id"] == chosen.trial_id]
-    judged = {
-        shift: own[own["shift"] == shift]
-        .set_index("sample_id")["predicted"]
-        .loc[evaluation.samples["sample_id"]]
-        .to_numpy()
-        for shift in answers
-    }
+    answers, judged = {}, {}
+    for shift in audit.evaluation.arrays:
+        answers[shift] = audit.predict(predictor, shift, serving.batch_size)
+        under = own[own["shift"] == shift].set_index("sample_id")["predicted"]
+        judged[shift] = under.loc[audit.evaluation.samples["sample_id"]].to_numpy()
     compared = {
         shift: ShiftAnswers(n=len(found), different=int((found != judged[shift]).sum()))
         for shift, found in answers.items()
     }
-    parity = _parity(
-        *(answers[CLEAN], evaluation, samples, images, model, parameters),
-        calibration_sets[chosen.set_id],
-        store,
-    )
-    others = _others(files, evaluation, model, parameters, judged[CLEAN])
+    parity = _parity(audit, answers[CLEAN], calibration_sets[chosen.set_id])
+    others = _others(audit, files, judged[CLEAN])
     reasons = [
         _reason(shift, each.different, each.n, names[0])
         for shift, each in compared.items()
         if each.different
     ]
     reasons += _parity_reasons(parity, names[0])
+    broken, withheld = _held_back(others, names)
+    reasons += broken
+    found = Execution(
+        trial_id=chosen.trial_id,
+        runtime=serving.name,
+        files=names,
+        result="FAIL" if reasons else "PASS",
+        answers=compared,
+        parity=parity,
+        reasons=tuple(reasons),
+        others=others,
+        withheld=withheld,
+    )
+    log.info("exported candidate: %s", found.result)
+    return found.to_json()
+
+
+def load_candidate(
+    audit: Audit, files: Mapping[str, bytes], runtime: RuntimeParameters
+) -> "Predictor":
+    """Load the candidate's files as a runtime serves them.
+
+    Raises:
+        InputError: there is no file, or it cannot be read.
+    """
+    from ptq_pipeline.artifact.loading import Artifact
+
+    with Artifact.unpacked(files, "the candidate") as candidate:
+        return candidate.predictor(audit.model, audit.data.image_shape, runtime.build())
+
+
+def _others(
+    audit: Audit, files: Mapping[str, bytes], judged: np.ndarray
+) -> tuple[ExecutedFile, ...]:
+    """Execute every file in every way but the serving one; a file of another tool has no other."""
+    import torch
+
+    if PARAMETERS not in files:
+        return ()
+    serving = audit.recipe.runtime
+    # Whatever runs here leaves torch's threads as they are.
+    threads = getattr(serving, "threads", torch.get_num_threads())
+    found = []
+    for name, each in EXECUTIONS:
+        modes = [getattr(runtime, "optimization", None) for runtime in (each, serving)]
+        if name in files and (each.name != serving.name or modes[0] != modes[1]):
+            runtime = each.model_copy(update={"threads": threads} if name != PARAMETERS else {})
+            found.append(_executed(audit, name, runtime, files, judged))
+    return tuple(found)
+
+
+def _held_back(
+    others: Sequence[ExecutedFile], names: Sequence[str]
+) -> tuple[list[Reason], tuple[str, ...]]:
+    """Say which files that answer otherwise are a reason for FAIL, and which do not ship."""
+    reasons: list[Reason] = []
     withheld: set[str] = set()
     for other in others:
         if other.ships:
@@ -109,93 +145,34 @@ def execute_candidate(
             reasons.append(_reason(CLEAN, different, other.n, other.file))
         else:
             withheld |= {GRAPH, WEIGHTS} if other.file == GRAPH else {other.file}
-    found = Execution(
-        trial_id=chosen.trial_id,
-        runtime=parameters.runtime.name,
-        files=names,
-        result="FAIL" if reasons else "PASS",
-        answers=compared,
-        parity=parity,
-        reasons=tuple(reasons),
-        others=others,
-        withheld=tuple(sorted(withheld)),
-    )
-    log.info("exported candidate: %s", found.result)
-    return found.to_json()
-
-
-def load_candidate(
-    files: Mapping[str, bytes],
-    model: FloatModel,
-    image_shape: tuple[int, ...],
-    parameters: RuntimeParameters,
-) -> "Predictor":
-    """Load the candidate's files as a runtime serves them.
-
-    Raises:
-        InputError: there is no file, or it cannot be read.
-    """
-    from ptq_pipeline.artifact.loading import Artifact
-
-    with Artifact.unpacked(files, "the candidate") as candidate:
-        return candidate.predictor(model, image_shape, parameters.build())
-
-
-def _others(
-    files: Mapping[str, bytes],
-    evaluation: Evaluation,
-    model: FloatModel,
-    parameters: Recipe,
-    judged: np.ndarray,
-) -> tuple[ExecutedFile, ...]:
-    """Execute every file in every way but the serving one; a file of another tool has no other."""
-    import torch
-
-    if PARAMETERS not in files:
-        return ()
-    serving = parameters.runtime
-    # Whatever runs here leaves torch's threads as they are.
-    threads = getattr(serving, "threads", torch.get_num_threads())
-    found = []
-    for name, each in EXECUTIONS:
-        modes = [getattr(runtime, "optimization", None) for runtime in (each, serving)]
-        if name in files and (each.name != serving.name or modes[0] != modes[1]):
-            runtime = each.model_copy(update={"threads": threads} if name != PARAMETERS else {})
-            found.append(_executed(name, runtime, files, evaluation, model, judged))
-    return tuple(found)
+    return reasons, tuple(sorted(withheld))
 
 
 def _executed(
+    audit: Audit,
     name: str,
     runtime: RuntimeParameters,
     files: Mapping[str, bytes],
-    evaluation: Evaluation,
-    model: FloatModel,
     judged: np.ndarray,
 ) -> ExecutedFile:
     """Execute one file on a few selection images of each class and compare with what was judged."""
-    from ptq_pipeline.runtimes import disagreement, parity, predict_top1
+    from ptq_pipeline.runtimes import disagreement
 
-    chosen = compared_positions(evaluation, len(model.classes))
-    rows = evaluation.rows[CLEAN][chosen]
-    array = evaluation.arrays[CLEAN]
-    optimization = getattr(runtime, "optimization", None)
+    judged, different = judged[audit.compared], None
     try:
-        predictor = load_candidate(files, model, array.shape[1:], runtime)
-        own = predict_top1(
-            predictor, array, model.preprocessing, batch_size=runtime.batch_size, rows=rows
-        )
+        predictor = load_candidate(audit, files, runtime)
+        own = audit.predict(predictor, CLEAN, runtime.batch_size, audit.compared)
     except InputError as error:
-        own, difference = None, f"it cannot be executed here: {error}"
+        difference: str | None = f"it cannot be executed here: {error}"
     else:
-        labels = evaluation.samples["label"].to_numpy()[chosen]
-        difference = disagreement(parity(judged[chosen], own, labels, list(model.classes)))
+        difference = disagreement(audit.by_class(judged, own, audit.compared))
+        different = int((own != judged).sum())
     return ExecutedFile(
         file=name,
         runtime=runtime.name,
-        optimization=optimization,
-        n=len(chosen),
-        different=None if own is None else int((own != judged[chosen]).sum()),
+        optimization=getattr(runtime, "optimization", None),
+        n=len(judged),
+        different=different,
         difference=difference,
         ships=difference is None,
     )
@@ -224,44 +201,12 @@ def _parity_reasons(rows: tuple[ClassParity, ...], name: str) -> list[Reason]:
     return [Reason.of("candidate.parity", "candidate", sentence, shift=CLEAN, **figures)]
 
 
-def _answers(
-    predictor: "Predictor", evaluation: Evaluation, model: FloatModel, batch_size: int
-) -> dict[str, np.ndarray]:
-    from ptq_pipeline.runtimes import predict_top1
-
-    return {
-        shift: predict_top1(
-            predictor,
-            array,
-            model.preprocessing,
-            batch_size=batch_size,
-            rows=evaluation.rows[shift],
-        )
-        for shift, array in evaluation.arrays.items()
-    }
-
-
-def _parity(
-    own: np.ndarray,
-    evaluation: Evaluation,
-    samples: pd.DataFrame,
-    images: np.ndarray,
-    model: FloatModel,
-    parameters: Recipe,
-    chosen: CalibrationSet,
-    store: TrialStore,
-) -> tuple[ClassParity, ...]:
-    from ptq_pipeline.runtimes import parity
-
-    selected = (evaluation.samples["split"] == "selection").to_numpy()
-    selection = evaluation.only(selected, [CLEAN])
-    clean = StressParameters({CLEAN: {}})
-    audit = Audit(AuditData(samples, images), model, store, clean, parameters)
-    outcome = audit.simulated(TrialRequest(chosen.set_id, chosen.images, selection))
+def _parity(audit: Audit, own: np.ndarray, chosen: CalibrationSet) -> tuple[ClassParity, ...]:
+    outcome = audit.simulated(chosen.set_id, chosen.images)
     if outcome is None or outcome.predictions is None:
         return ()
-    labels = selection.samples["label"].to_numpy()
-    table = parity(outcome.predictions[CLEAN], own[selected], labels, list(model.classes))
+    selected = np.flatnonzero((audit.evaluation.samples["split"] == "selection").to_numpy())
+    table = audit.by_class(outcome.predictions[CLEAN], own[selected], selected)
     # What the simulation does not lose and the file does is a difference in drop.
     table = table.assign(drop_difference=-table["difference"]).drop(columns="difference")
     rows = table.astype(object).where(table.notna(), None)

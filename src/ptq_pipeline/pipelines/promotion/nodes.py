@@ -5,24 +5,20 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.core.canonical import canonical_hash, file_bytes
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import TRIAL_FILE, VERDICT_FILE
-from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.champion import Baseline
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel
+from ptq_pipeline.pipelines.promotion.artifact import build_artifact
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
 from ptq_pipeline.registry.evidence import COMPARISON_FILE, EXECUTION_FILE, INDEX_FILE, Evidence
 from ptq_pipeline.registry.store import ANSWERS_FILE
-from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit
-from ptq_pipeline.trials.recipe import Recipe
-from ptq_pipeline.trials.store import TrialStore
 
 log = logging.getLogger(__name__)
 
@@ -30,22 +26,16 @@ INDEX_SCHEMA_VERSION = 1
 
 
 def export_candidate(
+    audit: Audit,
     verdict: Mapping[str, Any],
     trials: pd.DataFrame,
     calibration_sets: Mapping[str, CalibrationSet],
-    model: FloatModel,
     baseline: Mapping[str, Any],
-    samples: pd.DataFrame,
-    images: np.ndarray,
-    store: TrialStore,
-    shifts: StressParameters,
-    parameters: Recipe,
 ) -> dict[str, bytes]:
     """Quantize the candidate once more, from its trial's spec, and return its files by name.
 
     A verdict without a candidate (no trial was done) gives nothing but a copy of the verdict. The
     file ``baseline.json`` is what the next candidate is compared with if this one is released.
-    It is quantized from the statistics that the trials share, as it was judged.
 
     Raises:
         InputError: if trial, calibration set, float model or engine are not those of the verdict.
@@ -55,10 +45,14 @@ def export_candidate(
     trial_id, set_id = chosen.trial_id, chosen.set_id
     if trial_id is None or set_id is None:
         return files
-    from ptq_pipeline.pipelines.promotion.artifact import build_artifact
-
     spec = _candidate_spec(trial_id, trials)
-    _check_spec(trial_id, set_id, spec, calibration_sets, model)
+    if set_id not in calibration_sets:
+        raise InputError(
+            f"calibration set {set_id} of the candidate is missing; restore "
+            "data/05_model_input/calibration_sets or run the pipeline 'calibration' again"
+        )
+    calibration = calibration_sets[set_id]
+    _check_spec(trial_id, spec, calibration, audit.model)
     if baseline["trial_id"] != trial_id:
         raise InputError(
             f"the candidate's baseline is of trial {baseline['trial_id']}, the verdict's candidate "
@@ -66,24 +60,21 @@ def export_candidate(
         )
     Baseline.from_json(baseline, "candidate_baseline.json")
     files[ANSWERS_FILE] = file_bytes(baseline)
-    calibration = calibration_sets[set_id]
     files[TRIAL_FILE] = file_bytes({"trial_id": trial_id, "spec": spec})
     files["calibration.json"] = file_bytes({"set_id": set_id, **calibration.manifest.to_json()})
     facts = {
         "trial_id": trial_id,
-        "float_model_sha256": model.fingerprint,
+        "float_model_sha256": audit.model.fingerprint,
         "calibration_images_sha256": calibration.manifest.array_sha256,
         "engine": str(spec["engine"]),
         "method": json.dumps(spec["method"], sort_keys=True),
     }
     # A trial of onnxruntime says in which opset its file was.
     opset = spec["runtime"].get("opset")
-    runner = Audit(AuditData(samples, images), model, store, shifts, parameters).runner()
-    return files | build_artifact(model, set_id, calibration.images, facts, runner, opset)
+    return files | build_artifact(audit.runner(), calibration, facts, opset)
 
 
 def _candidate_spec(trial_id: str, trials: pd.DataFrame) -> dict[str, Any]:
-
     if "spec" not in trials:
         raise InputError(
             "the table 'trials' has no column 'spec', so the candidate cannot be rebuilt; run the "
@@ -105,21 +96,12 @@ def _candidate_spec(trial_id: str, trials: pd.DataFrame) -> dict[str, Any]:
 
 
 def _check_spec(
-    trial_id: str,
-    set_id: str,
-    spec: Mapping[str, Any],
-    calibration_sets: Mapping[str, CalibrationSet],
-    model: FloatModel,
+    trial_id: str, spec: Mapping[str, Any], calibration: CalibrationSet, model: FloatModel
 ) -> None:
     from ptq_pipeline.ptq import ENGINE_VERSION
 
-    if set_id not in calibration_sets:
-        raise InputError(
-            f"calibration set {set_id} of the candidate is missing; restore "
-            "data/05_model_input/calibration_sets or run the pipeline 'calibration' again"
-        )
     for what, then, now in (
-        ("calibration set", spec["calibration_set"], set_id),
+        ("calibration set", spec["calibration_set"], calibration.set_id),
         ("float model", spec["model"], model.fingerprint),
         ("engine version", spec["engine"], ENGINE_VERSION),
     ):

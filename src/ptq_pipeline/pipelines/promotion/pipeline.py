@@ -2,64 +2,55 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.pipelines.promotion.execution import execute_candidate
 from ptq_pipeline.pipelines.promotion.nodes import decide, export_candidate
 from ptq_pipeline.pipelines.promotion.speed import measure_candidate
+from ptq_pipeline.trials.audit import Audit
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
-    """Build the pipeline."""
+    """Build the pipeline; in a longer one the audit is gathered once, for all."""
     return Pipeline(
         [
             Node(
-                export_candidate,
+                AuditData,
+                ["samples", "images", "profiles", "group_definitions"],
+                "audit_data",
+                name="gather_audit_data",
+            ),
+            Node(
+                Audit,
                 [
-                    "verdict",
-                    "trials",
-                    "calibration_sets",
-                    "float_model",
-                    "candidate_baseline",
-                    "samples",
-                    "images",
-                    "trial_store",
-                    "params:stress",
-                    "params:quantization",
+                    *("audit_data", "stressed_images", "float_model", "trial_store"),
+                    *("params:stress", "params:quantization"),
                 ],
+                "audit",
+                name="gather_audit",
+            ),
+            Node(
+                export_candidate,
+                ["audit", "verdict", "trials", "calibration_sets", "candidate_baseline"],
                 "candidate_files",
                 name="export_candidate",
             ),
             Node(
                 execute_candidate,
-                [
-                    "verdict",
-                    "candidate_files",
-                    "samples",
-                    "images",
-                    "stressed_images",
-                    "predictions",
-                    "float_model",
-                    "calibration_sets",
-                    "trial_store",
-                    "params:stress",
-                    "params:quantization",
-                ],
+                ["audit", "verdict", "candidate_files", "predictions", "calibration_sets"],
                 "candidate_execution",
                 name="execute_candidate",
             ),
             Node(
                 measure_candidate,
-                ["verdict", "candidate_files", "images", "float_model", "params:quantization"],
+                ["audit", "verdict", "candidate_files"],
                 "candidate_speed",
                 name="measure_candidate",
             ),
             Node(
                 decide,
                 [
-                    "verdict",
-                    "champion_comparison",
-                    "candidate_execution",
-                    "candidate_files",
-                    "params:promotion",
+                    *("verdict", "champion_comparison", "candidate_execution"),
+                    *("candidate_files", "params:promotion"),
                 ],
                 ["decision", "candidate_model"],
                 name="decide",

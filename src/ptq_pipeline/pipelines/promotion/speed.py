@@ -7,27 +7,48 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
 from ptq_pipeline.artifact import served_names
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.judgement.verdict import Verdict
-from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.execution import load_candidate
-from ptq_pipeline.trials.recipe import Recipe
+from ptq_pipeline.trials.audit import Audit
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import PreparedModel
     from ptq_pipeline.runtimes import Predictor
 
-SCHEMA_VERSION = 1
+
+class ModelSpeed(Document):
+    """What one model takes and reaches: see :class:`.Speed`, and ``bytes`` on disk."""
+
+    bytes: int
+    latency_ms: float
+    images_per_second: float
+
+
+class CandidateSpeed(Document):
+    """The candidate beside the float model, ``candidate_speed.json``; None without a candidate.
+
+    Attributes:
+        runtime: Its description, with threads and CPU flags.
+        machine: The processor's architecture.
+        batch_size: Images of one inference in batches.
+    """
+
+    schema_version: int = 1
+    trial_id: str | None
+    runtime: dict[str, Any]
+    machine: str
+    batch_size: int
+    float_: ModelSpeed | None = Field(default=None, alias="float")
+    candidate: ModelSpeed | None = None
 
 
 def measure_candidate(
-    verdict: Mapping[str, Any],
-    files: Mapping[str, bytes],
-    images: np.ndarray,
-    model: FloatModel,
-    parameters: Recipe,
+    audit: Audit, verdict: Mapping[str, Any], files: Mapping[str, bytes]
 ) -> dict[str, Any]:
     """Measure the files that would ship and the float model, one after the other.
 
@@ -35,35 +56,33 @@ def measure_candidate(
     no out of DVC and decides nothing.
 
     Returns:
-        ``trial_id``, ``runtime`` (its description with threads and CPU flags), ``machine``,
-        ``batch_size``, and for ``float`` and ``candidate`` each ``bytes`` on disk, ``latency_ms``
-        of one image and ``images_per_second`` in batches; both None without a candidate.
+        The content of ``candidate_speed.json``, see :class:`CandidateSpeed`.
     """
     from ptq_pipeline.models.loading import prepared_model
     from ptq_pipeline.runtimes import measure_speed
 
-    runtime = parameters.runtime.build()
-    found: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "trial_id": Verdict.read(verdict).candidate.trial_id,
-        "runtime": runtime.description() | {"cpu_flags": cpu_flags()},
-        "machine": platform.machine(),
-        "batch_size": min(parameters.runtime.batch_size, len(images)),
-        "float": None,
-        "candidate": None,
-    }
-    if found["trial_id"] is None:
-        return found
-    batch = model.preprocessing(np.asarray(images[: found["batch_size"]]))
-    prepared = prepared_model(model, images.shape[1:])
+    images, runtime = audit.data.images, audit.recipe.runtime.build()
+    found = CandidateSpeed(
+        trial_id=Verdict.read(verdict).candidate.trial_id,
+        runtime=runtime.description() | {"cpu_flags": cpu_flags()},
+        machine=platform.machine(),
+        batch_size=min(audit.recipe.runtime.batch_size, len(images)),
+    )
+    if found.trial_id is None:
+        return found.to_json()
+    batch = audit.model.preprocessing(np.asarray(images[: found.batch_size]))
+    prepared = prepared_model(audit.model, audit.data.image_shape)
     plain = runtime.compile(prepared, None)
+    served = load_candidate(audit, files, audit.recipe.runtime)
     names = served_names(files, runtime.name)
-    served = load_candidate(files, model, images.shape[1:], parameters.runtime)
-    found["float"] = {"bytes": _float_bytes(prepared, plain, runtime.name)}
-    found["float"] |= measure_speed(plain, batch)
-    found["candidate"] = {"bytes": sum(len(files[name]) for name in names)}
-    found["candidate"] |= measure_speed(served, batch)
-    return found
+    measured = {
+        name: ModelSpeed(bytes=size, **measure_speed(predictor, batch))
+        for name, predictor, size in (
+            ("float_", plain, _float_bytes(prepared, plain, runtime.name)),
+            ("candidate", served, sum(len(files[name]) for name in names)),
+        )
+    }
+    return found.model_copy(update=measured).to_json()
 
 
 def _float_bytes(prepared: "PreparedModel", predictor: "Predictor", runtime: str) -> int:

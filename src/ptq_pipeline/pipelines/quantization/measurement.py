@@ -3,20 +3,16 @@
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ptq_pipeline.core.names import CLEAN
-from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_keys
-from ptq_pipeline.models import FloatModel
-from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit
-from ptq_pipeline.trials.recipe import Recipe
-from ptq_pipeline.trials.store import TrialStore
+from ptq_pipeline.trials.trial import TrialStore
 
 # What no single trial shows (imports and start, thresholds and validation, drift, export, report)
 # is taken from the last run here. Before the first one: seconds on an idle core that runs the
@@ -32,33 +28,21 @@ TRIAL_NODES = frozenset({"run_trials", "measure_parity"})
 LAST_NODE = "write_report"
 
 
-def expected_seconds(
-    model: FloatModel,
-    samples: pd.DataFrame,
-    images: np.ndarray,
-    parameters: Recipe,
-    work: Mapping[str, int],
-    rest: float | None = None,
-) -> float:
+def expected_seconds(audit: Audit, work: Mapping[str, int], rest: float | None = None) -> float:
     """Measure one calibration and a thousand inferences, and extrapolate.
 
     Args:
-        model: the float model.
-        samples: the samples table.
-        images: uint8 ``(N, C, H, W)``.
-        parameters: method and runtime.
+        audit: what would be run.
         work: what `kedro ptq plan` counts.
         rest: seconds of everything but trials, see `seconds_beside_trials`.
     """
-    data = AuditData(samples, images)
-    pool, looked_at = data.rows("pool"), slice(MEASURED_IMAGES)
+    pool = audit.data.of("pool")["sample_id"].to_numpy()
     size = min(work["set_size"], len(pool) // 2)
-    sets = [np.asarray(images[pool[:size]]), np.asarray(images[pool[size : 2 * size]])]
+    sets = [np.asarray(audit.data.images[rows]) for rows in (pool[:size], pool[size : 2 * size])]
     with tempfile.TemporaryDirectory() as folder:
-        direct = parameters.model_copy(update={"statistics": "direct"})
-        clean = StressParameters({CLEAN: {}})
-        audit = Audit(data, model, TrialStore(Path(folder)), clean, direct)
-        runner, selection = audit.runner(), audit.evaluation.of("selection")
+        direct = audit.recipe.model_copy(update={"statistics": "direct"})
+        audit = replace(audit, store=TrialStore(Path(folder)), recipe=direct)
+        runner, looked_at = audit.runner(), slice(MEASURED_IMAGES)
         first = _timed(lambda: runner.quantize("plan-0", sets[0]))[0]
         again = _timed(lambda: runner.quantize("plan-1", sets[1]))[0]
         quantized = runner.quantize("plan-1", sets[1])
@@ -66,9 +50,9 @@ def expected_seconds(
 
         def rate_of(parameters_of_model: Any) -> tuple[float, float]:
             compiling, predictor = _timed(
-                lambda: runner.runtime.compile(workload.prepared, parameters_of_model)
+                lambda: workload.runtime.compile(workload.prepared, parameters_of_model)
             )
-            run = lambda: workload.predict(predictor, selection, CLEAN, looked_at)  # noqa: E731
+            run = lambda: workload.predict(predictor, audit.selection, CLEAN, looked_at)  # noqa: E731
             # The first pass warms up.
             count = len(run())
             return compiling, _timed(run)[0] / count
@@ -89,41 +73,26 @@ def expected_seconds(
     return seconds + others * _slowness()
 
 
-def float_accuracies(
-    model: FloatModel, samples: pd.DataFrame, images: np.ndarray, shifts: StressParameters
-) -> dict[str, tuple[int, int]]:
-    """Look at how often the float model is right under each shift, on some audit images.
-
-    Args:
-        model: the float model.
-        samples: the samples table.
-        images: uint8 ``(N, C, H, W)``.
-        shifts: what to look at.
-
-    Returns:
-        Right answers and images, by shift; the images are chosen by their content.
-    """
+def float_accuracies(audit: Audit) -> dict[str, tuple[int, int]]:
+    """Return the float model's right answers and images, by shift, on some audit images."""
     from ptq_pipeline.models import run_in_batches
 
-    audit = samples[samples["split"] == "audit"].sort_values("content_hash")
-    audit = audit.drop_duplicates("content_hash").head(LOOKED_AT)
-    rows, keys = audit["sample_id"].to_numpy(), content_keys(audit["content_hash"])
-    found = dict.fromkeys(shifts.root, (0, 0))
-    for name, seen in [(CLEAN, np.asarray(images[rows])), *shifts.shifted(images, keys, rows)]:
-        answers = run_in_batches(model, seen)[0].argmax(1)
-        found[name] = (int((answers == audit["label"].to_numpy()).sum()), len(audit))
+    images = audit.data.images
+    chosen = audit.data.of("audit").sort_values("content_hash")
+    chosen = chosen.drop_duplicates("content_hash").head(LOOKED_AT)
+    rows, keys = chosen["sample_id"].to_numpy(), content_keys(chosen["content_hash"])
+    found = dict.fromkeys(audit.shifts.root, (0, 0))
+    clean = np.asarray(images[rows])
+    for name, seen in [(CLEAN, clean), *audit.shifts.shifted(images, keys, rows)]:
+        answers = run_in_batches(audit.model, seen)[0].argmax(1)
+        found[name] = (int((answers == chosen["label"].to_numpy()).sum()), len(chosen))
     return found
 
 
 def seconds_beside_trials(provenance: Mapping[str, Any], left_out: Collection[str]) -> float | None:
-    """Return what the last whole run spent on everything but its trials.
+    """Return the seconds that the last whole run spent on everything but its trials.
 
-    Args:
-        provenance: what the run wrote.
-        left_out: nodes that the plan takes for done, those of ``data_loading``.
-
-    Returns:
-        Seconds, or None when it did not go from trials to the report.
+    Nodes that are ``left_out`` do not count. None when it did not go from trials to the report.
     """
     nodes = provenance["node_seconds"]
     if not nodes.keys() >= {*TRIAL_NODES, LAST_NODE}:

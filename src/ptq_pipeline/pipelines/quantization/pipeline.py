@@ -2,7 +2,9 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.pipelines.quantization.nodes import measure_parity, run_trials, stress_images
+from ptq_pipeline.trials.audit import Audit
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -10,39 +12,35 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     return Pipeline(
         [
             Node(
+                AuditData,
+                ["samples", "images", "profiles", "group_definitions"],
+                "audit_data",
+                name="gather_audit_data",
+            ),
+            Node(
                 stress_images,
-                ["samples", "images", "params:stress"],
+                ["audit_data", "params:stress"],
                 "stressed_images",
                 name="stress_images",
             ),
             Node(
-                run_trials,
+                Audit,
                 [
-                    "samples",
-                    "images",
-                    "stressed_images",
-                    "float_model",
-                    "calibration_sets",
-                    "calibration_set_index",
-                    "trial_store",
-                    "params:stress",
-                    "params:quantization",
+                    *("audit_data", "stressed_images", "float_model", "trial_store"),
+                    *("params:stress", "params:quantization"),
                 ],
+                "audit",
+                name="gather_audit",
+            ),
+            Node(
+                run_trials,
+                ["audit", "calibration_sets", "calibration_set_index"],
                 ["trials", "predictions", "float_predictions"],
                 name="run_trials",
             ),
             Node(
                 measure_parity,
-                [
-                    "samples",
-                    "images",
-                    "float_model",
-                    "calibration_sets",
-                    "trials",
-                    "predictions",
-                    "trial_store",
-                    "params:quantization",
-                ],
+                ["audit", "calibration_sets", "trials", "predictions"],
                 "parity",
                 name="measure_parity",
             ),

@@ -11,12 +11,12 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.source import ImageSource, content_keys
 from ptq_pipeline.judgement.champion import audit_hash
 from ptq_pipeline.judgement.ledger import Ledger
+from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.monitoring.audited import Audited, ProductionAudit
 from ptq_pipeline.monitoring.history import WindowHistory
 from ptq_pipeline.monitoring.parameters import MonitoringParameters, ReauditParameters
 from ptq_pipeline.monitoring.reaudit import Answers, EventReaudit, judged_in_audit, reaudit
 from ptq_pipeline.monitoring.windows import Arrival, UnusableWindow, Window, divide_windows
-from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 from ptq_pipeline.profiling.features import profile
 from ptq_pipeline.profiling.segments import with_segments
 from ptq_pipeline.registry.agreement import Registry
@@ -121,7 +121,7 @@ def audit_champion(
     audited: Audited,
     registry: Registry,
     ledger: Ledger,
-    policy: WorstCaseCheckParameters,
+    policy: Policy,
     parameters: ReauditParameters,
 ) -> dict[str, Any]:
     """Judge the champion on the production audit images, with its own files.

@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.pipelines.reporting import nodes, worst_group
 
 # What `write_report` takes, by the names of its arguments.
@@ -20,7 +21,6 @@ REPORT_INPUTS = {
     "parameters": "params:reporting",
 }
 _FIGURES = ("worst_groups", "drop_distribution", "group_shift_heatmap", "strategy_comparison")
-_OF_WORST_GROUP = ["verdict", "samples", "group_definitions", "images"]
 _ANSWERS = ["float_predictions", "predictions", "calibration_sets"]
 
 
@@ -38,12 +38,12 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         ),
         (
             worst_group.gather_lost_images,
-            [*_OF_WORST_GROUP, "stressed_images", *_ANSWERS],
+            ["verdict", "audit_data", "stressed_images", *_ANSWERS],
             "lost_images",
         ),
         (
             worst_group.explain_worst_group,
-            [*_OF_WORST_GROUP, "float_model", "candidate_model"],
+            ["verdict", "audit_data", "float_model", "candidate_model"],
             "worst_group_layers",
         ),
         (nodes.write_report, REPORT_INPUTS, "report"),
@@ -55,6 +55,13 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         ),
         (nodes.write_junit, ["verdict", "decision"], "junit"),
     )
-    return Pipeline(
-        [Node(write, inputs, output, name=write.__name__) for write, inputs, output in writers]
+    gathered = Node(
+        AuditData,
+        ["samples", "images", "profiles", "group_definitions"],
+        "audit_data",
+        name="gather_audit_data",
     )
+    written = [
+        Node(write, inputs, output, name=write.__name__) for write, inputs, output in writers
+    ]
+    return Pipeline([gathered, *written])

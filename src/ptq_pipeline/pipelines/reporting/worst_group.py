@@ -37,9 +37,7 @@ LAYER_COLUMNS = ("layer", "clip_group", "clip_all", "error_group", "error_all")
 
 def gather_lost_images(
     verdict: Mapping[str, Any],
-    samples: pd.DataFrame,
-    group_definitions: Mapping[str, Any],
-    images: np.ndarray,
+    data: AuditData,
     stressed: Mapping[str, np.ndarray],
     float_predictions: pd.DataFrame,
     predictions: pd.DataFrame,
@@ -63,18 +61,19 @@ def gather_lost_images(
             f"the verdict's candidate {trial_id} has no predictions or no calibration set here, so "
             "they come from two audits; run the pipelines from quantization on again"
         )
-    classes = [str(name) for name in group_definitions["classes"]]
-    shift, _ = under_condition(samples, group_definitions, worst.shift)
-    evaluation = build_evaluation(AuditData(samples, images, stressed), [shift])
+    definitions = data.definitions
+    classes = [str(name) for name in definitions["classes"]]
+    shift, _ = under_condition(data.samples, definitions, worst.shift)
+    evaluation = build_evaluation(data, stressed, [shift])
     seen = evaluation.samples
-    judged = _in_cell(seen, group_definitions, worst) & (seen["split"] == "audit").to_numpy()
+    judged = _in_cell(seen, definitions, worst) & (seen["split"] == "audit").to_numpy()
     right = _answers(float_predictions, shift, seen) == seen["label"].to_numpy()
     answers = _answers(own, shift, seen)
     lost = np.flatnonzero(judged & right & (answers != seen["label"].to_numpy()))
     pixels = evaluation.arrays[shift][evaluation.rows[shift][lost[:MOST_IMAGES]]]
     chosen = calibration_sets[set_id]
-    used = samples.set_index("sample_id").loc[list(chosen.manifest.sample_ids)].reset_index()
-    same = np.flatnonzero(members(used, group_definitions, worst.level, worst.group))
+    used = data.samples.set_index("sample_id").loc[list(chosen.manifest.sample_ids)].reset_index()
+    same = np.flatnonzero(members(used, definitions, worst.level, worst.group))
     return LostImages(
         trial_id=trial_id,
         group=CellDocument(**worst.key._asdict()),
@@ -118,12 +117,7 @@ def small_png(pixels: np.ndarray) -> str:
 
 
 def explain_worst_group(
-    verdict: Mapping[str, Any],
-    samples: pd.DataFrame,
-    group_definitions: Mapping[str, Any],
-    images: np.ndarray,
-    model: FloatModel,
-    candidate: Mapping[str, Path],
+    verdict: Mapping[str, Any], data: AuditData, model: FloatModel, candidate: Mapping[str, Path]
 ) -> pd.DataFrame:
     """Compare the worst group with all images, layer by layer.
 
@@ -134,8 +128,8 @@ def explain_worst_group(
     worst = Verdict.read(verdict).worst
     if worst is None or PARAMETERS not in candidate:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in LAYER_COLUMNS})
-    mask = _in_cell(samples, group_definitions, worst)
-    return explain_group(mask, AuditData(samples, images), model, candidate)[list(LAYER_COLUMNS)]
+    mask = _in_cell(data.samples, data.definitions, worst)
+    return explain_group(mask, data, model, candidate)[list(LAYER_COLUMNS)]
 
 
 def explain_group(

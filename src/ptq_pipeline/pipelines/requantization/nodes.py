@@ -7,9 +7,9 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.champion import audit_hash
 from ptq_pipeline.judgement.ledger import Ledger
+from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.monitoring.parameters import ReauditParameters
 from ptq_pipeline.monitoring.windows import SPLIT_PREFIX
-from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
 
 JUDGED = ("selection", "audit")
 # Under this name the window's images appear beside the shifts of the audit.
@@ -96,7 +96,7 @@ def merge_scores(
     production_samples: pd.DataFrame,
     trials: pd.DataFrame,
     ledger: Ledger,
-    policy: WorstCaseCheckParameters,
+    policy: Policy,
 ) -> pd.DataFrame:
     """Return one table of scores: production is a shift of its own beside those of the audit.
 

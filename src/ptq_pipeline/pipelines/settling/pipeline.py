@@ -1,41 +1,35 @@
-"""The ``settling`` pipeline."""
+"""The ``settling`` pipeline, and what `until_refused` shares with it."""
 
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.pipelines.quantization.nodes import stress_images
-from ptq_pipeline.pipelines.settling.nodes import settle_recipe
+from ptq_pipeline.pipelines.quantization import create_pipeline as quantization
+from ptq_pipeline.pipelines.settling.nodes import plan_scope, settle_recipe
+from ptq_pipeline.pipelines.worst_case_check import create_pipeline as worst_case_check
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline; it needs `data_loading` and `calibration` before it."""
-    return Pipeline(
-        [
-            Node(
-                stress_images,
-                ["samples", "images", "params:stress"],
-                "stressed_images",
-                name="stress_images",
-            ),
-            Node(
-                settle_recipe,
-                [
-                    "samples",
-                    "profiles",
-                    "images",
-                    "stressed_images",
-                    "float_model",
-                    "calibration_sets",
-                    "calibration_set_index",
-                    "group_definitions",
-                    "trial_store",
-                    "params:stress",
-                    "params:quantization",
-                    "params:subgroup_scoring",
-                    "params:worst_case_check",
-                    "params:settling",
-                ],
-                "settled_verdict",
-                name="settle_recipe",
-            ),
-        ]
+    return scoped(
+        Node(
+            settle_recipe,
+            ["audit", "scope", "calibration_sets", "params:settling"],
+            "settled_verdict",
+            name="settle_recipe",
+        )
+    )
+
+
+def scoped(study: Node) -> Pipeline:
+    """Build what a study that may stop early needs: the audit, and what its verdict is about."""
+    gathered = ["gather_audit_data", "stress_images", "gather_audit"]
+    scope = Node(
+        plan_scope,
+        ["audit_data", "groups", "calibration_set_index", "checked_policy"],
+        "scope",
+        name="plan_scope",
+    )
+    return (
+        quantization().filter(node_names=gathered)
+        + worst_case_check().filter(node_names=["define_groups", "check_policy"])
+        + Pipeline([scope, study])
     )

@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from ptq_pipeline.core.group_ids import GroupDefinitions
+from ptq_pipeline.core.group_ids import CellKey, GroupDefinitions
 from ptq_pipeline.core.groups import Groups
+from ptq_pipeline.core.plain_text import table_cell
+from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.champion import (
     Baseline,
     audit_hash,
@@ -19,20 +21,17 @@ from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.scope import Representative, propose_representatives
 from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, build_verdict
-from ptq_pipeline.pipelines.worst_case_check.parameters import (
-    BusinessParameters,
-    WorstCaseCheckParameters,
-)
 from ptq_pipeline.stress.shifts import StressParameters
 
-NO_BUSINESS = BusinessParameters()
+NO_BUSINESS = Business()
+MOST_CELLS = 20
 
 
 def check_names(
     groups: Groups,
-    parameters: WorstCaseCheckParameters,
+    parameters: Policy,
     stress: StressParameters,
-    business: BusinessParameters = NO_BUSINESS,
+    business: Business = NO_BUSINESS,
     ledger: Ledger | None = None,
     profiles: pd.DataFrame | None = None,
 ) -> Policy:
@@ -99,7 +98,7 @@ def judge(
     calibration_set_index: pd.DataFrame,
     policy: Policy,
     setting: AuditSetting,
-    business: BusinessParameters = NO_BUSINESS,
+    business: Business = NO_BUSINESS,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Judge the recipe and the candidate, after both are entered in the audit ledger.
 
@@ -139,3 +138,26 @@ def compare(
     # So that nobody puts other answers into the next champion's baseline.
     found = found.model_copy(update={"candidate_baseline": candidate.hash})
     return found.to_json(), candidate.to_json()
+
+
+def tabulate_plots(
+    worst_case_table: pd.DataFrame, scores: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Keep what `dvc plots` can draw: the cells that lose most, and their drops draw by draw.
+
+    Returns:
+        ``worst_groups`` (name, drop_mean, drop_max, limit; judged cells, worst mean first), and
+        ``drop_distribution`` (name, draw, drop; audit drops of the same cells).
+    """
+    worst = worst_case_table[worst_case_table["judged"].astype(bool)].head(MOST_CELLS)
+    # People open these tables in a spreadsheet.
+    names = (worst["group"].astype(str) + " (" + worst["shift"].astype(str) + ")").map(table_cell)
+    worst = worst.assign(name=names)
+    evidence = scores[(scores["role"] == "evidence") & (scores["split"] == "audit")]
+    drops = worst[[*CellKey._fields, "name"]].merge(
+        evidence, on=list(CellKey._fields), how="left", validate="1:m"
+    )
+    return (
+        worst[["name", "drop_mean", "drop_max", "limit"]].reset_index(drop=True),
+        drops.dropna(subset="drop")[["name", "draw", "drop"]].reset_index(drop=True),
+    )

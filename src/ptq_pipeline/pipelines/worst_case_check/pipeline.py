@@ -9,78 +9,58 @@ from ptq_pipeline.pipelines.worst_case_check.nodes import (
     gather_setting,
     judge,
     propose_groups,
+    tabulate_plots,
 )
-from ptq_pipeline.pipelines.worst_case_check.plots import tabulate_plots
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline; in a longer one the groups are built once, for all."""
-    return Pipeline(
+    checked = Node(
+        check_names,
         [
-            groups_node(),
-            Node(
-                check_names,
-                [
-                    "groups",
-                    "params:worst_case_check",
-                    "params:stress",
-                    "params:business",
-                    "audit_ledger",
-                    "profiles",
-                ],
-                "checked_policy",
-                name="check_policy",
-            ),
-            Node(
-                propose_groups,
-                ["samples", "profiles", "group_definitions", "checked_policy"],
-                "representative_groups",
-                name="propose_groups",
-            ),
-            Node(
-                gather_setting,
-                [
-                    "groups",
-                    "samples",
-                    "audit_ledger",
-                    "predictions",
-                    "float_predictions",
-                    "representative_groups",
-                ],
-                "audit_setting",
-                name="gather_setting",
-            ),
-            Node(
-                judge,
-                [
-                    "scores",
-                    "trials",
-                    "calibration_set_index",
-                    "checked_policy",
-                    "audit_setting",
-                    "params:business",
-                ],
-                ["verdict", "worst_case_table"],
-                name="judge",
-            ),
-            Node(
-                tabulate_plots,
-                ["worst_case_table", "scores"],
-                ["worst_groups", "drop_distribution"],
-                name="tabulate_plots",
-            ),
-            Node(
-                compare,
-                [
-                    "verdict",
-                    "samples",
-                    "audit_setting",
-                    "champion_baseline",
-                    "checked_policy",
-                    "params:stress",
-                ],
-                ["champion_comparison", "candidate_baseline"],
-                name="compare_with_champion",
-            ),
-        ]
+            *("groups", "params:worst_case_check", "params:stress", "params:business"),
+            *("audit_ledger", "profiles"),
+        ],
+        "checked_policy",
+        name="check_policy",
     )
+    proposed = Node(
+        propose_groups,
+        ["samples", "profiles", "group_definitions", "checked_policy"],
+        "representative_groups",
+        name="propose_groups",
+    )
+    gathered = Node(
+        gather_setting,
+        [
+            *("groups", "samples", "audit_ledger"),
+            *("predictions", "float_predictions", "representative_groups"),
+        ],
+        "audit_setting",
+        name="gather_setting",
+    )
+    judged = Node(
+        judge,
+        [
+            *("scores", "trials", "calibration_set_index"),
+            *("checked_policy", "audit_setting", "params:business"),
+        ],
+        ["verdict", "worst_case_table"],
+        name="judge",
+    )
+    plots = Node(
+        tabulate_plots,
+        ["worst_case_table", "scores"],
+        ["worst_groups", "drop_distribution"],
+        name="tabulate_plots",
+    )
+    compared = Node(
+        compare,
+        [
+            *("verdict", "samples", "audit_setting"),
+            *("champion_baseline", "checked_policy", "params:stress"),
+        ],
+        ["champion_comparison", "candidate_baseline"],
+        name="compare_with_champion",
+    )
+    return Pipeline([groups_node(), checked, proposed, gathered, judged, plots, compared])

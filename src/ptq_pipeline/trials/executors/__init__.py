@@ -3,14 +3,8 @@
 One seam, ``map(workload, specs) -> outcomes``; results are the same bit for bit whichever runs.
 """
 
-from ptq_pipeline.trials.executors.base import Executor
+from ptq_pipeline.trials.executors.base import Executor, SerialExecutor
 from ptq_pipeline.trials.executors.dask_cluster import DaskExecutor
 from ptq_pipeline.trials.executors.process import ProcessExecutor
-from ptq_pipeline.trials.executors.serial import SerialExecutor
 
-__all__ = [
-    "DaskExecutor",
-    "Executor",
-    "ProcessExecutor",
-    "SerialExecutor",
-]
+__all__ = ["DaskExecutor", "Executor", "ProcessExecutor", "SerialExecutor"]

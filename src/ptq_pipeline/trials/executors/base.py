@@ -1,11 +1,14 @@
-"""What every executor offers, and what it does with a trial whose worker is lost."""
+"""What every executor offers, what workers answer, and trials in this process."""
 
+import traceback
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-from ptq_pipeline.trials.spec import TrialSpec
-from ptq_pipeline.trials.workload import TrialOutcome, Workload
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec
+from ptq_pipeline.trials.workload import Workload
 
 MOST_LOSSES = 3
 
@@ -30,6 +33,28 @@ class Executor(Protocol):
         ...
 
 
+class SerialExecutor:
+    """Runs trials one after the other in this process.
+
+    While a trial is evaluated, the next one is quantized and compiled, unless that takes all cores
+    itself: forward passes of its own, learning.
+    """
+
+    def map(
+        self, workload: Workload, specs: Sequence[TrialSpec]
+    ) -> Generator[TrialOutcome, None, None]:
+        """Yield one outcome per spec in their order."""
+        with ThreadPoolExecutor(1, thread_name_prefix="prepare") as thread:
+            coming: Future[Callable[[], TrialOutcome]] | None = None
+            for position, spec in enumerate(specs):
+                evaluate = workload.prepare(spec) if coming is None else coming.result()
+                following = specs[position + 1 : position + 2]
+                coming = None
+                if following and workload.is_quick(following[0]):
+                    coming = thread.submit(workload.prepare, following[0])
+                yield evaluate()
+
+
 class Losses:
     """Counts how often each trial took its worker down."""
 
@@ -44,3 +69,25 @@ class Losses:
         return TrialOutcome(
             spec, None, f"lost {MOST_LOSSES} times with the worker that ran it ({reason})"
         )
+
+
+def answer(workload: Workload, spec: TrialSpec) -> TrialOutcome | str:
+    """Run one trial in a worker; a traceback where something went wrong beside the trial."""
+    try:
+        return workload.run(spec)
+    except Exception:
+        return traceback.format_exc()
+
+
+def outcome_of(spec: TrialSpec, answered: TrialOutcome | str) -> TrialOutcome:
+    """Return the outcome that a worker answered.
+
+    Raises:
+        InputError: the worker crashed in a way that no other worker would change.
+    """
+    if isinstance(answered, TrialOutcome):
+        return answered
+    raise InputError(
+        f"a worker could not run trial {spec.trial_id}: {answered.strip().splitlines()[-1]}\n\n"
+        f"The worker's traceback:\n{answered}"
+    )

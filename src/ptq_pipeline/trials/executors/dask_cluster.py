@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import platform
 import tempfile
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptq_pipeline.core.errors import InputError, PtqPipelineError
 from ptq_pipeline.core.inputs import local_path
-from ptq_pipeline.trials.description import describe, open_workload
-from ptq_pipeline.trials.executors.base import Losses
-from ptq_pipeline.trials.executors.worker import answer, differences, environment, outcome_of
-from ptq_pipeline.trials.spec import TrialSpec
-from ptq_pipeline.trials.workload import TrialOutcome, Workload
+from ptq_pipeline.core.provenance import cpu_flags
+from ptq_pipeline.trials.description import DescribedWorkload, describe, open_workload
+from ptq_pipeline.trials.executors.base import Losses, answer, outcome_of
+from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec
+from ptq_pipeline.trials.workload import Workload
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster, Security
@@ -31,6 +35,9 @@ _POLL_SECONDS = 0.5
 _ROUTES = ("distributed.scheduler.http.routes", "distributed.worker.http.routes")
 # Trials in flight per worker: one runs, one waits, so that no worker is idle.
 _PER_WORKER = 2
+PACKAGES = ("ptq-pipeline", "numpy", "torch", "torchvision", "openvino", "onnxruntime")
+# Parts of this package that decide what a trial answers.
+DECIDING = ("ptq", "runtimes", "models", "trials")
 
 
 class DaskExecutor:
@@ -74,9 +81,9 @@ class DaskExecutor:
         """Yield one outcome per spec, as they finish."""
         workload.collect(specs)
         with tempfile.TemporaryDirectory(prefix="ptq-trials-") as scratch:
-            description = describe(workload, Path(scratch))
+            described = describe(workload, Path(scratch))
             with self._connected() as client:
-                yield from _Study(client, description, self.patience).run(specs)
+                yield from _Study(client, described, self.patience).run(specs)
 
     @contextmanager
     def _connected(self) -> Iterator[Client]:
@@ -87,9 +94,11 @@ class DaskExecutor:
                 "executor: kind 'dask' needs the extra: pip install 'ptq-pipeline[dask]'"
             ) from None
         if self.address is None:
-            with self._local_cluster() as cluster:
-                with distributed.Client(cluster, set_as_default=False) as client:
-                    yield client
+            with (
+                self._local_cluster() as cluster,
+                distributed.Client(cluster, set_as_default=False) as client,
+            ):
+                yield client
             return
         security = self._credentials()
         try:
@@ -165,11 +174,10 @@ class DaskExecutor:
 class _Study:
     """The trials of one call of ``map``."""
 
-    def __init__(self, client: Client, description: Mapping[str, Any], patience: float) -> None:
+    def __init__(self, client: Client, described: DescribedWorkload, patience: float) -> None:
         self.client = client
         self.address = client.scheduler.address
-        self.crew = _Crew(client, description)
-        self.key = description["key"]
+        self.crew = _Crew(client, described)
         self.patience = patience
         # Each trial in flight, and the workers that it may run on.
         self.running: dict[Future, tuple[TrialSpec, frozenset[str]]] = {}
@@ -202,7 +210,7 @@ class _Study:
     def _submit(self, spec: TrialSpec) -> None:
         allowed = frozenset(self.crew.admitted)
         future = self.client.submit(
-            _run_on_worker, self.key, spec.to_json(), workers=sorted(allowed), pure=False
+            _run_on_worker, self.crew.key, spec, workers=sorted(allowed), pure=False
         )
         self.running[future] = (spec, allowed)
 
@@ -249,10 +257,10 @@ class _Study:
         from distributed.scheduler import KilledWorker
 
         if future.status == "finished":
-            kind, content = future.result()
-            if kind != "unopened":
-                return outcome_of(spec, kind, content)
-            return self.losses.record(spec, "the worker was restarted")
+            answered = future.result()
+            if answered is None:
+                return self.losses.record(spec, "the worker was restarted")
+            return outcome_of(spec, answered)
         reason = future.exception() if future.status == "error" else future.status
         if isinstance(reason, KilledWorker):
             # Dask itself has tried it on several workers.
@@ -263,9 +271,9 @@ class _Study:
 class _Crew:
     """Which workers of the scheduler may take trials."""
 
-    def __init__(self, client: Client, description: Mapping[str, Any]) -> None:
+    def __init__(self, client: Client, described: DescribedWorkload) -> None:
         self.client = client
-        self.description = dict(description)
+        self.described, self.key = described, described.hash
         self.admitted: set[str] = set()
         self.refused: dict[str, str] = {}
         self.opening: dict[str, Future] = {}
@@ -283,7 +291,7 @@ class _Crew:
                 self._refuse(address, "it runs several tasks at a time; start it with --nthreads 1")
                 continue
             self.opening[address] = self.client.submit(
-                _open_on_worker, self.description, workers=[address], pure=False
+                _open_on_worker, self.key, self.described, workers=[address], pure=False
             )
         for address, future in list(self.opening.items()):
             if future.done():
@@ -312,18 +320,52 @@ class _Crew:
 _OPENED: dict[str, Workload] = {}
 
 
-def _open_on_worker(description: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def _open_on_worker(key: str, described: DescribedWorkload) -> tuple[dict[str, Any], str]:
     """Open a study's data and return this worker's environment, and why it cannot take part."""
-    if description["key"] not in _OPENED:
+    if key not in _OPENED:
         _OPENED.clear()
         try:
-            _OPENED[description["key"]] = open_workload(description)
+            _OPENED[key] = open_workload(described)
         except PtqPipelineError as error:
             return environment(), str(error)
     return environment(), ""
 
 
-def _run_on_worker(key: str, spec: dict[str, Any]) -> tuple[str, Any]:
-    if key not in _OPENED:
-        return "unopened", None
-    return answer(_OPENED[key], spec)
+def _run_on_worker(key: str, spec: TrialSpec) -> TrialOutcome | str | None:
+    """Return what a trial gave; None where the study's data is not open any more."""
+    return answer(_OPENED[key], spec) if key in _OPENED else None
+
+
+@cache
+def environment() -> dict[str, Any]:
+    """Return what must be equal on all workers for equal results."""
+    found: dict[str, Any] = {
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "machine": platform.machine(),
+        "cpu_flags": cpu_flags(),
+        "source code": _source_hash(),
+    }
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Return in words how a worker's environment differs, or ""."""
+    return "; ".join(
+        f"{key} is {found.get(key)} there and {expected.get(key)} here"
+        for key in sorted({*expected, *found})
+        if expected.get(key) != found.get(key)
+    )
+
+
+def _source_hash() -> str:
+    package = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for folder in DECIDING:
+        for path in sorted((package / folder).rglob("*.py")):
+            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]

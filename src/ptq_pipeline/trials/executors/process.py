@@ -5,17 +5,15 @@ import multiprocessing
 import signal
 import tempfile
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
 
 from ptq_pipeline.core.errors import InputError, PtqPipelineError
-from ptq_pipeline.trials.description import describe, open_workload
-from ptq_pipeline.trials.executors.base import MOST_LOSSES, Losses
-from ptq_pipeline.trials.executors.worker import answer, outcome_of
-from ptq_pipeline.trials.spec import TrialSpec
-from ptq_pipeline.trials.workload import TrialOutcome, Workload
+from ptq_pipeline.trials.description import DescribedWorkload, describe, open_workload
+from ptq_pipeline.trials.executors.base import MOST_LOSSES, Losses, answer, outcome_of
+from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec
+from ptq_pipeline.trials.workload import Workload
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +40,9 @@ class ProcessExecutor:
         """Yield one outcome per spec, as they finish."""
         workload.collect(specs)
         with tempfile.TemporaryDirectory(prefix="ptq-trials-") as scratch:
-            description = describe(workload, Path(scratch))
-            crew = _Crew(description, min(self.workers, len(specs)))
+            crew = _Crew(describe(workload, Path(scratch)), min(self.workers, len(specs)))
             try:
-                yield from _keep_busy(crew, specs)
+                yield from crew.run(specs)
             finally:
                 crew.stop()
 
@@ -53,57 +50,84 @@ class ProcessExecutor:
 class _Worker:
     """One process, the connection to it, and the trial that it runs."""
 
-    def __init__(self, description: Mapping[str, Any]) -> None:
+    def __init__(self, described: DescribedWorkload) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
-            target=_serve, args=(theirs, dict(description), str(Path.cwd())), daemon=True
+            target=_serve, args=(theirs, described, Path.cwd()), daemon=True
         )
         self.process.start()
         theirs.close()
         self.ready = False
         self.spec: TrialSpec | None = None
 
-    def receive(self) -> tuple[str, Any]:
-        """Return the next message, or ``("lost", why)``."""
-        try:
-            return self.connection.recv()
-        except (EOFError, OSError):
-            self.process.join(_SECONDS_TO_END)
-            return "lost", f"exit code {self.process.exitcode}"
-
     def give(self, spec: TrialSpec) -> None:
         """Hand over the next trial; a worker that is gone is noticed at the next message."""
         self.spec = spec
         try:
-            self.connection.send(spec.to_json())
+            self.connection.send(spec)
         except OSError:
             log.debug("worker %s is gone", self.process.pid)
 
 
 class _Crew:
-    """The workers."""
+    """The workers, and the trials that wait for one."""
 
-    def __init__(self, description: Mapping[str, Any], size: int) -> None:
-        self.description = description
-        self.workers: list[_Worker] = []
-        self.false_starts = 0
-        for _ in range(size):
-            self.hire()
+    def __init__(self, described: DescribedWorkload, size: int) -> None:
+        self.described = described
+        self.workers = [_Worker(described) for _ in range(size)]
+        self.waiting: deque[TrialSpec] = deque()
+        self.losses, self.false_starts = Losses(), 0
 
-    def hire(self) -> None:
-        self.workers.append(_Worker(self.description))
+    def run(self, specs: Sequence[TrialSpec]) -> Generator[TrialOutcome, None, None]:
+        self.waiting.extend(specs)
+        open_trials = len(specs)
+        while open_trials:
+            by_connection = {worker.connection: worker for worker in self.workers}
+            for each in wait(list(by_connection)):
+                assert isinstance(each, Connection)
+                outcome = self._heard(by_connection[each])
+                if outcome is not None:
+                    open_trials -= 1
+                    yield outcome
+            for worker in self.workers:
+                if worker.ready and worker.spec is None and self.waiting:
+                    worker.give(self.waiting.popleft())
 
-    def dismiss(self, worker: _Worker) -> None:
-        self.workers.remove(worker)
-        worker.connection.close()
+    def _heard(self, worker: _Worker) -> TrialOutcome | None:
+        """Take a worker's message: why it cannot start or that it has, or what a trial gave."""
+        spec, worker.spec = worker.spec, None
+        try:
+            message = worker.connection.recv()
+        except (EOFError, OSError):
+            return self._lost(worker, spec)
+        if spec is not None:
+            return outcome_of(spec, message)
+        if message:
+            raise InputError(message)
+        worker.ready = True
+        return None
+
+    def _lost(self, worker: _Worker, spec: TrialSpec | None) -> TrialOutcome | None:
         worker.process.join(_SECONDS_TO_END)
-
-    def messages(self) -> list[_Worker]:
-        """Wait until some workers have something to say."""
-        by_connection = {worker.connection: worker for worker in self.workers}
-        ready = wait(list(by_connection))
-        return [by_connection[each] for each in ready if isinstance(each, Connection)]
+        reason = f"exit code {worker.process.exitcode}"
+        log.warning("worker process %s died (%s)", worker.process.pid, reason)
+        worker.connection.close()
+        self.workers.remove(worker)
+        outcome = None
+        if spec is not None:
+            outcome = self.losses.record(spec, reason)
+            if outcome is None:
+                self.waiting.appendleft(spec)
+        else:
+            self.false_starts += 1
+            if self.false_starts >= MOST_LOSSES:
+                raise InputError(
+                    f"worker processes die before their first trial ({reason}); is there enough "
+                    "memory for so many workers?"
+                )
+        self.workers.append(_Worker(self.described))
+        return outcome
 
     def stop(self) -> None:
         for worker in self.workers:
@@ -115,63 +139,15 @@ class _Crew:
                 worker.process.kill()
 
 
-def _keep_busy(crew: _Crew, specs: Sequence[TrialSpec]) -> Generator[TrialOutcome, None, None]:
-    waiting, losses, open_trials = deque(specs), Losses(), len(specs)
-    while open_trials:
-        for worker in crew.messages():
-            kind, content = worker.receive()
-            spec, worker.spec = worker.spec, None
-            outcome = None
-            if kind == "refused":
-                raise InputError(content)
-            if kind == "lost":
-                crew.dismiss(worker)
-                outcome = _after_loss(crew, worker, spec, str(content), losses, waiting)
-                crew.hire()
-            elif spec is None:
-                worker.ready = True
-            else:
-                outcome = outcome_of(spec, kind, content)
-            if outcome is not None:
-                open_trials -= 1
-                yield outcome
-        for worker in crew.workers:
-            if worker.ready and worker.spec is None and waiting:
-                worker.give(waiting.popleft())
-
-
-def _after_loss(
-    crew: _Crew,
-    worker: _Worker,
-    spec: TrialSpec | None,
-    reason: str,
-    losses: Losses,
-    waiting: deque[TrialSpec],
-) -> TrialOutcome | None:
-    log.warning("worker process %s died (%s)", worker.process.pid, reason)
-    if spec is None:
-        crew.false_starts += 1
-        if crew.false_starts >= MOST_LOSSES:
-            raise InputError(
-                f"worker processes die before their first trial ({reason}); is there enough "
-                "memory for so many workers?"
-            )
-        return None
-    outcome = losses.record(spec, reason)
-    if outcome is None:
-        waiting.appendleft(spec)
-    return outcome
-
-
-def _serve(connection: Connection, description: dict[str, Any], root: str) -> None:
+def _serve(connection: Connection, described: DescribedWorkload, root: Path) -> None:
     """Answer specs until the other end is closed; Ctrl-C is the caller's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        workload = open_workload(description, Path(root))
+        workload = open_workload(described, root)
     except PtqPipelineError as error:
-        connection.send(("refused", str(error)))
+        connection.send(str(error))
         return
-    connection.send(("ready", None))
+    connection.send("")
     while True:
         try:
             spec = connection.recv()

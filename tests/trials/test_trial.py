@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ptq_pipeline.ptq import MethodSpec
-from ptq_pipeline.trials import TrialSpec, TrialStore, evaluation_hash
+from ptq_pipeline.trials.evaluation import evaluation_hash
+from ptq_pipeline.trials.trial import TrialSpec, TrialStore
 
 SPEC = TrialSpec(
     model="m",
@@ -34,8 +35,7 @@ def test_results_come_back(tmp_path):
     store = TrialStore(tmp_path / "trials")
     assert store.get(SPEC) is None
     store.put(SPEC, PREDICTIONS)
-    stored = store.get(SPEC)
-    assert stored is not None
+    stored = store.get(SPEC).predictions
     assert stored.keys() == PREDICTIONS.keys()
     for name, values in PREDICTIONS.items():
         np.testing.assert_array_equal(stored[name], values)
@@ -45,12 +45,12 @@ def test_results_come_back(tmp_path):
 def test_notes_of_the_quantization_come_back(tmp_path):
     store = TrialStore(tmp_path)
     store.put(SPEC, PREDICTIONS, ("layer 'a' runs more than once",))
-    _, notes = store.outcome(SPEC)
+    notes = store.get(SPEC).notes
     assert notes == ("layer 'a' runs more than once",)
     # A trial without notes has the bytes that it had before there were any.
     store.put(SPEC, PREDICTIONS)
     assert b"notes" not in store.path(SPEC).read_bytes()
-    assert store.outcome(SPEC)[1] == ()
+    assert store.get(SPEC).notes == ()
 
 
 def test_same_result_same_bytes(tmp_path):
@@ -74,7 +74,7 @@ def test_a_damaged_result_is_reported_and_counts_as_absent(tmp_path, caplog, pos
 
 
 def test_a_result_of_an_older_schema_is_reported_and_computed_again(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("ptq_pipeline.trials.store.SCHEMA_VERSION", 0)
+    monkeypatch.setattr("ptq_pipeline.trials.trial.SCHEMA_VERSION", 0)
     TrialStore(tmp_path).put(SPEC, PREDICTIONS)
     monkeypatch.undo()
     assert TrialStore(tmp_path).get(SPEC) is None

@@ -8,19 +8,23 @@ from ptq_pipeline.calibration.draws import draw_set
 from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Pool
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes
+from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.models import Preprocessing, load_float_model
 from ptq_pipeline.pipelines.quantization import nodes
+from ptq_pipeline.pipelines.settling.nodes import plan_scope
+from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
-from ptq_pipeline.pipelines.until_refused.nodes import run_trials_until_refused
-from ptq_pipeline.pipelines.worst_case_check.parameters import WorstCaseCheckParameters
+from ptq_pipeline.pipelines.until_refused.pipeline import run_trials_until_refused
 from ptq_pipeline.stress.shifts import StressParameters
-from ptq_pipeline.trials import TrialStore
+from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.recipe import Recipe
+from ptq_pipeline.trials.trial import TrialStore
 
 SHIFTS = StressParameters({"clean": {}, "noise": {"kind": "gaussian_noise", "sigma": 0.1}})
 LEVELS = ("average", "class", "segment", "intersection")
-POLICY = WorstCaseCheckParameters.model_validate(
+POLICY = Policy.model_validate(
     {"draws": 6, "p0": 0.1, "limits": dict.fromkeys(LEVELS, {"points": 30.0})}
 )
 
@@ -60,8 +64,6 @@ def test_a_refused_recipe_costs_no_more_draws_whoever_runs_them(
         }
     )
     by_id = {each.set_id: each for each in drawn}
-    stressed = nodes.stress_images(samples, images, SHIFTS)
-
     parameters = Recipe.model_validate(
         {
             "method": {"weight_bits": 2, "activation_bits": 2},
@@ -69,13 +71,14 @@ def test_a_refused_recipe_costs_no_more_draws_whoever_runs_them(
             "executor": executor,
         }
     )
-    inputs = (samples, images, stressed, model, by_id, evidence)
-    inputs = (*inputs, TrialStore(tmp_path / "trials"), SHIFTS, parameters)
-    trials, predictions, _ = run_trials_until_refused(
-        *inputs, groups, SubgroupScoringParameters(), POLICY, pd.DataFrame()
-    )
+    data = AuditData(samples, images, definitions=groups)
+    store, stressed = TrialStore(tmp_path / "trials"), nodes.stress_images(data, SHIFTS)
+    audit = Audit(data, stressed, model, store, SHIFTS, parameters)
+    found = define_groups(samples, groups, SubgroupScoringParameters())
+    scope = plan_scope(data, found, evidence, POLICY)
+    trials, predictions, _ = run_trials_until_refused(audit, by_id, evidence, scope)
     assert trials["role"].tolist() == ["evidence"] * 4 + ["comparison"]
-    whole, all_predictions, _ = nodes.run_trials(*inputs)
+    whole, all_predictions, _ = nodes.run_trials(audit, by_id, evidence)
     assert len(whole) == 9
     pd.testing.assert_frame_equal(trials, whole.iloc[[*range(4), 8]].reset_index(drop=True))
     kept = all_predictions["trial_id"].isin(trials["trial_id"])
