@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,6 +41,7 @@ PACKAGES = ("ptq-pipeline", "numpy", "torch", "torchvision", "openvino", "onnxru
 DECIDING = ("ptq", "runtimes", "models", "trials")
 
 
+@dataclass(frozen=True)
 class DaskExecutor:
     """Submits trials to admitted workers and takes their results as they come.
 
@@ -51,7 +53,7 @@ class DaskExecutor:
     cluster of this machine speaks TLS with credentials that live as long as it does, and shows
     nothing to others.
 
-    Args:
+    Attributes:
         address: of the scheduler, like ``tls://10.0.0.1:8786``; None starts a cluster of processes
             on this machine.
         workers: processes of that local cluster; a given scheduler's workers are all used.
@@ -60,20 +62,11 @@ class DaskExecutor:
         dashboard: whether the local cluster serves Dask's dashboard, to every user of this machine.
     """
 
-    def __init__(
-        self,
-        address: str | None = None,
-        workers: int = 2,
-        patience: float = PATIENCE_SECONDS,
-        *,
-        security: Mapping[str, str] | None = None,
-        dashboard: bool = False,
-    ) -> None:
-        self.address = address
-        self.workers = workers
-        self.patience = patience
-        self.security = security
-        self.dashboard = dashboard
+    address: str | None = None
+    workers: int = 2
+    patience: float = PATIENCE_SECONDS
+    security: Mapping[str, str] | None = None
+    dashboard: bool = False
 
     def map(
         self, workload: Workload, specs: Sequence[TrialSpec]

@@ -6,6 +6,7 @@ import signal
 import tempfile
 from collections import deque
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -20,19 +21,19 @@ log = logging.getLogger(__name__)
 _SECONDS_TO_END = 5.0
 
 
+@dataclass(frozen=True)
 class ProcessExecutor:
     """Keeps some worker processes busy, and knows which trial each of them runs.
 
     A worker that dies is replaced; its trial is tried again and, when it takes down worker after
     worker, recorded as failed.
 
-    Args:
+    Attributes:
         workers: number of processes. Each uses the runtime's threads: on 2 cores, two workers of
             one thread each.
     """
 
-    def __init__(self, workers: int = 2) -> None:
-        self.workers = workers
+    workers: int = 2
 
     def map(
         self, workload: Workload, specs: Sequence[TrialSpec]
