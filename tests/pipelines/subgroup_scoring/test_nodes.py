@@ -52,7 +52,7 @@ def test_unknown_parameter_is_refused():
 
 
 def test_scores_of_a_trial_that_loses_one_class(samples):
-    groups = define(samples, segments=(), intersection_depth=1)
+    groups = define(samples, segments=(), intersections=False)
     answers = samples[["sample_id"]].assign(shift="clean", predicted=samples["label"])
     predictions = answers.assign(trial_id="t", predicted=0)
     trials = pd.DataFrame(
