@@ -8,8 +8,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -128,17 +128,7 @@ def check_reading(
     """
     found: dict[str, str] = {}
     for name in names:
-        place = sealed_place(catalog, name)
-        # Of what is missing the dataset says best what it is, when it is loaded.
-        if place is None or not place.exists() or not (strict or read_seal(place)):
-            continue
-        checked_seal(place, name)
-        found |= check_origin(
-            name,
-            lambda each: sealed_place(catalog, each),
-            lambda each: parameter_hash(parameters, each),
-            _refuse if strict else log.warning,
-        )
+        found |= _check(name, partial(sealed_place, catalog), parameters, strict)
     return found
 
 
@@ -152,11 +142,19 @@ def check_acting(catalog: CatalogProtocol, name: str) -> None:
     Raises:
         SealError: naming the file and what differs, or that a later run did not end.
     """
-    place = _place(catalog, name)
-    if place is None or not place.exists() or read_seal(place) is None:
-        return
+    _check(name, partial(_place, catalog), {}, strict=False)
+
+
+def _check(
+    name: str, place_of: Callable[[str], Path | None], parameters: Mapping[str, Any], strict: bool
+) -> dict[str, str]:
+    place = place_of(name)
+    # Of what is missing the dataset says best what it is, when it is loaded.
+    if place is None or not place.exists() or not (strict or read_seal(place)):
+        return {}
     checked_seal(place, name)
-    check_origin(name, lambda each: _place(catalog, each), lambda each: None, _refuse)
+    complain = _refuse if strict else log.warning
+    return check_origin(name, place_of, partial(parameter_hash, parameters), complain)
 
 
 def _refuse(sentence: str) -> None:

@@ -148,12 +148,6 @@ class Ledger:
             ) from error
         return known.entries, known.head
 
-    def openings(self, audit: str, kind: str | None = None) -> tuple[Entry, ...]:
-        """Return the questions asked of one set of audit images."""
-        return tuple(
-            entry for entry in self.entries() if entry.audit == audit and kind in (None, entry.kind)
-        )
-
     def enter(self, audit: str, kind: str, question: Mapping[str, Any]) -> Entry:
         """Enter a question before its answer is looked at.
 

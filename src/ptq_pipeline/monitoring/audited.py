@@ -151,12 +151,7 @@ class Audited(HandedOn):
 def as_audited(
     table: pd.DataFrame, classes: Sequence[str], definitions: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Return a window's table in the terms of the audit.
-
-    Args:
-        table: ``name``, ``label`` and the segment columns of a source.
-        classes: class names of the model.
-        definitions: content of ``group_definitions``.
+    """Return a window's table (``name``, ``label``, segment columns) in the terms of the audit.
 
     Returns:
         Labels as class indices, missing when any of them is; metadata as the groups of the audit.

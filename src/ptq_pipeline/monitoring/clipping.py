@@ -33,7 +33,7 @@ def clip_rates(
 
     Args:
         prepared: the float model that was quantized.
-        parameters: the served artifact's integers and steps.
+        parameters: the served artifact's integers and scales.
         images: uint8 ``(N, C, H, W)``.
         preprocessing: what the model takes.
         batch_size: images at a time.

@@ -46,9 +46,9 @@ def explain(
 
     Args:
         prepared: the float model that was quantized.
-        parameters: integers and steps.
+        parameters: integers and scales.
         group: uint8 images of the group, ``(N, C, H, W)``.
-        others: uint8 images that stand for all.
+        others: uint8 images that represent all.
         preprocessing: what the model takes.
     """
     columns = {}
@@ -68,13 +68,9 @@ def explain(
 def nearest(
     features: np.ndarray, group: np.ndarray, candidates: np.ndarray, most: int
 ) -> list[int]:
-    """Return the rows of ``candidates`` that are nearest to the centre of ``group``.
+    """Return the ``candidates``, ``most`` of them, that are nearest to the centre of ``group``.
 
-    Args:
-        features: one row per image, of any scale; every column is standardised.
-        group: rows of the group.
-        candidates: rows to choose from.
-        most: how many.
+    All are rows of ``features``, which may have any scale: every column is standardised.
     """
     spread = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)

@@ -75,12 +75,9 @@ def with_served(
 def with_served_columns(
     drift: DriftParameters, reference: pd.DataFrame, parameters: MonitoringParameters
 ) -> DriftParameters:
-    """Add the served model's columns, so that one correction holds for all columns together.
+    """Add what the reference's table knows of the model that serves: its answers and clip rates.
 
-    Args:
-        drift: the profile columns.
-        reference: the reference's table.
-        parameters: material thresholds of the answers and of the clip rates.
+    So one correction holds for all columns together.
     """
     answers = DriftColumn(method=JENSEN_SHANNON, threshold=parameters.served_threshold)
     rates = DriftColumn(method=WASSERSTEIN, threshold=parameters.clip_threshold)

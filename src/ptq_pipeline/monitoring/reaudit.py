@@ -224,11 +224,6 @@ def judged_in_audit(
     """Return level and name of the classes and segments that the audit had enough images to judge.
 
     A window that is too small for them cannot say that a champion still holds.
-
-    Args:
-        samples: the audit's ``split``, ``label`` and segments.
-        definitions: classes and segments.
-        policy: limits and errors.
     """
     groups = _groups(samples, definitions, intersection_depth=1)
     return frozenset(

@@ -138,13 +138,8 @@ def divide_windows(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Bring the windows of an event together and divide them.
 
-    Args:
-        windows: the drifted windows.
-        audit: later windows that are audited as a whole, so that the windows that fired the event
-            for being extreme play no part in the judgement; without any, these are divided by
-            ``shares``.
-        shares: share of each split.
-        seed: seed of the division.
+    Later windows are audited as a whole, so that the windows that fired the event for being extreme
+    play no part in the judgement; without any, these are divided by ``shares``.
 
     Returns:
         The tables with columns ``window`` and ``split``, every content once, and their images.

@@ -60,9 +60,9 @@ class Audit:
         decision: content of ``decision.json``.
         outs: hash of every out by its path, from ``dvc.lock``; empty where it is not of this audit.
         params: value of every parameter by its stage and name, likewise.
-        notes: what could not be compared, one sentence each.
+        notes: what could not be compared.
         where: what it is called.
-        md5: of the bytes of the verdict, as DVC knows them.
+        md5: of the verdict's bytes.
     """
 
     verdict: Mapping[str, Any]
@@ -102,11 +102,8 @@ class AuditComparison:
 def compare_audits(before: Audit, now: Audit, tolerance: float = TOLERANCE) -> AuditComparison:
     """Compare an earlier audit with this one.
 
-    Args:
-        before: the earlier one.
-        now: this one.
-        tolerance: largest difference of a drop, a fraction, that two equivalent audits may show;
-            two answers of a group are always allowed.
+    The drops of equivalent audits, which are fractions, differ by the tolerance at most; two
+    answers of a group are always allowed.
     """
     found = [
         Difference(name, before.at(place), now.at(place), True)

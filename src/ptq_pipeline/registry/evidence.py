@@ -45,14 +45,7 @@ def candidate_files(paths: Mapping[str, Path]) -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that a decision follows from.
-
-    Attributes:
-        verdict: content of ``verdict.json``.
-        comparison: content of ``champion_comparison.json``.
-        execution: content of ``candidate_execution.json``.
-        files: every file of the candidate by its name, without the index.
-    """
+    """Content of the three files that a decision follows from, and all files of the candidate."""
 
     verdict: Mapping[str, Any]
     comparison: Mapping[str, Any]
@@ -92,10 +85,7 @@ class Evidence:
         )
 
     def check(self, content: Mapping[str, Any]) -> Decision:
-        """Return a decision that follows from this.
-
-        Args:
-            content: content of ``decision.json``.
+        """Return the decision of ``decision.json`` if it follows from this.
 
         Raises:
             InputError: naming the file that is not the one of the decision, or saying that the

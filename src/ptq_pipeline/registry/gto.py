@@ -15,13 +15,9 @@ from ptq_pipeline.registry.records import RegistryError
 
 @dataclass(frozen=True)
 class GtoTags:
-    """Where promotions are tagged.
+    """Tags of an artifact, whose champion has a stage, in the git repository around ``root``.
 
-    Attributes:
-        root: a folder of the git repository.
-        name: GTO's name of the artifact.
-        stage: the stage that the champion has.
-        baseline: `champion_baseline.json`; a release rewrites it, so it need not be committed.
+    The ``baseline`` need not be committed, as a release rewrites it.
     """
 
     root: Path

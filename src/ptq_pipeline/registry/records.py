@@ -47,14 +47,9 @@ class Kind(StrEnum):
 
 
 class Record(Link):
-    """One entry of the log.
+    """One entry of the log, counted from 1.
 
-    Attributes:
-        sequence: position, from 1.
-        kind: what happened.
-        time: UTC, ISO 8601 with seconds; never before that of the record before. Order is given by
-            `sequence`.
-        content: what this kind of record holds.
+    ``time`` is UTC, ISO 8601 with seconds, and never before that of the record before.
     """
 
     seal: ClassVar[str] = "record_hash"
@@ -153,12 +148,9 @@ class Records(tuple[Record, ...]):
 
 
 class Change(Document):
-    """A change of the registry that was begun: written first, removed last.
+    """A change of the registry that was begun, by its record: written first, removed last.
 
-    Attributes:
-        sequence: number of its record.
-        record_hash: the record.
-        version: the version whose folder it writes; None when it writes none.
+    ``version`` is the one whose folder it writes; None when it writes none.
     """
 
     sequence: int
@@ -181,11 +173,7 @@ class Change(Document):
 
 
 class Log:
-    """The files of the records.
-
-    Args:
-        folder: where ``00000001.json`` and its successors are.
-    """
+    """The files of the records in a folder: ``00000001.json`` and its successors."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -67,10 +67,8 @@ class Champion:
 class Store:
     """The files of a registry, each read and written as a whole.
 
-    Attributes:
-        root: its folder.
-        baseline: `champion_baseline.json`, which is in git, outside the registry. It lets
-            continuous integration compare with the champion without a registry.
+    Its ``baseline``, `champion_baseline.json`, is outside its ``root``, in git, so that continuous
+    integration compares with the champion without a registry.
     """
 
     root: Path
