@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
+from scipy import stats
 
 from ptq_pipeline.judgement.cells import Cells
 from ptq_pipeline.judgement.judging import fail_family
@@ -64,10 +64,10 @@ def total_bounds(
     least, most = hits, hits + total - seen
     mode = np.clip(((total + 1) * hits) // np.maximum(seen, 1), least, most)
     mode = np.where(seen == 0, least, mode)
-    evidence = _log_beta_binomial(hits, seen) + np.log(delta)
+    evidence = stats.betabinom.logpmf(hits, seen, *PRIOR) + np.log(delta)
 
     def possible(totals: IntArray) -> BoolArray:
-        return _log_hypergeometric(hits, seen, total, totals) >= evidence
+        return stats.hypergeom.logpmf(hits, total, totals, seen) >= evidence
 
     # The probability has one peak in the total, so each end is found by bisection.
     lows = _edge(possible, mode, least)
@@ -85,27 +85,6 @@ def _edge(possible: Callable[[IntArray], BoolArray], inside: IntArray, end: IntA
         good = possible(middle)
         inside, outside = np.where(good, middle, inside), np.where(good, outside, middle)
     return inside
-
-
-def _log_choose(n: IntArray, k: IntArray) -> NDArray[np.float64]:
-    return special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
-
-
-def _log_hypergeometric(
-    hits: IntArray, seen: IntArray, total: IntArray, totals: IntArray
-) -> NDArray[np.float64]:
-    return (
-        _log_choose(totals, hits)
-        + _log_choose(total - totals, seen - hits)
-        - _log_choose(total, seen)
-    )
-
-
-def _log_beta_binomial(hits: IntArray, seen: IntArray) -> NDArray[np.float64]:
-    a, b = PRIOR
-    return (
-        _log_choose(seen, hits) + special.betaln(hits + a, seen - hits + b) - special.betaln(a, b)
-    )
 
 
 @dataclass(frozen=True)

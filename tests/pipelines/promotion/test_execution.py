@@ -15,11 +15,11 @@ from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.judgement.decision import ClassParity
 from ptq_pipeline.models import FloatModel, Preprocessing, resnet20
-from ptq_pipeline.pipelines.promotion.artifact import build_artifact
 from ptq_pipeline.pipelines.promotion.execution import (
     _parity_reasons,
     execute_candidate,
 )
+from ptq_pipeline.pipelines.promotion.nodes import build_artifact
 from ptq_pipeline.pipelines.promotion.speed import measure_candidate
 from ptq_pipeline.ptq.export import metadata_of
 from ptq_pipeline.stress.shifts import StressParameters
