@@ -9,7 +9,7 @@ import pandas as pd
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
-from ptq_pipeline.models import FloatModel, run_in_batches
+from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.benchmark.analysis import (
     Answers,
     cell_table,
@@ -50,6 +50,8 @@ def benchmark_of(name: str) -> Callable[..., tuple[pd.DataFrame, np.ndarray]]:
 
 def _pool(data: AuditData, definitions: dict[str, Any], model: FloatModel) -> Pool:
     """Return the pool with the profile that this model gives its images."""
+    from ptq_pipeline.models.inference import run_in_batches
+
     ids = data.samples.loc[data.samples["split"] == "pool", "sample_id"].to_numpy()
     logits, features = run_in_batches(model, np.asarray(data.images[ids]))
     profiles = model_features(logits, features, fit_projection(features))
