@@ -3,8 +3,8 @@ import pytest
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.cells import build_cells, collect_counts, needed_samples
+from ptq_pipeline.judgement.judged_groups import unjudged_groups
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.scope import unjudged_groups
 
 
 def test_needed_samples_is_where_zero_losses_suffice():

@@ -8,8 +8,8 @@ from tests.reporting.conftest import MadeUpAudit, build_inputs
 
 from ptq_pipeline.core.canonical import file_bytes
 from ptq_pipeline.judgement.business import Business
+from ptq_pipeline.judgement.judged_groups import Representative
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.scope import Representative
 from ptq_pipeline.judgement.verdict import AuditSetting, build_verdict, published_schema
 
 

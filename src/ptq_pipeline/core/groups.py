@@ -38,6 +38,7 @@ from ptq_pipeline.core.group_ids import (
     class_ids,
     segment_ids,
 )
+from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.names import MISSING
 
 EVALUATED_SPLITS = ("selection", "audit")
@@ -67,7 +68,7 @@ class Partition:
 
 
 @dataclass(frozen=True)
-class Groups:
+class Groups(HandedOn):
     """Group membership of the evaluated samples.
 
     Attributes:
@@ -89,10 +90,6 @@ class Groups:
     clusters: NDArray[np.int64]
     conditions: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     hidden: tuple[Partition, ...] = ()
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Groups:
-        """Nobody changes it, so Kedro's memory need not copy it."""
-        return self
 
     @cached_property
     def partitions(self) -> tuple[Partition, ...]:

@@ -32,8 +32,8 @@ from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.outcomes import Outcomes, tally
 from ptq_pipeline.judgement.candidate import Choice, ComparedCell, JudgedCell, judge_candidate
 from ptq_pipeline.judgement.cells import build_cells, collect_counts
+from ptq_pipeline.judgement.judged_groups import unjudged_groups
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.scope import unjudged_groups
 from ptq_pipeline.judgement.sentences import BesideResult, Reason, Sentence, say
 
 COMPARISON_SCHEMA_VERSION: Final = 1

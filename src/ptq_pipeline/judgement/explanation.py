@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 
 from ptq_pipeline.judgement.candidate import Candidate, MeasuredCell
+from ptq_pipeline.judgement.judged_groups import (
+    UnjudgedGroup,
+    not_judged_reasons,
+    settle_not_judged,
+)
 from ptq_pipeline.judgement.judging import Judged, fail_family
 from ptq_pipeline.judgement.ledger import Opening
 from ptq_pipeline.judgement.planning import samples_to_decide
 from ptq_pipeline.judgement.recipe import JudgedRecipe
-from ptq_pipeline.judgement.scope import UnjudgedGroup, not_judged_reasons, settle_not_judged
 from ptq_pipeline.judgement.sentences import Reason, Sentence, Subject, place_value, say
 from ptq_pipeline.statistics.draws import draws_for_pass
 

@@ -147,7 +147,7 @@ class LedgerPolicy(Document):
 
 
 class RepresentativePolicy(Document):
-    """How many classes and segments stand for all in a quick look; see :mod:`.scope`.
+    """How many classes and segments stand for all in a quick look; see :mod:`.judged_groups`.
 
     First those that the float model gets wrong most often; of the rest those that it is least sure
     of, and then those with most samples.

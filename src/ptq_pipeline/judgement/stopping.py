@@ -21,10 +21,10 @@ from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes, tally
 from ptq_pipeline.judgement.cells import Cells, Counts, build_cells, collect_counts
+from ptq_pipeline.judgement.judged_groups import keep_groups, unjudged_groups
 from ptq_pipeline.judgement.judging import above_floor, judge
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.recipe import Draws, collect_draws
-from ptq_pipeline.judgement.scope import keep_groups, unjudged_groups
 from ptq_pipeline.judgement.sentences import Result
 from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
 from ptq_pipeline.statistics.draws import split_budget

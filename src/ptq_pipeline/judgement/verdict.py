@@ -10,6 +10,7 @@ from pydantic import Field, WithJsonSchema
 
 from ptq_pipeline.core.documents import Count, Document
 from ptq_pipeline.core.groups import Groups
+from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.outcomes import Outcomes
 from ptq_pipeline.judgement.business import Business, BusinessView, business_view
 from ptq_pipeline.judgement.candidate import (
@@ -21,6 +22,13 @@ from ptq_pipeline.judgement.candidate import (
 )
 from ptq_pipeline.judgement.cells import Cells, Counts, build_cells, collect_counts
 from ptq_pipeline.judgement.explanation import Case, explain_candidate, explain_recipe, settle
+from ptq_pipeline.judgement.judged_groups import (
+    Representative,
+    UnjudgedGroup,
+    keep_groups,
+    not_judged_line,
+    unjudged_groups,
+)
 from ptq_pipeline.judgement.judging import above_floor
 from ptq_pipeline.judgement.ledger import (
     LedgerView,
@@ -31,13 +39,6 @@ from ptq_pipeline.judgement.ledger import (
 )
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.recipe import RecipeVerdict, collect_draws, judge_recipe
-from ptq_pipeline.judgement.scope import (
-    Representative,
-    UnjudgedGroup,
-    keep_groups,
-    not_judged_line,
-    unjudged_groups,
-)
 from ptq_pipeline.judgement.sentences import Reason, Result, Sentence, combine, place_value, say
 from ptq_pipeline.judgement.summary import (
     TABLE_COLUMNS,
@@ -135,7 +136,7 @@ def published_schema() -> dict[str, Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class AuditSetting:
+class AuditSetting(HandedOn):
     """What is known of an audit beside its scores; the less that is, the less can be said.
 
     Attributes:
@@ -158,10 +159,6 @@ class AuditSetting:
     opener: Opener | None = None
     representatives: tuple[Representative, ...] = ()
     business: Business = Business()
-
-    def __deepcopy__(self, memo: dict[int, object]) -> AuditSetting:
-        """Nobody changes it, so Kedro's memory need not copy its tables."""
-        return self
 
     def outcomes(self, trial_ids: list[str]) -> Outcomes | None:
         """The answers of some trials beside the float model's; None where they are not at hand."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ptq_pipeline.judgement.decision import TouchedObligation
-from ptq_pipeline.judgement.scope import UnjudgedGroup
+from ptq_pipeline.judgement.judged_groups import UnjudgedGroup
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.reporting.results import worst_first
 from ptq_pipeline.reporting.tables import cell_values, escaped, markdown_table, why_not_judged

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptq_pipeline.judgement.candidate import MeasuredCell
-from ptq_pipeline.judgement.scope import UnjudgedGroup
+from ptq_pipeline.judgement.judged_groups import UnjudgedGroup
 from ptq_pipeline.judgement.sentences import Reason
 from ptq_pipeline.reporting.results import AuditResults, ReportingParameters
 from ptq_pipeline.reporting.texts import Reading, Texts, clean_text, shorten

@@ -16,10 +16,10 @@ from ptq_pipeline.judgement.champion import (
     candidate_baseline,
     compare_with_champion,
 )
+from ptq_pipeline.judgement.judged_groups import Representative, propose_representatives
 from ptq_pipeline.judgement.judging import check_float_model
 from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.scope import Representative, propose_representatives
 from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, build_verdict
 from ptq_pipeline.stress.shifts import StressParameters
 
