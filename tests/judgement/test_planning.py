@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,6 +67,8 @@ def test_clusters_need_more_images_than_single_ones(policy):
     average, boot = found.groups[:2]
     assert boot.judged and boot.needed_n > plan(policy).groups[1].needed_n
     assert not average.judged and average.blocks
+    # `kedro ptq plan --json` writes it.
+    assert json.loads(json.dumps(found.to_json()))["groups"][0]["judged"] is False
 
 
 def test_an_earlier_look_has_a_price():
