@@ -17,7 +17,7 @@ shift: every group is judged again on the unchanged images that have this value 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from itertools import combinations
@@ -177,10 +177,11 @@ class Groups(HandedOn):
         """Samples by level and label; classes and segments without any have 0."""
         return self._sizes(self.partitions, split)
 
-    def every_size(self, split: str = "audit") -> dict[GroupKey, int]:
-        """As ``sizes``, with the intersections that are too small to be shown."""
+    def every_size(self, only: Collection[GroupKey] = ()) -> dict[GroupKey, int]:
+        """As ``sizes``, with the intersections that are too small to be shown, or ``only`` some."""
         hidden = [_once(each, self.content) for each in self.hidden]
-        return self.sizes(split) | self._sizes(hidden, split)
+        every = self.sizes() | self._sizes(hidden, "audit")
+        return {key: n for key, n in every.items() if not only or key in only}
 
     def _sizes(self, partitions: Sequence[Partition], split: str) -> dict[GroupKey, int]:
         return {

@@ -113,8 +113,7 @@ class Study:
     @cached_property
     def blocked(self) -> bool:
         """Whether a critical group is not judged, so that PASS is impossible."""
-        sizes, only = self.scope.groups.every_size(), self.scope.only
-        sizes = {key: n for key, n in sizes.items() if not only or key in only}
+        sizes = self.scope.groups.every_size(self.scope.only)
         alpha_image = self.split.alpha_image
         found = unjudged_groups(self.cells, self.scope.policy, alpha_image, self._floats, sizes)
         return any(group.blocks for group in found)

@@ -217,8 +217,7 @@ def build_verdict(
     evidence = keep_groups(scores[scores["trial_id"].isin(draws.done)], only)
     outcomes = setting.outcomes(draws.done)
     cells, audit = setting.cells(evidence, draws.done, policy, split.alpha_image, outcomes)
-    sizes = setting.groups.every_size() if setting.groups else {}
-    sizes = {key: n for key, n in sizes.items() if not only or key in only}
+    sizes = setting.groups.every_size(only) if setting.groups else {}
     unjudged = unjudged_groups(cells, policy, split.alpha_image, audit, sizes)
     blocked = any(group.blocks for group in unjudged)
     recipe = judge_recipe(draws, audit, cells, split, opening.policy, blocked or opening.refused)
