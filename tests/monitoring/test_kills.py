@@ -17,6 +17,7 @@ from ptq_pipeline.datasets import (
     HistoryDataset,
     ProductionArrivalsDataset,
 )
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.monitoring.audited import Audited
 from ptq_pipeline.monitoring.history import Measured, WindowHistory
 from ptq_pipeline.monitoring.parameters import MonitoringParameters, TriggerRules
@@ -40,7 +41,7 @@ def tick(root):
     )
     images = np.zeros((1, 1, 8, 8), np.uint8)
     samples = pd.DataFrame({"content_hash": ["0"]})
-    audited = Audited(samples, images, samples, Model(), None, {"segments": {}})
+    audited = Audited(AuditData(samples, images, samples, {"segments": {}}), Model(), None)
     accepted, decided = accept_arrivals(
         arrivals.load(), history.load(), audited, MonitoringParameters()
     )

@@ -11,6 +11,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from PIL import Image
 
 from ptq_pipeline.datasets import ProductionArrivalsDataset
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.idx import IdxSource
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.monitoring.audited import Audited
@@ -55,7 +56,7 @@ def arrivals(tmp_path):
 def decide(arrival, audited=(), earlier=(), definitions=None):
     samples, images = pd.DataFrame({"content_hash": list(audited)}), np.zeros((1, 1, 8, 8))
     model, definitions = SimpleNamespace(classes=CLASSES), definitions or {"segments": {}}
-    known = Audited(samples, images, samples, model, None, definitions)
+    known = Audited(AuditData(samples, images, samples, definitions), model, None)
     return known.accept(arrival, dict(earlier), AcceptanceRules())
 
 
@@ -345,6 +346,6 @@ def test_no_content_stands_in_two_splits():
 
 def test_the_audit_is_handed_on_without_a_copy():
     images = np.zeros((2, 1, 4, 4), np.uint8)
-    audited = Audited(pd.DataFrame(), images, pd.DataFrame(), None, None, {})
+    audited = Audited(AuditData(pd.DataFrame(), images), None, None)
     catalog = DataCatalog({"audited": MemoryDataset(audited)})
     assert catalog.load("audited").images is images

@@ -11,6 +11,7 @@ import pandas as pd
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.names import MISSING
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.samples import encode_labels
 from ptq_pipeline.images.source import ImageSource, content_hashes, decode_source
 from ptq_pipeline.models import FloatModel
@@ -38,31 +39,22 @@ class Audited(HandedOn):
     """The images, the model and the groups of the audit.
 
     Attributes:
-        samples: the samples.
-        images: uint8 ``(N, C, H, W)``, row ``sample_id`` of every sample.
-        profiles: their profiles.
-        model: the float model.
-        projection: of its features, fitted on the reference.
-        definitions: classes, and segments with their thresholds.
+        projection: of the model's features, fitted on the reference.
     """
 
-    samples: pd.DataFrame
-    images: np.ndarray
-    profiles: pd.DataFrame
+    data: AuditData
     model: FloatModel
     projection: Projection
-    definitions: Mapping[str, Any]
 
     def reference(self) -> tuple[pd.DataFrame, np.ndarray]:
         """Return profiles and images of the split ``reference``, row by row."""
-        rows = self.profiles["split"] == "reference"
-        ids = self.profiles.loc[rows, "sample_id"].to_numpy()
-        return self.profiles[rows].reset_index(drop=True), self.images[ids]
+        profiles = self.data.profiles[self.data.profiles["split"] == "reference"]
+        return profiles.reset_index(drop=True), self.data.images[profiles["sample_id"].to_numpy()]
 
     def profile(self, window: Window) -> pd.DataFrame:
         """Return profiles, label and segments of a window's images, as those of the audit."""
         return profile_as_audited(
-            window.images, window.table, self.model, self.projection, self.definitions
+            window.images, window.table, self.model, self.projection, self.data.definitions
         )
 
     def accept(
@@ -97,7 +89,7 @@ class Audited(HandedOn):
         if not len(source.table):
             return nothing
         self._check_shape(source)
-        table = as_audited(source.table, self.model.classes, self.definitions)
+        table = as_audited(source.table, self.model.classes, self.data.definitions)
         tolerated = int(rules.max_unreadable * len(table))
         decoded = decode_source(source, tolerated, "monitoring.acceptance.max_unreadable")
         table = table[table["name"].isin(decoded.table["name"])].reset_index(drop=True)
@@ -118,7 +110,7 @@ class Audited(HandedOn):
         return replace(decided, reason="; ".join(filter(None, (decided.reason, partly))))
 
     def _check_shape(self, source: ImageSource) -> None:
-        shape = tuple(self.images.shape[1:])
+        shape = self.data.image_shape
         if tuple(source.shape) != shape:
             raise InputError(
                 f"its images are {tuple(source.shape)} and the audit's are {shape} "
@@ -129,7 +121,7 @@ class Audited(HandedOn):
         """Leave out images that say nothing new; too many of them, and nothing is believed."""
         flat, hashes = window.images.reshape(len(window.images), -1), window.table["content_hash"]
         dead = flat.min(1) == flat.max(1)
-        known = hashes.isin(set(self.samples["content_hash"]))
+        known = hashes.isin(set(self.data.samples["content_hash"]))
         repeated = (hashes.duplicated() | known).to_numpy()
         for wrong, limit, what in (
             (dead, rules.max_flat, "hold one value only"),

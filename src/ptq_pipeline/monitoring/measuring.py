@@ -42,7 +42,7 @@ class ServedModel:
     def of_champion(cls, champion: Champion, audited: Audited) -> "ServedModel":
         """Load what serves for images like those of the audit."""
         artifact = Artifact.of_version(champion.version, champion.folder)
-        return cls.load(artifact, audited.model, audited.images.shape[1:])
+        return cls.load(artifact, audited.model, audited.data.image_shape)
 
     def float_predictor(self) -> Predictor:
         """Return the float model, executed by the runtime that serves."""

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring.audited import Audited
 from ptq_pipeline.monitoring.drift import DriftResult, drift_report
@@ -30,8 +31,8 @@ def gather_audited(
     definitions: Mapping[str, Any],
 ) -> Audited:
     """Bring together what production is compared with."""
-    read = Projection.from_json(projection)
-    return Audited(samples, images, profiles, model, read, definitions)
+    data = AuditData(samples, images, profiles, definitions)
+    return Audited(data, model, Projection.from_json(projection))
 
 
 def accept_arrivals(

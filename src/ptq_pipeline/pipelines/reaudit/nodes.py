@@ -77,7 +77,7 @@ def _profiled(
     table: pd.DataFrame, pixels: np.ndarray, audited: Audited
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     profiles = profile(pixels, audited.model, audited.projection)
-    segments = audited.definitions["segments"]
+    segments = audited.data.definitions["segments"]
     given = [name for name, entry in segments.items() if "thresholds" not in entry]
     plain = ["window", "content_hash", "split", "label"]
     plain += ["cluster"] if "cluster" in table else []
@@ -86,7 +86,7 @@ def _profiled(
         **{name: table[name] for name in given},
     )
     samples.insert(0, "sample_id", np.arange(len(samples)))
-    samples = with_segments(samples, profiles, audited.definitions)
+    samples = with_segments(samples, profiles, audited.data.definitions)
     profiles = pd.concat([samples[["sample_id", "split", "label"]], profiles], axis=1)
     log.info("production: %s", samples["split"].value_counts().to_dict())
     return samples, pixels, profiles.assign(**{name: samples[name] for name in segments})
@@ -143,8 +143,8 @@ def audit_champion(
     }
     ledger.enter(audit_hash(audit["content_hash"]), "reaudit", question)
     answers = _answers(champion, audited, production.images)
-    required = judged_in_audit(audited.samples, audited.definitions, policy)
-    found = reaudit(audit, answers, audited.definitions, policy, required)
+    required = judged_in_audit(audited.data.samples, audited.data.definitions, policy)
+    found = reaudit(audit, answers, audited.data.definitions, policy, required)
     log.info("re-audit: %s", found.describe())
     return EventReaudit(
         event=parameters.event,
