@@ -106,13 +106,12 @@ def settle(
     Args:
         audit: what the trials share.
         scope: what is judged.
-        sets: uint8 calibration images by id of the set.
+        sets: uint8 calibration images by id.
         looks: how early looks are paid for.
-        watch: passes the sets on, for example to show progress.
+        watch: passes the ids on, for example to show progress.
     """
-    runner = audit.runner()
+    runner, evaluation = audit.runner(), audit.evaluation.of("audit")
     study = Study(scope, list(audit.shifts.root), audit.float_reference(runner))
-    evaluation = audit.evaluation.of("audit")
     shown = _Shown.of(study, evaluation, looks)
     reference = _Known(evaluation, _answers(runner, audit, None))
     found: list[SettledDraw] = []

@@ -61,12 +61,11 @@ def execute_candidate(
         return Execution(runtime=serving.name).to_json()
     names = served_names(files, serving.name)
     predictor = load_candidate(audit, files, serving)
-    own = predictions[predictions["trial_id"] == chosen.trial_id]
-    answers, judged = {}, {}
-    for shift in audit.evaluation.arrays:
-        answers[shift] = audit.predict(predictor, shift, serving.batch_size)
-        under = own[own["shift"] == shift].set_index("sample_id")["predicted"]
-        judged[shift] = under.loc[audit.evaluation.samples["sample_id"]].to_numpy()
+    answers = {
+        shift: audit.predict(predictor, shift, serving.batch_size)
+        for shift in audit.evaluation.arrays
+    }
+    judged = _judged(audit, predictions[predictions["trial_id"] == chosen.trial_id])
     compared = {
         shift: ShiftAnswers(n=len(found), different=int((found != judged[shift]).sum()))
         for shift, found in answers.items()
@@ -94,6 +93,16 @@ def execute_candidate(
     )
     log.info("exported candidate: %s", found.result)
     return found.to_json()
+
+
+def _judged(audit: Audit, own: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the answers of the candidate's trial under each shift, in the order of the samples."""
+    ids = audit.evaluation.samples["sample_id"]
+    by_shift = {shift: own[own["shift"] == shift] for shift in audit.evaluation.arrays}
+    return {
+        shift: rows.set_index("sample_id")["predicted"].loc[ids].to_numpy()
+        for shift, rows in by_shift.items()
+    }
 
 
 def load_candidate(

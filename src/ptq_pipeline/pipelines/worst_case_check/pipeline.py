@@ -48,12 +48,8 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         ["verdict", "worst_case_table"],
         name="judge",
     )
-    plots = Node(
-        tabulate_plots,
-        ["worst_case_table", "scores"],
-        ["worst_groups", "drop_distribution"],
-        name="tabulate_plots",
-    )
+    tables, plotted = ["worst_case_table", "scores"], ["worst_groups", "drop_distribution"]
+    plots = Node(tabulate_plots, tables, plotted, name="tabulate_plots")
     compared = Node(
         compare,
         [
