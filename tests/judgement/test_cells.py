@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement.cells import build_cells, collect_counts, needed_samples
+from ptq_pipeline.judgement.cells import Requirement, build_cells, collect_counts, needed_samples
 from ptq_pipeline.judgement.judged_groups import unjudged_groups
 from ptq_pipeline.judgement.policy import Policy
 
@@ -34,6 +34,14 @@ def test_judged_groups_follow_from_counts_and_the_strictest_limit(build_world, p
     unjudged = {(g.level, g.group): g for g in unjudged_groups(cells, strict, 0.0164)}
     assert unjudged["class", "boot"].needed_n == needed_samples(0.005, 0.0164)
     assert unjudged["intersection", "bag & tone=dark"].needed_n == 251
+
+
+def test_unequal_clusters_that_show_too_little_need_more_images_than_there_are(policy):
+    key, clusters = ("class", "boot"), np.array([1.0] * 150 + [8.0] * 30)
+    assert needed_samples(0.05, 0.0164) < len(clusters)
+    required = Requirement.of(policy, key, ["clean"], 0.0164, clusters)
+    assert required.judged_from > clusters.sum()
+    assert required.needed == 2 * clusters.sum()
 
 
 def test_judged_groups_do_not_depend_on_outcomes(build_world, policy):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from ptq_pipeline.core.group_ids import LEVELS, CellKey, GroupKey
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.statistics.betting import Units, clusters_needed, zero_losses_show
+from ptq_pipeline.statistics.betting import Units, clusters_needed, units_below, zero_losses_show
 
 KEY = list(CellKey._fields)
 # Sizes of the clusters of each group that has any; None where they are not known.
@@ -205,6 +206,12 @@ class Requirement:
             return cls(limit, single, single)
         enough = zero_losses_show(clusters, limit, alpha)
         about = int(np.ceil(clusters_needed(limit, alpha) * clusters.mean()))
+        if not enough and about <= clusters.sum():
+            # As many clusters of equal size would do; of these unequal ones it takes more.
+            units = Units.of(clusters, np.zeros_like(clusters))
+            times = (replace(units, count=k * units.count) for k in count(2))
+            enough_units = next(each for each in times if units_below(each, limit, alpha))
+            about = int((enough_units.size * enough_units.count).sum())
         return cls(limit, single if enough else np.iinfo(np.int64).max, max(single, about))
 
 
