@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from ptq_pipeline.adapters import AdapterConfig, arrays
 from ptq_pipeline.ptq import (
@@ -54,7 +54,10 @@ def run(
     weights: Mapping[str, WeightParameters] | None = None,
 ) -> QuantizationParameters:
     """Quantize with NNCF; nothing in it is random."""
-    nncf = _import_nncf()
+    import nncf
+
+    # Not by `nncf.set_log_level`, which also changes handlers that others gave to that logger.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     data = list(arrays(batches))
     transformer = method.model_type == "transformer"
     quantized = nncf.quantize(
@@ -69,14 +72,6 @@ def run(
     with TemporaryDirectory() as folder:
         parts = save(predictor, Path(folder) / "model.xml")
         return method.result({part.name: part.read_bytes() for part in parts})
-
-
-def _import_nncf() -> Any:
-    import nncf
-
-    # Not by `nncf.set_log_level`, which also changes handlers that others gave to that logger.
-    logging.getLogger("nncf").setLevel(logging.ERROR)
-    return nncf
 
 
 METHOD = RegisteredMethod(

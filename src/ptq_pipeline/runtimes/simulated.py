@@ -84,9 +84,10 @@ class SimulatedRuntime(Runtime):
         self, prepared: PreparedModel, parameters: QuantizationParameters | None
     ) -> SimulatedPredictor:
         if parameters is not None:
+            prepared = overridden(prepared, parameters.overrides)
             parameters, biases = integer_form(prepared, parameters)
             rounded = {f"{name}.bias": bias.dequantized() for name, bias in biases.items()}
-            prepared = overridden(prepared, {**parameters.overrides, **rounded})
+            prepared = overridden(prepared, rounded)
         module = copy.deepcopy(prepared.module).to(self.device)
         if parameters is not None:
             insert_quantizers(module, parameters)
