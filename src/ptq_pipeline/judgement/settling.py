@@ -33,6 +33,7 @@ from scipy import stats
 
 from ptq_pipeline.judgement.cells import Cells
 from ptq_pipeline.judgement.judging import fail_family
+from ptq_pipeline.judgement.stopping import DrawState
 from ptq_pipeline.statistics.paired import rejection_region
 
 # Few answers change: the prior's mean is 2 %.
@@ -41,7 +42,6 @@ PRIOR = (1.0, 49.0)
 SUSPICIOUS = 2.0
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
-DrawState = Literal["running", "good", "bad", "open"]
 
 
 def total_bounds(
@@ -163,7 +163,7 @@ class DrawTracker:
         self._bad = False
 
     @property
-    def state(self) -> DrawState:
+    def state(self) -> DrawState | Literal["running"]:
         """``good`` and ``bad`` as the full audit will show it; ``open`` when it will be neither."""
         if self._bad:
             return "bad"

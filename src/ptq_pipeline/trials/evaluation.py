@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Samples to evaluate, and where their pixels stand.
+    """Samples to evaluate, and where their pixels are.
 
     Attributes:
         samples: columns ``sample_id``, ``content_hash``, ``label``; one row per evaluated sample.

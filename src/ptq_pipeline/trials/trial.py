@@ -121,7 +121,7 @@ class TrialStore:
         return self.root / "statistics"
 
     def path(self, spec: TrialSpec) -> Path:
-        """Return where the result of ``spec`` stands or would stand."""
+        """Return where the result of ``spec`` is or would be."""
         return self.root / spec.trial_id[:2] / f"{spec.trial_id}.safetensors"
 
     def get(self, spec: TrialSpec) -> TrialOutcome | None:

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Workload:
-    """Everything that trials read, by the hashes that stand in their specs.
+    """Everything that trials read, by the hashes in their specs.
 
     One object serves all trials of a process: the folded model, its quantized weights and the
     converted graph are made once. Not safe to share between threads.

@@ -93,7 +93,7 @@ def test_a_killed_worker_costs_only_its_trial_in_flight(cluster, study, expected
         submit(running, spec)
         if not victims:
             pids = running.client.run(os.getpid)
-            victims.append(pids[sorted(running.crew.admitted)[0]])
+            victims.append(pids[sorted(running.admitted)[0]])
             os.kill(victims[0], signal.SIGKILL)
 
     monkeypatch.setattr(module._Study, "_submit", submit_and_kill)

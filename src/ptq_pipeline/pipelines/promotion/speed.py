@@ -52,7 +52,7 @@ def measure_candidate(
 ) -> dict[str, Any]:
     """Measure the files that would ship and the float model, one after the other.
 
-    The figures are of this machine and this moment, so they stand in a file of their own, which is
+    The figures are of this machine and this moment, so they are in a file of their own, which is
     no out of DVC and decides nothing.
 
     Returns:

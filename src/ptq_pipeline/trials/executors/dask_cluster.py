@@ -170,8 +170,12 @@ class _Study:
     def __init__(self, client: Client, described: DescribedWorkload, patience: float) -> None:
         self.client = client
         self.address = client.scheduler.address
-        self.crew = _Crew(client, described)
+        self.described, self.key = described, described.hash
         self.patience = patience
+        # Which workers of the scheduler may take trials, which may not, and which are being asked.
+        self.admitted: set[str] = set()
+        self.refused: dict[str, str] = {}
+        self.opening: dict[str, Future] = {}
         # Each trial in flight, and the workers that it may run on.
         self.running: dict[Future, tuple[TrialSpec, frozenset[str]]] = {}
         self.losses = Losses()
@@ -187,7 +191,7 @@ class _Study:
                         "are kept, start it and run the same command again"
                     )
                 self._look_after_workers(waiting)
-                while waiting and len(self.running) < _PER_WORKER * len(self.crew.admitted):
+                while waiting and len(self.running) < _PER_WORKER * len(self.admitted):
                     self._submit(waiting.popleft())
                 for future in self._finished():
                     spec, _ = self.running.pop(future)
@@ -198,18 +202,18 @@ class _Study:
                         yield outcome
         finally:
             # What others run on the same scheduler is not touched.
-            self.client.cancel([*self.running, *self.crew.opening.values()])
+            self.client.cancel([*self.running, *self.opening.values()])
 
     def _submit(self, spec: TrialSpec) -> None:
-        allowed = frozenset(self.crew.admitted)
+        allowed = frozenset(self.admitted)
         future = self.client.submit(
-            _run_on_worker, self.crew.key, spec, workers=sorted(allowed), pure=False
+            _run_on_worker, self.key, spec, workers=sorted(allowed), pure=False
         )
         self.running[future] = (spec, allowed)
 
     def _look_after_workers(self, waiting: deque[TrialSpec]) -> None:
-        known = self.crew.update()
-        if self.crew.admitted or self.crew.opening:
+        known = self._update()
+        if self.admitted or self.opening:
             self.last_sign_of_life = time.monotonic()
         for future, (spec, allowed) in list(self.running.items()):
             # A task runs only where it was allowed to run when it was submitted.
@@ -217,9 +221,9 @@ class _Study:
                 del self.running[future]
                 self.client.cancel([future])
                 waiting.appendleft(spec)
-        if self.crew.admitted:
+        if self.admitted:
             return
-        hopeless = known and known <= set(self.crew.refused)
+        hopeless = known and known <= set(self.refused)
         if hopeless or time.monotonic() - self.last_sign_of_life > self.patience:
             raise InputError(self._no_worker())
         time.sleep(_POLL_SECONDS)
@@ -227,7 +231,7 @@ class _Study:
     def _no_worker(self) -> str:
         address = self.address
         tls = " and its --tls files" if address.startswith("tls://") else ""
-        refused = "".join(f"\n  {each}: {why}" for each, why in self.crew.refused.items())
+        refused = "".join(f"\n  {each}: {why}" for each, why in self.refused.items())
         return (
             f"executor: the Dask scheduler at '{address}' has no worker that may take trials; "
             f"results so far are kept. Start workers with 'dask worker {address} --nthreads 1'"
@@ -260,18 +264,7 @@ class _Study:
             return TrialOutcome(spec, None, f"lost with the workers that ran it ({reason})")
         return self.losses.record(spec, f"{reason}")
 
-
-class _Crew:
-    """Which workers of the scheduler may take trials."""
-
-    def __init__(self, client: Client, described: DescribedWorkload) -> None:
-        self.client = client
-        self.described, self.key = described, described.hash
-        self.admitted: set[str] = set()
-        self.refused: dict[str, str] = {}
-        self.opening: dict[str, Future] = {}
-
-    def update(self) -> set[str]:
+    def _update(self) -> set[str]:
         """Look who is there, ask the new ones, and return the addresses of all."""
         workers = self.client.scheduler_info(n_workers=-1)["workers"]
         known = set(workers)
