@@ -1,6 +1,7 @@
-"""What the studies of methods share: the tables of ``--env reconstruction`` and the models.
+"""What the studies of methods share: tables as ``benchmarks/conf/reconstruction`` has them, models.
 
-Tables and images are those of ``kedro run --env reconstruction --pipelines data_loading``.
+Tables and images are those of ``kedro run --env ../benchmarks/conf/reconstruction --pipelines
+data_loading``.
 """
 
 from pathlib import Path

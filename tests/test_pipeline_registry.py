@@ -1,22 +1,24 @@
 """What must hold for every node of every pipeline."""
 
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project, pipelines
 
+from ptq_pipeline import settings
 from ptq_pipeline.hooks import PARAMETER_GROUPS
 from ptq_pipeline.mounting import DEFAULT
+
+BENCH, LEARNED = "../benchmarks/conf/bench", "../benchmarks/conf/reconstruction"
 
 configure_project("ptq_pipeline")
 NODES = {node.name: node for pipeline in pipelines.values() for node in pipeline.nodes}
 
 
 def conf(project, env):
-    return OmegaConfigLoader(
-        str(project / "conf"), base_env="base", default_run_env="local", env=env
-    )
+    return OmegaConfigLoader(str(project / "conf"), env=env, **settings.CONFIG_LOADER_ARGS)
 
 
 def test_the_default_run_is_the_whole_chain():
@@ -41,7 +43,7 @@ def test_type_hints_resolve(name):
     get_type_hints(NODES[name].func)
 
 
-@pytest.mark.parametrize("env", ["base", "passing", "bench"])
+@pytest.mark.parametrize("env", ["base", "quick", "full", "passing", BENCH])
 def test_every_parameter_group_is_known_and_valid(project, env):
     loader = conf(project, env)
     parameters = loader["parameters"]
@@ -56,7 +58,7 @@ def test_every_parameter_group_is_known_and_valid(project, env):
                 hints[position].model_validate(value)
 
 
-@pytest.mark.parametrize("env", ["passing", "bench", "reconstruction"])
+@pytest.mark.parametrize("env", ["quick", "full", "passing", BENCH, LEARNED])
 def test_other_environments_write_elsewhere(project, env):
     base, other = conf(project, "base")["catalog"], conf(project, env)["catalog"]
     written = {name for pipeline in pipelines.values() for name in pipeline.all_outputs()}
@@ -64,7 +66,7 @@ def test_other_environments_write_elsewhere(project, env):
         in_memory = base[name]["type"] == "MemoryDataset"
         if not name.endswith("_record") and "{" not in name and not in_memory:
             assert base[name]["filepath"] != other[name]["filepath"], name
-            assert other[name]["filepath"].startswith(f"data/{env}/")
+            assert other[name]["filepath"].startswith(f"data/{Path(env).name}/")
 
 
 def test_every_dataset_between_pipelines_is_in_the_catalog(project):

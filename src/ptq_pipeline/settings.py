@@ -10,4 +10,10 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
 from ptq_pipeline.hooks import InterruptHooks, ParameterGroupHooks, ProvenanceHooks  # noqa: E402
 
+# An environment says only what is different; `null` removes an entry.
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "merge_strategy": {"parameters": "soft"},
+}
 HOOKS = (ParameterGroupHooks(), InterruptHooks(), ProvenanceHooks())

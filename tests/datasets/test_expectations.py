@@ -128,7 +128,7 @@ def test_a_misspelt_expectation_is_refused_when_its_entry_is_used(tmp_path):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("env", ["base", "quick", "full", "passing", "bench", "reconstruction"])
+@pytest.mark.parametrize("env", ["base", "quick", "full", "passing"])
 def test_no_entry_of_this_project_can_lose_evidence(project, env):
     loader = OmegaConfigLoader(str(project / "conf"), env=env, base_env="base")
     for name, entry in loader["catalog"].items():

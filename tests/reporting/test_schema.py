@@ -6,11 +6,13 @@ import pytest
 from kedro.config import OmegaConfigLoader
 from tests.reporting.conftest import MadeUpAudit, build_inputs
 
+from ptq_pipeline import settings
 from ptq_pipeline.core.canonical import file_bytes
 from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.judged_groups import Representative
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.verdict import AuditSetting, build_verdict, published_schema
+from ptq_pipeline.stress.shifts import StressParameters
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +45,11 @@ def test_the_verdict_in_git_keeps_the_published_schema(validator, project):
 
 @pytest.mark.parametrize("env", ["quick", "passing", pytest.param("full", marks=pytest.mark.slow)])
 def test_a_verdict_by_the_policy_of_each_environment_keeps_it(validator, project, env):
-    parameters = OmegaConfigLoader(str(project / "conf"), env=env, base_env="base")["parameters"]
+    parameters = OmegaConfigLoader(str(project / "conf"), env=env, **settings.CONFIG_LOADER_ARGS)[
+        "parameters"
+    ]
     policy = Policy.model_validate(parameters["worst_case_check"])
-    draws, shifts = policy.draws, tuple(parameters["stress"])
+    draws, shifts = policy.draws, tuple(StressParameters(parameters["stress"]).root)
     verdict = build_inputs(MadeUpAudit(draws=draws, shifts=shifts, policy=policy)).verdict.to_json()
     assert {cell["shift"] for cell in verdict["candidate"]["cells"]} == set(shifts)
     assert verdict["policy"]["draws"] == draws == {"quick": 5}.get(env, 50)

@@ -17,11 +17,9 @@ MAX_ENTRIES = 4_000
 
 
 class ValidationCache:
-    """Validation results by key.
+    """Validation results by key, in a JSON file or in memory.
 
-    Args:
-        path: JSON file; kept in memory only when left out.
-        docs_directory: where GX Data Docs of the latest validation go; none when left out.
+    GX Data Docs of the latest validation go to ``docs_directory``, if there is one.
     """
 
     def __init__(self, path: Path | None = None, docs_directory: Path | None = None) -> None:

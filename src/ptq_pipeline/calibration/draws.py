@@ -64,11 +64,7 @@ def check_size(pool: Pool, size: int) -> None:
 def draw_set(pool: Pool, images: np.ndarray, plan: DrawPlan, draw: int) -> CalibrationSet:
     """Draw set number ``draw`` (from 0) of a plan.
 
-    Args:
-        pool: what may be drawn.
-        images: ``(N, C, H, W)`` uint8, row = sample id.
-        plan: strategy, size, seed and augmentation.
-        draw: number of the draw.
+    ``images`` are ``(N, C, H, W)`` uint8, row = sample id.
 
     Raises:
         InputError: if the augmentation is unknown or the pool cannot supply the set.
@@ -159,12 +155,6 @@ def draw_valid_sets(
 
     The recipe's sets are drawn in order until ``draws`` of them are valid or ``max_draws`` are
     drawn. Rejected sets are kept and marked. Comparison sets are never evidence.
-
-    Args:
-        pool: what may be drawn.
-        images: ``(N, C, H, W)`` uint8, row = sample id.
-        parameters: what to draw.
-        validator: judges each set.
 
     Raises:
         InputError: if the pool cannot supply a set, or no evidence set is valid.

@@ -114,10 +114,7 @@ def freeze_thresholds(
 ) -> Thresholds:
     """Simulate random sets of the size that is drawn and freeze the thresholds.
 
-    Args:
-        reference: profiles of the production reference, one row per image.
-        definitions: content of ``group_definitions``.
-        parameters: size of the sets, seed, and how they are validated.
+    ``reference`` are profiles of the production reference, one row per image.
 
     Raises:
         InputError: if the reference is empty or a feature is unknown or not finite.
@@ -142,10 +139,7 @@ def batch_table(
 ) -> pd.DataFrame:
     """Return the columns that are validated: class name, segments, numeric features.
 
-    Args:
-        profiles: ``label``, segment columns and features, one row per image.
-        definitions: content of ``group_definitions``.
-        features: numeric columns to validate.
+    ``profiles`` hold ``label``, segment columns and features, one row per image.
 
     Raises:
         InputError: if a feature is not in the profiles or has missing or infinite values.
@@ -209,12 +203,7 @@ def simulate(
 ) -> tuple[list[str], np.ndarray]:
     """Return the expectations' names and ``(draws, expectations)`` distances of random sets.
 
-    Args:
-        table: the reference's rows, from :func:`batch_table`.
-        summary: the same rows reduced; gives categories and edges.
-        size: images per set.
-        draws: number of simulated sets.
-        seed: seed of the simulation.
+    ``table`` are the reference's rows, from :func:`batch_table`; ``summary`` the same, reduced.
     """
     indicators, starts = _indicators(table, summary)
     generator = np.random.default_rng([seed, size])

@@ -54,19 +54,7 @@ class IdxImageDataset(_ReadOnlyDataset):
 
 
 class _FileDataset(_ReadOnlyDataset):
-    """What all sources of image files share: where they stand and how they are decoded.
-
-    Args:
-        filepath: where they stand.
-        shape: ``[C, H, W]`` to decode to.
-        resize_size: length of the shorter side before the central crop, as in torchvision's
-            presets; by default the image just fits the crop.
-        interpolation: nearest, bilinear, bicubic or lanczos.
-        white: stored value that means white in files of more than 8 bits; without it those files
-            are refused.
-        allow_outside: whether paths and links may lead out of the folder of the images.
-        metadata: Kedro's own.
-    """
+    """What all sources of image files share; see `ImageWindowsDataset` for the settings."""
 
     _shown = ("_filepath", "_options")
 
@@ -95,15 +83,7 @@ class _FileDataset(_ReadOnlyDataset):
 
 
 class _ListedDataset(_FileDataset):
-    """What sources share whose table says more of the images: how to divide them, and its hash.
-
-    Args:
-        filepath: where the images or their list stand.
-        shape: ``[C, H, W]`` to decode to.
-        splits: weights by which images without a split are divided.
-        sha256: SHA-256 of the table.
-        decoding: as `_FileDataset` has them.
-    """
+    """What sources share whose table says more of the images: their splits, and its own hash."""
 
     def __init__(
         self,
@@ -121,7 +101,9 @@ class _ListedDataset(_FileDataset):
 class ImageFolderDataset(_ListedDataset):
     """``filepath/<class name>/**/<image>``, the layout of torchvision's ``ImageFolder``.
 
-    Names that begin with a dot are not read; links may lead to what stands below ``filepath``.
+    Names that begin with a dot are not read; links may lead to what stands below ``filepath``. The
+    decoding (``resize_size``, ``interpolation``, ``white``) and ``allow_outside`` are set as in
+    `ImageWindowsDataset`.
 
     Args:
         filepath: the root folder.
@@ -131,8 +113,6 @@ class ImageFolderDataset(_ListedDataset):
         annotations: CSV or parquet file with a column ``path``, relative to ``filepath``, and
             any of ``split``, ``cluster``, ``sha256`` (of the image file) and segments.
         sha256: SHA-256 of the file of ``annotations``.
-        decoding: ``resize_size``, ``interpolation``, ``white`` and ``allow_outside``, as
-            `ImageWindowsDataset` has them.
     """
 
     def __init__(
@@ -166,15 +146,8 @@ class ImageFolderDataset(_ListedDataset):
 class ImageManifestDataset(_ListedDataset):
     """A CSV or parquet manifest: ``path``, ``label``, optional ``split``, ``cluster``, segments.
 
-    A column ``sha256`` holds the SHA-256 of every image file. Only an empty cell is missing.
-
-    Args:
-        filepath: the manifest.
-        shape: ``[C, H, W]`` to decode to.
-        splits: as in `ImageFolderDataset`.
-        sha256: SHA-256 of the manifest itself.
-        decoding: ``resize_size``, ``interpolation``, ``white`` and ``allow_outside``, as
-            `ImageWindowsDataset` has them.
+    A column ``sha256`` holds the SHA-256 of every image file; the setting ``sha256`` is that of the
+    manifest itself. Only an empty cell is missing. Other settings as in `ImageFolderDataset`.
     """
 
     def load(self) -> FileSource:

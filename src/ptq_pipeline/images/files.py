@@ -86,7 +86,7 @@ def image_folder(
         splits: weights for rows without a split.
         annotations: CSV or parquet file with a column ``path``, relative to ``root``, and any other
             columns of a manifest; images that it does not name have missing values.
-        allow_outside: whether links may lead out of ``root``.
+        allow_outside: whether links may lead out of the folder.
         sha256: hash that the annotations must have.
 
     Raises:
@@ -116,14 +116,15 @@ def manifest(
 ) -> FileSource:
     """Read a CSV or parquet manifest with ``path``, ``label`` and any further columns.
 
-    Relative image paths are taken from the manifest's folder and may not leave it.
+    Relative image paths are taken from the manifest's folder, and may leave it only with
+    ``allow_outside``. Other arguments as of :func:`image_folder`.
 
     Args:
         path: the manifest.
         decoding: how files become pixels.
         splits: weights for rows without a split.
         labelled: whether the column ``label`` must be there; without it labels are missing.
-        allow_outside: whether images may stand outside the manifest's folder.
+        allow_outside: whether images may stand elsewhere.
         sha256: hash that the manifest must have.
 
     Raises:
@@ -184,11 +185,7 @@ def list_images(
     """List the images of ``root/<class name>/**/<image>``, sorted by path.
 
     Names that begin with a dot are not read. Links are followed as long as they stay below
-    ``root``.
-
-    Args:
-        root: the folder.
-        allow_outside: whether links may lead out of it.
+    ``root``, or anywhere with ``allow_outside``.
 
     Returns:
         The images, and what is left out by reason: ``hidden``, ``outside_classes`` (files beside
@@ -233,12 +230,7 @@ def leaves(named: Path, real: Path) -> str:
 
 
 class _Walk:
-    """Images found so far, and what was left out.
-
-    Args:
-        root: true place of the folder.
-        allow_outside: whether links may lead out of it.
-    """
+    """Images found so far, and what was left out; ``root`` is the true place of the folder."""
 
     def __init__(self, root: Path, allow_outside: bool) -> None:
         self.root = root

@@ -58,15 +58,7 @@ def assign_splits(
 
 
 def check_split_names(table: pd.DataFrame, splits: Sequence[Mapping[str, float]]) -> None:
-    """Refuse split names that nothing uses: an image of such a split would take part in nothing.
-
-    Args:
-        table: optional column ``split``.
-        splits: per part, weights by split.
-
-    Raises:
-        InputError: naming the first.
-    """
+    """Refuse names of splits, given for parts or for rows, that nothing uses."""
     named = [(name, "'splits' of the image source") for part in splits for name in part]
     if "split" in table:
         named += [(name, "the 'split' column") for name in table["split"].dropna().unique()]
@@ -95,9 +87,7 @@ def _divide(count: int, weights: Mapping[str, float]) -> list[str]:
 def check_splits(samples: pd.DataFrame, names: pd.Series) -> None:
     """Raise InputError if a split is missing or the same pixels or cluster stand in two splits.
 
-    Args:
-        samples: columns ``split``, ``content_hash``, optional ``cluster``.
-        names: what to call each row in the error message.
+    ``names`` are what to call each row in the error.
     """
     missing = [split for split in REQUIRED_SPLITS if split not in set(samples["split"])]
     if missing:

@@ -32,7 +32,7 @@ def read_table(
         path: ``.parquet``, or a CSV file in UTF-8 of any other name.
         what: what to call it in an error.
         needed: columns that must be there.
-        sha256: hash that the file must have.
+        sha256: declared hash.
 
     Raises:
         InputError: the file is missing, damaged or another one, or its columns cannot be used.

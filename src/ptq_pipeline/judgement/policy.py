@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from ptq_pipeline.core.documents import Document
+from ptq_pipeline.core.documents import WITHOUT_NULL, Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS, GroupDocument, GroupKey, Level
 from ptq_pipeline.core.names import CLEAN
@@ -36,7 +36,7 @@ class LevelLimit(Document):
     """
 
     points: Points
-    shifts: dict[str, Points] = Field(default_factory=dict)
+    shifts: Annotated[dict[str, Points], WITHOUT_NULL] = Field(default_factory=dict)
     min_size: Annotated[int, Field(ge=0)] = 0
 
     def under(self, shift: str | None) -> float:

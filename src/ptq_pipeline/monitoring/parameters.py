@@ -1,9 +1,10 @@
 """The parameter groups ``drift``, ``monitoring`` and ``reaudit``."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ptq_pipeline.core.documents import WITHOUT_NULL
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.images.samples import REQUIRED_SPLITS
 
@@ -41,7 +42,7 @@ class DriftParameters(BaseModel):
     alpha: float = Field(gt=0, lt=1)
     resamples: int = Field(ge=100)
     windows: tuple[str, ...]
-    columns: dict[str, DriftColumn] = Field(min_length=1)
+    columns: Annotated[dict[str, DriftColumn], WITHOUT_NULL] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _usable(self) -> Self:

@@ -75,7 +75,7 @@ def image_features(images: np.ndarray, chunk: int | None = None) -> pd.DataFrame
 
     Args:
         images: ``(N, C, H, W)`` uint8 with one or three channels; H and W at least 3.
-        chunk: images at a time; as many as have about `PIXELS` pixels when left out.
+        chunk: images at a time; by default as many as have about `PIXELS` pixels.
 
     Returns:
         One row per image, float64 columns: ``brightness`` and ``contrast`` (mean and standard
@@ -128,16 +128,10 @@ def _image_features(images: np.ndarray) -> np.ndarray:
 def model_features(
     logits: np.ndarray, features: np.ndarray, projection: Projection
 ) -> pd.DataFrame:
-    """Turn the float model's outputs into profile columns.
+    """Turn the float model's logits ``(N, classes)`` and features ``(N, F)`` into columns.
 
-    Args:
-        logits: ``(N, classes)`` float32.
-        features: ``(N, F)`` float32 penultimate features.
-        projection: fitted on the reference.
-
-    Returns:
-        Columns ``predicted`` (int64), ``confidence`` (largest softmax probability), ``margin``
-        (largest minus second largest probability), ``component_1`` to ``component_8``.
+    They are ``predicted`` (int64), ``confidence`` (largest softmax probability), ``margin``
+    (largest minus second largest probability), ``component_1`` to ``component_8``.
     """
     return pd.concat([_answers(logits), _components(features, projection)], axis=1)
 
@@ -182,10 +176,7 @@ def profile_and_fit(
     Args:
         images: ``(N, C, H, W)`` uint8, may be memory-mapped; at least one.
         model: the float model.
-        reference: truth value per image.
-
-    Returns:
-        As :func:`profile`, and the projection.
+        reference: ``(N,)`` whether an image is of the reference.
     """
     from ptq_pipeline.models.inference import batches
 

@@ -20,8 +20,8 @@ def check_class_order(labels: np.ndarray, predicted: np.ndarray, classes: tuple[
     """Refuse a list of classes that stands in another order than the model's outputs.
 
     Args:
-        labels: class index per image, shape (images,).
-        predicted: the float model's answer per image, shape (images,).
+        labels: ``(images,)`` class index.
+        predicted: ``(images,)`` the float model's answer.
         classes: names in the order that is declared.
 
     Raises:
@@ -77,15 +77,9 @@ def _best_order(answers: np.ndarray) -> np.ndarray:
 def suspicion(
     labels: np.ndarray, predicted: np.ndarray, expected: float | None = None
 ) -> str | None:
-    """Say why the accuracy of the float model looks like a mistake in the preprocessing.
+    """Say why the float model's accuracy looks like a mistake in the preprocessing, or None.
 
-    Args:
-        labels: class index per image, shape (images,).
-        predicted: the float model's answer per image, shape (images,).
-        expected: accuracy that the model is known to reach, a fraction; None compares with chance.
-
-    Returns:
-        A sentence; None where nothing looks wrong.
+    ``expected`` is the accuracy that it is known to reach, a fraction; None compares with chance.
 
     Examples:
         >>> suspicion(np.arange(100) % 2, np.zeros(100, int))

@@ -92,11 +92,8 @@ def with_segments(
 ) -> pd.DataFrame:
     """Return ``table`` with every segment column that is cut from a feature.
 
-    Args:
-        table: what to add the columns to.
-        profiles: image features, row by row those of ``table``.
-        definitions: content of ``group_definitions``; segments that the images' source gave have no
-            thresholds and are left alone.
+    ``profiles`` are image features, row by row. Segments of ``group_definitions`` that the images'
+    source gave have no thresholds and are left alone.
     """
     columns = {
         column: cut_segment(entry, profiles[entry["feature"]])
@@ -115,12 +112,7 @@ def profile_as_audited(
 ) -> pd.DataFrame:
     """Return profiles, segments and, where all are known, labels of images that arrived later.
 
-    Args:
-        images: uint8 ``(N, C, H, W)``.
-        table: ``label`` and the segment columns that their source gave, row by row.
-        model: the float model.
-        projection: of its features, fitted on the reference.
-        definitions: content of ``group_definitions``.
+    ``table`` holds ``label`` and the segment columns that their source gave, row by row.
     """
     profiles = profile(images, model, projection)
     if table["label"].notna().all():
@@ -134,15 +126,7 @@ def profile_as_audited(
 
 
 def check_columns(columns: Iterable[str], where: str) -> None:
-    """Refuse columns for groups that have the name of a column of ours.
-
-    Args:
-        columns: metadata or segment columns.
-        where: what holds them, for the error.
-
-    Raises:
-        InputError: naming the column.
-    """
+    """Refuse columns for groups that have the name of a column of ours, naming where they are."""
     for column in columns:
         if column in OWN_COLUMNS:
             raise InputError(
@@ -197,14 +181,9 @@ def define_metadata(
 
 
 def metadata_groups(values: pd.Series, entry: Mapping[str, Any]) -> pd.Series:
-    """Give the group of every image by one metadata column, as it was defined.
+    """Give the group of every image by one metadata column, as `define_metadata` returned it.
 
-    Args:
-        values: the column, of the audit or of a window that arrived later.
-        entry: what `define_metadata` returned.
-
-    Returns:
-        Texts, row by row; ``missing`` without a value.
+    Images without a value are ``missing``.
 
     Raises:
         InputError: the column was cut as numbers or times, and these values are neither.

@@ -222,6 +222,12 @@ class ImageSize(InParts, Corruption):
         return _there_and_back(part, self.strength(part), SMOOTH, SMOOTH)
 
 
+CORRUPTIONS: tuple[type[Corruption], ...] = (
+    *(GaussianNoise, ShotNoise, ImpulseNoise, DefocusBlur, MotionBlur),
+    *(Brightness, Contrast, Jpeg, Pixelate, ImageSize),
+)
+
+
 def _compressed(image: np.ndarray, quality: int) -> np.ndarray:
     from PIL import Image
 

@@ -4,26 +4,16 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import RootModel, model_validator
 
+from ptq_pipeline.core.documents import WITHOUT_NULL
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.stress.base import Clean, Shift
-from ptq_pipeline.stress.corruptions import (
-    Brightness,
-    Contrast,
-    DefocusBlur,
-    GaussianNoise,
-    ImageSize,
-    ImpulseNoise,
-    Jpeg,
-    MotionBlur,
-    Pixelate,
-    ShotNoise,
-)
+from ptq_pipeline.stress.corruptions import CORRUPTIONS
 
 ENTRY_POINTS = "ptq_pipeline.shifts"
 # So many images are shifted first; all but one of them again, backwards, to see whether order plays
@@ -33,18 +23,8 @@ PROBE = 4
 # times that); the result of more stands in a temporary file.
 BLOCK_BYTES = 16 * 2**20
 
-SHIFTS: dict[str, Callable[..., Shift]] = {
-    CLEAN: Clean,
-    "gaussian_noise": GaussianNoise,
-    "shot_noise": ShotNoise,
-    "impulse_noise": ImpulseNoise,
-    "defocus_blur": DefocusBlur,
-    "motion_blur": MotionBlur,
-    "brightness": Brightness,
-    "contrast": Contrast,
-    "jpeg": Jpeg,
-    "pixelate": Pixelate,
-    "image_size": ImageSize,
+SHIFTS: dict[str, Callable[..., Shift]] = {CLEAN: Clean} | {
+    corruption.kind: corruption for corruption in CORRUPTIONS
 }
 
 
@@ -60,10 +40,6 @@ def known_shifts() -> list[str]:
 
 def build_shift(name: str, options: Mapping[str, object]) -> Shift:
     """Build the shift called ``options['kind']``, or ``name`` where no kind is given.
-
-    Args:
-        name: the name under which the shift appears in tables.
-        options: ``kind`` and the attributes of that kind.
 
     Raises:
         InputError: if the kind or an option is unknown, or a value is out of range.
@@ -157,16 +133,8 @@ def _checked(name: str, shift: Shift, images: np.ndarray, keys: np.ndarray) -> n
     return found
 
 
-class StressParameters(RootModel[dict[str, dict[str, Any]]]):
+class StressParameters(RootModel[Annotated[dict[str, dict[str, Any]], WITHOUT_NULL]]):
     """Shifts by name; ``clean`` must be among them, because every drop is read beside it."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_removed(cls, given: Any) -> Any:
-        """An environment removes a shift of another by ``null``."""
-        if not isinstance(given, Mapping):
-            return given
-        return {name: options for name, options in given.items() if options is not None}
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -186,10 +154,8 @@ class StressParameters(RootModel[dict[str, dict[str, Any]]]):
     ) -> Iterator[tuple[str, np.ndarray]]:
         """Yield name and images ``(N, C, H, W)`` uint8 of every shift but clean.
 
-        Args:
-            images: uint8 ``(M, C, H, W)``, may be memory-mapped.
-            keys: ``(N,)`` uint64, see `Shift`.
-            rows: ``(N,)`` which images to shift; all when left out.
+        Of images ``(M, C, H, W)``, which may be memory-mapped, those of ``rows`` ``(N,)`` are
+        shifted, or all; ``keys`` ``(N,)`` as in `Shift`.
         """
         for name, shift in self.shifts.items():
             if name != CLEAN:

@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from ptq_pipeline.core.documents import WITHOUT_NULL
 from ptq_pipeline.trials.executors import DaskExecutor, Executor, ProcessExecutor, SerialExecutor
 
 if TYPE_CHECKING:
@@ -151,7 +152,9 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Annotated[Any, PlainValidator(_parsed), PlainSerializer(lambda each: each.to_json())]
+    method: Annotated[
+        Any, PlainValidator(_parsed), WITHOUT_NULL, PlainSerializer(lambda each: each.to_json())
+    ]
     runtime: RuntimeParameters = Field(discriminator="name")
     parity_draws: int = Field(default=1, ge=0)
     executor: ExecutorParameters = ExecutorParameters()

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from kedro.config import OmegaConfigLoader
 from pydantic import ValidationError
 
 from ptq_pipeline.calibration.strategies import STRATEGIES
@@ -14,6 +15,7 @@ from ptq_pipeline.models import FloatModel, Preprocessing
 from ptq_pipeline.pipelines.benchmark import nodes
 from ptq_pipeline.pipelines.benchmark.parameters import MODELS, BenchmarkParameters
 from ptq_pipeline.pipelines.benchmark.trials import SharedSets
+from ptq_pipeline.settings import CONFIG_LOADER_ARGS
 from ptq_pipeline.trials.trial import TrialStore
 from ptq_pipeline.trials.workload import Workload
 
@@ -104,15 +106,13 @@ def test_the_shipped_grid_is_the_promised_one():
 
 
 def test_the_full_environment_crosses_methods_strategies_and_its_shifts():
-    folder = Path(__file__).parents[3] / "conf/full"
-    read = {
-        name: yaml.safe_load((folder / f"parameters_{name}.yml").read_text())[name]
-        for name in ("benchmark", "stress")
-    }
+    conf = Path(__file__).parents[3] / "conf"
+    read = OmegaConfigLoader(str(conf), env="full", **CONFIG_LOADER_ARGS)["parameters"]
     full = BenchmarkParameters.model_validate(read["benchmark"])
     shipped = BenchmarkParameters.model_validate(SHIPPED)
     assert full.shifts.root == read["stress"]
     assert {"gptq", "adaround_cpu", "brecq_cpu", "qdrop_cpu", *shipped.methods} <= set(full.methods)
+    assert {cell.study for cell in full.cells()} == {"strategies"}
     strategies = {each.strategy for each in full.studies["strategies"].calibrations.values()}
     assert strategies == set(STRATEGIES)
 

@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Strategy
+from ptq_pipeline.core.documents import WITHOUT_NULL
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.stress.perturbations import check_description
 from ptq_pipeline.stress.shifts import StressParameters
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ptq_pipeline.ptq import MethodConfig
 
 MODELS = ("resnet20", "mobilenet_v2_small")
+Methods = Annotated[dict[str, dict[str, Any]], WITHOUT_NULL]
 BITS = re.compile(r"W([2-8])A([2-8])")
 
 
@@ -95,7 +97,9 @@ class Study(BaseModel):
     @field_validator("calibrations", mode="before")
     @classmethod
     def _named(cls, given: Any) -> Any:
-        return {str(name): choice for name, choice in given.items()} if given else given
+        if not given:
+            return given
+        return {str(name): choice for name, choice in given.items() if choice is not None}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -111,9 +115,9 @@ class Study(BaseModel):
 
 
 class Only(BaseModel):
-    """A subset of the grid; what is left out is not restricted.
+    """A subset of the grid: lists of names, or on the command line names joined by ``+``.
 
-    Lists of names, or on the command line, where commas divide parameters, names joined by ``+``.
+    What is left out is not restricted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -161,8 +165,8 @@ class BenchmarkParameters(BaseModel):
     draws: int = Field(default=5, ge=2)
     set_size: int = Field(default=256, ge=2)
     bits: tuple[str, ...] = Field(min_length=1)
-    methods: dict[str, dict[str, Any]] = Field(min_length=1)
-    named_methods: dict[str, dict[str, Any]] = {}
+    methods: Methods = Field(min_length=1)
+    named_methods: Methods = {}
     shifts: StressParameters
     studies: dict[str, Study] = Field(min_length=1)
     only: Only = Only()

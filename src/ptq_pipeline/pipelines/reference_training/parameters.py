@@ -16,12 +16,3 @@ class ReferenceModelParameters(BaseModel):
     weight_decay: float = Field(ge=0)
     seed: int = Field(ge=0)
     threads: int = Field(ge=1)
-
-
-class ReferenceTrainingParameters(BaseModel):
-    """The reference models."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    resnet20: ReferenceModelParameters
-    mobilenet_v2_small: ReferenceModelParameters
