@@ -40,6 +40,11 @@ from ptq_pipeline.judgement.sentences import Reason, Result, place_value, say
 from ptq_pipeline.statistics.betting import Units, units_interval
 
 Cell = TypeVar("Cell", bound="MeasuredCell")
+# What is said of a cell that is shown bad, and of an open one.
+SAID = {
+    "candidate": ("candidate.shown_bad", "candidate.open"),
+    "champion": ("champion.shown_bad", "champion.open"),
+}
 
 
 class MeasuredCell(CellDocument):
@@ -81,7 +86,7 @@ class MeasuredCell(CellDocument):
     def reason(self, what: str, **said: Any) -> Reason:
         """Say that it is shown bad, or open; ``said`` are further values of the sentence."""
         bad, drop, limit, n = self.status == "shown_bad", self.drop, self.limit, self.n
-        name = f"{what}.shown_bad" if bad else f"{what}.open"
+        name = SAID[what][0 if bad else 1]
         sentence = say(name, **said, cell=place_value(self.key), limit=limit, drop=drop, n=n)
         figures = {"observed": drop, "interval": self.interval, "limit": limit, "n": n}
         rule = f"{what}.shown_bad" if bad else f"{what}.limit"
