@@ -34,12 +34,7 @@ from great_expectations.expectations.metrics.column_aggregate_metric_provider im
 
 
 class Suite:
-    """A suite in an in-memory context.
-
-    Args:
-        name: of the suite.
-        expectations: of Great Expectations, or those below.
-    """
+    """A suite in an in-memory context; expectations are Great Expectations' own or those below."""
 
     def __init__(self, name: str, expectations: Sequence[Any]) -> None:
         self._name = name

@@ -66,10 +66,7 @@ class DeferredImages:
     """Pixels of a drawn set that are made when they are looked at and not kept.
 
     Fifty sets of 256 images of 224 x 224 pixels would otherwise fill 2 GB until they are written.
-
-    Args:
-        make: returns the ``(n, C, H, W)`` uint8 array, the same one each time.
-        shape: its shape.
+    ``make`` returns the ``(n, C, H, W)`` uint8 array, the same one each time.
     """
 
     dtype = np.dtype(np.uint8)

@@ -8,12 +8,7 @@ from ptq_pipeline.core.inputs import local_path
 
 
 class LocalDataset(AbstractDataset):
-    """A file or a folder of this machine.
-
-    Args:
-        filepath: where it is.
-        metadata: for Kedro plugins, not read.
-    """
+    """A file or a folder of this machine; ``metadata`` is for Kedro plugins and not read."""
 
     def __init__(self, filepath: str, metadata: Any = None) -> None:
         self._filepath = local_path(filepath)

@@ -26,12 +26,8 @@ class ProductionArrivalsDataset(ImageWindowsDataset):
     """The windows below ``filepath`` that no decision was confirmed for.
 
     Kedro confirms it after the decisions are on disk; a run that is killed before looks at the same
-    windows again. A window whose files have changed since counts as a new arrival.
-
-    Args:
-        filepath: the folder of windows.
-        checkpoint: file that remembers what was confirmed.
-        decoding: see `ImageWindowsDataset`, and the same as there.
+    windows again. A window whose files have changed since counts as a new arrival. The file
+    ``checkpoint`` remembers what was confirmed; other settings as in `ImageWindowsDataset`.
     """
 
     _shown = ("_filepath", "_checkpoint")

@@ -25,12 +25,9 @@ class TrialStoreDataset(StateDataset):
 
 
 class ValidationCacheDataset(StateDataset):
-    """Earlier validation results of calibration sets.
+    """Earlier validation results of calibration sets, in a JSON file that is made when missing.
 
-    Args:
-        filepath: JSON file, made when missing.
-        docs_path: folder for the GX Data Docs; none are built when left out.
-        metadata: for Kedro plugins, not read.
+    GX Data Docs go to ``docs_path``; none are built when it is left out.
     """
 
     def __init__(self, filepath: str, docs_path: str | None = None, metadata: Any = None) -> None:
@@ -45,10 +42,7 @@ class ValidationCacheDataset(StateDataset):
 class RegistryDataset(StateDataset):
     """Promoted versions, changed by a release or a rollback only, under its lock.
 
-    Args:
-        filepath: folder of the registry.
-        baseline: `champion_baseline.json`, which stands in git, outside the registry.
-        metadata: for Kedro plugins, not read.
+    ``baseline`` is `champion_baseline.json`, which is in git, outside the registry's folder.
     """
 
     def __init__(self, filepath: str, baseline: str, metadata: Any = None) -> None:
@@ -109,11 +103,7 @@ class BaselineDataset(StateDataset):
 
     A project that has released nothing needs no such file. Where the registry is on this machine,
     the file is held against it: against the champion's own baseline, and the head of the log.
-
-    Args:
-        filepath: the file.
-        registry: folder of the registry; None to read the file alone.
-        metadata: for Kedro plugins, not read.
+    Without ``registry``, its folder, the file is read alone.
     """
 
     refusal = "is rewritten by a release only"

@@ -19,11 +19,9 @@ MAGIC_TYPE_UINT8 = 8
 
 
 def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
-    """Return the uint8 array of an idx file.
+    """Return the uint8 array of an idx file, gzipped when its name ends in ``.gz``.
 
-    Args:
-        path: the file; gzipped when its name ends in ``.gz``.
-        sha256: hash that the file, as it is stored, must have.
+    ``sha256`` is what the file, as it is stored, must have.
 
     Raises:
         InputError: if the file is missing, truncated, another one, or no idx file of bytes.

@@ -40,12 +40,12 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class DecodedImages:
-    """Images of a source in one array.
+    """Images of a source in one array, backed by a temporary file.
 
     Attributes:
-        images: ``(N, C, H, W)`` uint8, backed by a temporary file.
+        images: ``(N, C, H, W)`` uint8.
         table: rows of the source's table that could be decoded, index 0..N-1.
-        unreadable: names of the images that could not.
+        unreadable: what was wrong with the others.
     """
 
     images: np.ndarray

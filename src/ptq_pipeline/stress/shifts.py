@@ -83,7 +83,7 @@ def apply_shift(
         shift: what to apply.
         images: ``(M, C, H, W)`` uint8, may be memory-mapped.
         keys: ``(N,)`` uint64.
-        rows: ``(N,)`` which images to shift; all when left out.
+        rows: ``(N,)`` which images to shift; by default all.
         block_bytes: images of about this size are in memory at a time.
 
     Returns:

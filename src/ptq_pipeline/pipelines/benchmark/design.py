@@ -88,10 +88,10 @@ def search(choices: Sequence[CalibrationChoice], score: Score, draws: int) -> li
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What the audit says of the winner.
+    """What the audit says of the winner: worst groups' drops in points.
 
     Attributes:
-        winner: its worst group's drop on the audit, in points.
+        winner: its own.
         random: those of the random sets.
         level: error that this opening of the audit may spend.
     """

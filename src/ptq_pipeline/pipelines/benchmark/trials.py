@@ -39,11 +39,7 @@ TRIAL_COLUMNS = [
 class Sets:
     """Calibration sets of one model, drawn when they are first asked for.
 
-    Args:
-        pool: what may be drawn.
-        images: uint8 ``(N, C, H, W)``, row = sample id.
-        seed: master seed.
-        size: images per set where a choice does not say.
+    ``images`` are uint8 ``(N, C, H, W)``, row = sample id; ``size`` holds where a choice says none.
     """
 
     def __init__(self, pool: Pool, images: np.ndarray, seed: int, size: int) -> None:
