@@ -29,7 +29,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from ptq_pipeline.judgement.cells import Cells
 from ptq_pipeline.judgement.judging import fail_family
@@ -60,6 +59,8 @@ def total_bounds(
         >>> int(low[0]), int(high[0])
         (5, 30)
     """
+    from scipy import stats  # takes half a second
+
     hits, seen, total = (np.asarray(each, dtype=np.int64) for each in (hits, seen, total))
     least, most = hits, hits + total - seen
     mode = np.clip(((total + 1) * hits) // np.maximum(seen, 1), least, most)
