@@ -97,6 +97,20 @@ def test_the_tests_that_run_commands_exist(test):
     assert f"def {name}(" in (PROJECT / path).read_text()
 
 
+def test_the_walks_pass_modules_that_exist():
+    page = (PROJECT / "docs/architecture.md").read_text()
+    walks = page[page.index("## Four walks") : page.index("## Rooms")]
+    named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)+)(?:\.[A-Za-z_.]+)?`", walks))
+    assert len(named) > 40
+    source = PROJECT / "src/ptq_pipeline"
+    missing = [
+        name
+        for name in sorted(named)
+        if not (source / name).is_dir() and not (source / f"{name}.py").is_file()
+    ]
+    assert missing == []
+
+
 def test_every_study_can_be_loaded():
     paths = sorted(
         str(p) for name in ("benchmarks", "scripts") for p in PROJECT.glob(f"{name}/*.py")
