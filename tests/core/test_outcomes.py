@@ -125,7 +125,7 @@ def test_contradictions_are_named():
         score(predictions.iloc[1:], floats, groups, trials)
     with pytest.raises(InputError, match="answered twice"):
         score(pd.concat([predictions, predictions.iloc[:1]]), floats, groups, trials)
-    with pytest.raises(InputError, match="sample 2 stands in neither"):
+    with pytest.raises(InputError, match="sample 2 is in neither"):
         score(predictions.replace({"sample_id": {1: 2}}), floats, groups, trials)
     with pytest.raises(InputError, match="60 samples have no answer of the float model"):
         score(predictions, floats[floats["shift"] == "clean"], groups, trials)

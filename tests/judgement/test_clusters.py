@@ -81,7 +81,7 @@ def test_too_few_clusters_are_not_judged(answers, policy):
 
 
 def test_a_shift_whose_clusters_are_not_known_stays_open(answers, policy):
-    """As the images of a production window, which stand in clusters of their own."""
+    """As the images of a production window, which are in clusters of their own."""
     world, setting = answers([0] * FIFTY, PAIRS)
     production = world.scores[world.scores["shift"] == "clean"].assign(shift="production")
     scores = pd.concat([world.scores, production], ignore_index=True)

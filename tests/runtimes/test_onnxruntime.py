@@ -108,7 +108,7 @@ def test_the_file_is_executed_as_it_was_compiled(
     file.write_bytes(export_onnx(prepared, parameters))
     predictor = runtime.compile(prepared, parameters)
     assert np.array_equal(runtime.load(file)(batch), predictor(batch))
-    # Answers of an image do not depend on which batch it stands in.
+    # Answers of an image do not depend on which batch it is in.
     assert np.array_equal(predictor(batch[7:12]), predictor(batch)[7:12])
     # Convolutions that a quantizer follows run on integers.
     assert executed_operators(predictor, tmp_path)["QLinearConv"] > 0

@@ -107,7 +107,7 @@ def test_trials_do_not_disturb_each_other(
     assert not np.array_equal(runtime.compile(prepared, coarse)(batch), before)
     assert np.array_equal(first(batch), before)
     assert np.array_equal(OpenvinoRuntime(threads=1).compile(prepared, fine)(batch), before)
-    # Answers of an image do not depend on which batch it stands in.
+    # Answers of an image do not depend on which batch it is in.
     assert np.array_equal(first(batch[7:12]), before[7:12])
 
 

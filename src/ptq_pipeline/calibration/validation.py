@@ -69,7 +69,7 @@ class ExpectationSpec:
             f"{self.threshold:.4f}.",
             "size": f"The set must hold {self.threshold:.0f} images.",
             "unique": "No image may be in the set twice.",
-            "overlap": "No image may also stand in selection or audit.",
+            "overlap": "No image may also be in selection or audit.",
         }
         return texts[self.kind]
 

@@ -86,7 +86,7 @@ def project_command(**attributes: Any) -> Callable[[Function], click.Command]:
         declared = command(**attributes)(run)
         for name, text, known in (
             (["--env", "-e"], "Configuration environment.", _environments),
-            (["--mount"], "Namespace that the pipelines stand in.", _mounts),
+            (["--mount"], "Namespace that the pipelines are in.", _mounts),
         ):
             declared.params.append(click.Option(name, help=text, shell_complete=known))
         return declared

@@ -212,13 +212,13 @@ def tally(outcomes: Outcomes) -> pd.DataFrame:
 def _positions(sample_ids: pd.Series, groups: Groups, table: str) -> NDArray[np.int64]:
     ids = sample_ids.to_numpy(dtype=np.int64)
     if groups.sample_ids.size == 0:
-        raise InputError("samples: no sample stands in split 'selection' or 'audit'.")
+        raise InputError("samples: no sample is in split 'selection' or 'audit'.")
     positions = np.searchsorted(groups.sample_ids, ids)
     positions = np.minimum(positions, groups.sample_ids.size - 1)
     if np.any(groups.sample_ids[positions] != ids):
         wrong = ids[groups.sample_ids[positions] != ids][0]
         raise InputError(
-            f"{table}: sample {wrong} stands in neither 'selection' nor 'audit' of `samples`."
+            f"{table}: sample {wrong} is in neither 'selection' nor 'audit' of `samples`."
         )
     return positions.astype(np.int64)
 

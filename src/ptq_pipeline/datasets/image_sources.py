@@ -101,7 +101,7 @@ class _ListedDataset(_FileDataset):
 class ImageFolderDataset(_ListedDataset):
     """``filepath/<class name>/**/<image>``, the layout of torchvision's ``ImageFolder``.
 
-    Names that begin with a dot are not read; links may lead to what stands below ``filepath``. The
+    Names that begin with a dot are not read; links may lead to what is below ``filepath``. The
     decoding (``resize_size``, ``interpolation``, ``white``) and ``allow_outside`` are set as in
     `ImageWindowsDataset`.
 
@@ -109,7 +109,7 @@ class ImageFolderDataset(_ListedDataset):
         filepath: the root folder.
         shape: ``[C, H, W]`` to decode to.
         splits: weights by which images without a split are divided; ``{pool: 4, reference: 2,
-            selection: 1, audit: 3}`` where nothing says which image stands in which split.
+            selection: 1, audit: 3}`` where nothing says which image is in which split.
         annotations: CSV or parquet file with a column ``path``, relative to ``filepath``, and
             any of ``split``, ``cluster``, ``sha256`` (of the image file) and segments.
         sha256: SHA-256 of the file of ``annotations``.

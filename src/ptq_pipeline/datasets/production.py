@@ -95,7 +95,7 @@ class ProductionArrivalsDataset(ImageWindowsDataset):
 
 
 def _look_into(folder: Path) -> tuple[str, bool]:
-    """Return a hash of all that stands in a folder, and whether that is nothing.
+    """Return a hash of all that is in a folder, and whether that is nothing.
 
     Only regular files are read; whatever else there is, or cannot be read, counts by its name and
     the reason.

@@ -99,7 +99,7 @@ class AuditLedgerDataset(StateDataset):
 
 
 class BaselineDataset(StateDataset):
-    """The file ``champion_baseline.json``, which stands in git: what serves today.
+    """The file ``champion_baseline.json``, which is in git: what serves today.
 
     A project that has released nothing needs no such file. Where the registry is on this machine,
     the file is held against it: against the champion's own baseline, and the head of the log.

@@ -27,7 +27,7 @@ _DEBRIS = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 
 
 class FileSource:
-    """Images that stand in single files, decoded with Pillow.
+    """Images that are single files, decoded with Pillow.
 
     Args:
         table: columns ``path``, ``label``, optional ``sha256`` of the file, and whatever else the
@@ -124,12 +124,12 @@ def manifest(
         decoding: how files become pixels.
         splits: weights for rows without a split.
         labelled: whether the column ``label`` must be there; without it labels are missing.
-        allow_outside: whether images may stand elsewhere.
+        allow_outside: whether images may be elsewhere.
         sha256: hash that the manifest must have.
 
     Raises:
         InputError: if the manifest is missing, damaged or lacks a column, or a path leaves it or
-            stands in it twice.
+            is in it twice.
     """
     needed = ("path", "label") if labelled else ("path",)
     table = read_table(path, "manifest", needed, sha256)
@@ -264,7 +264,7 @@ class _Walk:
             self.left_out["empty_classes"].append(folder)
 
     def entries(self, folder: Path, real: Path) -> list[tuple[Path, Path]]:
-        """Return what stands in a folder, by name and true place, without hidden names."""
+        """Return what is in a folder, by name and true place, without hidden names."""
         try:
             with os.scandir(real) as found:
                 listed = sorted(found, key=lambda entry: entry.name)

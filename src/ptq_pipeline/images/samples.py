@@ -85,7 +85,7 @@ def _divide(count: int, weights: Mapping[str, float]) -> list[str]:
 
 
 def check_splits(samples: pd.DataFrame, names: pd.Series) -> None:
-    """Raise InputError if a split is missing or the same pixels or cluster stand in two splits.
+    """Raise InputError if a split is missing or the same pixels or cluster are in two splits.
 
     ``names`` are what to call each row in the error.
     """

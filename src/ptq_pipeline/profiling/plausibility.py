@@ -17,7 +17,7 @@ FEWEST_MOVED, FEWEST_PER_CLASS = 20, 5
 
 
 def check_class_order(labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -> None:
-    """Refuse a list of classes that stands in another order than the model's outputs.
+    """Refuse a list of classes in another order than the model's outputs.
 
     Args:
         labels: ``(images,)`` class index.

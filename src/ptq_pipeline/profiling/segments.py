@@ -13,7 +13,7 @@ from ptq_pipeline.core.names import MISSING
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.profiling.features import COMPONENTS, IMAGE_FEATURES, Projection, profile
 
-# Columns that this package writes into the tables that segment columns stand in.
+# Columns that this package writes into the tables that have segment columns.
 OWN_COLUMNS = frozenset(
     {
         *("sample_id", "name", "path", "part", "content_hash", "split", "label", "cluster"),

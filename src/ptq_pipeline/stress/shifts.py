@@ -20,7 +20,7 @@ ENTRY_POINTS = "ptq_pipeline.shifts"
 # a part.
 PROBE = 4
 # Bytes of images that are shifted at a time (a shift computes in floats, so it needs up to twenty
-# times that); the result of more stands in a temporary file.
+# times that); the result of more is in a temporary file.
 BLOCK_BYTES = 16 * 2**20
 
 SHIFTS: dict[str, Callable[..., Shift]] = {CLEAN: Clean} | {

@@ -193,7 +193,7 @@ def _open_array(described: ArrayFile, root: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
             f"worker: file '{path}' is missing or damaged ({error}); start the worker in the "
-            f"project's folder, or set {ROOT_VARIABLE} to where its data stands"
+            f"project's folder, or set {ROOT_VARIABLE} to where its data is"
         ) from error
     if array_hash(array) != described.sha256:
         raise InputError(

@@ -217,7 +217,7 @@ def test_seeds_of_a_method_are_a_factor_of_their_own(samples, images, model, tmp
         ({"only": {"methods": ["msee"]}}, r"only.methods: 'msee' is none of"),
         ({"only": {"shifts": ["contrast"]}}, "'clean' must be among them"),
         ({"shifts": {"contrast": {}}}, "clean"),
-        ({"named_methods": {"mse": {}}}, "'mse' stands in both"),
+        ({"named_methods": {"mse": {}}}, "'mse' is in both"),
     ],
 )
 def test_bad_grids_are_refused(changes, message):

@@ -42,7 +42,7 @@ def inputs():
 
 
 def as_loaded(part):
-    """Return what the catalog loads: a document is what stands in its file."""
+    """Return what the catalog loads: a document is what its file holds."""
     return part.to_json() if isinstance(part, Document) else part
 
 

@@ -203,7 +203,7 @@ class BenchmarkParameters(BaseModel):
         if not self.only.allows("shifts", CLEAN):
             raise ValueError("only.shifts: 'clean' must be among them")
         if twice := sorted(set(self.methods) & set(self.named_methods)):
-            raise ValueError(f"methods and named_methods: '{twice[0]}' stands in both")
+            raise ValueError(f"methods and named_methods: '{twice[0]}' is in both")
         # Parsed now, so that a bad option is an error of the parameters.
         _ = self.every_method
         return self

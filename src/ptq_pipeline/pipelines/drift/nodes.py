@@ -37,7 +37,7 @@ def gather_calibration_profiles(
 ) -> pd.DataFrame:
     """Return the profiles of the recipe's valid sets together, and of the candidate's set.
 
-    Column ``comparison`` says which. An image in several sets stands there as often, under the same
+    Column ``comparison`` says which. An image in several sets is there as often, under the same
     ``sample_id``. A verdict without a candidate gives no rows for it.
 
     Raises:

@@ -16,7 +16,7 @@ def train_reference_model(
     training_hashes: np.ndarray,
     parameters: ReferenceModelParameters,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Train on the images that stand in no split, then look at the test images once.
+    """Train on the images that are in no split, then look at the test images once.
 
     Args:
         complete: the 60,000 training images of the original distribution.
