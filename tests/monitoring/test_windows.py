@@ -348,4 +348,4 @@ def test_the_audit_is_handed_on_without_a_copy():
     images = np.zeros((2, 1, 4, 4), np.uint8)
     audited = Audited(AuditData(pd.DataFrame(), images), None, None)
     catalog = DataCatalog({"audited": MemoryDataset(audited)})
-    assert catalog.load("audited").images is images
+    assert catalog.load("audited").data.images is images
