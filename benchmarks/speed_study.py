@@ -13,13 +13,12 @@ import pandas as pd
 import yaml
 
 from ptq_pipeline.calibration.sets import load_sets
-from ptq_pipeline.core.groups import Groups
+from ptq_pipeline.core.groups import Groups, SubgroupScoringParameters
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model
 from ptq_pipeline.pipelines.quantization.nodes import stress_images
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
-from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.ptq import MethodSpec
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit

@@ -10,6 +10,7 @@ from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.commands.command import Answer, project_command
 from ptq_pipeline.commands.explain import audit_of
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.groups import SubgroupScoringParameters
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.judging import accuracy_lower_bound
@@ -22,7 +23,6 @@ from ptq_pipeline.pipelines.quantization.measurement import (
     seconds_beside_trials,
 )
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
-from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, propose_groups
 from ptq_pipeline.project import Project
 from ptq_pipeline.stress.shifts import StressParameters

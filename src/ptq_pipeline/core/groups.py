@@ -25,12 +25,14 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import (
     CLASS_LEVEL,
     NAMED_LEVELS,
     SEGMENT_LEVEL,
+    GroupDefinitions,
     GroupId,
     GroupKey,
     Level,
@@ -190,6 +192,48 @@ class Groups(HandedOn):
             for group, n in zip(partition.groups, partition.count(self.split == split), strict=True)
             if n > 0 or partition.level in NAMED_LEVELS
         }
+
+
+class SubgroupScoringParameters(BaseModel):
+    """Which groups are scored: the parameters of ``subgroup_scoring``.
+
+    Attributes:
+        segments: Segment columns to use; all of them when null.
+        intersections: Whether classes are crossed with segments.
+        intersection_min_size: Intersections with fewer audit samples are left out.
+        intersection_depth: 2 crosses classes with each segment; d crosses up to d - 1 segments with
+            each other, and classes with each of these.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    segments: tuple[str, ...] | None = None
+    intersections: bool = True
+    intersection_min_size: int = Field(default=20, ge=1)
+    intersection_depth: int = Field(default=2, ge=2, le=5)
+
+    def build(self, samples: pd.DataFrame, definitions: GroupDefinitions) -> Groups:
+        """Find the groups of samples: of the audit's, and of production's by the same settings.
+
+        Raises:
+            InputError: For an unknown segment, or groups that cannot be scored.
+        """
+        segments, controls = definitions.columns(), definitions.columns(control=True)
+        chosen = segments if self.segments is None else self.segments
+        if unknown := sorted(set(chosen) - set(segments)):
+            raise InputError(
+                f"subgroup_scoring: segment '{unknown[0]}' does not exist; the segments are "
+                f"{', '.join(map(repr, segments)) or 'none'}."
+                + (f" '{unknown[0]}' is a control column." if unknown[0] in controls else "")
+            )
+        return build_groups(
+            samples,
+            definitions.classes,
+            {name: segments[name] for name in chosen},
+            controls=controls,
+            intersection_min_size=self.intersection_min_size,
+            intersection_depth=self.intersection_depth if self.intersections else 1,
+        )
 
 
 def build_groups(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.groups import SubgroupScoringParameters
 from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.names import MISSING
 from ptq_pipeline.images.audit_data import AuditData
@@ -40,11 +41,13 @@ class Audited(HandedOn):
 
     Attributes:
         projection: of the model's features, fitted on the reference.
+        scoring: which groups the audit scored.
     """
 
     data: AuditData
     model: FloatModel
     projection: Projection
+    scoring: SubgroupScoringParameters = SubgroupScoringParameters()
 
     def reference(self) -> tuple[pd.DataFrame, np.ndarray]:
         """Return profiles and images of the split ``reference``, row by row."""

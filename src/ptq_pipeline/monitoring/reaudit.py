@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.documents import Document
-from ptq_pipeline.core.group_ids import NAMED_LEVELS, CellDocument
-from ptq_pipeline.core.groups import Groups, build_groups
+from ptq_pipeline.core.group_ids import NAMED_LEVELS, CellDocument, GroupDefinitions
+from ptq_pipeline.core.groups import SubgroupScoringParameters
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes, tally
 from ptq_pipeline.judgement.cells import (
@@ -146,6 +146,7 @@ def reaudit(
     answers: Answers,
     definitions: Mapping[str, Any],
     policy: Policy,
+    scoring: SubgroupScoringParameters,
     required: Collection[tuple[str, str]] = (),
 ) -> Reaudit:
     """Judge the champion on the audit images of production.
@@ -160,6 +161,7 @@ def reaudit(
         answers: of champion and float model.
         definitions: classes and segments.
         policy: limits and errors.
+        scoring: which groups the audit scored.
         required: level and name of groups that HOLDS must speak of where they occur; see
             `judged_in_audit`.
     """
@@ -167,15 +169,16 @@ def reaudit(
     clean = next(iter(answers.float_model.values()))
     truth = samples["label"] if labelled else pd.Series(clean, samples.index)
     samples = samples.assign(label=truth.astype(np.int64), split="audit")
-    groups = _groups(samples, definitions)
+    groups = scoring.build(samples, GroupDefinitions.read(definitions))
     order = np.argsort(samples["sample_id"].to_numpy(), kind="stable")
     champion, float_model = (
         {shift: np.asarray(given)[order] for shift, given in each.items()}
         for each in (answers.champion, answers.float_model)
     )
-    scores = tally(Outcomes.of_one(answers.version, champion, float_model, groups))
-    cells = build_cells(scores, policy, policy.alpha)
-    counts = collect_counts(scores, cells, [answers.version], "audit")
+    outcomes = Outcomes.of_one(answers.version, champion, float_model, groups)
+    scores = tally(outcomes)
+    cells = build_cells(scores, policy, policy.alpha, groups.cluster_sizes)
+    counts = collect_counts(scores, cells, outcomes.trial_ids, "audit").by_cluster(outcomes, cells)
     cells = above_floor(cells, counts, policy, len(definitions["classes"]))
     needed = cells.critical | np.array([key.of in required for key in cells.keys], bool)
     blocked = bool((needed & ~cells.judged).any())
@@ -193,11 +196,6 @@ def reaudit(
         too_small=open_for if result is Holding.OPEN else None,
         cells=_held(cells, counts, status, policy.alpha),
     )
-
-
-def _groups(samples: pd.DataFrame, definitions: Mapping[str, Any], **options: int) -> Groups:
-    segments = {name: entry["names"] for name, entry in definitions["segments"].items()}
-    return build_groups(samples, definitions["classes"], segments, **options)
 
 
 def _held(
@@ -219,13 +217,17 @@ def _held(
 
 
 def judged_in_audit(
-    samples: pd.DataFrame, definitions: Mapping[str, Any], policy: Policy
+    samples: pd.DataFrame,
+    definitions: Mapping[str, Any],
+    policy: Policy,
+    scoring: SubgroupScoringParameters,
 ) -> frozenset[tuple[str, str]]:
     """Return level and name of the classes and segments that the audit had enough images to judge.
 
     A window that is too small for them cannot say that a champion still holds.
     """
-    groups = _groups(samples, definitions, intersection_depth=1)
+    classes_and_segments = scoring.model_copy(update={"intersections": False})
+    groups = classes_and_segments.build(samples, GroupDefinitions.read(definitions))
     return frozenset(
         key
         for key, n in groups.sizes("audit").items()

@@ -14,6 +14,7 @@ from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError, PtqPipelineError
 from ptq_pipeline.core.exits import ExitCode
+from ptq_pipeline.core.groups import SubgroupScoringParameters
 from ptq_pipeline.core.names import DECISION_FILE, VERDICT_FILE
 from ptq_pipeline.judgement.champion import Baseline, audit_hash
 from ptq_pipeline.judgement.policy import Policy
@@ -242,7 +243,11 @@ def _judge_champion(project: Project, champion: Champion) -> Reaudit | None:
     images = audit_hash(audit["content_hash"])
     answers = project.load("float_predictions")
     stress = project.group("stress")
-    shared = [name for name in baseline.answers if baseline.shifts.get(name) == stress.get(name)]
+    shared = [
+        name
+        for name in baseline.answers
+        if name in baseline.shifts and name in stress and baseline.shifts[name] == stress[name]
+    ]
     if baseline.audit_hash != images or not shared:
         return None
     policy = project.settings("worst_case_check", Policy)
@@ -257,4 +262,5 @@ def _judge_champion(project: Project, champion: Champion) -> Reaudit | None:
     }
     own = {name: baseline.answers[name] for name in shared}
     given = Answers(champion.version, own, reference)
-    return reaudit(audit, given, project.load("group_definitions"), policy)
+    scoring = project.settings("subgroup_scoring", SubgroupScoringParameters)
+    return reaudit(audit, given, project.load("group_definitions"), policy, scoring)

@@ -8,6 +8,7 @@ from ptq_pipeline.calibration.draws import draw_set
 from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Pool
+from ptq_pipeline.core.groups import SubgroupScoringParameters
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.judgement.policy import Policy
@@ -15,7 +16,6 @@ from ptq_pipeline.models import Preprocessing, load_float_model
 from ptq_pipeline.pipelines.quantization import nodes
 from ptq_pipeline.pipelines.settling.nodes import plan_scope
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
-from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.until_refused.pipeline import run_trials_until_refused
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit

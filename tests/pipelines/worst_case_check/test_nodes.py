@@ -10,7 +10,7 @@ import yaml
 from tests.verdicts import make_cell, make_verdict
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.groups import build_groups
+from ptq_pipeline.core.groups import SubgroupScoringParameters, build_groups
 from ptq_pipeline.core.outcomes import score
 from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.cells import needed_samples
@@ -18,7 +18,6 @@ from ptq_pipeline.judgement.champion import Baseline
 from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
-from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 from ptq_pipeline.pipelines.worst_case_check import create_pipeline
 from ptq_pipeline.pipelines.worst_case_check.nodes import (
     check_names,

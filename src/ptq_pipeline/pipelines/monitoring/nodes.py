@@ -5,10 +5,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.groups import SubgroupScoringParameters
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring.audited import Audited
@@ -23,16 +23,13 @@ log = logging.getLogger(__name__)
 
 
 def gather_audited(
-    samples: pd.DataFrame,
-    images: np.ndarray,
-    profiles: pd.DataFrame,
+    data: AuditData,
     model: FloatModel,
     projection: dict[str, Any],
-    definitions: Mapping[str, Any],
+    scoring: SubgroupScoringParameters,
 ) -> Audited:
     """Bring together what production is compared with."""
-    data = AuditData(samples, images, profiles, definitions)
-    return Audited(data, model, Projection.from_json(projection))
+    return Audited(data, model, Projection.from_json(projection), scoring)
 
 
 def accept_arrivals(

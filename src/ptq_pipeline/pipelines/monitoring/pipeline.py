@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.pipelines.monitoring.nodes import (
     accept_arrivals,
     gather_audited,
@@ -10,18 +11,19 @@ from ptq_pipeline.pipelines.monitoring.nodes import (
 )
 
 # What production is compared with, as the nodes of two pipelines take it.
-AUDITED = Node(
-    gather_audited,
-    [
-        "samples",
-        "images",
-        "profiles",
-        "float_model",
-        "feature_projection",
-        "group_definitions",
-    ],
-    "audited",
-    name="gather_audited",
+AUDITED = (
+    Node(
+        AuditData,
+        ["samples", "images", "profiles", "group_definitions"],
+        "audit_data",
+        name="gather_audit_data",
+    ),
+    Node(
+        gather_audited,
+        ["audit_data", "float_model", "feature_projection", "params:subgroup_scoring"],
+        "audited",
+        name="gather_audited",
+    ),
 )
 
 
@@ -29,7 +31,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline."""
     return Pipeline(
         [
-            AUDITED,
+            *AUDITED,
             Node(
                 accept_arrivals,
                 ["production_arrivals", "window_history", "audited", "params:monitoring"],

@@ -143,8 +143,9 @@ def audit_champion(
     }
     ledger.enter(audit_hash(audit["content_hash"]), "reaudit", question)
     answers = _answers(champion, audited, production.images)
-    required = judged_in_audit(audited.data.samples, audited.data.definitions, policy)
-    found = reaudit(audit, answers, audited.data.definitions, policy, required)
+    data, scoring = audited.data, audited.scoring
+    required = judged_in_audit(data.samples, data.definitions, policy, scoring)
+    found = reaudit(audit, answers, data.definitions, policy, scoring, required)
     log.info("re-audit: %s", found.describe())
     return EventReaudit(
         event=parameters.event,

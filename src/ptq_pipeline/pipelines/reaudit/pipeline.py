@@ -14,7 +14,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline."""
     return Pipeline(
         [
-            AUDITED,
+            *AUDITED,
             Node(
                 divide_production,
                 [

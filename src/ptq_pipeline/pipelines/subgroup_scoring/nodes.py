@@ -5,11 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import GroupDefinitions
-from ptq_pipeline.core.groups import Groups, build_groups
+from ptq_pipeline.core.groups import Groups, SubgroupScoringParameters
 from ptq_pipeline.core.outcomes import score
-from ptq_pipeline.pipelines.subgroup_scoring.parameters import SubgroupScoringParameters
 
 
 def define_groups(
@@ -25,23 +23,7 @@ def define_groups(
     Raises:
         InputError: For an unknown segment, or groups that cannot be scored.
     """
-    definitions = GroupDefinitions.read(group_definitions)
-    segments, controls = definitions.columns(), definitions.columns(control=True)
-    chosen = segments if parameters.segments is None else parameters.segments
-    if unknown := sorted(set(chosen) - set(segments)):
-        raise InputError(
-            f"subgroup_scoring: segment '{unknown[0]}' does not exist; the segments are "
-            f"{', '.join(map(repr, segments)) or 'none'}."
-            + (f" '{unknown[0]}' is a control column." if unknown[0] in controls else "")
-        )
-    return build_groups(
-        samples,
-        definitions.classes,
-        {name: segments[name] for name in chosen},
-        controls=controls,
-        intersection_min_size=parameters.intersection_min_size,
-        intersection_depth=parameters.intersection_depth if parameters.intersections else 1,
-    )
+    return parameters.build(samples, GroupDefinitions.read(group_definitions))
 
 
 def score_groups(
