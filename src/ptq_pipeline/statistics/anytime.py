@@ -8,23 +8,25 @@ images.
 All draws are judged on the same audit images ``D``. Given ``D`` the draws are still independent and
 identically distributed, and under the hypothesis each is shown bad with probability::
 
-    q(D) = P(shown bad | D) <= P(bad) + P(shown bad and not bad | D) <= p0 + r(D)
+    q(D) <= p0 + (1 - p0) * b(D),    b(D) = P(shown bad | not bad, D),    E[b] <= eps
 
-Averaged over the images, ``E[r] = P(shown bad and not bad) <= eps``, so Markov's inequality gives
-``P(r >= d) <= eps / d`` for any margin ``d``. Apart from that event ``q(D) <= p0 + d``, and this is
-tested by a likelihood-ratio process mixed uniformly over alternatives ``q`` in ``(p0 + d, 1)``.
-With ``q0 = p0 + d`` and ``s`` shown bad out of ``n``::
+FAIL is declared when the number of draws shown bad reaches a boundary ``c_n`` at any ``n`` up to a
+horizon ``H``. Let ``g(q)`` be the probability of that for independent draws shown bad with
+probability ``q``: a finite sum, found by following the count from draw to draw. ``g`` rises with
+``q``, so the error is at most the mean of ``f(b) = g(p0 + (1 - p0) * b)``, and its largest value
+over every law of ``b(D)`` with mean ``eps`` is the concave envelope of ``f`` at ``eps``. The
+envelope is kept at ``alpha_fail``, which fixes ``eps``. Within the horizon one may look after every
+draw.
+
+The boundary is where a likelihood ratio mixed uniformly over alternatives ``q`` in ``(q0, 1)``,
+with ``q0 = p0 + margin``, reaches ``1 / alpha_seq``. For ``s`` shown bad out of ``n`` it is::
 
     e_n = 1 / (1 - q0) * integral from q0 to 1 of (q / q0)**s * ((1 - q) / (1 - q0))**(n - s) dq
 
-Each factor has expectation ``1 + (q_true - q0) * (q - q0) / (q0 * (1 - q0)) <= 1`` when ``q_true <=
-q0``, so ``e_n`` is a nonnegative supermartingale with mean at most 1, and by Ville's inequality it
-ever reaches ``1 / alpha_seq`` with probability at most ``alpha_seq``. The whole error is at most::
-
-    eps / d + alpha_seq = alpha_fail
-
-FAIL may therefore be declared after any draw, however often one looks. With ``p0 = 0.1``, ``d =
-0.1``, ``eps = 0.0025`` and ``alpha_seq = 0.025``, four draws that are all shown bad are enough.
+That gives a good shape; the error is that of the boundary, whatever it comes from. With ``p0 =
+0.1``, ``q0 = 0.2``, ``alpha_seq = 0.025`` and ``H = 50``, four draws that are all shown bad are
+enough, and ``eps`` is 0.0226. (Markov's inequality on ``b`` instead of the envelope, with Ville's
+on ``e_n``, holds for any number of draws, but leaves an ``eps`` of 0.0025.)
 
 See Ville (1939) and, for mixtures, Robbins (1970), "Statistical methods related to the law of the
 iterated logarithm", Annals of Mathematical Statistics 41.
@@ -34,12 +36,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.statistics.envelope import GRID, Envelope
+
+# What alternatives have beyond p0 at least; recipes that bad are worth refusing early.
+MARGIN = 0.1
+LEAST_HORIZON = 50
 
 
 @dataclass(frozen=True)
@@ -48,37 +56,64 @@ class FailBudget:
 
     Attributes:
         p0: Acceptable share of bad draws.
-        margin: ``d``, what the shared images may add to the share of draws shown bad.
-        alpha_images: ``eps``, chance that a draw which is not bad is shown bad.
-        alpha_sequence: Error of the sequential test.
+        boundary: Per number of draws, how many shown bad are a FAIL; one more than the draws where
+            none is possible. Its length is the horizon: draws beyond it refuse nothing.
+        alpha_images: ``eps``, level at which a draw is shown bad.
     """
 
     p0: float
-    margin: float
+    boundary: tuple[int, ...]
     alpha_images: float
-    alpha_sequence: float
 
     @property
     def total_error(self) -> float:
         """Probability, at most, of refusing an acceptable recipe."""
-        return self.alpha_images / self.margin + self.alpha_sequence
+        return _errors(self.boundary, self.p0).largest_mean(self.alpha_images)
 
 
-def fail_budget(p0: float, alpha_fail: float, margin: float = 0.1) -> FailBudget:
-    """Split ``alpha_fail`` in equal halves between the images and the sequence of draws.
+@lru_cache(maxsize=64)
+def fail_budget(p0: float, alpha_fail: float, draws: int) -> FailBudget:
+    """Fix the boundary for a study of so many draws, and the largest level of a draw.
 
-    The margin is reduced to half of ``1 - p0`` where that is smaller.
+    The horizon is at least 50 draws, so that a look at fewer of them asks the same question.
 
     Raises:
         InputError: If an argument is out of range.
     """
-    if not 0 < p0 < 1 or not 0 < alpha_fail < 0.5 or margin <= 0:
+    if not 0 < p0 < 1 or not 0 < alpha_fail < 0.5 or draws < 1:
         raise InputError(
-            f"The budget of FAIL needs 0 < p0 < 1, 0 < alpha_fail < 0.5 and margin > 0, "
-            f"got p0={p0}, alpha_fail={alpha_fail}, margin={margin}."
+            f"The budget of FAIL needs 0 < p0 < 1, 0 < alpha_fail < 0.5 and draws >= 1, "
+            f"got p0={p0}, alpha_fail={alpha_fail}, draws={draws}."
         )
-    margin = min(margin, (1 - p0) / 2)
-    return FailBudget(p0, margin, alpha_fail * margin / 2, alpha_fail / 2)
+    q0 = p0 + min(MARGIN, (1 - p0) / 2)
+    boundary = _boundary(q0, alpha_fail / 2, max(draws, LEAST_HORIZON))
+    return FailBudget(p0, boundary, _errors(boundary, p0).mean_for(alpha_fail))
+
+
+def _boundary(q0: float, alpha: float, horizon: int) -> tuple[int, ...]:
+    needed, count = [], 0
+    for draws in range(1, horizon + 1):
+        while count <= draws and log_e_value(count, draws, q0) < -np.log(alpha):
+            count += 1
+        needed.append(count)
+    return tuple(needed)
+
+
+@lru_cache(maxsize=64)
+def _errors(boundary: tuple[int, ...], p0: float) -> Envelope:
+    return Envelope.of(_chance_to_reach(boundary, p0 + (1 - p0) * GRID))
+
+
+def _chance_to_reach(boundary: tuple[int, ...], q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Chance that the count of draws shown bad is ever at the boundary, shape as ``q``."""
+    going = np.zeros((q.size, max(boundary) + 1))
+    going[:, 0] = 1.0
+    for needed in boundary:
+        bad = going[:, :-1] * q[:, None]
+        going *= (1 - q)[:, None]
+        going[:, 1:] += bad
+        going[:, needed:] = 0.0
+    return 1 - going.sum(axis=1)
 
 
 def log_e_value(shown_bad: int, draws: int, q0: float) -> float:
@@ -101,10 +136,9 @@ def log_e_value(shown_bad: int, draws: int, q0: float) -> float:
 def failing_draw(shown_bad: Sequence[bool], budget: FailBudget) -> int | None:
     """The number of draws after which FAIL is declared, None if it never is.
 
-    That is when the e-value first reaches ``1 / alpha_sequence``; ``shown_bad`` has one entry per
-    draw, in the order in which the draws were made.
+    That is when the count reaches the boundary; ``shown_bad`` has one entry per draw, in the order
+    in which the draws were made.
     """
-    threshold, q0 = -np.log(budget.alpha_sequence), budget.p0 + budget.margin
-    counts = enumerate(accumulate(map(int, shown_bad)), start=1)
-    reached = (draws for draws, bad in counts if log_e_value(bad, draws, q0) >= threshold)
-    return next(reached, None)
+    counts = np.cumsum(np.asarray(shown_bad, dtype=np.int64)[: len(budget.boundary)])
+    reached = np.flatnonzero(counts >= np.array(budget.boundary[: counts.size]))
+    return int(reached[0]) + 1 if reached.size else None

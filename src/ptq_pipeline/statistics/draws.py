@@ -25,18 +25,20 @@ would still give a bound, 5.3 % in that example::
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.statistics.envelope import GRID, Envelope
 
-ENVELOPE_GRID = np.linspace(0.0, 1.0, 401)[1:]
-# A split whose image level is below this share of alpha would leave tests without power.
+# With a smaller share of alpha for the images, tests of groups would have no power.
 SMALLEST_IMAGE_SHARE = 0.1
+# Room for one more draw that is not shown good may cost so much of the images' level, not more.
+SHARE_BESIDE_ROOM = 0.7
 # Image level when the draws are too few for PASS: the draws' own error keeps the rest.
 FALLBACK_IMAGE_SHARE = 0.3
 MOST_DRAWS = 100_000
@@ -79,42 +81,20 @@ def false_pass_bound(draws: int, allowed: int, alpha_image: float, p_bad: float)
         >>> round(false_pass_bound(50, 1, 0.015, 0.1), 3)
         0.049
     """
-    return float(_totals(draws, allowed, alpha_image, np.array([p_bad]))[0])
+    return _errors(draws, allowed, p_bad).largest_mean(alpha_image)
 
 
-def _totals(
-    draws: int, allowed: int, alpha_image: float, p_bad: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Concave envelope of ``f`` at ``alpha_image``, for each share of bad draws."""
-    left = np.append(np.linspace(0.0, alpha_image, 3), alpha_image)[:3]
-    right = np.concatenate([[alpha_image], alpha_image + (1 - alpha_image) * ENVELOPE_GRID])
-    p = p_bad[:, None]
-    at_left = special.bdtr(allowed, draws, p * (1 - left))
-    at_right = special.bdtr(allowed, draws, p * (1 - right))
-    weight = (alpha_image - left[:, None]) / np.maximum(right - left[:, None], 1e-300)
-    chords = at_left[:, :, None] + weight * (at_right[:, None, :] - at_left[:, :, None])
-    return chords.max(axis=(1, 2))
-
-
-def _image_level(draws: int, allowed: int, p0: float, alpha: float) -> float:
-    """Largest image level with total error at most alpha; 0 if there is none."""
-    if special.bdtr(allowed, draws, p0) >= alpha:
-        return 0.0
-    low, high = 0.0, alpha
-    for _ in range(50):
-        middle = (low + high) / 2
-        fits = false_pass_bound(draws, allowed, middle, p0) <= alpha
-        low, high = (middle, high) if fits else (low, middle)
-    return low
+@lru_cache(maxsize=1024)
+def _errors(draws: int, allowed: int, p_bad: float) -> Envelope:
+    return Envelope.of(special.bdtr(allowed, draws, p_bad * (1 - GRID)))
 
 
 @lru_cache(maxsize=256)
 def split_budget(draws: int, p0: float, alpha: float) -> DrawSplit:
     """Choose how many draws may stay not shown good, and the level of each draw's tests.
 
-    The largest ``k`` whose image level is at least a tenth of ``alpha`` is taken: more allowed
-    draws make PASS robust against an unlucky one, and a smaller image level would make every limit
-    harder to show. If no ``k`` reaches a tenth but ``k = 0`` leaves something, that is used.
+    ``k`` is the largest that leaves seven tenths of ``alpha`` to the images, or else 0: room for an
+    unlucky draw makes PASS robust, but a small image level makes every limit harder to show.
 
     When no PASS is possible ``allowed`` is -1, ``alpha_image`` is 0.3 ``alpha`` so that what the
     draws do show can still be said, and ``needed_draws`` says how many would do.
@@ -128,15 +108,17 @@ def split_budget(draws: int, p0: float, alpha: float) -> DrawSplit:
             f"got draws={draws}, p0={p0}, alpha={alpha}."
         )
     needed = smallest_passing_draws(p0, alpha)
-    allowed, level = -1, 0.0
-    for k in range(draws):
-        candidate = _image_level(draws, k, p0, alpha)
-        if candidate < SMALLEST_IMAGE_SHARE * alpha:
-            if k == 0 and candidate > 0:
-                allowed, level = 0, candidate
-            break
-        allowed, level = k, candidate
-    if allowed < 0:
+
+    def level_of(k: int) -> float:
+        return _errors(draws, k, p0).mean_for(alpha)
+
+    def leaves_too_little(k: int) -> bool:
+        return level_of(k) < SHARE_BESIDE_ROOM * alpha
+
+    # The level falls as k grows.
+    allowed = bisect_left(range(1, draws), True, key=leaves_too_little)
+    level = level_of(allowed)
+    if level < SMALLEST_IMAGE_SHARE * alpha:
         level = FALLBACK_IMAGE_SHARE * alpha
         return DrawSplit(draws, p0, alpha, -1, level, 0.0, 0.0, needed)
     return DrawSplit(
@@ -177,19 +159,11 @@ def share_of_good_draws(draws: int, not_shown_good: int, alpha_image: float, alp
     """
     if not_shown_good >= draws or alpha_image >= alpha:
         return 0.0
-    grid = np.linspace(0, 1, 501)
-    totals = _totals(draws, not_shown_good, alpha_image, grid)
-    possible = np.flatnonzero(totals > alpha)
-    if possible.size == 0:
-        return 1.0
-    last = int(possible[-1])
-    if last == len(grid) - 1:
-        return 0.0
-    low, high = grid[last], grid[last + 1]
-    for _ in range(25):
+    low, high = 0.0, 1.0
+    for _ in range(40):
         middle = (low + high) / 2
-        inside = _totals(draws, not_shown_good, alpha_image, np.array([middle]))[0] > alpha
-        low, high = (middle, high) if inside else (low, middle)
+        possible = false_pass_bound(draws, not_shown_good, alpha_image, middle) > alpha
+        low, high = (middle, high) if possible else (low, middle)
     return float(1 - high)
 
 
