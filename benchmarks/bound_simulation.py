@@ -176,7 +176,7 @@ def tolerance(rng: np.random.Generator, repeats: int, shared: bool) -> Finding:
 
 def stopping(rng: np.random.Generator, repeats: int) -> list[Finding]:
     """Looking after every one of 200 draws: FAIL at exactly 10 % bad draws, and its power."""
-    budget = fail_budget(0.1, ALPHA)
+    budget = fail_budget(0.1, ALPHA, 200)
     wrong = sum(
         failing_draw((rng.random(200) < 0.1).tolist(), budget) is not None for _ in range(repeats)
     )

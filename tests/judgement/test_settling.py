@@ -54,7 +54,7 @@ def test_the_true_total_is_ever_outside_no_more_often_than_promised(true):
 @pytest.mark.parametrize("drop", [0.0, 0.03, 0.06, 0.2])
 def test_what_is_settled_early_is_what_all_images_show(drop):
     rng = np.random.default_rng(round(100 * drop))
-    cells, budget = cells_of([120, 250, 400], 0.06), fail_budget(0.1, 0.05)
+    cells, budget = cells_of([120, 250, 400], 0.06), fail_budget(0.1, 0.05, 50)
     levels = SettlingLevels.of(0.016, budget.alpha_images, 0.001, 50, cells)
     early = 0
     for _ in range(60):

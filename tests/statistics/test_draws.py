@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,16 +17,27 @@ from ptq_pipeline.statistics.draws import (
 
 def test_published_example_of_the_design():
     split = split_budget(50, 0.1, 0.05)
-    assert split.allowed == 1
-    assert split.alpha_draw == pytest.approx(0.034, abs=5e-4)
+    assert split.allowed == 0
+    assert split.alpha_draw == pytest.approx(0.9**50)
     assert false_pass_bound(50, 1, 0.015, 0.1) == pytest.approx(0.049, abs=5e-4)
-    assert 0.015 < split.alpha_image < 0.017
+    assert split.alpha_image == pytest.approx(0.0451, abs=1e-4)
     assert split.total_error <= 0.05 + 1e-12
 
 
 def test_all_shown_good_has_the_closed_form():
     q = 0.9**30
     assert false_pass_bound(30, 0, 0.01, 0.1) == pytest.approx(q + (1 - q) * 0.01, rel=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05])
+def test_more_draws_leave_more_to_the_images_or_room_for_one_more(alpha):
+    splits = [split_budget(draws, 0.1, alpha) for draws in range(30, 301)]
+    for fewer, more in pairwise(each for each in splits if each.pass_possible):
+        if more.allowed == fewer.allowed:
+            assert more.alpha_image > fewer.alpha_image
+        else:
+            assert more.allowed == fewer.allowed + 1
+            assert more.alpha_image >= 0.7 * alpha
 
 
 @settings(max_examples=40, deadline=None)
@@ -72,7 +85,7 @@ def test_few_draws_cannot_pass_and_say_how_many_could():
     assert not split.pass_possible
     assert split.needed_draws == 30
     assert split_budget(30, 0.1, 0.05).alpha_image >= 0.005
-    assert split_budget(29, 0.1, 0.05).alpha_image < 0.005
+    assert not split_budget(29, 0.1, 0.05).pass_possible
 
 
 def test_what_few_draws_do_show():
@@ -84,7 +97,7 @@ def test_what_few_draws_do_show():
 
 def test_pass_and_statement_agree():
     split = split_budget(50, 0.1, 0.05)
-    assert share_of_good_draws(50, 1, split.alpha_image, 0.05) == pytest.approx(0.9, abs=1e-3)
+    assert share_of_good_draws(50, 0, split.alpha_image, 0.05) == pytest.approx(0.9, abs=1e-3)
     assert share_of_good_draws(50, 2, split.alpha_image, 0.05) < 0.9
 
 

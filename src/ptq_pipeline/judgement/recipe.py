@@ -170,7 +170,7 @@ class JudgedRecipe:
     def failed_at(self) -> int | None:
         """Number of draws after which FAIL was declared, or None."""
         known = (self.draws.table["status"] != "missing").to_numpy()
-        budget = fail_budget(self.policy.p0, self.policy.alpha_fail)
+        budget = fail_budget(self.policy.p0, self.policy.alpha_fail, self.policy.draws)
         return failing_draw(self.shown_bad[known].tolist(), budget)
 
     @cached_property
@@ -320,6 +320,6 @@ def judge_recipe(
     ``counts`` are those of the finished trials, in the order of ``draws.done``, and ``split`` is
     the budget of PASS. ``blocked`` says that a group that must be judged is not.
     """
-    budget = fail_budget(policy.p0, policy.alpha_fail)
+    budget = fail_budget(policy.p0, policy.alpha_fail, policy.draws)
     judged = judge(counts, cells, split.alpha_image, budget.alpha_images)
     return JudgedRecipe(draws, judged, split, policy, blocked)

@@ -99,7 +99,7 @@ class Study:
         policy, groups = scope.policy, scope.groups
         self.scope, self.reference = scope, reference
         self.split = split_budget(max(scope.draws.distinct, 1), policy.p0, policy.alpha)
-        self.budget = fail_budget(policy.p0, policy.alpha_fail)
+        self.budget = fail_budget(policy.p0, policy.alpha_fail, policy.draws)
         seen = dict.fromkeys(shifts, groups) | (scope.seen(CLEAN) if CLEAN in shifts else {})
         counted = pd.concat(
             keep_groups(under.counts("audit"), list(scope.only)).assign(split="audit", shift=name)

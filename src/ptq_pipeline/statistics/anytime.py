@@ -101,10 +101,10 @@ def _boundary(q0: float, alpha: float, horizon: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def _errors(boundary: tuple[int, ...], p0: float) -> Envelope:
-    return Envelope.of(_chance_to_reach(boundary, p0 + (1 - p0) * GRID))
+    return Envelope.of(chance_to_reach(boundary, p0 + (1 - p0) * GRID))
 
 
-def _chance_to_reach(boundary: tuple[int, ...], q: NDArray[np.float64]) -> NDArray[np.float64]:
+def chance_to_reach(boundary: tuple[int, ...], q: NDArray[np.float64]) -> NDArray[np.float64]:
     """Chance that the count of draws shown bad is ever at the boundary, shape as ``q``."""
     going = np.zeros((q.size, max(boundary) + 1))
     going[:, 0] = 1.0
