@@ -25,10 +25,10 @@ ALLOWED = [{"level": "class", "group": "bag"}]
 def test_fifty_draws_can_pass_and_say_what_they_show(policy):
     found = plan(policy, allow_not_judged=ALLOWED)
     assert found.can_pass and found.obstacles == ()
-    assert "at least 93 % of draws are good" in found.best
+    assert "at least 90 % of draws are good" in found.best
     boot = found.groups[1]
     assert boot.judged and boot.power[0] > 0.999
-    assert boot.provable == pytest.approx(0.005, abs=5e-4)
+    assert boot.provable == pytest.approx(0.0039, abs=2e-4)
     assert found.cheapest_draws == 30
 
 
@@ -48,7 +48,7 @@ def test_limits_that_no_sample_can_show_are_named(policy):
 
 def test_a_class_that_cannot_be_judged_is_an_obstacle_unless_it_is_allowed_by_name(policy):
     (text,) = plan(policy).obstacles
-    assert "class bag has 40 images and needs 81 for 5.0 points" in text
+    assert "class bag has 40 images and needs 61 for 5.0 points" in text
     assert "worst_case_check.allow_not_judged" in text
     allowed = plan(policy, allow_not_judged=ALLOWED)
     assert allowed.groups[2].left_out and not allowed.groups[2].blocks
@@ -72,8 +72,8 @@ def test_clusters_need_more_images_than_single_ones(policy):
 
 
 def test_an_earlier_look_has_a_price():
-    price = early_pass_price(50, 0.1, 0.05)
-    assert 30 < price.look_at < 50
+    price = early_pass_price(60, 0.1, 0.05)
+    assert 30 < price.look_at < 60
     assert price.allowed < price.allowed_without
     assert early_pass_price(30, 0.1, 0.05) is None
 

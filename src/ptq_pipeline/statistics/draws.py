@@ -164,7 +164,7 @@ def share_of_good_draws(draws: int, not_shown_good: int, alpha_image: float, alp
         middle = (low + high) / 2
         possible = false_pass_bound(draws, not_shown_good, alpha_image, middle) > alpha
         low, high = (middle, high) if possible else (low, middle)
-    return float(1 - high)
+    return round(1 - high, 9)
 
 
 def draws_for_pass(
