@@ -23,7 +23,8 @@ from ptq_pipeline.statistics.interval import drop_interval
 from ptq_pipeline.statistics.paired import shown_above, shown_below
 
 ALPHA = 0.05
-IMAGE_LEVEL = 0.0164
+# What fifty draws leave to each draw's tests.
+IMAGE_LEVEL = split_budget(50, 0.1, ALPHA).alpha_image
 
 
 @dataclass(frozen=True)
