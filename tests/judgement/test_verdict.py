@@ -6,6 +6,7 @@ import pytest
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.groups import build_groups
+from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, build_verdict
 
 FIFTY = 50
@@ -208,3 +209,13 @@ def test_a_verdict_that_was_written_is_read_and_written_again_the_same(good, pol
         Verdict.read(content | {"result": "MAYBE"})
     with pytest.raises(InputError, match="write it again with worst_case_check"):
         Verdict.read({**content, "colour": "red"})
+
+
+def test_money_is_as_certain_as_the_intervals_that_it_is_made_of(good, policy):
+    prices = {"float_model": 0.10, "integer_model": 0.04}
+    costs = {"boot": 1.0, "bag": 2.0}
+    asked = {"requests_per_month": 1000, "error_cost": costs, "prices": prices}
+    setting = AuditSetting(pool_size=640, business=Business.model_validate(asked))
+    other = policy.model_copy(update={"alpha": 0.1, "alpha_fail": 0.01})
+    view = judge(good, other, setting).business
+    assert any("at 90 %" in text for text in view.assumptions)

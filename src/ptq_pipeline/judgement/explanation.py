@@ -18,6 +18,7 @@ from ptq_pipeline.judgement.ledger import Opening
 from ptq_pipeline.judgement.planning import samples_to_decide
 from ptq_pipeline.judgement.recipe import JudgedRecipe
 from ptq_pipeline.judgement.sentences import Reason, Sentence, Subject, place_value, say
+from ptq_pipeline.statistics.anytime import fail_budget
 from ptq_pipeline.statistics.draws import draws_for_pass
 
 MOST_SUGGESTIONS = 5
@@ -157,9 +158,8 @@ def _settle_draws(recipe: JudgedRecipe) -> list[Sentence]:
         sentences.append(say("settle.new_run", draws=needed, share=share))
     blocker = _main_blocker(recipe)
     if blocker is not None and not judged.cells.clustered[blocker]:
-        sentences.append(
-            _more_samples("recipe", judged, blocker, split.alpha_image, policy.alpha_fail)
-        )
+        bad = fail_budget(policy.p0, policy.alpha_fail, policy.draws).alpha_images
+        sentences.append(_more_samples("recipe", judged, blocker, split.alpha_image, bad))
     return sentences
 
 

@@ -256,7 +256,7 @@ def _verdict(
     # A few representative groups do not add up to all requests.
     if not setting.representatives:
         named = groups.by_column() if groups else None
-        view = business_view(shown.cells, setting.business, 1 - policy.alpha_fail, named)
+        view = business_view(shown.cells, setting.business, 1 - policy.alpha, named)
     return Verdict(
         result=result,
         headline=headline.text,
