@@ -89,6 +89,10 @@ def _errors(draws: int, allowed: int, p_bad: float) -> Envelope:
     return Envelope.of(special.bdtr(allowed, draws, p_bad * (1 - GRID)))
 
 
+def _leaves_enough(draws: int, allowed: int, p0: float, alpha: float) -> bool:
+    return _errors(draws, allowed, p0).mean_for(alpha) >= SHARE_BESIDE_ROOM * alpha
+
+
 @lru_cache(maxsize=256)
 def split_budget(draws: int, p0: float, alpha: float) -> DrawSplit:
     """Choose how many draws may stay not shown good, and the level of each draw's tests.
@@ -108,16 +112,10 @@ def split_budget(draws: int, p0: float, alpha: float) -> DrawSplit:
             f"got draws={draws}, p0={p0}, alpha={alpha}."
         )
     needed = smallest_passing_draws(p0, alpha)
-
-    def level_of(k: int) -> float:
-        return _errors(draws, k, p0).mean_for(alpha)
-
-    def leaves_too_little(k: int) -> bool:
-        return level_of(k) < SHARE_BESIDE_ROOM * alpha
-
     # The level falls as k grows.
-    allowed = bisect_left(range(1, draws), True, key=leaves_too_little)
-    level = level_of(allowed)
+    rooms = range(1, draws)
+    allowed = bisect_left(rooms, True, key=lambda k: not _leaves_enough(draws, k, p0, alpha))
+    level = _errors(draws, allowed, p0).mean_for(alpha)
     if level < SMALLEST_IMAGE_SHARE * alpha:
         level = FALLBACK_IMAGE_SHARE * alpha
         return DrawSplit(draws, p0, alpha, -1, level, 0.0, 0.0, needed)
@@ -178,7 +176,8 @@ def draws_for_pass(
         return None
     draws = smallest_passing_draws(p0, alpha)
     while draws <= most:
-        if np.ceil(not_shown_good_share * draws - 1e-9) <= split_budget(draws, p0, alpha).allowed:
+        open_draws = int(np.ceil(not_shown_good_share * draws - 1e-9))
+        if open_draws == 0 or _leaves_enough(draws, open_draws, p0, alpha):
             return draws
         draws += max(1, draws // 20)
     return None
