@@ -40,7 +40,7 @@ class Envelope:
         """
         corners: list[int] = []
         for i in range(len(GRID)):
-            while len(corners) > 1 and _below(values, *corners[-2:], i):
+            while len(corners) > 1 and _below(values, corners[-2], corners[-1], i):
                 corners.pop()
             corners.append(i)
         return cls(GRID[corners], values[corners])
