@@ -93,7 +93,7 @@ def test_the_log_holds_each_outcome_once_and_every_hash(climbed):
         *("promotion", "outcome", "promotion", "outcome")
     ]
     assert climbed[1]["again"] == climbed[1]["champion holds"]
-    assert climbed[1]["verify"] == (0, {"ok": True, "versions": ["v0001", "v0002"]})
+    assert climbed[1]["verify"] == (0, {"notes": [], "ok": True, "versions": ["v0001", "v0002"]})
 
 
 def test_every_opening_of_the_audit_images_is_in_the_ledger(climbed):
