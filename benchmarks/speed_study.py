@@ -13,7 +13,8 @@ import pandas as pd
 import yaml
 
 from ptq_pipeline.calibration.sets import load_sets
-from ptq_pipeline.core.groups import Groups, SubgroupScoringParameters
+from ptq_pipeline.core.grouping import SubgroupScoringParameters
+from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model

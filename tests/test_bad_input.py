@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from ptq_pipeline.commands.doctor import doctor
 from ptq_pipeline.commands.plan import plan
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.groups import SubgroupScoringParameters
+from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.seals import Seal, digest, write_seal
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.pipelines import settling, until_refused

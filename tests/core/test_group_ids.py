@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import GroupDefinitions, GroupId, check_labels, class_ids
-from ptq_pipeline.core.groups import build_groups
+from ptq_pipeline.core.grouping import build_groups
 
 COUNT = 12
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.groups import build_groups, sample_clusters
+from ptq_pipeline.core.grouping import build_groups, sample_clusters
 
 CLASSES = ("boot", "bag")
 SEGMENTS = {"tone": ("dark", "light")}

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.core.groups import Groups, build_groups
+from ptq_pipeline.core.grouping import build_groups
+from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.outcomes import score
 from ptq_pipeline.judgement.policy import Policy
 

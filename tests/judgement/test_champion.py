@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.groups import Groups, build_groups
+from ptq_pipeline.core.grouping import build_groups
+from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.judgement.champion import (
     Baseline,
     audit_hash,

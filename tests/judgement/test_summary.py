@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.core.groups import build_groups
+from ptq_pipeline.core.grouping import build_groups
 from ptq_pipeline.core.outcomes import Outcomes
 from ptq_pipeline.judgement.summary import group_components
 from ptq_pipeline.judgement.verdict import build_verdict

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.groups import build_groups
+from ptq_pipeline.core.grouping import build_groups
 from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, build_verdict
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.core.groups import SubgroupScoringParameters
+from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.monitoring.reaudit import (
     Answers,

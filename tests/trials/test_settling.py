@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.core.groups import build_groups
+from ptq_pipeline.core.grouping import build_groups
 from ptq_pipeline.core.outcomes import score
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes

@@ -10,7 +10,7 @@ from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.commands.command import Answer, project_command
 from ptq_pipeline.commands.explain import audit_of
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.groups import SubgroupScoringParameters
+from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.judging import accuracy_lower_bound

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.groups import SubgroupScoringParameters
+from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.names import MISSING
 from ptq_pipeline.images.audit_data import AuditData

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.group_ids import NAMED_LEVELS, CellDocument, GroupDefinitions
-from ptq_pipeline.core.groups import SubgroupScoringParameters
+from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes, tally
 from ptq_pipeline.judgement.cells import (

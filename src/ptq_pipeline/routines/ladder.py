@@ -14,7 +14,7 @@ from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError, PtqPipelineError
 from ptq_pipeline.core.exits import ExitCode
-from ptq_pipeline.core.groups import SubgroupScoringParameters
+from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.names import DECISION_FILE, VERDICT_FILE
 from ptq_pipeline.judgement.champion import Baseline, audit_hash
 from ptq_pipeline.judgement.policy import Policy

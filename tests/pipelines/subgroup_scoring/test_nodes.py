@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.groups import SubgroupScoringParameters
+from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.pipelines.subgroup_scoring import create_pipeline
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups, score_groups
 

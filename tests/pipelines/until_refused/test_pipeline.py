@@ -8,7 +8,7 @@ from ptq_pipeline.calibration.draws import draw_set
 from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Pool
-from ptq_pipeline.core.groups import SubgroupScoringParameters
+from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.judgement.policy import Policy

@@ -8,7 +8,8 @@ import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import check_labels, class_ids
-from ptq_pipeline.core.groups import EVALUATED_SPLITS, build_groups
+from ptq_pipeline.core.grouping import build_groups
+from ptq_pipeline.core.groups import EVALUATED_SPLITS
 from ptq_pipeline.images.samples import (
     assign_splits,
     check_split_names,

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.groups import SubgroupScoringParameters
+from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring.audited import Audited

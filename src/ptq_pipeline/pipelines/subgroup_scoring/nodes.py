@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from ptq_pipeline.core.group_ids import GroupDefinitions
-from ptq_pipeline.core.groups import Groups, SubgroupScoringParameters
+from ptq_pipeline.core.grouping import SubgroupScoringParameters
+from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.outcomes import score
 
 
