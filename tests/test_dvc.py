@@ -221,7 +221,7 @@ def _imports(file: Path) -> set[str]:
 
 
 def _closure(stage: str) -> set[str]:
-    """Return the folders of all modules that a stage imports and that decide its results."""
+    """Return the places of all modules that a stage imports and that decide its results."""
     waiting = list((SOURCE / "pipelines" / stage).glob("*.py"))
     seen = set(waiting)
     while waiting:
@@ -235,9 +235,11 @@ def _closure(stage: str) -> set[str]:
                 if file.is_file() and file not in seen | DISPLAY and not foreign:
                     seen.add(file)
                     waiting.append(file)
-    folders = {file.parent.relative_to(SOURCE) for file in seen}
-    # Modules on the package's top level are errors, atomic writing and canonical JSON.
-    return {folder.as_posix() for folder in folders if folder.parts}
+    # What pipelines share lies beside their folders.
+    places = {file if file.parent == SOURCE / "pipelines" else file.parent for file in seen}
+    places = {place.relative_to(SOURCE) for place in places if place.name != "__init__.py"}
+    # Modules on the package's top level are what Kedro asks for: hooks, seals, mounts.
+    return {place.as_posix() for place in places if place.parts}
 
 
 @pytest.mark.parametrize("stage", CHAIN)

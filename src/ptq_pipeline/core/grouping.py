@@ -5,9 +5,8 @@ What groups are says :mod:`.groups`. One way leads to them, for the audit's imag
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from itertools import combinations
 
 import numpy as np
@@ -18,20 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import (
     CLASS_LEVEL,
-    NAMED_LEVELS,
     SEGMENT_LEVEL,
     GroupDefinitions,
     GroupId,
-    GroupKey,
-    Level,
     check_labels,
     class_ids,
     segment_ids,
 )
-from ptq_pipeline.core.handed_on import HandedOn
-from ptq_pipeline.core.names import MISSING
-
 from ptq_pipeline.core.groups import EVALUATED_SPLITS, NO_GROUP, Groups, Partition
+from ptq_pipeline.core.names import MISSING
 
 
 class SubgroupScoringParameters(BaseModel):

@@ -17,31 +17,23 @@ shift: every group is judged again on the unchanged images that have this value 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
-from itertools import combinations
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import (
     CLASS_LEVEL,
     NAMED_LEVELS,
     SEGMENT_LEVEL,
-    GroupDefinitions,
     GroupId,
     GroupKey,
     Level,
-    check_labels,
-    class_ids,
-    segment_ids,
 )
 from ptq_pipeline.core.handed_on import HandedOn
-from ptq_pipeline.core.names import MISSING
 
 EVALUATED_SPLITS = ("selection", "audit")
 NO_GROUP = -1

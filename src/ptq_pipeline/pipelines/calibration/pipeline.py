@@ -2,23 +2,18 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.pipelines.calibration.nodes import (
     draw_calibration_sets,
     freeze_calibration_thresholds,
 )
+from ptq_pipeline.pipelines.nouns import AUDIT_DATA
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline."""
     return Pipeline(
         [
-            Node(
-                AuditData,
-                ["samples", "images", "profiles", "group_definitions"],
-                "audit_data",
-                name="gather_audit_data",
-            ),
+            AUDIT_DATA,
             Node(
                 freeze_calibration_thresholds,
                 ["audit_data", "params:calibration"],

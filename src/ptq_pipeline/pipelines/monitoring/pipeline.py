@@ -2,22 +2,17 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.pipelines.monitoring.nodes import (
     accept_arrivals,
     gather_audited,
     measure_windows,
     record_decisions,
 )
+from ptq_pipeline.pipelines.nouns import AUDIT_DATA
 
 # What production is compared with, as the nodes of two pipelines take it.
 AUDITED = (
-    Node(
-        AuditData,
-        ["samples", "images", "profiles", "group_definitions"],
-        "audit_data",
-        name="gather_audit_data",
-    ),
+    AUDIT_DATA,
     Node(
         gather_audited,
         ["audit_data", "float_model", "feature_projection", "params:subgroup_scoring"],

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.pipelines.nouns import AUDIT_DATA
 from ptq_pipeline.pipelines.promotion.execution import execute_candidate
 from ptq_pipeline.pipelines.promotion.nodes import decide, export_candidate
 from ptq_pipeline.pipelines.promotion.speed import measure_candidate
@@ -13,12 +13,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline; in a longer one the audit is gathered once, for all."""
     return Pipeline(
         [
-            Node(
-                AuditData,
-                ["samples", "images", "profiles", "group_definitions"],
-                "audit_data",
-                name="gather_audit_data",
-            ),
+            AUDIT_DATA,
             Node(
                 Audit,
                 [

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.pipelines.nouns import AUDIT_DATA
 from ptq_pipeline.pipelines.quantization.nodes import measure_parity, run_trials, stress_images
 from ptq_pipeline.trials.audit import Audit
 
@@ -11,12 +11,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline."""
     return Pipeline(
         [
-            Node(
-                AuditData,
-                ["samples", "images", "profiles", "group_definitions"],
-                "audit_data",
-                name="gather_audit_data",
-            ),
+            AUDIT_DATA,
             Node(
                 stress_images,
                 ["audit_data", "params:stress"],

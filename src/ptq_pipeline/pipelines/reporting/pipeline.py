@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.pipelines.nouns import AUDIT_DATA
 from ptq_pipeline.pipelines.reporting import nodes, worst_group
 
 # What `write_report` takes, by the names of its arguments.
@@ -55,13 +55,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         ),
         (nodes.write_junit, ["verdict", "decision"], "junit"),
     )
-    gathered = Node(
-        AuditData,
-        ["samples", "images", "profiles", "group_definitions"],
-        "audit_data",
-        name="gather_audit_data",
-    )
     written = [
         Node(write, inputs, output, name=write.__name__) for write, inputs, output in writers
     ]
-    return Pipeline([gathered, *written])
+    return Pipeline([AUDIT_DATA, *written])
