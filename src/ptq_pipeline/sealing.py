@@ -59,6 +59,7 @@ def sealed_names() -> frozenset[str]:
     stages = [
         import_module(f"{pipelines.__name__}.{module.name}").create_pipeline()
         for module in iter_modules(pipelines.__path__)
+        if module.ispkg
     ]
     made = set().union(*(stage.all_outputs() for stage in stages))
     read = {name for stage in stages for node in stage.nodes for name in node.inputs}
