@@ -31,6 +31,7 @@ from ptq_pipeline.pipelines import quantization
 from ptq_pipeline.sealing import (
     OWNER,
     SealHooks,
+    _gathering,
     check_acting,
     check_reading,
     parameter_hash,
@@ -298,3 +299,12 @@ def test_a_run_that_starts_in_the_middle_gathers_what_stays_in_memory(
     assert set(read_seal(tmp_path / "stressed").inputs) == {
         *("samples", "images", "profiles", "group_definitions")
     }
+
+
+def test_what_is_stored_is_not_made_again_by_a_run_that_starts_in_the_middle(catalog, monkeypatch):
+    """In memory it would replace the stored one, whose seal is broken already."""
+    (stressing,) = STRESS.only_nodes("stress_images").nodes
+    both = Node(stressing.func, ["audit_data", "params:stress"], ["stressed_images", "counts"])
+    monkeypatch.setattr("ptq_pipeline.sealing.project_pipelines", {"x": Pipeline([both])})
+    behind = Pipeline([Node(len, "counts", "counted")])
+    assert not _gathering(behind, catalog).nodes

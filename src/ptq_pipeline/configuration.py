@@ -68,8 +68,8 @@ def _sentence(name: str, given: Any, error: ValidationError) -> str:
     text = {
         "extra_forbidden": "is no setting; correct its name or remove it",
         # Kedro's way, which surprises: see docs/mounting.md.
-        "missing": "is missing; add it (an environment, or --params beside --env, replaces a "
-        "group as a whole)",
+        "missing": "is missing; add it (without merge_strategy 'soft' an environment, or --params "
+        "beside --env, replaces a group as a whole)",
     }.get(first["type"])
     if first["type"] == "value_error":
         # Raised by our own models; some name the group themselves.

@@ -344,7 +344,10 @@ def _gathering(pipeline: Pipeline, catalog: CatalogProtocol) -> Pipeline:
             node
             for each in project_pipelines.values()
             for node in each.nodes
-            if missing & set(node.outputs) and stage_of(node)
+            if missing & set(node.outputs)
+            and stage_of(node)
+            # What is stored is written by its own run, with its seal.
+            and not any(output in catalog for output in node.outputs)
         ]
         if not makers:
             break

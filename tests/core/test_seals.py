@@ -111,8 +111,9 @@ def test_inputs_without_a_seal_are_handed_back(tmp_path):
     assert found == {"float_model": "ab"}
 
 
-def test_a_damaged_seal_is_an_error(chain):
-    seal_path(chain["verdict"]).write_text('{"content": 3}')
+@pytest.mark.parametrize("content", ['{"content": 3}', "{}", '{"content": "ab", "node": "x"}'])
+def test_a_damaged_seal_is_an_error(chain, content):
+    seal_path(chain["verdict"]).write_text(content)
     with pytest.raises(SealError, match=r"seal '.*verdict.json.json' is damaged"):
         checked_seal(chain["verdict"], "verdict")
 

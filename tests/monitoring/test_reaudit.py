@@ -86,8 +86,8 @@ def test_what_the_audit_judged_must_be_judged_again():
     """Of a class with 20 images nothing is shown, so the champion was not shown to hold."""
     required = judged_in_audit(samples(1000).assign(split="audit"), DEFINITIONS, POLICY, SCORING)
     assert required == {
-        *(("class", "boot"), ("class", "bag")),
-        *(("segment", "tone=dark"), ("segment", "tone=light")),
+        *(("class", "boot", "clean"), ("class", "bag", "clean")),
+        *(("segment", "tone=dark", "clean"), ("segment", "tone=light", "clean")),
     }
     assert not judged_in_audit(samples(40).assign(split="audit"), DEFINITIONS, POLICY, SCORING)
     table = samples(400)
@@ -138,8 +138,41 @@ def test_production_is_judged_in_the_groups_that_the_audit_scored():
     assert {level for level, _ in levels} == {"average", "class"}
     held = table.assign(split="audit")
     scoring = SubgroupScoringParameters(segments=())
-    assert ("segment", "tone=dark") in judged_in_audit(held, definitions, POLICY, SCORING)
-    assert ("segment", "tone=dark") not in judged_in_audit(held, definitions, POLICY, scoring)
+    tone = ("segment", "tone=dark", "clean")
+    assert tone in judged_in_audit(held, definitions, POLICY, SCORING)
+    assert tone not in judged_in_audit(held, definitions, POLICY, scoring)
+
+
+def test_a_condition_that_was_rare_in_the_audit_is_not_waited_for():
+    segments = {"site": {"names": ["north", "south"], "control": True}}
+    definitions = {"classes": ["boot", "bag"], "segments": segments}
+
+    def seen(n, north):
+        return samples(n).assign(site=np.where(np.arange(n) < north, "north", "south"))
+
+    right = (np.arange(400) % 2).astype(np.int16)
+    answers = Answers("v1", {"clean": right}, {"clean": right})
+
+    def judged(north_in_audit):
+        audit = seen(4000, north_in_audit).assign(split="audit")
+        required = judged_in_audit(audit, definitions, POLICY, SCORING)
+        return reaudit(seen(400, 16), answers, definitions, POLICY, SCORING, required)
+
+    assert judged(30).result == "HOLDS"
+    waiting = judged(2000)
+    assert (waiting.result, waiting.too_small.shift) == ("OPEN", "site=north")
+    assert "under site=north it has 8 images" in waiting.describe()
+
+
+def test_groups_that_the_audit_could_not_judge_for_their_bursts_are_not_asked_for():
+    table = samples(400).assign(split="audit")
+    assert len(judged_in_audit(table, DEFINITIONS, POLICY, SCORING)) == 4
+    bursts = table.assign(cluster=np.arange(400) // 20)
+    assert not judged_in_audit(bursts, DEFINITIONS, POLICY, SCORING)
+    right = (np.arange(400) % 2).astype(np.int16)
+    answers = Answers("v1", {"clean": right}, {"clean": right})
+    found = reaudit(bursts, answers, DEFINITIONS, POLICY, SCORING)
+    assert found.result == "OPEN" and found.too_small.needed > found.too_small.n
 
 
 def in_clusters(lost):

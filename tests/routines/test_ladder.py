@@ -1,8 +1,17 @@
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.routines.ladder import Ending, LadderParameters, Rung, climb, conclude
+from ptq_pipeline.judgement.champion import Baseline
+from ptq_pipeline.routines.ladder import (
+    Ending,
+    LadderParameters,
+    Rung,
+    climb,
+    conclude,
+    shared_shifts,
+)
 
 STEPS = [
     {"name": "as it is"},
@@ -78,3 +87,11 @@ def test_a_step_changes_what_it_names_and_nothing_else():
         {"calibration": {"set_size": 512}},
         {"quantization": {"method": {"weight_bits": 8}}},
     ]
+
+
+def test_a_champion_is_asked_under_the_shifts_that_it_knows_as_they_are_today():
+    answered = dict.fromkeys(("clean", "noise", "blur", "lost"), np.zeros(3, np.int64))
+    shifts = {"clean": {}, "noise": {"sigma": 0.1}, "blur": {"radius": 1}}
+    baseline = Baseline(version="v1", trial_id="t", shifts=shifts, answers=answered)
+    assert shared_shifts(baseline, {"clean": {}, "noise": {"sigma": 0.2}}) == ["clean"]
+    assert shared_shifts(baseline, {"noise": {"sigma": 0.1}, "fog": {}}) == ["noise"]

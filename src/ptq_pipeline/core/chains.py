@@ -38,7 +38,8 @@ def read_link(form: type[L], content: str, before: Sequence[L]) -> L:
     said = json.loads(content)
     seal = said.pop(form.seal, None) if isinstance(said, dict) else None
     link = form.model_validate(said, context=READING)
-    if link.hash != seal:
+    # Not only the hash: a number that became text is read as the number.
+    if link.to_json() != {**said, form.seal: seal}:
         raise ChainError("does not match its hash: it was edited after it was written")
     if link.previous != head_of(before)[1]:
         raise ChainError("does not follow the record before it: one of the two was edited")

@@ -48,10 +48,10 @@ class Seal(Document):
     """
 
     schema_version: Literal[1] = 1
-    content: str = ""
-    node: str = ""
-    parameters: dict[str, str] = {}
-    inputs: dict[str, str] = {}
+    content: str
+    node: str
+    parameters: dict[str, str]
+    inputs: dict[str, str]
 
 
 def signature(path: Path) -> Signature:
@@ -119,7 +119,7 @@ def break_seals(paths: Iterable[Path]) -> None:
     """Break the seals of these files; nobody uses the files until they are written again."""
     for path in paths:
         if path.exists():
-            write_seal(path, Seal())
+            write_seal(path, Seal(content="", node="", parameters={}, inputs={}))
         else:
             seal_path(path).unlink(missing_ok=True)
 

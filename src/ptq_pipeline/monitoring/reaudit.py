@@ -15,16 +15,16 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.documents import Document
-from ptq_pipeline.core.group_ids import NAMED_LEVELS, CellDocument, GroupDefinitions
+from ptq_pipeline.core.group_ids import NAMED_LEVELS, CellDocument, CellKey, GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes, tally
 from ptq_pipeline.judgement.cells import (
     Cells,
     Counts,
+    Requirement,
     build_cells,
     collect_counts,
-    needed_samples,
 )
 from ptq_pipeline.judgement.judging import above_floor, cell_intervals, judge
 from ptq_pipeline.judgement.planning import samples_to_show
@@ -114,7 +114,9 @@ class Reaudit(Document):
             text += f"; worst is {worst.group}, which {kind} {100 * worst.drop:.1f} points "
             text += f"(limit {100 * worst.limit:.1f})"
         if small is not None and self.result is Holding.OPEN:
-            text += f"; of {small.group} it has {small.n} images and needs about {small.needed}"
+            under = "" if small.shift == CLEAN else f" under {small.shift}"
+            text += f"; of {small.group}{under} it has {small.n} images and needs about "
+            text += f"{small.needed}"
         return text
 
 
@@ -147,7 +149,7 @@ def reaudit(
     definitions: Mapping[str, Any],
     policy: Policy,
     scoring: SubgroupScoringParameters,
-    required: Collection[tuple[str, str]] = (),
+    required: Collection[CellKey] = (),
 ) -> Reaudit:
     """Judge the champion on the audit images of production.
 
@@ -162,8 +164,8 @@ def reaudit(
         definitions: classes and segments.
         policy: limits and errors.
         scoring: which groups the audit scored.
-        required: level and name of groups that HOLDS must speak of where they occur; see
-            `judged_in_audit`.
+        required: cells that HOLDS must speak of where they occur, those of a group on clean
+            images under every shift; see `judged_in_audit`.
     """
     labelled = bool(len(samples)) and bool(samples["label"].notna().all())
     clean = next(iter(answers.float_model.values()))
@@ -180,11 +182,16 @@ def reaudit(
     cells = build_cells(scores, policy, policy.alpha, groups.cluster_sizes)
     counts = collect_counts(scores, cells, outcomes.trial_ids, "audit").by_cluster(outcomes, cells)
     cells = above_floor(cells, counts, policy, len(definitions["classes"]))
-    needed = cells.critical | np.array([key.of in required for key in cells.keys], bool)
+    # A condition of a control column is required by itself, a shift with its group.
+    asked = [
+        CellKey(*key.of, CLEAN if key.shift in answers.float_model else key.shift)
+        for key in cells.keys
+    ]
+    needed = cells.critical | np.array([key in required for key in asked], bool)
     blocked = bool((needed & ~cells.judged).any())
     judged = judge(counts, cells, policy.alpha, policy.alpha_fail)
     result, status = _HOLDING[judged.result(blocked)], judged.status()
-    open_for = _too_small(cells, counts, status, needed, policy.alpha)
+    open_for = _too_small(cells, counts, status, needed, policy)
     right = (clean == samples["label"].to_numpy()).mean()
     return Reaudit(
         result=Holding.OPEN if result is Holding.FAILS and not labelled else result,
@@ -221,34 +228,47 @@ def judged_in_audit(
     definitions: Mapping[str, Any],
     policy: Policy,
     scoring: SubgroupScoringParameters,
-) -> frozenset[tuple[str, str]]:
-    """Return level and name of the classes and segments that the audit had enough images to judge.
+) -> frozenset[CellKey]:
+    """Return the classes and segments that the audit had enough images to judge.
 
-    A window that is too small for them cannot say that a champion still holds.
+    They are those on clean images and under each condition of a control column. A window that is
+    too small for them cannot say that a champion still holds.
     """
     classes_and_segments = scoring.model_copy(update={"intersections": False})
     groups = classes_and_segments.build(samples, GroupDefinitions.read(definitions))
+    under = {name: groups.under(name) for name in groups.conditions}
     return frozenset(
-        key
-        for key, n in groups.sizes("audit").items()
+        CellKey(*key, name)
+        for name, seen in {CLEAN: groups, **under}.items()
+        for key, n in seen.sizes("audit").items()
         if key[0] in NAMED_LEVELS
-        and n >= needed_samples(policy.strictest_limit(*key, [CLEAN]), policy.alpha)
+        and n
+        >= Requirement.of(
+            policy, key, [name], policy.alpha, seen.cluster_sizes.get(key)
+        ).judged_from
     )
 
 
 def _too_small(
-    cells: Cells, counts: Counts, status: tuple[str, ...], required: np.ndarray, alpha: float
+    cells: Cells, counts: Counts, status: tuple[str, ...], required: np.ndarray, policy: Policy
 ) -> TooSmall | None:
     """Return group, shift, size and about the size it would take, of the one that lacks most."""
     lacking = []
     for i, found in enumerate(status):
-        unjudged = found == "not_judged" and (required[i] or cells.keys[i].level == "average")
+        key, n = cells.keys[i], int(cells.n[i])
+        whole = (key.level, key.shift) == ("average", CLEAN)
+        unjudged = found == "not_judged" and (required[i] or whole)
         if found != "open" and not unjudged:
             continue
-        n = int(cells.n[i])
         # Half an answer each way, so that rates never seen are not taken for zero.
         flips = (counts.flips[0, i] + 1) / (n + 1)
-        needed = samples_to_show(float(flips), float(cells.limit[i]), alpha)
+        needed = samples_to_show(float(flips), float(cells.limit[i]), policy.alpha)
+        if cells.clustered[i]:
+            clusters = cells.clusters[key.of]
+            needed = max(
+                needed,
+                Requirement.of(policy, key.of, [key.shift], policy.alpha, clusters).needed,
+            )
         if n < needed:
             lacking.append((n / needed, i, n, needed))
     if not lacking:

@@ -125,7 +125,7 @@ class TriggerState(Document):
         counted = [each for each in windows if each.n >= rules.minimum_samples]
         new = [each for each in counted if each.window not in self.handled]
         for position, each in enumerate(counted, 1):
-            if each in new:
+            if each.window not in self.handled:
                 state = state._observed(counted[:position], rules, now)
         return state, state._advice(counted, new, rules, warnings)
 

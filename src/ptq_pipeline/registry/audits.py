@@ -258,7 +258,7 @@ def with_lock(audit: Audit, lock: Mapping[str, Any]) -> Audit:
 def _with_lock(audit: Audit, lock: bytes, verdict: Path) -> Audit:
     """Add outs and parameters if the lock belongs to this verdict, or note that it does not."""
     try:
-        locked = with_lock(audit, yaml.safe_load(lock))
+        locked = with_lock(audit, yaml.safe_load(lock) or {"stages": {}})
     except yaml.YAMLError as error:
         raise InputError(
             f"{LOCK} of {audit.where} cannot be read ({error}); run `dvc repro`"

@@ -205,11 +205,12 @@ class Store:
                 "backup, or move that file away"
             )
         if change.version is not None:
-            self._undo(change, self.folder(change.version))
+            self._undo(change, change.version)
         remove(self.pending)
 
-    def _undo(self, change: Change, folder: Path) -> None:
+    def _undo(self, change: Change, version: str) -> None:
         """Remove the folder that a killed process wrote and had not yet recorded."""
+        folder = self.folder(version)
         try:
             own = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))[Record.seal]
         except FileNotFoundError:

@@ -113,7 +113,7 @@ def attempt(
         changes: other parameters to change, by group.
         folder: where its reports are, below those of the audit.
     """
-    log.info("%s, recipe '%s'", pipeline, step.name)
+    log.info("%s, recipe '%s'", "audit" if pipeline == "__default__" else pipeline, step.name)
     try:
         project.run(pipeline, {**changes, **step.changes()})
     except PtqPipelineError as error:
@@ -232,6 +232,12 @@ def _served(serve: str | None, held: Mapping[str, Any] | None) -> str:
     return f"{held['champion']} {what}: the {serve} should serve until somebody has retrained"
 
 
+def shared_shifts(baseline: Baseline, stress: Mapping[str, Any]) -> list[str]:
+    """Return the shifts under which a champion answered what is asked today."""
+    asked = {name: options for name, options in stress.items() if name in baseline.shifts}
+    return [name for name in baseline.answers if asked.get(name, ...) == baseline.shifts.get(name)]
+
+
 def _judge_champion(project: Project, champion: Champion) -> Reaudit | None:
     """Judge the champion's answers on the audit images against the float model's.
 
@@ -242,12 +248,7 @@ def _judge_champion(project: Project, champion: Champion) -> Reaudit | None:
     audit = samples[samples["split"] == "audit"].sort_values("sample_id", ignore_index=True)
     images = audit_hash(audit["content_hash"])
     answers = project.load("float_predictions")
-    stress = project.group("stress")
-    shared = [
-        name
-        for name in baseline.answers
-        if name in baseline.shifts and name in stress and baseline.shifts[name] == stress[name]
-    ]
+    shared = shared_shifts(baseline, project.group("stress"))
     if baseline.audit_hash != images or not shared:
         return None
     policy = project.settings("worst_case_check", Policy)

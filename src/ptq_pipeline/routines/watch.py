@@ -9,16 +9,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ptq_pipeline.core.exits import ExitCode
+from ptq_pipeline.core.provenance import describe_machine
 from ptq_pipeline.monitoring.history import WindowHistory
 from ptq_pipeline.monitoring.parameters import MonitoringParameters
 from ptq_pipeline.monitoring.reaudit import EventReaudit, Holding
 from ptq_pipeline.monitoring.trigger import Action, Advice, Event, TriggerState
 from ptq_pipeline.monitoring.windows import Status, UnusableWindow
-from ptq_pipeline.pipelines.release.nodes import release_candidate
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry.agreement import Registry
 from ptq_pipeline.registry.evidence import Evidence, candidate_files
-from ptq_pipeline.registry.release import ReleaseParameters, note
+from ptq_pipeline.registry.records import HOLDS
+from ptq_pipeline.registry.release import Circumstances, ReleaseParameters, note, release
+from ptq_pipeline.reporting.card import model_card
 from ptq_pipeline.routines.ladder import LadderParameters, attempt, climb
 
 log = logging.getLogger(__name__)
@@ -131,7 +133,7 @@ class Watch:
     def _follow(self, case: Case, found: EventReaudit) -> dict[str, Any]:
         event, text, evidence = case.event, found.describe(), found.without_cells()
         if found.result is Holding.HOLDS:
-            self._note(event, "champion holds", evidence)
+            self._note(event, HOLDS, evidence)
             return self._end(event, "recorded", text, ExitCode.DONE)
         if found.result is Holding.OPEN and found.too_small:
             return self._wait(case, text, ExitCode.DONE)
@@ -175,7 +177,9 @@ class Watch:
         files = candidate_files(self.project.load("requantization.candidate_model"))
         decision = self.project.report("requantization/decision.json")
         evidence = Evidence.of_files(files)
-        record = release_candidate(decision, evidence, self.registry, parameters)
+        # The project's revision, wherever the watch was called.
+        there = Circumstances(machine=describe_machine(self.project.root), card=model_card)
+        record = release(self.registry, evidence, decision, parameters, there).to_json()
         return str(record["content"]["version"])
 
     def _wait(self, case: Case, reason: str, code: ExitCode) -> dict[str, Any]:
