@@ -128,3 +128,10 @@ def test_damaged_files_are_named_with_a_way_out(quantized, random_model, tmp_pat
 def test_a_folder_without_a_model_says_so(random_model, tmp_path):
     with pytest.raises(InputError, match="has no model file"):
         Artifact.of_version("v0001", tmp_path).predictor(random_model, SHAPE)
+
+
+def test_a_file_of_a_tool_is_served_whatever_version_is_installed_now(quantized, tmp_path):
+    prepared, by_kind = quantized
+    of_then = {"name": "nncf", "tool_version": "0.1"}
+    artifact = version(tmp_path, prepared, by_kind["nncf"], build_runtime("openvino"), of_then)
+    assert artifact.parameters is None

@@ -5,6 +5,7 @@ import resource
 import statistics
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import click
@@ -220,3 +221,15 @@ def test_what_serves_is_said_without_the_pipelines(small):
     imported = set(result.stderr.split())
     assert not {"torch", "openvino", "great_expectations", "evidently", "matplotlib"} & imported
     assert "ptq_pipeline.pipelines.quantization.nodes" not in imported
+
+
+def test_a_method_whose_package_is_not_installed_hides_no_other(monkeypatch):
+    def version(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr("ptq_pipeline.adapters.version", version)
+    result = CliRunner().invoke(ptq, ["methods", "--json"])
+    assert result.exit_code == 0, result.stderr
+    found = {each["name"]: each for each in json.loads(result.stdout)}
+    assert "ptq-pipeline[nncf]" in found["nncf"]["error"]
+    assert found["qdrop"]["options"]

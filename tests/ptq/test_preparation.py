@@ -264,3 +264,23 @@ def test_a_use_that_cannot_be_seen_fails_the_check_of_the_folded_model(images: T
 
     with pytest.raises(PreparationError, match="changed the logits"):
         prepare(Hidden(), images[:2])
+
+
+class Scaled(nn.Linear):
+    """A layer that takes more than its input, as adapters of fine-tuning do."""
+
+    def forward(self, x: Tensor, scale: float) -> Tensor:
+        return super().forward(x * scale)
+
+
+def test_layers_with_a_further_argument_each_have_their_own_input() -> None:
+    class Chain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = Scaled(4, 4), Scaled(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x, 0.5).relu(), 2.0)
+
+    prepared = prepare(Chain(), torch.rand(3, 4))
+    assert [layer.same_input_as for layer in prepared.layers] == [None, None]

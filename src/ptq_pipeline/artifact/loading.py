@@ -24,7 +24,7 @@ from ptq_pipeline.models.loading import prepared_model
 from ptq_pipeline.ptq import (
     ModelFile,
     QuantizationParameters,
-    method_from_json,
+    find_method,
 )
 from ptq_pipeline.runtimes import Predictor, Runtime, build_runtime
 
@@ -83,7 +83,9 @@ class Artifact:
     @property
     def _of_another_tool(self) -> bool:
         method = self.spec.get("method")
-        return method is None or hasattr(method_from_json(method), "file_format")
+        return method is None or hasattr(
+            find_method(method.get("name", "nearest")).config, "file_format"
+        )
 
     @cached_property
     def spec(self) -> Mapping[str, Any]:

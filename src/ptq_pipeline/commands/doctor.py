@@ -16,7 +16,6 @@ from ptq_pipeline.core.errors import PtqPipelineError
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.provenance import cpu_flags, git_state
 from ptq_pipeline.project import Project
-from ptq_pipeline.runtimes import build_runtime
 
 LEAST_FREE_GIB = 2
 MOST_GROUPS = 5
@@ -111,6 +110,9 @@ def check_runtimes(project: Project) -> Iterator[Finding]:
     """The serving runtime can be loaded."""
     name = project.group("quantization").get("runtime", {}).get("name", "openvino")
     try:
+        # Here: a package that cannot be imported is a finding.
+        from ptq_pipeline.runtimes import build_runtime
+
         yield Finding("runtime", "ok", f"{name} {build_runtime(name).version}")
     except (ImportError, PtqPipelineError) as error:
         yield Finding("runtime", "fail", f"{name}: {error}")

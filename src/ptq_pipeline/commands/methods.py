@@ -31,6 +31,7 @@ def _lines(entry: dict[str, Any]) -> Iterator[str]:
 def _described(name: str) -> dict[str, Any]:
     try:
         method = find_method(name)
+        options = method.options()
     except InputError as error:
         # One broken package must not hide the others.
         return {"name": name, "summary": f"not usable: {error}", "error": str(error)}
@@ -40,7 +41,7 @@ def _described(name: str) -> dict[str, Any]:
         "summary": method.summary,
         "weight_bits": list(method.weight_bits),
         "activation_bits": list(method.activation_bits),
-        "options": method.options(),
+        "options": options,
     }
 
 

@@ -100,6 +100,9 @@ def _home(factory: Any) -> str:
 
 
 def _makes_network(factory: Any) -> bool:
+    # What is defined here resolves dotted paths itself, and nothing restricts those.
+    if factory.__module__ == __name__:
+        return False
     try:
         made = factory if inspect.isclass(factory) else typing.get_type_hints(factory)["return"]
     except Exception:  # noqa: BLE001 - no annotation, or one that cannot be resolved

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import FloatModel, Preprocessing
+from ptq_pipeline.ptq.hooks import during, visit_input
 
 # Sides of the images that a network is asked about; the first one that it takes is used.
 SIDES = (32, 28, 64, 96, 128, 160, 192, 224, 240, 256, 299, 384)
@@ -130,29 +131,22 @@ def batches(
     """
     seen: list[Tensor] = []
     linear = [layer for layer in model.module.modules() if isinstance(layer, nn.Linear)]
-    hooks = [
-        layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        for layer in linear
-    ]
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(images), batch_size):
-                seen.clear()
-                batch = model.preprocessing(np.asarray(images[start : start + batch_size]))
-                output = model.module(torch.from_numpy(batch))
-                if output.ndim != 2 or output.shape[1] != len(model.classes):
-                    raise InputError(
-                        f"the model returns an output of shape {tuple(output.shape)} but "
-                        f"{len(model.classes)} classes are declared; both must agree"
-                    )
-                logits = output.numpy()
-                if not np.isfinite(logits).all():
-                    raise InputError(
-                        "the float model returns NaN or infinite logits; check weights and "
-                        "preprocessing"
-                    )
-                last = seen[-1] if seen else output
-                yield logits, last.flatten(1).numpy()
-    finally:
-        for hook in hooks:
-            hook.remove()
+    hooks = [visit_input(layer, "", lambda _, values: seen.append(values)) for layer in linear]
+    with during(hooks), torch.inference_mode():
+        for start in range(0, len(images), batch_size):
+            seen.clear()
+            batch = model.preprocessing(np.asarray(images[start : start + batch_size]))
+            output = model.module(torch.from_numpy(batch))
+            if output.ndim != 2 or output.shape[1] != len(model.classes):
+                raise InputError(
+                    f"the model returns an output of shape {tuple(output.shape)} but "
+                    f"{len(model.classes)} classes are declared; both must agree"
+                )
+            logits = output.numpy()
+            if not np.isfinite(logits).all():
+                raise InputError(
+                    "the float model returns NaN or infinite logits; check weights and "
+                    "preprocessing"
+                )
+            last = seen[-1] if seen else output
+            yield logits, last.flatten(1).numpy()

@@ -118,7 +118,7 @@ def _require_layers(prepared: PreparedModel, method: MethodSpec) -> None:
     for key in ("layer_weight_bits", "layer_activation_bits"):
         unknown = sorted(set(getattr(method, key)) - known)
         if unknown:
-            raise InputError(f"method: {key}: the model has no layer {unknown[0]!r}")
+            raise InputError(f"method nearest: {key}: the model has no layer {unknown[0]!r}")
 
 
 def as_tensor_batches(images: np.ndarray, batch_size: int = 32) -> list[Tensor]:

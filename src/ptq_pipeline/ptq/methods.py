@@ -118,7 +118,11 @@ def find_method(name: str) -> RegisteredMethod:
     """
     if name in _METHODS:
         return _METHODS[name]
-    points = list(entry_points(group=ENTRY_POINTS, name=name))
+    # Nobody takes the name of one of ours.
+    points = sorted(
+        entry_points(group=ENTRY_POINTS, name=name),
+        key=lambda point: not point.value.startswith("ptq_pipeline."),
+    )
     if not points:
         raise InputError(f"method: unknown name {name!r}; allowed are {sorted(method_names())}")
     try:

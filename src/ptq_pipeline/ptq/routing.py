@@ -39,8 +39,8 @@ CONVOLUTIONS: dict[str, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     "conv2d": nn.Conv2d,
     "conv3d": nn.Conv3d,
 }
-POSITIONAL = PRODUCTS | {ATTENTION}
-ROUTABLE = POSITIONAL | {"linear", *CONVOLUTIONS}
+OF_ACTIVATIONS = PRODUCTS | {ATTENTION}
+ROUTABLE = OF_ACTIVATIONS | {"linear", *CONVOLUTIONS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ class _Router(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in POSITIONAL:
+        if name in OF_ACTIVATIONS:
             return self._product(name, args, kwargs)
         if name in ROUTABLE:
             for path, (target, adds_bias) in self.module._ptq_layers.items():

@@ -15,6 +15,16 @@ from ptq_pipeline.ptq.ranges import ESTIMATORS, MinMax, MovingAverageMinMax, Ran
 ENGINE_VERSION = "2"
 # In the order in which they are applied: the first two change the float model, the others come
 # after rounding.
+# In the JSON form, and so in the ids of trials, whatever they are; every later option only where it
+# is not the default.
+ALWAYS_SAID = (
+    "weight_bits",
+    "activation_bits",
+    "weight_range",
+    "activation_range",
+    "weight_granularity",
+    "rounding",
+)
 CORRECTIONS = (
     "cross_layer_equalization",
     "smooth_quant",
@@ -162,7 +172,7 @@ class MethodSpec(MethodConfig):
         JSON form, and its trials their ids.
         """
         values, default = super().to_json(), MethodConfig.to_json(MethodSpec())
-        later = {part.name for part in fields(self)[6:]}
+        later = {part.name for part in fields(self)} - set(ALWAYS_SAID)
         return {
             key: value for key, value in values.items() if key not in later or value != default[key]
         }
@@ -170,6 +180,8 @@ class MethodSpec(MethodConfig):
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Build a spec from plain values, as `MethodConfig.from_json`; the name may be there."""
+        if values.get("name", cls.name) != cls.name:
+            raise InputError(f"method: {values['name']!r} is not {cls.name!r}")
         return super().from_json({key: values[key] for key in values if key != "name"})
 
 

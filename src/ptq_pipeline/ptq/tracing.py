@@ -143,7 +143,8 @@ class _Recorder(TorchFunctionMode):
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
             self._inside.pop()
             alone = len(args) == 1 and not kwargs and isinstance(args[0], Tensor)
-            given = args[0] if alone else None
+            # A layer may take more than its input, which comes first in any case.
+            given = args[0] if alone or isinstance(module, LAYER_TYPES) else None
             self.trace.calls.append(
                 Call(name, module, given, output, _version(given), _version(output))
             )

@@ -86,9 +86,10 @@ class SimulatedRuntime(Runtime):
         if parameters is not None:
             prepared = overridden(prepared, parameters.overrides)
             parameters, biases = integer_form(prepared, parameters)
-            rounded = {f"{name}.bias": bias.dequantized() for name, bias in biases.items()}
-            prepared = overridden(prepared, rounded)
         module = copy.deepcopy(prepared.module).to(self.device)
         if parameters is not None:
+            for name, bias in biases.items():
+                rounded = torch.from_numpy(bias.dequantized()).to(self.device)
+                module.get_submodule(name).bias = nn.Parameter(rounded, requires_grad=False)
             insert_quantizers(module, parameters)
         return SimulatedPredictor(module, self.device)
