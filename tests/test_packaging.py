@@ -15,12 +15,14 @@ def test_the_packaged_project_runs_where_its_data_is(project, wheel, tmp_path):
     source = tmp_path / "source"
     ignored = shutil.ignore_patterns("build", "*.egg-info")
     shutil.copytree(wheel.parent / "source", source, symlinks=True, ignore=ignored)
+    elsewhere = SmallProject(project, tmp_path / "elsewhere").root
+    # The configuration that is packaged is the one that fits the data there.
+    shutil.rmtree(source / "conf")
+    shutil.move(elsewhere / "conf", source / "conf")
     subprocess.run([sys.executable, "-m", "kedro", "package"], cwd=source, check=True)
     (packed,) = (source / "dist").glob("ptq_pipeline-*.whl")
     with zipfile.ZipFile(packed) as content:
         content.extractall(tmp_path / "site")
-    elsewhere = SmallProject(project, tmp_path / "elsewhere").root
-    shutil.rmtree(elsewhere / "conf")
     (elsewhere / "pyproject.toml").unlink()
     archive = source / "dist/conf-ptq_pipeline.tar.gz"
     subprocess.run(

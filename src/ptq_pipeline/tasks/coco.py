@@ -239,7 +239,7 @@ def _unusable(boxes: Boxes, sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which boxes have no area within their image, bool, shape (boxes,)."""
     low = np.maximum(boxes.corners[:, :2], 0)
     high = np.minimum(boxes.corners[:, 2:], sizes[boxes.image])
-    return (high <= low).any(axis=1)
+    return np.any(high <= low, axis=1)
 
 
 def _flags(objects: pd.DataFrame, names: Sequence[str]) -> NDArray[np.bool_]:
