@@ -166,6 +166,17 @@ def test_a_version_keeps_its_lineage_when_the_sets_are_gone(small):
     assert "dvc pull" in missing.stderr
 
 
+def test_a_version_whose_manifest_was_changed_is_refused_although_the_set_is_here(small):
+    root, first, *_ = small
+    path = root / "data/06_models/registry/versions/v0001/calibration.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": 99, "set_id": first.set_id}))
+    result = CliRunner().invoke(ptq, ["calibration", "show", "v0001"])
+    assert result.exit_code == 1
+    assert "version v0001" in result.stderr
+    assert "the manifest there was changed: its hash is" in result.stderr
+    assert first.set_id in result.stderr
+
+
 def test_diff_says_how_sets_differ(small):
     _, first, second, *_ = small
     code, content = run_json("calibration", "diff", first.set_id, second.set_id)

@@ -154,6 +154,10 @@ def _located(project: Project, trace: Trace) -> Found:
     """Find the files of a set, or make do with a manifest that was on the way."""
     set_id, known = trace.set_id, trace.manifest
     steps = (*trace.steps, f"calibration set {set_id}")
+    if known is not None and known.set_id != set_id:
+        raise InputError(
+            f"{' -> '.join(steps)}: the manifest there was changed: its hash is {known.set_id}"
+        )
     for folder in _set_folders(project):
         path = folder / f"{set_id}.json"
         if path.is_file():
@@ -161,14 +165,12 @@ def _located(project: Project, trace: Trace) -> Found:
             if manifest.set_id != set_id:
                 raise InputError(f"'{path}' was changed: its hash is {manifest.set_id}")
             pixels = path.with_suffix(".npy")
-            return Found(known or manifest, steps, pixels if pixels.is_file() else None)
+            return Found(manifest, steps, pixels if pixels.is_file() else None)
     if known is None:
         raise InputError(
             f"{' -> '.join(steps)}: its files are not here; bring them back with `git checkout "
             "REV` and `dvc checkout`, or `dvc pull`"
         )
-    if known.set_id != set_id:
-        raise InputError(f"the manifest of {set_id} was changed: its hash is {known.set_id}")
     return Found(known, steps, None)
 
 
