@@ -52,7 +52,7 @@ def test_ctrl_c_exits_with_130():
 
 
 def test_the_help_lists_commands_without_importing_them():
-    group = LazyGroup(name="g", places={"far": ("does.not.exist:far", "Goes far.")})
+    group = LazyGroup(name="g", places={"far": ("does_not_exist", "Goes far.")})
     result = CliRunner().invoke(group, ["--help"])
     assert "far" in result.output and "Goes far." in result.output
 
@@ -169,7 +169,7 @@ def test_the_shell_completes_names_options_and_environments(project, words, expe
 
 
 def test_completion_imports_no_command():
-    group = LazyGroup(name="g", places={"far": ("does.not.exist:far", "Goes far.")})
+    group = LazyGroup(name="g", places={"far": ("does_not_exist", "Goes far.")})
     items = group.shell_complete(click.Context(group), "f")
     assert [(item.value, item.help) for item in items] == [("far", "Goes far.")]
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.commands.command import Answer, project_command
+from ptq_pipeline.commands.trials import audit_of
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.verdict import Verdict
@@ -14,10 +15,7 @@ from ptq_pipeline.monitoring.explaining import nearest
 from ptq_pipeline.pipelines.reporting.worst_group import explain_group, level_of, members
 from ptq_pipeline.project import Project
 from ptq_pipeline.statistics.distances import output_divergence
-from ptq_pipeline.stress.shifts import StressParameters
-from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.evaluation import shifted_evaluation
-from ptq_pipeline.trials.recipe import Recipe
 
 SHOWN_ROWS = 12
 NEAREST = 5
@@ -134,19 +132,6 @@ def _divergence(project: Project, draw: int) -> pd.DataFrame:
         tables += [output_divergence(plain, quantized, each).assign(shift=shift) for each in groups]
     found = pd.concat(tables, ignore_index=True)
     return found.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
-
-
-def audit_of(project: Project, **changes: Any) -> Audit:
-    """Return what the trials of a project share; ``changes`` are of its recipe."""
-    return Audit(
-        AuditData(project.load("samples"), project.load("images")),
-        # Whoever needs shifted images makes them.
-        {},
-        project.load("float_model"),
-        project.load("trial_store"),
-        project.settings("stress", StressParameters),
-        project.settings("quantization", Recipe).model_copy(update=changes),
-    )
 
 
 def _groups(samples: pd.DataFrame, definitions: dict[str, Any]) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ import click
 
 from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.commands.command import Answer, project_command
-from ptq_pipeline.commands.explain import audit_of
+from ptq_pipeline.commands.trials import audit_of
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.names import CLEAN

@@ -41,10 +41,13 @@ by_option = click.option("--by", default=None, help="Who does it; the login name
 
 
 def current_decision(project: Project) -> tuple[Decision, Evidence]:
-    """Load the decision of the last audit and what it rests on, and decide once more by that.
+    """Load the decision of the last audit and what it rests on, and decide once more by that."""
+    content, evidence = _last_decision(project)
+    return evidence.check(content), evidence
 
-    An error says how what is missing comes back.
-    """
+
+def _last_decision(project: Project) -> tuple[dict[str, Any], Evidence]:
+    """Load decision and evidence as they are; an error says how what is missing comes back."""
     decision, parts = project.load("decision"), {}
     for name in PARTS[1:]:
         try:
@@ -54,8 +57,7 @@ def current_decision(project: Project) -> tuple[Decision, Evidence]:
                 f"the decision rests on '{place(project, name)}', which is needed to act on it: "
                 f"{error}. Of an audit that git and DVC keep, `dvc pull` brings it back"
             ) from error
-    evidence = gather_evidence(*parts.values())
-    return evidence.check(decision), evidence
+    return decision, gather_evidence(*parts.values())
 
 
 def place(project: Project, name: str) -> Path | str:
@@ -95,8 +97,7 @@ def gate(project: Project) -> Answer:
         "waivers": [waiver.to_json() for waiver in waivers],
     }
     lines = [f"{decision.outcome}: {decision.candidate.trial_id}"]
-    # Recipe and candidate often have the same reason.
-    texts = list(dict.fromkeys(reason.text for reason in decision.reasons))
+    texts = [reason.text for reason in decision.distinct_reasons]
     lines += [f"  {text}" for text in texts[:MOST_REASONS]]
     if len(texts) > MOST_REASONS:
         lines.append(f"  and {len(texts) - MOST_REASONS} more in decision.json")
@@ -143,9 +144,9 @@ def promote(
     )
     tags = _gto_tags(project, configured) if gto else None
     try:
-        decision, evidence = current_decision(project)
-        registry = project.load("registry")
-        record = release_candidate(decision.to_json(), evidence, registry, parameters)
+        decision, evidence = _last_decision(project)
+        # The release checks the one by the other.
+        record = release_candidate(decision, evidence, project.load("registry"), parameters)
     except (ReleaseRefusedError, ChampionChangedError) as error:
         refused = {"refused": str(error)}
         return Answer(refused, notes=[f"refused: {error}"], code=ExitCode.REFUSED)
@@ -210,13 +211,13 @@ def _history(records: Records) -> Iterator[str]:
 @click.option("--shift", default=None, help="Only under this shift.")
 @by_option
 def waive(
-    project: Project, rule: str, *, reason: str, expires: str, by: str | None, **place: str | None
+    project: Project, rule: str, *, reason: str, expires: str, by: str | None, **only: str | None
 ) -> Answer:
     """Record that RULE may be broken until a day, and why.
 
     It counts at the gate and at the release; verdicts and decisions do not change.
     """
-    waiver = Waiver.granted(rule, reason, expires, by or getpass.getuser(), **place)
+    waiver = Waiver.granted(rule, reason, expires, by or getpass.getuser(), **only)
     record = grant(project.load("registry"), waiver, _now())
     return Answer(
         record.to_json(), [f"{rule} is waived until {expires} (record {record.sequence})"]

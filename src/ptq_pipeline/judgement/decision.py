@@ -338,6 +338,11 @@ class Decision(SealedDocument):
             obligations=obligations,
         )
 
+    @property
+    def distinct_reasons(self) -> tuple[Reason, ...]:
+        """The reasons, each sentence once: recipe and candidate often have the same one."""
+        return tuple({reason.text: reason for reason in self.reasons}.values())
+
     def origin(self, trial: Mapping[str, Any]) -> dict[str, Any]:
         """What a promotion's record says of its version's origin; ``trial`` is ``trial.json``."""
         spec, files = trial["spec"], self.candidate.files

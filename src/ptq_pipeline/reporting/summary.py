@@ -77,8 +77,7 @@ def pull_request_summary(
     ]
     if unjudged := texts.not_judged(verdict):
         lines += [escaped(unjudged), ""]
-    # Recipe and candidate often have the same reason.
-    reasons = list({reason.text: reason for reason in decision.reasons}.values())
+    reasons = decision.distinct_reasons
     lines += [
         f"- {escaped(texts.said(reason.text, reason.sentence))}"
         for reason in reasons[:MOST_REASONS]
