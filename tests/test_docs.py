@@ -157,6 +157,8 @@ def test_the_site_builds_strictly_and_fetches_nothing(tmp_path):
     )
     pages = list((tmp_path / "site").rglob("*.html"))
     assert len(pages) >= len(list((PROJECT / "docs").rglob("*.md")))
+    for page in (tmp_path / "site" / "reference").glob("*.html"):
+        assert "doc-heading" in page.read_text(), f"{page.name} documents nothing"
     for page in pages:
         parser = Fetched()
         parser.feed(page.read_text())
