@@ -13,7 +13,7 @@ from tests.commands.test_registry import run, run_json
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.registry.audits import (
     Agreement,
-    Audit,
+    StoredAudit,
     audit_of_revision,
     audit_of_tree,
     compare_audits,
@@ -50,7 +50,7 @@ def changed(**drops):
 
 
 def compare(verdict, decision=DECISION, **options):
-    return compare_audits(Audit(VERDICT, DECISION), Audit(verdict, decision), **options)
+    return compare_audits(StoredAudit(VERDICT, DECISION), StoredAudit(verdict, decision), **options)
 
 
 def test_equal_audits_are_identical():
@@ -69,7 +69,7 @@ def test_a_few_answers_are_equivalent_and_more_are_not():
         rows[0]["n"] = 20
     moved = copy.deepcopy(tiny)
     moved["draw_spread"][0]["drop_max"] += 2 / 20
-    found = compare_audits(Audit(tiny, DECISION), Audit(moved, DECISION))
+    found = compare_audits(StoredAudit(tiny, DECISION), StoredAudit(moved, DECISION))
     assert found.agreement is Agreement.EQUIVALENT, "two answers of twenty"
 
 
@@ -99,14 +99,14 @@ def test_another_candidate_alone_is_equivalent_another_decision_is_not():
 
 
 def test_files_and_parameters_say_where_it_began():
-    before = with_lock(Audit(VERDICT, DECISION), lock_of(VERDICT, images="aa", sets="bb"))
+    before = with_lock(StoredAudit(VERDICT, DECISION), lock_of(VERDICT, images="aa", sets="bb"))
     lock = lock_of(VERDICT, images="aa", sets="cc")
     lock["stages"]["check"]["params"]["conf/base/parameters_calibration.yml"]["calibration"] = 1
-    found = compare_audits(before, with_lock(Audit(VERDICT, DECISION), lock))
+    found = compare_audits(before, with_lock(StoredAudit(VERDICT, DECISION), lock))
     assert found.agreement is Agreement.EQUIVALENT
     assert [each.where for each in found.differences] == ["parameter check: calibration", "sets"]
     with pytest.raises(InputError, match=r"dvc\.lock cannot be read"):
-        with_lock(Audit(VERDICT, DECISION), {"stages": {"check": {"outs": [{"path": "x"}]}}})
+        with_lock(StoredAudit(VERDICT, DECISION), {"stages": {"check": {"outs": [{"path": "x"}]}}})
 
 
 @pytest.fixture

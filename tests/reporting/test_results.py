@@ -31,7 +31,7 @@ def test_worst_of_each_level_holds_every_level_once_per_group(inputs):
 
 def test_classes_stand_in_label_order_everywhere(inputs):
     backwards = inputs.worst_case_table.iloc[::-1]
-    ordered = dataclasses.replace(inputs, worst_case_table=backwards).in_group_order()
+    ordered = dataclasses.replace(inputs, worst_case_table=backwards).in_group_order
     classes = [cell.group for cell in ordered if cell.level == "class" and cell.shift == "clean"]
     assert classes == inputs.classes
     assert inputs.groups[1:11] == [("class", name) for name in classes]

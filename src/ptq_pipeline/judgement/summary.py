@@ -42,7 +42,7 @@ from ptq_pipeline.statistics.draws import DrawSplit, share_of_good_draws
 
 WORST_LEVELS = LEVELS[1:]
 # Fixed before any data, in fractions: steps of a twentieth of a point at first, then coarser.
-GRID = np.unique(
+LOSSES = np.unique(
     np.round(np.concatenate([np.arange(1, 101) * 5e-4, np.geomspace(0.05, 0.99, 120)]), 5)
 )
 LEADING = 6
@@ -300,11 +300,11 @@ def bound_draws(
         for level in dict.fromkeys(cells.levels[tested])
     }
     # A draw keeps x in the worst group when it keeps x at every level.
-    start = int(np.searchsorted(GRID, max(by_level.values(), default=0.0)))
+    start = int(np.searchsorted(LOSSES, max(by_level.values(), default=0.0)))
     bound = search.first_kept(tested, start)
     if share <= 0:
         sentence = say("tolerance.no_share")
-    elif bound >= GRID[-1]:
+    elif bound >= LOSSES[-1]:
         sentence = say("tolerance.no_bound")
     else:
         sentence = say("tolerance.bound", confidence=confidence, share=share, bound=bound)
@@ -337,14 +337,14 @@ class _Search:
         reach = (drop + 3 * np.sqrt((np.abs(drop) + 1 / n) / n)).max(axis=0)
         # The cells that are likely to decide narrow it down before all are tested.
         leading = tested[np.argsort(-reach, kind="stable")[:LEADING]]
-        start = bisect_left(GRID, True, key=lambda x: self.kept(leading, x))
+        start = bisect_left(LOSSES, True, key=lambda x: self.kept(leading, x))
         return self.first_kept(tested, start)
 
     def first_kept(self, tested: NDArray[np.int64], start: int) -> float:
         """First value of the grid from ``start`` on that is kept."""
         if tested.size == 0 or self.spare < 0 or not self.audit.trial_ids:
             return 1.0
-        kept = (float(x) for x in GRID[start:] if self.kept(tested, x))
+        kept = (float(x) for x in LOSSES[start:] if self.kept(tested, x))
         return next(kept, 1.0)
 
     def kept(self, chosen: NDArray[np.int64], x: float) -> bool:

@@ -52,7 +52,7 @@ class Agreement(StrEnum):
 
 
 @dataclass(frozen=True)
-class Audit:
+class StoredAudit:
     """What an audit left in git.
 
     Attributes:
@@ -99,7 +99,9 @@ class AuditComparison:
     differences: tuple[Difference, ...]
 
 
-def compare_audits(before: Audit, now: Audit, tolerance: float = TOLERANCE) -> AuditComparison:
+def compare_audits(
+    before: StoredAudit, now: StoredAudit, tolerance: float = TOLERANCE
+) -> AuditComparison:
     """Compare an earlier audit with this one.
 
     The drops of equivalent audits, which are fractions, differ by the tolerance at most; two
@@ -133,7 +135,7 @@ def compare_audits(before: Audit, now: Audit, tolerance: float = TOLERANCE) -> A
 Rows = Mapping[tuple[str, ...], Mapping[str, Any]]
 
 
-def _rows(audit: Audit, part: str) -> Rows:
+def _rows(audit: StoredAudit, part: str) -> Rows:
     rows = audit.verdict["candidate"]["cells"] if part == "candidate" else audit.verdict[part]
     return {(row["level"], row["group"], row["shift"]): row for row in rows}
 
@@ -169,7 +171,7 @@ def _mappings(
                 yield Difference(f"{prefix}{key}", before.get(key), now.get(key), False)
 
 
-def audit_of_tree(root: Path, verdict: Path, decision: Path) -> Audit:
+def audit_of_tree(root: Path, verdict: Path, decision: Path) -> StoredAudit:
     """Read the audit of the working tree; the paths are relative to the root of the project.
 
     Raises:
@@ -187,7 +189,7 @@ def audit_of_tree(root: Path, verdict: Path, decision: Path) -> Audit:
     return _with_lock(audit, (root / LOCK).read_bytes(), verdict)
 
 
-def audit_of_revision(root: Path, revision: str, verdict: Path, decision: Path) -> Audit:
+def audit_of_revision(root: Path, revision: str, verdict: Path, decision: Path) -> StoredAudit:
     """Read the audit of a git revision; the paths are relative to the root of the project.
 
     Raises:
@@ -201,7 +203,7 @@ def audit_of_revision(root: Path, revision: str, verdict: Path, decision: Path) 
     return _with_lock(audit, lock, verdict)
 
 
-def audit_of_version(folder: Path, version: str) -> Audit:
+def audit_of_version(folder: Path, version: str) -> StoredAudit:
     """Read the audit that a version of the registry was promoted by; it needs neither git nor DVC.
 
     Raises:
@@ -216,7 +218,7 @@ def audit_of_version(folder: Path, version: str) -> Audit:
     return _alone(_audit(contents, version), f"{version} keeps no {LOCK}")
 
 
-def _audit(contents: list[bytes], where: str) -> Audit:
+def _audit(contents: list[bytes], where: str) -> StoredAudit:
     try:
         verdict, decision = (json.loads(content) for content in contents)
     except ValueError as error:
@@ -228,16 +230,16 @@ def _audit(contents: list[bytes], where: str) -> Audit:
                 "another version of this package"
             )
     md5 = hashlib.md5(contents[0], usedforsecurity=False).hexdigest()
-    return Audit(verdict, decision, where=where, md5=md5)
+    return StoredAudit(verdict, decision, where=where, md5=md5)
 
 
-def _alone(audit: Audit, why: str, way_out: str = "") -> Audit:
+def _alone(audit: StoredAudit, why: str, way_out: str = "") -> StoredAudit:
     """Note why there is no lock to compare."""
     note = f"{why}: only verdict and decision are compared{way_out}"
     return replace(audit, notes=(note,))
 
 
-def with_lock(audit: Audit, lock: Mapping[str, Any]) -> Audit:
+def with_lock(audit: StoredAudit, lock: Mapping[str, Any]) -> StoredAudit:
     """Add outs and parameters from the content of ``dvc.lock``.
 
     Raises:
@@ -255,7 +257,7 @@ def with_lock(audit: Audit, lock: Mapping[str, Any]) -> Audit:
     return replace(audit, outs=outs, params=params)
 
 
-def _with_lock(audit: Audit, lock: bytes, verdict: Path) -> Audit:
+def _with_lock(audit: StoredAudit, lock: bytes, verdict: Path) -> StoredAudit:
     """Add outs and parameters if the lock belongs to this verdict, or note that it does not."""
     try:
         locked = with_lock(audit, yaml.safe_load(lock) or {"stages": {}})

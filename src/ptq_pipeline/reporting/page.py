@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from ptq_pipeline.reporting.background import Background
 from ptq_pipeline.reporting.business import Worth
-from ptq_pipeline.reporting.evidence import Evidence
 from ptq_pipeline.reporting.figures import FIGURES
 from ptq_pipeline.reporting.figures.style import inline_svg
+from ptq_pipeline.reporting.findings import Findings
 from ptq_pipeline.reporting.first_screen import FirstScreen
 from ptq_pipeline.reporting.results import AuditResults, ReportingParameters
 from ptq_pipeline.reporting.reviewer import Reviewer
@@ -32,7 +32,7 @@ TEMPLATE = "report.html.j2"
 # Each part fills one template.
 PARTS: dict[str, type[Part]] = {
     "first": FirstScreen,
-    "evidence": Evidence,
+    "findings": Findings,
     "background": Background,
     "worth": Worth,
     "reviewer": Reviewer,

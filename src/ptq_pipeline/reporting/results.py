@@ -174,8 +174,9 @@ class AuditTables:
         known = GroupDefinitions.read({**self.group_definitions, "segments": segments})
         return [(level, each.label) for level in LEVELS[:3] for each in known.ids(level)]
 
+    @cached_property
     def in_group_order(self) -> list[SpreadCell]:
-        """Give the cells by level, then label order, then shift; unknown groups by name at last."""
+        """The cells by level, then label order, then shift; unknown groups by name at last."""
         place = {key: index for index, key in enumerate(self.groups)} | self._by_first_class()
         column = {shift: index for index, shift in enumerate(self.shifts)}
 
@@ -268,6 +269,7 @@ class AuditResults(AuditTables):
     parity: pd.DataFrame
     drift_table: pd.DataFrame
     trials: pd.DataFrame
+    parameters: Mapping[str, Any]
     champion_comparison: Comparison | None = None
     candidate_execution: Execution | None = None
     candidate_speed: CandidateSpeed | None = None
@@ -275,7 +277,6 @@ class AuditResults(AuditTables):
     worst_group_layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     decision_log: Sequence[Mapping[str, Any]] = ()
     machine: Mapping[str, Any] = field(default_factory=dict)
-    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, results: Mapping[str, Any], **shown: Any) -> Self:

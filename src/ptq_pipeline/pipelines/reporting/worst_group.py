@@ -30,7 +30,6 @@ from ptq_pipeline.reporting.results import GroupImage, LostImage, LostImages
 from ptq_pipeline.trials.evaluation import build_evaluation
 
 MOST_IMAGES = 12
-MOST_EXPLAINED = 200
 PIXELS = 96
 LAYER_COLUMNS = ("layer", "clip_group", "clip_all", "error_group", "error_all")
 
@@ -123,7 +122,7 @@ def explain_worst_group(
 
     Returns:
         As from :func:`explain_group`; no row without a candidate, and for files of another tool,
-        which hold no steps that could be looked at.
+        which hold no scales that could be looked at.
     """
     worst = Verdict.read(verdict).worst
     if worst is None or PARAMETERS not in candidate:
@@ -145,6 +144,7 @@ def explain_group(
     """
     from ptq_pipeline.artifact.loading import Artifact
     from ptq_pipeline.models.loading import prepared_model
+    from ptq_pipeline.monitoring.explaining import MOST_IMAGES as MOST_EXPLAINED
     from ptq_pipeline.monitoring.explaining import explain
 
     parameters = Artifact(candidate, "the candidate").parameters

@@ -24,8 +24,8 @@ class Thumbnail(NamedTuple):
     caption: str
 
 
-class Evidence(Part):
-    """Values of ``evidence.html.j2``."""
+class Findings(Part):
+    """Values of ``findings.html.j2``."""
 
     @cached_property
     def reasons(self) -> Table:
@@ -56,18 +56,18 @@ class Evidence(Part):
     @cached_property
     def all_cells(self) -> Table:
         """All cells in label order; the worst ones where there are too many."""
-        ordered = self.audit.in_group_order()
+        ordered = self.audit.in_group_order
         if len(ordered) > self.options.max_rows:
             ordered = [*self._average, *self._worst]
         return self._cells("worst.caption_all", ordered)
 
     @cached_property
     def _average(self) -> list[SpreadCell]:
-        return [cell for cell in self.audit.in_group_order() if cell.level == "average"]
+        return [cell for cell in self.audit.in_group_order if cell.level == "average"]
 
     @cached_property
     def _worst(self) -> list[SpreadCell]:
-        return worst_first(cell for cell in self.audit.in_group_order() if cell.level != "average")
+        return worst_first(cell for cell in self.audit.in_group_order if cell.level != "average")
 
     def _cells(self, caption: str, cells: Sequence[SpreadCell]) -> Table:
         rows = [self._row(cell) for cell in cells]
