@@ -8,7 +8,7 @@ from ptq_pipeline.judgement.cells import build_cells, collect_counts
 def laid_out(build_world, policy):
     def lay_out(lost):
         world = build_world(lost)
-        cells = build_cells(world.scores, policy, 0.0164)
+        cells = build_cells(world.scores, policy, 0.0451)
         trials = world.trials["trial_id"].tolist()
         counts = [
             collect_counts(world.scores, cells, trials, split) for split in ("selection", "audit")

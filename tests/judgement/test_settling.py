@@ -55,7 +55,7 @@ def test_the_true_total_is_ever_outside_no_more_often_than_promised(true):
 def test_what_is_settled_early_is_what_all_images_show(drop):
     rng = np.random.default_rng(round(100 * drop))
     cells, budget = cells_of([120, 250, 400], 0.06), fail_budget(0.1, 0.05, 50)
-    levels = SettlingLevels.of(0.016, budget.alpha_images, 0.001, 50, cells)
+    levels = SettlingLevels.of(0.0451, budget.alpha_images, 0.001, 50, cells)
     early = 0
     for _ in range(60):
         lost = [rng.random(n) < drop + 0.01 for n in cells.n]
@@ -72,7 +72,7 @@ def test_what_is_settled_early_is_what_all_images_show(drop):
         early += bool((seen < cells.n).any())
         totals = [np.array([[int(x.sum()) for x in w]]) for w in (lost, gained)]
         counts = Counts(("t",), cells.n, *totals, totals[0], np.ones(3))
-        shown = judge(counts, cells, 0.016, budget.alpha_images)
+        shown = judge(counts, cells, 0.0451, budget.alpha_images)
         full = "bad" if shown.shown_bad.any() else "good" if shown.shown_good.all() else "open"
         assert tracker.state == full
     if drop in (0.0, 0.2):
@@ -82,7 +82,7 @@ def test_what_is_settled_early_is_what_all_images_show(drop):
 def test_nothing_judged_is_never_good():
     cells = cells_of([100], 0.05)
     unjudged = replace(cells, judged=~cells.judged)
-    levels = SettlingLevels.of(0.016, 0.0025, 0.001, 50, unjudged)
+    levels = SettlingLevels.of(0.0451, 0.0226, 0.001, 50, unjudged)
     tracker = DrawTracker(unjudged, levels)
     assert tracker.state == "running", "a group that is not judged is looked at for FAIL"
     tracker.update(*(np.array([each]) for each in (100, 0, 0)))

@@ -79,14 +79,14 @@ def test_three_draws_say_less_about_fewer(build_world, policy):
 
 def test_failed_trials_lie_above_every_bound(build_world, policy):
     world = build_world([0] * 50)
-    failed = world.trials.assign(status=np.where(world.trials["draw"] < 2, "failed", "done"))
-    scores = world.scores[~world.scores["trial_id"].isin(["trial-00", "trial-01"])]
+    failed = world.trials.assign(status=np.where(world.trials["draw"] < 1, "failed", "done"))
+    scores = world.scores[world.scores["trial_id"] != "trial-00"]
     found = build_verdict(scores, failed, world.index, policy)[0].tolerance
     assert found.bound == 1.0 and "no loss below" in found.statement
 
 
 @pytest.mark.parametrize("n", [40, 250])
 def test_what_is_below_a_bound_is_below_larger_ones(n):
-    regions = [rejection_region(n, x, 0.0164).b_max for x in (0.05, 0.06, 0.08, 0.1, 0.15, 0.2)]
+    regions = [rejection_region(n, x, 0.0451).b_max for x in (0.05, 0.06, 0.08, 0.1, 0.15, 0.2)]
     for smaller, larger in zip(regions, regions[1:], strict=False):
         assert np.all(smaller <= larger)

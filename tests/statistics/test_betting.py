@@ -25,9 +25,9 @@ def test_mixture_is_a_probability_over_stakes():
 
 
 def test_zero_losses_follow_the_exact_rule_but_for_the_mixture():
-    exact = np.log(0.0164) / np.log1p(-0.04)
-    assert exact < clusters_needed(0.04, 0.0164) < 1.35 * exact
-    assert not zero_losses_show(np.ones(int(exact)), 0.04, 0.0164)
+    exact = np.log(0.0451) / np.log1p(-0.04)
+    assert exact < clusters_needed(0.04, 0.0451) < 1.4 * exact
+    assert not zero_losses_show(np.ones(int(exact)), 0.04, 0.0451)
 
 
 @settings(max_examples=60, deadline=None)

@@ -18,7 +18,7 @@ def test_errors_keep_their_levels_and_intervals_their_coverage(findings):
 def test_bounds_can_be_met(findings):
     power = {each.what: each.rate for each in findings if each.kind == "power"}
     assert power["group of 800, 1 % of answers changed, no drop: shown to keep 4 points"] > 0.99
-    assert power["200 clusters of 4, 0.5 % lost: shown good"] > 0.25
+    assert power["200 clusters of 4, 0.5 % lost: shown good"] > 0.6
     assert power["60 % bad draws: FAIL within 50 draws"] > 0.99
 
 

@@ -157,11 +157,13 @@ def choose_candidate(selection: Counts, cells: Cells) -> Choice:
 class Candidate:
     """The one model that would ship, with all that the audit says about it.
 
-    ``intervals`` bound its drops for all displayed cells together, fractions, shape (cells, 2).
+    ``intervals`` bound its drops for all displayed cells together, fractions, shape (cells, 2);
+    ``policy`` is at the level that it may spend.
     """
 
     choice: Choice
     judged: Judged
+    policy: Policy
     result: Result
     intervals: NDArray[np.float64]
 
@@ -204,9 +206,9 @@ class Candidate:
             **more,
         )
 
-    def document(self, set_id: str, alpha: float) -> CandidateVerdict:
-        """Its part of the verdict; ``alpha`` is the error of the bound of each accuracy."""
-        cells, counts = self.judged.cells, self.judged.counts
+    def document(self, set_id: str) -> CandidateVerdict:
+        """Its part of the verdict."""
+        cells, counts, alpha = self.judged.cells, self.judged.counts, self.policy.alpha
         return CandidateVerdict(
             result=self.result,
             trial_id=self.choice.trial_id,
@@ -234,7 +236,7 @@ def judge_candidate(
     own = audit.only([choice.trial_id])
     judged = judge(own, cells, policy.alpha, policy.alpha_fail)
     intervals = cell_intervals(own, cells, policy.alpha)
-    return Candidate(choice, judged, judged.result(blocked), intervals)
+    return Candidate(choice, judged, policy, judged.result(blocked), intervals)
 
 
 class ReweightedDrop(Document):
@@ -278,9 +280,10 @@ def reweighted_drop(
     )
 
 
-def reweighted_drops(policy: Policy, candidate: Candidate) -> tuple[ReweightedDrop, ...]:
+def reweighted_drops(candidate: Candidate) -> tuple[ReweightedDrop, ...]:
     """The candidate under every other mix of classes; all intervals hold together."""
-    cells, counts, mixes = candidate.judged.cells, candidate.judged.counts, policy.class_priors
+    cells, counts, policy = candidate.judged.cells, candidate.judged.counts, candidate.policy
+    mixes = policy.class_priors
     found = []
     for name, mix in mixes.items():
         for shift in cells.shifts:

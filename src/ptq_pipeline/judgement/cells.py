@@ -3,7 +3,8 @@
 A group is judged if zero losses could show it to be within its strictest limit at the level of the
 tests, ``(1 - limit)**n <= alpha_image``, and if it has the smallest size that the policy asks for.
 Both look at counts only, so the judged set is fixed before any outcome. ONE set serves the recipe
-and the candidate; it is fixed at ``alpha_image``, the smaller of their two levels. Cells in which
+and the candidate; it is fixed at ``alpha_image``, the level of a draw's tests, which is below that
+of the candidate's. Cells in which
 the float model has nothing to lose are taken out of it by :func:`.above_floor`; which cells are
 tested for FAIL, judged or not, says :mod:`.judging`.
 """

@@ -137,7 +137,7 @@ def settle(case: Case) -> tuple[Sentence, ...]:
         sentences.append(say("settle.fresh_images"))
     sentences += settle_not_judged(case.unjudged)
     if case.candidate is not None and case.candidate.result == "INCONCLUSIVE":
-        sentences += _settle_cells(case, case.candidate)
+        sentences += _settle_cells(case.candidate)
     return tuple({sentence.text: sentence for sentence in sentences}.values())
 
 
@@ -163,8 +163,8 @@ def _settle_draws(recipe: JudgedRecipe) -> list[Sentence]:
     return sentences
 
 
-def _settle_cells(case: Case, candidate: Candidate) -> list[Sentence]:
-    judged, policy = candidate.judged, case.recipe.policy
+def _settle_cells(candidate: Candidate) -> list[Sentence]:
+    judged, policy = candidate.judged, candidate.policy
     undecided = [i for i in _cells_by_ratio(candidate, "open") if not judged.cells.clustered[i]]
     sentences = [
         _more_samples("candidate", judged, i, policy.alpha, policy.alpha_fail)

@@ -144,14 +144,14 @@ class Study:
         draws, bad = self.scope.draws, self._bad
         preset = draws.table["preset"].to_numpy(dtype=bool)
         good = np.array([each == "good" for each in self.states])
-        lost = int((~good & preset[: len(good)]).sum())
+        lost, left = int((~good & preset[: len(good)]).sum()), int(preset[len(good) :].sum())
         possible = self.split.pass_possible and lost <= self.split.allowed and not self.blocked
-        complete = draws.accepted >= self.scope.policy.draws and len(good) >= preset.sum()
-        if possible and complete:
+        # Whatever the draws that are left show, so many may stay open and none refuses any more.
+        may_fail = failing_draw(bad + [True] * (len(preset) - len(bad)), self.budget) is not None
+        enough = draws.accepted >= self.scope.policy.draws and lost + left <= self.split.allowed
+        if possible and enough and not may_fail:
             return "PASS"
-        hopeful = bad + [True] * (len(preset) - len(bad))
-        hopeless = not possible and failing_draw(hopeful, self.budget) is None
-        return "INCONCLUSIVE" if hopeless else None
+        return None if possible or may_fail else "INCONCLUSIVE"
 
     @property
     def _bad(self) -> list[bool]:

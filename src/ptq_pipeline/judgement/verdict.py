@@ -245,7 +245,7 @@ def _verdict(
     shown = CandidateVerdict(result="INCONCLUSIVE", trial_id=None, set_id=None, cells=())
     summary = None
     if candidate is not None:
-        shown = candidate.document(recipe.draws.set_of(candidate.choice.trial_id), policy.alpha)
+        shown = candidate.document(recipe.draws.set_of(candidate.choice.trial_id))
         summary = DrawSummary(recipe.judged.counts, candidate)
     worst, average = (summary.overall_worst(), summary.average()) if summary else (None, None)
     result = combine([recipe.result, shown.result])
@@ -256,7 +256,8 @@ def _verdict(
     # A few representative groups do not add up to all requests.
     if not setting.representatives:
         named = groups.by_column() if groups else None
-        view = business_view(shown.cells, setting.business, 1 - policy.alpha, named)
+        confidence = 1 - (policy if candidate is None else candidate.policy).alpha
+        view = business_view(shown.cells, setting.business, confidence, named)
     return Verdict(
         result=result,
         headline=headline.text,
@@ -275,7 +276,7 @@ def _verdict(
         not_judged_sentence=unjudged,
         ledger=LedgerView.of(policy, case.openings),
         tolerance=tolerance_bound(recipe),
-        class_priors=reweighted_drops(policy, candidate) if candidate else (),
+        class_priors=reweighted_drops(candidate) if candidate else (),
         policy_hash=policy.hash,
         policy=policy,
         representatives=setting.representatives,

@@ -1,9 +1,9 @@
 """FAIL at any time: refuse a hopeless recipe after a few draws, with a guarded error.
 
 The hypothesis is that the recipe is acceptable: ``P(bad draw) <= p0``. A draw is *shown bad* when
-some judged cell's mirrored exact test rejects at level ``eps / cells`` (Bonferroni within the
-draw), so a draw that is not bad is shown bad with probability at most ``eps`` over the audit
-images.
+some cell, judged or not, is shown to lose more than its limit. The level is ``eps`` for all cells
+together (:mod:`ptq_pipeline.judgement.judging`), so a draw that is not bad is shown bad with
+probability at most ``eps`` over the audit images.
 
 All draws are judged on the same audit images ``D``. Given ``D`` the draws are still independent and
 identically distributed, and under the hypothesis each is shown bad with probability::
@@ -45,7 +45,8 @@ from scipy import special
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.statistics.envelope import GRID, Envelope
 
-# What alternatives have beyond p0 at least; recipes that bad are worth refusing early.
+# The boundary is built for shares of bad draws that exceed p0 by this much: those are worth
+# refusing early.
 MARGIN = 0.1
 LEAST_HORIZON = 50
 
@@ -58,17 +59,12 @@ class FailBudget:
         p0: Acceptable share of bad draws.
         boundary: Per number of draws, how many shown bad are a FAIL; one more than the draws where
             none is possible. Its length is the horizon: draws beyond it refuse nothing.
-        alpha_images: ``eps``, level at which a draw is shown bad.
+        alpha_images: ``eps``, level at which a draw is shown bad, at most that of FAIL itself.
     """
 
     p0: float
     boundary: tuple[int, ...]
     alpha_images: float
-
-    @property
-    def total_error(self) -> float:
-        """Probability, at most, of refusing an acceptable recipe."""
-        return _errors(self.boundary, self.p0).largest_mean(self.alpha_images)
 
 
 @lru_cache(maxsize=64)
@@ -87,7 +83,8 @@ def fail_budget(p0: float, alpha_fail: float, draws: int) -> FailBudget:
         )
     q0 = p0 + min(MARGIN, (1 - p0) / 2)
     boundary = _boundary(q0, alpha_fail / 2, max(draws, LEAST_HORIZON))
-    return FailBudget(p0, boundary, _errors(boundary, p0).mean_for(alpha_fail))
+    # Where no count can refuse the recipe, the level of a draw is still that of a test.
+    return FailBudget(p0, boundary, min(alpha_fail, _errors(boundary, p0).mean_for(alpha_fail)))
 
 
 def _boundary(q0: float, alpha: float, horizon: int) -> tuple[int, ...]:
@@ -109,9 +106,10 @@ def chance_to_reach(boundary: tuple[int, ...], q: NDArray[np.float64]) -> NDArra
     going = np.zeros((q.size, max(boundary) + 1))
     going[:, 0] = 1.0
     for needed in boundary:
-        bad = going[:, :-1] * q[:, None]
-        going *= (1 - q)[:, None]
-        going[:, 1:] += bad
+        # Only counts below the boundary go on.
+        bad = going[:, : needed - 1] * q[:, None]
+        going[:, :needed] *= (1 - q)[:, None]
+        going[:, 1:needed] += bad
         going[:, needed:] = 0.0
     return 1 - going.sum(axis=1)
 

@@ -112,13 +112,13 @@ def split_budget(draws: int, p0: float, alpha: float) -> DrawSplit:
             f"got draws={draws}, p0={p0}, alpha={alpha}."
         )
     needed = smallest_passing_draws(p0, alpha)
+    if draws < needed:
+        level = FALLBACK_IMAGE_SHARE * alpha
+        return DrawSplit(draws, p0, alpha, -1, level, 0.0, 0.0, needed)
     # The level falls as k grows.
     rooms = range(1, draws)
     allowed = bisect_left(rooms, True, key=lambda k: not _leaves_enough(draws, k, p0, alpha))
     level = _errors(draws, allowed, p0).mean_for(alpha)
-    if level < SMALLEST_IMAGE_SHARE * alpha:
-        level = FALLBACK_IMAGE_SHARE * alpha
-        return DrawSplit(draws, p0, alpha, -1, level, 0.0, 0.0, needed)
     return DrawSplit(
         draws=draws,
         p0=p0,
@@ -162,13 +162,14 @@ def share_of_good_draws(draws: int, not_shown_good: int, alpha_image: float, alp
         middle = (low + high) / 2
         possible = false_pass_bound(draws, not_shown_good, alpha_image, middle) > alpha
         low, high = (middle, high) if possible else (low, middle)
+    # To the nine digits that the search is good for, so that a PASS shows 1 - p0 and no less.
     return round(1 - high, 9)
 
 
 def draws_for_pass(
     not_shown_good_share: float, p0: float, alpha: float, most: int = 2000
 ) -> int | None:
-    """Smallest number of draws that would PASS if the observed share not shown good persisted.
+    """About the smallest number of draws that would PASS if the share not shown good persisted.
 
     None when no number up to ``most`` would do.
     """

@@ -50,7 +50,10 @@ class Envelope:
         return float(np.interp(mean, self.at, self.value))
 
     def mean_for(self, largest: float) -> float:
-        """Largest mean of the argument that keeps the function's mean at ``largest``; 0 if none."""
+        """Largest mean of the argument that keeps the function's mean at ``largest``.
+
+        0 if even a mean of 0 exceeds it, 1 if no mean does.
+        """
         return float(np.interp(largest, self.value, self.at))
 
 
