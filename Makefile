@@ -54,7 +54,7 @@ benchmark: $(STAMP)  ## RQ1-RQ3 on both reference models side by side; it can be
 	$(BIN)/kedro run --pipelines benchmark --nodes analyse_benchmark,draw_benchmark
 
 reconstruction: $(STAMP)  ## every method on both reference models: hours, but it can be stopped and goes on
-	$(BIN)/kedro run --env ../benchmarks/conf/reconstruction --pipelines data_loading
+	$(BIN)/kedro run --env study/reconstruction --pipelines data_loading
 	$(BIN)/python benchmarks/reconstruction_study.py
 
 coverage-study: $(STAMP)  ## error rates, coverage and power of every bound; writes docs/coverage.md

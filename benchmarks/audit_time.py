@@ -18,7 +18,7 @@ DATA = PROJECT / "data/bench"
 def run() -> tuple[float, dict[str, float]]:
     """Run the audit in its own process; return wall seconds and seconds by node."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "kedro", "run", "--env", "../benchmarks/conf/bench"]
+    command = [sys.executable, "-m", "kedro", "run", "--env", "study/bench"]
     subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - started
     provenance = json.loads((DATA / "08_reporting/provenance.json").read_text(encoding="utf-8"))

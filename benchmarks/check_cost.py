@@ -66,7 +66,7 @@ def measured() -> None:
     fingerprint.func = clock.around(fingerprint.func)
     evaluation.Evaluation.require_unchanged = clock.around(evaluation.Evaluation.require_unchanged)
     bootstrap_project(PROJECT)
-    with KedroSession.create(project_path=PROJECT, env="../benchmarks/conf/bench") as session:
+    with KedroSession.create(project_path=PROJECT, env="study/bench") as session:
         session.run()
     whole = time.perf_counter() - started
     print("\n" + json.dumps({"checks": clock.seconds, "whole": whole}))

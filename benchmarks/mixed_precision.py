@@ -1,7 +1,7 @@
 """Bits per layer by the worst class against bits by the average, at the same size.
 
 Usage: ``python benchmarks/mixed_precision.py`` after ``kedro run --env
-../benchmarks/conf/reconstruction --pipelines data_loading``. Effects are measured on the
+study/reconstruction --pipelines data_loading``. Effects are measured on the
 ``selection`` images, the table is of the ``reference`` images: neither the pool's nor audit images.
 """
 

@@ -56,7 +56,7 @@ class Study:
     def load(cls) -> "Study":
         """Draw and validate the 50 calibration sets if that has not been done, and load all."""
         if not (DATA / "05_model_input/calibration_set_index.parquet").is_file():
-            command = [sys.executable, "-m", "kedro", "run", "--env", "../benchmarks/conf/bench"]
+            command = [sys.executable, "-m", "kedro", "run", "--env", "study/bench"]
             command += ["--pipelines", "data_loading,calibration"]
             subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
         samples = pd.read_parquet(DATA / "03_primary/samples.parquet")

@@ -1,6 +1,6 @@
-"""What the studies of methods share: tables as ``benchmarks/conf/reconstruction`` has them, models.
+"""What the studies of methods share: tables as ``conf/study/reconstruction`` has them, models.
 
-Tables and images are those of ``kedro run --env ../benchmarks/conf/reconstruction --pipelines
+Tables and images are those of ``kedro run --env study/reconstruction --pipelines
 data_loading``.
 """
 

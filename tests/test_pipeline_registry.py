@@ -1,17 +1,19 @@
 """What must hold for every node of every pipeline."""
 
+import shutil
 from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project, pipelines
+from kedro.validation.type_extractor import TypeExtractor
 
 from ptq_pipeline import settings
 from ptq_pipeline.hooks import PARAMETER_GROUPS
 from ptq_pipeline.mounting import DEFAULT
 
-BENCH, LEARNED = "../benchmarks/conf/bench", "../benchmarks/conf/reconstruction"
+BENCH, LEARNED = "study/bench", "study/reconstruction"
 
 configure_project("ptq_pipeline")
 NODES = {node.name: node for pipeline in pipelines.values() for node in pipeline.nodes}
@@ -75,3 +77,46 @@ def test_every_dataset_between_pipelines_is_in_the_catalog(project):
         if name in DEFAULT:
             free = {x for x in pipeline.inputs() if not x.startswith("params:")}
             assert free <= set(entries), name
+
+
+PARAMETERS = TypeExtractor(dict(pipelines)).extract_types_from_pipelines()
+# A table of the parameters, an entry that it may have, and how to reach it.
+TABLES = [
+    ("quantization", "runtime", "optimization"),
+    ("quantization", "method", "rounding"),
+    ("benchmark", "runtime", "optimization"),
+    ("benchmark", "studies", "another"),
+    ("benchmark", "methods", "another"),
+    ("data_loading", "segments", "another"),
+    ("business", "error_cost", "another"),
+    ("business", "shares", "another"),
+    ("calibration", "options", "another"),
+    ("stress", "another"),
+    ("worst_case_check", "class_priors", "another"),
+    ("worst_case_check", "class_priors", "night", "another"),
+]
+
+
+@pytest.mark.parametrize("place", TABLES, ids=".".join)
+def test_null_removes_an_entry_of_any_table(project, place):
+    given = conf(project, "base")["parameters"]
+    given["worst_case_check"]["class_priors"] = {"night": {"Bag": 1.0}}
+    given["business"]["shares"] = {"Bag": 1.0}
+    group, *inner, entry = place
+    table = given[group]
+    for key in inner:
+        table = table.setdefault(key, {})
+    model = PARAMETERS[group]
+    without = model.model_validate(given[group])
+    table[entry] = None
+    assert model.model_validate(given[group]) == without
+
+
+@pytest.mark.parametrize("env", [BENCH, LEARNED])
+def test_a_study_writes_elsewhere_in_a_hidden_folder_too(project, tmp_path, env):
+    """Kedro passes over what is outside the configuration and below a name with a dot."""
+    hidden = tmp_path / ".cache" / "project"
+    shutil.copytree(project / "conf", hidden / "conf")
+    found = conf(hidden, env)
+    assert found["globals"]["data"] == conf(project, env)["globals"]["data"]
+    assert found["globals"]["trial_store"] == f"data/{Path(env).name}/07_model_output/trials"

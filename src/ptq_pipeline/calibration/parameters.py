@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Strategy
 from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.documents import WITHOUT_NULL
 from ptq_pipeline.stress.perturbations import check_description
 
 
@@ -84,7 +85,7 @@ class CalibrationParameters(BaseModel):
     max_draws: int | None = Field(default=None, ge=1)
     comparison_strategies: tuple[str, ...] = ()
     comparison_draws: int = Field(default=5, ge=0)
-    options: dict[str, dict[str, Any]] = {}
+    options: Annotated[dict[str, dict[str, Any]], WITHOUT_NULL] = {}
     augmentation: dict[str, Any] | None = None
     validation: ValidationParameters
     data_docs: bool = True

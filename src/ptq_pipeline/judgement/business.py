@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ptq_pipeline.core.documents import Document, Interval
+from ptq_pipeline.core.documents import WITHOUT_NULL, Document, Interval
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.candidate import JudgedCell
@@ -57,9 +57,9 @@ class Business(Document):
     requests_per_month: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     currency: str = "EUR"
     level: str = "class"
-    error_cost: dict[str, float] = {}
+    error_cost: Annotated[dict[str, float], WITHOUT_NULL] = {}
     default_error_cost: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    shares: dict[str, float] | None = None
+    shares: Annotated[dict[str, float] | None, WITHOUT_NULL] = None
     prices: Prices | None = None
     latency: Latency | None = None
     switching_cost: float = Field(default=0.0, ge=0, allow_inf_nan=False)

@@ -51,7 +51,7 @@ class CriticalGroup(GroupDocument):
     """
 
     points: Points | None = None
-    shifts: dict[str, Points] = Field(default_factory=dict)
+    shifts: Annotated[dict[str, Points], WITHOUT_NULL] = Field(default_factory=dict)
 
     def under(self, shift: str | None) -> float | None:
         """Own limit under a shift, in points, as :meth:`LevelLimit.under`."""
@@ -209,7 +209,9 @@ class Policy(Document):
     obligations: tuple[Obligation, ...] = ()
     ledger: LedgerPolicy = LedgerPolicy()
     representatives: RepresentativePolicy | None = None
-    class_priors: dict[str, dict[str, float]] = Field(default_factory=dict)
+    class_priors: Annotated[dict[str, Annotated[dict[str, float], WITHOUT_NULL]], WITHOUT_NULL] = (
+        Field(default_factory=dict)
+    )
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:

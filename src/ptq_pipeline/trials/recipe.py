@@ -155,7 +155,7 @@ class Recipe(BaseModel):
     method: Annotated[
         Any, PlainValidator(_parsed), WITHOUT_NULL, PlainSerializer(lambda each: each.to_json())
     ]
-    runtime: RuntimeParameters = Field(discriminator="name")
+    runtime: Annotated[RuntimeParameters, Field(discriminator="name"), WITHOUT_NULL]
     parity_draws: int = Field(default=1, ge=0)
     executor: ExecutorParameters = ExecutorParameters()
     statistics: Literal["shared", "direct"] = "shared"

@@ -1,7 +1,7 @@
 """Parameters of ``benchmark``."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -90,16 +90,16 @@ class Study(BaseModel):
     methods: tuple[str, ...] | None = None
     draws: int | None = Field(default=None, ge=2)
     seeds: int = Field(default=1, ge=1)
-    calibrations: dict[str, CalibrationChoice] = Field(min_length=1)
+    calibrations: Annotated[dict[str, CalibrationChoice], WITHOUT_NULL] = Field(min_length=1)
     axis: str | None = None
     reference: str
 
     @field_validator("calibrations", mode="before")
     @classmethod
     def _named(cls, given: Any) -> Any:
-        if not given:
+        if not isinstance(given, Mapping):
             return given
-        return {str(name): choice for name, choice in given.items() if choice is not None}
+        return {str(name): choice for name, choice in given.items()}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -168,11 +168,11 @@ class BenchmarkParameters(BaseModel):
     methods: Methods = Field(min_length=1)
     named_methods: Methods = {}
     shifts: StressParameters
-    studies: dict[str, Study] = Field(min_length=1)
+    studies: Annotated[dict[str, Study], WITHOUT_NULL] = Field(min_length=1)
     only: Only = Only()
     replicates: int = Field(default=400, ge=50)
     level: float = Field(default=0.95, gt=0.5, lt=1)
-    runtime: RuntimeParameters = Field(discriminator="name")
+    runtime: Annotated[RuntimeParameters, Field(discriminator="name"), WITHOUT_NULL]
     executor: ExecutorParameters = ExecutorParameters()
 
     @field_validator("bits")

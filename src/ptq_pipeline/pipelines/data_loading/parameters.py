@@ -1,7 +1,10 @@
 """Parameters of ``data_loading``."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from ptq_pipeline.core.documents import WITHOUT_NULL
 from ptq_pipeline.profiling.segments import Quantiles, SegmentRule
 
 
@@ -28,5 +31,5 @@ class DataLoadingParameters(BaseModel):
     max_unreadable: int = Field(default=0, ge=0)
     expected_accuracy: float | None = Field(default=None, gt=0, le=1)
     metadata: MetadataParameters = MetadataParameters()
-    segments: dict[str, SegmentRule] = {}
+    segments: Annotated[dict[str, SegmentRule], WITHOUT_NULL] = {}
     controls: tuple[str, ...] = ()
