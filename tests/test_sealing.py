@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kedro.framework.hooks.manager import _create_hook_manager
-from kedro.io import DataCatalog, MemoryDataset, SharedMemoryDataCatalog
+from kedro.io import DataCatalog, DatasetError, MemoryDataset, SharedMemoryDataCatalog
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import ParallelRunner, SequentialRunner
 from kedro_datasets.json import JSONDataset
@@ -301,10 +301,29 @@ def test_a_run_that_starts_in_the_middle_gathers_what_stays_in_memory(
     }
 
 
+def test_what_cannot_be_gathered_leaves_every_seal_as_it_is(catalog, tmp_path, monkeypatch):
+    monkeypatch.setattr("ptq_pipeline.sealing.project_pipelines", {"quantization": STRESS})
+    run(STRESS, catalog)
+    first = seal_path(tmp_path / "stressed").read_bytes()
+    (tmp_path / "profiles.parquet").unlink()
+    later = DataCatalog(
+        {each: catalog.get(each) for each in catalog.keys() if each != "audit_data"}
+    )
+    with pytest.raises(DatasetError, match="profiles"):
+        run(STRESS.only_nodes("stress_images"), later)
+    assert seal_path(tmp_path / "stressed").read_bytes() == first
+
+
 def test_what_is_stored_is_not_made_again_by_a_run_that_starts_in_the_middle(catalog, monkeypatch):
     """In memory it would replace the stored one, whose seal is broken already."""
     (stressing,) = STRESS.only_nodes("stress_images").nodes
     both = Node(stressing.func, ["audit_data", "params:stress"], ["stressed_images", "counts"])
     monkeypatch.setattr("ptq_pipeline.sealing.project_pipelines", {"x": Pipeline([both])})
     behind = Pipeline([Node(len, "counts", "counted")])
+    assert not _gathering(behind, catalog).nodes
+    # Part of it would be gathered in vain: the run ends with what Kedro says is missing.
+    monkeypatch.setattr(
+        "ptq_pipeline.sealing.project_pipelines", {"x": Pipeline([both]), "y": STRESS}
+    )
+    behind += Pipeline([Node(len, "audit_data", "images_counted")])
     assert not _gathering(behind, catalog).nodes

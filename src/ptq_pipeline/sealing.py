@@ -201,6 +201,8 @@ class SealHooks:
             # A host's own datasets may have the names of ours: only what our nodes read counts.
             read = sorted(self._pipeline.inputs() & pipeline.inputs())
             self._unsealed = check_reading(catalog, read, self._parameters, self._strict)
+            # Before any seal is broken: what cannot be gathered leaves everything as it is.
+            self._gather(gathering, catalog)
             outputs = sorted(self._pipeline.all_outputs())
             places = {name: place for name in outputs if (place := sealed_place(catalog, name))}
             self._broken = {
@@ -209,7 +211,6 @@ class SealHooks:
                 if (seal := read_seal(place)) is not None and not name.endswith("decision")
             }
             break_seals(places.values())
-            self._gather(gathering, catalog)
         except BaseException:
             self._release()
             raise
@@ -350,7 +351,8 @@ def _gathering(pipeline: Pipeline, catalog: CatalogProtocol) -> Pipeline:
             and not any(output in catalog for output in node.outputs)
         ]
         if not makers:
-            break
+            # Kedro says what is missing.
+            return Pipeline([])
         found += Pipeline(dict.fromkeys(makers))
     return found
 
