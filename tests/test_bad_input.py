@@ -237,3 +237,5 @@ def test_a_stage_refuses_a_policy_that_names_an_unknown_group(loaded):
     # Before the draws are looked at, and before the first trial.
     for study in (settling, until_refused):
         assert "checked_policy" in study.create_pipeline().only_nodes("plan_scope").inputs()
+        # Other prices decide nothing about trials, so they make none of them stale.
+        assert "params:business" not in study.create_pipeline().inputs()

@@ -23,7 +23,11 @@ from ptq_pipeline.pipelines.quantization.measurement import (
     seconds_beside_trials,
 )
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
-from ptq_pipeline.pipelines.worst_case_check.nodes import check_names, propose_groups
+from ptq_pipeline.pipelines.worst_case_check.nodes import (
+    check_business,
+    check_names,
+    propose_groups,
+)
 from ptq_pipeline.project import Project
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
@@ -56,7 +60,8 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int]]:
     profiles = project.load("profiles")
     ledger = project.load("audit_ledger")
     groups = define_groups(samples, definitions, scoring)
-    check_names(groups, policy, shifts, business, ledger, profiles)
+    check_names(groups, policy, shifts, ledger, profiles)
+    check_business(groups, business)
     counts = group_counts(groups)
     if policy.representatives is not None:
         chosen = propose_groups(samples, profiles, definitions, policy)

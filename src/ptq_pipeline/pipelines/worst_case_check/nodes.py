@@ -31,23 +31,21 @@ def check_names(
     groups: Groups,
     parameters: Policy,
     stress: StressParameters,
-    business: Business = NO_BUSINESS,
     ledger: Ledger | None = None,
     profiles: pd.DataFrame | None = None,
 ) -> Policy:
-    """Check that policy and business view name only groups and shifts that exist.
+    """Check that the policy names only groups and shifts that exist.
 
     It needs no score, so a policy with a wrong name is an error before any model is quantized, and
     so are a ledger that was edited and a float model near chance (``profiles`` hold its answers).
 
     Raises:
-        InputError: Naming the unknown group or shift, the group whose cost is missing, the
-            ledger's broken line, or the float model's accuracy.
+        InputError: Naming the unknown group or shift, the ledger's broken line, or the float
+            model's accuracy.
     """
     if ledger is not None:
         ledger.entries()
     parameters.check_names(groups.by_level(), [*stress.root, *groups.conditions])
-    business.check(groups.by_column())
     if profiles is not None:
         audit = groups.only("audit")
         known = profiles.set_index("sample_id")["predicted"]
@@ -55,6 +53,18 @@ def check_names(
         right, n = int((answers == audit.labels).sum()), int((~pd.isna(answers)).sum())
         check_float_model(right, n, parameters, groups.classes)
     return parameters
+
+
+def check_business(groups: Groups, business: Business) -> Business:
+    """Check that the business view names only groups that exist, and has a cost for each.
+
+    A node of its own: what costs what decides nothing about which trials are run.
+
+    Raises:
+        InputError: Naming the unknown group, or the group whose cost is missing.
+    """
+    business.check(groups.by_column())
+    return business
 
 
 def propose_groups(

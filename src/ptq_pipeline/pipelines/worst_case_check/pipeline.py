@@ -4,6 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.pipelines.subgroup_scoring.pipeline import groups_node
 from ptq_pipeline.pipelines.worst_case_check.nodes import (
+    check_business,
     check_names,
     compare,
     gather_setting,
@@ -18,11 +19,17 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     checked = Node(
         check_names,
         [
-            *("groups", "params:worst_case_check", "params:stress", "params:business"),
+            *("groups", "params:worst_case_check", "params:stress"),
             *("audit_ledger", "profiles"),
         ],
         "checked_policy",
         name="check_policy",
+    )
+    priced = Node(
+        check_business,
+        ["groups", "params:business"],
+        "checked_business",
+        name="check_business",
     )
     proposed = Node(
         propose_groups,
@@ -43,7 +50,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         judge,
         [
             *("scores", "trials", "calibration_set_index"),
-            *("checked_policy", "audit_setting", "params:business"),
+            *("checked_policy", "audit_setting", "checked_business"),
         ],
         ["verdict", "worst_case_table"],
         name="judge",
@@ -59,4 +66,4 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         ["champion_comparison", "candidate_baseline"],
         name="compare_with_champion",
     )
-    return Pipeline([groups_node(), checked, proposed, gathered, judged, plots, compared])
+    return Pipeline([groups_node(), checked, priced, proposed, gathered, judged, plots, compared])
