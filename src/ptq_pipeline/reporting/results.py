@@ -117,7 +117,14 @@ class ModelSpeed(Document):
 
 
 class CandidateSpeed(Document):
-    """Candidate and float model on one machine at one moment, ``candidate_speed.json``."""
+    """Candidate and float model on one machine at one moment, ``candidate_speed.json``.
+
+    Attributes:
+        trial_id: The candidate's; None without a candidate, and then nothing was measured.
+        runtime: What serves, with threads and the processor's flags.
+        machine: The processor's architecture.
+        batch_size: Images of one inference in batches.
+    """
 
     called: ClassVar[str] = "candidate_speed.json"
     way_out: ClassVar[str] = "run the pipeline 'promotion' again"
@@ -127,8 +134,8 @@ class CandidateSpeed(Document):
     runtime: MeasuredRuntime
     machine: str
     batch_size: int
-    float_: ModelSpeed | None = Field(alias="float")
-    candidate: ModelSpeed | None
+    float_: ModelSpeed | None = Field(default=None, alias="float")
+    candidate: ModelSpeed | None = None
 
 
 def worst_first(cells: Iterable[Cell], levels: Sequence[str] = LEVELS) -> list[Cell]:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 COMPARED_IMAGES, MOST_COMPARED = 300, 1000
 # Share of the largest logit by which runtimes may differ in float.
 FLOAT_ROUNDING = 1e-3
-EVERYTHING = slice(None)
 
 # From the shifts and the float model's predictions to what is told each draw's set and predictions
 # (None when it failed), in the order of the draws, and says whether the recipe is refused by now.
@@ -143,7 +142,7 @@ class Audit(HandedOn):
         predictor: "Predictor",
         shift: str,
         batch_size: int,
-        positions: "np.ndarray | slice" = EVERYTHING,
+        positions: "np.ndarray | slice" = slice(None),
     ) -> np.ndarray:
         """Return a compiled model's top-1 classes, int32, of some samples under one shift."""
         return self.evaluation.predict(

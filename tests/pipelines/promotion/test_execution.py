@@ -178,6 +178,29 @@ def audited(model, images, samples, chosen, tmp_path):
     return files, execute
 
 
+def test_pixels_that_change_while_they_are_executed_keep_no_result(
+    model, images, samples, chosen, tmp_path, monkeypatch
+):
+    np.save(tmp_path / "images.npy", images)
+    parameters = Recipe.model_validate({"method": {}, "runtime": {"name": "simulated"}})
+    data = AuditData(samples, np.load(tmp_path / "images.npy", mmap_mode="r"))
+    audit = Audit(data, {}, model, TrialStore(tmp_path / "trials"), SHIFTS, parameters)
+    outcome = audit.runner().run(chosen.set_id, chosen.images, audit.evaluation)
+    trial_id = outcome.spec.trial_id
+    files = build_artifact(audit.runner(), chosen, {"trial_id": trial_id})
+    verdict = make_verdict(trial_id=trial_id, set_id=chosen.set_id).to_json()
+    predict = Audit.predict
+
+    def predict_and_write(*arguments):
+        found = predict(*arguments)
+        np.load(tmp_path / "images.npy", mmap_mode="r+")[30] ^= 255
+        return found
+
+    monkeypatch.setattr(Audit, "predict", predict_and_write)
+    with pytest.raises(InputError, match="images.npy' was written to while"):
+        execute_candidate(audit, verdict, files, pd.DataFrame(), {chosen.set_id: chosen})
+
+
 def other_bias(content: bytes) -> bytes:
     """Return an ONNX file whose last layer always prefers the last class."""
     import onnx

@@ -124,6 +124,13 @@ def test_a_worker_without_the_data_is_refused_by_the_name_of_the_file(cluster, s
         study.predictions("nodata", DaskExecutor(cluster.scheduler_address, patience=5))
 
 
+def test_a_worker_of_another_release_is_refused_by_its_versions():
+    """What it cannot read does not hide why: its environment is answered all the same."""
+    found, error = module._open_on_worker("other", {"made_by": "another release"})
+    assert found == module.environment()
+    assert "incomplete or damaged" in error
+
+
 def test_an_unreachable_scheduler_is_an_error_within_ten_seconds_that_names_it(study):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

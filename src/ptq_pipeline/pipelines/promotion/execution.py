@@ -60,11 +60,7 @@ def execute_candidate(
     if chosen.trial_id is None or chosen.set_id is None:
         return Execution(runtime=serving.name).to_json()
     names = served_names(files, serving.name)
-    predictor = load_candidate(audit, files, serving)
-    answers = {
-        shift: audit.predict(predictor, shift, serving.batch_size)
-        for shift in audit.evaluation.arrays
-    }
+    answers = _answers(audit, load_candidate(audit, files, serving))
     judged = _judged(audit, predictions[predictions["trial_id"] == chosen.trial_id])
     compared = {
         shift: ShiftAnswers(n=len(found), different=int((found != judged[shift]).sum()))
@@ -93,6 +89,16 @@ def execute_candidate(
     )
     log.info("exported candidate: %s", found.result)
     return found.to_json()
+
+
+def _answers(audit: Audit, predictor: "Predictor") -> dict[str, np.ndarray]:
+    """Return the answers under each shift, on the very pixels that were judged."""
+    evaluation, batch_size = audit.evaluation, audit.recipe.runtime.batch_size
+    # Reads all pixels and compares them; what changes from then on is found behind the answers.
+    _ = evaluation.fingerprint
+    answers = {shift: audit.predict(predictor, shift, batch_size) for shift in evaluation.arrays}
+    evaluation.require_unchanged()
+    return answers
 
 
 def _judged(audit: Audit, own: pd.DataFrame) -> dict[str, np.ndarray]:

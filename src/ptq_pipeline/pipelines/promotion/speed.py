@@ -7,44 +7,17 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
 
 from ptq_pipeline.artifact import served_names
-from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.pipelines.promotion.execution import load_candidate
+from ptq_pipeline.reporting.results import CandidateSpeed, MeasuredRuntime, ModelSpeed
 from ptq_pipeline.trials.audit import Audit
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import PreparedModel
     from ptq_pipeline.runtimes import Predictor
-
-
-class ModelSpeed(Document):
-    """What one model takes and reaches: see :class:`.Speed`, and ``bytes`` on disk."""
-
-    bytes: int
-    latency_ms: float
-    images_per_second: float
-
-
-class CandidateSpeed(Document):
-    """The candidate beside the float model, ``candidate_speed.json``; None without a candidate.
-
-    Attributes:
-        runtime: Its description, with threads and CPU flags.
-        machine: The processor's architecture.
-        batch_size: Images of one inference in batches.
-    """
-
-    schema_version: int = 1
-    trial_id: str | None
-    runtime: dict[str, Any]
-    machine: str
-    batch_size: int
-    float_: ModelSpeed | None = Field(default=None, alias="float")
-    candidate: ModelSpeed | None = None
 
 
 def measure_candidate(
@@ -56,7 +29,7 @@ def measure_candidate(
     no out of DVC and decides nothing.
 
     Returns:
-        The content of ``candidate_speed.json``, see :class:`CandidateSpeed`.
+        The content of ``candidate_speed.json``, see :class:`.CandidateSpeed`.
     """
     from ptq_pipeline.models.loading import prepared_model
     from ptq_pipeline.runtimes import measure_speed
@@ -64,7 +37,7 @@ def measure_candidate(
     images, runtime = audit.data.images, audit.recipe.runtime.build()
     found = CandidateSpeed(
         trial_id=Verdict.read(verdict).candidate.trial_id,
-        runtime=runtime.description() | {"cpu_flags": cpu_flags()},
+        runtime=MeasuredRuntime.model_validate(runtime.description() | {"cpu_flags": cpu_flags()}),
         machine=platform.machine(),
         batch_size=min(audit.recipe.runtime.batch_size, len(images)),
     )

@@ -277,7 +277,7 @@ class _Study:
                 self._refuse(address, "it runs several tasks at a time; start it with --nthreads 1")
                 continue
             self.opening[address] = self.client.submit(
-                _open_on_worker, self.key, self.described, workers=[address], pure=False
+                _open_on_worker, self.key, self.described.to_json(), workers=[address], pure=False
             )
         for address, future in list(self.opening.items()):
             if future.done():
@@ -306,12 +306,15 @@ class _Study:
 _OPENED: dict[str, Workload] = {}
 
 
-def _open_on_worker(key: str, described: DescribedWorkload) -> tuple[dict[str, Any], str]:
-    """Open a study's data and return this worker's environment, and why it cannot take part."""
+def _open_on_worker(key: str, described: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Open a study's data and return this worker's environment, and why it cannot take part.
+
+    The description comes as JSON, which every release can unpack: a worker of another one says so.
+    """
     if key not in _OPENED:
         _OPENED.clear()
         try:
-            _OPENED[key] = open_workload(described)
+            _OPENED[key] = open_workload(DescribedWorkload.read(described))
         except PtqPipelineError as error:
             return environment(), str(error)
     return environment(), ""
