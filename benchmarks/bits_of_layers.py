@@ -198,7 +198,7 @@ def _options(
         uniform = replace(method, weight_bits=choice, layer_weight_bits={})
         if budget == "operations":
             uniform = replace(uniform, activation_bits=choice, layer_activation_bits={})
-        activations = activations_from(statistics, uniform, prepared.operands)
+        activations = activations_from(statistics, uniform, prepared)
         found[choice] = combine(quantize_weights(prepared, uniform), activations)
     return found
 

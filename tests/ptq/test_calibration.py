@@ -13,7 +13,9 @@ from ptq_pipeline.ptq import (
     as_tensor_batches,
     calibrate,
     combine,
+    method_from_json,
     prepare,
+    quantize_model,
     quantize_weights,
 )
 from ptq_pipeline.ptq.quantizer import choose_qparams
@@ -125,3 +127,25 @@ def test_weights_and_activations_of_different_models(
     weights = quantize_weights(prepared, MethodSpec())
     with pytest.raises(InputError, match="different layers: 'blocks.0.conv1'"):
         combine(weights, {})
+
+
+@pytest.mark.parametrize("name", ["nearest", "gptq"])
+def test_the_ends_stay_at_eight_bits(prepared: PreparedModel, images: Tensor, name: str) -> None:
+    first, last = prepared.layers[0].name, prepared.layers[-1].name
+
+    def bits(**options: object) -> dict[str, tuple[int, int]]:
+        values = {"name": name, "weight_bits": 4, "activation_bits": 4, **options}
+        found = quantize_model(prepared, [images[:32]], method_from_json(values), seed=0)
+        return {
+            layer: (each.weight.scheme.bits, each.activation.scheme.bits)
+            for layer, each in found.layers.items()
+            if each.activation is not None
+        }
+
+    plain = dict.fromkeys((layer.name for layer in prepared.layers), (4, 4))
+    assert bits() == plain
+    assert bits(first_input_8_bit=True) == plain | {first: (4, 8)}
+    assert bits(first_last_8_bit=True) == plain | {first: (8, 8), last: (8, 8)}
+    # What is said of a layer by name holds.
+    named = bits(first_last_8_bit=True, layer_weight_bits={last: 6})
+    assert named == plain | {first: (8, 8), last: (6, 8)}

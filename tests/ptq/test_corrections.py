@@ -12,11 +12,9 @@ from ptq_pipeline.ptq import (
     prepare,
     quantize_model,
 )
-from ptq_pipeline.ptq.corrections import (
-    cross_layer_equalization,
-    layers_with_batch_norm,
-    smooth_quant,
-)
+from ptq_pipeline.ptq.corrections.before import cross_layer_equalization, smooth_quant
+from ptq_pipeline.ptq.corrections.matching import fitted_shift
+from ptq_pipeline.ptq.corrections.moments import layers_with_batch_norm
 from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime
 
 
@@ -173,3 +171,63 @@ def test_runtimes_apply_corrections_alike(images: Tensor, placement: tuple[str, 
     left = SimulatedRuntime().compile(model, found)(batch)
     right = OpenvinoRuntime().compile(model, found)(batch)
     np.testing.assert_allclose(left, right, atol=0.05 * np.abs(left).max())
+
+
+def _divergence(model: PreparedModel, parameters: QuantizationParameters, images: Tensor) -> float:
+    """Mean KL divergence of the executed model's softmax from the float model's."""
+    with torch.no_grad():
+        wanted = model.module(images).double().log_softmax(1)
+        found = SimulatedRuntime().compile(model, parameters).module(images).double().log_softmax(1)
+    return float((wanted.exp() * (wanted - found)).sum(1).mean())
+
+
+@pytest.mark.parametrize("name", ["nearest", "gptq"])
+def test_output_matching_goes_around_any_method(
+    prepared: PreparedModel, images: Tensor, name: str
+) -> None:
+    bits = {"name": name, "weight_bits": 3}
+    plain = _corrected(prepared, images[:64], **bits)
+    found = _corrected(prepared, images[:64], "output_matching", **bits)
+    assert set(found.overrides) == {"classifier.bias"}
+    for layer, before in plain.layers.items():
+        np.testing.assert_array_equal(found.layers[layer].weight.codes, before.weight.codes)
+    assert _divergence(prepared, found, images[:64]) < _divergence(prepared, plain, images[:64])
+    # The fit is for the integers that ship: each class has its mean probability, but for one code.
+    with torch.no_grad():
+        got = SimulatedRuntime().compile(prepared, found).module(images[:64]).softmax(1).mean(0)
+        wanted = prepared.module(images[:64]).softmax(1).mean(0)
+    np.testing.assert_allclose(got, wanted, atol=5e-4)
+
+
+def test_the_fitted_shift_is_the_least(prepared: PreparedModel) -> None:
+    random = np.random.default_rng(0)
+    logits = torch.from_numpy(random.normal(0, 5, (200, 4)))
+    wanted = torch.from_numpy(random.normal(0, 5, (200, 4))).softmax(1)
+    shift = fitted_shift(logits, wanted)
+
+    def value(at: Tensor) -> float:
+        fit = -(wanted * (logits + at).log_softmax(1)).sum(1).mean()
+        return float(fit + 0.5e-4 * at.square().sum())
+
+    for place in range(4):
+        for step in (-1e-3, 1e-3):
+            moved = shift.clone()
+            moved[place] += step
+            assert value(moved) > value(shift)
+
+
+def test_output_matching_says_where_it_cannot_work(images: Tensor) -> None:
+    model = prepare(
+        nn.Sequential(nn.Conv2d(1, 3, 28), nn.Flatten(), nn.LogSoftmax(1)).eval(), images[:2]
+    )
+    found = _corrected(model, images[:8], "output_matching")
+    assert found.overrides == {}
+    assert found.notes == (
+        "output_matching: the logits are not what layer '0' returns, so its biases are not fitted",
+    )
+
+
+def test_reestimation_without_batch_norms_is_said(images: Tensor) -> None:
+    model = prepare(_spread_model(), images[:2])
+    (note,) = _corrected(model, images[:8], "batch_norm_reestimation").notes
+    assert "no batch norm was folded" in note

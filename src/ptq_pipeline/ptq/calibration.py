@@ -6,7 +6,7 @@ statistics of the float model on the calibration images.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -33,6 +33,7 @@ def quantize_weights(prepared: PreparedModel, method: MethodSpec) -> dict[str, W
         InputError: the method names a layer that the model does not have.
     """
     _require_layers(prepared, method)
+    method = method.of_layers([layer.name for layer in prepared.layers])
     quantized = {}
     for layer in prepared.layers:
         scheme = method.weight_scheme_of(layer.name)
@@ -52,14 +53,22 @@ def quantize_weights(prepared: PreparedModel, method: MethodSpec) -> dict[str, W
 
 
 def activations_from(
-    statistics: Mapping[str, InputStatistics], method: MethodSpec, operands: Collection[str] = ()
+    statistics: Mapping[str, InputStatistics],
+    method: MethodSpec,
+    prepared: PreparedModel | None = None,
 ) -> dict[str, ActivationParameters]:
     """Choose scale and zero point of every layer's input from its statistics, by layer or operand.
+
+    ``prepared`` knows which layers are first and last, and which places are operands.
 
     Integer kernels multiply two activations only without zero points, so an operand of such a
     product (see `PreparedModel.operands`) is signed and symmetric, or unsigned from zero when it
     was never negative.
     """
+    operands: tuple[str, ...] = ()
+    if prepared is not None:
+        method = method.of_layers([layer.name for layer in prepared.layers])
+        operands = prepared.operands
     chosen = {}
     for name, known in statistics.items():
         scheme = method.activation_scheme_of(name)
@@ -93,7 +102,7 @@ def calibrate(
     weights = quantize_weights(prepared, method) if weights is None else weights
     needed = method.activation_range.needs_histogram
     statistics = collect_statistics(prepared, batches, needed)
-    return combine(weights, activations_from(statistics, method, prepared.operands))
+    return combine(weights, activations_from(statistics, method, prepared))
 
 
 def combine(

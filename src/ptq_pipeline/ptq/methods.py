@@ -19,7 +19,7 @@ import torch
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.calibration import calibrate
-from ptq_pipeline.ptq.corrections import quantize_with_corrections
+from ptq_pipeline.ptq.corrections import corrected
 from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.quantizer import MAX_BITS, MIN_BITS
@@ -29,6 +29,7 @@ from ptq_pipeline.ptq.spec import MethodConfig, MethodSpec
 from ptq_pipeline.ptq.statistics import Batches
 
 ENTRY_POINTS = "ptq_pipeline.methods"
+CALIBRATION_BATCH = 32
 ALL_BITS = tuple(range(MIN_BITS, MAX_BITS + 1))
 
 # From model, calibration batches, configuration, seed and weights that are at hand.
@@ -160,6 +161,8 @@ def quantize_model(
 ) -> QuantizationParameters:
     """Quantize a model by any registered method: the one way from a method to parameters.
 
+    Corrections that the method names go around it, see `ptq_pipeline.ptq.corrections`.
+
     Args:
         prepared: the model; not changed, and not safe to use from several threads at once.
         batches: float32 ``(n, C, H, W)`` tensors, or a function that starts a new pass over them.
@@ -170,7 +173,16 @@ def quantize_model(
     Raises:
         InputError: the images or the model do not suit the method.
     """
-    return find_method(method.name).run(prepared, batches, method, seed, weights)
+    run = find_method(method.name).run
+    if not method.corrections:
+        return run(prepared, batches, method, seed, weights)
+    images = torch.cat([*(batches() if callable(batches) else batches)]).to(prepared.device)
+    return corrected(
+        lambda model, chosen: run(model, chosen.split(CALIBRATION_BATCH), method, seed, None),
+        prepared,
+        images,
+        method,
+    )
 
 
 def method_seed(
@@ -199,17 +211,14 @@ def _nearest(
     seed: int,
     weights: Mapping[str, WeightParameters] | None = None,
 ) -> QuantizationParameters:
-    if not method.corrections:
-        return calibrate(prepared, batches, method, weights)
-    images = torch.cat([*(batches() if callable(batches) else batches)]).to(prepared.device)
-    return quantize_with_corrections(prepared, images, method)
+    return calibrate(prepared, batches, method, weights)
 
 
 register(
     RegisteredMethod(
         name="nearest",
         paper="Jacob et al., CVPR 2018 (arXiv 1712.05877)",
-        summary="ranges by an estimator, weights to the nearest code, optional corrections",
+        summary="ranges by an estimator, weights to the nearest code",
         config=MethodSpec,
         run=_nearest,
     )

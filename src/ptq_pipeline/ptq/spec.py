@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.ptq.quantizer import IntegerScheme
+from ptq_pipeline.ptq.quantizer import MAX_BITS, IntegerScheme
 from ptq_pipeline.ptq.ranges import ESTIMATORS, MinMax, MovingAverageMinMax, RangeEstimator
 
 # Part of every trial's id. Raise it when the same spec and images would give other integers.
 ENGINE_VERSION = "2"
 # In the order in which they are applied: the first two change the float model, the others come
 # after rounding.
-# In the JSON form, and so in the ids of trials, whatever they are; every later option only where it
-# is not the default.
-ALWAYS_SAID = (
-    "weight_bits",
-    "activation_bits",
-    "weight_range",
-    "activation_range",
-    "weight_granularity",
-    "rounding",
-)
 CORRECTIONS = (
     "cross_layer_equalization",
     "smooth_quant",
     "bias_correction",
     "batch_norm_reestimation",
+    "output_matching",
 )
+BEFORE_ROUNDING = CORRECTIONS[:2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +34,16 @@ class MethodConfig:
         reducible: weights need no images, and activations only statistics of single images of the
             float model, see `ptq_pipeline.ptq.image_statistics`.
         min_images: calibration images that it needs at least.
+        later: options that are in the JSON form, and so in the ids of trials, only where they are
+            not the default.
         name: under which the method is registered.
         weight_bits: 2 to 8.
         activation_bits: 2 to 8.
+        corrections: names of corrections around the method, in the order of `CORRECTIONS`.
 
     Raises:
-        InputError: a number of bits is not supported.
+        InputError: a number of bits is not supported, a correction is unknown or there is nothing
+            that it could change.
 
     Example:
         >>> @dataclass(frozen=True, kw_only=True)
@@ -59,14 +55,38 @@ class MethodConfig:
 
     reducible: ClassVar[bool] = False
     min_images: ClassVar[int] = 1
+    later: ClassVar[tuple[str, ...]] = ("corrections",)
+    file_format: ClassVar[str | None] = None
 
     name: str = ""
     weight_bits: int = 8
     activation_bits: int = 8
+    corrections: tuple[str, ...] = ()
+
+    @property
+    def uses_seed(self) -> bool:
+        """Whether anything in the method is random."""
+        return True
 
     def __post_init__(self) -> None:
         self._require_bits("weight_bits", self.weight_bits)
         self._require_bits("activation_bits", self.activation_bits)
+        for name in self.corrections:
+            if name not in CORRECTIONS:
+                raise InputError(
+                    f"method {self.name}: corrections: unknown name {name!r}; allowed are "
+                    f"{list(CORRECTIONS)}"
+                )
+        if self.corrections and self.file_format is not None:
+            raise InputError(
+                f"method {self.name} writes a file of its own, so 'corrections' have nothing to "
+                "change; leave them out, or choose a method of this package"
+            )
+
+    def _require_layer_bits(self, *keys: str) -> None:
+        for key in keys:
+            for layer, bits in getattr(self, key).items():
+                self._require_bits(f"{key}: {layer}", bits)
 
     def _require_bits(self, key: str, bits: Any) -> None:
         try:
@@ -75,8 +95,17 @@ class MethodConfig:
             raise InputError(f"method {self.name}: {key}: {error}") from None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values that `from_json` reads back to an equal configuration."""
-        return {part.name: _plain(getattr(self, part.name)) for part in fields(self)}
+        """Return plain values that `from_json` reads back to an equal configuration.
+
+        Options that came later are left out while they have their default, so a configuration keeps
+        its JSON form, and its trials their ids.
+        """
+        defaults = {part.name: part for part in fields(self) if part.name in self.later}
+        return {
+            part.name: _plain(getattr(self, part.name))
+            for part in fields(self)
+            if part.name not in defaults or getattr(self, part.name) != _default(part)
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -106,12 +135,13 @@ class MethodSpec(MethodConfig):
         rounding: to the nearest code, half to even.
         weight_symmetric: signed integers with zero point 0, or unsigned ones.
         activation_symmetric: the same of the activations.
-        corrections: names of corrections, applied in the order of `CORRECTIONS`.
         layer_weight_bits: bits of single layers' weights, by layer name (mixed precision).
         layer_activation_bits: bits of single layers' inputs.
+        first_last_8_bit: weight and input of the first and the last layer have 8 bits.
+        first_input_8_bit: the input of the first layer has 8 bits.
 
     Raises:
-        InputError: a number of bits is not supported, or a correction is unknown.
+        InputError: a number of bits is not supported, or a correction needs other options.
 
     Example:
         >>> MethodSpec.from_json({"weight_bits": 4, "activation_range": {"name": "mse", "p": 2.0}})
@@ -120,6 +150,11 @@ class MethodSpec(MethodConfig):
     """
 
     name: ClassVar[str] = "nearest"  # type: ignore[misc]
+    later: ClassVar[tuple[str, ...]] = (
+        *("corrections", "weight_symmetric", "activation_symmetric"),
+        *("layer_weight_bits", "layer_activation_bits"),
+        *("first_last_8_bit", "first_input_8_bit"),
+    )
     weight_bits: int = 8
     activation_bits: int = 8
     weight_range: RangeEstimator = field(default_factory=MinMax)
@@ -128,21 +163,14 @@ class MethodSpec(MethodConfig):
     rounding: Literal["nearest"] = "nearest"
     weight_symmetric: bool = True
     activation_symmetric: bool = False
-    corrections: tuple[str, ...] = ()
     layer_weight_bits: Mapping[str, int] = field(default_factory=dict)
     layer_activation_bits: Mapping[str, int] = field(default_factory=dict)
+    first_last_8_bit: bool = False
+    first_input_8_bit: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("layer_weight_bits", "layer_activation_bits"):
-            for layer, bits in getattr(self, key).items():
-                self._require_bits(f"{key}: {layer}", bits)
-        for name in self.corrections:
-            if name not in CORRECTIONS:
-                raise InputError(
-                    f"method nearest: corrections: unknown name {name!r}; allowed are "
-                    f"{list(CORRECTIONS)}"
-                )
+        self._require_layer_bits("layer_weight_bits", "layer_activation_bits")
         per_tensor = self.weight_granularity == "per_tensor"
         if per_tensor and "batch_norm_reestimation" in self.corrections:
             raise InputError(
@@ -151,9 +179,32 @@ class MethodSpec(MethodConfig):
             )
 
     @property
+    def uses_seed(self) -> bool:
+        """Nothing is."""
+        return False
+
+    @property
     def reducible(self) -> bool:  # type: ignore[override]
         """Not with a moving average, which goes by batches in their order, or with corrections."""
         return not (self.corrections or isinstance(self.activation_range, MovingAverageMinMax))
+
+    def of_layers(self, layers: Sequence[str]) -> Self:
+        """Return the same with the bits of the first and the last of the layers spelled out.
+
+        Bits that a layer was given by its name stay.
+
+        Example:
+            >>> method = MethodSpec(weight_bits=4, activation_bits=4, first_input_8_bit=True)
+            >>> method.of_layers(["stem", "head"]).layer_activation_bits
+            {'stem': 8}
+        """
+        ends = {layers[0]: MAX_BITS, layers[-1]: MAX_BITS} if self.first_last_8_bit else {}
+        first = {layers[0]: MAX_BITS} if self.first_input_8_bit else {}
+        return replace(
+            self,
+            layer_weight_bits={**ends, **self.layer_weight_bits},
+            layer_activation_bits={**first, **ends, **self.layer_activation_bits},
+        )
 
     def weight_scheme_of(self, layer: str) -> IntegerScheme:
         """Integers of one layer's weight."""
@@ -165,24 +216,16 @@ class MethodSpec(MethodConfig):
         bits = self.layer_activation_bits.get(layer, self.activation_bits)
         return IntegerScheme(bits, self.activation_symmetric)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values that `from_json` reads back to an equal spec.
-
-        Options that came later are left out while they have their default, so a spec keeps its
-        JSON form, and its trials their ids.
-        """
-        values, default = super().to_json(), MethodConfig.to_json(MethodSpec())
-        later = {part.name for part in fields(self)} - set(ALWAYS_SAID)
-        return {
-            key: value for key, value in values.items() if key not in later or value != default[key]
-        }
-
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Build a spec from plain values, as `MethodConfig.from_json`; the name may be there."""
         if values.get("name", cls.name) != cls.name:
             raise InputError(f"method: {values['name']!r} is not {cls.name!r}")
         return super().from_json({key: values[key] for key in values if key != "name"})
+
+
+def _default(part: Field[Any]) -> Any:
+    return part.default if part.default_factory is MISSING else part.default_factory()
 
 
 def _plain(value: Any) -> Any:

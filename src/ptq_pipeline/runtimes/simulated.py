@@ -12,9 +12,8 @@ from torch import nn
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.provenance import cpu_flags
-from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, overridden
-from ptq_pipeline.ptq.biases import integer_form
-from ptq_pipeline.ptq.places import insert_quantizers
+from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters
+from ptq_pipeline.ptq.simulation import executed
 from ptq_pipeline.runtimes.base import Predictor, Runtime
 from ptq_pipeline.runtimes.onnxruntime import OnnxruntimeRuntime
 
@@ -83,13 +82,8 @@ class SimulatedRuntime(Runtime):
     def _compiled(
         self, prepared: PreparedModel, parameters: QuantizationParameters | None
     ) -> SimulatedPredictor:
-        if parameters is not None:
-            prepared = overridden(prepared, parameters.overrides)
-            parameters, biases = integer_form(prepared, parameters)
-        module = copy.deepcopy(prepared.module).to(self.device)
-        if parameters is not None:
-            for name, bias in biases.items():
-                rounded = torch.from_numpy(bias.dequantized()).to(self.device)
-                module.get_submodule(name).bias = nn.Parameter(rounded, requires_grad=False)
-            insert_quantizers(module, parameters)
+        if parameters is None:
+            module = copy.deepcopy(prepared.module).to(self.device)
+        else:
+            module = executed(prepared, parameters, self.device)
         return SimulatedPredictor(module, self.device)

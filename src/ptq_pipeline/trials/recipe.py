@@ -163,7 +163,8 @@ class Recipe(BaseModel):
     @property
     def file_format(self) -> str | None:
         """Format of the files of a method of another tool; None for methods of this package."""
-        return getattr(self.method, "file_format", None)
+        found: str | None = self.method.file_format
+        return found
 
     @model_validator(mode="after")
     def _executable(self) -> Self:

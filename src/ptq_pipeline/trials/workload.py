@@ -147,7 +147,7 @@ class Workload:
         if weights is not None and len(images) and self.reduces(method):
             assert self.statistics is not None
             found = self.statistics.reduce(images, method.activation_range.needs_histogram)
-            return combine(weights, activations_from(found, method, self.prepared.operands))
+            return combine(weights, activations_from(found, method, self.prepared))
         batches = as_tensor_batches(self.model.preprocessing(images))
         return quantize_model(self.prepared, batches, method, seed=seed, weights=weights)
 

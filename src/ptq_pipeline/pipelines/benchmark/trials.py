@@ -78,7 +78,7 @@ class SharedSets(Workload):
         images = np.asarray(images)
         if not method.reducible or not len(images):
             return super().quantize(method, images, seed)
-        found = activations_from(self._statistics_of(images), method, self.prepared.operands)
+        found = activations_from(self._statistics_of(images), method, self.prepared)
         return combine(self.weights(method), found)
 
     def _statistics_of(self, images: np.ndarray) -> "Mapping[str, InputStatistics]":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.ranges import Mse, RangeEstimator
@@ -39,11 +39,19 @@ class Reconstruction(MethodConfig):
         step_lr: learning rate of the activation scales, falling to 0 by cosine.
         keep_quantized_probability: probability that an activation of the quantized model is kept
             quantized in a step of ``joint``; 1 switches QDrop's dropping off.
+        layer_weight_bits: bits of single layers' weights, by layer name.
+        layer_activation_bits: bits of single layers' inputs, where they have their own quantizer.
         first_last_8_bit: weight and input of first and last layer have 8 bits.
+        first_input_8_bit: the input of the first layer has 8 bits.
 
     Raises:
         InputError: an option is out of range.
     """
+
+    later: ClassVar[tuple[str, ...]] = (
+        *("corrections", "first_input_8_bit"),
+        *("layer_weight_bits", "layer_activation_bits"),
+    )
 
     weight_range: RangeEstimator = field(default_factory=Mse)
     activation_range: RangeEstimator = field(default_factory=Mse)
@@ -64,15 +72,24 @@ class Reconstruction(MethodConfig):
     activation_iterations: int = 5000
     step_lr: float = 4e-5
     keep_quantized_probability: float = 0.5
+    layer_weight_bits: Mapping[str, int] = field(default_factory=dict)
+    layer_activation_bits: Mapping[str, int] = field(default_factory=dict)
     first_last_8_bit: bool = True
+    first_input_8_bit: bool = False
 
     @property
     def min_images(self) -> int:  # type: ignore[override]
         """One batch."""
         return self.batch_size
 
+    @property
+    def uses_seed(self) -> bool:
+        """Where something is learned: mini-batches are random."""
+        return self.iterations > 0 or self.activations != "range"
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._require_layer_bits("layer_weight_bits", "layer_activation_bits")
         self._require("must be at least 0", lambda value: value >= 0, "iterations")
         self._require(
             "must be at least 1", lambda value: value >= 1, "activation_iterations", "batch_size"

@@ -69,17 +69,16 @@ def reconstruct(
 
 def nearest_of(prepared: PreparedModel, config: Reconstruction) -> MethodSpec:
     """Return the method ``nearest`` of the same bits, schemes and ranges."""
-    ends: dict[str, int] = {}
-    if config.first_last_8_bit:
-        ends = {prepared.layers[0].name: 8, prepared.layers[-1].name: 8}
     return MethodSpec(
         weight_bits=config.weight_bits,
         activation_bits=config.activation_bits,
         weight_range=config.weight_range,
         activation_range=config.activation_range,
         weight_symmetric=config.weight_symmetric,
-        layer_weight_bits=ends,
-        layer_activation_bits=ends,
+        layer_weight_bits=config.layer_weight_bits,
+        layer_activation_bits=config.layer_activation_bits,
+        first_last_8_bit=config.first_last_8_bit,
+        first_input_8_bit=config.first_input_8_bit,
     )
 
 
