@@ -88,7 +88,7 @@ RUN_BY = {
         r"kedro ptq gate( --json > gate.json)?"
     ],
     f"{REGISTRY}::test_promote_rollback_history_status_and_verify": [
-        r"kedro ptq (promote|rollback --to (v0002|VERSION)|history|verify|repair)",
+        r"kedro ptq (promote|rollback --to (v0002|VERSION)|history|verify|recover)",
         r"kedro ptq status( --json)?",
     ],
     f"{REGISTRY}::test_a_waiver_opens_the_gate_and_stands_in_the_record": [

@@ -99,7 +99,7 @@ def test_promote_rollback_history_status_and_verify(small):
     assert run(*back).stdout == run(*back).stdout == "champion: v0001 (before: v0002)\n"
     code, status = run_json("status")
     assert (code, status["champion"]) == (0, "v0001")
-    assert run("repair").stdout == "nothing to repair: log and registry agree\n"
+    assert run("recover").stdout == "nothing to recover: log and registry agree\n"
     kinds = [record["kind"] for record in run_json("history")[1]]
     assert kinds == ["promotion", "promotion", "rollback"]
     assert run("verify").stdout == "every hash holds: v0001, v0002\n"

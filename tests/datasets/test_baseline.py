@@ -24,7 +24,7 @@ def test_a_file_of_an_earlier_release_says_how_it_is_taken_over(tmp_path):
     content = Baseline(trial_id="t", answers={"clean": np.arange(5)}).to_json()
     del content["log"], content["baseline_hash"]
     path.write_text(json.dumps(content | {"schema_version": 1}))
-    with pytest.raises(DatasetError, match="earlier release .* `kedro ptq repair`"):
+    with pytest.raises(DatasetError, match="earlier release .* `kedro ptq recover`"):
         BaselineDataset(str(path)).load()
 
 

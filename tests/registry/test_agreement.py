@@ -76,7 +76,9 @@ def test_an_empty_record_is_no_record(two):
 def test_an_earlier_baseline_from_git_is_written_again_by_repair(two):
     earlier = two.baseline_after(Records(two.log.read()[:1]))
     two.baseline.write_text(json.dumps(earlier.to_json()))
-    stops(two, "is older than the log .* `kedro ptq repair` writes it again", (*CHANGES, roll_back))
+    stops(
+        two, "is older than the log .* `kedro ptq recover` writes it again", (*CHANGES, roll_back)
+    )
     assert "is written from the log; commit it" in two.repair()[0]
     assert two.verify() == ["v0001", "v0002"]
     assert two.repair() == []
@@ -139,7 +141,7 @@ def of_an_earlier_release(registry):
 
 def test_a_registry_of_an_earlier_release_is_taken_over_by_repair(two):
     of_an_earlier_release(two)
-    stops(two, "written by an earlier release .* `kedro ptq repair`", (*CHANGES, roll_back))
+    stops(two, "written by an earlier release .* `kedro ptq recover`", (*CHANGES, roll_back))
     two.repair()
     assert two.verify() == ["v0001", "v0002"]
 

@@ -132,7 +132,7 @@ def test_a_champion_that_lost_its_files_is_left_by_the_rollback_that_the_message
 
 def test_a_damaged_pointer_is_mended_by_a_rollback(two):
     two.pointer.write_text("{")
-    with pytest.raises(VerificationError, match="champion.json' is damaged.*kedro ptq repair"):
+    with pytest.raises(VerificationError, match="champion.json' is damaged.*kedro ptq recover"):
         two.champion()
     two.repair()
     assert two.champion().version == "v0002"

@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("registry", "List every record of the registry."),
     "status": ("status", "Say what serves and what waits for somebody."),
     "verify": ("verify", "Recompute every hash of the registry, or compare two audits."),
-    "repair": ("registry", "Finish what was interrupted; write again what differs."),
+    "recover": ("registry", "Finish what was interrupted; write again what differs."),
     "waive": ("registry", "Record that a rule may be broken until a day."),
     "calibration": (
         "calibration",

@@ -224,8 +224,8 @@ def waive(
     )
 
 
-@project_command(epilog="Example: kedro ptq repair, then commit champion_baseline.json")
-def repair(project: Project) -> Answer:
+@project_command(epilog="Example: kedro ptq recover, then commit champion_baseline.json")
+def recover(project: Project) -> Answer:
     """Finish an interrupted change, and write again what does not agree with the log.
 
     That is the champion pointer and champion_baseline.json. Where records are missing from the
@@ -233,7 +233,7 @@ def repair(project: Project) -> Answer:
     restore.
     """
     done = project.load("registry").repair()
-    return Answer({"done": done}, done or ["nothing to repair: log and registry agree"])
+    return Answer({"done": done}, done or ["nothing to recover: log and registry agree"])
 
 
 def _which_version(registry: Registry) -> str:

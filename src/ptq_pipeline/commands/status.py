@@ -46,8 +46,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  since {found['since']}"
     if found["interrupted"]:
         yield (
-            f"  a change to {found['interrupted']} was interrupted; `kedro ptq repair` or the next "
-            "change finishes it"
+            f"  a change to {found['interrupted']} was interrupted; `kedro ptq recover` or the "
+            "next change finishes it"
         )
     if unsolved := found["unsolved"]:
         yield (

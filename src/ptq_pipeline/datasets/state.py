@@ -131,6 +131,6 @@ class BaselineDataset(StateDataset):
         if found.serves and not found.sealed:
             raise InputError(
                 f"'{self._filepath}' was written by an earlier release and carries no hash: run "
-                "`kedro ptq repair` where the registry is, and commit the file"
+                "`kedro ptq recover` where the registry is, and commit the file"
             )
         return found

@@ -43,7 +43,7 @@ UNSEALED_VERSION = 1
 # Types of the answers in the file, the narrowest that holds all of them.
 PACKED = ("uint8", "<u2", "<u4")
 WAY_OUT = (
-    "restore it from git, or run `kedro ptq repair` where the registry is, which writes it again"
+    "restore it from git, or run `kedro ptq recover` where the registry is, which writes it again"
 )
 
 

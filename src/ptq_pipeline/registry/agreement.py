@@ -17,7 +17,7 @@ from ptq_pipeline.registry.evidence import check_version
 from ptq_pipeline.registry.records import Change, Records, RegistryError, VerificationError
 from ptq_pipeline.registry.store import RECORD_FILE, Pointer, Store
 
-REPAIR = "`kedro ptq repair` writes it again from the log"
+REPAIR = "`kedro ptq recover` writes it again from the log"
 
 
 class Registry(Store):

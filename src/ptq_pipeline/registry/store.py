@@ -119,7 +119,7 @@ class Store:
         except (OSError, ValueError) as error:
             raise VerificationError(
                 f"the champion pointer '{self.pointer}' is damaged ({first_fault(error)}); "
-                "`kedro ptq repair` writes it again from the log"
+                "`kedro ptq recover` writes it again from the log"
             ) from error
         folder = self.folder(named.version)
         if not VERSION.fullmatch(named.version) or not folder.is_dir():
