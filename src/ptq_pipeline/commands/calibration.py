@@ -13,13 +13,13 @@ from ptq_pipeline.calibration.draws import check_size
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.commands.command import Answer, project_command
 from ptq_pipeline.commands.lineage import Found, find_set, loaded
-from ptq_pipeline.commands.trials import audit_of
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.champion import audit_hash
 from ptq_pipeline.pipelines.benchmark.design import Score, candidates, confirm, search, worst_drop
 from ptq_pipeline.pipelines.benchmark.trials import Sets
 from ptq_pipeline.profiling.features import IMAGE_FEATURES, image_features
 from ptq_pipeline.project import Project
+from ptq_pipeline.routines.audits import audit_of
 from ptq_pipeline.statistics.distances import WASSERSTEIN, distance
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.evaluation import shifted_evaluation

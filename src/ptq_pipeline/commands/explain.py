@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.commands.command import Answer, project_command
-from ptq_pipeline.commands.trials import audit_of
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.monitoring.explaining import nearest
 from ptq_pipeline.pipelines.reporting.worst_group import explain_group, level_of, members
 from ptq_pipeline.project import Project
+from ptq_pipeline.routines.audits import audit_of
 from ptq_pipeline.statistics.distances import output_divergence
 from ptq_pipeline.trials.evaluation import shifted_evaluation
 

@@ -8,7 +8,6 @@ import click
 
 from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.commands.command import Answer, project_command
-from ptq_pipeline.commands.trials import audit_of
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.names import CLEAN
@@ -29,6 +28,7 @@ from ptq_pipeline.pipelines.worst_case_check.nodes import (
     propose_groups,
 )
 from ptq_pipeline.project import Project
+from ptq_pipeline.routines.audits import audit_of
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
 

@@ -1,4 +1,4 @@
-"""The last audit, for commands that make trials of their own."""
+"""What the trials of a project share, outside a run of its pipelines."""
 
 from typing import Any
 
