@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import sampling_simulation
 
 from ptq_pipeline.core.group_ids import CellKey
 from ptq_pipeline.judgement.candidate import reweighted_drop
@@ -75,6 +76,8 @@ def run(repeats: int, seed: int = 20230313) -> list[Finding]:
     found += stopping(rng, repeats)
     found.append(class_priors(rng, max(repeats // 4, 20)))
     found += ledger(rng, repeats)
+    for what, rate, bound, times in sampling_simulation.findings(rng, max(repeats // 4, 20)):
+        found.append(Finding(what, rate, bound, times, "power" if bound is None else "error"))
     return found
 
 

@@ -136,13 +136,14 @@ def plan_budget(
         clusters: Sizes of the clusters of groups that hold several audit samples of one.
     """
     used = min(draws, policy.draws)
-    split, sizes = split_budget(used, policy.p0, policy.alpha), clusters or {}
+    split = split_budget(used, policy.p0, policy.alpha, policy.sampling)
+    sizes = clusters or {}
     groups = tuple(
         _group(policy, key, n, shifts, split.alpha_image, sizes.get(key))
         for key, n in counts.set_index(["level", "group"])["n"].items()
     )
     obstacles = (*_too_few_draws(policy, used, draws), *_too_small(groups))
-    share = share_of_good_draws(used, 0, split.alpha_image, policy.alpha)
+    share = share_of_good_draws(used, 0, split.alpha_image, policy.alpha, split.sampling)
     best = (
         f"{used} good of {plural(used, 'draw')} show, at {100 * (1 - policy.alpha):g} % "
         f"confidence, that at least {np.floor(100 * share):.0f} % of draws are good"
@@ -153,7 +154,7 @@ def plan_budget(
         allowed=max(split.allowed, 0),
         alpha_image=split.alpha_image,
         best=best,
-        cheapest_draws=smallest_passing_draws(policy.p0, policy.alpha),
+        cheapest_draws=smallest_passing_draws(policy.p0, policy.alpha, policy.sampling),
         obstacles=obstacles,
         unprovable=_unprovable(groups),
         early_pass=early_pass_price(policy.draws, policy.p0, policy.alpha),
@@ -211,7 +212,7 @@ def _group(
 
 
 def _too_few_draws(policy: Policy, used: int, draws: int) -> list[str]:
-    found, cheapest = [], smallest_passing_draws(policy.p0, policy.alpha)
+    found, cheapest = [], smallest_passing_draws(policy.p0, policy.alpha, policy.sampling)
     if used < cheapest:
         found.append(
             f"{plural(used, 'draw')} cannot show that at most {100 * policy.p0:g} % of draws are "

@@ -18,9 +18,12 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS, GroupDocument, GroupKey, Level
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.statistics.draws import smallest_passing_draws
+from ptq_pipeline.statistics.sampling import EVERYTHING, Sampling
 
 Points = Annotated[float, Field(gt=0, lt=100)]
 Floor = Annotated[float, Field(ge=0, lt=100)]
+# Two draws find the images that flip in others too.
+SAMPLED = Sampling(full=2, error=0.2)
 # The default floor of the float model: this share of the way from chance to always right.
 FLOOR_MARGIN = 0.1
 
@@ -184,6 +187,9 @@ class Policy(Document):
         alpha_fail: Error of FAIL, for the recipe and for the candidate each.
         p0: Largest acceptable share of bad draws.
         draws: Preset number of draws K at which the recipe may PASS.
+        evaluation: How the recipe's draws are evaluated: all in full, or all but the first by their
+            risky images and a sample of the others, a PASS of its own with the same error. The
+            candidate is evaluated in full.
         allow_not_judged: Classes and segments that a PASS may leave out when they cannot be
             judged; all others must be.
         float_floor: What the float model must exceed for a group to be judged.
@@ -201,6 +207,7 @@ class Policy(Document):
     alpha_fail: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     p0: Annotated[float, Field(gt=0, lt=1)] = 0.1
     draws: Annotated[int, Field(ge=1)] = 50
+    evaluation: Literal["full", "sampled"] = "full"
     limits: Limits
     critical: tuple[CriticalGroup, ...] = ()
     allow_not_judged: tuple[AllowedGroup, ...] = ()
@@ -212,6 +219,13 @@ class Policy(Document):
     class_priors: Annotated[dict[str, Annotated[dict[str, float], WITHOUT_NULL]], WITHOUT_NULL] = (
         Field(default_factory=dict)
     )
+
+    @model_validator(mode="after")
+    def _say_sampled_only(self) -> Self:
+        # So that a policy in full has the hash that it always had.
+        if self.evaluation == "full":
+            self.model_fields_set.discard("evaluation")
+        return self
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
@@ -230,7 +244,12 @@ class Policy(Document):
 
     @model_validator(mode="after")
     def _check_quick_look(self) -> Self:
-        enough = smallest_passing_draws(self.p0, self.alpha)
+        enough = smallest_passing_draws(self.p0, self.alpha, self.sampling)
+        if self.evaluation == "sampled" and (self.representatives or self.draws < enough):
+            raise ValueError(
+                f"evaluation: sampled is for a PASS, which needs every group and {enough} draws; "
+                "leave representatives out and raise draws, or write evaluation: full."
+            )
         if self.representatives is not None and self.draws >= enough:
             raise ValueError(
                 f"representatives are for a quick look of fewer than {enough} draws, not for "
@@ -269,6 +288,11 @@ class Policy(Document):
                         "it out."
                     )
         return self
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which draws are evaluated in full, and what a sample of another may err."""
+        return SAMPLED if self.evaluation == "sampled" else EVERYTHING
 
     def limit(self, level: str, group: str, shift: str) -> float:
         """Limit of one group under one shift, as a fraction."""

@@ -204,7 +204,9 @@ class JudgedRecipe:
             bad = int(self.shown_bad.sum())
             return say("recipe.says_bad", bad=bad, draws=self.evaluated)
         seen = {"good": draws - self.not_shown_good, "draws": draws}
-        share = share_of_good_draws(draws, self.not_shown_good, self.split.alpha_image, alpha)
+        share = share_of_good_draws(
+            draws, self.not_shown_good, self.split.alpha_image, alpha, self.split.sampling
+        )
         if share <= 0:
             return say("recipe.says_nothing", **seen)
         return say("recipe.says_good", **seen, share=share, confidence=1 - alpha)

@@ -14,8 +14,10 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
 
-from ptq_pipeline.core.group_ids import GroupKey
+from ptq_pipeline.core.group_ids import CellKey, GroupKey
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.names import CLEAN
@@ -98,7 +100,9 @@ class Study:
     def __init__(self, scope: Scope, shifts: Sequence[str], reference: pd.DataFrame) -> None:
         policy, groups = scope.policy, scope.groups
         self.scope, self.reference = scope, reference
-        self.split = split_budget(max(scope.draws.distinct, 1), policy.p0, policy.alpha)
+        self.split = split_budget(
+            max(scope.draws.distinct, 1), policy.p0, policy.alpha, policy.sampling
+        )
         self.budget = fail_budget(policy.p0, policy.alpha_fail, policy.draws)
         seen = dict.fromkeys(shifts, groups) | (scope.seen(CLEAN) if CLEAN in shifts else {})
         counted = pd.concat(
@@ -109,6 +113,27 @@ class Study:
         self._floats = self._count(reference.assign(trial_id="float"), cells)
         self.cells = above_floor(cells, self._floats, policy, groups.classes)
         self.states: list[DrawState] = []
+
+    def members(self, shift: str, audited: NDArray[np.int64]) -> sparse.csr_array:
+        """Which of the samples with these ids, seen under a shift, are in which cell.
+
+        Returns:
+            0 or 1, int64, shape (cells, samples).
+        """
+        position = {key: i for i, key in enumerate(self.cells.keys)}
+        here = np.isin(self.scope.groups.sample_ids, audited)
+        cells, samples = [], []
+        for name, groups in self.scope.seen(shift).items():
+            for partition in groups.partitions:
+                keys = (CellKey(partition.level, g, name) for g in partition.groups)
+                numbers = [position.get(key, -1) for key in keys]
+                # No group is -1 among the codes, and the last of these.
+                found = np.array([*numbers, -1])[partition.codes[here]]
+                samples.append(np.flatnonzero(found >= 0))
+                cells.append(found[samples[-1]])
+        places = np.concatenate(cells), np.concatenate(samples)
+        shape = len(position), len(audited)
+        return sparse.csr_array((np.ones(len(places[0]), np.int64), places), shape=shape)
 
     @cached_property
     def blocked(self) -> bool:

@@ -213,7 +213,7 @@ def build_verdict(
     only = [each.key for each in setting.representatives]
     draws = collect_draws(index, trials, policy)
     opening = Opening.enter("recipe", recipe_question(draws, trials), policy, setting.opener)
-    split = split_budget(max(draws.distinct, 1), policy.p0, opening.policy.alpha)
+    split = split_budget(max(draws.distinct, 1), policy.p0, opening.policy.alpha, policy.sampling)
     evidence = keep_groups(scores[scores["trial_id"].isin(draws.done)], only)
     outcomes = setting.outcomes(draws.done)
     cells, audit = setting.cells(evidence, draws.done, policy, split.alpha_image, outcomes)

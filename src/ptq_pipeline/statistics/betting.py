@@ -25,6 +25,7 @@ clustered data", Statistics in Medicine 17, for clusters as units of paired prop
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -101,6 +102,51 @@ def units_below(units: Units, delta: float, alpha: float) -> bool:
 def units_above(units: Units, delta: float, alpha: float) -> bool:
     """Whether the drop is shown to be above ``delta``."""
     return log_capital(units.mirrored(), -delta) >= -np.log(alpha)
+
+
+def losses_borne(
+    size: FloatArray, net: FloatArray, unknown: FloatArray, delta: float, alpha: float
+) -> int:
+    """How many of the unknown samples may be lost while the drop is still shown below ``delta``.
+
+    They may be lost wherever that does most harm. A cluster's share of the logarithm of the capital
+    is concave in its losses, so ``x`` of its ``u`` unknown ones take at most ``x / u`` of what all
+    of them would take: a stake suffers most when clusters are lost whole, those of most harm per
+    sample first. The bound is that of every stake at its own worst.
+
+    Args:
+        size: Samples per cluster, shape (clusters,).
+        net: Known losses minus known gains, shape (clusters,).
+        unknown: Samples without a known answer, shape (clusters,).
+        delta: The drop under test.
+        alpha: Level of the test.
+
+    Returns:
+        The number; -1 when the drop is not shown below ``delta`` even if none is lost.
+
+    Examples:
+        >>> losses_borne(np.full(90, 2.0), np.zeros(90), np.ones(90), 0.1, 0.04)
+        8
+    """
+    kinds, count = np.unique(np.stack([size, net, unknown]), axis=1, return_counts=True)
+    size, net, unknown = kinds
+    scale = size.max() * (1 - delta)
+    y = np.maximum((delta * size - net) / scale, -1.0)
+    now = np.log1p(STAKES[:, None] * y)
+    harm = now - np.log1p(STAKES[:, None] * np.maximum(y - unknown / scale, -1.0))
+    order = np.argsort(-harm / np.maximum(unknown, 1e-9), axis=1, kind="stable")
+    lost = np.cumsum((count * unknown)[order], axis=1)
+    taken = np.cumsum(np.take_along_axis(harm * count, order, axis=1), axis=1)
+    capital, needed = now @ count.astype(np.float64), -np.log(alpha)
+
+    def still_shown(more: int) -> bool:
+        worst = [np.interp(more, [0, *x], [0, *h]) for x, h in zip(lost, taken, strict=True)]
+        return float(special.logsumexp(capital - np.array(worst), b=SHARES)) >= needed
+
+    if not still_shown(0):
+        return -1
+    most = int((count * unknown).sum())
+    return bisect_left(range(1, most + 1), True, key=lambda more: not still_shown(more))
 
 
 def zero_losses_show(size: FloatArray, delta: float, alpha: float) -> bool:

@@ -34,6 +34,7 @@ from scipy import special
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.statistics.envelope import GRID, Envelope
+from ptq_pipeline.statistics.sampling import EVERYTHING, Sampling
 
 # With a smaller share of alpha for the images, tests of groups would have no power.
 SMALLEST_IMAGE_SHARE = 0.1
@@ -57,6 +58,7 @@ class DrawSplit:
         alpha_draw: ``P(N <= k)`` at ``p0``; 0 when no PASS is possible.
         total_error: Largest probability of a wrong PASS over ``p >= p0``; 0 when none is possible.
         needed_draws: Smallest K at which PASS is possible.
+        sampling: Which draws are evaluated in part, and what that may err.
     """
 
     draws: int
@@ -67,6 +69,7 @@ class DrawSplit:
     alpha_draw: float
     total_error: float
     needed_draws: int
+    sampling: Sampling = EVERYTHING
 
     @property
     def pass_possible(self) -> bool:
@@ -74,27 +77,32 @@ class DrawSplit:
         return self.allowed >= 0
 
 
-def false_pass_bound(draws: int, allowed: int, alpha_image: float, p_bad: float) -> float:
+def false_pass_bound(
+    draws: int, allowed: int, alpha_image: float, p_bad: float, sampling: Sampling = EVERYTHING
+) -> float:
     """Bound of the module docstring: a recipe with this share of bad draws passes as often at most.
 
     Examples:
         >>> round(false_pass_bound(50, 1, 0.015, 0.1), 3)
         0.049
     """
-    return _errors(draws, allowed, p_bad).largest_mean(alpha_image)
+    return _errors(draws, allowed, p_bad, sampling).largest_mean(alpha_image)
 
 
 @lru_cache(maxsize=1024)
-def _errors(draws: int, allowed: int, p_bad: float) -> Envelope:
-    return Envelope.of(special.bdtr(allowed, draws, p_bad * (1 - GRID)))
+def _errors(draws: int, allowed: int, p_bad: float, sampling: Sampling = EVERYTHING) -> Envelope:
+    return Envelope.of(sampling.few_open(draws, allowed, p_bad * (1 - GRID)))
 
 
-def _leaves_enough(draws: int, allowed: int, p0: float, alpha: float) -> bool:
-    return _errors(draws, allowed, p0).mean_for(alpha) >= SHARE_BESIDE_ROOM * alpha
+def _leaves_enough(
+    draws: int, allowed: int, p0: float, alpha: float, sampling: Sampling = EVERYTHING
+) -> bool:
+    level = _errors(draws, allowed, p0, sampling).mean_for(alpha)
+    return level >= SHARE_BESIDE_ROOM * alpha
 
 
 @lru_cache(maxsize=256)
-def split_budget(draws: int, p0: float, alpha: float) -> DrawSplit:
+def split_budget(draws: int, p0: float, alpha: float, sampling: Sampling = EVERYTHING) -> DrawSplit:
     """Choose how many draws may stay not shown good, and the level of each draw's tests.
 
     ``k`` is the largest that leaves seven tenths of ``alpha`` to the images, or else 0: room for an
@@ -111,14 +119,16 @@ def split_budget(draws: int, p0: float, alpha: float) -> DrawSplit:
             f"The draw budget needs draws >= 1, 0 < p0 < 1 and 0 < alpha < 0.5, "
             f"got draws={draws}, p0={p0}, alpha={alpha}."
         )
-    needed = smallest_passing_draws(p0, alpha)
+    needed = smallest_passing_draws(p0, alpha, sampling)
     if draws < needed:
         level = FALLBACK_IMAGE_SHARE * alpha
-        return DrawSplit(draws, p0, alpha, -1, level, 0.0, 0.0, needed)
+        return DrawSplit(draws, p0, alpha, -1, level, 0.0, 0.0, needed, sampling)
     # The level falls as k grows.
     rooms = range(1, draws)
-    allowed = bisect_left(rooms, True, key=lambda k: not _leaves_enough(draws, k, p0, alpha))
-    level = _errors(draws, allowed, p0).mean_for(alpha)
+    allowed = bisect_left(
+        rooms, True, key=lambda k: not _leaves_enough(draws, k, p0, alpha, sampling)
+    )
+    level = _errors(draws, allowed, p0, sampling).mean_for(alpha)
     return DrawSplit(
         draws=draws,
         p0=p0,
@@ -126,22 +136,32 @@ def split_budget(draws: int, p0: float, alpha: float) -> DrawSplit:
         allowed=allowed,
         alpha_image=level,
         alpha_draw=float(special.bdtr(allowed, draws, p0)),
-        total_error=false_pass_bound(draws, allowed, level, p0),
+        total_error=false_pass_bound(draws, allowed, level, p0, sampling),
         needed_draws=needed,
+        sampling=sampling,
     )
 
 
 @lru_cache(maxsize=64)
-def smallest_passing_draws(p0: float, alpha: float) -> int:
+def smallest_passing_draws(p0: float, alpha: float, sampling: Sampling = EVERYTHING) -> int:
     """Smallest number of draws that, all shown good, leave a tenth of ``alpha`` to the images."""
     level = SMALLEST_IMAGE_SHARE * alpha
-    # At k = 0 the envelope is q + (1 - q) * alpha_image with q = (1 - p0)**K.
-    share = (alpha - level) / (1 - level)
-    return min(int(np.ceil(np.log(share) / np.log1p(-p0))), MOST_DRAWS)
+    # At k = 0 the envelope is q + (1 - q) * alpha_image with q = (1 - p0)**K, and with sampled
+    # draws q = (1 - p0)**m * (1 - p0 * (1 - error))**(K - m).
+    share = np.log((alpha - level) / (1 - level))
+    full = min(sampling.full, int(np.ceil(share / np.log1p(-p0))))
+    sampled = (share - full * np.log1p(-p0)) / np.log1p(-p0 * (1 - sampling.error))
+    return min(full + max(int(np.ceil(sampled)), 0), MOST_DRAWS)
 
 
 @lru_cache(maxsize=4096)
-def share_of_good_draws(draws: int, not_shown_good: int, alpha_image: float, alpha: float) -> float:
+def share_of_good_draws(
+    draws: int,
+    not_shown_good: int,
+    alpha_image: float,
+    alpha: float,
+    sampling: Sampling = EVERYTHING,
+) -> float:
     """Lower confidence bound of the share of good draws, at error ``alpha``.
 
     Inverts the bound of :func:`false_pass_bound`: it is a valid p-value of "the share of bad draws
@@ -160,7 +180,8 @@ def share_of_good_draws(draws: int, not_shown_good: int, alpha_image: float, alp
     low, high = 0.0, 1.0
     for _ in range(40):
         middle = (low + high) / 2
-        possible = false_pass_bound(draws, not_shown_good, alpha_image, middle) > alpha
+        bound = false_pass_bound(draws, not_shown_good, alpha_image, middle, sampling)
+        possible = bound > alpha
         low, high = (middle, high) if possible else (low, middle)
     # To the nine digits that the search is good for, so that a PASS shows 1 - p0 and no less.
     return round(1 - high, 9)

@@ -210,7 +210,7 @@ class _Shown:
         draws = len(study.scope.draws.table)
         levels = SettlingLevels.of(alpha_image, alpha_images, looks.delta, draws, study.cells)
         ids = evaluation.samples["sample_id"].to_numpy()
-        members = {shift: _members(study, shift, ids) for shift in evaluation.arrays}
+        members = {shift: study.members(shift, ids) for shift in evaluation.arrays}
         order = np.random.default_rng(int(evaluation.fingerprint[:16], 16)).permutation(len(ids))
         return cls(study, levels, members, order, looks.chunk)
 
@@ -218,23 +218,6 @@ class _Shown:
         """Return the shift whose images a cell is seen on."""
         shift = self.study.cells.keys[cell].shift
         return CLEAN if shift in self.study.scope.groups.conditions else shift
-
-
-def _members(study: Study, shift: str, audited: np.ndarray) -> sparse.csr_array:
-    """Find the cells of the samples with the ids ``audited`` that are seen on a shift's images."""
-    position = {key: i for i, key in enumerate(study.cells.keys)}
-    here = np.isin(study.scope.groups.sample_ids, audited)
-    cells, samples = [], []
-    for name, groups in study.scope.seen(shift).items():
-        for partition in groups.partitions:
-            numbers = [position.get((partition.level, g, name), -1) for g in partition.groups]
-            # No group is -1 among the codes, and the last of these.
-            found = np.array([*numbers, -1])[partition.codes[here]]
-            samples.append(np.flatnonzero(found >= 0))
-            cells.append(found[samples[-1]])
-    places = np.concatenate(cells), np.concatenate(samples)
-    shape = len(position), len(audited)
-    return sparse.csr_array((np.ones(len(places[0]), np.int64), places), shape=shape)
 
 
 class _Draw:
