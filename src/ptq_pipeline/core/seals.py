@@ -178,19 +178,13 @@ def check_origin(
         if path is None or not path.exists():
             # Not brought here (`dvc pull` of some files): nothing that could be of another age.
             continue
-        seal = read_seal(path)
-        if seal is None or not seal.content:
-            raise SealError(
-                f"'{name}' was made from '{current}' ({path}), which a run that did not end was "
-                "about to make again; run the pipeline from there on"
-            )
+        seal = _whole_seal(path, name, current)
+        what = f"'{current}' ({path}) was made"
         again = f"run node '{seal.node}' and what follows again (`kedro run` keeps finished trials)"
         for group, then in seal.parameters.items():
             if parameter(group) not in (None, then):
-                complain(
-                    f"'{current}' ({path}) was made with other parameters "
-                    f"'{group.removeprefix('params:')}' than those of this run; {again}"
-                )
+                other = f"with other parameters '{group.removeprefix('params:')}'"
+                complain(f"{what} {other} than those of this run; {again}")
         for source, content in seal.inputs.items():
             origin = place(source)
             if origin is None:
@@ -198,14 +192,22 @@ def check_origin(
                 continue
             made = read_seal(origin)
             if made is not None and made.content not in ("", content):
-                raise SealError(
-                    f"'{current}' ({path}) was made from another '{source}' than the one in "
-                    f"'{origin}'; {again}"
-                )
+                other = f"from another '{source}' than the one in '{origin}'"
+                raise SealError(f"{what} {other}; {again}")
             if source not in seen:
                 seen.add(source)
                 waiting.append(source)
     return others
+
+
+def _whole_seal(path: Path, name: str, source: str) -> Seal:
+    seal = read_seal(path)
+    if seal is None or not seal.content:
+        raise SealError(
+            f"'{name}' was made from '{source}' ({path}), which a run that did not end was about "
+            "to make again; run the pipeline from there on"
+        )
+    return seal
 
 
 def _files(path: Path) -> list[Path]:

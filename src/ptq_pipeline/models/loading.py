@@ -50,6 +50,16 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     return state
 
 
+def _check_float32(module: nn.Module, factory: str) -> None:
+    for name, parameter in module.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise InputError(
+                f"factory '{factory}' returns a network whose '{name}' is {parameter.dtype}; only "
+                "float32 networks can be audited: convert it with .float() (weights files may "
+                "hold float16)"
+            )
+
+
 def load_float_model(
     factory: str,
     weights: Path,
@@ -87,13 +97,7 @@ def load_float_model(
     with torch.random.fork_rng(devices=[]):
         module = build_network(factory, facts["arguments"], allowed_factories)
     _load_state(module, state, f"weights file '{weights}' does not fit factory '{factory}'")
-    for name, parameter in module.named_parameters():
-        if parameter.is_floating_point() and parameter.dtype != torch.float32:
-            raise InputError(
-                f"factory '{factory}' returns a network whose '{name}' is {parameter.dtype}; only "
-                "float32 networks can be audited: convert it with .float() (weights files may "
-                "hold float16)"
-            )
+    _check_float32(module, factory)
     module.eval().requires_grad_(False)
     # Equal weights in other code are another model.
     description = json.dumps({**facts, "probe": probe(module, preprocessing)}, sort_keys=True)

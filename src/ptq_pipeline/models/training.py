@@ -76,6 +76,22 @@ def _average_into(target: nn.Module, source: nn.Module, decay: float) -> None:
             averaged.copy_(current)
 
 
+def _draw_weights(model: nn.Module, seed: int) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in model.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {
+        name: value.detach().clone().contiguous()
+        for name, value in model.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+
+
 def train(
     model: nn.Module, images: Tensor, labels: Tensor, recipe: TrainingRecipe
 ) -> tuple[dict[str, Tensor], dict[str, object]]:
@@ -85,11 +101,7 @@ def train(
     ``(N, C, H, W)``, labels int64 ``(N,)``.
     """
     generator = torch.Generator().manual_seed(recipe.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        for module in model.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+    _draw_weights(model, recipe.seed)
     order = torch.randperm(len(images), generator=generator)
     held, used = order[: recipe.validation_images], order[recipe.validation_images :]
     model = model.to(memory_format=torch.channels_last)
@@ -121,11 +133,7 @@ def train(
         history.append(accuracy(averaged, images[held], labels[held]))
         log.info("epoch %d of %d: validation accuracy %.4f", epoch + 1, recipe.epochs, history[-1])
         if history[-1] == max(history):
-            best = {
-                name: value.detach().clone().contiguous()
-                for name, value in averaged.state_dict().items()
-                if not name.endswith("num_batches_tracked")
-            }
+            best = _weights(averaged)
     record: dict[str, object] = {
         "recipe": asdict(recipe),
         "training_images": len(used),

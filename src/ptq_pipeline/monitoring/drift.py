@@ -63,6 +63,22 @@ class DriftResult:
         return bool(self.table["drifted"].any())
 
 
+def _thresholds(columns: Mapping[str, DriftColumn], chance: Mapping[str, float]) -> pd.DataFrame:
+    """Return the table of a comparison that is still to be made."""
+    return pd.DataFrame(
+        {
+            "column": column,
+            "method": how.method,
+            "value": np.nan,
+            "threshold": round(max(how.threshold, chance[column]), 6),
+            "material_threshold": how.threshold,
+            "sampling_threshold": round(chance[column], 6),
+            "drifted": False,
+        }
+        for column, how in columns.items()
+    )
+
+
 def drift_report(
     current: pd.DataFrame,
     reference: pd.DataFrame,
@@ -94,20 +110,8 @@ def drift_report(
     now, before = _checked(current, columns, name), _checked(reference, columns, "reference")
     independent = effective_size(current.index.value_counts(sort=False).to_numpy())
     chance = sampling_thresholds(before, parameters, max(1, int(independent)))
-    table = pd.DataFrame(
-        {
-            "column": column,
-            "method": how.method,
-            "value": np.nan,
-            "threshold": round(max(how.threshold, chance[column]), 6),
-            "material_threshold": how.threshold,
-            "sampling_threshold": round(chance[column], 6),
-            "drifted": False,
-            "n": len(now),
-            "effective_n": round(independent, 1),
-            "n_reference": len(before),
-        }
-        for column, how in columns.items()
+    table = _thresholds(columns, chance).assign(
+        n=len(now), effective_n=round(independent, 1), n_reference=len(before)
     )
     content, html = _run_evidently(now, before, table, name)
     values = {metric["config"]["column"]: metric["value"] for metric in content["metrics"]}

@@ -17,6 +17,7 @@ import pandas as pd
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.group_ids import NAMED_LEVELS, CellDocument, CellKey, GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
+from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes, tally
 from ptq_pipeline.judgement.cells import (
@@ -142,6 +143,21 @@ class Answers:
     champion: Mapping[str, np.ndarray]
     float_model: Mapping[str, np.ndarray]
 
+    def outcomes(self, sample_ids: np.ndarray, groups: Groups) -> Outcomes:
+        """Pair them, in the order of ids that groups have; ``sample_ids`` are those of the rows."""
+        order = np.argsort(sample_ids, kind="stable")
+        champion, float_model = (
+            {shift: np.asarray(given)[order] for shift, given in each.items()}
+            for each in (self.champion, self.float_model)
+        )
+        return Outcomes.of_one(self.version, champion, float_model, groups)
+
+
+def _required(cells: Cells, required: Collection[CellKey], shifts: Collection[str]) -> np.ndarray:
+    # A condition of a control column is required by itself, a shift with its group.
+    asked = [CellKey(*key.of, CLEAN if key.shift in shifts else key.shift) for key in cells.keys]
+    return np.array([key in required for key in asked], bool)
+
 
 def reaudit(
     samples: pd.DataFrame,
@@ -172,22 +188,12 @@ def reaudit(
     truth = samples["label"] if labelled else pd.Series(clean, samples.index)
     samples = samples.assign(label=truth.astype(np.int64), split="audit")
     groups = scoring.build(samples, GroupDefinitions.read(definitions))
-    order = np.argsort(samples["sample_id"].to_numpy(), kind="stable")
-    champion, float_model = (
-        {shift: np.asarray(given)[order] for shift, given in each.items()}
-        for each in (answers.champion, answers.float_model)
-    )
-    outcomes = Outcomes.of_one(answers.version, champion, float_model, groups)
+    outcomes = answers.outcomes(samples["sample_id"].to_numpy(), groups)
     scores = tally(outcomes)
     cells = build_cells(scores, policy, policy.alpha, groups.cluster_sizes)
     counts = collect_counts(scores, cells, outcomes.trial_ids, "audit").by_cluster(outcomes, cells)
     cells = above_floor(cells, counts, policy, len(definitions["classes"]))
-    # A condition of a control column is required by itself, a shift with its group.
-    asked = [
-        CellKey(*key.of, CLEAN if key.shift in answers.float_model else key.shift)
-        for key in cells.keys
-    ]
-    needed = cells.critical | np.array([key in required for key in asked], bool)
+    needed = cells.critical | _required(cells, required, answers.float_model)
     blocked = bool((needed & ~cells.judged).any())
     judged = judge(counts, cells, policy.alpha, policy.alpha_fail)
     result, status = _HOLDING[judged.result(blocked)], judged.status()

@@ -113,12 +113,10 @@ def release(
     parameters.check_text()
     decision, files = evidence.check(content), evidence.files
     _check_environment(decision, parameters)
-    # What the decision rests on is kept with the candidate.
     Evidence.of_files(files)
     with registry.locked() as records:
         champion = registry.champion()
-        earlier = _released(records, decision, champion)
-        if earlier is not None:
+        if (earlier := _released(records, decision, champion)) is not None:
             return earlier
         waivers = _check_outcome(decision, records.waivers_in_force(circumstances.now))
         _check_obligations(decision, parameters)
@@ -130,17 +128,27 @@ def release(
             "machine": dict(circumstances.machine),
             "waivers": [waiver.to_json() for waiver in waivers],
         }
-        record = records.next(Kind.PROMOTION, said, circumstances.now)
-        written = {**files, DECISION_FILE: file_bytes(decision.to_json())}
-        if circumstances.card is not None:
-            verdict = Verdict.read(json.loads(files[VERDICT_FILE]))
-            card = circumstances.card(record.to_json(), verdict).encode()
-            said |= {"card": sha256(card).hexdigest()}
-            record = records.next(Kind.PROMOTION, said, circumstances.now)
-            written[CARD_FILE] = card
-        written[RECORD_FILE] = file_bytes(record.to_json())
-        registry.change(records, record, written)
+        record, card = _recorded(records, said, circumstances, files)
+        documents = {DECISION_FILE: decision, RECORD_FILE: record}
+        written = {name: file_bytes(each.to_json()) for name, each in documents.items()}
+        registry.change(records, record, {**files, **card, **written})
         return record
+
+
+def _recorded(
+    records: Records,
+    said: Mapping[str, Any],
+    circumstances: Circumstances,
+    files: Mapping[str, bytes],
+) -> tuple[Record, dict[str, bytes]]:
+    """Return the record, and the card that shows it where one is wanted; it holds its hash."""
+    record = records.next(Kind.PROMOTION, said, circumstances.now)
+    if circumstances.card is None:
+        return record, {}
+    verdict = Verdict.read(json.loads(files[VERDICT_FILE]))
+    card = circumstances.card(record.to_json(), verdict).encode()
+    said = {**said, "card": sha256(card).hexdigest()}
+    return records.next(Kind.PROMOTION, said, circumstances.now), {CARD_FILE: card}
 
 
 def rollback(

@@ -164,6 +164,19 @@ def _require_same_layers(prepared: PreparedModel, parameters: QuantizationParame
             )
 
 
+def _classes(logits: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the class with the largest logit of each image; ``rows`` are their names in errors."""
+    # argmax passes a NaN on, so looking at the largest logit is enough.
+    best = logits.argmax(1)
+    bad = np.isnan(logits[np.arange(len(logits)), best])
+    if bad.any():
+        raise InputError(
+            f"the model returns NaN logits for image {int(rows[bad.argmax()])}; check its "
+            "weights and the preprocessing"
+        )
+    return best
+
+
 def predict_top1(
     predictor: Predictor,
     images: np.ndarray,
@@ -195,16 +208,9 @@ def predict_top1(
     def answer(start: int) -> None:
         chosen = rows[start : start + batch_size]
         batch = images[start : start + batch_size] if whole else images[chosen]
-        logits = predictor(preprocessing(np.asarray(batch)))
-        # argmax passes a NaN on, so looking at the largest logit is enough.
-        best = logits.argmax(1)
-        bad = np.isnan(logits[np.arange(len(logits)), best])
-        if bad.any():
-            raise InputError(
-                f"the model returns NaN logits for image {int(chosen[bad.argmax()])}; check its "
-                "weights and the preprocessing"
-            )
-        predicted[start : start + batch_size] = best
+        predicted[start : start + batch_size] = _classes(
+            predictor(preprocessing(np.asarray(batch))), chosen
+        )
 
     starts = range(0, len(rows), batch_size)
     streams = min(getattr(predictor, "streams", 1), len(starts))

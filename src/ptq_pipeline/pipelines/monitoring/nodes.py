@@ -96,6 +96,11 @@ def _record(arrival: Arrival, decided: Acceptance, late: bool) -> WindowRecord:
     )
 
 
+def _incomparable(name: str, error: Exception) -> str:
+    what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return f"window '{name}': it cannot be compared with the reference ({what})"
+
+
 def measure_windows(
     windows: Mapping[str, Window],
     audited: Audited,
@@ -130,10 +135,7 @@ def measure_windows(
             result = drift_report(current, reference, drift, name)
         except Exception as error:  # noqa: BLE001 - whatever it is, other windows must not wait
             drift_report(reference, reference, drift, name)
-            what = (
-                str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            )
-            found[name] = f"window '{name}': it cannot be compared with the reference ({what})"
+            found[name] = _incomparable(name, error)
             log.warning("window '%s' rejected. %s", name, found[name])
             continue
         found[name] = _measured(result, current, champion.version if champion else None)

@@ -54,18 +54,17 @@ def train_reference_model(
         ),
     )
     model.load_state_dict(weights, strict=False)
-    test = embedded.table.index[embedded.table["part"] == 0]
-    test_images = np.stack([embedded.read(row) for row in test])
-    test_labels = embedded.table["label"].to_numpy()[test]
+    test_images, test_labels = _test_images(embedded)
     score = accuracy(
         model, torch.from_numpy(preprocessing(test_images)), torch.from_numpy(test_labels)
     )
-    return weights, {
-        "factory": parameters.factory,
-        **record,
-        "threads": parameters.threads,
-        "test_accuracy": score,
-    }
+    facts = {"threads": parameters.threads, "test_accuracy": score}
+    return weights, {"factory": parameters.factory, **record, **facts}
+
+
+def _test_images(embedded: ImageSource) -> tuple[np.ndarray, np.ndarray]:
+    rows = embedded.table.index[embedded.table["part"] == 0]
+    return np.stack([embedded.read(row) for row in rows]), embedded.table["label"].to_numpy()[rows]
 
 
 def _read(source: ImageSource) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

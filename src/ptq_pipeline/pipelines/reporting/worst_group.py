@@ -61,7 +61,6 @@ def gather_lost_images(
             "they come from two audits; run the pipelines from quantization on again"
         )
     definitions = data.definitions
-    classes = [str(name) for name in definitions["classes"]]
     shift, _ = under_condition(data.samples, definitions, worst.shift)
     evaluation = build_evaluation(data, stressed, [shift])
     seen = evaluation.samples
@@ -70,9 +69,7 @@ def gather_lost_images(
     answers = _answers(own, shift, seen)
     lost = np.flatnonzero(judged & right & (answers != seen["label"].to_numpy()))
     pixels = evaluation.arrays[shift][evaluation.rows[shift][lost[:MOST_IMAGES]]]
-    chosen = calibration_sets[set_id]
-    used = data.samples.set_index("sample_id").loc[list(chosen.manifest.sample_ids)].reset_index()
-    same = np.flatnonzero(members(used, definitions, worst.level, worst.group))
+    classes = [str(name) for name in definitions["classes"]]
     return LostImages(
         trial_id=trial_id,
         group=CellDocument(**worst.key._asdict()),
@@ -82,13 +79,25 @@ def gather_lost_images(
             LostImage(answer=classes[answers[i]], **_shown(seen.iloc[i], classes, image))
             for i, image in zip(lost, pixels, strict=False)
         ),
-        calibration_count=len(same),
-        set_size=len(used),
-        calibration=tuple(
+        **_calibrating(calibration_sets[set_id], data, worst, classes),
+    ).to_json()
+
+
+def _calibrating(
+    chosen: CalibrationSet, data: AuditData, worst: CellDocument, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Return how much of a calibration set belongs to the worst group, and its first images."""
+    by_id = data.samples.set_index("sample_id")
+    used = by_id.loc[list(chosen.manifest.sample_ids)].reset_index()
+    same = np.flatnonzero(members(used, data.definitions, worst.level, worst.group))
+    return {
+        "calibration_count": len(same),
+        "set_size": len(used),
+        "calibration": tuple(
             GroupImage(**_shown(used.iloc[i], classes, chosen.images[i]))
             for i in same[:MOST_IMAGES]
         ),
-    ).to_json()
+    }
 
 
 def _answers(predictions: pd.DataFrame, shift: str, seen: pd.DataFrame) -> np.ndarray:

@@ -16,6 +16,11 @@ from ptq_pipeline.pipelines.worst_case_check.nodes import (
 
 def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline; in a longer one the groups are built once, for all."""
+    return Pipeline([groups_node()]) + _checks() + _judging()
+
+
+def _checks() -> Pipeline:
+    """Build what needs no score, so that it ends a run before any trial."""
     checked = Node(
         check_names,
         [
@@ -31,6 +36,10 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         "checked_business",
         name="check_business",
     )
+    return Pipeline([checked, priced])
+
+
+def _judging() -> Pipeline:
     proposed = Node(
         propose_groups,
         ["samples", "profiles", "group_definitions", "checked_policy"],
@@ -66,4 +75,4 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         ["champion_comparison", "candidate_baseline"],
         name="compare_with_champion",
     )
-    return Pipeline([groups_node(), checked, priced, proposed, gathered, judged, plots, compared])
+    return Pipeline([proposed, gathered, judged, plots, compared])

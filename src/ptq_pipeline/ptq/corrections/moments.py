@@ -47,12 +47,8 @@ def match_moments(
 
     def hook_for(name: str) -> Any:
         def hook(child: Any, args: Any, output: Tensor) -> Tensor:
-            (mean, deviation), aim = _moments_of(output, child), wanted[name]
-            ratio = torch.ones_like(mean)
-            if name in spread:
-                ratio = torch.where(deviation > LEAST_DEVIATION, aim[1] / deviation, 1.0)
-            bias = torch.zeros_like(mean) if child.bias is None else child.bias
-            shift = aim[0] - mean * ratio
+            ratio, shift = _towards(wanted[name], _moments_of(output, child), name in spread)
+            bias = torch.zeros_like(shift) if child.bias is None else child.bias
             biases[f"{name}.bias"] = (bias * ratio + shift).cpu().numpy()
             weight = layers[name].weight
             scale = weight.scale * ratio.cpu().numpy().astype(np.float32)
