@@ -28,8 +28,8 @@ from ptq_pipeline.core.seals import (
 from ptq_pipeline.datasets import ArrayDataset, ArrayFolderDataset
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.pipelines import quantization
+from ptq_pipeline.run_lock import OWNER
 from ptq_pipeline.sealing import (
-    OWNER,
     SealHooks,
     _gathering,
     check_acting,
@@ -185,7 +185,7 @@ def test_a_killed_run_leaves_nothing_usable_that_it_was_about_to_make(catalog, t
     hooks.before_pipeline_run({}, STRESS, catalog)
     with pytest.raises(SealError, match="'stressed_images' .* is of an earlier run"):
         check_reading(catalog, ["stressed_images"], {"stress": shifts(0.001)})
-    hooks._release()
+    hooks._lock.release()
 
 
 def test_a_failed_run_takes_the_decision_of_the_one_before(catalog, tmp_path):

@@ -5,9 +5,6 @@ earlier runs is compared with its seal, and its origin with the parameters of th
 """
 
 import logging
-import os
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from importlib import import_module
@@ -15,7 +12,6 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
-from filelock import FileLock, Timeout
 from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
@@ -24,8 +20,6 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.core.canonical import canonical_hash
-from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.files import write_file
 from ptq_pipeline.core.seals import (
     Seal,
     SealError,
@@ -37,10 +31,11 @@ from ptq_pipeline.core.seals import (
     write_seal,
 )
 from ptq_pipeline.mounting import GATHERED, mounts, stage_of
+from ptq_pipeline.run_lock import RunLock
+from ptq_pipeline.unchanged import Unchanged, place_of
 
 log = logging.getLogger(__name__)
 
-LOCK, OWNER = ".run.lock", ".run.owner"
 # Stages that make no evidence: see `check_reading` on what is not strict.
 _READERS = frozenset({"reporting", "release", "monitoring", GATHERED})
 # The audit within a mount or within this project: a namespace of its own, and one run all the same.
@@ -73,17 +68,7 @@ def sealed_place(catalog: CatalogProtocol, name: str) -> Path | None:
     None for what has no seal: raw data, state, what stays in memory or on another host.
     """
     sealed = {name, name.partition(".")[2]} & sealed_names()
-    return _place(catalog, name) if sealed else None
-
-
-def _place(catalog: CatalogProtocol, name: str) -> Path | None:
-    if name not in catalog:
-        return None
-    described = catalog.get(name)._describe()
-    place = described.get("filepath")
-    if place is None or described.get("protocol", "file") != "file":
-        return None
-    return Path(str(place)).absolute()
+    return place_of(catalog, name) if sealed else None
 
 
 def parameter_hash(parameters: Mapping[str, Any], name: str) -> str | None:
@@ -143,7 +128,7 @@ def check_acting(catalog: CatalogProtocol, name: str) -> None:
     Raises:
         SealError: naming the file and what differs, or that a later run did not end.
     """
-    _check(name, partial(_place, catalog), {}, strict=False)
+    _check(name, partial(place_of, catalog), {}, strict=False)
 
 
 def _check(
@@ -169,10 +154,12 @@ class SealHooks:
         self._pipeline = Pipeline([])
         self._catalog: Any = None
         self._unsealed: dict[str, str] = {}
-        self._locks: list[FileLock] = []
+        self._lock = RunLock()
         self._strict = True
         self._broken: dict[Path, Seal] = {}
+        self._decisions: set[Path] = set()
         self._parameters: Mapping[str, Any] = {}
+        self._unchanged: Unchanged | None = None
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -187,7 +174,7 @@ class SealHooks:
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
         """Take the lock, check what earlier runs left, and break the seals of what is made now."""
-        self._release()
+        self._lock.release()
         gathering = _gathering(pipeline, catalog)
         pipeline = gathering + pipeline
         self._pipeline = Pipeline([node for node in pipeline.nodes if stage_of(node)])
@@ -195,7 +182,7 @@ class SealHooks:
         stages = {stage_of(node) for node in self._pipeline.nodes}
         if not stages:
             return
-        self._lock(_folders(self._pipeline, catalog))
+        self._lock.take(_folders(self._pipeline, catalog))
         try:
             self._strict = not stages <= _READERS
             # A host's own datasets may have the names of ours: only what our nodes read counts.
@@ -208,16 +195,32 @@ class SealHooks:
             self._broken = {
                 place: seal
                 for name, place in places.items()
-                if (seal := read_seal(place)) is not None and not name.endswith("decision")
+                if (seal := read_seal(place)) is not None
             }
+            self._decisions = {place for name, place in places.items() if name.endswith("decision")}
             break_seals(places.values())
+            self._unchanged = Unchanged(
+                pipeline,
+                catalog,
+                content=self._content,
+                earlier=self._earlier,
+                sources=lambda node: _sources(self._pipeline, node, catalog),
+            )
         except BaseException:
-            self._release()
+            self._lock.release()
             raise
 
     @hook_impl
     def before_dataset_loaded(self, dataset_name: str, node: Node) -> None:
-        """Compare the content with the seal once more: the run may have taken hours."""
+        """Compare the content with the seal once more: the run may have taken hours.
+
+        By now all that its inputs come from has run, so a node learns here whether it has to.
+        """
+        if stage_of(node) and self._unchanged is not None and self._unchanged.leave(node):
+            for name in node.outputs:
+                place = self._place(name)
+                if place is not None and place in self._broken:
+                    write_seal(place, self._broken.pop(place))
         place = self._place(dataset_name) if stage_of(node) else None
         if place is not None and place.exists() and (self._strict or read_seal(place)):
             checked_seal(place, dataset_name)
@@ -238,10 +241,13 @@ class SealHooks:
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
         """Write the seal."""
-        place = self._place(dataset_name) if stage_of(node) else None
+        if not stage_of(node) or self._unchanged is None or self._unchanged.leave(node):
+            return
+        place = self._place(dataset_name)
         if place is not None:
             self._broken.pop(place, None)
             self._seal(place, node)
+        self._unchanged.record(node, dataset_name)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -262,12 +268,26 @@ class SealHooks:
         The decision does not get its own back: the newest run has reached none.
         """
         for place, seal in self._broken.items():
-            if place.exists():
+            if place.exists() and place not in self._decisions:
                 write_seal(place, seal)
         self._end()
 
     def _place(self, name: str) -> Path | None:
         return None if self._catalog is None else sealed_place(self._catalog, name)
+
+    def _content(self, name: str) -> str | None:
+        if name.startswith("params:"):
+            return str(parameter_hash(self._parameters, name))
+        place = self._place(name)
+        if place is None:
+            return self._unsealed.get(name)
+        seal = read_seal(place)
+        return seal.content or None if seal else None
+
+    def _earlier(self, name: str) -> str | None:
+        place = self._place(name)
+        seal = None if place is None else self._broken.get(place)
+        return seal.content or None if seal else None
 
     def _seal(self, place: Path, node: Node) -> None:
         parameters: dict[str, str] = {}
@@ -293,39 +313,12 @@ class SealHooks:
             for name, data in node.run(given).items():
                 catalog[name] = data
 
-    def _lock(self, folders: Iterable[Path]) -> None:
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / LOCK, timeout=0)
-            try:
-                lock.acquire()
-            except Timeout:
-                self._release()
-                try:
-                    first = (folder / OWNER).read_text(encoding="utf-8")
-                except OSError:
-                    first = "another process"
-                raise InputError(
-                    f"{first} is running in '{folder}'; wait until it has ended, or use another "
-                    "environment (--env)"
-                ) from None
-            self._locks.append(lock)
-            write_file(folder / OWNER, _myself().encode())
-
     def _end(self) -> None:
         self._broken = {}
-        self._release()
-
-    def _release(self) -> None:
-        for lock in self._locks:
-            Path(lock.lock_file).with_name(OWNER).unlink(missing_ok=True)
-            lock.release()
-        self._locks = []
-
-
-def _myself() -> str:
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return f"'{command}' (process {os.getpid()}, started {time.strftime('%Y-%m-%d %H:%M:%S')})"
+        if self._unchanged is not None:
+            self._unchanged.give_back()
+            self._unchanged = None
+        self._lock.release()
 
 
 def _folders(pipeline: Pipeline, catalog: CatalogProtocol) -> list[Path]:

@@ -1,7 +1,9 @@
 """What produced a result: package versions, processor and git revision."""
 
+import hashlib
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -46,18 +48,33 @@ def git_state(root: Path) -> dict[str, Any]:
     return {"revision": revision, "dirty": bool(status)}
 
 
-def describe_machine(root: Path) -> dict[str, Any]:
-    """Return versions, processor and git state as JSON-ready data."""
+def installed(packages: Iterable[str] = PACKAGES) -> dict[str, str | None]:
+    """Return the version of each package; null for one that is not installed."""
     versions: dict[str, str | None] = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = None
+    return versions
+
+
+def source_hash(*folders: str) -> str:
+    """Return the SHA-256 (hex) of this package's code in some of its folders; all without any."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for folder in folders or ("",):
+        for path in sorted((package / folder).rglob("*.py")):
+            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def describe_machine(root: Path) -> dict[str, Any]:
+    """Return versions, processor and git state as JSON-ready data."""
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cpu_flags": cpu_flags(),
-        "versions": versions,
+        "versions": installed(),
         "git": git_state(root),
     }

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file, write_folder
+from ptq_pipeline.core.handed_on import UNCHANGED
 from ptq_pipeline.datasets.local import LocalDataset
 from ptq_pipeline.registry.evidence import INDEX_FILE
 
@@ -17,6 +18,8 @@ class DirectoryDataset(LocalDataset):
     Saving writes a sibling folder and puts it in the place of the old one, so a killed run leaves
     the old files or the new ones, never a mixture. Nothing but the given bytes is written.
     """
+
+    leaves_unchanged = True
 
     def load(self) -> dict[str, Path]:
         """Return the path of every file by its name relative to the folder, sorted by name.
@@ -37,11 +40,14 @@ class DirectoryDataset(LocalDataset):
         Raises:
             InputError: if a name is absolute or leaves the folder.
         """
-        write_folder(self._filepath, data)
+        if data is not UNCHANGED:
+            write_folder(self._filepath, data)
 
 
 class GrowingDirectory(DirectoryDataset):
     """A folder that files are added to; each one appears complete."""
+
+    leaves_unchanged = False
 
     def save(self, data: Mapping[str, bytes]) -> None:
         """Write these files; others stay."""

@@ -6,6 +6,7 @@ from typing import Any
 from kedro_datasets import json, pandas, text
 
 from ptq_pipeline.core.files import replacing
+from ptq_pipeline.core.handed_on import UNCHANGED
 
 
 class Whole:
@@ -16,6 +17,7 @@ class Whole:
 
     _protocol: str
     _scratch: Path | None = None
+    leaves_unchanged = True
 
     def _get_save_path(self) -> PurePosixPath:
         if self._scratch is not None:
@@ -24,6 +26,8 @@ class Whole:
 
     def save(self, data: Any) -> None:
         """Write the file, or leave the one that is there."""
+        if data is UNCHANGED:
+            return
         if self._protocol != "file":
             super().save(data)  # type: ignore[misc]
             return

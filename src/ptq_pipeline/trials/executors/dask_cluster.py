@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import platform
 import tempfile
@@ -12,13 +11,12 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptq_pipeline.core.errors import InputError, PtqPipelineError
 from ptq_pipeline.core.inputs import local_path
-from ptq_pipeline.core.provenance import cpu_flags
+from ptq_pipeline.core.provenance import cpu_flags, installed, source_hash
 from ptq_pipeline.trials.description import DescribedWorkload, describe, open_workload
 from ptq_pipeline.trials.executors.base import Losses, answer, outcome_of
 from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec
@@ -328,18 +326,13 @@ def _run_on_worker(key: str, spec: TrialSpec) -> TrialOutcome | str | None:
 @cache
 def environment() -> dict[str, Any]:
     """Return what must be equal on all workers for equal results."""
-    found: dict[str, Any] = {
+    return {
         "python": ".".join(platform.python_version_tuple()[:2]),
         "machine": platform.machine(),
         "cpu_flags": cpu_flags(),
-        "source code": _source_hash(),
+        "source code": source_hash(*DECIDING)[:16],
+        **installed(PACKAGES),
     }
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
@@ -349,12 +342,3 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         for key in sorted({*expected, *found})
         if expected.get(key) != found.get(key)
     )
-
-
-def _source_hash() -> str:
-    package = Path(__file__).parents[2]
-    digest = hashlib.sha256()
-    for folder in DECIDING:
-        for path in sorted((package / folder).rglob("*.py")):
-            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
