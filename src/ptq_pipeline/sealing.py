@@ -19,6 +19,7 @@ from kedro.framework.project import pipelines as project_pipelines
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline import pipelines
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.seals import (
     Seal,
@@ -49,8 +50,6 @@ _FIGURES = frozenset({"candidate_speed"})
 @cache
 def sealed_names() -> frozenset[str]:
     """Return the names of the datasets that some node writes and another one reads."""
-    from ptq_pipeline import pipelines
-
     stages = [
         import_module(f"{pipelines.__name__}.{module.name}").create_pipeline()
         for module in iter_modules(pipelines.__path__)

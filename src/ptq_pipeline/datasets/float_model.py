@@ -1,15 +1,13 @@
 """The float model of a catalog entry."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.inputs import local_path
-
-if TYPE_CHECKING:
-    from ptq_pipeline.models import FloatModel
+from ptq_pipeline.models import FloatModel, Preprocessing
 
 
 class FloatModelDataset(AbstractDataset):
@@ -60,9 +58,8 @@ class FloatModelDataset(AbstractDataset):
             )
         self.metadata = metadata
 
-    def load(self) -> "FloatModel":
+    def load(self) -> FloatModel:
         """Build the network and load its weights."""
-        from ptq_pipeline.models import Preprocessing
         from ptq_pipeline.models.loading import load_float_model
 
         return load_float_model(

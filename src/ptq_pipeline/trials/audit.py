@@ -104,7 +104,7 @@ class Audit(HandedOn):
         Raises:
             InputError: more answers differ than rounding explains.
         """
-        from ptq_pipeline.models import run_in_batches
+        from ptq_pipeline.models.inference import run_in_batches
         from ptq_pipeline.runtimes import disagreement
 
         outcome = runner.run(None, None, self.evaluation)

@@ -75,7 +75,7 @@ def expected_seconds(audit: Audit, work: Mapping[str, int], rest: float | None =
 
 def float_accuracies(audit: Audit) -> dict[str, tuple[int, int]]:
     """Return the float model's right answers and images, by shift, on some audit images."""
-    from ptq_pipeline.models import run_in_batches
+    from ptq_pipeline.models.inference import run_in_batches
 
     images = audit.data.images
     chosen = audit.data.of("audit").sort_values("content_hash")
