@@ -26,6 +26,17 @@ from ptq_pipeline.ptq.tracing import trace
 LEAST_DEVIATION = 1e-6
 
 
+def _towards(
+    aim: tuple[Tensor, Tensor], moments: tuple[Tensor, Tensor], spread: bool
+) -> tuple[Tensor, Tensor]:
+    """Return by channel the factor and the summand that give outputs the moments ``aim``."""
+    mean, deviation = moments
+    ratio = torch.ones_like(mean)
+    if spread:
+        ratio = torch.where(deviation > LEAST_DEVIATION, aim[1] / deviation, 1.0)
+    return ratio, aim[0] - mean * ratio
+
+
 def match_moments(
     prepared: PreparedModel,
     parameters: QuantizationParameters,
