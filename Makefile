@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: setup audit test coverage test-all lint bench benchmark coverage-study docs clean reconstruction fault-study kill-study check-cost
+.PHONY: setup audit test coverage test-all lint bench benchmark coverage-study detection-study docs clean reconstruction fault-study kill-study check-cost
 .DEFAULT_GOAL := audit
 
 $(STAMP): pyproject.toml constraints.txt
@@ -52,6 +52,9 @@ benchmark: $(STAMP)  ## RQ1-RQ3 on both reference models side by side; it can be
 	$(BIN)/kedro run --pipelines benchmark --nodes benchmark_mobilenet_v2_small; here=$$?; \
 	wait $$! && exit $$here
 	$(BIN)/kedro run --pipelines benchmark --nodes analyse_benchmark,draw_benchmark
+
+detection-study: $(STAMP)  ## which objects a quantized detector no longer finds, on composed scenes: about 30 minutes
+	$(BIN)/python benchmarks/detection_study.py audit scenes
 
 reconstruction: $(STAMP)  ## every method on both reference models: hours, but it can be stopped and goes on
 	$(BIN)/kedro run --env study/reconstruction --pipelines data_loading

@@ -108,18 +108,22 @@ class PreparedModel:
         return weight.detach().cpu().numpy()
 
 
-def prepare(module: nn.Module, example_input: Tensor) -> PreparedModel:
+def prepare(
+    module: nn.Module, example_input: Tensor, *, output_dimensions: int = 2
+) -> PreparedModel:
     """Copy a model, fold its batch norms and find every layer that has to be quantized.
 
     Args:
         module: trained model with float32 parameters; not changed. The result is on its device.
         example_input: float32 ``(n, C, H, W)``; a few real images, preprocessed. Two or more make
             the check of the folded model sharper.
+        output_dimensions: of the output: 2 for a classifier's ``(n, classes)``, 3 for a detector's
+            ``(n, places, values)``.
 
     Raises:
         PreparationError: a parameter or buffer is not float32 or not finite; something multiplies
-            that cannot be covered; a layer computes its own weight; the output is not one
-            ``(n, classes)`` tensor; the prepared model gives another output.
+            that cannot be covered; a layer computes its own weight; the output is not one tensor
+            of so many dimensions; the prepared model gives another output.
     """
     copied = copy.deepcopy(module).eval().requires_grad_(False)
     _check_values(copied)
@@ -129,7 +133,7 @@ def prepare(module: nn.Module, example_input: Tensor) -> PreparedModel:
     example = example_input.to(device=device, dtype=torch.float32)
     with torch.no_grad():
         expected = copied(example)
-    _check_output(expected, len(example))
+    _check_output(expected, len(example), output_dimensions)
     copied = replace_attention(copied)
     seen = trace(copied, example)
     kept = route(copied, seen.functions, (call.name for call in seen.layers))
@@ -221,13 +225,15 @@ def _refuse_unused(module: nn.Module, found: Trace, kept: set[str]) -> tuple[str
     return unused
 
 
-def _check_output(output: Any, images: int) -> None:
-    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != images:
+def _check_output(output: Any, images: int, dimensions: int) -> None:
+    if not isinstance(output, Tensor) or output.ndim != dimensions or len(output) != images:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise PreparationError(
-            f"the model must return logits of shape ({images}, classes) for {images} images, "
-            f"got {got}"
+        wanted = (
+            f"logits of shape ({images}, classes)"
+            if dimensions == 2
+            else f"one tensor of {dimensions} dimensions, the first of {images},"
         )
+        raise PreparationError(f"the model must return {wanted} for {images} images, got {got}")
     if not bool(torch.isfinite(output).all()):
         raise PreparationError("the float model returns NaN or infinite logits on the example")
 
