@@ -18,7 +18,7 @@ from ptq_pipeline.tasks.coco import Boxes, Detections
 
 
 @dataclass(frozen=True)
-class _Candidates:
+class Candidates:
     """Boxes of one image before suppression: corners (boxes, 4), scores, classes."""
 
     corners: NDArray[np.float32]
@@ -65,17 +65,17 @@ class Decoder(ABC):
         """Shape of one image's output; None where any length will do."""
 
     @abstractmethod
-    def _candidates(self, output: NDArray[np.float32]) -> _Candidates:
+    def _candidates(self, output: NDArray[np.float32]) -> Candidates:
         """Return the boxes of one image that score enough."""
 
-    def _suppressed(self, found: _Candidates) -> _Candidates:
+    def _suppressed(self, found: Candidates) -> Candidates:
         kept = batched_nms(
             torch.from_numpy(np.ascontiguousarray(found.corners)),
             torch.from_numpy(np.ascontiguousarray(found.score)),
             torch.from_numpy(np.ascontiguousarray(found.category)),
             self.suppression,
         ).numpy()
-        return _Candidates(found.corners[kept], found.score[kept], found.category[kept])
+        return Candidates(found.corners[kept], found.score[kept], found.category[kept])
 
     def _check(self, output: NDArray[np.float32]) -> None:
         wanted, given = self.shape, output.shape[1:]
@@ -125,7 +125,7 @@ class CentreStride(Decoder):
             maps.append(np.stack([x.ravel(), y.ravel(), np.full(x.size, stride)], axis=1))
         return np.concatenate(maps).astype(np.float32)
 
-    def _candidates(self, output: NDArray[np.float32]) -> _Candidates:
+    def _candidates(self, output: NDArray[np.float32]) -> Candidates:
         places = self.places()
         scores = _sigmoid(output[:, 4:])
         place, category = np.nonzero(scores >= self.least)
@@ -135,7 +135,7 @@ class CentreStride(Decoder):
         corners = np.stack([x - far[:, 0], y - far[:, 1], x + far[:, 2], y + far[:, 3]], axis=1)
         corners = np.clip(corners, 0, [self.width, self.height, self.width, self.height])
         corners = corners.astype(np.float32)
-        return _Candidates(corners, scores[place, category], category.astype(np.int64))
+        return Candidates(corners, scores[place, category], category.astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,12 @@ class Yolo(Decoder):
         """4 + classes, and any number of places."""
         return (4 + self.classes, None)
 
-    def _candidates(self, output: NDArray[np.float32]) -> _Candidates:
+    def _candidates(self, output: NDArray[np.float32]) -> Candidates:
         boxes, scores = output[:4].T, output[4:].T
         place, category = np.nonzero(scores >= self.least)
         centre, half = boxes[place, :2], boxes[place, 2:] / 2
         corners = np.concatenate([centre - half, centre + half], axis=1)
-        return _Candidates(corners, scores[place, category], category.astype(np.int64))
+        return Candidates(corners, scores[place, category], category.astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class EndToEnd(Decoder):
         """Any number of boxes, six values each."""
         return (None, 6)
 
-    def _candidates(self, output: NDArray[np.float32]) -> _Candidates:
+    def _candidates(self, output: NDArray[np.float32]) -> Candidates:
         kept = output[output[:, 4] >= self.least]
         category = np.rint(kept[:, 5]).astype(np.int64)
         if len(kept) and not (0 <= category.min() <= category.max() < self.classes):
@@ -176,9 +176,9 @@ class EndToEnd(Decoder):
                 f"the detector finds class {int(category.max())}, and there are {self.classes}, "
                 "numbered from 0; check the number of classes"
             )
-        return _Candidates(kept[:, :4], kept[:, 4], category)
+        return Candidates(kept[:, :4], kept[:, 4], category)
 
-    def _suppressed(self, found: _Candidates) -> _Candidates:
+    def _suppressed(self, found: Candidates) -> Candidates:
         return found
 
 
