@@ -1,78 +1,14 @@
-import gzip
-
 import numpy as np
 import pandas as pd
 import pytest
+from tests.trials.small_audit import gather, policy
 
-from ptq_pipeline.core.grouping import build_groups
 from ptq_pipeline.core.outcomes import score
-from ptq_pipeline.images.audit_data import AuditData
-from ptq_pipeline.images.source import content_hashes
-from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.stopping import Scope, Study
 from ptq_pipeline.judgement.verdict import build_verdict
-from ptq_pipeline.models import Preprocessing, load_float_model
-from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials import settling
-from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.execution import TrialRequest
-from ptq_pipeline.trials.recipe import Recipe
 from ptq_pipeline.trials.settling import SettlingParameters, settle
-from ptq_pipeline.trials.trial import TrialStore
-
-SHAPE = (1, 28, 28)
-CLASSES = list("abcdefghij")
-LIMIT = {"points": 30.0}
-
-
-def policy(draws, p0):
-    levels = ("average", "class", "segment", "intersection")
-    return Policy.model_validate(
-        {"draws": draws, "p0": p0, "limits": {level: LIMIT for level in levels}}
-    )
-
-
-@pytest.fixture(scope="module")
-def model(project):
-    return load_float_model(
-        "ptq_pipeline.models.resnet20",
-        project / "data/06_models/reference/resnet20.safetensors",
-        Preprocessing((0.286,), (0.353,)),
-        CLASSES,
-    )
-
-
-@pytest.fixture(scope="module")
-def data(raw_data, model):
-    raw = gzip.decompress((raw_data / "fashion_mnist/test/images-idx3-ubyte.gz").read_bytes())
-    images = np.frombuffer(raw, np.uint8, count=420 * 784, offset=16).reshape(-1, *SHAPE)
-    raw = gzip.decompress((raw_data / "fashion_mnist/test/labels-idx1-ubyte.gz").read_bytes())
-    samples = pd.DataFrame(
-        {
-            **{"sample_id": range(420), "content_hash": content_hashes(images)},
-            "label": np.frombuffer(raw, np.uint8, count=420, offset=8).astype(int),
-            "split": ["audit"] * 300 + ["selection"] * 100 + ["pool"] * 20,
-        }
-    )
-    sets = {f"s{n}": images[360 + n : 360 + n + 16] for n in range(31)}
-    index = pd.DataFrame(
-        {
-            **{"set_id": list(sets), "strategy": "random", "role": "evidence"},
-            **{"draw": range(31), "valid": True},
-        }
-    )
-    return images, samples, sets, index
-
-
-def gather(data, model, folder, bits):
-    images, samples, _, _ = data
-    recipe = Recipe(
-        method={"weight_bits": bits, "activation_bits": bits},
-        runtime={"name": "openvino", "threads": 1},
-    )
-    shifts = StressParameters({"clean": {}})
-    audit = Audit(AuditData(samples, images), {}, model, TrialStore(folder), shifts, recipe)
-    return audit, build_groups(samples, CLASSES, {})
 
 
 def run(data, model, folder, bits, asked):

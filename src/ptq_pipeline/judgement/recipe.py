@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from ptq_pipeline.core.documents import Count, Document
 from ptq_pipeline.core.errors import InputError
@@ -30,6 +31,8 @@ from ptq_pipeline.statistics.draws import DrawSplit, share_of_good_draws
 # The pixels of a set say whether two draws are the same; its id also hashes the seed.
 IDENTITY_COLUMNS = ("array_sha256", "manifest_hash", "set_id")
 MOST_WORST_DRAWS = 5
+# What a table of trials has beside where draws were sampled.
+SAMPLE_COLUMNS = ("shown", "answers", "full_answers", "question")
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,10 @@ class Draws:
 
     Attributes:
         table: One row per distinct accepted draw in drawing order: ``draw``, ``set_id``,
-            ``trial_id``, ``status`` (done, failed or missing), and ``preset`` (whether it is among
-            the first ``policy.draws`` accepted).
+            ``trial_id``, ``status`` (done, sampled, failed or missing), and ``preset`` (whether it
+            is among the first ``policy.draws`` accepted); where draws were
+            sampled also ``SAMPLE_COLUMNS``: ``shown`` (good, bad or open), answers on audit images
+            that were looked at and all of them, and the hash of what was asked.
         drawn: Sets drawn, rejected and identical ones included.
         accepted: Sets that validation accepted, identical ones included.
         set_size: Images of each set; None where they differ or are not known.
@@ -62,7 +67,7 @@ class Draws:
         return int(self.preset.sum())
 
     def count(self, status: str) -> int:
-        """How many of them are ``done``, ``failed`` or ``missing``."""
+        """How many of them are ``done``, ``sampled``, ``failed`` or ``missing``."""
         return int((self.table["status"] == status).sum())
 
     def set_of(self, trial_id: str) -> str:
@@ -92,12 +97,33 @@ class WorstDraw(CellDocument):
     n: int
 
 
+class SampledEvidence(Document):
+    """What a recipe's verdict rests on where draws were evaluated in part.
+
+    Attributes:
+        draws: Draws that were evaluated by a sample.
+        answers: Answers on audit images that were looked at, over all draws and shifts.
+        full_answers: Those that all of these draws have.
+        error: Probability, at most, that a sample takes a draw for good that is not shown good by
+            all its answers; it is within ``total_error_bound``.
+    """
+
+    draws: Count
+    answers: Count
+    full_answers: Count
+    error: float
+
+
 class RecipeVerdict(Document):
-    """The recipe's part of the verdict."""
+    """The recipe's part of the verdict.
+
+    Attributes:
+        sampled: Left out where all draws were evaluated in full.
+    """
 
     added: ClassVar[frozenset[str]] = frozenset(
         "identical_sets failed_after_draws alpha_image alpha_draw total_error_bound alpha_fail "
-        "set_size pool_size pool_ratio sentence worst_draws".split()
+        "set_size pool_size pool_ratio sentence worst_draws sampled".split()
     )
 
     result: Result
@@ -125,6 +151,14 @@ class RecipeVerdict(Document):
     statement: str
     sentence: Sentence | None = None
     worst_draws: tuple[WorstDraw, ...] = ()
+    sampled: SampledEvidence | None = None
+
+    @model_validator(mode="after")
+    def _say_sampled_only(self) -> Self:
+        # So that a verdict in full says what it always said.
+        if self.sampled is None:
+            self.model_fields_set.discard("sampled")
+        return self
 
 
 @dataclass(frozen=True)
@@ -151,15 +185,23 @@ class JudgedRecipe:
         found[status == "done"] = of_finished
         return np.asarray(found, dtype=np.bool_)
 
+    def _sampled(self, shown: str) -> NDArray[np.bool_]:
+        """Which draws a sample of their answers shows to be so, shape (draws,)."""
+        table = self.draws.table
+        if "shown" not in table:
+            return np.zeros(len(table), dtype=np.bool_)
+        found = (table["status"] == "sampled") & (table["shown"] == shown)
+        return found.to_numpy(dtype=np.bool_)
+
     @cached_property
     def shown_good(self) -> NDArray[np.bool_]:
         """Per distinct draw, shape (draws,)."""
-        return self._of_draws(self.judged.shown_good, "")
+        return self._of_draws(self.judged.shown_good, "") | self._sampled("good")
 
     @cached_property
     def shown_bad(self) -> NDArray[np.bool_]:
         """Per distinct draw, shape (draws,); a failed trial is bad."""
-        return self._of_draws(self.judged.shown_bad, "failed")
+        return self._of_draws(self.judged.shown_bad, "failed") | self._sampled("bad")
 
     @property
     def evaluated(self) -> int:
@@ -262,6 +304,18 @@ class JudgedRecipe:
             statement=said.text,
             sentence=said,
             worst_draws=self.worst_draws(),
+            sampled=self._evidence(),
+        )
+
+    def _evidence(self) -> SampledEvidence | None:
+        sampled, table = self.draws.count("sampled"), self.draws.table
+        if not sampled:
+            return None
+        return SampledEvidence(
+            draws=sampled,
+            answers=int(table["answers"].sum()),
+            full_answers=int(table["full_answers"].sum()),
+            error=self.split.sampling.error,
         )
 
 
@@ -300,9 +354,8 @@ def collect_draws(index: pd.DataFrame, trials: pd.DataFrame, policy: Policy) -> 
     if own["set_id"].duplicated().any():
         twice = own.loc[own["set_id"].duplicated(), "set_id"].iloc[0]
         raise InputError(f"trials: evidence set '{twice}' has several trials; one is expected.")
-    table = distinct[["draw", "set_id", "preset"]].merge(
-        own[["set_id", "trial_id", "status"]], on="set_id", how="left"
-    )
+    known = ["set_id", "trial_id", "status", *(c for c in SAMPLE_COLUMNS if c in own)]
+    table = distinct[["draw", "set_id", "preset"]].merge(own[known], on="set_id", how="left")
     table["status"] = table["status"].astype(object).where(table["status"].notna(), "missing")
     sizes = evidence["size"].unique() if "size" in evidence else []
     return Draws(

@@ -9,18 +9,23 @@ full, so that an unlucky sample costs images and not the PASS. What this may err
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.cells import Cells, ClusterOutcomes, Counts
 from ptq_pipeline.judgement.judging import judge
 from ptq_pipeline.judgement.stopping import DrawState, Study
 from ptq_pipeline.statistics.betting import losses_borne
+from ptq_pipeline.statistics.draws import DrawSplit
 from ptq_pipeline.statistics.paired import rejection_region
 from ptq_pipeline.statistics.sampling import cheapest_share, sample_p_value
 
@@ -74,6 +79,21 @@ class SampledCells:
     def images(self) -> int:
         """Images under each shift."""
         return int(next(iter(self.members.values())).shape[1])
+
+    @cached_property
+    def question(self) -> str:
+        """Hash of what is asked of every draw."""
+        return question_hash(self.cells, self.alpha_image, self.error)
+
+    def identity(self, risky: Mapping[str, BoolArray]) -> str:
+        """Hash of everything beside a draw's answers and its seed that decides which are known."""
+        digest = hashlib.sha256(f"{self.question} {self.alpha_bad!r}".encode())
+        for shift, members in self.members.items():
+            digest.update(shift.encode() + members.indptr.tobytes() + members.indices.tobytes())
+            digest.update(np.packbits(risky[shift]).tobytes())
+        for i, codes in sorted(self.clusters.items()):
+            digest.update(i.to_bytes(8) + codes.tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def judged(self) -> IntArray:
@@ -165,8 +185,8 @@ class SampledCells:
         counted = (np.ones(len(own)), net, unknown.astype(float))
         return tuple(np.bincount(own, weights=each).astype(np.float64) for each in counted)
 
-    def shown_bad(self, draw: KnownAnswers) -> bool:
-        """Whether some cell all of whose answers are known is shown bad."""
+    def bad_cells(self, draw: KnownAnswers) -> IntArray:
+        """Positions of the cells all of whose answers are known and that are shown bad."""
         complete = self.total(draw.known) == self.cells.n
         clusters = {}
         for i in np.flatnonzero(complete & self.cells.clustered).tolist():
@@ -180,7 +200,38 @@ class SampledCells:
         )
         none = replace(self.cells, judged=np.zeros_like(self.cells.judged))
         bad = judge(counts, none, self.alpha_image, self.alpha_bad).bad[0]
-        return bool((bad & complete).any())
+        return np.flatnonzero(bad & complete)
+
+
+def question_hash(cells: Cells, alpha_image: float, error: float) -> str:
+    """Hash of the judged cells with their images and limits, and of the levels of their tests."""
+    judged = [
+        [*cells.keys[i], int(cells.n[i]), float(cells.limit[i])]
+        for i in np.flatnonzero(cells.judged).tolist()
+    ]
+    return canonical_hash({"cells": sorted(judged), "levels": [alpha_image, error]})
+
+
+def require_same_question(draws: pd.DataFrame, cells: Cells, split: DrawSplit) -> None:
+    """Check that sampled draws were asked what is judged now.
+
+    Args:
+        draws: ``status``, and ``question`` where draws were sampled.
+        cells: What is judged.
+        split: Its levels.
+
+    Raises:
+        InputError: If they were not, or policy evaluates in full.
+    """
+    if "question" not in draws or not (draws["status"] == "sampled").any():
+        return
+    asked = set(draws.loc[draws["status"] == "sampled", "question"])
+    if asked != {question_hash(cells, split.alpha_image, split.sampling.error)}:
+        raise InputError(
+            "trials: draws were sampled for other limits, groups, images or levels than are judged "
+            "now; run the pipeline 'sampled' again, or 'quantization' where "
+            "worst_case_check.evaluation is 'full'"
+        )
 
 
 def _over(
@@ -220,7 +271,7 @@ class KnownAnswers:
 def judge_in_full(study: SampledCells, draw: KnownAnswers) -> DrawState:
     """Look at all of a draw's answers."""
     draw.look({shift: np.ones_like(each) for shift, each in draw.known.items()})
-    if study.shown_bad(draw):
+    if len(study.bad_cells(draw)):
         return "bad"
     return "good" if len(study.judged) and bool((study.room(draw) >= 0).all()) else "open"
 
@@ -252,4 +303,4 @@ def judge_by_sample(
         shown[~shown] = study.room(draw)[~shown] >= 0
     if len(shown) and shown.all():
         return "good"
-    return "bad" if study.shown_bad(draw) else "open"
+    return "bad" if len(study.bad_cells(draw)) else "open"

@@ -110,7 +110,9 @@ class Study:
             for name, under in seen.items()
         )
         cells = build_cells(counted, policy, self.split.alpha_image, groups.cluster_sizes)
-        self._floats = self._count(reference.assign(trial_id="float"), cells)
+        floats = Outcomes.pair(reference.assign(trial_id="float"), reference, groups)
+        counts = collect_counts(tally(floats), cells, ["float"], "audit")
+        self._floats = counts.by_cluster(floats, cells)
         self.cells = above_floor(cells, self._floats, policy, groups.classes)
         self.states: list[DrawState] = []
 

@@ -39,6 +39,7 @@ from ptq_pipeline.judgement.ledger import (
 )
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.recipe import RecipeVerdict, collect_draws, judge_recipe
+from ptq_pipeline.judgement.sampling import require_same_question
 from ptq_pipeline.judgement.sentences import Reason, Result, Sentence, combine, place_value, say
 from ptq_pipeline.judgement.summary import (
     TABLE_COLUMNS,
@@ -219,6 +220,7 @@ def build_verdict(
     cells, audit = setting.cells(evidence, draws.done, policy, split.alpha_image, outcomes)
     sizes = setting.groups.every_size(only) if setting.groups else {}
     unjudged = unjudged_groups(cells, policy, split.alpha_image, audit, sizes)
+    require_same_question(draws.table, cells, split)
     blocked = any(group.blocks for group in unjudged)
     recipe = judge_recipe(draws, audit, cells, split, opening.policy, blocked or opening.refused)
     openings, candidate = [opening], None

@@ -52,7 +52,7 @@ class Background(Part):
         """Trials that are done and that failed, per strategy and role."""
         rows = []
         for words, _, here in self._by_strategy(self.audit.trials):
-            failed = here[here["status"] != "done"]
+            failed = here[here["status"] == "failed"]
             errors = "; ".join(dict.fromkeys(str(error) for error in failed["error"] if error))
             values = {"trials": len(here), "failed": len(failed), "error": errors or None}
             rows.append(Row(words | values, "bad" if len(failed) else "plain"))

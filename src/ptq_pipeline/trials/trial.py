@@ -40,6 +40,8 @@ class TrialSpec:
             draws and so decides about their ranges; left out of the JSON form when there is none.
         repeat: number of the seed of everything random in the method, from 0 on; left out of the
             JSON form when it is 0.
+        sampled: hash of what decides which of the samples are evaluated, see
+            `judgement.sampling`; left out of the JSON form when all are.
     """
 
     model: str
@@ -51,6 +53,7 @@ class TrialSpec:
     engine: str
     statistics: str | None = None
     repeat: int = 0
+    sampled: str | None = None
 
     @cached_property
     def trial_id(self) -> str:
@@ -72,6 +75,8 @@ class TrialSpec:
             del content["statistics"]
         if not self.repeat:
             del content["repeat"]
+        if self.sampled is None:
+            del content["sampled"]
         return content
 
 
@@ -105,8 +110,9 @@ class TrialOutcome:
 class TrialStore:
     """A folder with one ``.safetensors`` file per finished trial.
 
-    A file holds the top-1 classes ``(N,)`` int32 of every shift, and as metadata the schema
-    version, the trial's spec, the SHA-256 of the predictions and the notes of its quantization.
+    A file holds the top-1 classes ``(N,)`` int32 of every shift, -1 where a sampled trial has none,
+    and as metadata the schema version, the trial's spec, the SHA-256 of the predictions and the
+    notes of its quantization.
 
     Args:
         root: the folder; made when the first result is put.

@@ -46,7 +46,7 @@ def run_trials(
         ``trials``, ``predictions`` and ``float_predictions``.
     """
     wanted = list(index[index["valid"] | (index["role"] != "evidence")].itertuples(index=False))
-    _require_images(wanted, sets, audit.recipe)
+    require_images(wanted, sets, audit.recipe)
     selection = audit.evaluation.of("selection")
     runner = audit.runner(audit.recipe.executor.build())
     reference = audit.float_reference(runner)
@@ -62,7 +62,7 @@ def run_trials(
     outcomes = _run(audit, runner, requests, wanted, refused)
     rows, tables = [], []
     for position, outcome in sorted(outcomes.items()):
-        rows.append(_trial_row(wanted[position], outcome, audit.recipe.runtime.name))
+        rows.append(trial_row(wanted[position], outcome, audit.recipe.runtime.name))
         if outcome.predictions is not None:
             tables.append(outcome.table(requests[position].evaluation))
     if noted := sum(bool(row["notes"]) for row in rows):
@@ -106,9 +106,14 @@ def _run(
     return outcomes
 
 
-def _require_images(
+def require_images(
     wanted: Sequence[Any], sets: Mapping[str, CalibrationSet], recipe: Recipe
 ) -> None:
+    """Check that the sets of the recipe hold as many images as its method needs.
+
+    Raises:
+        InputError: one has fewer.
+    """
     method = recipe.method
     for entry in wanted:
         size = sets[entry.set_id].manifest.size
@@ -120,7 +125,8 @@ def _require_images(
             )
 
 
-def _trial_row(entry: Any, outcome: TrialOutcome, runtime: str) -> dict[str, Any]:
+def trial_row(entry: Any, outcome: TrialOutcome, runtime: str) -> dict[str, Any]:
+    """Return a row of the table of trials; ``entry`` is its row of the index of sets."""
     return {
         "trial_id": outcome.spec.trial_id,
         "set_id": entry.set_id,
