@@ -14,6 +14,7 @@ RUN_BY = {
         r"kedro run --env (quick|passing)",
         r"kedro ptq plan --env (quick|full)",
         r"kedro run --pipelines data_loading,calibration,until_refused,.*",
+        r"kedro run --pipelines data_loading,calibration,sampled,.*",
     ],
     f"{END_TO_END}::test_interrupted_and_then_killed_it_resumes_to_the_same_bytes": [
         r"kedro run --pipelines quantization --params \".*kind=dask.*",

@@ -31,6 +31,7 @@ def test_the_default_run_is_the_whole_chain():
         "reference_training",
         "settling",
         "until_refused",
+        "sampled",
         "release",
         "monitoring",
         "reaudit",

@@ -129,11 +129,13 @@ def test_nothing_judged_is_never_good():
     assert judge_in_full(study, draw) == "open"
 
 
-@pytest.mark.parametrize("changes", [{"draws": 36}, {"representatives": {}}])
+@pytest.mark.parametrize(
+    "changes", [{"draws": 36}, {"representatives": {}}, {"ledger": {"rule": "spend"}}]
+)
 def test_a_policy_that_samples_and_cannot_pass_is_refused(changes):
     policy = {"evaluation": "sampled", "limits": dict.fromkeys(LEVELS, {"points": 4.0})}
     assert Policy.model_validate({**policy, "draws": 37}).sampling.full == 2
-    with pytest.raises(ValueError, match="evaluation: sampled is for a PASS"):
+    with pytest.raises(ValueError, match="evaluation: sampled (is for a PASS|takes its samples)"):
         Policy.model_validate({**policy, **changes})
 
 

@@ -250,6 +250,11 @@ class Policy(Document):
                 f"evaluation: sampled is for a PASS, which needs every group and {enough} draws; "
                 "leave representatives out and raise draws, or write evaluation: full."
             )
+        if self.evaluation == "sampled" and self.ledger.rule == "spend":
+            raise ValueError(
+                "evaluation: sampled takes its samples at the full alpha, and ledger.rule: spend "
+                "judges at less; write evaluation: full, or another rule."
+            )
         if self.representatives is not None and self.draws >= enough:
             raise ValueError(
                 f"representatives are for a quick look of fewer than {enough} draws, not for "

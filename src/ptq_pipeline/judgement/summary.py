@@ -38,7 +38,7 @@ from ptq_pipeline.judgement.judging import cells_below
 from ptq_pipeline.judgement.recipe import JudgedRecipe
 from ptq_pipeline.judgement.sentences import Sentence, say
 from ptq_pipeline.statistics.crossed import components
-from ptq_pipeline.statistics.draws import DrawSplit, share_of_good_draws
+from ptq_pipeline.statistics.draws import DrawSplit, share_of_good_draws, split_budget
 
 WORST_LEVELS = LEVELS[1:]
 # Fixed before any data, in fractions: steps of a twentieth of a point at first, then coarser.
@@ -275,12 +275,16 @@ def tolerance_bound(recipe: JudgedRecipe) -> Tolerance:
     """Bound what nearly all draws lose, over the preset draws only, as PASS.
 
     How many there are is not chosen after looking. Each that failed or is missing lies above any
-    bound. The error budget fixes share and order statistic before any outcome.
+    bound. Where draws were sampled it speaks of those in full. The error budget fixes share and order statistic before any outcome.
     """
     kept = recipe.judged.counts.only(recipe.draws.preset_done)
-    unfinished = recipe.draws.distinct - len(kept.trial_ids)
-    draws = max(recipe.draws.distinct, 1)
-    return bound_draws(kept, recipe.judged.cells, recipe.split, draws, unfinished)
+    draws, split = max(recipe.draws.distinct, 1), recipe.split
+    if recipe.draws.count("sampled"):
+        # Of a sampled draw no more is known than that it keeps its limits.
+        draws = min(draws, split.sampling.full)
+        split = split_budget(draws, split.p0, split.alpha)
+    unfinished = draws - len(kept.trial_ids)
+    return bound_draws(kept, recipe.judged.cells, split, draws, unfinished)
 
 
 def bound_draws(

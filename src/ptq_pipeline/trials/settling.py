@@ -7,7 +7,7 @@ draw, so groups that look bad, or were bad in the draw before, are looked at ahe
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, computed_field
@@ -101,7 +101,8 @@ def settle(
 ) -> SettledVerdict:
     """Look at draws until the recipe's verdict is settled.
 
-    It says nothing of a candidate: that needs the full evaluation.
+    It says what the full evaluation will show, also where policy samples, and nothing of a
+    candidate.
 
     Args:
         audit: what the trials share.
@@ -110,6 +111,8 @@ def settle(
         looks: how early looks are paid for.
         watch: passes the ids on, for example to show progress.
     """
+    in_full = scope.policy.model_copy(update={"evaluation": "full"})
+    scope = replace(scope, policy=in_full)
     runner, evaluation = audit.runner(), audit.evaluation.of("audit")
     study = Study(scope, list(audit.shifts.root), audit.float_reference(runner))
     shown = _Shown.of(study, evaluation, looks)
