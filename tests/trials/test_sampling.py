@@ -32,7 +32,11 @@ def study(data, model, tmp_path_factory):
     def audited(bits):
         folder = tmp_path_factory.mktemp(f"w{bits}")
         audit, groups = gather((images, samples, sets, index), model, folder, bits)
-        return audit, groups, Scope.planned(index, groups, policy(**ASKED[bits], evaluation="sampled"))
+        return (
+            audit,
+            groups,
+            Scope.planned(index, groups, policy(**ASKED[bits], evaluation="sampled")),
+        )
 
     return {bits: audited(bits) for bits in (8, 2)}, sets, index
 

@@ -275,7 +275,8 @@ def tolerance_bound(recipe: JudgedRecipe) -> Tolerance:
     """Bound what nearly all draws lose, over the preset draws only, as PASS.
 
     How many there are is not chosen after looking. Each that failed or is missing lies above any
-    bound. Where draws were sampled it speaks of those in full. The error budget fixes share and order statistic before any outcome.
+    bound. Where draws were sampled it speaks of those in full. The error budget fixes share and
+    order statistic before any outcome.
     """
     kept = recipe.judged.counts.only(recipe.draws.preset_done)
     draws, split = max(recipe.draws.distinct, 1), recipe.split
