@@ -124,6 +124,15 @@ def drift_report(
     return DriftResult(table, skipped, content, html)
 
 
+def require_columns(table: pd.DataFrame, parameters: DriftParameters, name: str) -> None:
+    """Check that a table, called ``name`` in errors, has every column that will be compared.
+
+    Raises:
+        InputError: as from `drift_report`.
+    """
+    _checked(table, parameters.columns, name)
+
+
 def _checked(table: pd.DataFrame, columns: Mapping[str, DriftColumn], name: str) -> pd.DataFrame:
     if table.empty:
         raise InputError(f"drift: '{name}' has no rows; check where it is read from")
@@ -131,8 +140,8 @@ def _checked(table: pd.DataFrame, columns: Mapping[str, DriftColumn], name: str)
     for column, how in columns.items():
         if column not in table.columns:
             raise InputError(
-                f"drift: '{name}' has no column '{column}'; "
-                "add it to the table or take it out of 'drift.columns'"
+                f"drift: '{name}' has no column '{column}'; take it out of 'drift.columns', or "
+                f"leave 'drift.columns' out, which compares all there are ({_listed(table)})"
             )
         values = table[column]
         unusable = int(values.isna().sum())
@@ -151,6 +160,10 @@ def _checked(table: pd.DataFrame, columns: Mapping[str, DriftColumn], name: str)
         categorical = how.method == JENSEN_SHANNON
         checked[column] = _categories(values) if categorical else values.astype(float)
     return pd.DataFrame(checked).reset_index(drop=True)
+
+
+def _listed(table: pd.DataFrame) -> str:
+    return ", ".join(str(name) for name in table if name not in ("sample_id", "split"))
 
 
 def _categories(values: pd.Series) -> pd.Series:

@@ -1,5 +1,6 @@
 """The parameter groups ``drift``, ``monitoring`` and ``reaudit``."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -7,6 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ptq_pipeline.core.documents import WITHOUT_NULL
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.images.samples import REQUIRED_SPLITS
+from ptq_pipeline.profiling.features import COMPONENTS, IMAGE_FEATURES
+
+# Of a column that no configuration names: a tenth of a standard deviation, or of the logarithm's
+# unit for categories.
+MATERIAL = 0.1
 
 
 class DriftColumn(BaseModel):
@@ -33,7 +39,8 @@ class DriftParameters(BaseModel):
             of any column.
         resamples: resamples that estimate it.
         windows: names of frozen production windows.
-        columns: by name, in the order of the table.
+        columns: by name, in the order of the table; when left out, every column of the profiles
+            and every segment, see `following`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,7 +49,7 @@ class DriftParameters(BaseModel):
     alpha: float = Field(gt=0, lt=1)
     resamples: int = Field(ge=100)
     windows: tuple[str, ...]
-    columns: Annotated[dict[str, DriftColumn], WITHOUT_NULL] = Field(min_length=1)
+    columns: Annotated[dict[str, DriftColumn], WITHOUT_NULL] = {}
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
@@ -54,6 +61,25 @@ class DriftParameters(BaseModel):
                 f"give at least {round(10 / self.alpha)}"
             )
         return self
+
+    def following(self, segments: Iterable[str]) -> Self:
+        """Return the parameters with all columns of an audit that has these segment columns.
+
+        Columns of the configuration are left as they are.
+        """
+        if self.columns:
+            return self
+        categories, numbers = ("label", "predicted", *segments), ("confidence", "margin")
+        components = [f"component_{number}" for number in range(1, COMPONENTS + 1)]
+        kinds = dict.fromkeys(categories, "jensenshannon")
+        kinds |= dict.fromkeys((*IMAGE_FEATURES, *numbers, *components), "wasserstein")
+        columns = {
+            name: DriftColumn.model_validate(
+                {"method": method, "threshold": MATERIAL, "optional": name == "label"}
+            )
+            for name, method in kinds.items()
+        }
+        return self.model_copy(update={"columns": columns})
 
 
 class AcceptanceRules(BaseModel):

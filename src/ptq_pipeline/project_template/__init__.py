@@ -150,10 +150,7 @@ def mount_parameters(mount: str) -> str:
     loading, _, _ = texts["data_loading"].partition("  segments:\n")
     # The host's production windows are its own.
     drift = texts["drift"].replace("  windows: [calm, drifted]\n", "  windows: []\n")
-    texts |= {
-        "data_loading": loading + _SEGMENTS,
-        "drift": drift.replace("    size: {", "    detail: {"),
-    }
+    texts |= {"data_loading": loading + _SEGMENTS, "drift": drift}
     head = "# Written by `kedro ptq init`: what the audit judges, and by which policy.\n"
     groups = indent("".join(texts.values()), "  ")
     return str(_moved(f"{head}{mount}:\n{groups}", mount))

@@ -11,10 +11,13 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.idx import IdxSource
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model, resnet20
 from ptq_pipeline.monitoring.parameters import DriftParameters
+from ptq_pipeline.pipelines.data_loading import create_pipeline as data_loading
 from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
+from ptq_pipeline.pipelines.drift import create_pipeline as drift
 from ptq_pipeline.pipelines.drift.nodes import (
     CANDIDATE,
     RECIPE,
+    check_columns,
     compare_with_reference,
     gather_calibration_profiles,
     gather_window_profiles,
@@ -250,3 +253,16 @@ def test_comparisons_end_in_table_summary_and_reports() -> None:
     again = compare_with_reference(gathered, windows, profiles, PARAMETERS)
     pd.testing.assert_frame_equal(table, again[0])
     assert summary == again[1]
+
+
+def test_a_column_that_this_audit_lacks_is_an_error_before_any_trial() -> None:
+    columns = {"tone": {"method": "jensenshannon", "threshold": 0.1}}
+    parameters = PARAMETERS.model_validate({**PARAMETERS.model_dump(), "columns": columns})
+    with pytest.raises(InputError, match=r"no column 'tone'; take it out of 'drift.columns', or"):
+        check_columns(make_profiles(40, 0), {"segments": {"customer": {}}}, parameters)
+
+
+def test_drift_is_checked_before_the_trials() -> None:
+    # It asks for nothing that comes after `data_loading`.
+    (node,) = [each for each in drift().nodes if each.name == "check_drift_columns"]
+    assert set(node.inputs) <= data_loading().all_outputs() | {"params:drift"}

@@ -12,7 +12,7 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.source import ImageSource, decode_source
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring.audited import as_audited
-from ptq_pipeline.monitoring.drift import DriftResult, drift_report
+from ptq_pipeline.monitoring.drift import DriftResult, drift_report, require_columns
 from ptq_pipeline.monitoring.parameters import DriftParameters
 from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 from ptq_pipeline.profiling.features import Projection, profile
@@ -131,6 +131,19 @@ def _open_window(
             f"{model.preprocessing.channels}"
         )
     return source
+
+
+def check_columns(
+    profiles: pd.DataFrame, definitions: Mapping[str, Any], parameters: DriftParameters
+) -> DriftParameters:
+    """Return what is compared in this audit, which is known before any model is quantized.
+
+    Raises:
+        InputError: a column of ``drift.columns`` is none of the audit, or cannot be compared.
+    """
+    parameters = parameters.following(definitions["segments"])
+    require_columns(profiles[profiles["split"] == "reference"], parameters, "reference")
+    return parameters
 
 
 def compare_with_reference(

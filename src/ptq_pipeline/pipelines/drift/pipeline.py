@@ -3,6 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.pipelines.drift.nodes import (
+    check_columns,
     compare_with_reference,
     gather_calibration_profiles,
     gather_window_profiles,
@@ -13,6 +14,12 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline."""
     return Pipeline(
         [
+            Node(
+                check_columns,
+                ["profiles", "group_definitions", "params:drift"],
+                "drift_columns",
+                name="check_drift_columns",
+            ),
             Node(
                 gather_calibration_profiles,
                 [
@@ -41,7 +48,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "drift_calibration_profiles",
                     "drift_window_profiles",
                     "profiles",
-                    "params:drift",
+                    "drift_columns",
                 ],
                 ["drift_table", "drift_summary", "drift_reports"],
                 name="compare_with_reference",
