@@ -3,11 +3,19 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import Preprocessing
-from ptq_pipeline.ptq import MethodSpec, PreparedModel, QuantizationParameters
-from ptq_pipeline.runtimes import SimulatedRuntime
+from ptq_pipeline.ptq import (
+    MethodSpec,
+    PreparedModel,
+    QuantizationParameters,
+    as_tensor_batches,
+    calibrate,
+    prepare,
+)
+from ptq_pipeline.runtimes import Runtime, SimulatedRuntime
 
 Calibrated = Callable[[MethodSpec], QuantizationParameters]
 
@@ -69,3 +77,18 @@ def test_parameters_of_another_model_are_refused(
     for layers in (others, {**parameters.layers, "extra": layer}):
         with pytest.raises(InputError, match="do not fit the model: layer"):
             SimulatedRuntime().compile(prepared, QuantizationParameters(layers))
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime", "onnxruntime-none"])
+def test_pixels_normalised_by_a_half_get_the_same_codes_everywhere(
+    runtime_of: Callable[[str], Runtime], pixels: np.ndarray, name: str
+) -> None:
+    images = Preprocessing((0.5,), (0.5,))(pixels[:50])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(1, 8, 3, stride=2), nn.Flatten(), nn.Linear(1352, 10))
+    prepared = prepare(network, torch.from_numpy(images[:2]))
+    parameters = calibrate(prepared, as_tensor_batches(images), MethodSpec())
+    expected = SimulatedRuntime().compile(prepared, parameters)(images)
+    found = runtime_of(name).compile(prepared, parameters)(images)
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()

@@ -40,7 +40,6 @@ class Nncf(AdapterConfig):
     package: ClassVar[str] = "nncf"
     file_format: ClassVar[str] = "openvino"
 
-    name: str = "nncf"
     preset: Literal["performance", "mixed"] = "performance"
     model_type: Literal["none", "transformer"] = "none"
     fast_bias_correction: bool = True

@@ -40,7 +40,6 @@ class OnnxruntimeStatic(AdapterConfig):
     package: ClassVar[str] = "onnxruntime"
     file_format: ClassVar[str] = "onnx"
 
-    name: str = "onnxruntime_static"
     calibrate_method: Literal["minmax", "entropy", "percentile"] = "minmax"
     per_channel: bool = True
     reduce_range: bool = False

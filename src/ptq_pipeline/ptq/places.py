@@ -116,7 +116,8 @@ class Matcher:
     ) -> str | None:
         """Return the layer that an operation which multiplies calls; None for a product of two.
 
-        ``weight`` has torch's order of axes; it is None if it is computed.
+        ``operation`` is what to call it in an error. ``weight`` has torch's order of axes; it is
+        None if it is computed.
 
         Raises:
             InputError: it is neither a layer nor a known product, or its weight is another.
@@ -124,19 +125,25 @@ class Matcher:
         name = next((scope for scope in scopes if scope in self.calls), None)
         if name is not None:
             self.calls[name] += 1
-            wanted = self.prepared.weight(name)
-            # Converters may give the groups of a convolution an axis of their own.
-            if weight is None or not np.array_equal(weight.ravel(), wanted.ravel()):
+            if weight is None or not self._is_weight(name, weight):
                 raise InputError(
                     f"{self.converter}: the weight of layer {name!r} changed in conversion, so "
                     "the integers of the engine would not fit it"
                 )
         elif not set(self.prepared.products) & set(scopes):
             raise InputError(
-                f"{self.converter}: operation {operation!r} belongs to no layer of the prepared "
+                f"{self.converter}: operation {operation} belongs to no layer of the prepared "
                 "model, so it would stay in float"
             )
         return name
+
+    def _is_weight(self, layer: str, weight: np.ndarray) -> bool:
+        wanted = self.prepared.weight(layer)
+        if weight.ndim == wanted.ndim + 1:
+            # Converters may give the groups of a convolution an axis of their own.
+            groups = next(each.groups for each in self.prepared.layers if each.name == layer)
+            wanted = wanted.reshape(groups, -1, *wanted.shape[1:])
+        return np.array_equal(weight, wanted)
 
     def require_all(self) -> None:
         """Check that every place was found.

@@ -21,6 +21,10 @@ from ptq_pipeline.core.errors import InputError
 MIN_BITS, MAX_BITS = 2, 8
 # Below this a scale has no finite float32 reciprocal that is safe to multiply with.
 MIN_SCALE = 1e-30
+# Where zero lies halfway between two codes, within so much of one, an even grid of values does, too:
+# pixels normalised by a mean of 0.5 all would, and each runtime's float rounding would choose their
+# code. A scale wider by a 254th takes them off that edge.
+BETWEEN, WIDER = 1e-3, 255 / 254
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,9 @@ def choose_qparams(minimum: Tensor, maximum: Tensor, scheme: IntegerScheme) -> Q
         exact = torch.maximum(-low, high) / scheme.qmax
     else:
         exact = (high - low) / (scheme.qmax - scheme.qmin)
+        position = -low / exact.clamp(min=MIN_SCALE)
+        between = (position - torch.floor(position) - 0.5).abs() < BETWEEN
+        exact = torch.where(between, exact * WIDER, exact)
     scale = torch.where(exact < MIN_SCALE, 1.0, exact).float()
     if scheme.symmetric:
         zero_point = torch.zeros_like(scale, dtype=torch.int32)

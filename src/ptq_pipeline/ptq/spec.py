@@ -12,7 +12,7 @@ from ptq_pipeline.ptq.quantizer import MAX_BITS, IntegerScheme
 from ptq_pipeline.ptq.ranges import ESTIMATORS, MinMax, MovingAverageMinMax, RangeEstimator
 
 # Part of every trial's id. Raise it when the same spec and images would give other integers.
-ENGINE_VERSION = "2"
+ENGINE_VERSION = "3"
 # In the order in which they are applied: the first two change the float model, the others come
 # after rounding.
 CORRECTIONS = (
@@ -23,6 +23,8 @@ CORRECTIONS = (
     "output_matching",
 )
 BEFORE_ROUNDING = CORRECTIONS[:2]
+# How errors name the types of options.
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +259,7 @@ def _parsed(where: str, value: Any, hint: Any) -> Any:
     if kind is float and isinstance(value, int | float) and not is_bool:
         return float(value)
     if not isinstance(value, kind) or (is_bool and kind is not bool):
-        raise InputError(f"{where} must be of type {kind.__name__}, got {value!r}")
+        raise InputError(f"{where} must be {KINDS.get(kind, kind.__name__)}, got {value!r}")
     return value
 
 

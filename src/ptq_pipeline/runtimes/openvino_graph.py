@@ -85,7 +85,7 @@ def _name(operation: Any, places: Matcher) -> None:
         if output is not None:
             operation.set_friendly_name(_numbered(MARK_PREFIX + output, places.marked[output]))
     elif kind in MULTIPLYING_OPS:
-        layer = places.layer(friendly, scopes, _constant_weight(operation))
+        layer = places.layer(repr(friendly), scopes, _constant_weight(operation))
         if layer is None:
             # Operands of a product come from marks; as a float product it stays what it is.
             operation.set_friendly_name(module)

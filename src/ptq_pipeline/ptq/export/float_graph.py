@@ -18,6 +18,7 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.hooks import quiet
 from ptq_pipeline.ptq.places import Matcher, marked
 from ptq_pipeline.ptq.preparation import PreparedModel
+from ptq_pipeline.ptq.routing import where
 
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
 # The oldest that torch exports to, and what most consumers read.
@@ -113,12 +114,12 @@ def _matched(model: Any, places: Matcher) -> FloatGraph:
             if mark is not None:
                 marks[node.name] = mark
         elif node.op_type in MULTIPLYING_OPS:
-            module = scopes[1] if scopes[1:] else ""
+            module = where(scopes[1] if scopes[1:] else "")
             weight = None
             if len(node.input) > 1 and node.input[1] in constants:
                 weight = onnx.numpy_helper.to_array(constants[node.input[1]])
                 weight = weight.T if is_transposed(node) else weight
-            layer = places.layer(f"{node.name} of {module}", scopes, weight)
+            layer = places.layer(f"{node.name!r} of {module}", scopes, weight)
             if layer is not None:
                 layers[node.name] = layer
     places.require_all()
