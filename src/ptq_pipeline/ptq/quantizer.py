@@ -21,9 +21,9 @@ from ptq_pipeline.core.errors import InputError
 MIN_BITS, MAX_BITS = 2, 8
 # Below this a scale has no finite float32 reciprocal that is safe to multiply with.
 MIN_SCALE = 1e-30
-# Where zero lies halfway between two codes, within so much of one, an even grid of values does, too:
-# pixels normalised by a mean of 0.5 all would, and each runtime's float rounding would choose their
-# code. A scale wider by a 254th takes them off that edge.
+# Where zero lies halfway between two codes, within so much of one, an even grid of values does,
+# too: pixels normalised by a mean of 0.5 all would, and each runtime's float rounding would choose
+# their code. A scale wider by a 254th takes them off that edge.
 BETWEEN, WIDER = 1e-3, 255 / 254
 
 
