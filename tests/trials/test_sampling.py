@@ -99,6 +99,9 @@ def test_answers_of_a_sample_are_those_of_the_full_trial_and_are_kept(study, mon
         assert full.trial_id == whole.spec.trial_id
         assert runner.store.get(each.outcome.spec) is not None
         runner.store.path(full).unlink()
+    run = SampledRun(audit, scope)
+    asked = {run.cells.identity(run.risky, np.array(cells, int)) for cells in ([], [0], [1])}
+    assert len(asked) == 3
     monkeypatch.setattr("ptq_pipeline.trials.workload.Workload.predict", None)
     again = list(SampledRun(audit, scope).draws(pixels))
     assert [each.answers for each in again] == [each.answers for each in first]

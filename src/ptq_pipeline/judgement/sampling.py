@@ -85,9 +85,15 @@ class SampledCells:
         """Hash of what is asked of every draw."""
         return question_hash(self.cells, self.alpha_image, self.error)
 
-    def identity(self, risky: Mapping[str, BoolArray]) -> str:
-        """Hash of everything beside a draw's answers and its seed that decides which are known."""
+    def identity(self, risky: Mapping[str, BoolArray], suspects: IntArray) -> str:
+        """Hash of everything beside a draw's answers and its seed that decides which are known.
+
+        Args:
+            risky: By shift, the images that are looked at in any case, shape (images,).
+            suspects: Positions of the cells that are looked at first.
+        """
         digest = hashlib.sha256(f"{self.question} {self.alpha_bad!r}".encode())
+        digest.update(np.asarray(suspects, np.int64).tobytes())
         for shift, members in self.members.items():
             digest.update(shift.encode() + members.indptr.tobytes() + members.indices.tobytes())
             digest.update(np.packbits(risky[shift]).tobytes())

@@ -39,6 +39,7 @@ def float_margins(audit: Audit, runner: TrialRunner) -> dict[str, np.ndarray]:
         return dict(load_file(path))
     predictor = runner.workload.runtime.compile(runner.workload.prepared, None)
     found = {shift: _answer(audit, runner, predictor, shift) for shift in audit.evaluation.arrays}
+    audit.evaluation.require_unchanged()
     if runner.store.get(spec) is None:
         runner.store.put(spec, {shift: each[0] for shift, each in found.items()})
     margins = {shift: each[1] for shift, each in found.items()}

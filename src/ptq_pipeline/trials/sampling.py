@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
 
 import numpy as np
 
@@ -25,9 +25,6 @@ from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.execution import TrialRequest
 from ptq_pipeline.trials.margins import float_margins
 from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec
-
-if TYPE_CHECKING:
-    from ptq_pipeline.runtimes import Predictor
 
 NO_ANSWER = -1
 # The sample's seed is the method's with this beside it.
@@ -52,14 +49,16 @@ class JudgedDraw:
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """A draw that can be looked at: its answers are in the store, or its model is compiled."""
+class _Source:
+    """Where a draw's answers come from: its trial in the store, or its model; or why there is none.
 
-    spec: TrialSpec
-    stored: Mapping[str, np.ndarray] | None = None
-    predictor: "Predictor | None" = None
+    ``answer`` gives top-1 classes, int32, of evaluated samples under a shift.
+    """
+
+    answer: Callable[[str, np.ndarray], np.ndarray] | None = None
     notes: tuple[str, ...] = ()
     error: str = ""
+    kept: bool = False
 
 
 class SampledRun:
@@ -93,6 +92,7 @@ class SampledRun:
         least = int(np.ceil(SMALL_MARGINS * len(ids)))
         order = {s: np.argsort(margins[s][self.audited], kind="stable") for s in shifts}
         self.risky = {s: np.isin(np.arange(len(ids)), order[s][:least]) for s in shifts}
+        self.suspects = np.zeros(0, np.int64)
 
     @property
     def answers_of_a_draw(self) -> int:
@@ -104,65 +104,71 @@ class SampledRun:
         ids = list(self.scope.draws.table["set_id"])
         full = self.scope.policy.sampling.full
         first = [TrialRequest(each, sets[each], self.evaluation) for each in ids[:full]]
-        suspects = np.zeros(0, np.int64)
         for outcome in self.runner.run_all(first):
-            found, bad = self._in_full(outcome)
-            suspects = self._smallest(bad, suspects)
+            found = self._in_full(outcome)
             yield found
             if self.study.add(found.state) == "FAIL":
                 return
-        with closing(self._prepared(ids[full:], sets)) as others:
-            for ready in others:
-                found, bad = self._by_sample(ready, suspects)
-                suspects = self._smallest(bad, suspects)
+        with closing(self._sampled(ids[full:], sets)) as others:
+            for found in others:
                 yield found
                 if self.study.add(found.state) == "FAIL":
                     return
 
-    def _smallest(self, bad: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-        """The smallest bad cell: what is bad in one draw is looked at first in the next."""
-        return bad[[np.argmin(self.cells.cells.n[bad])]] if len(bad) else otherwise
-
-    def _in_full(self, outcome: TrialOutcome) -> tuple[JudgedDraw, np.ndarray]:
+    def _in_full(self, outcome: TrialOutcome) -> JudgedDraw:
         predicted = outcome.predictions
         if predicted is None:
-            return JudgedDraw(outcome, "failed", 0, sampled=False), np.zeros(0, np.int64)
+            return JudgedDraw(outcome, "failed", 0, sampled=False)
         draw = self._known(lambda shift, rows: predicted[shift][rows])
         state = judge_in_full(self.cells, draw)
         for shift, answers in predicted.items():
             self.risky[shift] |= answers[self.audited] != self.floats[shift]
-        return JudgedDraw(outcome, state, draw.count, sampled=False), self.cells.bad_cells(draw)
+        self._suspect(draw)
+        return JudgedDraw(outcome, state, draw.count, sampled=False)
 
-    def _by_sample(self, ready: _Ready, suspects: np.ndarray) -> tuple[JudgedDraw, np.ndarray]:
-        spec, predictor = ready.spec, ready.predictor
-        if ready.error:
-            failed = TrialOutcome(spec, None, ready.error)
-            return JudgedDraw(failed, "failed", 0, sampled=False), np.zeros(0, np.int64)
+    def _suspect(self, draw: KnownAnswers) -> None:
+        """What is bad in one draw is looked at first in the next: the smallest of its bad cells."""
+        if len(bad := self.cells.bad_cells(draw)):
+            self.suspects = bad[[np.argmin(self.cells.cells.n[bad])]]
+
+    def _sampled(
+        self, ids: Sequence[str], sets: Mapping[str, np.ndarray]
+    ) -> Generator[JudgedDraw, None, None]:
+        """Yield sampled draws, the next one in the making while one is looked at."""
+        with ThreadPoolExecutor(1, thread_name_prefix="prepare") as thread:
+            coming: Future[_Source | None] | None = None
+            for place, set_id in enumerate(ids):
+                ahead = None if coming is None else coming.result()
+                coming = None
+                for after in ids[place + 1 : place + 2]:
+                    if self.runner.workload.is_quick(self._spec(after)):
+                        coming = thread.submit(self._unless_kept, after, sets[after])
+                spec = self._spec(set_id)
+                source = self._kept(spec) or ahead or self._made(set_id, sets[set_id])
+                yield self._by_sample(spec, source)
+
+    def _by_sample(self, spec: TrialSpec, source: _Source) -> JudgedDraw:
+        if (found := source.answer) is None:
+            return JudgedDraw(TrialOutcome(spec, None, source.error), "failed", 0, sampled=False)
         shape = len(self.evaluation.samples)
         predicted = {shift: np.full(shape, NO_ANSWER, np.int32) for shift in self.risky}
 
         def answer(shift: str, rows: np.ndarray) -> np.ndarray:
-            if predictor is None:
-                assert ready.stored is not None
-                predicted[shift][rows] = ready.stored[shift][rows]
-            else:
-                predicted[shift][rows] = self.runner.workload.predict(
-                    predictor, self.evaluation, shift, rows
-                )
+            predicted[shift][rows] = found(shift, rows)
             return predicted[shift][rows]
 
         draw = self._known(answer)
-        draw.look(self.cells.images_of(suspects))
-        if len(self.cells.bad_cells(draw)):
-            state: DrawState = "bad"
-        else:
+        draw.look(self.cells.images_of(self.suspects))
+        state: DrawState = "bad"
+        if not len(self.cells.bad_cells(draw)):
             rng = np.random.default_rng([spec.method_seed, SAMPLE_SEED])
             state = judge_by_sample(self.cells, draw, self.risky, rng)
-        if predictor is not None:
+        self._suspect(draw)
+        if not source.kept:
             self.evaluation.require_unchanged()
-            self.runner.store.put(spec, predicted, ready.notes)
-        outcome = TrialOutcome(spec, predicted, notes=ready.notes)
-        return JudgedDraw(outcome, state, draw.count, sampled=True), self.cells.bad_cells(draw)
+            self.runner.store.put(spec, predicted, source.notes)
+        outcome = TrialOutcome(spec, predicted, notes=source.notes)
+        return JudgedDraw(outcome, state, draw.count, sampled=True)
 
     def _known(self, answer: Callable[[str, np.ndarray], np.ndarray]) -> KnownAnswers:
         def changed(shift: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,30 +178,26 @@ class SampledRun:
 
         return KnownAnswers(self.cells, changed)
 
-    def _prepared(
-        self, ids: Sequence[str], sets: Mapping[str, np.ndarray]
-    ) -> Generator[_Ready, None, None]:
-        """Yield draws that are ready, the next one in the making while one is looked at."""
-        identity = self.cells.identity(self.risky)
-        specs = [replace(self.runner.spec(each, self.evaluation), sampled=identity) for each in ids]
-        with ThreadPoolExecutor(1, thread_name_prefix="prepare") as thread:
-            coming: Future[_Ready] | None = None
-            for place, (set_id, spec) in enumerate(zip(ids, specs, strict=True)):
-                ready = self._ready(spec, sets[set_id]) if coming is None else coming.result()
-                coming, after = None, specs[place + 1 : place + 2]
-                if after and self.runner.workload.is_quick(after[0]):
-                    coming = thread.submit(self._ready, after[0], sets[ids[place + 1]])
-                yield ready
+    def _spec(self, set_id: str) -> TrialSpec:
+        spec = self.runner.spec(set_id, self.evaluation)
+        return replace(spec, sampled=self.cells.identity(self.risky, self.suspects))
 
-    def _ready(self, spec: TrialSpec, images: np.ndarray) -> _Ready:
+    def _kept(self, spec: TrialSpec) -> _Source | None:
         # A trial in full knows more than any sample of it.
-        for kept in (spec, replace(spec, sampled=None)):
-            if (stored := self.runner.store.get(kept)) is not None:
-                return _Ready(spec, stored.predictions, notes=stored.notes)
+        for each in (spec, replace(spec, sampled=None)):
+            stored = self.runner.store.get(each)
+            if stored is not None and (known := stored.predictions) is not None:
+                return _Source(lambda shift, rows: known[shift][rows], stored.notes, kept=True)
+        return None
+
+    def _unless_kept(self, set_id: str, images: np.ndarray) -> _Source | None:
+        return self._made(set_id, images) if self._kept(self._spec(set_id)) is None else None
+
+    def _made(self, set_id: str, images: np.ndarray) -> _Source:
         workload = self.runner.workload
         try:
-            parameters = self.runner.quantize(str(spec.calibration_set), np.asarray(images))
+            parameters = self.runner.quantize(set_id, np.asarray(images))
             predictor = workload.runtime.compile(workload.prepared, parameters)
         except PtqPipelineError as error:
-            return _Ready(spec, error=str(error))
-        return _Ready(spec, predictor=predictor, notes=parameters.fallbacks)
+            return _Source(error=str(error))
+        return _Source(partial(workload.predict, predictor, self.evaluation), parameters.fallbacks)
