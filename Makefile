@@ -10,6 +10,8 @@ export GX_ANALYTICS_ENABLED := false
 .DEFAULT_GOAL := audit
 
 $(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	{ echo "'$(PYTHON)' is no Python 3.11, 3.12 or 3.13, which this project needs: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip setuptools
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .

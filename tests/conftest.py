@@ -105,7 +105,7 @@ def wheel(project, tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     tracked = subprocess.run(
-        ["git", "ls-files", "-z", "src", "conf", "pyproject.toml", "README.md", "LICENSE"],
+        ["git", "ls-files", "-z", "src", "conf", "pyproject.toml", "PACKAGE.md", "LICENSE"],
         cwd=project, capture_output=True, text=True, check=True,
     ).stdout.split("\0")  # fmt: skip
     for name in filter(None, tracked):

@@ -11,8 +11,9 @@ import pandas as pd
 
 from ptq_pipeline.calibration.draws import check_size
 from ptq_pipeline.calibration.strategy import Pool
-from ptq_pipeline.commands.command import Answer, project_command
+from ptq_pipeline.commands.command import Answer
 from ptq_pipeline.commands.lineage import Found, find_set, loaded
+from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.champion import audit_hash
 from ptq_pipeline.pipelines.benchmark.design import Score, candidates, confirm, search, worst_drop

@@ -1,4 +1,4 @@
-"""What a command is: options, the project, errors as one paragraph, exit codes, JSON."""
+"""What a command is: options, errors as one paragraph, exit codes, JSON."""
 
 import functools
 import json
@@ -15,7 +15,6 @@ import click
 
 from ptq_pipeline.core.errors import PtqPipelineError, causes_of
 from ptq_pipeline.core.exits import ExitCode
-from ptq_pipeline.project import opened, project_path
 
 MOST_CHARACTERS = 500
 STDOUT, STDERR = 1, 2
@@ -71,29 +70,6 @@ def command(*, json_option: bool = True, **attributes: Any) -> Callable[[Functio
     return declare
 
 
-def project_command(**attributes: Any) -> Callable[[Function], click.Command]:
-    """Declare a command on a project: `command` with ``--env`` and ``--mount``.
-
-    The function takes the `Project` first, which is open while it runs.
-    """
-
-    def declare(function: Function) -> click.Command:
-        @functools.wraps(function)
-        def run(*, env: str | None, mount: str | None, **kwargs: Any) -> Answer | None:
-            with opened(env, mount) as project:
-                return function(project, **kwargs)
-
-        declared = command(**attributes)(run)
-        for name, text, known in (
-            (["--env", "-e"], "Configuration environment.", _environments),
-            (["--mount"], "Namespace that the pipelines are in.", _mounts),
-        ):
-            declared.params.append(click.Option(name, help=text, shell_complete=known))
-        return declared
-
-    return declare
-
-
 def say(answer: Answer) -> int:
     """Print an answer; return its exit code."""
     stream = _json_stream.get()
@@ -112,19 +88,6 @@ def tell(line: str) -> None:
     """Print a line for people at once, before the answer; nothing with ``--json``."""
     if _json_stream.get() is None:
         click.echo(line)
-
-
-def _environments(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
-    """The folders of conf/, for the shell."""
-    found = sorted(path.name for path in project_path().glob("conf/*") if path.is_dir())
-    return [name for name in found if name.startswith(incomplete)]
-
-
-def _mounts(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
-    """Names of the shims that `kedro ptq init` wrote, for the shell."""
-    shims = project_path().glob("src/*/pipelines/*/__init__.py")
-    names = sorted(p.parent.name for p in shims if "ptq_pipeline.mounting" in p.read_text("utf-8"))
-    return [name for name in names if name.startswith(incomplete)]
 
 
 @contextmanager

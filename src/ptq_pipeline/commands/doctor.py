@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 
 from packaging.requirements import Requirement
 
-from ptq_pipeline.commands.command import Answer, project_command
+from ptq_pipeline.commands.command import Answer
 from ptq_pipeline.commands.plan import planned
+from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.configuration import check_parameters
 from ptq_pipeline.core.errors import PtqPipelineError
 from ptq_pipeline.core.exits import ExitCode

@@ -6,7 +6,8 @@ import click
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.commands.command import Answer, project_command
+from ptq_pipeline.commands.command import Answer
+from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.verdict import Verdict

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from ptq_pipeline.calibration.parameters import CalibrationParameters
-from ptq_pipeline.commands.command import Answer, project_command
+from ptq_pipeline.commands.command import Answer
+from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.names import CLEAN

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from ptq_pipeline.commands.command import Answer, project_command, say
+from ptq_pipeline.commands.command import Answer, say
+from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.plain_text import visible

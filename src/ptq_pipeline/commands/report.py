@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ptq_pipeline.commands.command import project_command, tell
+from ptq_pipeline.commands.command import tell
+from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file
 from ptq_pipeline.core.names import VERDICT_FILE

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.commands.command import Answer, project_command
+from ptq_pipeline.commands.command import Answer
+from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.plain_text import visible
 from ptq_pipeline.project import Project

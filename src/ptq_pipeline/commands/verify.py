@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 import click
 
-from ptq_pipeline.commands.command import Answer, project_command
+from ptq_pipeline.commands.command import Answer
+from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.commands.registry import BESIDE, PARTS, current_decision, place
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode

@@ -8,7 +8,8 @@ from typing import Any
 import click
 from filelock import FileLock, Timeout
 
-from ptq_pipeline.commands.command import Answer, project_command
+from ptq_pipeline.commands.command import Answer
+from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.project import Project

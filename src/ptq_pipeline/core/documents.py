@@ -58,6 +58,7 @@ class Document(BaseModel):
 
     Attributes:
         added: Keys that documents of earlier releases may lack.
+        rare: Of these, keys that are written only where they say something.
         called: What errors call it.
         way_out: What to do where it cannot be read.
     """
@@ -65,6 +66,7 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     added: ClassVar[frozenset[str]] = frozenset()
+    rare: ClassVar[frozenset[str]] = frozenset()
     called: ClassVar[str] = "the document"
     way_out: ClassVar[str] = "run the pipeline that wrote it again"
 
@@ -73,7 +75,9 @@ class Document(BaseModel):
         # A new document holds every key; one that was read holds those of its file, so that it is
         # the same, and has the same hash, when it is written again.
         if info.context is not READING:
-            self.model_fields_set.update(type(self).model_fields)
+            empty = {name for name in self.rare if getattr(self, name) is None}
+            self.model_fields_set.update(type(self).model_fields.keys() - empty)
+            self.model_fields_set.difference_update(empty)
         return self
 
     @classmethod

@@ -84,7 +84,7 @@ def build_groups(
     Args:
         samples: Columns ``sample_id``, ``split``, ``label`` and one per segment and control, and
             optionally ``content_hash``, by which copies of an image are known.
-        classes: Class names in label order.
+        classes: Class names in label order; where there are none, nothing is known of labels.
         segments: Segment columns with their values in order of display.
         controls: Control columns with their values; each value is a condition, not a group.
         intersection_min_size: Intersections with fewer audit samples are left out.
@@ -98,13 +98,15 @@ def build_groups(
     controls = controls or {}
     _check_columns(samples, {**segments, **controls})
     used = samples[samples["split"].isin(EVALUATED_SPLITS)].sort_values("sample_id")
-    labels = _checked_labels(used, classes)
+    labels = _checked_labels(used, classes) if classes else np.zeros(len(used), dtype=np.int64)
     split, content = used["split"].to_numpy(dtype=np.str_), _content(used)
     average = Partition("average", (GroupId("average"),), np.zeros(len(used), dtype=np.int64))
-    by_class = Partition(CLASS_LEVEL, class_ids(classes), labels)
+    codes = labels if classes else np.full(len(used), NO_GROUP, dtype=np.int64)
+    by_class = Partition(CLASS_LEVEL, class_ids(classes), codes)
     by_segment = [_segment_partition(used, column, values) for column, values in segments.items()]
     crossed, hidden = [], []
-    for cell in _crossed(by_class, by_segment, intersection_depth):
+    cells = _crossed(by_class, by_segment, intersection_depth)
+    for cell in (each for each in cells if each.ids):
         shown = cell.once(content).count(split == "audit") >= intersection_min_size
         crossed.append(_keep(cell, shown))
         hidden.append(_keep(cell, ~shown))

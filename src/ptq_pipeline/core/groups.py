@@ -106,12 +106,21 @@ class Groups(HandedOn):
 
         Counted from 0 within the group, -1 outside it, int64, shape (samples,).
         """
+        return self._cluster_codes(several=True)
+
+    @property
+    def every_cluster_codes(self) -> dict[GroupKey, NDArray[np.int64]]:
+        """The same of every group, also where each sample is a cluster of its own."""
+        return self._cluster_codes(several=False)
+
+    def _cluster_codes(self, *, several: bool) -> dict[GroupKey, NDArray[np.int64]]:
         audit = self.split == "audit"
         found: dict[GroupKey, NDArray[np.int64]] = {}
         for partition in self.partitions:
             used = audit & (partition.codes >= 0)
             pairs = pd.DataFrame({"group": partition.codes[used], "cluster": self.clusters[used]})
-            for code in pairs.loc[pairs.duplicated(), "group"].unique():
+            chosen = pairs.loc[pairs.duplicated(), "group"] if several else pairs["group"]
+            for code in chosen.unique():
                 inside = audit & (partition.codes == code)
                 own = np.full(len(self.clusters), NO_GROUP, dtype=np.int64)
                 own[inside] = np.unique(self.clusters[inside], return_inverse=True)[1]
@@ -121,8 +130,7 @@ class Groups(HandedOn):
     @property
     def cluster_sizes(self) -> dict[GroupKey, NDArray[np.float64]]:
         """Sizes of the clusters of every group that holds several audit samples of one."""
-        codes = self.cluster_codes.items()
-        return {key: np.bincount(own[own >= 0]).astype(np.float64) for key, own in codes}
+        return sizes_of_clusters(self.cluster_codes)
 
     def under(self, condition: str) -> Groups:
         """The same groups, with only those samples that meet a condition."""
@@ -189,3 +197,10 @@ class Groups(HandedOn):
             for group, n in zip(partition.groups, partition.count(self.split == split), strict=True)
             if n > 0 or partition.level in NAMED_LEVELS
         }
+
+
+def sizes_of_clusters(
+    codes: Mapping[GroupKey, NDArray[np.int64]],
+) -> dict[GroupKey, NDArray[np.float64]]:
+    """Samples per cluster of each group, from :attr:`.Groups.cluster_codes`."""
+    return {key: np.bincount(own[own >= 0]).astype(np.float64) for key, own in codes.items()}

@@ -1,5 +1,8 @@
 """Paired outcomes of the float and the quantized model, counted by group.
 
+An outcome is an answer, which is right or wrong, or a score in [0, 1] (the recall of one image's
+pixels, a word accuracy): then a unit counts by how much of its score is lost.
+
 Answers that differ from the float model's are few, so only those are counted per trial; the counts
 that need no trial (samples, float answers that are right) are made once per shift.
 """
@@ -9,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.groups import EVALUATED_SPLITS, Groups
+from ptq_pipeline.core.group_ids import GroupKey
+from ptq_pipeline.core.groups import EVALUATED_SPLITS, Groups, sizes_of_clusters
 from ptq_pipeline.core.names import CLEAN
 
 TRIAL_COLUMNS = ("trial_id", "set_id", "strategy", "role", "draw")
@@ -34,8 +39,9 @@ class Outcomes:
         groups: Groups of the samples, with their labels.
         trial_ids: Trials in order of first appearance; ``shifts`` likewise.
         trial: Position in ``trial_ids`` per row, int64, shape (rows,); ``shift`` likewise.
-        predicted: Class index, int32, shape (rows, samples); -1 where there is no answer.
-        reference: The float model's class index, int32, shape (shifts, samples).
+        predicted: Class index, int32, shape (rows, samples); -1 where there is no answer. Scores
+            are float64 in its place.
+        reference: The same of the float model, shape (shifts, samples).
         order: Place of a condition among the shifts, after all of them; None for shifts.
     """
 
@@ -44,8 +50,8 @@ class Outcomes:
     shifts: tuple[str, ...]
     trial: NDArray[np.int64]
     shift: NDArray[np.int64]
-    predicted: NDArray[np.int32]
-    reference: NDArray[np.int32]
+    predicted: NDArray[Any]
+    reference: NDArray[Any]
     order: int | None = None
 
     @classmethod
@@ -110,24 +116,44 @@ class Outcomes:
             reference=np.stack([reference[name] for name in shifts]).astype(np.int32),
         )
 
+    @property
+    def graded(self) -> bool:
+        """Whether outcomes are scores, so that no test of right and wrong applies to them."""
+        return self.predicted.dtype.kind == "f"
+
     @cached_property
-    def reference_right(self) -> NDArray[np.bool_]:
-        """Whether the float model is right, shape (shifts, samples)."""
-        return self.reference == self.groups.labels
+    def cluster_codes(self) -> dict[GroupKey, NDArray[np.int64]]:
+        """Groups that are judged by clusters, see :attr:`.Groups.cluster_codes`.
+
+        Scores are judged by clusters in all groups; a unit of its own is a cluster of one.
+        """
+        return self.groups.every_cluster_codes if self.graded else self.groups.cluster_codes
+
+    @property
+    def cluster_sizes(self) -> dict[GroupKey, NDArray[np.float64]]:
+        """Sizes of the clusters of the groups that are judged by them."""
+        return sizes_of_clusters(self.cluster_codes)
+
+    @cached_property
+    def reference_right(self) -> NDArray[Any]:
+        """Whether the float model is right, or its score, shape (shifts, samples)."""
+        return self.reference if self.graded else self.reference == self.groups.labels
 
     def losses(
         self, trial_ids: Sequence[str], shift: str, samples: NDArray[np.bool_]
-    ) -> NDArray[np.int8]:
+    ) -> NDArray[Any]:
         """1 where an answer was lost, -1 where it was gained, else 0, shape (trials, chosen).
 
-        The trials were evaluated under the shift; ``samples`` says which are chosen, shape
-        (samples,).
+        Of scores it is what was lost. The trials were evaluated under the shift; ``samples`` says
+        which are chosen, shape (samples,).
         """
         position = self.shifts.index(shift)
         row_of = {self.trial_ids[self.trial[r]]: r for r in np.flatnonzero(self.shift == position)}
-        answers = self.predicted[[row_of[trial] for trial in trial_ids]]
-        right = answers[:, samples] == self.groups.labels[samples]
+        answers = self.predicted[[row_of[trial] for trial in trial_ids]][:, samples]
         was_right = self.reference_right[position, samples]
+        if self.graded:
+            return was_right - answers
+        right = answers == self.groups.labels[samples]
         return was_right.astype(np.int8) - right.astype(np.int8)
 
     def under(self, condition: str) -> Outcomes | None:
@@ -257,12 +283,17 @@ def _answered_rows(outcomes: Outcomes, columns: NDArray[np.int64], split: str) -
 
 
 def _count(
-    row: NDArray[np.int64], code: NDArray[np.int64], shape: tuple[int, int]
-) -> NDArray[np.int64]:
-    """Count by row and group, int64, of this shape; a negative code is no group."""
+    row: NDArray[np.int64],
+    code: NDArray[np.int64],
+    shape: tuple[int, int],
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[Any]:
+    """Count by row and group, int64, or add weights; of this shape; a negative code is no group."""
     inside = code >= 0
     flat = row[inside] * shape[1] + code[inside]
-    return np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape).astype(np.int64)
+    each = None if weights is None else weights[inside]
+    found = np.bincount(flat, weights=each, minlength=shape[0] * shape[1]).reshape(shape)
+    return found.astype(np.int64) if weights is None else found
 
 
 def _score_split(outcomes: Outcomes, split: str) -> pd.DataFrame:
@@ -274,14 +305,16 @@ def _score_split(outcomes: Outcomes, split: str) -> pd.DataFrame:
     right = outcomes.reference_right[:, columns]
     # Answers that differ from the float model's: few, so only these are counted per trial.
     row, column = np.nonzero(predicted != outcomes.reference[np.ix_(shift, columns)])
-    lost = right[shift[row], column]
-    gained = predicted[row, column] == groups.labels[columns][column]
+    was, now = right[shift[row], column], predicted[row, column]
+    lost, gained = _changes(outcomes, was, now, groups.labels[columns][column])
     right_shift, right_column = np.nonzero(right)
+    graded = outcomes.graded
+    height = right[right_shift, right_column] if graded else None
     parts, before = [], 0
     for partition in groups.partitions:
         codes, size = partition.codes[columns], len(partition.ids)
         changed, shape = codes[column], (len(rows), size)
-        float_right = _count(right_shift, codes[right_column], (len(right), size))[shift]
+        float_right = _count(right_shift, codes[right_column], (len(right), size), height)[shift]
         counts = {
             "n": np.tile(partition.count(groups.split == split), (len(rows), 1)),
             "lost": _count(row[lost], changed[lost], shape),
@@ -291,6 +324,8 @@ def _score_split(outcomes: Outcomes, split: str) -> pd.DataFrame:
             "_row": np.repeat(np.arange(len(rows))[:, None], size, axis=1),
             "_group": np.tile(np.arange(before, before + size), (len(rows), 1)),
         }
+        difference = counts["lost"] - counts["gained"]
+        counts["_drop"] = _count(row, changed, shape, was - now) if graded else difference
         table = pd.DataFrame({name: each.ravel() for name, each in counts.items()})
         names = np.tile(np.asarray(partition.groups, dtype=object), len(rows))
         parts.append(table.assign(level=partition.level, group=names))
@@ -298,7 +333,7 @@ def _score_split(outcomes: Outcomes, split: str) -> pd.DataFrame:
     table = pd.concat(parts, ignore_index=True)
     table = table[table["n"] > 0]
     n, place = table["n"], table.pop("_row").to_numpy()
-    float_right, drop = table.pop("_right"), table["lost"] - table["gained"]
+    float_right, drop = table.pop("_right"), table.pop("_drop")
     return table.assign(
         float_accuracy=float_right / n,
         quantized_accuracy=(float_right - drop) / n,
@@ -310,3 +345,10 @@ def _score_split(outcomes: Outcomes, split: str) -> pd.DataFrame:
         _shift=shift[place] if outcomes.order is None else outcomes.order,
         _split=EVALUATED_SPLITS.index(split),
     )
+
+
+def _changes(
+    outcomes: Outcomes, was: NDArray[Any], now: NDArray[Any], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of outcomes that changed, which were lost and which gained; ``was`` is right, or a score."""
+    return (now < was, now > was) if outcomes.graded else (was, now == labels)

@@ -133,11 +133,13 @@ class Choice:
     """The chosen trial.
 
     ``score`` is its largest ratio of drop to limit over the judged cells on ``selection``; None
-    when no judged cell has a sample there.
+    when no judged cell has a sample there. ``on`` is the split that chose it, None where somebody
+    named it.
     """
 
     trial_id: str
     score: float | None = None
+    on: str | None = "selection"
 
 
 def choose_candidate(selection: Counts, cells: Cells) -> Choice:
@@ -207,12 +209,13 @@ class Candidate:
         )
 
     def document(self, set_id: str) -> CandidateVerdict:
-        """Its part of the verdict."""
+        """Its part of the verdict; without ``set_id`` there are no draws, so none was chosen."""
         cells, counts, alpha = self.judged.cells, self.judged.counts, self.policy.alpha
         return CandidateVerdict(
             result=self.result,
             trial_id=self.choice.trial_id,
-            set_id=set_id,
+            set_id=set_id or None,
+            chosen_on=self.choice.on if set_id else None,
             selection_score=self.choice.score,
             cells=tuple(
                 self.cell(

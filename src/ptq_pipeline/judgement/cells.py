@@ -113,6 +113,7 @@ class Counts:
         lost: Like ``gained`` and ``flips`` int64, shape (trials, cells).
         float_accuracy: Fraction, shape (cells,); NaN where the group is empty.
         clusters: Outcomes by cluster, by position of the cell, where samples are clustered.
+        drops: What scores lose on average, shape (trials, cells); of answers the counts say it.
     """
 
     trial_ids: tuple[str, ...]
@@ -122,10 +123,13 @@ class Counts:
     flips: NDArray[np.int64]
     float_accuracy: NDArray[np.float64]
     clusters: Mapping[int, ClusterOutcomes] = field(default_factory=dict)
+    drops: NDArray[np.float64] | None = None
 
     @cached_property
     def drop(self) -> NDArray[np.float64]:
         """Drop of accuracy, fractions, shape (trials, cells); NaN where the group is empty."""
+        if self.drops is not None:
+            return self.drops
         with np.errstate(invalid="ignore", divide="ignore"):
             return (self.lost - self.gained) / np.where(self.n > 0, self.n, np.nan)
 
@@ -143,6 +147,7 @@ class Counts:
             lost=self.lost[rows],
             gained=self.gained[rows],
             flips=self.flips[rows],
+            drops=None if self.drops is None else self.drops[rows],
             clusters={i: replace(each, net=each.net[rows]) for i, each in self.clusters.items()},
         )
 
@@ -152,7 +157,7 @@ class Counts:
         Shifts whose answers are not in ``outcomes`` are left out: nothing is shown of them.
         """
         groups = outcomes.groups
-        here, all_codes = {*outcomes.shifts, *groups.conditions}, groups.cluster_codes
+        here, all_codes = {*outcomes.shifts, *groups.conditions}, outcomes.cluster_codes
         found: dict[int, ClusterOutcomes] = {}
         for i, key in enumerate(cells.keys):
             if not self.trial_ids or key.of not in all_codes or key.shift not in here:
@@ -295,4 +300,8 @@ def collect_counts(
             f"{level} '{group}' under '{shift}' in split "
             f"'{split}', other trials have {common[cell]}; run subgroup_scoring again."
         )
-    return Counts(tuple(trial_ids), common, lost, gained, flips, accuracy[0])
+    counts = Counts(tuple(trial_ids), common, lost, gained, flips, accuracy[0])
+    drops = arranged("drop", np.nan)
+    # Of answers the counts say it all, also where a part of them is counted again.
+    graded = not np.allclose(drops, counts.drop, rtol=0, atol=1e-12, equal_nan=True)
+    return replace(counts, drops=drops) if graded else counts

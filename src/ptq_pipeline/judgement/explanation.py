@@ -37,7 +37,7 @@ class Case:
 def explain_recipe(case: Case) -> list[Reason]:
     """Why the recipe did not PASS; empty if it did."""
     recipe, policy = case.recipe, case.recipe.policy
-    if recipe.result == "PASS":
+    if recipe.result in ("PASS", "NONE"):
         return []
     reasons = []
     if recipe.failed_at is not None:

@@ -271,10 +271,11 @@ def check_float_model(right: int, n: int, policy: Policy, classes: int) -> None:
     floor = policy.float_floor.of("average", classes)
     if n == 0 or accuracy_lower_bound(right, n, policy.alpha) > floor:
         return
+    chance = f" (chance is {100 / classes:.3g} %)" if classes else ""
     raise InputError(
         f"the float model is right on {100 * right / n:.1f} % of the {n:,} audit images, which "
-        f"does not show more than the floor of {100 * floor:.1f} % (chance is "
-        f"{100 / classes:.3g} %): it has nothing to lose, so nothing can be judged. Check the "
-        "preprocessing (channel order, mean, std, resize), the labels and the order of the "
-        "classes; worst_case_check.float_floor.average sets another floor."
+        f"does not show more than the floor of {100 * floor:.1f} %{chance}: it has nothing to "
+        "lose, so nothing can be judged. Check the preprocessing (channel order, mean, std, "
+        "resize), the labels and the order of the classes; worst_case_check.float_floor.average "
+        "sets another floor."
     )

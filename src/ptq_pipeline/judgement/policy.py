@@ -65,7 +65,8 @@ class FloatFloor(Document):
     """Accuracy that the float model must be shown to exceed for a group to be judged, in points.
 
     A level without a floor of its own has chance plus a tenth of the way from chance to always
-    right: 19 points with 10 classes, 55 with two. Chance is one in the number of classes.
+    right: 19 points with 10 classes, 55 with two. Chance is one in the number of classes, and 0
+    where outcomes have none.
     With an average below its floor on clean images no audit starts.
     """
 
@@ -82,7 +83,7 @@ class FloatFloor(Document):
             0.19
         """
         own = _of_level(self, level)
-        chance = 1 / max(classes, 1)
+        chance = 1 / classes if classes else 0.0
         return chance + FLOOR_MARGIN * (1 - chance) if own is None else float(own) / 100
 
 

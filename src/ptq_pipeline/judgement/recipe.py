@@ -24,7 +24,7 @@ from ptq_pipeline.core.group_ids import CellDocument
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.judging import Judged, judge
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.sentences import Result, Sentence, say
+from ptq_pipeline.judgement.sentences import BesideResult, Sentence, say
 from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
 from ptq_pipeline.statistics.draws import DrawSplit, share_of_good_draws
 
@@ -55,6 +55,12 @@ class Draws:
     drawn: int
     accepted: int
     set_size: int | None = None
+
+    @classmethod
+    def of_one_model(cls, trial_id: str) -> Draws:
+        """No draws: one model of which nobody says how it was calibrated."""
+        row = {"draw": 0, "set_id": "", "trial_id": trial_id, "status": "done", "preset": False}
+        return cls(strategy="", table=pd.DataFrame([row]), drawn=0, accepted=0)
 
     @cached_property
     def preset(self) -> NDArray[np.bool_]:
@@ -115,7 +121,7 @@ class SampledEvidence(Document):
 
 
 class RecipeVerdict(Document):
-    """The recipe's part of the verdict.
+    """The recipe's part of the verdict; its result is NONE where one model was judged, no draws.
 
     Attributes:
         sampled: Left out where all draws were evaluated in full.
@@ -126,7 +132,7 @@ class RecipeVerdict(Document):
         "set_size pool_size pool_ratio sentence worst_draws sampled".split()
     )
 
-    result: Result
+    result: BesideResult
     strategy: str
     draws: Count
     drawn: Count
@@ -228,8 +234,10 @@ class JudgedRecipe:
         return open_[rows].sum(axis=0).astype(np.int64)
 
     @cached_property
-    def result(self) -> Result:
-        """PASS, FAIL or INCONCLUSIVE."""
+    def result(self) -> BesideResult:
+        """PASS, FAIL or INCONCLUSIVE; NONE where there are no draws."""
+        if not self.draws.drawn:
+            return "NONE"
         if self.failed_at is not None:
             return "FAIL"
         missing = (self.draws.table["status"] == "missing").to_numpy() & self.draws.preset
@@ -242,6 +250,8 @@ class JudgedRecipe:
     def statement(self) -> Sentence:
         """What the draws do show, in a sentence."""
         draws, alpha = self.draws.distinct, self.policy.alpha
+        if self.result == "NONE":
+            return say("recipe.one_model")
         if self.result == "FAIL":
             bad = int(self.shown_bad.sum())
             return say("recipe.says_bad", bad=bad, draws=self.evaluated)
@@ -257,7 +267,7 @@ class JudgedRecipe:
         """Draws whose worst judged cell uses most of its limit."""
         cells, audit = self.judged.cells, self.judged.counts
         judged = np.flatnonzero(cells.judged)
-        if judged.size == 0 or not audit.trial_ids:
+        if judged.size == 0 or not audit.trial_ids or not self.draws.drawn:
             return ()
         ratio = audit.drop[:, judged] / cells.limit[judged]
         order = np.argsort(-ratio.max(axis=1), kind="stable")[:MOST_WORST_DRAWS]
@@ -375,6 +385,9 @@ def judge_recipe(
     ``counts`` are those of the finished trials, in the order of ``draws.done``, and ``split`` is
     the budget of PASS. ``blocked`` says that a group that must be judged is not.
     """
+    if not draws.drawn:
+        nothing = np.zeros(counts.lost.shape, dtype=np.bool_)
+        return JudgedRecipe(draws, Judged(cells, counts, nothing, nothing), split, policy, blocked)
     budget = fail_budget(policy.p0, policy.alpha_fail, policy.draws)
     judged = judge(counts, cells, split.alpha_image, budget.alpha_images)
     return JudgedRecipe(draws, judged, split, policy, blocked)

@@ -34,6 +34,7 @@ _WORST = (
     "{result}: {cell:cell} loses {mean:points} on average over {draws:+draw} and {worst:points} in "
     "the worst one (limit {limit:points})"
 )
+_MODEL = "{result}: {cell:cell} loses {mean:points} (limit {limit:points})"
 _MORE = "About {more:count} more audit samples of {cell:cell} would show that the {subject:name} "
 _FLOOR = "{to} is promised {floor:percent.1f} accuracy for {cell:cell}"
 _REACHED = "; the candidate reaches {accuracy:percent.1f} on {n:+sample}"
@@ -44,6 +45,9 @@ _LOSS = ": {drop:points} on {n:+sample}."
 ENGLISH: dict[str, str] = {
     "headline.nothing_judged": "{result}: no class, segment or intersection could be judged.",
     "headline.worst": _WORST + ".",
+    "headline.model": _MODEL + ".",
+    "headline.model_and_average": _MODEL
+    + ", where the average on {shift:name} units loses {average:points}.",
     "headline.worst_and_average": _WORST
     + ", where the average on {shift:name} images loses {average:points}.",
     "recipe.shown_bad": "{bad:count} of {draws:+draw} are shown to exceed a limit or failed to "
@@ -54,6 +58,8 @@ ENGLISH: dict[str, str] = {
     "are bad, even if all are good; {needed:count} can.",
     "recipe.open": _OPEN + ".",
     "recipe.open_by": _OPEN + "; {cell:cell} stands in the way of {blocked:count} of them.",
+    "recipe.one_model": "One model was judged, without calibration draws: nothing is said of what "
+    "the same recipe does with other calibration data.",
     "recipe.says_bad": "{bad:count} of {draws:+distinct draw} shown to lose more than a limit.",
     "recipe.says_nothing": "{good:count} of {draws:+distinct draw} shown good: nothing is shown "
     "yet about the share of good draws.",
@@ -211,11 +217,12 @@ class Reason(Document):
         return cls.model_validate({**said, **place_value(place), **figures})
 
 
-def combine(results: Sequence[Result]) -> Result:
-    """FAIL if any fails, PASS if all pass, otherwise INCONCLUSIVE."""
+def combine(results: Sequence[BesideResult]) -> Result:
+    """FAIL if any fails, PASS if all pass, otherwise INCONCLUSIVE; NONE says nothing."""
     if "FAIL" in results:
         return "FAIL"
-    return "PASS" if results and all(result == "PASS" for result in results) else "INCONCLUSIVE"
+    found = [result for result in results if result != "NONE"]
+    return "PASS" if found and all(result == "PASS" for result in found) else "INCONCLUSIVE"
 
 
 def place_value(place: Sequence[str]) -> dict[str, str]:

@@ -9,18 +9,20 @@ import pandas as pd
 from pydantic import Field, WithJsonSchema
 
 from ptq_pipeline.core.documents import Count, Document
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.outcomes import Outcomes
 from ptq_pipeline.judgement.business import Business, BusinessView, business_view
 from ptq_pipeline.judgement.candidate import (
     CandidateVerdict,
+    Choice,
     ReweightedDrop,
     choose_candidate,
     judge_candidate,
     reweighted_drops,
 )
-from ptq_pipeline.judgement.cells import Cells, Counts, build_cells, collect_counts
+from ptq_pipeline.judgement.cells import Cells, Clusters, Counts, build_cells, collect_counts
 from ptq_pipeline.judgement.explanation import Case, explain_candidate, explain_recipe, settle
 from ptq_pipeline.judgement.judged_groups import (
     Representative,
@@ -37,8 +39,9 @@ from ptq_pipeline.judgement.ledger import (
     candidate_question,
     recipe_question,
 )
+from ptq_pipeline.judgement.notebook import verdict_html
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.recipe import RecipeVerdict, collect_draws, judge_recipe
+from ptq_pipeline.judgement.recipe import Draws, RecipeVerdict, collect_draws, judge_recipe
 from ptq_pipeline.judgement.sampling import require_same_question
 from ptq_pipeline.judgement.sentences import Reason, Result, Sentence, combine, place_value, say
 from ptq_pipeline.judgement.summary import (
@@ -55,6 +58,30 @@ from ptq_pipeline.judgement.summary import (
 from ptq_pipeline.statistics.draws import split_budget
 
 SCHEMA_VERSION: Final = 1
+
+
+class SourceFile(Document):
+    """A file that outcomes were read from, with its SHA-256 (hex)."""
+
+    name: str
+    sha256: str
+
+
+class Source(Document):
+    """Where outcomes come from that somebody else made.
+
+    Attributes:
+        files: The table, or the two that were joined; none where arrays were given.
+        sha256: Of the outcomes themselves, whatever the order of rows and columns.
+        kind: Whether the outcomes are answers, right or wrong, or scores in [0, 1]. Of right and
+            wrong alone nobody can say which wrong answers changed.
+        units: Units that can be right or wrong.
+    """
+
+    files: tuple[SourceFile, ...]
+    sha256: str
+    kind: Literal["answers", "right_or_wrong", "scores"]
+    units: Count
 
 
 class Verdict(Document):
@@ -85,12 +112,14 @@ class Verdict(Document):
         repeated_images: Audit images whose pixels and label another one has; they count in no
             group.
         business: What the candidate saves and costs a month; null where no view was asked for.
+        source: The table that was judged; there is none where the outcomes are an audit's own.
     """
 
     added: ClassVar[frozenset[str]] = frozenset(
         "headline_sentence settle_sentences not_judged not_judged_sentence ledger tolerance "
-        "class_priors representatives components repeated_images business".split()
+        "class_priors representatives components repeated_images business source".split()
     )
+    rare: ClassVar[frozenset[str]] = frozenset({"source"})
     called: ClassVar[str] = "the verdict"
     way_out: ClassVar[str] = "write it again with worst_case_check"
 
@@ -119,11 +148,15 @@ class Verdict(Document):
     components: tuple[GroupComponents, ...] = ()
     repeated_images: Count = 0
     business: BusinessView | None = None
+    source: Source | None = None
 
     @property
     def draws_behind(self) -> int:
         """Finished draws that its means are taken over."""
         return self.draw_spread[0].draws if self.draw_spread else self.recipe.distinct_draws
+
+    def _repr_html_(self) -> str:
+        return verdict_html(self)
 
 
 def published_schema() -> dict[str, Any]:
@@ -151,6 +184,9 @@ class AuditSetting(HandedOn):
         opener: Enters recipe and candidate in the audit ledger, see :meth:`.Ledger.opener`.
         representatives: Groups that stand for all in a quick look; all groups when empty.
         business: What a business view is made of.
+        given: Outcomes of all trials, in the place of both predictions.
+        source: Where these come from.
+        candidate: The trial that would ship; chosen on ``selection`` where nobody names it.
     """
 
     groups: Groups | None = None
@@ -160,9 +196,14 @@ class AuditSetting(HandedOn):
     opener: Opener | None = None
     representatives: tuple[Representative, ...] = ()
     business: Business = Business()
+    given: Outcomes | None = None
+    source: Source | None = None
+    candidate: str | None = None
 
     def outcomes(self, trial_ids: list[str]) -> Outcomes | None:
         """The answers of some trials beside the float model's; None where they are not at hand."""
+        if self.given is not None:
+            return self.given
         if self.groups is None or self.predictions is None or self.float_predictions is None:
             return None
         used = self.predictions[self.predictions["trial_id"].isin(trial_ids)]
@@ -177,9 +218,12 @@ class AuditSetting(HandedOn):
         outcomes: Outcomes | None,
     ) -> tuple[Cells, Counts]:
         """Fix the cells of the audit, and count the outcomes of the finished trials in them."""
-        clusters = {} if self.groups is None else self.groups.cluster_sizes
-        known = clusters if outcomes is not None else dict.fromkeys(clusters)
-        cells = build_cells(scores, policy, alpha_image, known)
+        clusters: Clusters = {}
+        if outcomes is not None:
+            clusters = outcomes.cluster_sizes
+        elif self.groups is not None:
+            clusters = dict.fromkeys(self.groups.cluster_sizes)
+        cells = build_cells(scores, policy, alpha_image, clusters)
         audit = collect_counts(scores, cells, trial_ids, "audit")
         if outcomes is not None:
             audit = audit.by_cluster(outcomes, cells)
@@ -210,22 +254,41 @@ def build_verdict(
     Raises:
         InputError: For tables that contradict each other.
     """
-    setting = setting or AuditSetting()
-    only = [each.key for each in setting.representatives]
     draws = collect_draws(index, trials, policy)
+    return judge_draws(scores, trials, draws, policy, setting or AuditSetting())
+
+
+def judge_draws(
+    scores: pd.DataFrame, trials: pd.DataFrame, draws: Draws, policy: Policy, setting: AuditSetting
+) -> tuple[Verdict, pd.DataFrame]:
+    """Judge draws that are gathered already, and the candidate: as :func:`build_verdict`.
+
+    Of a single model, :meth:`.Draws.of_one_model`, only the candidate is judged.
+    """
+    if policy.class_priors and setting.given is not None and setting.given.graded:
+        raise InputError(
+            "class_priors weigh answers that are right or wrong, and these outcomes are scores: "
+            "leave class_priors out of the policy."
+        )
+    only = [each.key for each in setting.representatives]
     opening = Opening.enter("recipe", recipe_question(draws, trials), policy, setting.opener)
     split = split_budget(max(draws.distinct, 1), policy.p0, opening.policy.alpha, policy.sampling)
     evidence = keep_groups(scores[scores["trial_id"].isin(draws.done)], only)
     outcomes = setting.outcomes(draws.done)
-    cells, audit = setting.cells(evidence, draws.done, policy, split.alpha_image, outcomes)
+    level = split.alpha_image if draws.drawn else policy.alpha
+    cells, audit = setting.cells(evidence, draws.done, policy, level, outcomes)
     sizes = setting.groups.every_size(only) if setting.groups else {}
-    unjudged = unjudged_groups(cells, policy, split.alpha_image, audit, sizes)
+    unjudged = unjudged_groups(cells, policy, level, audit, sizes)
     require_same_question(draws.table, cells, split)
     blocked = any(group.blocks for group in unjudged)
     recipe = judge_recipe(draws, audit, cells, split, opening.policy, blocked or opening.refused)
     openings, candidate = [opening], None
     if draws.done:
-        choice = choose_candidate(collect_counts(evidence, cells, draws.done, "selection"), cells)
+        if setting.candidate is None:
+            selection = collect_counts(evidence, cells, draws.done, "selection")
+            choice = choose_candidate(selection, cells)
+        else:
+            choice = Choice(setting.candidate, on=None)
         question = candidate_question(draws.set_of(choice.trial_id), trials)
         opening = Opening.enter("candidate", question, policy, setting.opener)
         openings.append(opening)
@@ -251,7 +314,8 @@ def _verdict(
         summary = DrawSummary(recipe.judged.counts, candidate)
     worst, average = (summary.overall_worst(), summary.average()) if summary else (None, None)
     result = combine([recipe.result, shown.result])
-    headline = _headline(result, worst, average, len(recipe.draws.done))
+    drawn = len(recipe.draws.done) if recipe.draws.drawn else 0
+    headline = _headline(result, worst, average, drawn)
     settled = () if result == "PASS" else settle(case)
     unjudged = not_judged_line(case.unjudged)
     view = None
@@ -277,7 +341,7 @@ def _verdict(
         not_judged=unjudged.text if unjudged else None,
         not_judged_sentence=unjudged,
         ledger=LedgerView.of(policy, case.openings),
-        tolerance=tolerance_bound(recipe),
+        tolerance=tolerance_bound(recipe) if drawn else None,
         class_priors=reweighted_drops(candidate) if candidate else (),
         policy_hash=policy.hash,
         policy=policy,
@@ -285,6 +349,7 @@ def _verdict(
         components=components,
         repeated_images=groups.copies("audit") if groups else 0,
         business=view,
+        source=setting.source,
     )
 
 
@@ -302,6 +367,7 @@ def _headline(
         "limit": worst.limit,
     }
     if average is None:
-        return say("headline.worst", **values)
+        return say("headline.worst" if draws else "headline.model", **values)
     beside = {"shift": average.shift, "average": average.drop_mean_over_draws}
-    return say("headline.worst_and_average", **values, **beside)
+    key = "headline.worst_and_average" if draws else "headline.model_and_average"
+    return say(key, **values, **beside)

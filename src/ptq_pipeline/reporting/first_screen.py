@@ -46,9 +46,17 @@ class FirstScreen(Part):
         passed = outcome == "refuse" and self.audit.verdict.result == "PASS"
         return "refuse_after_pass" if passed else outcome
 
+    @property
+    def one_model(self) -> bool:
+        """Whether one model was judged, without calibration draws."""
+        return self.audit.verdict.recipe.result == "NONE"
+
     @cached_property
     def subject(self) -> str:
-        """The bit-widths and the runtime of the recipe."""
+        """The bit-widths and the runtime of the recipe, or the table that was judged."""
+        if (source := self.audit.verdict.source) is not None:
+            names = ", ".join(file.name for file in source.files) or self.texts("word.none")
+            return self.texts("page.table", files=names, n=count(source.units))
         recipe = self.audit.parameters["quantization"]
         return self.texts(
             "page.subject",
@@ -90,7 +98,9 @@ class FirstScreen(Part):
             drop=texts.drop(drop),
             over=drop > limit,
             state=texts(f"card.state_{'over' if drop > limit else 'within'}", limit=points(limit)),
-            detail=texts("card.over_draws", n=draws, worst=worst),
+            detail=texts(
+                "card.one_model" if self.one_model else "card.over_draws", n=draws, worst=worst
+            ),
             sure=self._candidate(cell),
             bar=_position(drop, scale),
             limit_mark=_position(limit, scale),
@@ -113,6 +123,9 @@ class FirstScreen(Part):
     def next_steps(self) -> list[str]:
         """What to do now, and what would settle what is still open."""
         texts, verdict = self.texts, self.audit.verdict
+        if verdict.source is not None:
+            settled = texts.all_said(verdict.settle, verdict.settle_sentences)
+            return [texts(f"next.table_{self.outcome}"), *settled]
         if self.outcome == "refuse":
             # A refusal is settled; what is still open is listed with the reasons.
             worst = verdict.worst
@@ -138,7 +151,7 @@ class FirstScreen(Part):
         """How sure all this is."""
         texts, verdict = self.texts, self.audit.verdict
         recipe, lines = verdict.recipe, texts.statements(verdict)
-        if recipe.distinct_draws:
+        if recipe.distinct_draws and verdict.source is None:
             still_open = recipe.distinct_draws - recipe.shown_good - recipe.shown_bad
             lines.append(
                 texts(

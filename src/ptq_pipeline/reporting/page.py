@@ -9,6 +9,7 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.reporting.background import Background
 from ptq_pipeline.reporting.business import Worth
 from ptq_pipeline.reporting.figures import FIGURES
@@ -22,10 +23,10 @@ from ptq_pipeline.reporting.texts import (
     Texts,
     clean_text,
     count,
-    load_texts,
     number,
     points,
     shorten,
+    texts_about,
 )
 
 TEMPLATE = "report.html.j2"
@@ -36,6 +37,17 @@ PARTS: dict[str, type[Part]] = {
     "background": Background,
     "worth": Worth,
     "reviewer": Reviewer,
+}
+SECTIONS = (
+    *("reasons", "worst", "lost_images", "distribution", "heat_map", "layers", "strategies"),
+    *("sets", "artifact", "drift", "business", "champion", "reviewer"),
+)
+OF_TABLES = ("reasons", "worst", "distribution", "heat_map", "reviewer")
+SECTION_OF = {
+    "worst_groups": "worst",
+    "drop_distribution": "distribution",
+    "group_shift_heatmap": "heat_map",
+    "strategy_comparison": "strategies",
 }
 # Inches from which a figure gets the whole width: seven shifts.
 WIDE = 9.0
@@ -64,7 +76,7 @@ def render_report(audit: AuditResults, options: ReportingParameters) -> str:
         InputError: If the results come from different audits or lack what a section needs.
     """
     audit.check()
-    texts = load_texts(options.language)
+    texts = texts_about(audit.verdict, options.language)
     script = _read("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
@@ -79,9 +91,18 @@ def render_report(audit: AuditResults, options: ReportingParameters) -> str:
             verdict=audit.verdict,
             decision=audit.decision,
             figures=report_figures(audit, options, texts),
+            sections=sections(audit.verdict),
             **{name: part(audit, options, texts) for name, part in PARTS.items()},
         )
     )
+
+
+def sections(verdict: Verdict) -> tuple[str, ...]:
+    """The sections of a report: of outcomes that a table gave less is known."""
+    if verdict.source is None:
+        return SECTIONS
+    drawn = verdict.recipe.result != "NONE"
+    return tuple(name for name in OF_TABLES if drawn or name != "distribution")
 
 
 def _environment(texts: Texts, options: ReportingParameters) -> Environment:
@@ -111,7 +132,10 @@ def report_figures(
 ) -> dict[str, EmbeddedFigure]:
     """Draw the report's figures as inline SVG, by name."""
     embedded = {}
+    shown = sections(audit.verdict)
     for name, draw in FIGURES.items():
+        if SECTION_OF[name] not in shown:
+            continue
         figure, words = draw(audit, options)
         embedded[name] = EmbeddedFigure(
             Markup(inline_svg(figure, name)),

@@ -9,7 +9,7 @@ from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.reporting.results import worst_first
 from ptq_pipeline.reporting.tables import cell_values, escaped, markdown_table
-from ptq_pipeline.reporting.texts import Texts, clean_text, count, load_texts, points
+from ptq_pipeline.reporting.texts import Texts, clean_text, count, points, texts_about
 
 MOST_ROWS = 8
 MOST_REASONS = 5
@@ -29,7 +29,7 @@ def three_lines(
         The decision, the worst group beside the average, and the report; last a line that names
         classes and segments that are not judged, where there are some.
     """
-    texts = load_texts(language)
+    texts = texts_about(verdict, language)
     lines = [
         texts(f"lines.decision.{decision.outcome}", result=verdict.result),
         _worst(texts, verdict),
@@ -45,7 +45,7 @@ def _worst(texts: Texts, verdict: Verdict) -> str:
         return texts("lines.no_worst")
     subject = texts.group(worst.level, worst.group)
     sentence = texts(
-        "cell.over_draws",
+        "cell.one_model" if verdict.recipe.result == "NONE" else "cell.over_draws",
         n=verdict.draws_behind,
         subject=subject[:1].upper() + subject[1:],
         shift=texts.shift(worst.shift),
@@ -66,7 +66,7 @@ def pull_request_summary(
     Returns:
         Markdown for GitHub and GitLab; names of groups cannot mark anything up or call anybody.
     """
-    texts = load_texts(language)
+    texts = texts_about(verdict, language)
     lines = [
         f"## {texts('pull_request.title')}: {texts('badge.' + verdict.result)}",
         "",

@@ -5,6 +5,7 @@ value (``None`` or NaN) is shown as a dash, never as 0.
 """
 
 import math
+import re
 import tomllib
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.sentences import ENGLISH, Sentence, Wording
 from ptq_pipeline.judgement.verdict import Verdict
 
+_PLACE = re.compile(r"(\{[^{}]*\})")
 _FOLDER = resources.files("ptq_pipeline.reporting").joinpath("templates")
 NAME_LENGTH = 40
 # Inside a sentence, where no tooltip gives the rest.
@@ -315,8 +317,10 @@ def available_languages() -> list[str]:
     return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
-def load_texts(language: str) -> Texts:
+def load_texts(language: str, of: str = "images") -> Texts:
     """Read the texts of ``language``, for example ``en``.
+
+    Texts speak of images; ``of="units"`` makes them speak of whatever can be right or wrong.
 
     Raises:
         InputError: If there is no file of texts for that language.
@@ -326,5 +330,21 @@ def load_texts(language: str) -> Texts:
             f"The report has no texts for the language {language!r}; set reporting.language to "
             f"one of: {', '.join(available_languages())}."
         )
-    source = _FOLDER.joinpath(f"{language}.toml").read_text(encoding="utf-8")
-    return Texts(tomllib.loads(source))
+    messages = tomllib.loads(_FOLDER.joinpath(f"{language}.toml").read_text(encoding="utf-8"))
+    words = messages.pop("words_of_units")
+    if of == "images":
+        return Texts(messages)
+    return Texts({key: _exchanged(text, words) for key, text in _flatten(messages)})
+
+
+def texts_about(verdict: Verdict, language: str) -> Texts:
+    """Read the texts that fit what a verdict is about: images, or the units of a table."""
+    return load_texts(language, "images" if verdict.source is None else "units")
+
+
+def _exchanged(text: str, words: Mapping[str, str]) -> str:
+    """Exchange words, but not the names of values."""
+    parts = _PLACE.split(text)
+    for old, new in words.items():
+        parts[::2] = [part.replace(old, new) for part in parts[::2]]
+    return "".join(parts)
