@@ -13,7 +13,7 @@ from ptq_pipeline.judgement.policy import Policy
 WORK = {
     **{"draws": 3, "comparison_sets": 0, "set_size": 64, "shifts": 1, "parity_draws": 0},
     **{"images_per_draw": 840, "images_per_comparison": 0, "selection_images": 0},
-    **{"forward_passes": 3360, "calibration_passes": 192},
+    **{"evaluated": 2520, "forward_passes": 3360, "calibration_passes": 192},
 }
 
 

@@ -7,6 +7,7 @@ from tests.trials.small_audit import gather, policy
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.outcomes import score
+from ptq_pipeline.judgement.sampling import planned_share
 from ptq_pipeline.judgement.stopping import Scope
 from ptq_pipeline.judgement.verdict import build_verdict
 from ptq_pipeline.pipelines.quantization.nodes import run_trials
@@ -69,6 +70,9 @@ def test_sampled_and_full_agree(study, bits, result):
         assert (trials["shown"] == "good").all()
         assert sampled.recipe.shown_good == DRAWS
         assert sampled.recipe.total_error_bound <= 0.05 + 1e-12
+        # What a plan says beforehand, for a recipe that loses nothing.
+        planned = planned_share(groups, scope.policy, ["clean"])
+        assert trials["answers"][2:].mean() / 300 == pytest.approx(planned, abs=0.1)
         assert sampled.recipe.alpha_image < whole.recipe.alpha_image
     else:
         assert sampled.recipe.failed_after_draws == len(trials) == 4

@@ -16,6 +16,7 @@ from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.judging import accuracy_lower_bound
 from ptq_pipeline.judgement.planning import BudgetPlan, group_counts, plan_budget
 from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.sampling import planned_share
 from ptq_pipeline.pipelines import data_loading
 from ptq_pipeline.pipelines.quantization.measurement import (
     expected_seconds,
@@ -79,8 +80,15 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int]]:
     selection, audit = (int((samples["split"] == split).sum()) for split in ("selection", "audit"))
     comparisons = len(calibration.comparison_strategies) * calibration.comparison_draws
     per_draw = (selection + audit) * len(shifts.root)
+    evaluated = calibration.draws * per_draw
+    if policy.evaluation == "sampled":
+        share = planned_share(groups, policy, list(shifts.root))
+        full = min(policy.sampling.full, calibration.draws)
+        sampled = (calibration.draws - full) * share * audit * len(shifts.root)
+        evaluated = full * per_draw + round(sampled)
     work = {
         "draws": calibration.draws,
+        "evaluated": evaluated,
         "comparison_sets": comparisons,
         "set_size": calibration.set_size,
         "shifts": len(shifts.root),
@@ -88,9 +96,7 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int]]:
         "images_per_draw": per_draw,
         "images_per_comparison": selection * len(shifts.root),
         "selection_images": selection,
-        "forward_passes": calibration.draws * per_draw
-        + comparisons * selection * len(shifts.root)
-        + per_draw,
+        "forward_passes": evaluated + comparisons * selection * len(shifts.root) + per_draw,
         "calibration_passes": (calibration.draws + comparisons) * calibration.set_size,
     }
     return budget, work

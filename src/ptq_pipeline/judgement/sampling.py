@@ -21,9 +21,11 @@ from scipy import sparse
 
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.judgement.cells import Cells, ClusterOutcomes, Counts
 from ptq_pipeline.judgement.judging import judge
-from ptq_pipeline.judgement.stopping import DrawState, Study
+from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.stopping import DrawState, Scope, Study
 from ptq_pipeline.statistics.betting import losses_borne
 from ptq_pipeline.statistics.draws import DrawSplit
 from ptq_pipeline.statistics.paired import rejection_region
@@ -310,3 +312,21 @@ def judge_by_sample(
     if len(shown) and shown.all():
         return "good"
     return "bad" if len(study.bad_cells(draw)) else "open"
+
+
+def planned_share(groups: Groups, policy: Policy, shifts: Sequence[str]) -> float:
+    """Share of a sampled draw's audit answers that are looked at if none of them is lost.
+
+    It needs no model: the float model is taken to be right everywhere.
+    """
+    audited = groups.split == "audit"
+    ids, labels = groups.sample_ids[audited], groups.labels[audited]
+    right = [pd.DataFrame({"shift": s, "sample_id": ids, "predicted": labels}) for s in shifts]
+    index = pd.DataFrame({"set_id": [str(draw) for draw in range(policy.draws)]})
+    index = index.assign(strategy="", role="evidence", draw=np.arange(policy.draws), valid=True)
+    scope = Scope.planned(index, groups.only("audit"), policy)
+    study = SampledCells.of(Study(scope, shifts, pd.concat(right)), shifts, ids)
+    nothing = KnownAnswers(study, lambda _, images: (np.zeros(len(images), bool),) * 2)
+    rest = {shift: np.ones(study.images, np.bool_) for shift in study.members}
+    sampled = np.mean([share.mean() for share in study.shares(nothing, rest).values()])
+    return float(SMALL_MARGINS + (1 - SMALL_MARGINS) * sampled)
