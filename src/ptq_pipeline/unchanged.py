@@ -6,7 +6,8 @@ stored result is the one that was recorded, the node leaves it as it is. A node 
 results in memory runs if somebody needs them.
 
 What runs the code of others, or reads what has no hash of its own, runs in every run: decoding
-images, shifts, strategies, trials (which have a store), and the page, which names the moment.
+images, production windows, shifts, strategies, and the page, which names the moment. Trials are
+looked up again once their store is empty.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,13 +29,11 @@ from ptq_pipeline.mounting import DEFAULT, GATHERED, stage_of
 
 # Beside a seal; no DVC out, as it names the code and the processor.
 SUFFIX = ".made"
-# Nodes that run what others bring: shifts, strategies and expectations, methods.
-_OPEN = frozenset(
-    {"stress_images", "draw_calibration_sets", "run_trials", "run_trials_until_refused"}
-)
-# State that only saves time, and state that decides: by the content of its file.
-_STORES = frozenset({"trial_store", "calibration_validation_cache"})
+# Nodes that run what others bring without any store or hash of it: shifts, and strategies.
+_OPEN = frozenset({"stress_images", "draw_calibration_sets"})
+# State: what decides counts by the content of its file, a store by whether there is anything in it.
 _STATE = frozenset({"audit_ledger", "champion_baseline"})
+_STORES = frozenset({"trial_store"})
 
 
 class Made(Document):
@@ -133,10 +132,8 @@ class Unchanged:
         parts: dict[str, str] = {}
         for name in self._sources(node):
             plain = name.rpartition(".")[2]
-            if plain in _STORES and not name.startswith("params:"):
-                continue
-            if plain in _STATE:
-                found = _state(self._catalog, name)
+            if plain in _STATE | _STORES and not name.startswith("params:"):
+                found = _state(self._catalog, name, plain in _STORES)
             else:
                 found = self._content(name)
                 maker = self._makers.get(name)
@@ -174,10 +171,12 @@ def _stored(catalog: CatalogProtocol, name: str) -> Path | None:
     return None
 
 
-def _state(catalog: CatalogProtocol, name: str) -> str | None:
+def _state(catalog: CatalogProtocol, name: str, store: bool) -> str | None:
     place = place_of(catalog, name)
     if place is None:
         return None
+    if store:
+        return str(place.is_dir() and any(place.iterdir()))
     return digest(place) if place.exists() else ""
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.judgement.business import Business, business_view
+from ptq_pipeline.artifact.speed import CandidateSpeed
 from ptq_pipeline.judgement.candidate import ComparedCell
 from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.judgement.decision import Decision, Execution, Outcome
@@ -19,12 +20,7 @@ from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.sentences import Reason, place_value, say
 from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, build_verdict
 from ptq_pipeline.pipelines.reporting.worst_group import small_png
-from ptq_pipeline.reporting.results import (
-    AuditResults,
-    CandidateSpeed,
-    LostImages,
-    ReportingParameters,
-)
+from ptq_pipeline.reporting.results import AuditResults, LostImages, ReportingParameters
 
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from ptq_pipeline.artifact.speed import CandidateSpeed
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import (
@@ -95,47 +96,6 @@ class LostImages(Document):
     calibration_count: int = 0
     set_size: int = 0
     calibration: tuple[GroupImage, ...] = ()
-
-
-class MeasuredRuntime(Document):
-    """The runtime that speed was measured in; each has further settings of its own."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: str
-    version: str
-    threads: int | None = None
-    cpu_flags: tuple[str, ...] = ()
-
-
-class ModelSpeed(Document):
-    """Size on disk, latency of one image, and images a second in batches."""
-
-    bytes: int
-    latency_ms: float
-    images_per_second: float
-
-
-class CandidateSpeed(Document):
-    """Candidate and float model on one machine at one moment, ``candidate_speed.json``.
-
-    Attributes:
-        trial_id: The candidate's; None without a candidate, and then nothing was measured.
-        runtime: What serves, with threads and the processor's flags.
-        machine: The processor's architecture.
-        batch_size: Images of one inference in batches.
-    """
-
-    called: ClassVar[str] = "candidate_speed.json"
-    way_out: ClassVar[str] = "run the pipeline 'promotion' again"
-
-    schema_version: int = 1
-    trial_id: str | None
-    runtime: MeasuredRuntime
-    machine: str
-    batch_size: int
-    float_: ModelSpeed | None = Field(default=None, alias="float")
-    candidate: ModelSpeed | None = None
 
 
 def worst_first(cells: Iterable[Cell], levels: Sequence[str] = LEVELS) -> list[Cell]:

@@ -2,11 +2,11 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline.pipelines.audits import AUDIT
 from ptq_pipeline.pipelines.nouns import AUDIT_DATA
 from ptq_pipeline.pipelines.promotion.execution import execute_candidate
 from ptq_pipeline.pipelines.promotion.nodes import decide, export_candidate
 from ptq_pipeline.pipelines.promotion.speed import measure_candidate
-from ptq_pipeline.trials.audit import Audit
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -14,15 +14,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     return Pipeline(
         [
             AUDIT_DATA,
-            Node(
-                Audit,
-                [
-                    *("audit_data", "stressed_images", "float_model", "trial_store"),
-                    *("params:stress", "params:quantization"),
-                ],
-                "audit",
-                name="gather_audit",
-            ),
+            AUDIT,
             Node(
                 export_candidate,
                 ["audit", "verdict", "trials", "calibration_sets", "candidate_baseline"],

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptq_pipeline.artifact import served_names
+from ptq_pipeline.artifact.speed import CandidateSpeed, MeasuredRuntime, ModelSpeed
 from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.pipelines.promotion.execution import load_candidate
-from ptq_pipeline.reporting.results import CandidateSpeed, MeasuredRuntime, ModelSpeed
 from ptq_pipeline.trials.audit import Audit
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline.pipelines.audits import AUDIT
 from ptq_pipeline.pipelines.nouns import AUDIT_DATA
 from ptq_pipeline.pipelines.quantization.nodes import measure_parity, run_trials, stress_images
-from ptq_pipeline.trials.audit import Audit
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -18,15 +18,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 "stressed_images",
                 name="stress_images",
             ),
-            Node(
-                Audit,
-                [
-                    *("audit_data", "stressed_images", "float_model", "trial_store"),
-                    *("params:stress", "params:quantization"),
-                ],
-                "audit",
-                name="gather_audit",
-            ),
+            AUDIT,
             Node(
                 run_trials,
                 ["audit", "calibration_sets", "calibration_set_index"],
