@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.judgement.business import Business, business_view
 from ptq_pipeline.artifact.speed import CandidateSpeed
+from ptq_pipeline.judgement.business import Business, business_view
 from ptq_pipeline.judgement.candidate import ComparedCell
 from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.judgement.decision import Decision, Execution, Outcome
