@@ -12,6 +12,7 @@ from itertools import combinations
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 LONG_FUNCTION, MANY_PARAMETERS, COPIED_LINES = 50, 6, 6
 
 
@@ -30,7 +31,7 @@ def counts(checkout: Path) -> dict[str, int]:
     text = "\n".join(texts)
     return {
         "files": len(texts),
-        "lines": sum(len(each.splitlines()) for each in texts),
+        **lines_of(texts, trees),
         f"functions over {LONG_FUNCTION} lines": sum(
             function.end_lineno - function.lineno >= LONG_FUNCTION for function in functions
         ),
@@ -53,6 +54,31 @@ def counts(checkout: Path) -> dict[str, int]:
         ),
         f"pairs of files that share {COPIED_LINES} lines": len(_copies(texts)),
     }
+
+
+def lines_of(texts: list[str], trees: list[ast.Module]) -> dict[str, int]:
+    """Return what the lines are; each counts once."""
+    found = dict.fromkeys(("lines", "of code", "of docstrings", "of imports", "of comments"), 0)
+    found["blank"] = 0
+    for text, tree in zip(texts, trees, strict=True):
+        kinds = dict.fromkeys(range(1, len(text.splitlines()) + 1), "of code")
+        for number, line in enumerate(text.splitlines(), 1):
+            if not line.strip():
+                kinds[number] = "blank"
+            elif line.lstrip().startswith("#"):
+                kinds[number] = "of comments"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                kinds |= dict.fromkeys(_lines(node), "of imports")
+            elif isinstance(node, _DOCUMENTED) and ast.get_docstring(node) is not None:
+                kinds |= dict.fromkeys(_lines(node.body[0]), "of docstrings")
+        for kind in ("lines", *kinds.values()):
+            found[kind] += len(kinds) if kind == "lines" else 1
+    return found
+
+
+def _lines(node: ast.stmt) -> range:
+    return range(node.lineno, node.end_lineno + 1)
 
 
 def _copies(texts: list[str]) -> set[tuple[int, int]]:

@@ -66,7 +66,7 @@ def candidate(
         "model.bin": name.encode() * 100,
         ANSWERS_FILE: baseline_bytes(answers),
     }
-    return Evidence(verdict, compared, execution, files).decide(environment), files
+    return Evidence.read(verdict, compared, execution, files).decide(environment), files
 
 
 def terms(now=NOW, **changes):

@@ -49,7 +49,9 @@ class ValidationCache:
         if len(whole) < len(results):
             log.warning(
                 "validation cache '%s': %d of %d results were changed and are ignored",
-                *(self.path, len(results) - len(whole), len(results)),
+                self.path,
+                len(results) - len(whole),
+                len(results),
             )
         return whole
 

@@ -176,7 +176,9 @@ def draw_valid_sets(
         log.warning(
             "a calibration set is %.0f %% of the pool (%d of %d images): draws overlap, and what "
             "they say of drawing from a larger pool is too good",
-            *(100 * size / len(pool), size, len(pool)),
+            100 * size / len(pool),
+            size,
+            len(pool),
         )
     evidence: list[Drawn] = []
     valid = 0
@@ -206,5 +208,8 @@ def _report(evidence: list[Drawn], parameters: CalibrationParameters, valid: int
         log.warning(
             "only %d of the %d wanted calibration sets are valid after %d draws ('max_draws'); "
             "expectations that failed most: %s",
-            *(valid, parameters.draws, number, most),
+            valid,
+            parameters.draws,
+            number,
+            most,
         )

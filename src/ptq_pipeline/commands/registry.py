@@ -82,7 +82,7 @@ def gate(project: Project) -> Answer:
     decision, evidence = current_decision(project)
     ok, waivers = excused(project.load("registry"), decision, _now())
     # Also where the gate opens: policy may let a class ship without having been judged.
-    unjudged = evidence.verdict.get("not_judged")
+    unjudged = evidence.verdict.not_judged
     touched = [
         {**each.to_json(), "acknowledge": each.acknowledgement} for each in decision.obligations
     ]

@@ -104,8 +104,14 @@ def _uncommitted_dvc_files(project: Project) -> list[str]:
     try:
         above = git("rev-parse", "--show-prefix").strip()
         changed = git(
-            *("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"),
-            *("--", "*.dvc", "*.gitignore"),
+            "status",
+            "--porcelain",
+            "-z",
+            "--no-renames",
+            "--untracked-files=all",
+            "--",
+            "*.dvc",
+            "*.gitignore",
         )
     except (OSError, subprocess.CalledProcessError):
         return []

@@ -45,12 +45,28 @@ def candidate_files(paths: Mapping[str, Path]) -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Content of the three files that a decision follows from, and all files of the candidate."""
+    """The three documents that a decision follows from, and all files of the candidate."""
 
-    verdict: Mapping[str, Any]
-    comparison: Mapping[str, Any]
-    execution: Mapping[str, Any]
+    verdict: Verdict
+    comparison: Comparison
+    execution: Execution
     files: Mapping[str, bytes]
+
+    @classmethod
+    def read(
+        cls,
+        verdict: Mapping[str, Any],
+        comparison: Mapping[str, Any],
+        execution: Mapping[str, Any],
+        files: Mapping[str, bytes],
+    ) -> Evidence:
+        """Read the documents from the content of their files.
+
+        Raises:
+            InputError: one of them has another schema version or lacks a field.
+        """
+        documents = Verdict.read(verdict), Comparison.read(comparison), Execution.read(execution)
+        return cls(*documents, files)
 
     @classmethod
     def of_files(cls, files: Mapping[str, bytes]) -> Evidence:
@@ -64,21 +80,17 @@ class Evidence:
             if name not in files:
                 raise _not_of_the_decision(name, "missing")
         verdict, comparison, execution = (_parsed(name, files[name]) for name in names)
-        return cls(verdict, comparison, execution, files)
+        return cls.read(verdict, comparison, execution, files)
 
     def decide(self, environment: str) -> Decision:
-        """Decide by verdict, comparison and execution alone.
-
-        Raises:
-            InputError: one of them has another schema version or lacks a field.
-        """
-        verdict, comparison = Verdict.read(self.verdict), Comparison.read(self.comparison)
+        """Decide by verdict, comparison and execution alone."""
+        verdict, comparison = self.verdict, self.comparison
         return Decision.of(
             verdict,
             {name: sha256(content).hexdigest() for name, content in sorted(self.files.items())},
             environment,
             comparison=comparison,
-            execution=Execution.read(self.execution),
+            execution=self.execution,
             obligations=touched_obligations(
                 verdict.policy, verdict.candidate.cells, comparison.cells
             ),
@@ -94,7 +106,7 @@ class Evidence:
         decision = Decision.from_json(content)
         parts = (self.verdict, self.comparison, self.execution)
         for part, (name, expected) in zip(parts, rests_on(decision).items(), strict=True):
-            check_part(name, part, expected)
+            check_part(name, part.to_json(), expected)
         expected_files = decision.candidate.files
         for name in sorted({*expected_files, *self.files}):
             found = sha256(self.files[name]).hexdigest() if name in self.files else "missing"
@@ -117,7 +129,7 @@ class Evidence:
                     f"the candidate's copy of '{name}' is another one; run the pipeline "
                     "'promotion' again"
                 )
-        compared = self.comparison.get("candidate_baseline")
+        compared = self.comparison.candidate_baseline
         if ANSWERS_FILE in self.files and compared is not None:
             content = _parsed(ANSWERS_FILE, self.files[ANSWERS_FILE])
             found = Baseline.from_json(content, ANSWERS_FILE)

@@ -78,7 +78,9 @@ def search(choices: Sequence[CalibrationChoice], score: Score, draws: int) -> li
         kept.sort(key=lambda each: each.mean)
         log.info(
             "%d designs after %d draws: the best one's worst group loses %.2f points",
-            *(len(kept), wanted, kept[0].mean),
+            len(kept),
+            wanted,
+            kept[0].mean,
         )
         if wanted >= draws:
             return kept

@@ -207,7 +207,7 @@ def decide(
         COMPARISON_FILE: file_bytes(comparison),
         EXECUTION_FILE: file_bytes(execution),
     }
-    evidence = Evidence(verdict, comparison, execution, files)
+    evidence = Evidence.read(verdict, comparison, execution, files)
     decision = evidence.decide(parameters.environment)
     log.info("decision: %s (verdict %s)", decision.outcome, decision.verdict)
     content = decision.to_json()

@@ -21,7 +21,7 @@ def gather_evidence(
     candidate_model: Mapping[str, Path],
 ) -> Evidence:
     """Bring together what a decision rests on."""
-    return Evidence(verdict, comparison, execution, candidate_files(candidate_model))
+    return Evidence.read(verdict, comparison, execution, candidate_files(candidate_model))
 
 
 def release_candidate(
