@@ -22,6 +22,7 @@ from ptq_pipeline.monitoring.parameters import DriftColumn, DriftParameters
 from ptq_pipeline.statistics.distances import (
     JENSEN_SHANNON,
     WASSERSTEIN,
+    joint_thresholds,
     located,
     weighted_distance,
 )
@@ -215,9 +216,8 @@ def sampling_thresholds(
 
     A two-sample bootstrap: both sides are drawn again from the reference, ``size`` rows against as
     many rows as it has, so the reference's own sampling error counts as well (a plain subset of the
-    reference would look closer to it than any fresh data can be). The level of the single column is
-    chosen so that *any* column exceeds its threshold in ``alpha`` of the resamples (minimum p-value
-    of Westfall and Young, 1993), which respects how the columns go together.
+    reference would look closer to it than any fresh data can be). In ``alpha`` of the resamples
+    *any* column exceeds its threshold, see `joint_thresholds`.
 
     Args:
         reference: ``(R, columns)`` with every column of ``parameters``.
@@ -241,12 +241,5 @@ def sampling_thresholds(
             before = np.bincount(codes, drawn_reference, len(support))
             after = np.bincount(codes, drawn_current, len(support))
             values[resample, position] = weighted_distance(method, support, before, after)
-    level = _column_level(values, parameters.alpha)
-    thresholds = np.quantile(values, 1 - level, axis=0, method="higher")
+    thresholds, _ = joint_thresholds(values, parameters.alpha)
     return dict(zip(parameters.columns, thresholds.tolist(), strict=True))
-
-
-def _column_level(values: np.ndarray, alpha: float) -> float:
-    order = np.argsort(np.argsort(-values, axis=0, kind="stable"), axis=0, kind="stable")
-    smallest = (order + 1).min(axis=1) / len(values)
-    return float(np.quantile(smallest, alpha, method="lower"))
