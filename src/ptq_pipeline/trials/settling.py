@@ -111,8 +111,7 @@ def settle(
         looks: how early looks are paid for.
         watch: passes the ids on, for example to show progress.
     """
-    in_full = scope.policy.model_copy(update={"evaluation": "full"})
-    scope = replace(scope, policy=in_full)
+    scope = _in_full(scope)
     runner, evaluation = audit.runner(), audit.evaluation.of("audit")
     study = Study(scope, list(audit.shifts.root), audit.float_reference(runner))
     shown = _Shown.of(study, evaluation, looks)
@@ -130,8 +129,7 @@ def settle(
             state = draw.settle(suspects)
             found.append(SettledDraw(set_id=set_id, state=state, images=known.evaluated))
             suspects = draw.bad_cells or suspects
-        result = study.add(found[-1].state)
-        if result is not None:
+        if (result := study.add(found[-1].state)) is not None:
             break
     images = len(evaluation.samples) * len(evaluation.arrays)
     return SettledVerdict(
@@ -145,6 +143,10 @@ def settle(
         full_images=images * scope.policy.draws,
         delta=looks.delta,
     )
+
+
+def _in_full(scope: Scope) -> Scope:
+    return replace(scope, policy=scope.policy.model_copy(update={"evaluation": "full"}))
 
 
 def _answers(
