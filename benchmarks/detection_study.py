@@ -18,7 +18,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -307,15 +307,15 @@ def begin(study: Study) -> Audit:
     return Audit(study, prepared, images, reference, matching)
 
 
-def audit(study: Study, draws: int) -> None:
-    """Write the outcome tables of every recipe, and print recall by class."""
+def audit(study: Study, recipes: Sequence[str], draws: int) -> None:
+    """Write the outcome tables of recipes, and print recall by class."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
     begun = begin(study)
     annotations = study.parts["audit"].annotations
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    for name, method in RECIPES.items():
+    for name in recipes:
         started = time.monotonic()
         objects, alarms = [], []
-        for draw, found in enumerate(begun.draws(method, draws)):
+        for draw, found in enumerate(begun.draws(RECIPES[name], draws)):
             for shift, matches in found.items():
                 both = (annotations, begun.reference[shift], matches)
                 objects.append(object_outcomes(*both).assign(shift=shift, draw=draw))
@@ -333,13 +333,13 @@ def audit(study: Study, draws: int) -> None:
 
 def recalls(table: pd.DataFrame) -> pd.DataFrame:
     """Return recall by class and shift: float, mean and worst draw; points lost."""
-    by_draw = table.groupby(["shift", "class", "draw"])[["float_ok", "quantized_ok"]].mean()
+    by_draw = table.groupby(["shift", "label", "draw"])[["float_ok", "quantized_ok"]].mean()
     drop = 100 * (by_draw["float_ok"] - by_draw["quantized_ok"])
-    grouped = drop.groupby(["shift", "class"])
+    grouped = drop.groupby(["shift", "label"])
     found = pd.DataFrame(
         {
-            "objects": table.groupby(["shift", "class"])["unit_id"].nunique(),
-            "float recall": by_draw["float_ok"].groupby(["shift", "class"]).first(),
+            "objects": table.groupby(["shift", "label"])["unit_id"].nunique(),
+            "float recall": by_draw["float_ok"].groupby(["shift", "label"]).first(),
             "mean points lost": grouped.mean(),
             "worst draw": grouped.max(),
         }
@@ -354,13 +354,14 @@ def main() -> None:
     parser.add_argument("study", choices=("scenes", "blood_cells"))
     parser.add_argument("--data", type=Path, help="folder of BCCD, for blood_cells")
     parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--recipes", default=",".join(RECIPES), help="names, by commas")
     asked = parser.parse_args()
     if asked.study == "blood_cells" and asked.data is None:
         parser.error("blood_cells needs --data, the folder of BCCD")
     torch.set_num_threads(1)
     study = scenes() if asked.study == "scenes" else blood_cells(asked.data)
     if asked.what == "audit":
-        audit(study, asked.draws)
+        audit(study, asked.recipes.split(","), asked.draws)
         return
     part = study.parts["train"]
     kept, losses = train(

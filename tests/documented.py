@@ -9,6 +9,8 @@ DVC, TUTORIALS = "tests/test_dvc_project.py", "tests/tutorials/test_tutorials.py
 LADDER, CALIBRATION = "tests/test_ladder.py", "tests/commands/test_calibration.py"
 
 RUN_BY = {
+    "tests/commands/test_detections.py::test_a_class_that_disappears_is_refused_and_counted_as_"
+    "pycocotools_does": [r"kedro ptq detections .*"],
     "tests/commands/test_judge.py::test_the_commands_of_the_page_run": [r"kedro ptq judge( .*)?"],
     f"{END_TO_END}::test_the_run_ends_in_a_verdict_a_decision_and_a_report": ["kedro run"],
     f"{END_TO_END}::test_other_ways_through_the_chain_end_in_a_verdict": [

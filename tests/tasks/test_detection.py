@@ -133,7 +133,7 @@ def test_an_object_is_one_row_and_its_image_the_cluster(tmp_path):
             _object(9, [0, 0, 30, 30], iscrowd=1, light="dim"),
         ]
     )
-    document["images"][0]["site"] = "north"
+    document["images"][0] |= {"site": "north", "file_name": "one.jpg", "license": 3}
     annotations, one = _read(tmp_path, document, [_found([0, 0, 10, 10])])
     _, other = _read(tmp_path, document, [_found([20, 20, 40, 40], category=2)])
     rows = object_outcomes(
@@ -145,7 +145,7 @@ def test_an_object_is_one_row_and_its_image_the_cluster(tmp_path):
         "unit_id": ["7", "8"],
         "sample_id": ["1", "1"],
         "cluster": ["1", "1"],
-        "class": ["one", "two"],
+        "label": ["one", "two"],
         "size": ["small", "medium"],
         "site": ["north", "north"],
         "light": ["dim", "bright"],

@@ -11,6 +11,7 @@ from ptq_pipeline.core.exits import ending_at_once
 # Name of a command -> its module, and its line in `kedro ptq --help`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "judge": ("judge", "Judge a table of outcomes, whoever made them."),
+    "detections": ("detections", "Judge whether a quantized detector still finds its objects."),
     "init": ("init", "Mount the audit in this project."),
     "doctor": ("doctor", "Check everything that an audit needs."),
     "gate": ("registry", "Say by exit code whether the candidate may ship."),

@@ -294,7 +294,7 @@ class JudgedRecipe:
             draws=policy.draws,
             drawn=draws.drawn,
             rejected_sets=draws.drawn - draws.accepted,
-            identical_sets=draws.accepted - len(draws.table),
+            identical_sets=max(draws.accepted - len(draws.table), 0),
             failed_trials=draws.count("failed"),
             distinct_draws=draws.distinct,
             shown_good=int((self.shown_good & draws.preset).sum()),

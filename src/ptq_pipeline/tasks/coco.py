@@ -25,8 +25,9 @@ _NAMED = 5
 _IMAGE = ("id", "width", "height")
 _OBJECT = ("id", "image_id", "category_id", "bbox")
 _DETECTION = ("image_id", "category_id", "bbox", "score")
-# What COCO itself says of an object; other columns are columns of the user's.
-_OWN = (*_OBJECT, "area", "iscrowd", "ignore", "difficult", "segmentation", "keypoints")
+# What COCO itself says of an image and of an object; other columns are columns of the user's.
+_OF_IMAGE = (*_IMAGE, "file_name", "license", "date_captured", "coco_url", "flickr_url")
+_OF_OBJECT = (*_OBJECT, "area", "iscrowd", "ignore", "difficult", "segmentation", "keypoints")
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,10 @@ def read_annotations(path: Path) -> Annotations:
         )
     crowd = _flags(objects, ("iscrowd",))
     return Annotations(
-        images=_own_columns(images, "image_id", _IMAGE),
+        images=_own_columns(images, "image_id", _OF_IMAGE),
         categories=tuple(map(str, categories["name"])),
         category_ids=tuple(map(int, categories["id"])),
-        objects=_own_columns(objects, "object_id", _OWN),
+        objects=_own_columns(objects, "object_id", _OF_OBJECT),
         boxes=boxes,
         area=_areas(objects, boxes),
         crowd=crowd,

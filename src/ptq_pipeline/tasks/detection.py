@@ -115,8 +115,8 @@ def object_outcomes(
         quantized: What the quantized detector found.
 
     Returns:
-        ``unit_id``, ``sample_id``, ``cluster`` (the image), ``class``, ``size``, columns of images
-        and objects, ``float_ok``, ``quantized_ok`` (0 or 1).
+        ``unit_id``, ``sample_id``, ``cluster`` (the image), ``label`` (the class), ``size``,
+        columns of images and objects, ``float_ok``, ``quantized_ok`` (0 or 1).
     """
     rows = np.flatnonzero(~annotations.ignored)
     image = annotations.boxes.image[rows]
@@ -128,7 +128,7 @@ def object_outcomes(
             "unit_id": objects["object_id"],
             "sample_id": images["image_id"],
             "cluster": images["image_id"],
-            "class": np.asarray(annotations.categories)[annotations.boxes.category[rows]],
+            "label": np.asarray(annotations.categories)[annotations.boxes.category[rows]],
             "size": sizes(annotations.area[rows]),
         }
     )
@@ -171,7 +171,7 @@ def alarm_outcomes(
             "unit_id": [f"{one}/{name}" for one, name in zip(ids, names, strict=True)],
             "sample_id": ids,
             "cluster": ids,
-            "class": names,
+            "label": names,
             "float_ok": score(reference),
             "quantized_ok": score(quantized),
         }

@@ -1,0 +1,64 @@
+"""`kedro ptq detections`: a verdict on what two detectors found, in COCO's files."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ptq_pipeline.commands.command import Answer, command
+from ptq_pipeline.commands.judge import PATH, judged_answer, judging_options
+from ptq_pipeline.tasks.detection import Matching
+from ptq_pipeline.tasks.detection_files import read_found
+from ptq_pipeline.tasks.given import Crossing, given_outcomes
+
+
+@command(
+    epilog="Exits with 0 for PASS, 3 for FAIL, 4 for INCONCLUSIVE. Example: kedro ptq detections "
+    "instances.json --float float.json --quantized int8.json --limit class=5",
+)
+@click.argument("annotations", type=PATH)
+@click.option(
+    "--float", "reference", type=PATH, required=True, help="Detections of the float model."
+)
+@click.option(
+    "--quantized",
+    type=PATH,
+    required=True,
+    multiple=True,
+    help="Detections of the quantized model; once for each calibration set, if there are several.",
+)
+@click.option(
+    "--score",
+    type=float,
+    default=Matching.score,
+    show_default=True,
+    help="Operating threshold: what scores less does not exist.",
+)
+@click.option(
+    "--iou", type=float, default=Matching.iou, show_default=True, help="Overlap of a match."
+)
+@click.option(
+    "--alarms",
+    type=int,
+    default=None,
+    metavar="CAP",
+    help="Judge false alarms of images instead of objects; more than CAP of a class count as CAP.",
+)
+@judging_options
+def detections(
+    annotations: Path, reference: Path, quantized: tuple[Path, ...], **options: Any
+) -> Answer:
+    """Judge whether annotated objects are still found.
+
+    ANNOTATIONS and detections are in COCO's form. A row of the verdict is an annotated object, its
+    class the group that is judged, its image the cluster; sizes and columns of images and objects
+    make further groups.
+    """
+    matching = Matching(score=options["score"], iou=options["iou"])
+    table, files = read_found(
+        annotations, reference, quantized, matching=matching, cap=options["alarms"]
+    )
+    ignored = [name for name in options["ignore"] if name in table]
+    crossing = Crossing(crossed=not options["no_cross"])
+    given = given_outcomes(table.drop(columns=ignored), f"'{annotations}'", files, crossing)
+    return judged_answer(given, options)
