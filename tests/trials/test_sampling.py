@@ -129,6 +129,17 @@ def test_margins_come_with_the_answers_of_the_same_pass(study, tmp_path):
     assert margins["clean"] == pytest.approx(largest[:, -1] - largest[:, -2], abs=1e-2)
 
 
+def test_a_draw_that_cannot_be_quantized_is_failed_and_no_other_is(study):
+    audits, sets, index = study
+    audit, groups, _ = audits[8]
+    index = index.head(4).assign(set_id=["s0", "s1", "empty", "s2"])
+    scope = Scope.planned(index, groups, policy(**ASKED[8], evaluation="sampled"))
+    pixels = {name: sets[name].images for name in ("s0", "s1", "s2")}
+    found = list(SampledRun(audit, scope).draws({**pixels, "empty": pixels["s0"][:0]}))
+    assert [each.state for each in found] == ["good", "good", "failed", "good"]
+    assert found[2].outcome.error and not found[2].answers
+
+
 def test_a_policy_in_full_samples_nothing(study):
     audits, _, index = study
     audit, groups, _ = audits[8]

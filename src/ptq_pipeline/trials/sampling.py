@@ -4,6 +4,7 @@ What is looked at, and what follows, says `judgement.sampling`; here the images 
 come in their order, in this process: while one is evaluated, the next is quantized and compiled.
 """
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -25,6 +26,8 @@ from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.execution import TrialRequest
 from ptq_pipeline.trials.margins import float_margins
 from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec
+
+log = logging.getLogger(__name__)
 
 NO_ANSWER = -1
 # The sample's seed is the method's with this beside it.
@@ -148,8 +151,18 @@ class SampledRun:
                 yield self._by_sample(spec, source)
 
     def _by_sample(self, spec: TrialSpec, source: _Source) -> JudgedDraw:
-        if (found := source.answer) is None:
-            return JudgedDraw(TrialOutcome(spec, None, source.error), "failed", 0, sampled=False)
+        error = source.error
+        if source.answer is not None:
+            try:
+                return self._looked_at(spec, source, source.answer)
+            except PtqPipelineError as refused:
+                error = str(refused)
+        log.warning("a draw with calibration set %s failed: %s", spec.calibration_set, error)
+        return JudgedDraw(TrialOutcome(spec, None, error), "failed", 0, sampled=False)
+
+    def _looked_at(
+        self, spec: TrialSpec, source: _Source, found: Callable[[str, np.ndarray], np.ndarray]
+    ) -> JudgedDraw:
         shape = len(self.evaluation.samples)
         predicted = {shift: np.full(shape, NO_ANSWER, np.int32) for shift in self.risky}
 
