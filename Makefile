@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: setup audit test coverage test-all lint bench benchmark coverage-study detection-study docs clean reconstruction fault-study kill-study check-cost
+.PHONY: setup audit test coverage test-all lint bench benchmark coverage-study detection-study docs clean reconstruction repair-study fault-study kill-study check-cost
 .DEFAULT_GOAL := audit
 
 $(STAMP): pyproject.toml constraints.txt
@@ -61,6 +61,10 @@ detection-study: $(STAMP)  ## which objects a quantized detector no longer finds
 reconstruction: $(STAMP)  ## every method on both reference models: hours, but it can be stopped and goes on
 	$(BIN)/kedro run --env study/reconstruction --pipelines data_loading
 	$(BIN)/python benchmarks/reconstruction_study.py
+
+repair-study: $(STAMP)  ## the best worst group against the best average at few bits: hours, but it can be stopped and goes on
+	$(BIN)/kedro run --pipelines data_loading
+	$(BIN)/python benchmarks/repair_study.py
 
 coverage-study: $(STAMP)  ## error rates, coverage and power of every bound; writes docs/coverage.md
 	$(BIN)/python benchmarks/coverage_study.py

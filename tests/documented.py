@@ -121,6 +121,10 @@ RUN_BY = {
     "tests/commands/test_divergence.py::test_outputs_of_a_draw_are_compared_by_class_and_segment": [
         "kedro ptq divergence"
     ],
+    "tests/commands/test_repair.py::test_a_search_finds_a_recipe_and_its_audit_is_entered_once": [
+        "kedro ptq repair",
+        "kedro run --env repaired",
+    ],
     f"{LADDER}::test_the_first_recipe_that_passes_ends_the_ladder": [
         r"kedro ptq ladder( --mount shop)?",
     ],
@@ -151,7 +155,7 @@ RUN_BY = {
 NOT_RUN = {
     r"make (audit|lint|test|test-all|coverage)": "they run what this suite is, or `kedro run`",
     r"make (bench|benchmark|coverage-study|reconstruction)": "minutes to hours, on quiet cores",
-    r"make (check-cost|fault-study|kill-study)": "minutes to hours, on quiet cores",
+    r"make (check-cost|fault-study|kill-study|repair-study)": "minutes to hours, on quiet cores",
     "kedro run --env full": "16 minutes of a processor; a test judges by its policy",
     r"python benchmarks/.*": "minutes to hours; their figures are in docs/",
     r"kedro run .*--pipelines (data_loading,)?benchmark.*": "hours; a test runs its nodes",

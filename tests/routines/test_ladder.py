@@ -89,6 +89,15 @@ def test_a_step_changes_what_it_names_and_nothing_else():
     ]
 
 
+def test_a_searched_step_changes_nothing_by_itself():
+    step = {"name": "repair", "repair": True}
+    assert ladder(recipes=[*STEPS, step]).recipes[-1].changes() == {}
+    with pytest.raises(ValidationError, match="'repair' finds its changes itself"):
+        ladder(recipes=[step | {"calibration": {"set_size": 512}}])
+    with pytest.raises(ValidationError, match="recipes 'repair' and 'again' are the same"):
+        ladder(recipes=[step, step | {"name": "again"}])
+
+
 def test_a_champion_is_asked_under_the_shifts_that_it_knows_as_they_are_today():
     answered = dict.fromkeys(("clean", "noise", "blur", "lost"), np.zeros(3, np.int64))
     shifts = {"clean": {}, "noise": {"sigma": 0.1}, "blur": {"radius": 1}}

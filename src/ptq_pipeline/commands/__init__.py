@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "watch": ("watch", "Act when production has drifted."),
     "ladder": ("watch", "Audit recipes until one passes."),
     "stages": ("stages", "Look quickly, then closer; stop at the first refusal."),
+    "repair": ("repair", "Search for the recipe whose worst group is best, and audit it."),
     "plan": ("plan", "Say what an audit takes and what it can prove, before it runs."),
     "methods": ("methods", "List quantization methods with paper, bits and options."),
 }

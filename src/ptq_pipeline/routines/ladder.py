@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import PurePath
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,6 +22,7 @@ from ptq_pipeline.monitoring.reaudit import Answers, Holding, Reaudit, reaudit
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry.release import note
 from ptq_pipeline.registry.store import Champion
+from ptq_pipeline.routines.repair import search_recipe
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Step(BaseModel):
         name: what it is called in reports and records.
         calibration: changes of the parameter group ``calibration``.
         quantization: changes of the parameter group ``quantization``.
+        repair: whether the recipe is searched, as by `kedro ptq repair`; it changes nothing else.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +44,21 @@ class Step(BaseModel):
     name: str = Field(min_length=1)
     calibration: dict[str, Any] = {}
     quantization: dict[str, Any] = {}
+    repair: bool = False
+
+    @model_validator(mode="after")
+    def _searched_alone(self) -> Self:
+        if self.repair and (self.calibration or self.quantization):
+            raise ValueError(
+                f"recipe '{self.name}': a step with 'repair' finds its changes itself; leave "
+                "'calibration' and 'quantization' out"
+            )
+        return self
+
+    @property
+    def identity(self) -> str:
+        """Hash of what it tries."""
+        return "repair" if self.repair else canonical_hash(self.changes())
 
     def changes(self) -> dict[str, Any]:
         """Return the runtime parameters that make this recipe of the configured one."""
@@ -78,7 +95,7 @@ class LadderParameters(BaseModel):
         for key in ("name", "changes"):
             seen: dict[str, str] = {}
             for step in self.recipes:
-                value = step.name if key == "name" else canonical_hash(step.changes())
+                value = step.name if key == "name" else step.identity
                 if value in seen:
                     raise ValueError(f"recipes '{seen[value]}' and '{step.name}' are the same")
                 seen[value] = step.name
@@ -93,12 +110,16 @@ class Rung(Document):
         decision: promote, refuse or inconclusive; "error" when it could not be tried.
         headline: one sentence about it.
         decision_hash: hash of the decision; None after an error.
+        changes: what a searched step was found to change; of other steps the ladder says it.
     """
+
+    added: ClassVar[frozenset[str]] = frozenset({"changes"})
 
     name: str
     decision: str
     headline: str
     decision_hash: str | None = None
+    changes: dict[str, Any] = {}
 
 
 def attempt(
@@ -114,8 +135,14 @@ def attempt(
         folder: where its reports are, below those of the audit.
     """
     log.info("%s, recipe '%s'", "audit" if pipeline == "__default__" else pipeline, step.name)
+    own = step.changes()
     try:
-        project.run(pipeline, {**changes, **step.changes()})
+        if step.repair:
+            found = search_recipe(project)
+            if not found.helps:
+                return Rung(name=step.name, decision="refuse", headline=found.says)
+            own = found.recipes[0].changes
+        project.run(pipeline, {**changes, **own})
     except PtqPipelineError as error:
         log.warning("recipe '%s' could not be tried: %s", step.name, error)
         return Rung(name=step.name, decision="error", headline=str(error))
@@ -127,6 +154,7 @@ def attempt(
         decision=decision["decision"],
         headline=verdict["headline"],
         decision_hash=decision["decision_hash"],
+        changes=own if step.repair else {},
     )
 
 
@@ -193,7 +221,8 @@ def audit_recipes(project: Project) -> dict[str, Any]:
     }
     if ending is not Ending.RETRAINING:
         step = next(each for each in ladder.recipes if each.name == rungs[-1].name)
-        return report | {"reason": _way_on(ending, step), "changes": step.changes()}
+        changes = rungs[-1].changes or step.changes()
+        return report | {"reason": _way_on(ending, step.name, changes), "changes": changes}
     held = _judge_champion(project, champion) if champion else None
     serve = ladder.serve(champion is not None, bool(held) and held.result is Holding.FAILS)
     unknown = champion and {"champion": champion.version, "result": "UNKNOWN"}
@@ -209,14 +238,14 @@ def audit_recipes(project: Project) -> dict[str, Any]:
     return report | {"reason": reason, "serve": serve, "evidence": content["evidence"]}
 
 
-def _way_on(ending: Ending, step: Step) -> str:
+def _way_on(ending: Ending, name: str, changes: Mapping[str, Any]) -> str:
     if ending is Ending.INCONCLUSIVE:
-        return f"'{step.name}' is open; `verdict.json` says what would settle it"
-    if not step.changes():
-        return f"'{step.name}' passed; `kedro ptq promote` releases it"
+        return f"'{name}' is open; `verdict.json` says what would settle it"
+    if not changes:
+        return f"'{name}' passed; `kedro ptq promote` releases it"
     return (
-        f"'{step.name}' passed; `kedro ptq promote` releases it, and these changes in conf/base "
-        f"make it the recipe from now on: {json.dumps(step.changes())}"
+        f"'{name}' passed; `kedro ptq promote` releases it, and these changes in conf/base "
+        f"make it the recipe from now on: {json.dumps(changes)}"
     )
 
 

@@ -1,0 +1,51 @@
+"""What corrections after rounding do to the worst class, each on the same calibration sets.
+
+Usage: ``python benchmarks/corrections_study.py --model resnet20 --bits W4A8 --draws 5`` after
+``kedro run --pipelines data_loading``. The table is of the ``reference`` images under all shifts;
+nothing is chosen. Gains are against no correction, draw by draw.
+"""
+
+import argparse
+import re
+
+from repair_study import FIRST_DRAW, Study, losses, measures, shown
+
+from ptq_pipeline.project import opened
+from ptq_pipeline.ptq import method_from_json
+from ptq_pipeline.routines.repair.search import LEVELS
+from ptq_pipeline.routines.repair.space import CORRECTIONS, Variant
+from ptq_pipeline.trials.evaluation import shifted_evaluation
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--bits", default="W4A8")
+    parser.add_argument("--method", default="nearest")
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    weights, activations = map(int, re.fullmatch(r"W(\d)A(\d)", given.bits).groups())
+    print(f"{given.model}, {given.bits}, {given.method}, draws from {FIRST_DRAW} on")
+    print("| corrections | worst class | worst segment | average | gain in the worst class |")
+    print("|---|---|---|---|---|")
+    with opened() as project:
+        study = Study(project, given.model, given.threads)
+        search = study.search((weights, activations), LEVELS, given.draws)
+        evaluation = shifted_evaluation(search.audit.data, search.audit.shifts, "reference")
+        segments = list(project.load("group_definitions")["segments"])
+        bits = {"weight_bits": weights, "activation_bits": activations, "name": given.method}
+        plain = None
+        for names in CORRECTIONS:
+            method = method_from_json(bits | {"corrections": list(names)})
+            table = losses(search, Variant(", ".join(names), method, 0), evaluation, given.draws)
+            found = dict(measures(table, evaluation.samples, segments))
+            plain = found["class"] if plain is None else plain
+            cells = " | ".join(shown(values) for values in found.values())
+            gain = "" if plain is found["class"] else shown(plain - found["class"])
+            print(f"| {', '.join(names) or 'none'} | {cells} | {gain} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
