@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 NO_ANSWER = -1
 # The sample's seed is the method's with this beside it.
 SAMPLE_SEED = 0x5A
+# Groups that were bad in the draw before and are looked at, one by one, ahead of the others.
+MOST_SUSPECTS = 4
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ class SampledRun:
     def _suspect(self, draw: KnownAnswers) -> None:
         """What is bad in one draw is looked at first in the next: the smallest of its bad cells."""
         if len(bad := self.cells.bad_cells(draw)):
-            self.suspects = bad[[np.argmin(self.cells.cells.n[bad])]]
+            order = np.argsort(self.cells.cells.n[bad], kind="stable")
+            self.suspects = bad[order][:MOST_SUSPECTS]
 
     def _sampled(
         self, ids: Sequence[str], sets: Mapping[str, np.ndarray]
@@ -171,9 +174,12 @@ class SampledRun:
             return predicted[shift][rows]
 
         draw = self._known(answer)
-        draw.look(self.cells.images_of(self.suspects))
         state: DrawState = "bad"
-        if not len(self.cells.bad_cells(draw)):
+        for cell in self.suspects:
+            draw.look(self.cells.images_of(np.array([cell])))
+            if len(self.cells.bad_cells(draw)):
+                break
+        else:
             rng = np.random.default_rng([spec.method_seed, SAMPLE_SEED])
             state = judge_by_sample(self.cells, draw, self.risky, rng)
         self._suspect(draw)
