@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from ptq_pipeline.unchanged import SUFFIX
+
 # Replaces what opens connections and resolves names; every attempt to reach another machine is
 # written down and refused. Worker processes talk over the loopback.
 NETWORK_BLOCK = """
@@ -208,7 +210,8 @@ class SmallProject:
         files = {}
         for path in sorted((self.root / "data").rglob("*")):
             name = path.relative_to(self.root).as_posix()
-            if path.is_file() and path.name not in single:
+            # What decided a stored result names this machine.
+            if path.is_file() and path.name not in single and path.suffix != SUFFIX:
                 if not any(name.startswith(folder) for folder in apart):
                     files[name] = path.read_bytes()
         return files

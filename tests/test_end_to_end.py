@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from ptq_pipeline.commands import ptq
+from ptq_pipeline.unchanged import SUFFIX
 
 sys.path.insert(0, str(Path(__file__).parent))
 from locked import assert_locked  # noqa: E402
@@ -105,8 +106,13 @@ def ignore_interrupts():
 
 
 def test_a_second_run_reuses_all_trials_and_changes_nothing(finished):
-    """It is started as by `nohup kedro run &`, so Ctrl-C in that shell does not end it."""
+    """It is started as by `nohup kedro run &`, so Ctrl-C in that shell does not end it.
+
+    Without the records of what was made from what, all but the trials is computed again.
+    """
     small, _, files = finished
+    for record in (small.root / "data").rglob(f"*{SUFFIX}"):
+        record.unlink()
     trials = {path: path.stat().st_mtime_ns for path in trial_files(small)}
     process = small.start(start_new_session=True, preexec_fn=ignore_interrupts)
     while True:
@@ -117,6 +123,27 @@ def test_a_second_run_reuses_all_trials_and_changes_nothing(finished):
     assert process.returncode == 0, output
     assert {path: path.stat().st_mtime_ns for path in trial_files(small)} == trials
     assert_same(small.reproducible_files(), files)
+
+
+def test_a_run_with_nothing_to_do_leaves_what_is_stored(finished):
+    small, _, files = finished
+    written = {name: (small.root / name).stat().st_mtime_ns for name in files}
+    code, output = small.run()
+    assert code == 0, output
+    assert_same(small.reproducible_files(), files)
+    again = {name for name in files if (small.root / name).stat().st_mtime_ns != written[name]}
+    left = {
+        *("04_feature/profiles.parquet", "07_model_output/predictions.parquet"),
+        *("07_model_output/scores.parquet", "08_reporting/drift_table.parquet"),
+        *(
+            "08_reporting/verdict.json",
+            "08_reporting/decision.json",
+            "06_models/candidate/model.xml",
+        ),
+    }
+    assert {f"data/{name}" for name in left} <= files.keys() - again
+    seconds = load(small, "provenance.json")["node_seconds"]
+    assert {name for name in ("profile_samples", "run_trials", "judge") if seconds[name]} == set()
 
 
 def trial_files(small):
