@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import wraps
 
 import pytest
 from kedro.framework.hooks.manager import _create_hook_manager
@@ -22,12 +23,12 @@ RAN: Counter = Counter()
 def ours(function):
     """Count the runs of a function, which is taken for one of this package's nodes."""
 
-    def node(*inputs):
+    @wraps(function)
+    def node(*inputs, **named):
         RAN[function.__name__] += 1
-        return function(*inputs)
+        return function(*inputs, **named)
 
     node.__module__ = "ptq_pipeline.pipelines.worst_case_check.nodes"
-    node.__name__ = function.__name__
     return node
 
 
@@ -38,7 +39,7 @@ def decode(source, parameters):
 
 @ours
 def measure(samples, parameters):
-    return {"scores": [parameters["factor"] * each for each in samples["images"]]}
+    return [{"scores": [parameters["factor"] * each for each in samples["images"]]}]
 
 
 @ours
@@ -53,16 +54,22 @@ def judge(gathered, ledger):
 
 @ours
 def decide(verdict, gathered):
-    return {"decision": verdict["result"] > 0, "of": len(gathered["all"])}
+    return {"decided": {"decision": verdict["result"] > 0, "of": len(gathered["all"])}}
 
 
 CHAIN = Pipeline(
     [
         Node(decode, ["image_source", "params:data_loading"], "samples", name="decode_images"),
-        Node(measure, ["samples", "params:scoring"], "scores", name="score"),
+        Node(measure, ["samples", "params:scoring"], ["scores"], name="score"),
         Node(gather, "scores", "gathered", name="gather"),
         Node(judge, ["gathered", "audit_ledger"], ["verdict", "worst_case_table"], name="judge"),
-        Node(decide, ["verdict", "gathered"], "decision", name="decide"),
+        # Inputs and outputs in each of the forms that Kedro knows.
+        Node(
+            decide,
+            {"verdict": "verdict", "gathered": "gathered"},
+            {"decided": "decision"},
+            name="decide",
+        ),
     ]
 )
 

@@ -46,12 +46,17 @@ class Made(Document):
 class _Left:
     """Stands in a node for its function when there is nothing to do."""
 
-    def __init__(self, function: Callable[..., Any], results: int) -> None:
-        update_wrapper(self, function)
-        self._results = results
+    def __init__(self, node: Node) -> None:
+        update_wrapper(self, node.func)
+        # One name, a list of names, or a mapping to names: the function answers in that form.
+        self._outputs = node._outputs
 
-    def __call__(self, *inputs: Any) -> Any:
-        return UNCHANGED if self._results == 1 else (UNCHANGED,) * self._results
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        if isinstance(self._outputs, str):
+            return UNCHANGED
+        if isinstance(self._outputs, dict):
+            return dict.fromkeys(self._outputs, UNCHANGED)
+        return [UNCHANGED] * len(self._outputs)
 
 
 class Unchanged:
@@ -87,7 +92,7 @@ class Unchanged:
             self._decided[node] = self._is_unchanged(node, {})
             if self._decided[node]:
                 self._functions[node] = node.func
-                node.func = _Left(node.func, len(node.outputs))
+                node.func = _Left(node)
         return self._decided[node]
 
     def give_back(self) -> None:
