@@ -49,6 +49,17 @@ def test_the_console_script_and_kedro_find_the_commands(metadata, wheel, tmp_pat
     )
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "judged/report.html").is_file()
+    # Kedro finds them where there is no project.
+    ended = subprocess.run(
+        [sys.executable, "-m", "kedro", "ptq", "judge", "answers.csv", "--no-report"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(wheel)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Decision: may ship (PASS)." in ended.stdout
 
 
 # What comes with a package that is declared, exactly pinned by it.
