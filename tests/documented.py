@@ -11,6 +11,12 @@ LADDER, CALIBRATION = "tests/test_ladder.py", "tests/commands/test_calibration.p
 RUN_BY = {
     "tests/commands/test_detections.py::test_a_class_that_disappears_is_refused_and_counted_as_"
     "pycocotools_does": [r"kedro ptq detections .*"],
+    "tests/commands/test_compare.py::test_an_onnx_and_a_tflite_file_are_compared": [
+        r"kedro ptq compare .*"
+    ],
+    "tests/commands/test_compare.py::test_answers_of_two_hosts_are_judged_by_id": [
+        r"kedro ptq answers .*"
+    ],
     "tests/commands/test_judge.py::test_the_commands_of_the_page_run": [r"kedro ptq judge( .*)?"],
     f"{END_TO_END}::test_the_run_ends_in_a_verdict_a_decision_and_a_report": ["kedro run"],
     f"{END_TO_END}::test_other_ways_through_the_chain_end_in_a_verdict": [

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from tests.tasks.tables import answers, scores
+from tests.tasks.test_lm_eval import write_samples
 
 from ptq_pipeline.commands import ptq
 from ptq_pipeline.core.inputs import read_regular
@@ -137,7 +138,9 @@ def test_the_commands_of_the_page_run(here, project):
     (here / "policy.yml").write_text("alpha: 0.05\nlimits: {average: {points: 2}}\n")
     page = (project / "docs/judge_anything.md").read_text()
     commands = re.findall(r"^kedro ptq judge (.*)$", page, re.M)
-    assert len(commands) == 3
+    assert len(commands) == 4
+    write_samples(here / "float", 0)
+    write_samples(here / "int8", 3)
     for command in commands:
         ended = run(*command.split(), "--no-report")
         assert ended.exit_code == 0, ended.output

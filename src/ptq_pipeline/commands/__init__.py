@@ -12,6 +12,8 @@ from ptq_pipeline.core.exits import ending_at_once
 COMMANDS: dict[str, tuple[str, str]] = {
     "judge": ("judge", "Judge a table of outcomes, whoever made them."),
     "detections": ("detections", "Judge whether a quantized detector still finds its objects."),
+    "compare": ("compare", "Run two model files on the same images and judge their answers."),
+    "answers": ("compare", "Write what a model file answers on this machine."),
     "init": ("init", "Mount the audit in this project."),
     "doctor": ("doctor", "Check everything that an audit needs."),
     "gate": ("registry", "Say by exit code whether the candidate may ship."),

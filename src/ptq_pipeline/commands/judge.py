@@ -25,11 +25,13 @@ from ptq_pipeline.tasks.judging import (
     table_policy,
     what_can_be_shown,
 )
+from ptq_pipeline.tasks.lm_eval import SampleFields
 
 EXITS = {"PASS": ExitCode.DONE, "FAIL": ExitCode.REFUSED, "INCONCLUSIVE": ExitCode.INCONCLUSIVE}
 # Files beside the verdict; no release takes a decision of this environment.
 REPORT, JUNIT, SUMMARY = "report.html", "junit.xml", "summary.md"
 ENVIRONMENT = "table"
+SIDE = click.Path(path_type=Path)
 PATH = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -91,8 +93,11 @@ def judging_options(function: Any) -> Any:
     "answers.csv --limit class=3",
 )
 @click.argument("table", required=False, type=PATH)
-@click.option("--float", "float_table", type=PATH, help="Outcomes of the float model, by id.")
-@click.option("--quantized", type=PATH, help="Outcomes of the quantized model, by id.")
+@click.option("--float", "float_table", type=SIDE, help="Outcomes of the float model, by id.")
+@click.option("--quantized", type=SIDE, help="Outcomes of the quantized model, by id.")
+@click.option("--metric", default=None, help="Of lm-evaluation-harness, e.g. acc.")
+@click.option("--group", "groups", multiple=True, help="Field of its documents that makes groups.")
+@click.option("--cluster", default=None, help="Field of its documents that belong together.")
 @judging_options
 def judge(**options: Any) -> Answer:
     """Judge the outcomes in TABLE, whoever quantized the model and whatever it was run on.
@@ -101,8 +106,9 @@ def judge(**options: Any) -> Answer:
     float_ok and quantized_ok (0, 1, or scores between them). Optional are unit_id, cluster, shift,
     draw and split; every other column makes groups.
     """
+    fields = SampleFields(options["metric"], options["groups"], options["cluster"])
     table, what, files = read_outcomes(
-        options["table"], options["float_table"], options["quantized"]
+        options["table"], options["float_table"], options["quantized"], fields
     )
     ignored = [name for name in options["ignore"] if name in table]
     crossing = Crossing(crossed=not options["no_cross"])

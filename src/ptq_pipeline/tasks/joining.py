@@ -8,15 +8,20 @@ import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.verdict import SourceFile
+from ptq_pipeline.tasks.lm_eval import SUFFIX, SampleFields, read_samples
 from ptq_pipeline.tasks.reading import read_outcome_file
 
 # What two tables are joined by, and what an outcome may be called in a table of one model.
 KEYS = ("unit_id", "shift")
+ALL_FIELDS = SampleFields()
 OUTCOMES = {"answer": "answer", "prediction": "answer", "ok": "ok", "score": "ok"}
 
 
 def read_outcomes(
-    table: Path | None, float_table: Path | None, quantized: Path | None
+    table: Path | None,
+    float_table: Path | None,
+    quantized: Path | None,
+    fields: SampleFields = ALL_FIELDS,
 ) -> tuple[pd.DataFrame, str, tuple[SourceFile, ...]]:
     """Read the outcomes of both models.
 
@@ -25,6 +30,7 @@ def read_outcomes(
         float_table: With those of the float model: ``id``, and ``answer`` or ``ok``; in the place
             of ``table``, beside ``quantized``.
         quantized: With those of the quantized model.
+        fields: What of the samples of lm-evaluation-harness is used.
 
     Returns:
         The table, what to call it in errors, and the files that were read.
@@ -37,13 +43,20 @@ def read_outcomes(
         return found, f"'{table}'", (file,)
     if table is not None or float_table is None or quantized is None:
         raise InputError("give one TABLE, or both --float and --quantized")
-    first, first_file = read_outcome_file(float_table)
-    second, second_file = read_outcome_file(quantized)
+    first, first_files = _read(float_table, fields)
+    second, second_files = _read(quantized, fields)
     names = f"'{float_table}'", f"'{quantized}'"
     joined = join_outcomes(
         _side(first, "float", names[0]), _side(second, "quantized", names[1]), names
     )
-    return joined, f"{names[0]} and {names[1]}", (first_file, second_file)
+    return joined, f"{names[0]} and {names[1]}", (*first_files, *second_files)
+
+
+def _read(path: Path, fields: SampleFields) -> tuple[pd.DataFrame, list[SourceFile]]:
+    if path.is_dir() or path.suffix.lower() == SUFFIX:
+        return read_samples(path, fields)
+    table, file = read_outcome_file(path)
+    return table, [file]
 
 
 def _side(table: pd.DataFrame, model: str, what: str) -> pd.DataFrame:
