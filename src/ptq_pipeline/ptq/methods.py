@@ -52,6 +52,7 @@ class RegisteredMethod:
         defaults: of the configuration, instead of its type's: one type serves several presets.
         weight_bits: widths it supports.
         activation_bits: widths it supports.
+        example: options without which there is no such method, for a listing.
     """
 
     name: str
@@ -62,6 +63,7 @@ class RegisteredMethod:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     weight_bits: tuple[int, ...] = ALL_BITS
     activation_bits: tuple[int, ...] = ALL_BITS
+    example: Mapping[str, Any] = field(default_factory=dict)
 
     def configure(self, values: Mapping[str, Any]) -> MethodConfig:
         """Return the configuration that ``values`` and this method's defaults make.
@@ -81,7 +83,7 @@ class RegisteredMethod:
 
     def options(self) -> dict[str, Any]:
         """Return every option with its default, also those that its JSON form leaves out."""
-        configured = self.configure({})
+        configured = self.configure(self.example)
         values = {part.name: getattr(configured, part.name) for part in fields(self.config)}
         return {
             key: value for key, value in (values | configured.to_json()).items() if key != "name"
