@@ -70,6 +70,7 @@ def test_sampled_and_full_agree(study, bits, result):
         assert (trials["shown"] == "good").all()
         assert sampled.recipe.shown_good == DRAWS
         assert sampled.recipe.total_error_bound <= 0.05 + 1e-12
+        assert "6 of the draws evaluated by a sample, with " in sampled.recipe.statement
         # What a plan says beforehand, for a recipe that loses nothing.
         planned = planned_share(groups, scope.policy, ["clean"])
         assert trials["answers"][2:].mean() / 300 == pytest.approx(planned, abs=0.1)

@@ -261,7 +261,13 @@ class JudgedRecipe:
         )
         if share <= 0:
             return say("recipe.says_nothing", **seen)
-        return say("recipe.says_good", **seen, share=share, confidence=1 - alpha)
+        said = {**seen, "share": share, "confidence": 1 - alpha}
+        if (evidence := self._evidence()) is None:
+            return say("recipe.says_good", **said)
+        looked_at = evidence.answers / evidence.full_answers
+        return say(
+            "recipe.says_good_by_sample", **said, sampled=evidence.draws, looked_at=looked_at
+        )
 
     def worst_draws(self) -> tuple[WorstDraw, ...]:
         """Draws whose worst judged cell uses most of its limit."""

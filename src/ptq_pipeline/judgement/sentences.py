@@ -65,6 +65,10 @@ ENGLISH: dict[str, str] = {
     "yet about the share of good draws.",
     "recipe.says_good": "{good:count} of {draws:+distinct draw} shown good: at least "
     "{share:floor_percent} of draws from this pool are good, at {confidence:percent} confidence.",
+    "recipe.says_good_by_sample": "{good:count} of {draws:+distinct draw} shown good, "
+    "{sampled:count} of the draws evaluated by a sample, with {looked_at:percent.1f} of all "
+    "answers: at least {share:floor_percent} of draws from this pool are good, at "
+    "{confidence:percent} confidence.",
     "tolerance.no_share": "These draws bound no share of all draws.",
     "tolerance.no_bound": "These draws bound no loss below 99 points.",
     "tolerance.bound": "With {confidence:percent} confidence at least {share:floor_percent} of "
