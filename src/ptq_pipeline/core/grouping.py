@@ -104,12 +104,10 @@ def build_groups(
     codes = labels if classes else np.full(len(used), NO_GROUP, dtype=np.int64)
     by_class = Partition(CLASS_LEVEL, class_ids(classes), codes)
     by_segment = [_segment_partition(used, column, values) for column, values in segments.items()]
-    crossed, hidden = [], []
-    cells = _crossed(by_class, by_segment, intersection_depth)
-    for cell in (each for each in cells if each.ids):
-        shown = cell.once(content).count(split == "audit") >= intersection_min_size
-        crossed.append(_keep(cell, shown))
-        hidden.append(_keep(cell, ~shown))
+    cells = [cell for cell in _crossed(by_class, by_segment, intersection_depth) if cell.ids]
+    large = [c.once(content).count(split == "audit") >= intersection_min_size for c in cells]
+    crossed = [_keep(cell, shown) for cell, shown in zip(cells, large, strict=True)]
+    hidden = [_keep(cell, ~shown) for cell, shown in zip(cells, large, strict=True)]
     memberships = (average, by_class, *by_segment, *crossed)
     check_labels(each for partition in (*memberships, *hidden) for each in partition.ids)
     return Groups(

@@ -116,8 +116,7 @@ def settle(
     study = Study(scope, list(audit.shifts.root), audit.float_reference(runner))
     shown = _Shown.of(study, evaluation, looks)
     reference = _Known(evaluation, _answers(runner, audit, None))
-    found: list[SettledDraw] = []
-    suspects: list[int] = []
+    found, suspects = list[SettledDraw](), list[int]()
     result: Result | None = None
     for set_id in watch(list(scope.draws.table["set_id"])):
         try:
