@@ -94,7 +94,7 @@ ERRORS = [
     ),
     (
         *("quantization", {"runtime": {"name": "openvino", "thread": 2}}),
-        "quantization.runtime.thread: is no setting; correct its name or remove it (in conf/ or "
+        "quantization.runtime.thread: is no setting; did you mean 'threads'? (in conf/ or "
         "--params)",
     ),
     (

@@ -198,12 +198,15 @@ def test_what_changed_runs_again_with_what_follows_and_nothing_else(
     after_check = ["worst_case_check", "drift", "promotion", "reporting"]
     assert mine.repro() == after_check
     assert "worst_case_check.p0" in mine.dvc("params", "diff", "HEAD")
-    assert "recipe.p0" in mine.dvc("metrics", "diff", "HEAD", "--json")
     mine.commit("another threshold")
-    for what in ("params", "metrics"):
-        moved = json.loads(mine.dvc(what, "diff", "HEAD~1", "HEAD", "--json"))
-        values = [each[key] for each in moved.values() for key in each if key.endswith(".p0")]
-        assert {(value["old"], value["new"]) for value in values} == {(0.1, 0.2)}
+    moved = json.loads(mine.dvc("params", "diff", "HEAD~1", "HEAD", "--json"))
+    values = [each[key] for each in moved.values() for key in each if key.endswith(".p0")]
+    assert {(value["old"], value["new"]) for value in values} == {(0.1, 0.2)}
+    (shown,) = json.loads(mine.dvc("metrics", "show", "--json"))[""]["data"].values()
+    verdict = json.loads((mine.root / "data/08_reporting/verdict.json").read_text())
+    assert len(shown["data"]) == 10
+    worst = verdict["worst"]
+    assert shown["data"]["worst_drop"] == pytest.approx(100 * worst["candidate_drop"], abs=1e-3)
     mine.change("calibration", strategy="class_balanced", comparison_strategies=["random"])
     ran = mine.repro()
     assert "data_loading" not in ran

@@ -9,8 +9,9 @@ from kedro.pipeline import Node, Pipeline
 from ptq_pipeline.configuration import check_parameters
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import end_at_once
-from ptq_pipeline.hooks import InterruptHooks, mount_hooks
+from ptq_pipeline.hooks import InterruptHooks, ProvenanceHooks, mount_hooks
 from ptq_pipeline.mounting import create_pipeline
+from ptq_pipeline.pipelines import reporting, subgroup_scoring
 
 
 def test_ctrl_c_under_a_command_ends_with_130_and_one_sentence(capsys):
@@ -39,6 +40,20 @@ def test_ctrl_c_is_given_back_when_the_command_ends_before_its_run():
     with click.Context(click.Command("plan")):
         hooks.after_context_created()
         assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_run_logs_one_line_a_stage(caplog):
+    hooks = ProvenanceHooks()
+    pipeline = subgroup_scoring.create_pipeline() + reporting.create_pipeline()
+    hooks.before_pipeline_run(pipeline, DataCatalog())
+    with caplog.at_level("INFO", "ptq_pipeline"):
+        for node in pipeline.nodes:
+            hooks.before_node_run()
+            hooks.after_node_run(node)
+    assert [line.partition(" s)")[0].rpartition(",")[0] for line in caplog.messages] == [
+        "subgroup_scoring done (1 of 2 stages",
+        "reporting done (2 of 2 stages",
+    ]
 
 
 def test_an_interrupt_that_is_ignored_stays_ignored():
@@ -74,7 +89,7 @@ def test_unknown_groups_of_a_mount_are_refused_and_others_are_the_hosts():
         {"parameters": MemoryDataset({"shop": {"dataloading": {}}, "etl": {"x": 1}})}
     )
     with pytest.raises(
-        InputError, match="group.s. dataloading of the mount 'shop'; the groups are"
+        InputError, match="group.s. dataloading of the mount 'shop'; did you mean 'data_loading'"
     ):
         mount_hooks.before_pipeline_run(mounted("shop"), catalog)
     mount_hooks.before_pipeline_run(mounted("farm"), catalog)

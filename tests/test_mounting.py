@@ -150,6 +150,16 @@ def test_kedro_finds_both_mounts(host):
     assert "shop" in listed and "farm" in listed
 
 
+def test_a_wrong_setting_of_a_mount_ends_in_one_sentence(host):
+    _, kedro = host
+    kedro("ptq", "init", "shop")
+    wrong = "shop.calibration.drws=3"
+    result = kedro("run", "--pipelines", "shop", "--params", wrong, check=False)
+    assert result.returncode == 1
+    assert "Error: shop.calibration.drws: is no setting; did you mean 'draws'?" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_init_says_how_environments_merge_until_they_do(host, project):
     root, kedro = host
     assert "CONFIG_LOADER_ARGS = {" in kedro("ptq", "init", "shop").stdout

@@ -10,7 +10,7 @@ from kedro.validation.type_extractor import TypeExtractor
 from kedro.validation.utils import resolve_nested_dict_path
 from pydantic import BaseModel, ValidationError
 
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.errors import InputError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -35,7 +35,7 @@ def left_to_readers() -> Iterator[None]:
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Check every parameter that a registered node takes as a model, before Kedro makes models.
+    """Check every parameter that a node takes as a model of ours, before Kedro makes models.
 
     Raises:
         InputError: Naming the first setting that does not hold, what is wrong with it, and how many
@@ -46,8 +46,16 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     for name, model in TypeExtractor(dict(pipelines)).extract_types_from_pipelines().items():
         given = resolve_nested_dict_path(dict(parameters), name)
         # What is missing or no model of ours is left to Kedro.
-        if isinstance(given, Mapping) and isinstance(model, type) and issubclass(model, BaseModel):
+        if isinstance(given, Mapping) and _is_ours(model):
             checked(name, given, model)
+
+
+def _is_ours(model: Any) -> bool:
+    return (
+        isinstance(model, type)
+        and issubclass(model, BaseModel)
+        and model.__module__.partition(".")[0] == __package__
+    )
 
 
 def checked(name: str, given: Mapping[str, Any], model: type[Model]) -> Model:
@@ -59,18 +67,19 @@ def checked(name: str, given: Mapping[str, Any], model: type[Model]) -> Model:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise InputError(_sentence(name, given, error)) from None
+        raise InputError(_sentence(name, given, error, model)) from None
 
 
-def _sentence(name: str, given: Any, error: ValidationError) -> str:
+def _sentence(name: str, given: Any, error: ValidationError, model: type[BaseModel]) -> str:
     first, *more = error.errors(include_url=False)
     place = ".".join([name, *_places(given, first["loc"])])
     text = {
-        "extra_forbidden": "is no setting; correct its name or remove it",
         # Kedro's way, which surprises: see docs/mounting.md.
         "missing": "is missing; add it (without merge_strategy 'soft' an environment, or --params "
         "beside --env, replaces a group as a whole)",
     }.get(first["type"])
+    if first["type"] == "extra_forbidden":
+        text = f"is no setting; {did_you_mean(str(first['loc'][-1]), _settings_of(model))}"
     if first["type"] == "value_error":
         # Raised by our own models; some name the group themselves.
         text = str(first["ctx"]["error"]).rstrip(".").removeprefix(f"{place}: ")
@@ -78,6 +87,13 @@ def _sentence(name: str, given: Any, error: ValidationError) -> str:
         text = f"{first['msg'].replace('Input should', 'should')}, but is {_short(first['input'])}"
     rest = f"; {len(more)} more settings there do not hold" if more else ""
     return f"{place}: {text}{rest} (in conf/ or --params)"
+
+
+def _settings_of(model: type[BaseModel]) -> set[str]:
+    """Names of all settings of a model, also of those inside."""
+    schema = model.model_json_schema()
+    models = (schema, *schema.get("$defs", {}).values())
+    return {name for each in models for name in each.get("properties", {})}
 
 
 def _short(value: Any) -> str:

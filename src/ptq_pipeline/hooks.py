@@ -1,5 +1,6 @@
 """Hooks: refuse unknown parameter groups, stop cleanly, write provenance, end with the outcome."""
 
+import logging
 import signal
 import sys
 import time
@@ -8,18 +9,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from kedro.framework import project as kedro_project
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.configuration import check_parameters
-from ptq_pipeline.core.errors import InputError, own_cause
+from ptq_pipeline.core.errors import InputError, did_you_mean, own_cause
 from ptq_pipeline.core.exits import ExitCode, end_at_once, may_be_taken_over
 from ptq_pipeline.core.provenance import describe_machine
-from ptq_pipeline.mounting import mounts
+from ptq_pipeline.mounting import GATHERED, mounts, stage_of
 from ptq_pipeline.project_template import GROUPS
 
+log = logging.getLogger(__name__)
 # What a host has, and what only this project's own studies read.
 PARAMETER_GROUPS = frozenset({*GROUPS, "benchmark", "reference_training"})
 
@@ -45,12 +48,19 @@ class ProvenanceHooks:
     def __init__(self) -> None:
         self._run_started = self._node_started = time.monotonic()
         self._node_seconds: dict[str, float] = {}
+        self._left: dict[str, set[str]] = {}
+        self._stages = 0
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Start the clock of the run."""
+        """Start the clock of the run, and note which nodes each stage has."""
         self._run_started = time.monotonic()
         self._node_seconds = {}
+        self._left = {}
+        for node in pipeline.nodes:
+            if stage := _stage(node):
+                self._left.setdefault(stage, set()).add(node.name)
+        self._stages = len(self._left)
 
     @hook_impl
     def before_node_run(self) -> None:
@@ -61,6 +71,18 @@ class ProvenanceHooks:
     def after_node_run(self, node: Node) -> None:
         """Stop the clock of the node; loading and saving its datasets is not counted."""
         self._node_seconds[node.name] = round(time.monotonic() - self._node_started, 2)
+        self._say_when_done(node)
+
+    def _say_when_done(self, node: Node) -> None:
+        """Log one line when the last node of a stage is done."""
+        stage = _stage(node)
+        left = self._left.get(stage, set())
+        left.discard(node.name)
+        if stage in self._left and not left:
+            del self._left[stage]
+            seconds = time.monotonic() - self._run_started
+            done = self._stages - len(self._left)
+            log.info("%s done (%d of %d stages, %.0f s)", stage, done, self._stages, seconds)
 
     @hook_impl
     def after_pipeline_run(
@@ -157,9 +179,18 @@ class MountHooks(ProvenanceHooks):
     """
 
     @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Say in one sentence which setting of a mount does not hold."""
+        if kedro_project.PACKAGE_NAME != __package__:
+            check_parameters(context.config_loader["parameters"])
+
+    @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Refuse unknown parameter groups below the name of a mount, and start the clock."""
         super().before_pipeline_run(pipeline, catalog)
+        if kedro_project.PACKAGE_NAME == __package__:
+            # The hooks of this project's own settings say it.
+            self._left = {}
         found = mounts(pipeline)
         parameters = catalog.load("parameters") if found else {}
         for mount in found:
@@ -186,9 +217,17 @@ class MountHooks(ProvenanceHooks):
 mount_hooks = MountHooks()
 
 
+def _stage(node: Node) -> str:
+    """The stage that a node is work of, behind its namespace; empty for one that only gathers."""
+    stage = stage_of(node)
+    named = f"{node.namespace}.{stage}" if node.namespace else stage
+    return "" if stage in ("", GATHERED) else named
+
+
 def _refuse_unknown(groups: Iterable[str], where: str) -> None:
     if unknown := sorted(set(groups) - PARAMETER_GROUPS):
+        meant = did_you_mean(unknown[0], PARAMETER_GROUPS)
         raise InputError(
-            f"unknown parameter group(s) {', '.join(unknown)} {where}; the groups are "
+            f"unknown parameter group(s) {', '.join(unknown)} {where}; {meant} The groups are "
             f"{', '.join(sorted(PARAMETER_GROUPS))}"
         )

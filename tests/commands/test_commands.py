@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ptq_pipeline.commands import COMMANDS, LazyGroup, ptq
+from ptq_pipeline.commands import COMMANDS, SECTIONS, LazyGroup, ptq
 from ptq_pipeline.commands.command import Answer, command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
@@ -55,6 +55,20 @@ def test_the_help_lists_commands_without_importing_them():
     group = LazyGroup(name="g", places={"far": ("does_not_exist", "Goes far.")})
     result = CliRunner().invoke(group, ["--help"])
     assert "far" in result.output and "Goes far." in result.output
+
+
+def test_the_help_groups_every_command_by_what_it_is_for():
+    named = [name for names in SECTIONS.values() for name in names]
+    assert len(named) == len(set(named)) and set(named) <= set(COMMANDS)
+    shown = CliRunner().invoke(ptq, ["--help"]).output
+    places = [shown.index(f"{title}:") for title in SECTIONS]
+    assert places == sorted(places)
+
+
+def test_a_misspelt_command_is_answered_with_the_nearest():
+    result = CliRunner().invoke(ptq, ["statsu"])
+    assert result.exit_code == 2
+    assert "No such command 'statsu'; did you mean 'status'?" in result.output
 
 
 def test_kedro_shows_the_group(project):

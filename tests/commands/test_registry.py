@@ -199,6 +199,35 @@ def test_a_waiver_opens_the_gate_and_stands_in_the_record(small):
     assert run("waive", "x", "--reason", "r", "--expires", "soon").exit_code == 1
 
 
+def test_a_waiver_must_excuse_a_reason_of_the_last_decision(small):
+    decided(small, *candidate("a", "FAIL", reasons=[REASON]))
+    rest = ["--reason", "agreed", "--expires", TOMORROW]
+    for given, sentence in (
+        (["candidate.limt"], "has the rule 'candidate.limt'; its rules are candidate.limit"),
+        (["candidate.limit", "--group", "Sandle"], "is about group 'Sandle' under shift 'any'"),
+        (["candidate.limit", "--shift", "fog"], "is about group 'any' under shift 'fog'"),
+    ):
+        result = run("waive", *given, *rest)
+        assert result.exit_code == 1
+        assert sentence in result.stderr
+    assert run_json("status")[1]["waivers"] == []
+
+
+def test_a_waiver_can_be_withdrawn_and_the_log_keeps_both(small):
+    decided(small, *candidate("a", "FAIL", reasons=[REASON]))
+    run("waive", "candidate.limit", "--reason", "agreed", "--expires", TOMORROW)
+    record = run_json("status")[1]["waivers"][0]["record"]
+    assert f"record {record}" in run("status").stdout
+    assert run("gate").exit_code == 0
+    assert run("withdraw", str(record), "--reason", "no longer").exit_code == 0
+    assert run("gate").exit_code == 3
+    again = run("withdraw", str(record), "--reason", "no longer")
+    assert again.exit_code == 1 and "is no waiver in force; those in force are none" in again.stderr
+    kinds = [each["kind"] for each in run_json("history")[1]]
+    assert kinds[-2:] == ["waiver", "withdrawal"]
+    assert run("verify").exit_code == 0
+
+
 def test_decisions_of_other_environments_are_refused_unless_allowed(small):
     decided(small, *candidate("a", environment="passing"), data="data/passing")
     result = run("promote", "--env", "passing")

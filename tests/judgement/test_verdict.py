@@ -54,6 +54,23 @@ def test_hopeless_recipe_fails_early_and_names_the_worst_group(build_world, poli
     assert rules(verdict, "candidate")[0] == "candidate.shown_bad"
 
 
+def test_a_proof_accuses_before_points_do(build_world, policy):
+    # The small segment loses the same images, which are more of it and prove less.
+    verdict, table = judged(build_world([200] * 4), policy)
+    order = ["shown_bad", "open", "shown_good", "not_judged"]
+    ranks = [order.index(status) for status in table["status"]]
+    assert ranks == sorted(ranks) and len(set(ranks)) > 1
+    for rank in set(ranks):
+        rows = table[[each == rank for each in ranks]]
+        assert (rows["drop_mean"] / rows["limit"]).is_monotonic_decreasing
+    statuses = {cell.key: cell.status for cell in verdict.candidate.cells}
+    assert statuses[verdict.worst.key] == "shown_bad"
+    assert verdict.average_beside_worst.shift == verdict.worst.shift == "noise"
+    assert verdict.average.shift == "clean"
+    mean = verdict.average_beside_worst.drop_mean_over_draws
+    assert f"the average under noise loses {100 * mean:.1f}" in verdict.headline
+
+
 def test_three_draws_are_inconclusive_and_say_what_they_show(build_world, policy):
     verdict = judge(build_world([0, 0, 0]), policy)
     assert verdict.result == verdict.recipe.result == "INCONCLUSIVE"
@@ -82,6 +99,12 @@ def test_open_candidate_says_how_many_samples_would_settle_it(build_world, polic
     assert (first.group, first.shift, first.n) == ("boot", "noise", 500)
     assert first.interval[0] < first.observed < first.interval[1]
     assert any("more audit samples of class boot under noise" in s for s in verdict.settle)
+
+
+def test_what_no_data_of_this_size_settles_is_said_without_a_number(build_world, policy):
+    verdict = judge(build_world([25] * FIFTY), policy)
+    (said,) = [s for s in verdict.settle if "class boot under noise" in s and "candidate" in s]
+    assert said.startswith("Whether the candidate keeps the limit of class boot under noise cannot")
 
 
 def test_failed_trials_are_bad_draws(good, policy):
@@ -164,7 +187,7 @@ def test_json_has_the_agreed_shape(good, policy):
         *("worst", "worst_by_level", "average", "draw_spread", "groups_not_judged"),
         *("policy_hash", "policy", "ledger", "tolerance", "class_priors"),
         *("headline_sentence", "settle_sentences", "not_judged", "not_judged_sentence"),
-        *("representatives", "components", "repeated_images", "business"),
+        *("representatives", "components", "repeated_images", "business", "average_beside_worst"),
     }
     assert {"strategy", "draws", "alpha_image", "total_error_bound", "statement"} <= set(
         content["recipe"]
@@ -185,7 +208,8 @@ def test_table_holds_every_cell_with_its_spread(good, policy):
     boot = table.query("group == 'boot' and shift == 'noise'").iloc[0]
     assert (boot["drop_min"], boot["drop_max"]) == (0, pytest.approx(2 / 500))
     assert boot["drop_mean"] == pytest.approx(0.8 / 500)
-    assert table["drop_mean"].is_monotonic_decreasing
+    ranks = table["status"].map(["shown_bad", "open", "shown_good", "not_judged"].index)
+    assert ranks.is_monotonic_increasing
 
 
 def test_order_of_rows_changes_nothing(good, policy):

@@ -85,7 +85,7 @@ def build_inputs(audit: MadeUpAudit) -> AuditResults:
         trials=trials,
         parameters={
             "quantization": {
-                "method": {"weight_bits": 8, "activation_bits": 4},
+                "method": {"weight_bits": 8, "activation_bits": 4, "rounding": "nearest"},
                 "runtime": {"name": "openvino"},
             },
             "stress": {"clean": {}},
@@ -273,6 +273,10 @@ def complete(inputs: AuditResults, prices: dict | None = None) -> AuditResults:
                 "runtime": {"name": "openvino", "version": "2026.4", "cpu_flags": ["avx2"]},
                 "machine": "x86_64",
                 "batch_size": 250,
+                "rounds": 5,
+                "one_image": {"median": 2.48, "low": 2.2, "high": 2.6},
+                "batches": {"median": 2.4, "low": 0.7, "high": 3.1},
+                "measured_at": "2026-11-26T04:10:00+00:00",
                 "float": {"bytes": 1148000, "latency_ms": 0.52, "images_per_second": 9000.0},
                 "candidate": {"bytes": 396000, "latency_ms": 0.21, "images_per_second": 22000.0},
             }
@@ -283,6 +287,10 @@ def complete(inputs: AuditResults, prices: dict | None = None) -> AuditResults:
                 "group": worst.key._asdict(),
                 "n": 280,
                 "lost_count": 46,
+                "confusions": [
+                    {"label": "Sandal", "answer": "Sneaker", "count": 40},
+                    {"label": "Sandal", "answer": "Bag", "count": 6},
+                ],
                 "set_size": 256,
                 "calibration_count": 3,
                 "lost": [

@@ -28,11 +28,12 @@ def test_the_card_says_openly_who_loses_and_what_was_waived(inputs):
     assert fields["version"] == "v0002"
     assert fields["verdict"] == "FAIL"
     assert fields["runtime"] == RECORD["content"]["runtime"]
-    worst = max(
+    worst = min(
         (c for c in inputs.verdict.candidate.cells if c.judged and c.level != "average"),
-        key=lambda cell: cell.drop,
+        key=lambda cell: cell.rank,
     )
-    row = next(line for line in body.splitlines() if line.startswith("| ") and "=" in line)
+    row = next(line for line in body.splitlines() if line.startswith(f"| {worst.group} "))
+    assert row == [line for line in body.splitlines() if line.startswith("| ")][2]
     assert f" {points(worst.drop)} " in row
     assert "Trouser & size=large (n = 4; too few images)" in body
     assert "ACME must be told: 3 answers differ." in body

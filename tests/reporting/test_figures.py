@@ -4,10 +4,15 @@ import subprocess
 import sys
 
 import matplotlib
+import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
+from ptq_pipeline.core.group_ids import LEVELS
 from ptq_pipeline.reporting.figures import FIGURES, style
 from ptq_pipeline.reporting.figures.style import inline_svg
+from ptq_pipeline.reporting.results import worst_first
+from ptq_pipeline.reporting.states import STATES
 
 
 def draw(name, inputs, options):
@@ -58,17 +63,32 @@ def test_drop_distribution_has_a_panel_for_clean_and_worst_shift(inputs, options
     assert max(dot.get_offsets()[:, 0].max() for dot in dots if len(dot.get_offsets())) == most
 
 
-def test_heat_map_prints_every_mean_and_marks_what_is_over(inputs, options):
-    figure = draw("group_shift_heatmap", inputs, options)[0]
-    table = inputs.worst_case_table
+def test_heat_map_prints_every_mean_and_marks_what_is_shown_by_glyph_and_tint(inputs, options):
+    table = inputs.worst_case_table.copy()
+    sandal = (table["group"] == "Sandal") & (table["shift"] == "gaussian_noise")
+    table.loc[sandal, "status"] = "shown_bad"
+    changed = dataclasses.replace(inputs, worst_case_table=table)
+    figure = draw("group_shift_heatmap", changed, options)[0]
     shown = table[table["level"].isin(["average", "class", "segment"])]
     axis = figure.axes[0]
     values = [text.get_text() for text in axis.texts]
     assert len(values) == len(shown)
-    over = shown[shown["judged"] & (shown["drop_mean"] > shown["limit"])]
-    assert sum(value.endswith("!") for value in values) == len(over) > 0
-    sandal = shown[(shown["group"] == "Sandal") & (shown["shift"] == "gaussian_noise")].iloc[0]
-    assert f"{100 * sandal['drop_mean']:.1f} !" in values
+    tints = [to_hex(patch.get_facecolor()) for patch in axis.patches if not patch.get_hatch()]
+    for status, glyph in (("shown_bad", "✕"), ("open", "?")):
+        count = int((shown["status"] == status).sum())
+        assert sum(value.startswith(glyph) for value in values) == count > 0
+        assert tints.count(STATES[status].tint) == count
+    assert f"✕ {100 * table.loc[sandal, 'drop_mean'].item():.1f}" in values
+
+
+def test_groups_that_a_quick_look_leaves_out_have_no_row(inputs, options):
+    table = inputs.worst_case_table.query("group != 'Trouser'")
+    scores = inputs.scores.query("group != 'Trouser' or split != 'audit'")
+    changed = dataclasses.replace(inputs, worst_case_table=table, scores=scores)
+    for name in ("group_shift_heatmap", "drop_distribution"):
+        for axis in draw(name, changed, options)[0].axes:
+            labels = [label.get_text() for label in axis.get_yticklabels()]
+            assert labels and not [label for label in labels if label.startswith("Trouser")]
 
 
 def test_groups_that_are_not_judged_are_hatched_and_named(inputs, options):
@@ -90,10 +110,14 @@ def test_worst_groups_show_the_interval_and_the_average(inputs, options):
     axis = figure.axes[0]
     labels = [label.get_text() for label in axis.get_yticklabels()]
     assert labels[-1].startswith("All images")
-    table = inputs.worst_case_table
-    worst = table[table["judged"] & (table["level"] != "average")].sort_values("drop").iloc[-1]
-    ends = {tuple(line.get_xdata()) for line in axis.lines}
-    assert (100 * worst["interval_low"], 100 * worst["interval_high"]) in ends
+    worst = worst_first(inputs.cells, LEVELS[1:])[0]
+    assert labels[0].startswith(worst.group)
+    ends = [tuple(line.get_xdata()) for line in axis.lines if len(line.get_xdata()) == 2]
+    expected = [100 * end / worst.limit for end in worst.interval]
+    assert any(np.allclose(end, expected) for end in ends)
+    markers = {line.get_marker() for line in axis.lines} - {"None"}
+    statuses = {cell.status for cell in inputs.worst_of_each_level(3)}
+    assert {STATES[status].marker for status in statuses} <= markers
 
 
 def test_strategy_figure_labels_what_is_no_evidence(inputs, options):

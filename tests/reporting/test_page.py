@@ -8,13 +8,18 @@ from xml.etree import ElementTree
 import pytest
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import LEVELS
+from ptq_pipeline.reporting.first_screen import FirstScreen
 from ptq_pipeline.reporting.page import render_report
+from ptq_pipeline.reporting.results import worst_first
+from ptq_pipeline.reporting.states import STATES
 from ptq_pipeline.reporting.texts import load_texts, points
 
 TEXTS = load_texts("en")
 
 NAMESPACE = "{http://www.w3.org/1999/xhtml}"
 SECTIONS = [
+    "diagnosis",
     "reasons", "worst", "lost_images", "distribution", "heat_map", "layers", "strategies", "sets",
     "artifact", "drift", "business", "champion", "reviewer",
 ]  # fmt: skip
@@ -122,45 +127,102 @@ def test_all_sections_stand_in_order_under_one_main_heading(tree):
 
 
 def test_first_screen_answers_the_manager(tree, inputs):
-    screen = words(by_id(tree, "decision"))
-    assert "✕ FAIL Do not ship this quantized model." in screen
-    assert plain(inputs.verdict.headline).removeprefix("FAIL: i") in screen
-    assert "8-bit weights, 4-bit activations, run by openvino" in screen
-    for cell in [*inputs.verdict.worst_by_level.values(), inputs.verdict.average]:
-        assert f"loses {points(cell.drop_mean_over_draws)} points" in screen
-        assert f"worst draw {points(cell.drop_worst_draw)}" in screen
-        assert (
-            f"The candidate itself: {points(cell.candidate_drop)} points "
-            f"(interval {TEXTS.interval(cell.interval)})"
-        ) in screen
-        assert f"over the limit of {points(cell.limit)}" in screen
-    statuses = [cell.status for cell in inputs.verdict.candidate.cells]
-    assert "open" in statuses
-    assert ", not shown to be within the limit." in screen
-    assert inputs.verdict.recipe.statement in screen
-    assert "What to do next" in screen
+    screen, verdict = words(by_id(tree, "decision")), inputs.verdict
+    assert "✕ FAIL FULL AUDIT Do not ship this quantized model." in screen
+    worst, beside = verdict.worst, verdict.average_beside_worst
+    assert verdict.worst.key == worst_first(inputs.cells, LEVELS[1:])[0].key
+    frequency = TEXTS.frequency(worst.candidate_drop, worst.limit, worst)
+    status = inputs.status_of(worst)
+    assert TEXTS(f"who.{status}", frequency=frequency, n=worst.n) in screen
+    bad, draws = verdict.recipe.shown_bad, verdict.recipe.distinct_draws
+    assert status == "open" and f"Of {draws} recalibrations {bad} are shown to break" in screen
+    assert beside.shift == worst.shift
+    assert f"The average: {TEXTS.frequency(beside.candidate_drop, beside.limit, beside)}" in screen
+    for cell in [*verdict.worst_by_level.values(), beside]:
+        assert f"loses {points(cell.candidate_drop)} points" in screen
+        said = f"{points(cell.drop_mean_over_draws)} on average, {points(cell.drop_worst_draw)} in"
+        assert said in screen
+    assert f"not shown either way (limit {points(worst.limit)})" in screen
+    assert plain(verdict.headline).removeprefix("FAIL: ")[1:] in screen
+    assert verdict.recipe.statement in screen
+    bound = max(cell.interval[1] for cell in verdict.candidate.cells if cell.judged)
+    assert f"loses more than {points(bound)} points, at 95 % confidence" in screen
+
+
+def test_cards_look_as_what_is_shown_of_their_groups(inputs, options):
+    cards = FirstScreen(inputs, options, TEXTS).cards
+    status = {
+        (cell.level, cell.group, cell.shift): cell.status for cell in inputs.verdict.candidate.cells
+    }
+    cells = [*inputs.verdict.worst_by_level.values(), inputs.verdict.average_beside_worst]
+    if inputs.verdict.worst.level != "intersection":
+        cells = [cell for cell in cells if cell.level != "intersection"]
+    assert [card.look for card in cards] == [
+        STATES[status[cell.level, cell.group, cell.shift]] for cell in cells
+    ]
+    html = render_report(inputs, options)
+    for card in cards:
+        assert f'class="card {card.look.mark}"' in html
+
+
+def test_the_audit_is_identified_by_name_date_and_scope(full, options):
+    named = options.model_copy(update={"model_name": "Sorter <7>", "data_name": "May parcels"})
+    screen = words(by_id(ElementTree.fromstring(render_report(full, named)), "decision"))
+    for text in (
+        "Model Sorter <7>",
+        "Data May parcels",
+        "Recipe 8-bit weights, 4-bit activations, nearest",
+        "Runtime openvino",
+        "Date 2026-11-26 04:10 UTC",
+        "Environment base",
+    ):
+        assert text in screen
+    unnamed = words(by_id(ElementTree.fromstring(render_report(full, options)), "decision"))
+    assert "Data 8,0" in unnamed and "audit images" in unnamed
+
+
+def test_a_quick_look_says_that_it_cannot_approve(inputs, options, restated):
+    recipe = inputs.verdict.recipe.model_copy(update={"draws": 5, "result": "INCONCLUSIVE"})
+    changed = restated(inputs, result="INCONCLUSIVE", recipe=recipe)
+    screen = words(by_id(ElementTree.fromstring(render_report(changed, options)), "decision"))
+    assert "QUICK LOOK: can refuse, cannot approve" in screen
+    assert "Run the full audit. Nothing quantized serves yet" in screen
+    assert "kedro run" in screen
 
 
 def test_what_would_settle_it_is_on_the_first_screen(inputs, options, restated):
     changed = restated(inputs, result="INCONCLUSIVE", settle=("Draw 40 more sets.",))
     screen = words(by_id(ElementTree.fromstring(render_report(changed, options)), "decision"))
-    assert "? INCONCLUSIVE Not decided yet" in screen
+    assert "? INCONCLUSIVE FULL AUDIT Not decided yet" in screen
     assert "Draw 40 more sets." in screen
 
 
-def test_a_refusal_asks_for_remedies_and_lists_open_questions_below(tree, inputs):
+def test_a_refusal_has_one_next_step_and_lists_open_questions_below(tree, inputs):
     assert inputs.verdict.settle
     screen = words(by_id(tree, "decision"))
-    assert "Audit the new setting" in screen
+    assert "try more precise recipes" in screen
+    commands = [words(pre) for pre in by_id(tree, "decision").iter(f"{NAMESPACE}pre")]
+    assert commands == ["kedro ptq ladder"]
     for sentence in inputs.verdict.settle:
         assert plain(sentence) not in screen
         assert plain(sentence) in words(by_id(tree, "reasons"))
 
 
+def test_sentences_for_the_meeting_hold_this_audits_figures_in_both_languages(tree, inputs):
+    screen, cell = by_id(tree, "decision"), inputs.cell(inputs.verdict.worst.key)
+    english, other = screen.iter(f"{NAMESPACE}ol")
+    assert len(list(english)) == len(list(other)) == 3
+    lost = f"{points(cell.drop_min)}", f"{points(cell.drop_max)}"
+    for part in (words(english), words(other)):
+        for text in (*lost, "256", "50", points(cell.limit), points(cell.drop)):
+            assert text in part
+    assert "キャリブレーション" in words(other)
+
+
 def test_a_pass_may_ship(inputs, options, restated):
     changed = restated(inputs, result="PASS", reasons=(), settle=())
     screen = words(by_id(ElementTree.fromstring(render_report(changed, options)), "decision"))
-    assert "✓ PASS This quantized model may ship." in screen
+    assert "✓ PASS FULL AUDIT This quantized model may ship." in screen
 
 
 def test_a_model_that_fails_only_against_the_champion_is_not_called_ready(
@@ -372,7 +434,11 @@ def test_the_report_in_japanese_has_the_same_numbers_and_no_english_sentence(tre
     japanese = options.model_copy(update={"language": "ja"})
     other = ElementTree.fromstring(render_report(inputs, japanese))
     assert other.get("lang") == "ja"
-    screen = words(by_id(other, "decision"))
+    decision = by_id(other, "decision")
+    for folded in decision.iter(f"{NAMESPACE}details"):
+        if folded.get("lang") == "en":
+            folded.clear()
+    screen = words(decision)
     assert "この量子化モデルは出荷しないでください。" in screen
     assert not re.search(r"\b(the|of|draws|points)\b", screen)
     numbers = [

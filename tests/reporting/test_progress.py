@@ -14,6 +14,14 @@ def test_items_come_through_in_order_without_a_terminal():
     assert stream.getvalue() == ""
 
 
+def test_without_a_terminal_a_line_comes_every_half_minute(caplog):
+    ticks = iter(range(0, 1000, 10))
+    console = Console(file=io.StringIO(), force_terminal=False)
+    with caplog.at_level("INFO", "ptq_pipeline"):
+        assert list(track(range(8), 8, "trials", console, clock=lambda: next(ticks))) == [*range(8)]
+    assert caplog.messages == ["trials 2/8, about 2 min left", "trials 5/8, about 1 min left"]
+
+
 def test_terminal_shows_what_is_done_and_the_time_left():
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=120)

@@ -5,6 +5,7 @@ import pytest
 
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import LEVELS
 from ptq_pipeline.reporting.results import AuditResults, worst_first
 
 
@@ -14,11 +15,21 @@ def test_missing_column_is_named(inputs):
         assert dataclasses.replace(inputs, worst_case_table=table).cells
 
 
-def test_worst_first_ranks_by_the_mean_over_draws(inputs):
-    cells = worst_first(inputs.cells, ("class",))
-    drops = [cell.drop_mean for cell in cells]
-    assert drops == sorted(drops, reverse=True)
-    assert cells[0].group == inputs.verdict.worst_by_level["class"].group
+def test_worst_first_ranks_by_evidence_and_then_by_the_use_of_the_limit(inputs):
+    for levels in (("class",), LEVELS):
+        cells = worst_first(inputs.cells, levels)
+        ranks = [("shown_bad", "open", "shown_good", "not_judged").index(c.status) for c in cells]
+        assert ranks == sorted(ranks)
+        assert len(set(ranks)) > 1
+        for rank in set(ranks):
+            uses = [
+                c.drop_mean / c.limit for c, own in zip(cells, ranks, strict=True) if own == rank
+            ]
+            assert uses == sorted(uses, reverse=True)
+    worst = worst_first(inputs.cells, LEVELS[1:])[0]
+    assert worst.key == inputs.verdict.worst.key
+    classes = worst_first(inputs.cells, ("class",))
+    assert classes[0].key == inputs.verdict.worst_by_level["class"].key
 
 
 def test_worst_of_each_level_holds_every_level_once_per_group(inputs):
@@ -26,7 +37,7 @@ def test_worst_of_each_level_holds_every_level_once_per_group(inputs):
     keys = [(cell.level, cell.group) for cell in cells]
     assert len(set(keys)) == len(keys) == 6
     assert {level for level, _ in keys} == {"class", "segment", "intersection"}
-    assert [cell.drop for cell in cells] == sorted((cell.drop for cell in cells), reverse=True)
+    assert [cell.rank for cell in cells] == sorted(cell.rank for cell in cells)
 
 
 def test_classes_stand_in_label_order_everywhere(inputs):

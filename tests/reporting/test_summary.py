@@ -26,7 +26,9 @@ def test_three_lines_say_decision_worst_group_and_report(inputs):
     assert f"loses {points(worst.drop_mean_over_draws)} points" in lines[1]
     assert f"{points(worst.drop_worst_draw)} in the worst draw" in lines[1]
     assert f"n = {worst.n}" in lines[1]
-    assert points(inputs.verdict.average.drop_mean_over_draws) in lines[1]
+    beside = inputs.verdict.average_beside_worst
+    assert beside.shift == worst.shift
+    assert points(beside.drop_mean_over_draws) in lines[1]
     assert lines[2] == "Report: data/08_reporting/report.html"
 
 

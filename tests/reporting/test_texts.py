@@ -97,7 +97,7 @@ def test_sentences_of_the_verdict_are_said_in_japanese():
     group = place_value(("intersection", "a under b & c=d"))
     sentence = say("settle.group_samples", more=40, group=group)
     assert texts.said(sentence.text, sentence) == (
-        "交差グループ「a under b & c=d」の監査画像があと40枚あれば判定できます。"
+        "複合グループ「a under b & c=d」の監査画像があと40枚あれば判定できます。"
     )
 
 

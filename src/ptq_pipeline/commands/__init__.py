@@ -6,6 +6,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from ptq_pipeline.core.errors import did_you_mean
 from ptq_pipeline.core.exits import ending_at_once
 
 # Name of a command -> its module, and its line in `kedro ptq --help`.
@@ -24,12 +25,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("verify", "Recompute every hash of the registry, or compare two audits."),
     "recover": ("registry", "Finish what was interrupted; write again what differs."),
     "waive": ("registry", "Record that a rule may be broken until a day."),
+    "withdraw": ("registry", "End a waiver before its day."),
     "calibration": (
         "calibration",
         "Show the images of a calibration set, compare two, search for a better one.",
     ),
     "report": ("report", "Write the report again, in en or ja."),
     "card": ("report", "Write the model card of a version."),
+    "evidence": ("archive", "Write one archive with hashes for a reviewer outside."),
     "explain": ("explain", "Say why a group loses."),
     "divergence": ("explain", "Compare a draw's outputs with the float model's."),
     "watch": ("watch", "Act when production has drifted."),
@@ -38,6 +41,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "repair": ("repair", "Search for the recipe whose worst group is best, and audit it."),
     "plan": ("plan", "Say what an audit takes and what it can prove, before it runs."),
     "methods": ("methods", "List quantization methods with paper, bits and options."),
+}
+# How the help groups them; those that no section names come last.
+SECTIONS = {
+    "To begin": ("init", "doctor", "plan", "methods"),
+    "Audit": ("stages", "ladder", "report", "explain", "divergence", "calibration"),
+    "Decide and release": (
+        *("gate", "waive", "withdraw", "promote", "rollback"),
+        *("status", "history", "card", "evidence", "verify", "recover"),
+    ),
+    "In production": ("watch",),
 }
 
 
@@ -60,6 +73,16 @@ class LazyGroup(click.Group):
             module = importlib.import_module(f"{__name__}.{self._places[cmd_name][0]}")
         return getattr(module, cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; a misspelt one is an error that names the nearest."""
+        name = args[0]
+        if name not in self._places and not name.startswith("-"):
+            meant = did_you_mean(name, self._places, "the help lists them")
+            ctx.fail(f"No such command '{name}'; {meant}")
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete names and options without importing any command."""
         if incomplete.startswith("-"):
@@ -71,9 +94,15 @@ class LazyGroup(click.Group):
         ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in self._places.items()])
+        """List the commands by what they are for, without importing any."""
+        left = dict(self._places)
+        for title, names in SECTIONS.items():
+            if shown := [(name, left.pop(name)[1]) for name in names if name in left]:
+                with formatter.section(title):
+                    formatter.write_dl(shown)
+        if left:
+            with formatter.section("Commands"):
+                formatter.write_dl([(name, line) for name, (_, line) in left.items()])
 
 
 @click.group(name="ptq_pipeline")

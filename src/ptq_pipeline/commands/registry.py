@@ -1,6 +1,7 @@
-"""The registry's commands: gate, promote, rollback, history, waive, repair."""
+"""The registry's commands: gate, promote, rollback, history, waive, withdraw, repair."""
 
 import getpass
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 import click
 
 from ptq_pipeline.commands.command import Answer, say
+from ptq_pipeline.commands.described import described, described_version
 from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
+from ptq_pipeline.core.names import TRIAL_FILE
 from ptq_pipeline.core.plain_text import visible
 from ptq_pipeline.judgement.decision import Decision, Outcome
 from ptq_pipeline.pipelines.release.nodes import gather_evidence, release_candidate
@@ -28,7 +31,8 @@ from ptq_pipeline.registry.release import (
 )
 from ptq_pipeline.registry.release import rollback as roll_back
 from ptq_pipeline.registry.release import waive as grant
-from ptq_pipeline.registry.waivers import Waiver
+from ptq_pipeline.registry.release import withdraw as end_waiver
+from ptq_pipeline.registry.waivers import Waiver, check_against
 
 MOST_REASONS = 5
 # What a decision rests on, by names in the catalog.
@@ -97,7 +101,9 @@ def gate(project: Project) -> Answer:
         "obligations": touched,
         "waivers": [waiver.to_json() for waiver in waivers],
     }
-    lines = [f"{decision.outcome}: {decision.candidate.trial_id}"]
+    trial = json.loads(evidence.files.get(TRIAL_FILE, b"{}"))
+    about = described(trial, evidence.verdict) or str(decision.candidate.trial_id)
+    lines = [f"{decision.outcome}: {about}"]
     texts = [reason.text for reason in decision.distinct_reasons]
     lines += [f"  {text}" for text in texts[:MOST_REASONS]]
     if len(texts) > MOST_REASONS:
@@ -180,18 +186,20 @@ def history(project: Project) -> None:
     """List every record of the registry, oldest first, after checking the chain."""
     registry = project.load("registry")
     records = registry.log.read()
-    say(Answer([record.to_json() for record in records], _history(records)))
+    say(Answer([record.to_json() for record in records], _history(records, registry)))
     # What is there is shown; that something is missing is an error all the same.
     registry.records()
 
 
-def _history(records: Records) -> Iterator[str]:
+def _history(records: Records, registry: Registry) -> Iterator[str]:
     for record in records:
         content = record.content
         what = content.get("version") or content.get("rule") or content.get("outcome") or ""
         by = content.get("by") or content.get("trigger") or ""
         line = f"{record.sequence:4d}  {record.time}  {record.kind:9s}  {what}  {by}"
         yield visible(line)
+        if record.champion and (about := described_version(registry.folder(record.champion))):
+            yield visible(f"      {about}")
         if clock := content.get("clock"):
             yield visible(f"      the clock was behind the log and said {clock}")
         if later := content.get("clock_went_backwards_from"):
@@ -216,12 +224,31 @@ def waive(
 ) -> Answer:
     """Record that RULE may be broken until a day, and why.
 
-    It counts at the gate and at the release; verdicts and decisions do not change.
+    It must excuse a reason of the last decision. It counts at the gate and at the release;
+    verdicts and decisions do not change. `kedro ptq withdraw` ends it before its day.
     """
     waiver = Waiver.granted(rule, reason, expires, by or getpass.getuser(), **only)
+    check_against(waiver, Decision.from_json(project.load("decision")).reasons)
     record = grant(project.load("registry"), waiver, _now())
     return Answer(
         record.to_json(), [f"{rule} is waived until {expires} (record {record.sequence})"]
+    )
+
+
+@project_command(
+    epilog="RECORD is the waiver's number, as `kedro ptq status` prints it. "
+    "Example: kedro ptq withdraw 7 --reason 'the shop no longer agrees'",
+)
+@click.argument("record", type=click.IntRange(1))
+@click.option("--reason", required=True, help="Why it counts no longer.")
+@by_option
+def withdraw(project: Project, record: int, reason: str, by: str | None) -> Answer:
+    """End the waiver of RECORD before its day; the log keeps both."""
+    registry = project.load("registry")
+    ended = end_waiver(registry, record, by=by or getpass.getuser(), reason=reason, now=_now())
+    return Answer(
+        ended.to_json(),
+        [f"the waiver of {ended.content['rule']} (record {record}) counts no longer"],
     )
 
 

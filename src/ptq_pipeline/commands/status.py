@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ptq_pipeline.commands.command import Answer
+from ptq_pipeline.commands.described import described_version
 from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.plain_text import visible
@@ -38,6 +39,8 @@ def status(project: Project) -> Answer:
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"champion: {found['champion'] or 'none yet'}"
+    if found["about"]:
+        yield visible(f"  {found['about']}")
     for path in found["missing"]:
         yield (
             f"  missing: {path}; restore it from a backup, or `kedro ptq rollback` to another "
@@ -56,7 +59,10 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
             f"{unsolved['record']}); until then serve: {unsolved['serve'] or 'nothing'}"
         )
     for waiver in found["waivers"]:
-        yield visible(f"waiver until {waiver['expires']}: {waiver['rule']} ({waiver['reason']})")
+        yield visible(
+            f"waiver until {waiver['expires']}: {waiver['rule']} ({waiver['reason']}); record "
+            f"{waiver['record']}"
+        )
     for path in found["uncommitted_dvc_files"]:
         yield f"waits for a git commit: {path}"
 
@@ -66,10 +72,11 @@ def _status(project: Project, champion: Champion | None) -> dict[str, Any]:
     records = registry.records()
     since = next((r.time for r in records if champion and r.hash == champion.record_hash), None)
     interrupted, unsolved = registry.interrupted(records), records.unsolved
-    waivers = records.waivers_in_force(datetime.now(UTC))
+    waivers = records.waivers_by_record(datetime.now(UTC))
     return {
         "champion": champion.version if champion else None,
         "folder": str(champion.folder) if champion else None,
+        "about": described_version(champion.folder) if champion else "",
         "missing": _missing(registry, records, champion),
         "since": since,
         "interrupted": interrupted.champion if interrupted else None,
@@ -79,7 +86,7 @@ def _status(project: Project, champion: Champion | None) -> dict[str, Any]:
             "since": unsolved.time,
             **{key: unsolved.content.get(key) for key in ("outcome", "trigger", "serve")},
         },
-        "waivers": [each.to_json() for each in waivers],
+        "waivers": [{"record": number, **each.to_json()} for number, each in waivers.items()],
         "uncommitted_dvc_files": _uncommitted_dvc_files(project),
     }
 

@@ -1,6 +1,7 @@
 """Errors a user can act on: one sentence that says what is wrong, where, and what to do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 
 from click import ClickException
 from pydantic import ValidationError
@@ -27,6 +28,21 @@ def causes_of(error: BaseException | None) -> Iterator[BaseException]:
 def own_cause(error: BaseException) -> PtqPipelineError | None:
     """Return the error of this package that other code wrapped in its own, if there is one."""
     return next((each for each in causes_of(error) if isinstance(each, PtqPipelineError)), None)
+
+
+def did_you_mean(
+    name: str, known: Iterable[str], otherwise: str = "correct its name or remove it"
+) -> str:
+    """Say which known name was probably meant, or what to do where none is near.
+
+    Examples:
+        >>> did_you_mean("drws", ["draws", "seed"])
+        "did you mean 'draws'?"
+        >>> did_you_mean("colour", ["draws", "seed"])
+        'correct its name or remove it'
+    """
+    near = get_close_matches(name, sorted(known), n=1)
+    return f"did you mean '{near[0]}'?" if near else otherwise
 
 
 def first_fault(error: Exception) -> str:

@@ -15,6 +15,7 @@ classes with a large share get large weights, and the interval says what that co
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
@@ -40,6 +41,8 @@ from ptq_pipeline.judgement.sentences import Reason, Result, place_value, say
 from ptq_pipeline.statistics.betting import Units, units_interval
 
 Cell = TypeVar("Cell", bound="MeasuredCell")
+# What accuses most comes first: a proof weighs more than points.
+EVIDENCE: tuple[Status, ...] = ("shown_bad", "open", "shown_good", "not_judged")
 # What is said of a cell that is shown bad, and of an open one.
 SAID = {
     "candidate": ("candidate.shown_bad", "candidate.open"),
@@ -79,9 +82,14 @@ class MeasuredCell(CellDocument):
         return self.drop
 
     @property
-    def over_limit(self) -> bool:
-        """Whether the drop to rank by lies over the limit of a judged group."""
-        return self.judged and self.limit is not None and self.ranking_drop > self.limit
+    def limit_use(self) -> float:
+        """The drop to rank by over the limit: 1 is at the limit; -inf where there is none."""
+        return self.ranking_drop / self.limit if self.limit else -math.inf
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Sorts by evidence: shown bad, open, shown good, not judged; within, the worst first."""
+        return EVIDENCE.index(self.status), -self.limit_use
 
     def reason(self, what: str, **said: Any) -> Reason:
         """Say that it is shown bad, or open; ``said`` are further values of the sentence."""

@@ -22,6 +22,8 @@ from ptq_pipeline.statistics.anytime import fail_budget
 from ptq_pipeline.statistics.draws import draws_for_pass
 
 MOST_SUGGESTIONS = 5
+# Times the samples at hand, beyond which nobody gathers more of them.
+OUT_OF_REACH = 20
 
 
 @dataclass(frozen=True)
@@ -185,5 +187,7 @@ def _more_samples(
     over = (lost - gained) / n >= limit
     level = fail_family(cells, alpha_fail).level if over else alpha
     more = samples_to_decide(lost, gained, n, limit, level) - n
+    if more > OUT_OF_REACH * n:
+        return say("settle.out_of_reach", cell=place_value(cells.keys[i]), subject=subject)
     key = "settle.exceeds" if over else "settle.keeps"
     return say(key, more=more, cell=place_value(cells.keys[i]), subject=subject)

@@ -23,18 +23,18 @@ BesideResult = Literal["PASS", "FAIL", "INCONCLUSIVE", "NONE"]
 Subject = Literal["recipe", "candidate"]
 
 # ``{name:kind}``: count, ``+noun`` (a count with its noun), points, percent (of a fraction, with an
-# optional format), floor_percent, ordinal, name (of a shift or subject), group
-# and cell; without a kind the value as it is.
+# optional format), floor_percent, ordinal, loss (a drop as a verb), at_most (a count), name (of a
+# shift or subject), group and cell; without a kind the value as it is.
 _JUDGED = "This is the {index:ordinal} {subject:name} judged on these audit images"
 _OPEN = (
-    "{open:count} of {draws:+draw} are not shown to keep every limit, and at most {allowed:count} "
-    "may be left open"
+    "{open:count} of {draws:+draw} are not shown to keep every limit, and {allowed:at_most} may be "
+    "left open"
 )
 _WORST = (
-    "{result}: {cell:cell} loses {mean:points} on average over {draws:+draw} and {worst:points} in "
-    "the worst one (limit {limit:points})"
+    "{result}: {cell:cell} {mean:loss} on average over {draws:+draw}, {worst:points} in the worst "
+    "one (limit {limit:points})"
 )
-_MODEL = "{result}: {cell:cell} loses {mean:points} (limit {limit:points})"
+_MODEL = "{result}: {cell:cell} {mean:loss} (limit {limit:points})"
 _MORE = "About {more:count} more audit samples of {cell:cell} would show that the {subject:name} "
 _FLOOR = "{to} is promised {floor:percent.1f} accuracy for {cell:cell}"
 _REACHED = "; the candidate reaches {accuracy:percent.1f} on {n:+sample}"
@@ -46,10 +46,8 @@ ENGLISH: dict[str, str] = {
     "headline.nothing_judged": "{result}: no class, segment or intersection could be judged.",
     "headline.worst": _WORST + ".",
     "headline.model": _MODEL + ".",
-    "headline.model_and_average": _MODEL
-    + ", where the average on {shift:name} units loses {average:points}.",
-    "headline.worst_and_average": _WORST
-    + ", where the average on {shift:name} images loses {average:points}.",
+    "headline.model_and_average": _MODEL + "; the average under {shift:name} {average:loss}.",
+    "headline.worst_and_average": _WORST + "; the average under {shift:name} {average:loss}.",
     "recipe.shown_bad": "{bad:count} of {draws:+draw} are shown to exceed a limit or failed to "
     "run, so more than {p0:percent} of draws are bad (certain enough after {after:+draw}).",
     "recipe.few_sets": "Only {some:count} valid sets of the preset {preset:count} were drawn.",
@@ -115,6 +113,8 @@ ENGLISH: dict[str, str] = {
     "settle.new_run": "A new run preset to about {draws:count} draws could pass if the share of "
     "draws not shown good stayed at {share:percent.0f}.",
     "settle.keeps": _MORE + "keeps the limit there, at the rates seen.",
+    "settle.out_of_reach": "Whether the {subject:name} keeps the limit of {cell:cell} cannot be "
+    "settled with data of this size: its drop there is too near the limit.",
     "settle.exceeds": _MORE + "exceeds the limit there, at the rates seen.",
     "settle.other_groups": "{some:count} other groups need more samples too.",
     "champion.no_candidate": "There is no candidate to compare with the version that serves.",
@@ -239,6 +239,19 @@ def points(fraction: float) -> str:
     return f"{100 * fraction:z.1f} points"
 
 
+def loss(fraction: float) -> str:
+    """What is lost, as a verb, e.g. ``loses 8.8 points`` or ``gains 0.1 points``.
+
+    Examples:
+        >>> loss(0.088), loss(-0.001), loss(0.0001)
+        ('loses 8.8 points', 'gains 0.1 points', 'loses nothing')
+    """
+    shown = points(abs(fraction))
+    if shown == points(0.0):
+        return "loses nothing"
+    return f"{'loses' if fraction > 0 else 'gains'} {shown}"
+
+
 def group_name(level: str, group: str) -> str:
     """A group with its level, e.g. ``class Sandal``."""
     return "the average" if level == "average" else f"{level} {group}"
@@ -299,6 +312,8 @@ _ENGLISH = Wording(
         "percent": lambda value, form: f"{format(100 * value, f'z.{form}' if form else 'zg')} %",
         "floor_percent": lambda value, _: f"{math.floor(100 * value)} %",
         "ordinal": lambda value, _: ordinal(value),
+        "loss": lambda value, _: loss(value),
+        "at_most": lambda value, _: f"at most {value:,}" if value else "none",
         "group": lambda value, _: group_name(**value),
         "cell": lambda value, _: cell_name(**value),
         "unjudged": lambda value, _: ", ".join(map(unjudged_words, value)),

@@ -21,6 +21,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
@@ -32,7 +33,7 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS, CellDocument, GroupKey
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes
-from ptq_pipeline.judgement.candidate import Candidate, MeasuredCell
+from ptq_pipeline.judgement.candidate import EVIDENCE, Candidate, MeasuredCell
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.judging import cells_below
 from ptq_pipeline.judgement.recipe import JudgedRecipe
@@ -63,6 +64,11 @@ class CellSummary(CellDocument):
     interval: Interval | None = None
     limit: float
     n: Count
+
+    @property
+    def own_drop(self) -> float:
+        """The candidate's drop; the mean over the draws in verdicts that do not hold it."""
+        return self.drop_mean_over_draws if self.candidate_drop is None else self.candidate_drop
 
 
 class DrawSpread(CellDocument):
@@ -133,22 +139,30 @@ class DrawSummary:
         return self.candidate.judged.cells
 
     def worst(self, level: str) -> CellSummary | None:
-        """Judged cell of a level with the largest mean drop; None if none is judged."""
-        found = np.flatnonzero(self.candidate.spoken_of & (self.cells.levels == level))
-        if found.size == 0:
-            return None
-        return self._cell(int(found[np.argmax(self.audit.drop[:, found].mean(axis=0))]))
+        """First judged cell of a level by evidence; None if none is judged."""
+        return next((self._cell(i) for i in self.by_evidence if self._named(i, (level,))), None)
 
     def overall_worst(self) -> CellSummary | None:
-        """Worst judged class, segment or intersection, in points (not relative to its limit)."""
-        found = [cell for level in WORST_LEVELS if (cell := self.worst(level)) is not None]
-        return max(found, key=lambda cell: cell.drop_mean_over_draws, default=None)
+        """First judged class, segment or intersection by evidence."""
+        return next((self._cell(i) for i in self.by_evidence if self._named(i, WORST_LEVELS)), None)
 
-    def average(self) -> CellSummary | None:
-        """The average on clean images, or under the first shift where there are none."""
+    def average(self, shift: str = CLEAN) -> CellSummary | None:
+        """The average under a shift, or under the first one where there is none of it."""
         rows = np.flatnonzero(self.cells.levels == "average").tolist()
-        rows.sort(key=lambda i: self.cells.keys[i].shift != CLEAN)
+        rows.sort(key=lambda i: self.cells.keys[i].shift != shift)
         return self._cell(rows[0]) if rows else None
+
+    @cached_property
+    def by_evidence(self) -> list[int]:
+        """The cells: shown bad, open, shown good; within, by mean drop over the limit."""
+        use = self.audit.drop.mean(axis=0) / self.cells.limit
+        return sorted(
+            range(len(self.cells)),
+            key=lambda i: (EVIDENCE.index(self.candidate.status[i]), -use[i]),
+        )
+
+    def _named(self, cell: int, levels: Sequence[str]) -> bool:
+        return bool(self.candidate.spoken_of[cell]) and self.cells.keys[cell].level in levels
 
     def spread(self) -> tuple[DrawSpread, ...]:
         """Spread over draws of every class and segment."""
@@ -166,7 +180,7 @@ class DrawSummary:
         )
 
     def table(self) -> pd.DataFrame:
-        """The candidate's cells beside the drops over all draws, worst mean drop first."""
+        """The candidate's cells beside the drops over all draws, the worst by evidence first."""
         rows = [dict(self.candidate.cell(MeasuredCell, i)) for i in range(len(self.cells))]
         table = pd.DataFrame(rows, columns=list(MeasuredCell.model_fields))
         table["critical"] = self.cells.critical
@@ -175,8 +189,7 @@ class DrawSummary:
         table["drop_min"] = self.audit.drop.min(axis=0)
         table["drop_max"] = self.audit.drop.max(axis=0)
         table["draws"] = len(self.audit.trial_ids)
-        table = table.sort_values("drop_mean", ascending=False, kind="stable", ignore_index=True)
-        return table[list(TABLE_COLUMNS)]
+        return table.iloc[self.by_evidence].reset_index(drop=True)[list(TABLE_COLUMNS)]
 
     def _cell(self, i: int) -> CellSummary:
         drop = self.audit.drop[:, i]

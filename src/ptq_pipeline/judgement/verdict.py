@@ -93,9 +93,12 @@ class Verdict(Document):
     Attributes:
         reasons: Why it is not PASS; empty when it is.
         settle: What would settle it; empty when it is settled.
-        worst: Worst judged class, segment or intersection by mean drop over the draws.
+        worst: Worst judged class, segment or intersection: one that the candidate is shown to
+            fail before one that is open, and that before one shown good; within, by the mean drop
+            over the draws as a share of the limit.
         worst_by_level: The same for each level.
         average: The average on clean images.
+        average_beside_worst: The average under the shift of ``worst``.
         draw_spread: Spread of drops over the draws, per class and segment.
         groups_not_judged: Groups with too few images, or none, and groups in which the float model
             has nothing to lose; classes of the model without an audit image have n 0.
@@ -117,7 +120,8 @@ class Verdict(Document):
 
     added: ClassVar[frozenset[str]] = frozenset(
         "headline_sentence settle_sentences not_judged not_judged_sentence ledger tolerance "
-        "class_priors representatives components repeated_images business source".split()
+        "class_priors representatives components repeated_images business source "
+        "average_beside_worst".split()
     )
     rare: ClassVar[frozenset[str]] = frozenset({"source"})
     called: ClassVar[str] = "the verdict"
@@ -135,6 +139,7 @@ class Verdict(Document):
     worst: CellSummary | None
     worst_by_level: dict[str, CellSummary | None]
     average: CellSummary | None
+    average_beside_worst: CellSummary | None = None
     draw_spread: tuple[DrawSpread, ...]
     groups_not_judged: tuple[UnjudgedGroup, ...]
     not_judged: str | None = None
@@ -313,9 +318,10 @@ def _verdict(
         shown = candidate.document(recipe.draws.set_of(candidate.choice.trial_id))
         summary = DrawSummary(recipe.judged.counts, candidate)
     worst, average = (summary.overall_worst(), summary.average()) if summary else (None, None)
+    beside = summary.average(worst.shift) if summary and worst else None
     result = combine([recipe.result, shown.result])
     drawn = len(recipe.draws.done) if recipe.draws.drawn else 0
-    headline = _headline(result, worst, average, drawn)
+    headline = _headline(result, worst, beside, drawn)
     settled = () if result == "PASS" else settle(case)
     unjudged = not_judged_line(case.unjudged)
     view = None
@@ -336,6 +342,7 @@ def _verdict(
         worst=worst,
         worst_by_level={level: summary.worst(level) if summary else None for level in WORST_LEVELS},
         average=average,
+        average_beside_worst=beside,
         draw_spread=summary.spread() if summary else (),
         groups_not_judged=case.unjudged,
         not_judged=unjudged.text if unjudged else None,

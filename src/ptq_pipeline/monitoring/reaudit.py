@@ -20,6 +20,7 @@ from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes, tally
+from ptq_pipeline.judgement.candidate import EVIDENCE
 from ptq_pipeline.judgement.cells import (
     Cells,
     Counts,
@@ -27,9 +28,10 @@ from ptq_pipeline.judgement.cells import (
     build_cells,
     collect_counts,
 )
-from ptq_pipeline.judgement.judging import above_floor, cell_intervals, judge
+from ptq_pipeline.judgement.judging import Status, above_floor, cell_intervals, judge
 from ptq_pipeline.judgement.planning import samples_to_show
 from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.sentences import loss
 
 
 class Holding(StrEnum):
@@ -56,7 +58,11 @@ class HeldCell(CellDocument):
     interval: tuple[float, float]
     flips: int
     limit: float
-    status: str
+    status: Status
+
+    def rank(self) -> tuple[int, float]:
+        """Sorts as :attr:`.MeasuredCell.rank` does."""
+        return EVIDENCE.index(self.status), -self.drop / self.limit
 
 
 class TooSmall(Document):
@@ -96,9 +102,9 @@ class Reaudit(Document):
 
     @property
     def worst(self) -> HeldCell | None:
-        """The judged cell that uses most of its limit, or None."""
+        """The first judged cell by evidence; within, the one that uses most of its limit."""
         judged = [cell for cell in self.cells if cell.status != "not_judged"]
-        return max(judged, key=lambda cell: cell.drop / cell.limit, default=None)
+        return min(judged, key=HeldCell.rank, default=None)
 
     def without_cells(self) -> dict[str, Any]:
         """What a record keeps of it."""
@@ -111,8 +117,10 @@ class Reaudit(Document):
         if worst is None:
             text += ", no group of which is large enough to be judged"
         else:
-            kind = "loses" if self.labelled else "answers differently by"
-            text += f"; worst is {worst.group}, which {kind} {100 * worst.drop:.1f} points "
+            differs = f"answers differently by {100 * worst.drop:.1f} points"
+            text += (
+                f"; worst is {worst.group}, which {loss(worst.drop) if self.labelled else differs} "
+            )
             text += f"(limit {100 * worst.limit:.1f})"
         if small is not None and self.result is Holding.OPEN:
             under = "" if small.shift == CLEAN else f" under {small.shift}"

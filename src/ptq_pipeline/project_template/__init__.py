@@ -150,7 +150,14 @@ def mount_parameters(mount: str) -> str:
     loading, _, _ = texts["data_loading"].partition("  segments:\n")
     # The host's production windows are its own.
     drift = texts["drift"].replace("  windows: [calm, drifted]\n", "  windows: []\n")
-    texts |= {"data_loading": loading + _SEGMENTS, "drift": drift}
+    # So are its model and its data, which commands in the report reach by the name of the mount.
+    reporting = texts["reporting"].replace("model_name: ResNet-20", f"model_name: {mount}")
+    reporting = reporting.replace("data_name: Fashion-MNIST", "data_name: null")
+    texts |= {
+        "data_loading": loading + _SEGMENTS,
+        "drift": drift,
+        "reporting": reporting.replace("mount: null", f"mount: {mount}"),
+    }
     head = "# Written by `kedro ptq init`: what the audit judges, and by which policy.\n"
     groups = indent("".join(texts.values()), "  ")
     return str(_moved(f"{head}{mount}:\n{groups}", mount))

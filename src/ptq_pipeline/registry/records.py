@@ -43,6 +43,7 @@ class Kind(StrEnum):
     ROLLBACK = "rollback"
     WAIVER = "waiver"
     EXPIRY = "expiry"
+    WITHDRAWAL = "withdrawal"
     OUTCOME = "outcome"
 
 
@@ -118,18 +119,26 @@ class Records(tuple[Record, ...]):
         return None
 
     def waivers_in_force(self, now: datetime) -> list[Waiver]:
+        """Return the waivers in force, see `waivers_by_record`."""
+        return list(self.waivers_by_record(now).values())
+
+    def waivers_by_record(self, now: datetime) -> dict[int, Waiver]:
         """Return the waivers of which neither the clock nor a record has seen the last day pass.
+
+        Those that were withdrawn are left out. A waiver's key is the number of its record.
 
         A clock that went backwards revives none: the log remembers what was seen to expire. A
         record that was written under a clock that ran ahead ends those before it, not those that
         are granted after it.
         """
-        found = []
+        withdrawn = {each.content["waiver"] for each in self if each.kind is Kind.WITHDRAWAL}
+        found = {}
         for record in self:
-            if record.kind is Kind.WAIVER:
+            if record.kind is Kind.WAIVER and record.sequence not in withdrawn:
                 waiver = Waiver.read(record.content)
                 days = [now.date(), *(each.day for each in self[record.sequence :])]
-                found += [] if waiver.has_expired(max(days)) else [waiver]
+                if not waiver.has_expired(max(days)):
+                    found[record.sequence] = waiver
         return found
 
     def next(self, kind: Kind, content: Mapping[str, Any], now: datetime) -> Record:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ptq_pipeline.core.canonical import canonical_hash, file_bytes
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import DECISION_FILE, TRIAL_FILE, VERDICT_FILE
 from ptq_pipeline.core.plain_text import plain
 from ptq_pipeline.judgement.decision import Decision, Outcome
@@ -195,6 +196,29 @@ def waive(registry: Registry, waiver: Waiver, now: datetime) -> Record:
                 f"{now.date()}"
             )
         record = records.next(Kind.WAIVER, waiver.to_json(), now)
+        registry.change(records, record)
+        return record
+
+
+def withdraw(registry: Registry, sequence: int, *, by: str, reason: str, now: datetime) -> Record:
+    """Record that a waiver counts no longer; ``sequence`` is the number of its record.
+
+    Raises:
+        RegistryError: no waiver in force has that number.
+        InputError: name or reason is empty or no plain text.
+    """
+    for what, text in (("name", by), ("reason", reason)):
+        if not plain(f"the {what} of a withdrawal", text).strip():
+            raise InputError(f"a withdrawal needs a {what}")
+    with registry.locked() as records:
+        waivers = records.waivers_by_record(now)
+        if sequence not in waivers:
+            known = ", ".join(f"{number} ({each.rule})" for number, each in waivers.items())
+            raise RegistryError(
+                f"record {sequence} is no waiver in force; those in force are {known or 'none'}"
+            )
+        content = {"waiver": sequence, "rule": waivers[sequence].rule, "by": by, "reason": reason}
+        record = records.next(Kind.WITHDRAWAL, content, now)
         registry.change(records, record)
         return record
 

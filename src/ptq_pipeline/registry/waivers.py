@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import ClassVar, Self
 
@@ -12,6 +12,9 @@ from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.plain_text import plain
 from ptq_pipeline.judgement.sentences import Reason
+
+# Of a rule's groups, those that an error names.
+MOST_PLACES = 8
 
 
 class Waiver(Document):
@@ -76,6 +79,31 @@ class Waiver(Document):
             and self.group in (None, reason.group)
             and self.shift in (None, reason.shift)
         )
+
+
+def check_against(waiver: Waiver, reasons: Sequence[Reason]) -> None:
+    """Check that a new waiver excuses at least one reason of the last decision.
+
+    Raises:
+        InputError: it excuses none, as with a typing error; the message names the reasons that
+            there are.
+    """
+    if any(waiver.covers(reason) for reason in reasons):
+        return
+    same = [reason for reason in reasons if reason.rule == waiver.rule]
+    if not reasons:
+        raise InputError("the last decision has no reason against the candidate: nothing to waive")
+    if not same:
+        rules = ", ".join(dict.fromkeys(reason.rule for reason in reasons))
+        raise InputError(
+            f"no reason of the last decision has the rule '{waiver.rule}'; its rules are {rules}"
+        )
+    places = (f"{reason.group or 'no group'} under {reason.shift or 'any'}" for reason in same)
+    known = "; ".join(list(dict.fromkeys(places))[:MOST_PLACES])
+    raise InputError(
+        f"no reason '{waiver.rule}' of the last decision is about group "
+        f"'{waiver.group or 'any'}' under shift '{waiver.shift or 'any'}'; it has: {known}"
+    )
 
 
 def uncovered(

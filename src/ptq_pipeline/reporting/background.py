@@ -10,6 +10,9 @@ from ptq_pipeline.judgement.decision import Execution
 from ptq_pipeline.reporting.tables import Part, Row, Table
 from ptq_pipeline.reporting.texts import MISSING, count, number, plain_name
 
+# Of weights in OpenVINO's file, whatever they are quantized to.
+STORED_BITS = 8
+
 
 class DriftBlock(NamedTuple):
     """One comparison: how many columns drifted, and the two tables, drifted ones first."""
@@ -234,21 +237,42 @@ class Background(Part):
             "artifact.conditions",
             runtime=f"{runtime.name} {runtime.version}",
             threads=runtime.threads or MISSING,
+            rounds=measured.rounds,
             machine=" ".join([measured.machine, *runtime.cpu_flags]),
         )
 
     @cached_property
-    def speed_line(self) -> str | None:
-        """How much smaller and faster the candidate is, in one line; ``None`` if not measured."""
+    def speed_lines(self) -> list[str]:
+        """How much smaller and faster the candidate is; none if not measured."""
         measured = self.audit.candidate_speed
         if measured is None or measured.float_ is None or measured.candidate is None:
-            return None
+            return []
         before, now = measured.float_, measured.candidate
-        return self.texts(
-            "artifact.line",
+        size = self.texts(
+            "artifact.size",
             size=number(now.bytes / before.bytes, 2),
             candidate_kib=count(now.bytes / 1024),
             float_kib=count(before.bytes / 1024),
-            candidate_ms=number(now.latency_ms, 2),
-            float_ms=number(before.latency_ms, 2),
         )
+        lines = [size, *self._speed_of("one_image"), *self._speed_of("batches")]
+        return [*lines, *([self.stored_wider] if self.stored_wider else [])]
+
+    def _speed_of(self, key: str) -> list[str]:
+        """One sentence on how many times as fast it is; none where it was not measured in turn."""
+        measured = self.audit.candidate_speed
+        ratio = getattr(measured, key, None)
+        if measured is None or ratio is None:
+            return []
+        words = {"low": number(ratio.low, 2), "high": number(ratio.high, 2)}
+        said = self.texts(f"artifact.{key}", batch=count(measured.batch_size))
+        kind = "faster" if ratio.reliable else "unreliable"
+        words |= {"what": said, "median": number(ratio.median, 2)}
+        return [self.texts(f"artifact.{kind}", n=measured.rounds, **words)]
+
+    @cached_property
+    def stored_wider(self) -> str:
+        """That weights are stored wider than they are; empty where they are not."""
+        recipe = self.audit.recipe
+        bits = recipe.get("method", {}).get("weight_bits", STORED_BITS)
+        wider = bits < STORED_BITS and recipe["runtime"]["name"] == "openvino"
+        return self.texts("artifact.stored_wider", bits=bits) if wider else ""

@@ -4,6 +4,8 @@ from functools import cached_property
 
 from ptq_pipeline.core.documents import Interval
 from ptq_pipeline.judgement.champion import Comparison
+from ptq_pipeline.reporting.results import worst_first
+from ptq_pipeline.reporting.states import STATES
 from ptq_pipeline.reporting.tables import Part, Row, Table, cell_values
 from ptq_pipeline.reporting.texts import count, number, points
 
@@ -103,7 +105,7 @@ class Worth(Part):
         cells = [cell for cell in compared.cells if cell.judged]
         if not cells:
             return texts("champion.line_open", version=version, result=result)
-        worst = max(cells, key=lambda cell: cell.drop / cell.limit)
+        worst = worst_first(cells)[0]
         return texts(
             "champion.line",
             version=version,
@@ -127,9 +129,9 @@ class Worth(Part):
         rows = [
             Row(
                 {**cell_values(self.texts, cell), "loss_to_champion": cell.drop},
-                "bad" if cell.status == "shown_bad" else "plain" if cell.judged else "hatched",
+                STATES[cell.status].mark,
             )
-            for cell in sorted(cells, key=lambda cell: (not cell.judged, -cell.drop))
+            for cell in worst_first(cells)
         ]
         return self.table(self.texts("champion.caption"), rows, _CHAMPION)
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.reporting.results import GroupImage, worst_first
+from ptq_pipeline.reporting.states import STATES
 from ptq_pipeline.reporting.tables import Part, Row, Table, cell_values, why_not_judged
 from ptq_pipeline.reporting.texts import clean_text, count
 
@@ -77,8 +78,7 @@ class Findings(Part):
         values = {**cell_values(self.texts, cell), "drop_worst": cell.drop_max}
         if cell.critical:
             values["status"] = self.texts("status.with_critical", status=values["status"])
-        bad = cell.over_limit or cell.status == "shown_bad"
-        return Row(values, "hatched" if not cell.judged else "bad" if bad else "plain")
+        return Row(values, STATES[cell.status].mark)
 
     @cached_property
     def not_judged(self) -> Table:
@@ -100,6 +100,13 @@ class Findings(Part):
             for group in self.audit.verdict.groups_not_judged
         ]
         return self.table(texts("not_judged.caption"), rows)
+
+    @property
+    def all_judged(self) -> str:
+        """What is said where no group is listed as not judged."""
+        if only := self.audit.verdict.representatives:
+            return self.texts("not_judged.representatives", n=count(len(only)))
+        return self.texts("not_judged.none")
 
     @cached_property
     def left_out(self) -> Mapping[str, int]:

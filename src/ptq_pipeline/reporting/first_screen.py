@@ -7,14 +7,18 @@ from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS
 from ptq_pipeline.judgement.summary import CellSummary
 from ptq_pipeline.reporting.background import Background
 from ptq_pipeline.reporting.business import Worth
+from ptq_pipeline.reporting.meeting import Meeting
+from ptq_pipeline.reporting.next_step import Step, next_step
+from ptq_pipeline.reporting.states import STATES, State
 from ptq_pipeline.reporting.tables import Part
-from ptq_pipeline.reporting.texts import count, points
+from ptq_pipeline.reporting.texts import available_languages, count, points, texts_about
 
 GLYPHS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?"}
+HASH_DIGITS = 8
 
 
 class Card(NamedTuple):
-    """One number to remember: a group, its drop, how sure, and a bar on a shared scale.
+    """One group to remember: its drop, what is shown of it, and a bar on a shared scale.
 
     ``bar`` and ``limit_mark`` are positions in percent of the card's width.
     """
@@ -23,10 +27,9 @@ class Card(NamedTuple):
     group: str
     shift: str
     drop: str
-    over: bool
+    look: State
     state: str
     detail: str
-    sure: str
     bar: float
     limit_mark: float
 
@@ -52,28 +55,92 @@ class FirstScreen(Part):
         return self.audit.verdict.recipe.result == "NONE"
 
     @cached_property
-    def subject(self) -> str:
-        """The bit-widths and the runtime of the recipe, or the table that was judged."""
-        if (source := self.audit.verdict.source) is not None:
-            names = ", ".join(file.name for file in source.files) or self.texts("word.none")
-            return self.texts("page.table", files=names, n=count(source.units))
-        recipe = self.audit.parameters["quantization"]
+    def identity(self) -> list[tuple[str, str]]:
+        """What was audited, when and where, by name."""
+        texts, options = self.texts, self.options
+        model = options.model_name or texts(
+            "identity.unnamed", hash=self.audit.float_model[:HASH_DIGITS]
+        )
+        images = max((cell.n for cell in self.audit.averages), default=0)
+        recipe, source = self.audit.recipe, self.audit.verdict.source
+        data = options.data_name or texts("identity.images", n=count(images))
+        if source is not None:
+            # A table says nothing of the model, and its files are its data.
+            names = ", ".join(file.name for file in source.files) or texts("word.none")
+            model, data = "", texts("page.table", files=names, n=count(source.units))
+        facts = [
+            ("model", model),
+            ("data", data),
+            ("recipe", self.recipe_words),
+            ("runtime", recipe.get("runtime", {}).get("name", "")),
+            ("date", texts.moment(self.audit.measured_at) if self.audit.measured_at else ""),
+            ("environment", self.audit.decision.environment),
+        ]
+        return [(texts(f"identity.{key}"), value) for key, value in facts if value]
+
+    @cached_property
+    def recipe_words(self) -> str:
+        """Bit-widths and method."""
+        method = self.audit.recipe.get("method")
+        if not method:
+            return ""
+        name = method.get("rounding") or method.get("name") or ""
         return self.texts(
             "page.subject",
-            weights=recipe["method"]["weight_bits"],
-            activations=recipe["method"]["activation_bits"],
-            runtime=recipe["runtime"]["name"],
+            weights=method["weight_bits"],
+            activations=method["activation_bits"],
+            method=self.texts.identifier(name),
         )
 
     @cached_property
-    def headline(self) -> str:
-        """The headline, which begins a line of its own."""
-        said = self.texts.headline(self.audit.verdict)
-        return said[:1].upper() + said[1:]
+    def scope(self) -> str:
+        """Whether this audit could approve, as a key."""
+        return "quick" if self.audit.quick_look else "full"
+
+    @cached_property
+    def who(self) -> str:
+        """Who is hurt, as a natural frequency, and by which proof."""
+        worst = self.audit.verdict.worst
+        if worst is None:
+            return self.texts("who.nobody_judged")
+        status, recipe = self.audit.status_of(worst), self.audit.verdict.recipe
+        said = self.texts(f"who.{status}", frequency=self._frequency(worst), n=count(worst.n))
+        if status == "shown_bad" or recipe.result != "FAIL":
+            return said
+        # The one model that would ship proves nothing; those drawn beside it do.
+        n, bad = count(recipe.distinct_draws), count(recipe.shown_bad)
+        return self.texts("format.joiner").join([said, self.texts("who.other_draws", n=n, bad=bad)])
+
+    @cached_property
+    def beside(self) -> str:
+        """The average under the same shift."""
+        verdict = self.audit.verdict
+        average = verdict.average_beside_worst or verdict.average
+        return (
+            "" if average is None else self.texts("who.beside", frequency=self._frequency(average))
+        )
+
+    def _frequency(self, cell: CellSummary) -> str:
+        return self.texts.frequency(cell.own_drop, cell.limit, cell)
+
+    @cached_property
+    def step(self) -> Step:
+        """The one next step."""
+        return next_step(self.audit, self.options, self.texts)
+
+    @cached_property
+    def keep(self) -> str:
+        """What serves until then; an empty text where the candidate may ship."""
+        if self.outcome == "promote" or self.audit.verdict.source is not None:
+            return ""
+        champion = self.audit.decision.champion
+        if champion is None:
+            return self.texts("next.keep_float")
+        return self.texts("next.keep_champion", version=champion.version)
 
     @cached_property
     def cards(self) -> list[Card]:
-        """The worst class and segment, and the average."""
+        """The worst class and segment, and the average under the shift of the worst group."""
         verdict = self.audit.verdict
         worst = verdict.worst
         # An intersection gets a card of its own only when it is what the headline is about.
@@ -81,90 +148,68 @@ class FirstScreen(Part):
         found = [cell for level in levels if (cell := verdict.worst_by_level.get(level))]
         if not found and worst:
             found = [worst]
-        if verdict.average:
-            found.append(verdict.average)
-        largest = [value for cell in found for value in (cell.drop_mean_over_draws, cell.limit)]
+        if average := verdict.average_beside_worst or verdict.average:
+            found.append(average)
+        largest = [value for cell in found for value in (cell.own_drop, cell.limit)]
         scale = 1.15 * max([0.001, *largest])
         return [self._card(cell, scale) for cell in found]
 
     def _card(self, cell: CellSummary, scale: float) -> Card:
-        texts, drop, limit = self.texts, cell.drop_mean_over_draws, cell.limit
-        where = {"shift": texts.shift(cell.shift), "count": count(cell.n)}
-        draws, worst = self.audit.verdict.draws_behind, points(cell.drop_worst_draw)
+        texts, status = self.texts, self.audit.status_of(cell)
         return Card(
             kind=texts(f"card.kind_{cell.level}"),
             group=texts("group.all_images") if cell.level == "average" else cell.group,
-            shift=texts("card.where", **where),
-            drop=texts.drop(drop),
-            over=drop > limit,
-            state=texts(f"card.state_{'over' if drop > limit else 'within'}", limit=points(limit)),
+            shift=texts("card.where", shift=texts.shift(cell.shift), count=count(cell.n)),
+            drop=texts.drop(cell.own_drop),
+            look=STATES[status],
+            state=texts(f"card.{status}", limit=points(cell.limit)),
             detail=texts(
-                "card.one_model" if self.one_model else "card.over_draws", n=draws, worst=worst
+                "card.one_model" if self.one_model else "card.over_draws",
+                n=self.audit.verdict.draws_behind,
+                mean=points(cell.drop_mean_over_draws),
+                worst=points(cell.drop_worst_draw),
             ),
-            sure=self._candidate(cell),
-            bar=_position(drop, scale),
-            limit_mark=_position(limit, scale),
+            bar=_position(cell.own_drop, scale),
+            limit_mark=_position(cell.limit, scale),
         )
-
-    def _candidate(self, cell: CellSummary) -> str:
-        """Say what the candidate itself loses."""
-        if cell.candidate_drop is None:
-            return self.texts("card.no_candidate")
-        status = {each.key: each.status for each in self.audit.verdict.candidate.cells}
-        shown = f"card.shown_{status.get(cell.key, '').removeprefix('shown_')}"
-        return self.texts(
-            "card.candidate",
-            drop=points(cell.candidate_drop),
-            interval=self.texts.interval(cell.interval),
-            shown=self.texts(shown) if shown in self.texts else "",
-        )
-
-    @cached_property
-    def next_steps(self) -> list[str]:
-        """What to do now, and what would settle what is still open."""
-        texts, verdict = self.texts, self.audit.verdict
-        if verdict.source is not None:
-            settled = texts.all_said(verdict.settle, verdict.settle_sentences)
-            return [texts(f"next.table_{self.outcome}"), *settled]
-        if self.outcome == "refuse":
-            # A refusal is settled; what is still open is listed with the reasons.
-            worst = verdict.worst
-            remedy = worst and texts("next.remedy", group=texts.group(worst.level, worst.group))
-            steps = [texts("next.do_not_ship"), remedy, texts("next.again")]
-            return [step for step in steps if step]
-        first = {
-            "promote": texts("next.promote"),
-            "refuse_after_pass": texts("next.keep_champion"),
-            "inconclusive": texts("next.wait"),
-        }[self.outcome]
-        return [first, *texts.all_said(verdict.settle, verdict.settle_sentences)]
 
     @cached_property
     def worth(self) -> list[str]:
         """What it saves and risks, how fast it is, and how it compares with what serves."""
         worth = Worth(self.audit, self.options, self.texts)
-        speed = Background(self.audit, self.options, self.texts).speed_line
-        return [*worth.money, *([speed] if speed else []), worth.champion_line]
+        background = Background(self.audit, self.options, self.texts)
+        return [*worth.money, *background.speed_lines, worth.champion_line]
+
+    @cached_property
+    def in_short(self) -> list[str]:
+        """How sure all this is, in two sentences."""
+        texts, verdict = self.texts, self.audit.verdict
+        recipe, lines = verdict.recipe, []
+        if (n := recipe.distinct_draws) and not self.one_model:
+            left = max(0, n - recipe.shown_good - recipe.shown_bad)
+            kind = "bad" if recipe.shown_bad == n else "good" if recipe.shown_good == n else "mixed"
+            counts = {"bad": recipe.shown_bad, "good": recipe.shown_good, "left": left}
+            lines.append(
+                texts(f"sure.{kind}", n=count(n), **{k: count(v) for k, v in counts.items()})
+            )
+        highest = [
+            cell.interval[1] for cell in verdict.candidate.cells if cell.judged and cell.interval
+        ]
+        if highest and max(highest) < 1:
+            confidence = texts.percent(1 - verdict.policy.alpha, 0)
+            lines.append(texts("sure.bound", bound=points(max(highest)), confidence=confidence))
+        return lines
 
     @cached_property
     def sure(self) -> list[str]:
-        """How sure all this is."""
+        """The statistics behind it."""
         texts, verdict = self.texts, self.audit.verdict
-        recipe, lines = verdict.recipe, texts.statements(verdict)
+        recipe, lines = verdict.recipe, [self.headline, *texts.statements(verdict)]
         if recipe.distinct_draws and verdict.source is None:
-            still_open = recipe.distinct_draws - recipe.shown_good - recipe.shown_bad
-            lines.append(
-                texts(
-                    "sure.draws",
-                    n=recipe.distinct_draws,
-                    size=count(recipe.set_size),
-                    pool=count(recipe.pool_size),
-                    bad=count(recipe.shown_bad),
-                    good=count(recipe.shown_good),
-                    open=count(max(0, still_open)),
-                )
-            )
-        lines.append(texts("sure.interval"))
+            size, pool = count(recipe.set_size), count(recipe.pool_size)
+            lines.append(texts("sure.draws", n=recipe.distinct_draws, size=size, pool=pool))
+        confidence = texts.percent(1 - verdict.policy.alpha, 0)
+        lines.append(texts("sure.interval", confidence=confidence))
         if verdict.groups_not_judged:
             lines.append(texts("sure.not_judged", n=len(verdict.groups_not_judged)))
         if named := texts.not_judged(verdict):
@@ -172,6 +217,29 @@ class FirstScreen(Part):
         if verdict.repeated_images:
             lines.append(texts("sure.repeated", n=verdict.repeated_images))
         return lines
+
+    @property
+    def headline(self) -> str:
+        """The verdict's own headline: means over all draws."""
+        said = self.texts.headline(self.audit.verdict)
+        return said[:1].upper() + said[1:]
+
+    @cached_property
+    def open_questions(self) -> list[str]:
+        """What would settle what is open; a refusal is settled, see the reasons."""
+        verdict = self.audit.verdict
+        if self.outcome != "inconclusive":
+            return []
+        return self.texts.all_said(verdict.settle, verdict.settle_sentences)
+
+    @cached_property
+    def meeting(self) -> list[Meeting]:
+        """What can be said aloud, in the page's language first, then in the others."""
+        languages = sorted(available_languages(), key=lambda each: each != self.options.language)
+        return [
+            Meeting(self.audit, self.options, texts_about(self.audit.verdict, each), language=each)
+            for each in languages
+        ]
 
 
 def _position(value: float, scale: float) -> float:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.reporting.background import Background
 from ptq_pipeline.reporting.business import Worth
+from ptq_pipeline.reporting.diagnosis import Diagnosis
 from ptq_pipeline.reporting.figures import FIGURES
 from ptq_pipeline.reporting.figures.style import inline_svg
 from ptq_pipeline.reporting.findings import Findings
@@ -33,14 +34,15 @@ TEMPLATE = "report.html.j2"
 # Each part fills one template.
 PARTS: dict[str, type[Part]] = {
     "first": FirstScreen,
+    "diagnosis": Diagnosis,
     "findings": Findings,
     "background": Background,
     "worth": Worth,
     "reviewer": Reviewer,
 }
 SECTIONS = (
-    *("reasons", "worst", "lost_images", "distribution", "heat_map", "layers", "strategies"),
-    *("sets", "artifact", "drift", "business", "champion", "reviewer"),
+    *("diagnosis", "reasons", "worst", "lost_images", "distribution", "heat_map", "layers"),
+    *("strategies", "sets", "artifact", "drift", "business", "champion", "reviewer"),
 )
 OF_TABLES = ("reasons", "worst", "distribution", "heat_map", "reviewer")
 SECTION_OF = {
@@ -137,6 +139,7 @@ def report_figures(
         if SECTION_OF[name] not in shown:
             continue
         figure, words = draw(audit, options)
+        words = {**words, "confidence": texts.percent(1 - audit.verdict.policy.alpha, 0)}
         embedded[name] = EmbeddedFigure(
             Markup(inline_svg(figure, name)),
             texts(f"alt.{name}", **words),

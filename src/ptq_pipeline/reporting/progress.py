@@ -1,6 +1,9 @@
-"""Progress of long steps on a terminal: how many are done and how much time is left."""
+"""Progress of long steps: a bar on a terminal, a line every half minute elsewhere."""
 
-from collections.abc import Iterable, Iterator
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -14,6 +17,9 @@ from rich.progress import (
 )
 
 Item = TypeVar("Item")
+log = logging.getLogger(__name__)
+# Seconds between two lines where there is no terminal: continuous integration shows that it lives.
+EVERY = 30.0
 
 
 def track(
@@ -21,16 +27,20 @@ def track(
     total: int | None = None,
     description: str = "working",
     console: Console | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Item]:
-    """Yield ``items``, consumed lazily, and show a progress bar on standard error.
+    """Yield ``items``, consumed lazily, and show how far they are and how much time is left.
 
-    Nothing is shown when standard error is not a terminal, so logs and CI output stay clean. The
-    bar counts an item as done when the next one is asked for, so the time left is that of finished
+    On a terminal that is a bar on standard error. Elsewhere a line goes to the log whenever 30
+    seconds have passed, such as ``trials 12/50, about 4 min left``; what takes less says nothing.
+    An item counts as done when the next one is asked for, so the time left is that of finished
     work only. Without ``total`` it is the length of ``items``, where they have one.
     """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
     console = console or Console(stderr=True)
     if not console.is_terminal:
-        yield from items
+        yield from _logged(items, total, description, clock)
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -43,3 +53,24 @@ def track(
     )
     with Progress(*columns, console=console) as progress:
         yield from progress.track(items, total, description=description)
+
+
+def _logged(
+    items: Iterable[Item], total: int | None, description: str, clock: Callable[[], float]
+) -> Iterator[Item]:
+    started = said = clock()
+    for done, item in enumerate(items):
+        now = clock()
+        if now - said >= EVERY:
+            said = now
+            log.info("%s %s", description, _how_far(done, total, now - started))
+        yield item
+
+
+def _how_far(done: int, total: int | None, seconds: float) -> str:
+    if total is None:
+        return str(done)
+    if not done:
+        return f"0/{total}"
+    minutes = math.ceil((total - done) * seconds / done / 60)
+    return f"{done}/{total}, about {minutes} min left"

@@ -1,5 +1,6 @@
 """What a report shows: the documents and tables of one audit, and how it looks."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,9 +24,11 @@ from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.candidate import MeasuredCell
 from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.judgement.decision import Decision, Execution
+from ptq_pipeline.judgement.judging import Status
 from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.reporting.texts import available_languages
+from ptq_pipeline.statistics.draws import split_budget
 
 Cell = TypeVar("Cell", bound=MeasuredCell)
 
@@ -35,6 +38,10 @@ class ReportingParameters(BaseModel):
 
     Attributes:
         title: Title of the page; the words of the language when left out.
+        model_name: What people call the model; the first digits of its hash when left out.
+        data_name: What people call the data; how many audit images there are when left out.
+        mount: Namespace of the pipelines, which commands in the report name; none in a project of
+            its own.
         language: Language of the texts.
         worst_cells: Rows of the first worst-case table, and reasons shown before the rest.
         max_classes: Classes drawn in figures; with more, those that lose most are drawn.
@@ -47,6 +54,9 @@ class ReportingParameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str | None = Field(default=None, min_length=1)
+    model_name: str | None = Field(default=None, min_length=1)
+    data_name: str | None = Field(default=None, min_length=1)
+    mount: str | None = Field(default=None, min_length=1)
     language: str = "en"
     worst_cells: int = Field(default=12, ge=1)
     max_classes: int = Field(default=30, ge=1)
@@ -78,10 +88,19 @@ class LostImage(GroupImage):
     answer: str
 
 
+class Confusion(Document):
+    """How often one class is lost to one answer."""
+
+    label: str
+    answer: str
+    count: int
+
+
 class LostImages(Document):
     """Images of the worst group, ``lost_images.json``: the first lost ones, and calibration images.
 
-    Of the group's ``n`` judged images ``lost_count`` are lost; ``calibration_count`` of the
+    Of the group's ``n`` judged images ``lost_count`` are lost, and ``confusions`` says to which
+    answers, the most frequent first; ``calibration_count`` of the
     ``set_size`` images of the calibration set belong to it. Without a candidate there is no group.
     """
 
@@ -93,16 +112,15 @@ class LostImages(Document):
     n: int = 0
     lost_count: int = 0
     lost: tuple[LostImage, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
     calibration_count: int = 0
     set_size: int = 0
     calibration: tuple[GroupImage, ...] = ()
 
 
 def worst_first(cells: Iterable[Cell], levels: Sequence[str] = LEVELS) -> list[Cell]:
-    """Give the cells of ``levels`` by falling drop; ties keep their order."""
-    return sorted(
-        (cell for cell in cells if cell.level in levels), key=lambda cell: -cell.ranking_drop
-    )
+    """Give the cells of ``levels`` by evidence, see `MeasuredCell.rank`; ties keep their order."""
+    return sorted((cell for cell in cells if cell.level in levels), key=lambda cell: cell.rank)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,16 +186,16 @@ class AuditTables:
         return found
 
     def worst_of_each_level(self, each: int) -> list[SpreadCell]:
-        """Give the judged groups that the candidate hurts most, every group under its worst shift.
+        """Give the judged groups that are worst by evidence, every group under its worst shift.
 
-        Of each level but the average at most ``each``, all together by falling drop.
+        Of each level but the average at most ``each``, all together by evidence.
         """
         first: dict[tuple[str, str], SpreadCell] = {}
-        for cell in sorted(self.cells, key=lambda cell: -cell.drop):
+        for cell in worst_first(self.cells):
             if cell.judged:
                 first.setdefault(cell.key.of, cell)
         levels = [[cell for cell in first.values() if cell.level == level] for level in LEVELS[1:]]
-        return sorted((cell for level in levels for cell in level[:each]), key=lambda c: -c.drop)
+        return worst_first(cell for level in levels for cell in level[:each])
 
     def classes_to_show(self, most: int) -> list[str]:
         """Give the classes to draw in label order: all, or the ``most`` that lose most."""
@@ -244,6 +262,40 @@ class AuditResults(AuditTables):
     worst_group_layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     decision_log: Sequence[Mapping[str, Any]] = ()
     machine: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def quick_look(self) -> bool:
+        """Whether this audit could refuse and not approve: few draws, or representative groups."""
+        recipe = self.verdict.recipe
+        if self.verdict.source is not None:
+            return False
+        split = split_budget(max(1, recipe.draws), recipe.p0, recipe.alpha)
+        return bool(self.verdict.representatives) or not split.pass_possible
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """How the model was quantized; empty where another tool did it."""
+        return self.parameters.get("quantization", {})
+
+    @property
+    def measured_at(self) -> str | None:
+        """When the candidate was made (ISO 8601); the documents themselves hold no time."""
+        return self.candidate_speed.measured_at if self.candidate_speed else None
+
+    @property
+    def float_model(self) -> str:
+        """The hash of the float model; empty where no trial names it."""
+        specs = self.trials.get("spec", pd.Series(dtype=str))
+        return str(json.loads(specs.iloc[0]).get("model", "")) if len(specs) else ""
+
+    def status_of(self, cell: CellDocument) -> Status:
+        """What is shown of the candidate in a cell."""
+        found = (each.status for each in self.verdict.candidate.cells if each.key == cell.key)
+        return next(found, "not_judged")
+
+    def cell(self, key: CellKey) -> SpreadCell | None:
+        """One cell of the table; None where it has none."""
+        return next((cell for cell in self.cells if cell.key == key), None)
 
     @classmethod
     def read(cls, results: Mapping[str, Any], **shown: Any) -> Self:

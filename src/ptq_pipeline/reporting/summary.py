@@ -40,7 +40,7 @@ def three_lines(
 
 
 def _worst(texts: Texts, verdict: Verdict) -> str:
-    worst, average = verdict.worst, verdict.average
+    worst, average = verdict.worst, verdict.average_beside_worst or verdict.average
     if worst is None:
         return texts("lines.no_worst")
     subject = texts.group(worst.level, worst.group)

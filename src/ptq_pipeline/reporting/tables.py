@@ -8,14 +8,15 @@ from ptq_pipeline.judgement.candidate import MeasuredCell
 from ptq_pipeline.judgement.judged_groups import UnjudgedGroup
 from ptq_pipeline.judgement.sentences import Reason
 from ptq_pipeline.reporting.results import AuditResults, ReportingParameters
+from ptq_pipeline.reporting.states import STATES
 from ptq_pipeline.reporting.texts import Reading, Texts, clean_text, shorten
 
 # How a column shows its values, by its key; all others are text.
 KINDS = {
     key: kind
     for kind, keys in {
-        "name": "group rule strategy class_named error expectation column class file layer what "
-        "replaces by record",
+        "name": "group rule strategy class_named answer error expectation column class file layer "
+        "what replaces by record",
         "points": "drop_mean drop_worst drop observed limit average_mean average_worst class_mean "
         "class_worst difference drop_difference break_even_drop loss_to_champion tolerance",
         "percent": "float_accuracy quantized_accuracy rejected_share agreement error_group "
@@ -48,7 +49,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """Values of one row by column key; ``mark`` is a style: plain, bad, hatched, strong."""
+    """Values of one row by column key; ``mark`` is a style: plain, strong, or one of `STATES`."""
 
     values: Mapping[str, Any]
     mark: str = "plain"
@@ -111,7 +112,9 @@ class Part:
                 {
                     "text": self.texts.said(reason.text, reason.sentence),
                     "rule": reason.rule,
-                    "group": reason.group,
+                    "group": self.texts("group.all_images")
+                    if reason.level == "average"
+                    else reason.group,
                     "shift": self.texts.shift_name(reason.shift) if reason.shift else None,
                     "observed": _reading(reason, reason.observed),
                     "interval": reason.interval,
@@ -145,7 +148,7 @@ def cell_values(texts: Texts, cell: MeasuredCell) -> dict[str, Any]:
     words = {
         "group": texts("group.all_images") if cell.level == "average" else cell.group,
         "shift": texts.shift_name(cell.shift),
-        "status": texts(f"status.{cell.status}"),
+        "status": f"{STATES[cell.status].glyph} {texts(f'status.{cell.status}')}",
     }
     return {**cell.model_dump(by_alias=True), **words}
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ptq_pipeline.core.documents import Interval
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import CellDocument
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.sentences import ENGLISH, Sentence, Wording
 from ptq_pipeline.judgement.verdict import Verdict
@@ -25,6 +26,8 @@ _FOLDER = resources.files("ptq_pipeline.reporting").joinpath("templates")
 NAME_LENGTH = 40
 # Inside a sentence, where no tooltip gives the rest.
 SENTENCE_NAME = 80
+# A drop below which a frequency is said of 1,000.
+FEW = 0.05
 MISSING = "–"
 _MINUS = "−"
 
@@ -200,6 +203,32 @@ class Texts:
             return self("drop.none")
         return self("drop.loses" if drop > 0 else "drop.gains", points=shown)
 
+    def frequency(self, drop: float, limit: float, cell: CellDocument) -> str:
+        """Say the drop of a cell as a natural frequency, with its limit.
+
+        Of 100 images, or of 1,000 where that would hide digits.
+
+        Example:
+            >>> cell = CellDocument(level="class", group="Shirt", shift="clean")
+            >>> load_texts("en").frequency(0.1288, 0.06, cell)
+            'of 100 images of class Shirt on clean images, 13 more get a wrong answer (limit: 6)'
+        """
+        fine = abs(drop) < FEW or not math.isclose(100 * limit, round(100 * limit))
+        base = 1000 if fine else 100
+        more = round(base * drop)
+        where = self(
+            "frequency.where_all" if cell.level == "average" else "frequency.where",
+            base=count(base),
+            group=self.group(cell.level, cell.group),
+            shift=self.shift(cell.shift),
+        )
+        return self(
+            f"frequency.{'more' if more > 0 else 'fewer' if more < 0 else 'same'}",
+            where=where,
+            more=count(abs(more)),
+            limit=count(round(base * limit)),
+        )
+
     def at_floor(self, shift: str, accuracy: float) -> str:
         """Say how often the float model is right where it has nothing to lose."""
         right = self("format.percent", value=f"{100 * accuracy:z.1f}")
@@ -278,6 +307,8 @@ class Texts:
                 "percent": share,
                 "floor_percent": lambda value, _: share(math.floor(100 * value) / 100, "0f"),
                 "ordinal": lambda value, _: count(value),
+                "loss": lambda value, _: self.drop(value),
+                "at_most": lambda value, _: count(value),
                 "group": group,
                 "cell": cell,
                 "unjudged": unjudged,

@@ -164,7 +164,7 @@ class Watch:
         if any(rung.decision == "inconclusive" for rung in rungs):
             self._note(event, "no candidate was shown to hold", evidence, serve=serve)
             reason = f"{text}; no recipe was shown to hold yet, the {serve} serves"
-            return tried | self._wait(case, reason, ExitCode.NO_CANDIDATE_PASSED)
+            return tried | self._wait(case, reason, ExitCode.INCONCLUSIVE)
         self._note(event, "retraining needed", evidence, serve=serve)
         reason = f"{text}; no recipe passed: retraining needed, the {serve} serves"
         return tried | self._end(event, "retraining needed", reason, ExitCode.NO_CANDIDATE_PASSED)

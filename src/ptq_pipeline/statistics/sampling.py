@@ -40,7 +40,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 FloatArray = NDArray[np.float64]
 # Lost answers per image that is not risky: what is paid for rests on it, never what may err.
@@ -77,7 +77,8 @@ class Sampling:
         found = np.zeros_like(p_open)
         for first in range(min(allowed, full) + 1):
             others = special.bdtr(allowed - first, draws - full, p_open * (1 - self.error))
-            found = found + stats.binom.pmf(first, full, p_open) * others
+            chosen = special.binom(full, first) * p_open**first * (1 - p_open) ** (full - first)
+            found = found + chosen * others
         return found
 
 

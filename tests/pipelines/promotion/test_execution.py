@@ -130,6 +130,9 @@ def test_the_files_are_the_model_that_was_judged(
     for one in (speed["float"], speed["candidate"]):
         assert one["latency_ms"] > 0 and one["images_per_second"] > 0
     assert 0 < speed["candidate"]["bytes"] < speed["float"]["bytes"] / 2
+    assert 2 <= speed["rounds"] <= 5
+    for ratio in (speed["one_image"], speed["batches"]):
+        assert 0 < ratio["low"] <= ratio["median"] <= ratio["high"]
     # One answer that was never judged is enough.
     predictions.loc[3, "predicted"] = (predictions.loc[3, "predicted"] + 1) % 3
     found = execute(predictions)

@@ -87,7 +87,8 @@ def execute_candidate(
         others=others,
         withheld=withheld,
     )
-    log.info("exported candidate: %s", found.result)
+    same = "as the model that was judged" if found.result == "PASS" else "not as was judged"
+    log.info("the exported file answers %s", same)
     return found.to_json()
 
 

@@ -1,19 +1,25 @@
 """Size and speed of the candidate's files beside the float model's, in the serving runtime."""
 
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ptq_pipeline.artifact import served_names
-from ptq_pipeline.artifact.speed import CandidateSpeed, MeasuredRuntime, ModelSpeed
+from ptq_pipeline.artifact.speed import CandidateSpeed, MeasuredRuntime, ModelSpeed, Ratio
 from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.pipelines.promotion.execution import load_candidate
 from ptq_pipeline.trials.audit import Audit
+
+ROUNDS = 5
+ENOUGH = 20.0
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import PreparedModel
@@ -23,7 +29,7 @@ if TYPE_CHECKING:
 def measure_candidate(
     audit: Audit, verdict: Mapping[str, Any], files: Mapping[str, bytes]
 ) -> dict[str, Any]:
-    """Measure the files that would ship and the float model, one after the other.
+    """Measure the files that would ship and the float model in turn, several times.
 
     The figures are of this machine and this moment, so they are in a file of their own, which is
     no out of DVC and decides nothing.
@@ -32,7 +38,6 @@ def measure_candidate(
         The content of ``candidate_speed.json``, see :class:`.CandidateSpeed`.
     """
     from ptq_pipeline.models.loading import prepared_model
-    from ptq_pipeline.runtimes import measure_speed
 
     images, runtime = audit.data.images, audit.recipe.runtime.build()
     found = CandidateSpeed(
@@ -40,6 +45,7 @@ def measure_candidate(
         runtime=MeasuredRuntime.model_validate(runtime.description() | {"cpu_flags": cpu_flags()}),
         machine=platform.machine(),
         batch_size=min(audit.recipe.runtime.batch_size, len(images)),
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     if found.trial_id is None:
         return found.to_json()
@@ -48,14 +54,41 @@ def measure_candidate(
     plain = runtime.compile(prepared, None)
     served = load_candidate(audit, files, audit.recipe.runtime)
     names = served_names(files, runtime.name)
-    measured = {
-        name: ModelSpeed(bytes=size, **measure_speed(predictor, batch))
-        for name, predictor, size in (
-            ("float_", plain, _float_bytes(prepared, plain, runtime.name)),
-            ("candidate", served, sum(len(files[name]) for name in names)),
-        )
-    }
+    sizes = (
+        _float_bytes(prepared, plain, runtime.name),
+        sum(len(files[name]) for name in names),
+    )
+    measured = measure_in_turn({"float_": plain, "candidate": served}, batch, sizes)
     return found.model_copy(update=measured).to_json()
+
+
+def measure_in_turn(
+    models: Mapping[str, "Predictor"], batch: np.ndarray, sizes: Sequence[int]
+) -> dict[str, Any]:
+    """Measure float model and candidate in turn, so that what else runs here meets both alike.
+
+    ``sizes`` are their bytes. Up to `ROUNDS` rounds, and no further one after `ENOUGH` seconds.
+
+    Returns:
+        Their :class:`.ModelSpeed` by name, ``rounds``, ``one_image`` and ``batches``, see
+        :class:`.CandidateSpeed`.
+    """
+    from ptq_pipeline.runtimes import measure_speed
+
+    started, rounds = time.monotonic(), []
+    while len(rounds) < ROUNDS and (len(rounds) < 2 or time.monotonic() - started < ENOUGH):
+        rounds.append([measure_speed(predictor, batch) for predictor in models.values()])
+    found: dict[str, Any] = {
+        name: ModelSpeed(
+            bytes=size, **{key: median(each[i][key] for each in rounds) for key in rounds[0][i]}
+        )
+        for i, (name, size) in enumerate(zip(models, sizes, strict=True))
+    }
+    found["one_image"] = Ratio.of([a["latency_ms"] / b["latency_ms"] for a, b in rounds])
+    found["batches"] = Ratio.of(
+        [b["images_per_second"] / a["images_per_second"] for a, b in rounds]
+    )
+    return found | {"rounds": len(rounds)}
 
 
 def _float_bytes(prepared: "PreparedModel", predictor: "Predictor", runtime: str) -> int:

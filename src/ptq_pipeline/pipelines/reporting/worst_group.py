@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.reporting.results import GroupImage, LostImage, LostImages
+from ptq_pipeline.reporting.results import Confusion, GroupImage, LostImage, LostImages
 from ptq_pipeline.trials.evaluation import build_evaluation
 
 MOST_IMAGES = 12
@@ -70,6 +71,10 @@ def gather_lost_images(
     lost = np.flatnonzero(judged & right & (answers != seen["label"].to_numpy()))
     pixels = evaluation.arrays[shift][evaluation.rows[shift][lost[:MOST_IMAGES]]]
     classes = [str(name) for name in definitions["classes"]]
+    confused = Counter(
+        (classes[label], classes[answer])
+        for label, answer in zip(seen["label"].to_numpy()[lost], answers[lost], strict=True)
+    )
     return LostImages(
         trial_id=trial_id,
         group=CellDocument(**worst.key._asdict()),
@@ -78,6 +83,10 @@ def gather_lost_images(
         lost=tuple(
             LostImage(answer=classes[answers[i]], **_shown(seen.iloc[i], classes, image))
             for i, image in zip(lost, pixels, strict=False)
+        ),
+        confusions=tuple(
+            Confusion(label=label, answer=answer, count=count)
+            for (label, answer), count in confused.most_common()
         ),
         **_calibrating(calibration_sets[set_id], data, worst, classes),
     ).to_json()

@@ -1,5 +1,6 @@
 """Nodes of ``worst_case_check``."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,8 @@ from ptq_pipeline.stress.shifts import StressParameters
 
 NO_BUSINESS = Business()
 MOST_CELLS = 20
+# Of points, in files that people read.
+DIGITS = 4
 
 
 def check_names(
@@ -156,8 +159,9 @@ def tabulate_plots(
     """Keep what `dvc plots` can draw: the cells that lose most, and their drops draw by draw.
 
     Returns:
-        ``worst_groups`` (name, drop_mean, drop_max, limit; judged cells, worst mean first), and
-        ``drop_distribution`` (name, draw, drop; audit drops of the same cells).
+        ``worst_groups`` (name, drop_mean, drop_max, limit; judged cells, the worst by evidence
+        first), and ``drop_distribution`` (name, draw, drop; audit drops of the same cells), both in
+        points.
     """
     worst = worst_case_table[worst_case_table["judged"].astype(bool)].head(MOST_CELLS)
     # People open these tables in a spreadsheet.
@@ -167,7 +171,33 @@ def tabulate_plots(
     drops = worst[[*CellKey._fields, "name"]].merge(
         evidence, on=list(CellKey._fields), how="left", validate="1:m"
     )
+    shown = ["drop_mean", "drop_max", "limit"]
     return (
-        worst[["name", "drop_mean", "drop_max", "limit"]].reset_index(drop=True),
-        drops.dropna(subset="drop")[["name", "draw", "drop"]].reset_index(drop=True),
+        worst[["name"]].join((100 * worst[shown]).round(DIGITS)).reset_index(drop=True),
+        drops.assign(drop=(100 * drops["drop"]).round(DIGITS))
+        .dropna(subset="drop")[["name", "draw", "drop"]]
+        .reset_index(drop=True),
     )
+
+
+def sum_up(verdict: dict[str, Any]) -> dict[str, float | int | None]:
+    """Give the ten numbers of a verdict that `dvc metrics` shows; drops and limits in points."""
+    found = Verdict.read(verdict)
+    worst, average, recipe = found.worst, found.average, found.recipe
+    states = Counter(cell.status for cell in found.candidate.cells)
+
+    def points(fraction: float | None) -> float | None:
+        return None if fraction is None else round(100 * fraction, DIGITS)
+
+    return {
+        "worst_drop": points(worst.own_drop if worst else None),
+        "worst_limit": points(worst.limit if worst else None),
+        "worst_draw_drop": points(worst.drop_worst_draw if worst else None),
+        "average_drop": points(average.own_drop if average else None),
+        "cells_shown_over": states["shown_bad"],
+        "cells_open": states["open"],
+        "cells_not_judged": states["not_judged"],
+        "draws": recipe.distinct_draws,
+        "draws_shown_bad": recipe.shown_bad,
+        "draws_shown_good": recipe.shown_good,
+    }

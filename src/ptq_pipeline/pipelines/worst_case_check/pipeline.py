@@ -10,6 +10,7 @@ from ptq_pipeline.pipelines.worst_case_check.nodes import (
     gather_setting,
     judge,
     propose_groups,
+    sum_up,
     tabulate_plots,
 )
 
@@ -66,6 +67,7 @@ def _judging() -> Pipeline:
     )
     tables, plotted = ["worst_case_table", "scores"], ["worst_groups", "drop_distribution"]
     plots = Node(tabulate_plots, tables, plotted, name="tabulate_plots")
+    summed = Node(sum_up, "verdict", "metrics", name="sum_up")
     compared = Node(
         compare,
         [
@@ -75,4 +77,4 @@ def _judging() -> Pipeline:
         ["champion_comparison", "candidate_baseline"],
         name="compare_with_champion",
     )
-    return Pipeline([proposed, gathered, judged, plots, compared])
+    return Pipeline([proposed, gathered, judged, plots, summed, compared])

@@ -16,6 +16,7 @@ from ptq_pipeline.reporting.figures.style import (
     LIMIT,
     LINE,
     MUTED,
+    PAPER,
     SERIES,
     ReportFigure,
     figure_texts,
@@ -24,6 +25,7 @@ from ptq_pipeline.reporting.figures.style import (
     styled,
 )
 from ptq_pipeline.reporting.results import AuditTables, ReportingParameters, worst_first
+from ptq_pipeline.reporting.states import STATES
 from ptq_pipeline.reporting.texts import Texts, count, points, shorten, width
 
 Drawing = tuple[ReportFigure, Mapping[str, Any]]
@@ -36,41 +38,53 @@ _NAME, _USUAL_NAME = 22, 12
 
 @styled
 def worst_groups(audit: AuditTables, options: ReportingParameters) -> Drawing:
-    """Draw drop and interval of the candidate's worst judged groups, and below them the average."""
+    """Draw what the worst judged groups, and below them the average, use of their limits.
+
+    A row is the candidate's drop over the group's limit with its interval, so that groups with
+    other limits can be compared; 100 % is at the limit. Colour and marker say what is shown.
+    """
     texts = figure_texts(options.language)
     worst = audit.worst_of_each_level(MOST_GROUPS)
-    average = [cell for cell in audit.averages if cell.shift == CLEAN]
-    cells = [*worst, *average]
-    figure = new_figure(4.7, 1.35 + 0.42 * max(len(cells), 1))
+    beside = worst[0].shift if worst else CLEAN
+    average = [cell for cell in audit.averages if cell.shift in (CLEAN, beside)]
+    cells = [cell for cell in (*worst, *average) if cell.limit]
+    figure = new_figure(4.7, 1.45 + 0.42 * max(len(cells), 1))
     axis = figure.subplots()
     _mark_no_loss(axis)
+    axis.axvline(100, color=LIMIT, linewidth=2, zorder=2)
     for row, cell in enumerate(cells):
-        over = cell.limit is not None and cell.drop > cell.limit
-        colour, marker = (HARM, "D") if over else (SERIES, "o")
+        look, unit = STATES[cell.status], 100 / (cell.limit or 1.0)
         if cell.interval is not None:
             low, high = cell.interval
-            axis.plot([100 * low, 100 * high], [row, row], color=colour, lw=2.2, zorder=2)
-        axis.plot([100 * cell.drop], [row], marker=marker, ms=7, color=colour, zorder=3)
-        if cell.limit is not None:
-            axis.plot([100 * cell.limit] * 2, [row - 0.38, row + 0.38], color=LIMIT, lw=2, zorder=2)
+            axis.plot([unit * low, unit * high], [row, row], color=look.colour, lw=2.2, zorder=2)
+        face = "none" if cell.status == "open" else look.colour
+        axis.plot(
+            [unit * cell.drop], [row], marker=look.marker, ms=8, color=look.colour, zorder=3,
+            markerfacecolor=PAPER if face == "none" else face, markeredgewidth=1.8,
+        )  # fmt: skip
     labels = [
         texts(
             "figure.worst.row",
             group=row_name(texts, cell.level, cell.group, 26),
             shift=texts.shift_name(cell.shift),
             images=count(cell.n),
+            drop=points(cell.drop),
+            limit=points(cell.limit),
         )
         for cell in cells
     ]
     _label_rows(axis, labels)
     axis.set_xlabel(texts("figure.worst.axis"))
+    shown = ("shown_bad", "open", "shown_good")
     handles = [
-        Line2D([], [], color=SERIES, marker="o", ms=6, lw=2),
-        Line2D([], [], color=HARM, marker="D", ms=6, lw=2),
-        Line2D([], [], color=LIMIT, marker="|", ms=11, mew=2, ls=""),
-    ]
-    names = [texts(f"figure.worst.legend_{key}") for key in ("within", "over", "limit")]
-    figure.legend(handles, names, loc="outside lower center", ncols=3, columnspacing=1.2)
+        Line2D(
+            [], [], color=STATES[key].colour, marker=STATES[key].marker, ms=7, lw=2,
+            markerfacecolor=PAPER if key == "open" else STATES[key].colour,
+        )
+        for key in shown
+    ]  # fmt: skip
+    names = [texts(f"status.{key}") for key in shown]
+    figure.legend(handles, names, loc="outside lower center", ncols=3, columnspacing=1.0)
     return figure, {
         "n": len(worst),
         "group": shorten(worst[0].group, options.name_length) if worst else texts("word.none"),
@@ -135,7 +149,9 @@ def drop_distribution(audit: AuditTables, options: ReportingParameters) -> Drawi
     that are not judged.
     """
     texts = figure_texts(options.language)
-    drops, classes = audit.class_drops(), audit.classes_to_show(options.max_classes)
+    drops = audit.class_drops()
+    judged = set(drops["group"])
+    classes = [name for name in audit.classes_to_show(options.max_classes) if name in judged]
     ranked = worst_first(audit.cells, (CLASS_LEVEL,))
     shifts = [CLEAN, *[cell.shift for cell in ranked if cell.shift != CLEAN][:1]]
     shifts = [shift for shift in shifts if shift in set(drops["shift"])]

@@ -7,6 +7,7 @@ that a colour carries is also carried by a marker, a hatch or a word.
 import io
 import logging
 import re
+import warnings
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
@@ -15,6 +16,7 @@ from matplotlib import font_manager
 from matplotlib import style as mpl_style
 from matplotlib.figure import Figure
 
+from ptq_pipeline.reporting.states import BAD, GOOD, OPEN
 from ptq_pipeline.reporting.texts import Texts, load_texts, shorten
 
 log = logging.getLogger(__name__)
@@ -25,8 +27,8 @@ INK = "#16202c"
 MUTED = "#566273"
 LINE = "#d5dbe3"
 PAPER = "#fefefe"
-SERIES = "#0072b2"
-HARM = "#b84900"
+SERIES = GOOD
+HARM = BAD
 LIMIT = "#7a4b94"
 
 STYLE: dict[str, Any] = {
@@ -119,7 +121,10 @@ class ReportFigure(Figure):
             **_METADATA.get(file_format, {}),
             **(kwargs.get("metadata") or {}),
         }
-        super().savefig(fname, **kwargs)
+        with warnings.catch_warnings():
+            # Said once by `warn_without_font`, instead of once a letter.
+            warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+            super().savefig(fname, **kwargs)
 
 
 def new_figure(width: float, height: float) -> ReportFigure:
@@ -150,6 +155,7 @@ _THEME = {
     SERIES: "var(--series)",
     HARM: "var(--harm)",
     LIMIT: "var(--limit)",
+    OPEN: "var(--open)",
 }
 
 

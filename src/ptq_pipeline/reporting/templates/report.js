@@ -1,8 +1,33 @@
 "use strict";
+const FILTERED_FROM = 15;
+addEventListener("beforeprint", () => {
+  for (const part of document.querySelectorAll("details:not([open])")) {
+    part.dataset.closed = "";
+    part.open = true;
+  }
+});
+addEventListener("afterprint", () => {
+  for (const part of document.querySelectorAll("details[data-closed]")) {
+    delete part.dataset.closed;
+    part.open = false;
+  }
+});
 for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
   if (body.rows.length === 1) continue;
+  if (body.rows.length >= FILTERED_FROM) {
+    const box = document.createElement("input");
+    box.type = "search";
+    box.className = "filter";
+    box.placeholder = document.body.dataset.filter;
+    box.setAttribute("aria-label", `${document.body.dataset.filter}: ${table.caption.textContent.trim()}`);
+    box.addEventListener("input", () => {
+      const wanted = box.value.toLowerCase();
+      for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    });
+    table.parentElement.before(box);
+  }
   const value = (row, column) => {
     const text = row.cells[column].textContent.trim();
     const number = parseFloat(text.replaceAll(",", "").replace("\u2212", "-"));

@@ -1,0 +1,132 @@
+"""What to do now: one step, its command, and about how long it takes."""
+
+import math
+from typing import NamedTuple
+
+from ptq_pipeline.judgement.sentences import Sentence
+from ptq_pipeline.judgement.verdict import Verdict
+from ptq_pipeline.reporting.results import AuditResults, ReportingParameters
+from ptq_pipeline.reporting.texts import Texts, count
+
+BASE = "base"
+# Recipes that `kedro ptq ladder` tries as shipped.
+LADDER = 5
+FULL_BITS = 8
+
+
+class Step(NamedTuple):
+    """What to do in a sentence, the command that does it, and about how long that takes."""
+
+    text: str
+    command: str
+    time: str
+
+
+def next_step(audit: AuditResults, options: ReportingParameters, texts: Texts) -> Step:
+    """Give the one next step of an audit; it never contradicts the decision."""
+    return _Steps(audit, options, texts).step()
+
+
+class _Steps:
+    def __init__(self, audit: AuditResults, options: ReportingParameters, texts: Texts) -> None:
+        self.audit, self.mount, self.texts = audit, options.mount, texts
+        self.verdict: Verdict = audit.verdict
+        self.environment = audit.decision.environment
+
+    def step(self) -> Step:
+        outcome = str(self.audit.decision.outcome)
+        if self.verdict.source is not None:
+            # What another toolchain makes next is no command of this one.
+            return Step(self.texts(f"step.table_{outcome}"), "", "")
+        if outcome == "promote":
+            return self._after_pass()
+        if outcome == "refuse":
+            return self._after_refusal()
+        return self._to_settle()
+
+    def _after_pass(self) -> Step:
+        if self.environment != BASE:
+            text = self.texts("step.promote_elsewhere", environment=self.environment)
+            return self._audit(text, environment=BASE)
+        command = self._ptq("promote")
+        return Step(self.texts("step.promote"), command, self.texts("step.at_once"))
+
+    def _after_refusal(self) -> Step:
+        if self.verdict.result == "PASS":
+            # It passes on its own: what serves, or the exported file, speaks against it.
+            command = self._ptq("gate")
+            return Step(self.texts("step.see_gate"), command, self.texts("step.at_once"))
+        if self._bits() >= FULL_BITS and self.verdict.recipe.result != "FAIL":
+            return self._explain()
+        command = self._ptq("ladder", environment=BASE)
+        return Step(self.texts("step.ladder"), command, self._time(LADDER))
+
+    def _to_settle(self) -> Step:
+        said = [each for each in self.verdict.settle_sentences if each.key in _SETTLED_BY]
+        if self.audit.quick_look:
+            return self._audit(self.texts("step.full_audit"), environment=BASE)
+        if said and (draws := _draws(said[0], self.verdict)):
+            changes = f"calibration.draws={draws},worst_case_check.draws={draws}"
+            return self._audit(self.texts("step.draws", draws=count(draws)), changes)
+        if said:
+            text = self.texts.said(said[0].text, said[0])
+            return self._audit(self.texts("step.images", settle=text))
+        if self._bits() < FULL_BITS:
+            bits = f"quantization.method.weight_bits={FULL_BITS},"
+            bits += f"quantization.method.activation_bits={FULL_BITS}"
+            return self._audit(self.texts("step.bits", bits=FULL_BITS), bits)
+        return self._explain()
+
+    def _explain(self) -> Step:
+        worst = self.verdict.worst
+        if worst is None:
+            return Step(self.texts("step.plan"), self._ptq("plan"), self.texts("step.at_once"))
+        group = "'" + worst.group.replace("'", "'\\''") + "'"
+        command = self._ptq("explain", group)
+        return Step(self.texts("step.explain"), command, self.texts("step.minute"))
+
+    def _bits(self) -> int:
+        method = self.audit.recipe.get("method", {})
+        return min(method.get(f"{kind}_bits", FULL_BITS) for kind in ("weight", "activation"))
+
+    def _audit(self, text: str, changes: str = "", environment: str | None = None) -> Step:
+        parts = ["kedro run", *self._environment(environment)]
+        parts += ["--pipelines", self.mount] if self.mount else []
+        if changes:
+            inside = [f"{self.mount}.{each}" for each in changes.split(",")] if self.mount else []
+            parts += ["--params", ",".join(inside) or changes]
+        return Step(text, " ".join(parts), self._time(1))
+
+    def _ptq(self, *words: str, environment: str | None = None) -> str:
+        where = ["--mount", self.mount] if self.mount else []
+        return " ".join(["kedro ptq", *words, *self._environment(environment), *where])
+
+    def _environment(self, environment: str | None) -> list[str]:
+        chosen = environment or self.environment
+        return [] if chosen == BASE else ["--env", chosen]
+
+    def _time(self, audits: int) -> str:
+        """About how long so many audits take here, by what inference alone takes."""
+        speed = self.audit.candidate_speed
+        if speed is None or speed.candidate is None:
+            return ""
+        passes = self.audit.scores.query("level == 'average'")["n"].sum()
+        minutes = audits * passes / speed.candidate.images_per_second / 60
+        key = "step.minutes_each" if audits > 1 else "step.minutes"
+        return self.texts(key, n=max(1, math.ceil(minutes)), audits=audits)
+
+
+# Sentences of `settle` that more draws or more images answer.
+_SETTLED_BY = frozenset(
+    "settle.preset_draws settle.trials settle.distinct_draws settle.new_run settle.fresh_images "
+    "settle.group_samples settle.keeps settle.exceeds".split()
+)
+
+
+def _draws(settle: Sentence, verdict: Verdict) -> int | None:
+    """How many draws a new run needs, where draws are what is missing."""
+    if settle.key == "settle.new_run":
+        return int(settle.values["draws"])
+    if settle.key == "settle.distinct_draws":
+        return int(settle.values["preset"])
+    return verdict.recipe.draws if settle.key == "settle.preset_draws" else None
