@@ -36,10 +36,14 @@ def open_audit(restated, inputs, key, **method):
     return dataclasses.replace(changed, verdict=verdict, parameters=parameters)
 
 
-def test_a_refused_recipe_goes_to_the_ladder_with_its_time(full, inputs, options):
+def test_a_refused_recipe_is_repaired_and_then_given_more_bits(full, inputs, options):
     step = stepped(inputs, options)
-    assert (step.command, step.time) == ("kedro ptq ladder", "")
-    assert "for 5 recipes" in stepped(full, options).time
+    assert (step.command, step.time) == ("kedro ptq repair", "")
+    assert "of inference here" in stepped(full, options).time
+    decision = full.decision.model_copy(update={"environment": "repaired"})
+    again = stepped(dataclasses.replace(full, decision=decision), options)
+    assert again.command == "kedro ptq ladder"
+    assert "for 5 recipes" in again.time
 
 
 def test_a_pass_is_released_and_one_of_another_environment_audited_in_base(
@@ -80,7 +84,7 @@ def test_with_all_bits_spent_the_worst_group_is_looked_into(inputs, options, res
 
 def test_commands_name_mount_and_environment(inputs, options, restated):
     mounted = options.model_copy(update={"mount": "shop"})
-    assert stepped(inputs, mounted).command == "kedro ptq ladder --mount shop"
+    assert stepped(inputs, mounted).command == "kedro ptq repair --mount shop"
     step = stepped(open_audit(restated, inputs, "settle.new_run"), mounted)
     assert step.command == (
         "kedro run --pipelines shop --params "

@@ -200,9 +200,9 @@ def test_what_would_settle_it_is_on_the_first_screen(inputs, options, restated):
 def test_a_refusal_has_one_next_step_and_lists_open_questions_below(tree, inputs):
     assert inputs.verdict.settle
     screen = words(by_id(tree, "decision"))
-    assert "try more precise recipes" in screen
+    assert "Search for the recipe whose worst group is best" in screen
     commands = [words(pre) for pre in by_id(tree, "decision").iter(f"{NAMESPACE}pre")]
-    assert commands == ["kedro ptq ladder"]
+    assert commands == ["kedro ptq repair"]
     for sentence in inputs.verdict.settle:
         assert plain(sentence) not in screen
         assert plain(sentence) in words(by_id(tree, "reasons"))

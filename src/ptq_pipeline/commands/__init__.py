@@ -45,7 +45,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 # How the help groups them; those that no section names come last.
 SECTIONS = {
     "To begin": ("init", "doctor", "plan", "methods"),
-    "Audit": ("stages", "ladder", "report", "explain", "divergence", "calibration"),
+    "Audit": (
+        *("judge", "detections", "stages", "repair", "ladder"),
+        *("report", "explain", "divergence", "calibration"),
+    ),
     "Decide and release": (
         *("gate", "waive", "withdraw", "promote", "rollback"),
         *("status", "history", "card", "evidence", "verify", "recover"),

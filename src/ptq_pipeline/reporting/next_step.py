@@ -11,6 +11,8 @@ from ptq_pipeline.reporting.texts import Texts, count
 BASE = "base"
 # Recipes that `kedro ptq ladder` tries as shipped.
 LADDER = 5
+# Sets that `kedro ptq repair` tries on selection images before its one audit, as shipped.
+SEARCHED = 60
 FULL_BITS = 8
 
 
@@ -58,6 +60,8 @@ class _Steps:
             return Step(self.texts("step.see_gate"), command, self.texts("step.at_once"))
         if self._bits() >= FULL_BITS and self.verdict.recipe.result != "FAIL":
             return self._explain()
+        if self.environment == BASE:
+            return Step(self.texts("step.repair"), self._ptq("repair"), self._time(1, SEARCHED))
         command = self._ptq("ladder", environment=BASE)
         return Step(self.texts("step.ladder"), command, self._time(LADDER))
 
@@ -105,13 +109,18 @@ class _Steps:
         chosen = environment or self.environment
         return [] if chosen == BASE else ["--env", chosen]
 
-    def _time(self, audits: int) -> str:
-        """About how long so many audits take here, by what inference alone takes."""
+    def _time(self, audits: int, searched: int = 0) -> str:
+        """About how long so many audits take here, by what inference alone takes.
+
+        ``searched`` sets are tried before, on selection images only.
+        """
         speed = self.audit.candidate_speed
         if speed is None or speed.candidate is None:
             return ""
-        passes = self.audit.scores.query("level == 'average'")["n"].sum()
-        minutes = audits * passes / speed.candidate.images_per_second / 60
+        average = self.audit.scores.query("level == 'average'")
+        of_a_set = average.query("split == 'selection'").groupby("trial_id")["n"].sum().max()
+        passes = audits * average["n"].sum() + searched * of_a_set
+        minutes = passes / speed.candidate.images_per_second / 60
         key = "step.minutes_each" if audits > 1 else "step.minutes"
         return self.texts(key, n=max(1, math.ceil(minutes)), audits=audits)
 
