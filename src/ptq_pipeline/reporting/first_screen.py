@@ -175,7 +175,12 @@ class FirstScreen(Part):
 
     @cached_property
     def worth(self) -> list[str]:
-        """What it saves and risks, how fast it is, and how it compares with what serves."""
+        """What it saves and risks, how fast it is, and how it compares with what serves.
+
+        Nothing of a table, which tells none of it.
+        """
+        if self.audit.verdict.source is not None:
+            return []
         worth = Worth(self.audit, self.options, self.texts)
         background = Background(self.audit, self.options, self.texts)
         return [*worth.money, *background.speed_lines, worth.champion_line]
