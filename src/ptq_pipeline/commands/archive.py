@@ -58,15 +58,15 @@ def evidence(project: Project, output: Path) -> Answer:
 
 
 def _files(project: Project, decision: Decision, rests_on: Evidence) -> dict[str, bytes]:
-    verdict = dict(rests_on.verdict)
+    verdict = rests_on.verdict.to_json()
     registry = project.load("registry")
     records = registry.records(needed=False)
     waivers = records.waivers_by_record(datetime.now(UTC))
     contents: dict[str, Any] = {
         "decision.json": decision.to_json(),
         "verdict.json": verdict,
-        "champion_comparison.json": dict(rests_on.comparison),
-        "candidate_execution.json": dict(rests_on.execution),
+        "champion_comparison.json": rests_on.comparison.to_json(),
+        "candidate_execution.json": rests_on.execution.to_json(),
         "policy.json": verdict["policy"],
         "data_sheet.json": _data_sheet(project),
         "candidate.json": decision.candidate.files,

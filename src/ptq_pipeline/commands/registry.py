@@ -102,7 +102,7 @@ def gate(project: Project) -> Answer:
         "waivers": [waiver.to_json() for waiver in waivers],
     }
     trial = json.loads(evidence.files.get(TRIAL_FILE, b"{}"))
-    about = described(trial, evidence.verdict) or str(decision.candidate.trial_id)
+    about = described(trial, evidence.verdict.to_json()) or str(decision.candidate.trial_id)
     lines = [f"{decision.outcome}: {about}"]
     texts = [reason.text for reason in decision.distinct_reasons]
     lines += [f"  {text}" for text in texts[:MOST_REASONS]]
