@@ -128,7 +128,7 @@ RUN_BY = {
         "kedro ptq divergence"
     ],
     "tests/commands/test_repair.py::test_a_search_finds_a_recipe_and_its_audit_is_entered_once": [
-        "kedro ptq repair",
+        r"kedro ptq repair( --from-scratch --search-only)?",
         "kedro run --env repaired",
     ],
     f"{LADDER}::test_the_first_recipe_that_passes_ends_the_ladder": [
