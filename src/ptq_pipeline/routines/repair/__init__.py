@@ -1,6 +1,5 @@
 """Repair: the recipe whose worst group is best, searched on `selection`, then audited once."""
 
-import logging
 import math
 from typing import Any
 
@@ -24,8 +23,6 @@ from ptq_pipeline.routines.repair.environment import (
 from ptq_pipeline.routines.repair.parameters import RepairParameters
 from ptq_pipeline.routines.repair.search import Search, Tried, Watch
 from ptq_pipeline.routines.repair.space import AS_IT_IS, variants
-
-log = logging.getLogger(__name__)
 
 LEVELS = ("average", "class", "segment")
 REPAIR_FILE = "repair.json"
