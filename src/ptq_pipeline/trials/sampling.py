@@ -128,7 +128,8 @@ class SampledRun:
         state = judge_in_full(self.cells, draw)
         for shift, answers in predicted.items():
             self.risky[shift] |= answers[self.audited] != self.floats[shift]
-        self._suspect(draw)
+        if state == "bad":
+            self._suspect(draw)
         return JudgedDraw(outcome, state, draw.count, sampled=False)
 
     def _suspect(self, draw: KnownAnswers) -> None:
@@ -182,7 +183,8 @@ class SampledRun:
         else:
             rng = np.random.default_rng([spec.method_seed, SAMPLE_SEED])
             state = judge_by_sample(self.cells, draw, self.risky, rng)
-        self._suspect(draw)
+        if state == "bad":
+            self._suspect(draw)
         if not source.kept:
             self.evaluation.require_unchanged()
             self.runner.store.put(spec, predicted, source.notes)
