@@ -56,5 +56,9 @@ def test_class_names_are_texts():
 def test_hashes_of_settings_that_are_no_files_are_refused():
     with pytest.raises(ValueError, match="'sha256' names 'weight'; it can name weights and"):
         datasets.FloatModelDataset(
-            "f", "w", preprocessing={}, classes=["a"], sha256={"weight": "0" * 64}
+            factory="f",
+            weights="w",
+            preprocessing={},
+            classes=["a"],
+            sha256={"weight": "0" * 64},
         )

@@ -13,14 +13,16 @@ from ptq_pipeline.models import FloatModel, Preprocessing
 class FloatModelDataset(AbstractDataset):
     """A trained classifier: an importable factory, a weights file and a preprocessing.
 
+    An ONNX file is network and weights in one: it needs no factory.
+
     Naming a factory in a configuration means running its code. Restrict it with
     ``allowed_factories`` where configurations come from others.
 
     Args:
-        factory: dotted path of a callable that returns a ``torch.nn.Module``.
-        weights: ``.safetensors`` file, or a torch file that loads with ``weights_only``.
+        weights: ``.safetensors`` file, a torch file that loads with ``weights_only``, or ``.onnx``.
         preprocessing: ``mean`` and ``std``, one value per channel, on the scale [0, 1].
         classes: class names in the order of the logits.
+        factory: dotted path of a callable that returns a ``torch.nn.Module``.
         arguments: keyword arguments of the factory.
         allowed_factories: what ``factory`` may be: exact dotted paths, and packages that end in a
             dot, of which public networks may be named; anything when left out.
@@ -31,10 +33,11 @@ class FloatModelDataset(AbstractDataset):
 
     def __init__(
         self,
-        factory: str,
+        *,
         weights: str,
         preprocessing: Mapping[str, Sequence[float]],
         classes: Sequence[str],
+        factory: str = "onnx",
         arguments: Mapping[str, Any] | None = None,
         allowed_factories: Sequence[str] | None = None,
         training_hashes: str | None = None,

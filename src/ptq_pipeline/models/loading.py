@@ -17,6 +17,7 @@ from ptq_pipeline.core.inputs import read_regular
 from ptq_pipeline.models import FloatModel, Preprocessing
 from ptq_pipeline.models.factories import build_network
 from ptq_pipeline.models.inference import probe
+from ptq_pipeline.models.onnx_file import ONNX_FILE, SUFFIX, network_of_onnx
 from ptq_pipeline.ptq import PreparedModel, prepare
 
 
@@ -41,13 +42,34 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         raise
     except Exception as error:
         raise InputError(f"weights file '{path}' cannot be read: {error}") from error
+    _check_finite(state, path)
+    return state
+
+
+def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
     for name, value in state.items():
         if value.dtype.is_floating_point and not torch.isfinite(value).all():
             raise InputError(
                 f"weights file '{path}': tensor '{name}' holds NaN or infinite values; "
                 "export the weights of a healthy checkpoint"
             )
-    return state
+
+
+def _read_onnx(path: Path, factory: str, sha256: str | None) -> tuple[nn.Module, str]:
+    """The network of an ONNX file, and the hash of its content."""
+    if factory != ONNX_FILE:
+        raise InputError(
+            f"float model '{path}' is an ONNX file, which holds its network: leave 'factory' out"
+        )
+    try:
+        content = read_regular(path, sha256)
+    except FileNotFoundError:
+        raise InputError(
+            f"weights file '{path}' does not exist; check 'weights' of the model entry"
+        ) from None
+    module = network_of_onnx(content, path)
+    _check_finite(module.state_dict(), path)
+    return module, hashlib.sha256(content).hexdigest()
 
 
 def _check_float32(module: nn.Module, factory: str) -> None:
@@ -73,8 +95,8 @@ def load_float_model(
     """Build the network and load its weights.
 
     Args:
-        factory: dotted path of a callable that returns the network.
-        weights: ``.safetensors`` or ``weights_only`` torch file with a state dict.
+        factory: dotted path of a callable that returns the network; ``onnx`` for an ONNX file.
+        weights: ``.safetensors`` or ``weights_only`` torch file with a state dict, or ``.onnx``.
         preprocessing: mean and std per channel.
         classes: class names in the order of the logits.
         arguments: keyword arguments of the factory.
@@ -86,21 +108,27 @@ def load_float_model(
         InputError: if the factory, the weights or the classes do not fit each other.
     """
     declared = sha256 or {}
-    facts = {
+    facts: dict[str, Any] = {
         "factory": factory,
         "arguments": dict(arguments or {}),
         "mean": list(preprocessing.mean),
         "std": list(preprocessing.std),
         "classes": list(classes),
     }
-    state = read_weights(weights, declared.get("weights"))
-    with torch.random.fork_rng(devices=[]):
-        module = build_network(factory, facts["arguments"], allowed_factories)
-    _load_state(module, state, f"weights file '{weights}' does not fit factory '{factory}'")
+    content = ""
+    if weights.suffix.lower() == SUFFIX:
+        module, content = _read_onnx(weights, factory, declared.get("weights"))
+        state = module.state_dict()
+    else:
+        state = read_weights(weights, declared.get("weights"))
+        with torch.random.fork_rng(devices=[]):
+            module = build_network(factory, facts["arguments"], allowed_factories)
+        _load_state(module, state, f"weights file '{weights}' does not fit factory '{factory}'")
     _check_float32(module, factory)
     module.eval().requires_grad_(False)
     # Equal weights in other code are another model.
-    description = json.dumps({**facts, "probe": probe(module, preprocessing)}, sort_keys=True)
+    known = facts | ({"content": content} if content else {})
+    description = json.dumps({**known, "probe": probe(module, preprocessing)}, sort_keys=True)
     return FloatModel(
         module,
         preprocessing,
