@@ -6,7 +6,7 @@ from tests.tasks.tables import answers, right_or_wrong, scores
 from ptq_pipeline.core.canonical import canonical_json
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.verdict import Verdict
-from ptq_pipeline.statistics.betting import MOST_KINDS, Units, units_interval
+from ptq_pipeline.statistics.betting import MOST_KINDS, Units, units_below, units_interval
 from ptq_pipeline.statistics.interval import drop_interval
 from ptq_pipeline.tasks.given import given_outcomes
 from ptq_pipeline.tasks.judging import judge_table, table_policy, what_can_be_shown
@@ -185,3 +185,20 @@ def test_what_the_units_can_show_is_said_from_counts_alone():
     assert "3,000 units, can show a drop below 0.1 points if nothing is lost" in lines[0]
     other = judged(answers(lost=0))
     assert what_can_be_shown(other.given, policy, other.verdict) == lines
+
+
+DRAWN = {
+    # Each has a mean loss of 4 points, the limit: the worst case of a wrong PASS.
+    "small steps": lambda rng: rng.beta(1, 24, 200),
+    "all or nothing": lambda rng: (rng.random(200) < 0.04).astype(float),
+    "gains and losses": lambda rng: rng.choice([1.0, -1.0, 0.0], 200, p=[0.12, 0.08, 0.8]),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_scores_at_their_limit_pass_no_more_often_than_alpha(name):
+    rng, runs = np.random.default_rng(0), 1000
+    passed = sum(
+        units_below(Units.of(np.ones(200), DRAWN[name](rng)), 0.04, 0.05) for _ in range(runs)
+    )
+    assert passed / runs <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
