@@ -39,7 +39,9 @@ def test_exit_codes_and_the_files_say_what_came_of_it(here, lost, code):
     assert ("can show a drop below" in ended.stderr) == (code == 4)
     ElementTree.parse(here / "judged/junit.xml")
     page = ElementTree.parse(here / "judged/report.html")
-    assert "answers.csv, 3,000 units" in "".join(page.getroot().itertext())
+    words = "".join(page.getroot().itertext())
+    assert "answers.csv, 3,000 units" in words
+    assert "ONE MODEL" in words and "FULL AUDIT" not in words
     assert (here / "judged/summary.md").read_text().startswith("## Audit of the quantized model")
 
 

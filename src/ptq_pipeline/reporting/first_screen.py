@@ -95,6 +95,8 @@ class FirstScreen(Part):
     @cached_property
     def scope(self) -> str:
         """Whether this audit could approve, as a key."""
+        if self.audit.verdict.recipe.result == "NONE":
+            return "model"
         return "quick" if self.audit.quick_look else "full"
 
     @cached_property
