@@ -134,7 +134,7 @@ def test_a_run_with_nothing_to_do_leaves_what_is_stored(finished):
     again = {name for name in files if (small.root / name).stat().st_mtime_ns != written[name]}
     left = {
         *("04_feature/profiles.parquet", "07_model_output/predictions.parquet"),
-        *("07_model_output/scores.parquet", "08_reporting/drift_table.parquet"),
+        *("07_model_output/scores.parquet", "07_model_output/trials.parquet"),
         *(
             "08_reporting/verdict.json",
             "08_reporting/decision.json",
