@@ -248,10 +248,13 @@ def test_the_verdict_keeps_the_published_schema(finished):
     check_schema(load(finished[0], "verdict.json"))
 
 
-def early_refusal():
-    """The chain that stops at the first refusal, as the page on speed gives it."""
+def chain_with(stage):
+    """The chain with a stage in the place of `quantization`, as the page on speed gives it."""
     page = (Path(__file__).parents[1] / "docs/speed.md").read_text()
-    return re.search(r"--pipelines (data_loading,calibration,until_refused\S*)", page)[1]
+    return re.search(rf"--pipelines (data_loading,calibration,{stage}\S*)", page)[1]
+
+
+SAMPLED = ("--params", "worst_case_check.evaluation=sampled")
 
 
 @pytest.mark.slow
@@ -260,9 +263,10 @@ def early_refusal():
     [
         (("--env", "quick"), "data/quick"),
         (("--env", "passing"), "data/passing"),
-        (("--pipelines", early_refusal()), "data"),
+        (("--pipelines", chain_with("until_refused")), "data"),
+        (("--pipelines", chain_with("sampled"), *SAMPLED), "data"),
     ],
-    ids=["quick", "passing", "until_refused"],
+    ids=["quick", "passing", "until_refused", "sampled"],
 )
 def test_other_ways_through_the_chain_end_in_a_verdict(
     project, tmp_path, monkeypatch, request, arguments, folder
