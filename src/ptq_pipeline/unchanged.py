@@ -6,8 +6,8 @@ stored result is the one that was recorded, the node leaves it as it is. A node 
 results in memory runs if somebody needs them.
 
 What runs the code of others, or reads what has no hash of its own, runs in every run: decoding
-images, production windows and what is compared with them, shifts, strategies, and the page, which
-names the moment. Trials are looked up again once their store is empty.
+images, profiling production windows, shifts, strategies, and the page, which names the moment.
+Trials are looked up again once their store is empty.
 """
 
 from collections.abc import Callable, Iterator
