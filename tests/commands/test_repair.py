@@ -68,3 +68,6 @@ def test_a_search_finds_a_recipe_and_its_audit_is_entered_once(project, tmp_path
     if again["holds"]:
         assert again["verdict"] in ("FAIL", "INCONCLUSIVE")
         assert (small.root / "data/better/08_reporting/verdict.json").is_file()
+        ledger = (small.root / "data/06_models/audit_ledger.jsonl").read_text(encoding="utf-8")
+        kinds = [json.loads(line)["kind"] for line in ledger.splitlines()]
+        assert sorted(kinds) == ["candidate", "recipe"]
