@@ -13,9 +13,9 @@ import numpy as np
 import sampling_simulation
 
 from ptq_pipeline.core.group_ids import CellKey
-from ptq_pipeline.judgement.candidate import reweighted_drop
 from ptq_pipeline.judgement.cells import Cells, Counts
-from ptq_pipeline.judgement.ledger import alpha_at
+from ptq_pipeline.judgement.class_mix import reweighted_drop, sample_units
+from ptq_pipeline.judgement.policy import LedgerPolicy
 from ptq_pipeline.judgement.summary import bound_draws
 from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
 from ptq_pipeline.statistics.betting import Units, units_above, units_below, units_interval
@@ -204,7 +204,9 @@ def class_priors(rng: np.random.Generator, repeats: int) -> Finding:
     for _ in range(repeats):
         gained = rng.binomial(n, 0.01)
         lost = rng.binomial(n - gained, (drop + 0.01) / 0.99)
-        found = reweighted_drop(lost, gained, n, target, ALPHA)
+        weight = target * n.sum() / n
+        units = sample_units(lost, gained, n, weight)
+        found = reweighted_drop(units, units.drop, weight, ALPHA)
         inside += _holds(found.interval, float((target * drop).sum()))
     what = "another mix of classes, weights up to 3: drop in its interval"
     return Finding(what, inside / repeats, 1 - ALPHA, repeats, "coverage")
@@ -215,16 +217,17 @@ def ledger(rng: np.random.Generator, repeats: int) -> list[Finding]:
     questions, n = 20, np.array([800])
     lost, gained = _trinomial(rng, 800, 0.045, 0.005, (repeats, questions))
     rates = {}
-    for rule in ("spend", "warn"):
+    for rule in ("spend", "divide", "warn"):
         passed = np.zeros(repeats, dtype=np.bool_)
         for j in range(questions):
-            alpha = alpha_at(ALPHA, j + 1) if rule == "spend" else ALPHA
+            alpha = ALPHA * LedgerPolicy(rule=rule, questions=questions).part(j + 1)
             own = shown_below(lost[:, [j]], gained[:, [j]], n, np.array([0.04]), alpha)
             passed |= own[:, 0]
         rates[rule] = float(passed.mean())
     name = "20 candidates at the limit on one audit set, some one passes"
     return [
         Finding(f"{name}, rule spend", rates["spend"], ALPHA, repeats, "error"),
+        Finding(f"{name}, rule divide", rates["divide"], ALPHA, repeats, "error"),
         Finding(f"{name}, rule warn (for comparison)", rates["warn"], None, repeats, "power"),
     ]
 

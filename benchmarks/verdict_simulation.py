@@ -21,8 +21,11 @@ from numpy.typing import NDArray
 from ptq_pipeline.core.group_ids import CellKey
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.judging import judge
+from ptq_pipeline.judgement.openings import Opening
 from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.question import Question
 from ptq_pipeline.judgement.recipe import Draws, judge_recipe
+from ptq_pipeline.statistics.anytime import fail_budget
 from ptq_pipeline.statistics.draws import split_budget
 
 SEED = 20230313
@@ -122,12 +125,12 @@ def simulate(scenario: Scenario, repeats: int, seed: int = SEED) -> Rates:
     rng = np.random.default_rng(seed)
     policy = _policy(scenario)
     cells = _cells(scenario)
-    split = split_budget(scenario.distinct, policy.p0, policy.alpha)
+    question = _question(scenario, policy, cells)
     tally = {"recipe": [0, 0], "candidate": [0, 0]}
     draws = _draws(scenario)
     for _ in range(repeats):
         counts = _draw_counts(scenario, rng)
-        recipe = judge_recipe(draws, counts, cells, split, policy, blocked=False)
+        recipe = judge_recipe(draws, counts, question)
         single = _draw_counts(replace(scenario, distinct=1, bad_share=0.0), rng)
         candidate = judge(single, cells, policy.alpha, policy.alpha_fail).result(blocked=False)
         for name, result in (("recipe", recipe.result), ("candidate", candidate)):
@@ -186,6 +189,18 @@ def _cells(scenario: Scenario) -> Cells:
         limit=np.full(size, scenario.limit),
         judged=yes,
         critical=no,
+    )
+
+
+def _question(scenario: Scenario, policy: Policy, cells: Cells) -> Question:
+    return Question(
+        policy=policy,
+        opening=Opening.of("recipe", policy, None, can_pass=True),
+        cells=cells,
+        split=split_budget(scenario.distinct, policy.p0, policy.alpha),
+        budget=fail_budget(policy.p0, policy.alpha_fail, policy.draws),
+        unjudged=(),
+        quick=False,
     )
 
 

@@ -1,7 +1,12 @@
+import hashlib
+import json
+
+import numpy as np
 import pytest
 
 from ptq_pipeline.judgement.candidate import Choice, choose_candidate, judge_candidate
 from ptq_pipeline.judgement.cells import build_cells, collect_counts
+from ptq_pipeline.judgement.verdict import build_verdict
 
 
 @pytest.fixture
@@ -26,9 +31,29 @@ def test_chosen_by_the_smallest_worst_ratio_on_selection(laid_out):
     assert choice.score == pytest.approx(0.4)
 
 
-def test_ties_go_to_the_smaller_trial_id(laid_out):
+def test_ties_go_to_the_smaller_mean_and_then_to_the_earlier_draw(laid_out):
     cells, selection, _ = laid_out([10, 10, 40])
     assert choose_candidate(selection, cells).trial_id == "trial-00"
+    # The same worst cell, and one more answer lost elsewhere.
+    other = int(np.flatnonzero(cells.judged & (selection.lost[0] == 0))[0])
+    selection.lost[0, other] += 1
+    assert choose_candidate(selection, cells).trial_id == "trial-01"
+
+
+def test_names_of_trials_hold_the_machine_and_choose_nothing(build_world, policy):
+    """Another runtime description, other ids: the same draws, candidate and figures."""
+    world = build_world([4, 4, 9, 4, 6] * 10)
+    ids = {name: hashlib.sha256(name.encode()).hexdigest() for name in world.trials["trial_id"]}
+    assert sorted(ids.values()) != list(ids.values())
+    found = []
+    for named in ({name: name for name in ids}, ids):
+        trials = world.trials.assign(trial_id=world.trials["trial_id"].map(named))
+        scores = world.scores.assign(trial_id=world.scores["trial_id"].astype(str).map(named))
+        text = json.dumps(build_verdict(scores, trials, world.index, policy)[0].to_json())
+        for old, new in named.items():
+            text = text.replace(new, old)
+        found.append(text)
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(

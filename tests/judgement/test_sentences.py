@@ -33,14 +33,14 @@ def test_a_sentence_is_the_same_after_a_round_trip_through_json():
         ("settle.trials", {"some": 1}, "The trials of 1 accepted calibration set."),
         (
             "ledger.again",
-            {"index": 12, "subject": "recipe", "bound": 0.6, "alpha": 0.05},
-            "This is the 12th recipe judged on these audit images; that some one of 12 passes "
+            {"index": 12, "bound": 0.6, "alpha": 0.05},
+            "This is the 12th question asked of these audit images; that some one of 12 passes "
             "wrongly has a chance of up to 60 %, not 5 %.",
         ),
         (
             "audit_reused",
-            {"before": 2, "subject": "candidate"},
-            "These audit images have judged 2 other candidates before, and policy asks for fresh "
+            {"before": 2},
+            "These audit images were asked 2 other questions before, and policy asks for fresh "
             "ones (ledger.rule: fresh).",
         ),
     ],

@@ -28,7 +28,7 @@ def results(study, states):
 
 def test_pass_comes_as_soon_as_the_draws_that_are_left_can_change_nothing(study):
     asked = study(60, 60)
-    assert asked.split.allowed == 1
+    assert asked.question.split.allowed == 1
     assert results(asked, ["good"] * 59) == [None] * 58 + ["PASS"]
     asked = study(60, 60)
     assert results(asked, ["open", *["good"] * 59]) == [None] * 59 + ["PASS"]

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
+from ptq_pipeline.judgement.openings import Opening
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.monitoring.reaudit import (
     Answers,
@@ -18,6 +19,7 @@ POLICY = Policy.model_validate(
 
 
 SCORING = SubgroupScoringParameters()
+OPENING = Opening.of("candidate", POLICY, None, can_pass=False)
 
 
 def samples(n=1000, labelled=True):
@@ -36,7 +38,7 @@ def judge(wrong, labelled=True, n=1000, required=()):
         samples(n, labelled),
         Answers("v1", {"clean": answers}, {"clean": right}),
         DEFINITIONS,
-        POLICY,
+        OPENING,
         SCORING,
         required,
     )
@@ -94,8 +96,8 @@ def test_what_the_audit_judged_must_be_judged_again():
     table["label"] = pd.array(np.arange(400) % 20 == 0, dtype="boolean").astype("Int64")
     right = table["label"].to_numpy(np.int16)
     answers = Answers("v1", {"clean": right}, {"clean": right})
-    assert reaudit(table, answers, DEFINITIONS, POLICY, SCORING).result == "HOLDS"
-    result = reaudit(table, answers, DEFINITIONS, POLICY, SCORING, required)
+    assert reaudit(table, answers, DEFINITIONS, OPENING, SCORING).result == "HOLDS"
+    result = reaudit(table, answers, DEFINITIONS, OPENING, SCORING, required)
     assert result.result == "OPEN"
     assert result.too_small.to_json() == {"group": "bag", "shift": "clean", "n": 20, "needed": 64}
     assert judge([], n=400, required=required).result == "HOLDS"
@@ -127,7 +129,7 @@ def test_production_is_judged_in_the_groups_that_the_audit_scored():
     answers = Answers("v1", {"clean": right}, {"clean": right})
 
     def places(**scoring):
-        found = reaudit(table, answers, definitions, POLICY, SubgroupScoringParameters(**scoring))
+        found = reaudit(table, answers, definitions, OPENING, SubgroupScoringParameters(**scoring))
         return {(cell.level, cell.shift) for cell in found.cells}, {c.group for c in found.cells}
 
     levels, groups = places()
@@ -156,7 +158,7 @@ def test_a_condition_that_was_rare_in_the_audit_is_not_waited_for():
     def judged(north_in_audit):
         audit = seen(4000, north_in_audit).assign(split="audit")
         required = judged_in_audit(audit, definitions, POLICY, SCORING)
-        return reaudit(seen(400, 16), answers, definitions, POLICY, SCORING, required)
+        return reaudit(seen(400, 16), answers, definitions, OPENING, SCORING, required)
 
     assert judged(30).result == "HOLDS"
     waiting = judged(2000)
@@ -171,7 +173,7 @@ def test_groups_that_the_audit_could_not_judge_for_their_bursts_are_not_asked_fo
     assert not judged_in_audit(bursts, DEFINITIONS, POLICY, SCORING)
     right = (np.arange(400) % 2).astype(np.int16)
     answers = Answers("v1", {"clean": right}, {"clean": right})
-    found = reaudit(bursts, answers, DEFINITIONS, POLICY, SCORING)
+    found = reaudit(bursts, answers, DEFINITIONS, OPENING, SCORING)
     assert found.result == "OPEN" and found.too_small.needed > found.too_small.n
 
 
@@ -181,7 +183,7 @@ def in_clusters(lost):
     right = (np.arange(1000) % 2).astype(np.int16)
     answers = np.where(np.repeat(lost, 4), 1 - right, right)
     given = Answers("v1", {"clean": answers}, {"clean": right})
-    return reaudit(table, given, DEFINITIONS, POLICY, SCORING).result
+    return reaudit(table, given, DEFINITIONS, OPENING, SCORING).result
 
 
 def test_bursts_that_are_lost_as_a_whole_are_one_image_each():

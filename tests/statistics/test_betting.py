@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement.candidate import reweighted_drop
 from ptq_pipeline.judgement.policy import class_shares
 from ptq_pipeline.statistics.betting import (
     SHARES,
@@ -66,17 +65,6 @@ def test_bad_sizes_are_refused():
         Units.of(np.array([1.0, 0.0]), np.zeros(2))
     with pytest.raises(InputError, match="exceeds"):
         Units.of(np.ones(2), np.array([0.0, 2.0]))
-
-
-def test_reweighting_moves_the_drop_and_widens_the_interval():
-    lost, gained, n = np.array([40, 2]), np.array([2, 2]), np.array([400, 400])
-    even = reweighted_drop(lost, gained, n, np.array([0.5, 0.5]), 0.05)
-    skewed = reweighted_drop(lost, gained, n, np.array([0.95, 0.05]), 0.05)
-    assert even.drop == pytest.approx(38 / 800) and even.largest_weight == 1
-    assert skewed.drop > even.drop and skewed.largest_weight == pytest.approx(1.9)
-    for each in (even, skewed):
-        assert each.interval[0] < each.drop < each.interval[1]
-    assert np.diff(skewed.interval) > np.diff(even.interval)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,27 @@ def test_coverage_by_enumeration(p_lost, p_gained):
     assert covered >= 1 - alpha
 
 
+@pytest.mark.parametrize("alpha", [0.1, 0.01])
+@pytest.mark.parametrize(
+    ("n", "p_lost", "p_gained"),
+    [(12, 0.0, 0.3), (12, 0.2, 0.0), (30, 0.08, 0.0), (30, 0.1, 0.01), (30, 0.02, 0.15)],
+)
+def test_each_side_keeps_its_level_by_enumeration(n, p_lost, p_gained, alpha):
+    law, above, below = stats.multinomial(n, [p_lost, p_gained, 1 - p_lost - p_gained]), 0.0, 0.0
+    for lost in range(n + 1):
+        for gained in range(n + 1 - lost):
+            probability = law.pmf([lost, gained, n - lost - gained])
+            if probability > 1e-7:
+                low, high = drop_interval(lost, gained, n, alpha)
+                above += probability * (p_lost - p_gained > high)
+                below += probability * (p_lost - p_gained < low)
+    assert max(above, below) <= alpha / 2
+
+
+def test_gains_can_show_that_nothing_is_lost():
+    assert drop_interval(2, 60, 800, 0.05 / 180)[1] < -0.03
+
+
 def test_nothing_changed_is_bounded_by_the_rule_of_zero_losses():
     low, high = drop_interval(0, 0, 133, 0.05)
     # (1 - u)**133 = 0.025, apart from the share kept for the nuisance.

@@ -15,7 +15,9 @@ from ptq_pipeline.commands.command import Answer
 from ptq_pipeline.commands.lineage import Found, find_set, loaded
 from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement.champion import audit_hash
+from ptq_pipeline.judgement.ledger import Asking
+from ptq_pipeline.judgement.openings import Opener
+from ptq_pipeline.judgement.policy import LedgerPolicy
 from ptq_pipeline.pipelines.benchmark.design import Score, candidates, confirm, search, worst_drop
 from ptq_pipeline.pipelines.benchmark.trials import Sets
 from ptq_pipeline.profiling.features import IMAGE_FEATURES, image_features
@@ -29,6 +31,7 @@ from ptq_pipeline.trials.execution import TrialRunner
 FIRST_IMAGES = 10
 SHOWN_DESIGNS = 5
 ALPHA = 0.05
+SPENDING = LedgerPolicy(rule="spend")
 # Of a manifest, what is listed image by image.
 MEMBERS = {"sample_ids", "content_hashes"}
 
@@ -258,16 +261,17 @@ def _design(project: Project, sizes: list[int], draws: int) -> dict[str, Any]:
     best = found[0]
     draw = min(range(len(best.scores)), key=best.scores.__getitem__)
     winner = sets(best.choice, draw)
-    judged = samples[samples["split"] == "audit"].sort_values("sample_id")
     question = {
         "model": audit.model.fingerprint,
         "method": runner.method.to_json(),
         "set": winner.set_id,
         "shifts": {name: dict(options) for name, options in runner.shifts.items()},
     }
-    entry = ledger.enter(audit_hash(judged["content_hash"]), "design", question)
+    entry = Opener.of(ledger, samples).enter(Asking("design", question))
     score = _scorer(audit, runner, sets, "audit")
-    result = confirm(score(best.choice, draw), winner.manifest.size, score, entry.level(ALPHA))
+    result = confirm(
+        score(best.choice, draw), winner.manifest.size, score, SPENDING.part(entry.index) * ALPHA
+    )
     return {
         "winner": winner.set_id,
         "choice": best.choice.model_dump(),

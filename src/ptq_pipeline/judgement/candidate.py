@@ -2,15 +2,6 @@
 
 It is chosen on the ``selection`` split and judged on the ``audit`` split, so choosing the luckiest
 draw costs nothing. The displayed intervals hold together for all cells.
-
-Its drop under another mix of classes reweights the strata that were audited. If production holds
-class ``c`` with share ``target[c]`` and the audit holds it ``n_c`` times, the drop there is ``sum
-target[c] * drop_c``: only the mix of classes is assumed to change, not what is hard within a class
-(label shift). A sample of class ``c`` weighs ``target[c] * n / n_c``; weighted samples are the
-units of :mod:`.betting`, whose bounds hold for them without a normal approximation. Rare audited
-classes with a large share get large weights, and the interval says what that costs. See Cochran
-(1977), *Sampling Techniques*, chapter 5, for stratified means, and Lipton, Wang and Smola (2018),
-"Detecting and correcting for label shift with black box predictors", ICML.
 """
 
 from __future__ import annotations
@@ -25,9 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ptq_pipeline.core.documents import Count, Document, Drop, Interval, Share
-from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import CellDocument
-from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.judging import (
     Judged,
@@ -36,9 +25,9 @@ from ptq_pipeline.judgement.judging import (
     cell_lower_bound,
     judge,
 )
-from ptq_pipeline.judgement.policy import Policy, class_shares
+from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.sentences import Reason, Result, place_value, say
-from ptq_pipeline.statistics.betting import Units, units_interval
+from ptq_pipeline.judgement.worst_bound import WorstGroup, worst_groups
 
 Cell = TypeVar("Cell", bound="MeasuredCell")
 # What accuses most comes first: a proof weighs more than points.
@@ -124,9 +113,12 @@ class ComparedCell(MeasuredCell):
 
 
 class CandidateVerdict(Document):
-    """The candidate's part of the verdict."""
+    """The candidate's part of the verdict.
 
-    added: ClassVar[frozenset[str]] = frozenset({"chosen_on", "selection_score"})
+    ``worst_groups`` bounds the worst judged group, over all shifts and then under each.
+    """
+
+    added: ClassVar[frozenset[str]] = frozenset({"chosen_on", "selection_score", "worst_groups"})
 
     result: Result
     trial_id: str | None
@@ -134,6 +126,7 @@ class CandidateVerdict(Document):
     chosen_on: str | None = "selection"
     selection_score: float | None = None
     cells: tuple[JudgedCell, ...]
+    worst_groups: tuple[WorstGroup, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,14 +146,18 @@ class Choice:
 def choose_candidate(selection: Counts, cells: Cells) -> Choice:
     """Choose the trial whose worst judged cell uses the least of its limit on ``selection``.
 
-    Ties go to the smaller trial id. At least one trial is there to choose.
+    Of equal ones the trial that uses less of its limits on average is chosen, and then the earlier
+    draw: nothing that depends on the machine. ``selection`` holds at least one trial, in drawing
+    order.
     """
     used = cells.judged & (selection.n > 0)
     if not used.any():
-        return Choice(min(selection.trial_ids))
-    worst = (selection.drop[:, used] / cells.limit[used]).max(axis=1)
-    score, trial_id = min(zip(worst.tolist(), selection.trial_ids, strict=True))
-    return Choice(trial_id, score)
+        return Choice(selection.trial_ids[0])
+    ratio = selection.drop[:, used] / cells.limit[used]
+    # Draws that differ in the last digit of a processor are equal.
+    worst, mean = (np.round(each, 12).tolist() for each in (ratio.max(axis=1), ratio.mean(axis=1)))
+    best = min(range(len(worst)), key=lambda row: (worst[row], mean[row], row))
+    return Choice(selection.trial_ids[best], worst[best])
 
 
 @dataclass(frozen=True)
@@ -234,6 +231,7 @@ class Candidate:
                 )
                 for i in range(len(cells))
             ),
+            worst_groups=worst_groups(cells, counts, alpha),
         )
 
 
@@ -248,64 +246,3 @@ def judge_candidate(
     judged = judge(own, cells, policy.alpha, policy.alpha_fail)
     intervals = cell_intervals(own, cells, policy.alpha)
     return Candidate(choice, judged, policy, judged.result(blocked), intervals)
-
-
-class ReweightedDrop(Document):
-    """Drop under a target mix of classes, fractions, with a two-sided interval.
-
-    ``largest_weight`` is that of the heaviest sample; 1 where the mix is that of the audit.
-    """
-
-    name: str = ""
-    shift: str = CLEAN
-    drop: float
-    interval: Interval
-    largest_weight: float
-
-
-def reweighted_drop(
-    lost: NDArray[np.int64],
-    gained: NDArray[np.int64],
-    n: NDArray[np.int64],
-    target: NDArray[np.float64],
-    alpha: float,
-) -> ReweightedDrop:
-    """Drop under a target mix of classes: counts and shares per class, shape (classes,).
-
-    Raises:
-        InputError: If a class with a share has no sample.
-    """
-    used = np.flatnonzero(target > 0)
-    if np.any(n[used] < 1):
-        empty = int(used[np.argmin(n[used])])
-        raise InputError(f"class_priors: class number {empty} has a share but no audit sample.")
-    total = n[used].sum()
-    weight = target[used] * total / n[used]
-    size = np.repeat(weight, 3)
-    counts = np.stack([lost[used], gained[used], n[used] - lost[used] - gained[used]], axis=1)
-    net = size * np.tile([1.0, -1.0, 0.0], used.size)
-    units = Units(size, net, counts.astype(np.float64).ravel())
-    drop = float((target[used] * (lost[used] - gained[used]) / n[used]).sum())
-    return ReweightedDrop(
-        drop=drop, interval=units_interval(units, alpha), largest_weight=float(weight.max())
-    )
-
-
-def reweighted_drops(candidate: Candidate) -> tuple[ReweightedDrop, ...]:
-    """The candidate under every other mix of classes; all intervals hold together."""
-    cells, counts, policy = candidate.judged.cells, candidate.judged.counts, candidate.policy
-    mixes = policy.class_priors
-    found = []
-    for name, mix in mixes.items():
-        for shift in cells.shifts:
-            here = np.flatnonzero((cells.levels == "class") & (cells.shift_of == shift))
-            groups = [cells.keys[i].group for i in here]
-            drop = reweighted_drop(
-                counts.lost[0, here],
-                counts.gained[0, here],
-                cells.n[here],
-                class_shares({group: mix[group] for group in groups if group in mix}, groups),
-                policy.alpha / (len(mixes) * len(cells.shifts)),
-            )
-            found.append(drop.model_copy(update={"name": name, "shift": shift}))
-    return tuple(found)

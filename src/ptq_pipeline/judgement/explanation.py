@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ptq_pipeline.judgement.candidate import Candidate, MeasuredCell
-from ptq_pipeline.judgement.judged_groups import (
-    UnjudgedGroup,
-    not_judged_reasons,
-    settle_not_judged,
-)
+from ptq_pipeline.judgement.judged_groups import not_judged_reasons, settle_not_judged
 from ptq_pipeline.judgement.judging import Judged, fail_family
-from ptq_pipeline.judgement.ledger import Opening
+from ptq_pipeline.judgement.openings import Opening
 from ptq_pipeline.judgement.planning import samples_to_decide
+from ptq_pipeline.judgement.question import Question
 from ptq_pipeline.judgement.recipe import JudgedRecipe
 from ptq_pipeline.judgement.sentences import Reason, Sentence, Subject, place_value, say
 from ptq_pipeline.statistics.anytime import fail_budget
@@ -32,8 +29,14 @@ class Case:
 
     recipe: JudgedRecipe
     candidate: Candidate | None
-    unjudged: tuple[UnjudgedGroup, ...]
-    openings: tuple[Opening, ...]
+    question: Question
+
+    @property
+    def openings(self) -> tuple[Opening, ...]:
+        """The look, as the recipe's and, where there is one, the candidate's."""
+        look = self.question.opening
+        candidate = () if self.candidate is None else (replace(look, subject="candidate"),)
+        return (look, *candidate)
 
 
 def explain_recipe(case: Case) -> list[Reason]:
@@ -118,7 +121,9 @@ def _common_reasons(case: Case, subject: Subject) -> list[Reason]:
     """What blocks PASS whatever the outcomes are."""
     cells = case.recipe.judged.cells
     reasons = [r for each in case.openings if each.subject == subject for r in each.reasons()]
-    reasons += not_judged_reasons(case.unjudged, subject)
+    if case.question.quick:
+        reasons.append(Reason.of("quick_look", subject, say("quick_look")))
+    reasons += not_judged_reasons(case.question.unjudged, subject)
     if len(cells) and not cells.judged.any():
         reasons.append(Reason.of("nothing_judged", subject, say("nothing_judged")))
     clustered = np.flatnonzero(cells.judged & ~cells.testable)
@@ -135,12 +140,18 @@ def settle(case: Case) -> tuple[Sentence, ...]:
     sentences: list[Sentence] = []
     if case.recipe.result == "INCONCLUSIVE":
         sentences += _settle_draws(case.recipe)
-    if any(opening.refused for opening in case.openings):
+    if case.question.opening.refused or _spent(case.question):
         sentences.append(say("settle.fresh_images"))
-    sentences += settle_not_judged(case.unjudged)
+    sentences += settle_not_judged(case.question.unjudged)
     if case.candidate is not None and case.candidate.result == "INCONCLUSIVE":
         sentences += _settle_cells(case.candidate)
     return tuple({sentence.text: sentence for sentence in sentences}.values())
+
+
+def _spent(question: Question) -> bool:
+    """Whether another look, at more draws or images, could not pass any more."""
+    entry = question.opening.entry
+    return entry is not None and entry.share >= 1
 
 
 def _settle_draws(recipe: JudgedRecipe) -> list[Sentence]:

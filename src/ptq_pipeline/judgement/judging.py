@@ -201,7 +201,8 @@ def cell_intervals(counts: Counts, cells: Cells, alpha: float) -> NDArray[np.flo
         else:
             lost, gained = int(counts.lost[0, i]), int(counts.gained[0, i])
             rows.append(drop_interval(lost, gained, int(cells.n[i]), share))
-    return np.array(rows, dtype=np.float64).reshape(len(rows), 2)
+    # Nine digits: what lies beyond depends on the processor.
+    return np.round(np.array(rows, dtype=np.float64).reshape(len(rows), 2), 9)
 
 
 def accuracy_lower_bound(correct: int, n: int, alpha: float) -> float:
@@ -236,14 +237,14 @@ def cell_lower_bound(
     found = counts.clusters.get(cell)
     if found is not None:
         right = found.right if row is None else found.right - found.net[row]
-        return clustered_accuracy_lower_bound(found.size, right, alpha)
+        return round(clustered_accuracy_lower_bound(found.size, right, alpha), 9)
     if cells.clustered[cell]:
         return None
     n = int(counts.n[cell])
     correct = round(float(counts.float_accuracy[cell]) * n)
     if row is not None:
         correct -= int(counts.lost[row, cell] - counts.gained[row, cell])
-    return accuracy_lower_bound(correct, n, alpha)
+    return round(accuracy_lower_bound(correct, n, alpha), 9)
 
 
 def above_floor(cells: Cells, audit: Counts, policy: Policy, classes: int) -> Cells:

@@ -1,32 +1,42 @@
-"""The audit ledger: how often a set of audit images was asked, and what another question costs.
+"""The audit ledger: how often audit images were asked, and what another question costs.
 
-Whoever asks one set of images about many recipes finds one that passes by luck. Every distinct
-question is therefore entered, once, by hashes; asking it again gives the same entry and costs
-nothing. Other limits, groups or shifts do not make another question: for one model they are nested
-one-sided bounds of the same outcomes. Another method, another set, another seed of the draws do.
+Whoever asks one set of images about many recipes finds one that passes by luck, and so does whoever
+asks one recipe again with other draws, groups, shifts or limits. Everything that opens audit images
+is therefore entered here, by hashes, before an outcome is computed; asking the same again finds its
+old entry and costs nothing.
 
-The ``j``-th question of its kind may spend ``6 alpha / (pi**2 j**2)``. These add up to ``alpha``
-over any number of questions, so the chance that any of them is a wrong PASS stays at ``alpha``
-however the next question was chosen after seeing the answers (the union bound over a fixed
-sequence of levels, alpha spending as in Foster and Stine 2008, "Alpha-investing", JRSS B 70).
+A *question* is what is asked: a recipe (with the candidate that it chooses), a design, a champion.
+A *look* is one way of asking it: a number of draws, groups, limits, shifts, a set of images. Sets
+that share half of the smaller one's images are one set (:class:`AuditImages`), so a set that grows
+stays what it was. The ``index`` counts the questions to these images, whatever their kind; what a
+question may spend follows from it and from the policy's rule. Within a question every look that
+could PASS takes a ``share`` of that, and the shares of all looks add up to 1 at most.
+
+So the chance that any look at one question passes wrongly stays at its level (the union bound over
+looks), under every rule. Under ``spend`` the ``j``-th question gets ``6 alpha / (pi**2 j**2)``,
+under ``divide`` each of ``m`` gets ``alpha / m``: both add up to ``alpha`` at most, so the chance
+that any question passes wrongly does (alpha spending as in Foster and Stine 2008,
+"Alpha-investing", JRSS B 70). The bound holds for questions that were listed before, and for the
+next one when all that is known is that nothing has passed yet; who picks the next recipe by the
+figures of the last audit can do worse than it says.
 
 The file holds one JSON object per line; each carries the hash of the one before, so an edited,
 removed or moved line is found. A file beside it, ``audit_ledger.head.json``, holds the number of
 lines and the hash of the last one, so lines cut off the end are found as well, and a lost file.
-Version control keeps both, and the verdict, which names its entries: what it asks of its audit
-images is entered here, and policy says what becomes of it.
+Version control keeps both, and the verdict, which names its entries.
+
+Entries of earlier releases (schema version 1) name their images by one hash and no look: they count
+as questions to the very same images, and the first look since at such a question is taken for
+theirs.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
-import pandas as pd
 from filelock import FileLock, Timeout
 
 from ptq_pipeline.core.canonical import canonical_hash, canonical_json, file_bytes
@@ -34,48 +44,86 @@ from ptq_pipeline.core.chains import ChainError, Head, Link, head_of, read_link
 from ptq_pipeline.core.documents import READING, Document
 from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.files import write_file
-from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.recipe import Draws
-from ptq_pipeline.judgement.sentences import Reason, Sentence, Subject, say
+from ptq_pipeline.judgement.champion import audit_hash
 
-LEDGER_SCHEMA_VERSION: Final = 1
-Rule = Literal["spend", "warn", "fresh"]
+LEDGER_SCHEMA_VERSION: Final = 2
+WITHOUT_LOOKS = 1
 LOCK_SECONDS = 60.0
-# What decides how a quantized model answers; where it ran and how many threads it had do not.
-IDENTITY = ("model", "method", "engine", "statistics")
+# Of each set of images so many are kept, by the first digits of their hashes.
+KEPT_IMAGES, KEPT_DIGITS = 2048, 8
+# Sets that share so much of the smaller one are one set.
+SAME_SET = 0.5
 WAY_OUT = "restore the file from version control; a ledger is only ever added to"
 
 
+@dataclass(frozen=True)
+class AuditImages:
+    """A set of audit images, by what another set is recognised by.
+
+    Attributes:
+        hash: Of all of them, see :func:`.audit_hash`.
+        kept: The smallest 2,048 of their content hashes, eight digits each, in order.
+    """
+
+    hash: str
+    kept: str
+
+    @classmethod
+    def of(cls, content_hashes: Iterable[str]) -> AuditImages:
+        """Describe a set by the hashes of its images' pixels, hexadecimal, in the set's order."""
+        hashes = list(content_hashes)
+        kept = sorted({each[:KEPT_DIGITS] for each in hashes})[:KEPT_IMAGES]
+        return cls(audit_hash(hashes), "".join(kept))
+
+
+def overlap(first: str, second: str) -> float:
+    """About the share of the smaller set that is in the other one, of two sets' ``kept``.
+
+    The smallest hashes of a set are a random sample of it. Below the smaller of their two largest
+    ones both samples are complete; sets of up to 2,048 images are compared whole.
+
+    Examples:
+        >>> overlap("0000000100000002", "00000002000000030000000400000005")
+        0.5
+    """
+    one, two = _digits(first), _digits(second)
+    largest = min((max(each) for each in (one, two) if len(each) >= KEPT_IMAGES), default="~")
+    one, two = ({each for each in own if each <= largest} for own in (one, two))
+    return len(one & two) / max(min(len(one), len(two)), 1)
+
+
+def _digits(kept: str) -> set[str]:
+    return {kept[i : i + KEPT_DIGITS] for i in range(0, len(kept), KEPT_DIGITS)}
+
+
 class Entry(Link):
-    """One question that was asked of one set of audit images.
+    """One look at audit images.
 
     Attributes:
         audit: Hash of the audit images, see :func:`.audit_hash`.
-        kind: What was judged, e.g. ``recipe``, ``candidate`` or ``design``.
-        index: Its place among the distinct questions of this kind for these images, from 1.
+        images: Their ``kept``, in the first entry of these very images; None in later ones.
+        kind: What was judged, e.g. ``recipe``, ``design`` or ``reaudit``.
+        index: Place of its question among the distinct ones that these images were asked, from 1.
         question: What identifies it: names and hashes.
+        look: What else decides what can pass; None where answers were only computed.
+        share: What it may spend of its question's level; 0 where it could not pass.
     """
 
-    schema_version: Literal[1] = LEDGER_SCHEMA_VERSION
+    added: ClassVar[frozenset[str]] = frozenset({"images", "look", "share"})
+
+    schema_version: Literal[1, 2] = LEDGER_SCHEMA_VERSION
     audit: str
+    images: str | None = None
     kind: str
     index: int
     question: dict[str, Any]
+    look: dict[str, Any] | None = None
+    share: float = 0.0
 
     @property
-    def question_hash(self) -> str:
-        """Hash of the question."""
-        return canonical_hash(self.question)
-
-    def level(self, alpha: float) -> float:
-        """What this question may spend of ``alpha``.
-
-        Examples:
-            >>> second = Entry(audit="", kind="recipe", index=2, question={}, previous=None)
-            >>> round(second.level(0.05), 4)
-            0.0076
-        """
-        return alpha_at(alpha, self.index)
+    def asked(self) -> tuple[str, str]:
+        """Kind and hash of the question."""
+        return self.kind, canonical_hash(self.question)
 
     @property
     def line(self) -> bytes:
@@ -90,13 +138,17 @@ class LedgerHead(Document):
     head: str
 
 
-# Enters a question of a kind about one set of audit images: (kind, question) -> entry.
-Opener = Callable[[str, Mapping[str, Any]], Entry]
+@dataclass(frozen=True)
+class Asking:
+    """What is asked of audit images: ``look`` is None where answers are only computed.
 
+    ``share`` is what the look would spend of its question's level.
+    """
 
-def alpha_at(alpha: float, index: int) -> float:
-    """Level of the ``index``-th question, ``6 alpha / (pi**2 index**2)``."""
-    return 6 * alpha / (math.pi * index) ** 2
+    kind: str
+    question: Mapping[str, Any]
+    look: Mapping[str, Any] | None = None
+    share: float = 0.0
 
 
 class Ledger:
@@ -148,16 +200,11 @@ class Ledger:
             ) from error
         return known.entries, known.head
 
-    def enter(self, audit: str, kind: str, question: Mapping[str, Any]) -> Entry:
-        """Enter a question before its answer is looked at.
-
-        Args:
-            audit: Hash of the audit images.
-            kind: What is judged.
-            question: What identifies it, JSON types without NaN.
+    def enter(self, images: AuditImages, asking: Asking) -> Entry:
+        """Enter a look before its outcomes are computed.
 
         Returns:
-            Its entry: the old one if it was asked before.
+            Its entry: the old one if these very images were asked the same before.
 
         Raises:
             InputError: If the file was edited, or another process holds it.
@@ -166,42 +213,82 @@ class Ledger:
         lock = self.path.with_name(f".{self.path.name}.lock")
         try:
             with FileLock(lock, timeout=LOCK_SECONDS):
-                return self._enter(audit, kind, dict(question))
+                return self._enter(images, asking)
         except Timeout:
             raise InputError(
                 f"another process has held '{lock}' for {LOCK_SECONDS:.0f} s; end it, or run this "
                 "again when it is done"
             ) from None
 
-    def _enter(self, audit: str, kind: str, question: dict[str, Any]) -> Entry:
+    def foresee(self, images: AuditImages, asking: Asking) -> Entry:
+        """The entry that it would find or make; nothing is written."""
+        return _found_or_next(self.entries(), images, asking)
+
+    def _enter(self, images: AuditImages, asking: Asking) -> Entry:
         entries = self.entries()
-        asked = _alike(entries, audit, kind)
-        wanted = canonical_hash(question)
-        known = next((each for each in asked if each.question_hash == wanted), None)
-        if known is None:
-            index, previous = len(asked) + 1, head_of(entries)[1]
-            known = Entry(audit=audit, kind=kind, index=index, question=question, previous=previous)
-            entries = (*entries, known)
+        entry = _found_or_next(entries, images, asking)
+        if not any(entry is each for each in entries):
+            entries = (*entries, entry)
             write_file(self.path, b"".join(each.line + b"\n" for each in entries))
         if self._known_head() != head_of(entries):
             head = LedgerHead(entries=len(entries), head=entries[-1].hash)
             write_file(self.head, file_bytes(head.to_json()))
-        return known
-
-    def opener(self, audit: str) -> Opener:
-        """Return :meth:`enter` for one set of audit images."""
-        return lambda kind, question: self.enter(audit, kind, question)
+        return entry
 
 
-def _alike(entries: Sequence[Entry], audit: str, kind: str) -> list[Entry]:
-    return [each for each in entries if (each.audit, each.kind) == (audit, kind)]
+def _found_or_next(entries: Sequence[Entry], images: AuditImages, asking: Asking) -> Entry:
+    question = dict(asking.question)
+    look = None if asking.look is None else dict(asking.look)
+    wanted = asking.kind, canonical_hash(question)
+    alike = asked_of(entries, images)
+    same = [each for each in alike if each.asked == wanted]
+    for each in same:
+        if each.schema_version > WITHOUT_LOOKS and (each.audit, each.look) == (images.hash, look):
+            return each
+    left = max(0.0, 1 - sum(each.share for each in same))
+    known = any(each.audit == images.hash and each.images is not None for each in entries)
+    return Entry(
+        audit=images.hash,
+        images=None if known else images.kept,
+        kind=asking.kind,
+        index=_place(alike, wanted),
+        question=question,
+        look=look,
+        # Thirds add up to 1 but for the last digit.
+        share=round(min(asking.share, left), 12),
+        previous=head_of(entries)[1],
+    )
+
+
+def asked_of(entries: Sequence[Entry], images: AuditImages) -> list[Entry]:
+    """The entries that concern these images: of sets that share half of the smaller one with it."""
+    kept = {each.audit: each.images for each in entries if each.images is not None}
+    same = {
+        audit: audit == images.hash or overlap(known, images.kept) >= SAME_SET
+        for audit, known in kept.items()
+    }
+    return [each for each in entries if same.get(each.audit, each.audit == images.hash)]
+
+
+def _place(alike: Sequence[Entry], wanted: tuple[str, str]) -> int:
+    """Place of a question among the distinct ones, from 1."""
+    # In earlier releases a candidate had an entry beside that of its recipe.
+    told = [
+        each.asked
+        for each in alike
+        if each.schema_version > WITHOUT_LOOKS or each.kind != "candidate"
+    ]
+    return list(dict.fromkeys([*told, wanted])).index(wanted) + 1
 
 
 def _entry(line: str, where: str, before: Sequence[Entry]) -> Entry:
     try:
         entry = read_link(Entry, line, before)
-        if entry.index != len(_alike(before, entry.audit, entry.kind)) + 1:
-            raise ChainError
+        if entry.schema_version > WITHOUT_LOOKS:
+            kept = {each.audit: each.images for each in before if each.images is not None}
+            images = AuditImages(entry.audit, entry.images or kept.get(entry.audit, ""))
+            if entry.index != _place(asked_of(before, images), entry.asked):
+                raise ChainError
     except ChainError:
         raise InputError(f"{where}: the audit ledger was edited: {WAY_OUT}") from None
     except ValueError as error:
@@ -209,121 +296,3 @@ def _entry(line: str, where: str, before: Sequence[Entry]) -> Entry:
             f"{where}: no entry of the audit ledger ({first_fault(error)}): {WAY_OUT}"
         ) from None
     return entry
-
-
-@dataclass(frozen=True)
-class Opening:
-    """One thing that is judged, with its place in the ledger, and its policy.
-
-    The policy is at the level that it may spend; without a ledger it has no entry.
-    """
-
-    subject: Subject
-    policy: Policy
-    entry: Entry | None = None
-
-    @classmethod
-    def enter(
-        cls, subject: Subject, question: dict[str, Any], policy: Policy, opener: Opener | None
-    ) -> Opening:
-        """Enter a question and fix the level that it may spend, before its answer is looked at."""
-        entry = None if opener is None else opener(subject, question)
-        if entry is not None and policy.ledger.rule == "spend":
-            policy = policy.model_copy(update={"alpha": entry.level(policy.alpha)})
-        return cls(subject, policy, entry)
-
-    @property
-    def refused(self) -> bool:
-        """Whether policy asks for fresh images before it passes this."""
-        reused = self.entry is not None and self.entry.index > 1
-        return reused and self.policy.ledger.rule == "fresh"
-
-    def reasons(self) -> list[Reason]:
-        """Why these images cannot pass it, if so."""
-        if not self.refused or self.entry is None:
-            return []
-        before = self.entry.index - 1
-        sentence = say("audit_reused", before=before, subject=self.subject)
-        figures: dict[str, Any] = {"observed": float(before), "limit": 0.0}
-        return [Reason.of("audit_reused", self.subject, sentence, **figures)]
-
-
-class EnteredOpening(Document):
-    """One opening as the verdict tells it: what was known when it was entered."""
-
-    subject: Subject
-    index: int
-    entry: str
-    alpha: float
-
-
-class LedgerView(Document):
-    """How often the audit images were asked before, as the verdict tells it."""
-
-    added: ClassVar[frozenset[str]] = frozenset({"audit_hash", "sentences"})
-
-    rule: Rule
-    audit_hash: str | None = None
-    openings: tuple[EnteredOpening, ...]
-    statement: str
-    sentences: tuple[Sentence, ...] = ()
-
-    @classmethod
-    def of(cls, policy: Policy, openings: Sequence[Opening]) -> LedgerView | None:
-        """Tell of the openings; None where no ledger is kept."""
-        entered = [(each, each.entry) for each in openings if each.entry is not None]
-        if not entered:
-            return None
-        sentences = tuple(_sentence(policy, opening, entry.index) for opening, entry in entered)
-        return cls(
-            rule=policy.ledger.rule,
-            audit_hash=entered[0][1].audit,
-            openings=tuple(
-                EnteredOpening(
-                    subject=opening.subject,
-                    index=entry.index,
-                    entry=entry.hash,
-                    alpha=opening.policy.alpha,
-                )
-                for opening, entry in entered
-            ),
-            statement=" ".join(sentence.text for sentence in sentences),
-            sentences=sentences,
-        )
-
-
-def recipe_question(draws: Draws, trials: pd.DataFrame) -> dict[str, Any]:
-    """What identifies a recipe: how it quantizes, and its first calibration set.
-
-    The id of the set hashes strategy, options, size, seed and pool, so more draws of the same
-    sequence are the same recipe and drawing again with another seed is another one.
-    """
-    first = str(draws.table["set_id"].iloc[0])
-    return {**_identity(trials, first), "strategy": draws.strategy, "first_set": first}
-
-
-def candidate_question(set_id: str, trials: pd.DataFrame) -> dict[str, Any]:
-    """What identifies a candidate: how it was quantized, and its calibration set."""
-    return {**_identity(trials, set_id), "calibration_set": set_id}
-
-
-def _sentence(policy: Policy, opening: Opening, index: int) -> Sentence:
-    place = {"index": index, "subject": opening.subject}
-    if policy.ledger.rule == "spend":
-        return say("ledger.spent", **place, alpha=opening.policy.alpha)
-    if index == 1:
-        return say("ledger.first", **place)
-    if policy.ledger.rule == "fresh":
-        return say("ledger.not_fresh", **place)
-    bound = min(1.0, index * policy.alpha)
-    return say("ledger.again", **place, bound=bound, alpha=policy.alpha)
-
-
-def _identity(trials: pd.DataFrame, set_id: str) -> dict[str, Any]:
-    own = trials[(trials["set_id"] == set_id) & (trials["role"] == "evidence")]
-    if own.empty or "spec" not in own:
-        return {}
-    spec = json.loads(str(own["spec"].iloc[0]))
-    identity = {key: spec[key] for key in IDENTITY if key in spec}
-    runtime = spec.get("runtime")
-    return {**identity, "runtime": runtime.get("name") if isinstance(runtime, dict) else runtime}

@@ -6,8 +6,9 @@ as fractions through :meth:`Policy.limit`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from ptq_pipeline.core.documents import WITHOUT_NULL, Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS, GroupDocument, GroupKey, Level
 from ptq_pipeline.core.names import CLEAN
-from ptq_pipeline.statistics.draws import smallest_passing_draws
+from ptq_pipeline.statistics.draws import split_budget
 from ptq_pipeline.statistics.sampling import EVERYTHING, Sampling
 
 Points = Annotated[float, Field(gt=0, lt=100)]
@@ -140,14 +141,40 @@ def obligation_name(to: str, kind: str, level: str, group: str, shift: str) -> s
     return f"{to}: {kind} {level} {group} {shift}"
 
 
-class LedgerPolicy(Document):
-    """What becomes of an audit set that judges more than one recipe or candidate.
+LedgerRule = Literal["spend", "divide", "warn", "fresh"]
 
-    ``warn`` says how often the set was opened; ``spend`` gives the j-th question the level ``6
-    alpha / (pi^2 j^2)``; ``fresh`` lets only the first one PASS.
+
+class LedgerPolicy(Document):
+    """What it costs that audit images are asked more than once.
+
+    Attributes:
+        rule: What a question to images that were asked before may spend. ``warn`` says how many
+            there were; ``spend`` gives the j-th one the level ``6 alpha / (pi^2 j^2)``; ``divide``
+            gives each of the first ``questions`` the same part of alpha, and those after them
+            none; ``fresh`` lets only the first one PASS.
+        questions: How many questions ``divide`` allows.
+        looks: How many looks at one question may PASS, each at its part of the question's level:
+            with other draws, groups, limits, shifts or audit images. A look beyond them cannot.
     """
 
-    rule: Literal["spend", "warn", "fresh"] = "warn"
+    added: ClassVar[frozenset[str]] = frozenset({"questions", "looks"})
+
+    rule: LedgerRule = "warn"
+    questions: Annotated[int, Field(ge=1)] = 5
+    looks: Annotated[int, Field(ge=1)] = 1
+
+    def part(self, index: int) -> float:
+        """The part of alpha that the ``index``-th question may spend.
+
+        Examples:
+            >>> LedgerPolicy(rule="divide", questions=4).part(4)
+            0.25
+        """
+        if self.rule == "spend":
+            return 6 / (math.pi * index) ** 2
+        if self.rule == "divide":
+            return 1 / self.questions if index <= self.questions else 0.0
+        return 0.0 if self.rule == "fresh" and index > 1 else 1.0
 
 
 class RepresentativePolicy(Document):
@@ -245,21 +272,26 @@ class Policy(Document):
 
     @model_validator(mode="after")
     def _check_quick_look(self) -> Self:
-        enough = smallest_passing_draws(self.p0, self.alpha, self.sampling)
-        if self.evaluation == "sampled" and (self.representatives or self.draws < enough):
+        split = split_budget(self.draws, self.p0, self.alpha, self.sampling)
+        quick = self.representatives is not None
+        if self.evaluation == "sampled" and (quick or not split.pass_possible):
             raise ValueError(
-                f"evaluation: sampled is for a PASS, which needs every group and {enough} draws; "
-                "leave representatives out and raise draws, or write evaluation: full."
+                f"evaluation: sampled is for a PASS, which needs every group and "
+                f"{split.needed_draws} draws; leave representatives out and raise draws, or write "
+                "evaluation: full."
             )
-        if self.evaluation == "sampled" and self.ledger.rule == "spend":
+        if self.evaluation == "sampled" and (
+            self.ledger.rule in ("spend", "divide") or self.ledger.looks > 1
+        ):
             raise ValueError(
-                "evaluation: sampled takes its samples at the full alpha, and ledger.rule: spend "
-                "judges at less; write evaluation: full, or another rule."
+                "evaluation: sampled takes its samples at the full alpha, and this ledger judges "
+                "at less; write evaluation: full, or ledger: {rule: warn, looks: 1}."
             )
-        if self.representatives is not None and self.draws >= enough:
+        if quick and split.pass_possible:
             raise ValueError(
-                f"representatives are for a quick look of fewer than {enough} draws, not for "
-                f"{self.draws}: a PASS needs every group; leave representatives out or lower draws."
+                f"representatives are for a quick look of fewer than {split.needed_draws} draws, "
+                f"not for {self.draws}: a PASS needs every group; leave representatives out or "
+                "lower draws."
             )
         return self
 

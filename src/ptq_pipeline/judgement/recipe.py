@@ -21,9 +21,10 @@ from pydantic import model_validator
 from ptq_pipeline.core.documents import Count, Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import CellDocument
-from ptq_pipeline.judgement.cells import Cells, Counts
-from ptq_pipeline.judgement.judging import Judged, judge
+from ptq_pipeline.judgement.cells import Counts
+from ptq_pipeline.judgement.judging import Judged
 from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.question import Question
 from ptq_pipeline.judgement.sentences import BesideResult, Sentence, say
 from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
 from ptq_pipeline.statistics.draws import DrawSplit, share_of_good_draws
@@ -383,17 +384,11 @@ def collect_draws(index: pd.DataFrame, trials: pd.DataFrame, policy: Policy) -> 
     )
 
 
-def judge_recipe(
-    draws: Draws, counts: Counts, cells: Cells, split: DrawSplit, policy: Policy, blocked: bool
-) -> JudgedRecipe:
-    """Judge the recipe.
-
-    ``counts`` are those of the finished trials, in the order of ``draws.done``, and ``split`` is
-    the budget of PASS. ``blocked`` says that a group that must be judged is not.
-    """
-    if not draws.drawn:
+def judge_recipe(draws: Draws, counts: Counts, question: Question) -> JudgedRecipe:
+    """Judge the recipe by the counts of the finished trials, in the order of ``draws.done``."""
+    if draws.drawn:
+        judged = question.judge_draws(counts)
+    else:
         nothing = np.zeros(counts.lost.shape, dtype=np.bool_)
-        return JudgedRecipe(draws, Judged(cells, counts, nothing, nothing), split, policy, blocked)
-    budget = fail_budget(policy.p0, policy.alpha_fail, policy.draws)
-    judged = judge(counts, cells, split.alpha_image, budget.alpha_images)
-    return JudgedRecipe(draws, judged, split, policy, blocked)
+        judged = Judged(question.cells, counts, nothing, nothing)
+    return JudgedRecipe(draws, judged, question.split, question.policy, question.blocked)

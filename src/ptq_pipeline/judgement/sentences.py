@@ -25,7 +25,7 @@ Subject = Literal["recipe", "candidate"]
 # ``{name:kind}``: count, ``+noun`` (a count with its noun), points, percent (of a fraction, with an
 # optional format), floor_percent, ordinal, loss (a drop as a verb), at_most (a count), name (of a
 # shift or subject), group and cell; without a kind the value as it is.
-_JUDGED = "This is the {index:ordinal} {subject:name} judged on these audit images"
+_JUDGED = "This is the {index:ordinal} question asked of these audit images"
 _OPEN = (
     "{open:count} of {draws:+draw} are not shown to keep every limit, and {allowed:at_most} may be "
     "left open"
@@ -74,8 +74,13 @@ ENGLISH: dict[str, str] = {
     "ledger.spent": _JUDGED + ", at a level of {alpha:percent.2g}.",
     "ledger.first": _JUDGED + ".",
     "ledger.not_fresh": _JUDGED + ", and policy asks for fresh ones.",
+    "ledger.look": "This look may spend {share:percent.3g} of its level, because policy plans "
+    "others or they were taken.",
     "ledger.again": _JUDGED + "; that some one of {index:count} passes wrongly has a chance of up "
     "to {bound:percent.3g}, not {alpha:percent}.",
+    "worst_group.bound": "With {confidence:percent} confidence the candidate loses no more than "
+    "{drop:points.2} in the worst judged group; with the same confidence it is right on at least "
+    "{accuracy:percent.1f} in the group that it is right on least often.",
     "candidate.missing": "No trial of the recipe finished, so there is nothing that could ship.",
     "candidate.shown_bad": "The drop of {cell:cell} is shown to exceed its limit of {limit:points}"
     + _LOSS,
@@ -87,8 +92,15 @@ ENGLISH: dict[str, str] = {
     "candidate.parity": "the exported {file} answers {different:count} of {n:count} selection "
     "images differently from the simulation of its integers, {lost:count} of {size:count} in class "
     "{label}, so its kernels do not compute what was quantized",
-    "audit_reused": "These audit images have judged {before:+other {subject}} before, and policy "
+    "audit_reused": "These audit images were asked {before:+other question} before, and policy "
     "asks for fresh ones (ledger.rule: fresh).",
+    "audit_questions_spent": "Policy divides its error among {questions:+question} to these audit "
+    "images, and this is the {index:ordinal} (ledger.questions).",
+    "audit_looks_spent": "This recipe was asked about on these audit images before, with other "
+    "draws, groups, limits, shifts or images, and policy planned no further look that could pass "
+    "(ledger.looks).",
+    "quick_look": "Only a few groups are judged (worst_case_check.representatives): such a look "
+    "can refuse a recipe, it cannot pass one.",
     "critical_not_judged": "Policy names {group:group} critical, but its {n:+sample} cannot be "
     "judged: {needed:count} are needed.",
     "group_not_judged": "{group:group} has {n:+audit image} and needs {needed:count} to be judged.",
@@ -100,7 +112,8 @@ ENGLISH: dict[str, str] = {
     "nothing_judged": "No group is large enough for its limit, so nothing is judged.",
     "clustered_data": "{group:group} and other groups hold several samples of one cluster, and "
     "the answers by cluster are not at hand; these samples are not independent.",
-    "settle.fresh_images": "Fresh audit images: these have judged another recipe or candidate.",
+    "settle.fresh_images": "Fresh audit images: the error of this question to these ones is spent, "
+    "and another look at them could not pass.",
     "settle.group_samples": "{more:count} more audit samples of {group:group} would let it be "
     "judged.",
     "settle.allow_not_judged": "Or name the classes and segments that may ship without having been "

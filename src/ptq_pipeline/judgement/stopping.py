@@ -7,10 +7,9 @@ INCONCLUSIVE follow where the draws that are left can change nothing any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,14 +21,14 @@ from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes, tally
-from ptq_pipeline.judgement.cells import Cells, Counts, build_cells, collect_counts
-from ptq_pipeline.judgement.judged_groups import keep_groups, unjudged_groups
-from ptq_pipeline.judgement.judging import above_floor, judge
+from ptq_pipeline.judgement.cells import Cells, Counts, collect_counts
+from ptq_pipeline.judgement.openings import Opener, recipe_question
 from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.question import Audited, Question, fix_question
 from ptq_pipeline.judgement.recipe import Draws, collect_draws
 from ptq_pipeline.judgement.sentences import Result
-from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
-from ptq_pipeline.statistics.draws import split_budget
+from ptq_pipeline.statistics.anytime import FailBudget, failing_draw
+from ptq_pipeline.statistics.draws import DrawSplit
 
 DrawState = Literal["good", "bad", "open", "failed"]
 
@@ -43,12 +42,14 @@ class Scope(HandedOn):
         policy: Limits and errors.
         draws: The distinct accepted draws, in their order.
         only: The groups to judge; all of them when empty.
+        opener: Enters the look in the audit ledger.
     """
 
     groups: Groups
     policy: Policy
     draws: Draws
     only: Collection[GroupKey] = ()
+    opener: Opener | None = None
 
     @classmethod
     def planned(
@@ -57,10 +58,11 @@ class Scope(HandedOn):
         groups: Groups,
         policy: Policy,
         only: Collection[GroupKey] = (),
+        opener: Opener | None = None,
     ) -> Scope:
         """What is judged of the sets in ``calibration_set_index``."""
         unseen = pd.DataFrame(columns=["trial_id", "set_id", "role", "status"])
-        return cls(groups, policy, collect_draws(index, unseen, policy), only)
+        return cls(groups, policy, collect_draws(index, unseen, policy), only, opener)
 
     def seen(self, shift: str) -> dict[str, Groups]:
         """The groups that are judged on the images of a shift, by the name of their cells' shift.
@@ -71,11 +73,31 @@ class Scope(HandedOn):
             return {shift: self.groups}
         return {shift: self.groups} | {c: self.groups.under(c) for c in self.groups.conditions}
 
+    def question(
+        self,
+        shifts: Sequence[str],
+        spec: Mapping[str, Any],
+        floats: Callable[[Cells], Counts] | None = None,
+        *,
+        enter: bool = True,
+    ) -> Question:
+        """What is asked; ``spec`` is that of the recipe's trials, see :func:`.fix_question`."""
+        seen = dict.fromkeys(shifts, self.groups)
+        seen |= self.seen(CLEAN) if CLEAN in shifts else {}
+        draws = self.draws
+        asked = recipe_question(spec, draws.strategy, str(draws.table["set_id"].iloc[0]))
+        named = asked, {"shifts": spec.get("shifts")}
+        audited = Audited.of_groups(seen, self.groups, self.only, floats=floats, named=named)
+        complete = draws.accepted >= self.policy.draws
+        return fix_question(
+            audited, self.policy, draws.distinct, self.opener, complete=complete, enter=enter
+        )
+
     def refusal(
-        self, shifts: Sequence[str], reference: pd.DataFrame
+        self, shifts: Sequence[str], reference: pd.DataFrame, spec: Mapping[str, Any]
     ) -> Callable[[str, pd.DataFrame | None], bool]:
         """What is told each draw's set and predictions and says whether the recipe is refused."""
-        study, distinct = Study(self, shifts, reference), set(self.draws.table["set_id"])
+        study, distinct = Study(self, shifts, reference, spec), set(self.draws.table["set_id"])
 
         def refused(set_id: str, predictions: pd.DataFrame | None) -> bool:
             # Identical sets are one draw.
@@ -88,33 +110,41 @@ class Study:
     """What the draws so far say of the recipe, as `judge_recipe` would.
 
     Draws are added in the order in which they were drawn, whatever order they finish in, so where
-    a study stops does not depend on who evaluates it. In a draw that is looked at whole, cells of
-    clustered groups are left out: they can only make the verdict of all draws harsher.
+    a study stops does not depend on who evaluates it.
 
     Args:
         scope: What is judged.
         shifts: Names of the shifts.
         reference: ``shift``, ``sample_id``, ``predicted`` of the float model.
+        spec: That of any of the recipe's trials.
     """
 
-    def __init__(self, scope: Scope, shifts: Sequence[str], reference: pd.DataFrame) -> None:
-        policy, groups = scope.policy, scope.groups
+    def __init__(
+        self,
+        scope: Scope,
+        shifts: Sequence[str],
+        reference: pd.DataFrame,
+        spec: Mapping[str, Any] | None = None,
+    ) -> None:
         self.scope, self.reference = scope, reference
-        self.split = split_budget(
-            max(scope.draws.distinct, 1), policy.p0, policy.alpha, policy.sampling
-        )
-        self.budget = fail_budget(policy.p0, policy.alpha_fail, policy.draws)
-        seen = dict.fromkeys(shifts, groups) | (scope.seen(CLEAN) if CLEAN in shifts else {})
-        counted = pd.concat(
-            keep_groups(under.counts("audit"), list(scope.only)).assign(split="audit", shift=name)
-            for name, under in seen.items()
-        )
-        cells = build_cells(counted, policy, self.split.alpha_image, groups.cluster_sizes)
-        floats = Outcomes.pair(reference.assign(trial_id="float"), reference, groups)
-        counts = collect_counts(tally(floats), cells, ["float"], "audit")
-        self._floats = counts.by_cluster(floats, cells)
-        self.cells = above_floor(cells, self._floats, policy, groups.classes)
+        floats = reference.assign(trial_id="float")
+        self.question = scope.question(shifts, spec or {}, lambda cells: self._count(floats, cells))
         self.states: list[DrawState] = []
+
+    @property
+    def cells(self) -> Cells:
+        """The cells."""
+        return self.question.cells
+
+    @property
+    def split(self) -> DrawSplit:
+        """Budget of PASS."""
+        return self.question.split
+
+    @property
+    def budget(self) -> FailBudget:
+        """Budget of FAIL."""
+        return self.question.budget
 
     def members(self, shift: str, audited: NDArray[np.int64]) -> sparse.csr_array:
         """Which of the samples with these ids, seen under a shift, are in which cell.
@@ -137,18 +167,10 @@ class Study:
         shape = len(position), len(audited)
         return sparse.csr_array((np.ones(len(places[0]), np.int64), places), shape=shape)
 
-    @cached_property
-    def blocked(self) -> bool:
-        """Whether a critical group is not judged, so that PASS is impossible."""
-        sizes = self.scope.groups.every_size(self.scope.only)
-        alpha_image = self.split.alpha_image
-        found = unjudged_groups(self.cells, self.scope.policy, alpha_image, self._floats, sizes)
-        return any(group.blocks for group in found)
-
     @property
     def failed_after(self) -> int | None:
         """The number of draws after which FAIL is declared, or None."""
-        return failing_draw(self._bad, self.budget)
+        return failing_draw(self._bad, self.question.budget)
 
     def look(self, predictions: pd.DataFrame | None) -> DrawState:
         """The state of a draw of which all images were evaluated.
@@ -160,7 +182,7 @@ class Study:
         if predictions is None:
             return "failed"
         counts = self._count(predictions, self.cells)
-        found = judge(counts, self.cells, self.split.alpha_image, self.budget.alpha_images)
+        found = self.question.judge_draws(counts)
         return "bad" if found.shown_bad.any() else "good" if found.shown_good.all() else "open"
 
     def add(self, state: DrawState) -> Result | None:
@@ -172,10 +194,12 @@ class Study:
         preset = draws.table["preset"].to_numpy(dtype=bool)
         good = np.array([each == "good" for each in self.states])
         lost, left = int((~good & preset[: len(good)]).sum()), int(preset[len(good) :].sum())
-        possible = self.split.pass_possible and lost <= self.split.allowed and not self.blocked
+        question = self.question
+        split, budget = question.split, question.budget
+        possible = split.pass_possible and lost <= split.allowed and not question.blocked
         # Whatever the draws that are left show, so many may stay open and none refuses any more.
-        may_fail = failing_draw(bad + [True] * (len(preset) - len(bad)), self.budget) is not None
-        enough = draws.accepted >= self.scope.policy.draws and lost + left <= self.split.allowed
+        may_fail = failing_draw(bad + [True] * (len(preset) - len(bad)), budget) is not None
+        enough = draws.accepted >= self.scope.policy.draws and lost + left <= split.allowed
         if possible and enough and not may_fail:
             return "PASS"
         return None if possible or may_fail else "INCONCLUSIVE"
@@ -185,5 +209,6 @@ class Study:
         return [state in ("bad", "failed") for state in self.states]
 
     def _count(self, predictions: pd.DataFrame, cells: Cells) -> Counts:
-        scores = tally(Outcomes.pair(predictions, self.reference, self.scope.groups))
-        return collect_counts(scores, cells, [str(predictions["trial_id"].iloc[0])], "audit")
+        outcomes = Outcomes.pair(predictions, self.reference, self.scope.groups)
+        counts = collect_counts(tally(outcomes), cells, list(outcomes.trial_ids), "audit")
+        return counts.by_cluster(outcomes, cells)

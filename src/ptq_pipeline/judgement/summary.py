@@ -38,6 +38,7 @@ from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.judging import cells_below
 from ptq_pipeline.judgement.recipe import JudgedRecipe
 from ptq_pipeline.judgement.sentences import Sentence, say
+from ptq_pipeline.judgement.worst_bound import accuracy_bounds
 from ptq_pipeline.statistics.crossed import components
 from ptq_pipeline.statistics.draws import DrawSplit, share_of_good_draws, split_budget
 
@@ -253,9 +254,10 @@ def group_components(
                         shift=shift,
                         n=part.images,
                         draws=part.draws,
-                        sd_between_draws=part.drop_sd_between_draws,
-                        sd_between_image_sets=part.drop_sd_between_image_sets,
-                        draw_share=part.draw_share,
+                        # What lies beyond depends on the processor.
+                        sd_between_draws=round(part.drop_sd_between_draws, 9),
+                        sd_between_image_sets=round(part.drop_sd_between_image_sets, 9),
+                        draw_share=round(part.draw_share, 9),
                     )
                 )
     return tuple(found)
@@ -269,10 +271,13 @@ class Tolerance(Document):
         bound: In the worst judged group, a fraction; 1 when nothing less is shown.
         draws: Distinct draws behind it.
         allowed: Draws whose own bound may lie above.
-        by_level: The same bound for the groups of one level alone.
+        by_level: The same bound for the groups of one level alone; ``by_shift`` likewise.
+        accuracy: At least the same share of draws is right so often in every judged group.
     """
 
-    added: ClassVar[frozenset[str]] = frozenset({"allowed", "by_level", "sentence"})
+    added: ClassVar[frozenset[str]] = frozenset(
+        {"allowed", "by_level", "by_shift", "accuracy", "sentence"}
+    )
 
     share: float
     bound: float
@@ -280,6 +285,8 @@ class Tolerance(Document):
     draws: Count
     allowed: int = 0
     by_level: dict[str, float] = {}
+    by_shift: dict[str, float] = {}
+    accuracy: float | None = None
     statement: str
     sentence: Sentence | None = None
 
@@ -320,6 +327,7 @@ def bound_draws(
     # A draw keeps x in the worst group when it keeps x at every level.
     start = int(np.searchsorted(LOSSES, max(by_level.values(), default=0.0)))
     bound = search.first_kept(tested, start)
+    by_shift = {s: search.bound(tested[cells.shift_of[tested] == s]) for s in cells.shifts}
     if share <= 0:
         sentence = say("tolerance.no_share")
     elif bound >= LOSSES[-1]:
@@ -333,6 +341,8 @@ def bound_draws(
         draws=draws,
         allowed=allowed,
         by_level=by_level,
+        by_shift=by_shift,
+        accuracy=search.accuracy(tested),
         statement=sentence.text,
         sentence=sentence,
     )
@@ -357,6 +367,17 @@ class _Search:
         leading = tested[np.argsort(-reach, kind="stable")[:LEADING]]
         start = bisect_left(LOSSES, True, key=lambda x: self.kept(leading, x))
         return self.first_kept(tested, start)
+
+    def accuracy(self, tested: NDArray[np.int64]) -> float:
+        """What all but the spare draws are right at least, in the worst of these cells.
+
+        Of each draw's own lower bound at the level of its tests the smallest are left out, as
+        many as may be spared.
+        """
+        if tested.size == 0 or not 0 <= self.spare < len(self.audit.trial_ids):
+            return 0.0
+        bounds = accuracy_bounds(self.audit, self.cells, tested.tolist(), self.alpha)
+        return round(float(np.sort(bounds)[self.spare]), 9)
 
     def first_kept(self, tested: NDArray[np.int64], start: int) -> float:
         """First value of the grid from ``start`` on that is kept."""

@@ -17,30 +17,22 @@ from ptq_pipeline.judgement.business import Business, BusinessView, business_vie
 from ptq_pipeline.judgement.candidate import (
     CandidateVerdict,
     Choice,
-    ReweightedDrop,
     choose_candidate,
     judge_candidate,
-    reweighted_drops,
 )
-from ptq_pipeline.judgement.cells import Cells, Clusters, Counts, build_cells, collect_counts
+from ptq_pipeline.judgement.cells import Cells, Clusters, Counts, collect_counts
+from ptq_pipeline.judgement.class_mix import ReweightedDrop, reweighted_drops
 from ptq_pipeline.judgement.explanation import Case, explain_candidate, explain_recipe, settle
 from ptq_pipeline.judgement.judged_groups import (
     Representative,
     UnjudgedGroup,
     keep_groups,
     not_judged_line,
-    unjudged_groups,
-)
-from ptq_pipeline.judgement.judging import above_floor
-from ptq_pipeline.judgement.ledger import (
-    LedgerView,
-    Opener,
-    Opening,
-    candidate_question,
-    recipe_question,
 )
 from ptq_pipeline.judgement.notebook import verdict_html
+from ptq_pipeline.judgement.openings import LedgerView, Opener, recipe_question, spec_of
 from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.question import Audited, fix_question
 from ptq_pipeline.judgement.recipe import Draws, RecipeVerdict, collect_draws, judge_recipe
 from ptq_pipeline.judgement.sampling import require_same_question
 from ptq_pipeline.judgement.sentences import Reason, Result, Sentence, combine, place_value, say
@@ -55,7 +47,6 @@ from ptq_pipeline.judgement.summary import (
     group_components,
     tolerance_bound,
 )
-from ptq_pipeline.statistics.draws import split_budget
 
 SCHEMA_VERSION: Final = 1
 
@@ -214,27 +205,44 @@ class AuditSetting(HandedOn):
         used = self.predictions[self.predictions["trial_id"].isin(trial_ids)]
         return Outcomes.pair(used, self.float_predictions, self.groups)
 
-    def cells(
-        self,
-        scores: pd.DataFrame,
-        trial_ids: list[str],
-        policy: Policy,
-        alpha_image: float,
-        outcomes: Outcomes | None,
-    ) -> tuple[Cells, Counts]:
-        """Fix the cells of the audit, and count the outcomes of the finished trials in them."""
+    def audited(
+        self, evidence: pd.DataFrame, draws: Draws, trials: pd.DataFrame, outcomes: Outcomes | None
+    ) -> Audited:
+        """What the question is fixed from: scores of the finished trials, and these trials."""
         clusters: Clusters = {}
         if outcomes is not None:
             clusters = outcomes.cluster_sizes
         elif self.groups is not None:
             clusters = dict.fromkeys(self.groups.cluster_sizes)
-        cells = build_cells(scores, policy, alpha_image, clusters)
-        audit = collect_counts(scores, cells, trial_ids, "audit")
-        if outcomes is not None:
-            audit = audit.by_cluster(outcomes, cells)
-        scored = {key.group for key in cells.keys if key.level == "class"}
-        classes = len(scored) if self.groups is None else self.groups.classes
-        return above_floor(cells, audit, policy, classes), audit
+        scored = evidence.loc[evidence["level"] == "class", "group"].nunique()
+        only = [each.key for each in self.representatives]
+        spec, first = spec_of(trials), draws.table.iloc[0]
+        asked = recipe_question(spec, draws.strategy, str(first["set_id"]), str(first["trial_id"]))
+        counted: list[Counts] = []
+
+        def floats(cells: Cells) -> Counts:
+            # Which cells are judged changes none of their counts.
+            if not counted:
+                counted.append(count_draws(evidence, cells, draws.done, outcomes))
+            return counted[0]
+
+        return Audited(
+            counted=evidence,
+            floats=floats,
+            clusters=clusters,
+            sizes={} if self.groups is None else self.groups.every_size(only),
+            classes=scored if self.groups is None else self.groups.classes,
+            only=only,
+            named=(asked, {"shifts": spec.get("shifts")}),
+        )
+
+
+def count_draws(
+    scores: pd.DataFrame, cells: Cells, trial_ids: list[str], outcomes: Outcomes | None
+) -> Counts:
+    """Count the outcomes of trials on the audit, by cluster where their answers are at hand."""
+    audit = collect_counts(scores, cells, trial_ids, "audit")
+    return audit if outcomes is None else audit.by_cluster(outcomes, cells)
 
 
 def build_verdict(
@@ -276,40 +284,30 @@ def judge_draws(
             "leave class_priors out of the policy."
         )
     only = [each.key for each in setting.representatives]
-    opening = Opening.enter("recipe", recipe_question(draws, trials), policy, setting.opener)
-    split = split_budget(max(draws.distinct, 1), policy.p0, opening.policy.alpha, policy.sampling)
     evidence = keep_groups(scores[scores["trial_id"].isin(draws.done)], only)
     outcomes = setting.outcomes(draws.done)
-    level = split.alpha_image if draws.drawn else policy.alpha
-    cells, audit = setting.cells(evidence, draws.done, policy, level, outcomes)
-    sizes = setting.groups.every_size(only) if setting.groups else {}
-    unjudged = unjudged_groups(cells, policy, level, audit, sizes)
-    require_same_question(draws.table, cells, split)
-    blocked = any(group.blocks for group in unjudged)
-    recipe = judge_recipe(draws, audit, cells, split, opening.policy, blocked or opening.refused)
-    openings, candidate = [opening], None
+    audited = setting.audited(evidence, draws, trials, outcomes)
+    complete = not draws.drawn or draws.accepted >= policy.draws
+    question = fix_question(audited, policy, draws.distinct, setting.opener, complete=complete)
+    require_same_question(draws.table, question.cells, question.split)
+    cells, audit = question.cells, count_draws(evidence, question.cells, draws.done, outcomes)
+    recipe, candidate = judge_recipe(draws, audit, question), None
     if draws.done:
         if setting.candidate is None:
             selection = collect_counts(evidence, cells, draws.done, "selection")
             choice = choose_candidate(selection, cells)
         else:
             choice = Choice(setting.candidate, on=None)
-        question = candidate_question(draws.set_of(choice.trial_id), trials)
-        opening = Opening.enter("candidate", question, policy, setting.opener)
-        openings.append(opening)
-        candidate = judge_candidate(
-            audit, cells, choice, opening.policy, blocked or opening.refused
-        )
-    case = Case(recipe, candidate, unjudged, tuple(openings))
-    components = () if outcomes is None else group_components(outcomes, draws.done, only)
-    verdict = _verdict(case, policy, setting, components=components)
+        candidate = judge_candidate(audit, cells, choice, question.policy, question.blocked)
+    case = Case(recipe, candidate, question)
+    verdict = _verdict(case, policy, setting, outcomes)
     if candidate is None:
         return verdict, pd.DataFrame(columns=list(TABLE_COLUMNS))
     return verdict, DrawSummary(audit, candidate).table()
 
 
 def _verdict(
-    case: Case, policy: Policy, setting: AuditSetting, *, components: tuple[GroupComponents, ...]
+    case: Case, policy: Policy, setting: AuditSetting, outcomes: Outcomes | None
 ) -> Verdict:
     recipe, candidate, groups = case.recipe, case.candidate, setting.groups
     shown = CandidateVerdict(result="INCONCLUSIVE", trial_id=None, set_id=None, cells=())
@@ -323,8 +321,11 @@ def _verdict(
     drawn = len(recipe.draws.done) if recipe.draws.drawn else 0
     headline = _headline(result, worst, beside, drawn)
     settled = () if result == "PASS" else settle(case)
-    unjudged = not_judged_line(case.unjudged)
-    view = None
+    question = case.question
+    unjudged = not_judged_line(question.unjudged)
+    view, only = None, [each.key for each in setting.representatives]
+    done = recipe.draws.done
+    components = () if outcomes is None else group_components(outcomes, done, only)
     # A few representative groups do not add up to all requests.
     if not setting.representatives:
         named = groups.by_column() if groups else None
@@ -344,12 +345,12 @@ def _verdict(
         average=average,
         average_beside_worst=beside,
         draw_spread=summary.spread() if summary else (),
-        groups_not_judged=case.unjudged,
+        groups_not_judged=question.unjudged,
         not_judged=unjudged.text if unjudged else None,
         not_judged_sentence=unjudged,
         ledger=LedgerView.of(policy, case.openings),
         tolerance=tolerance_bound(recipe) if drawn else None,
-        class_priors=reweighted_drops(candidate) if candidate else (),
+        class_priors=reweighted_drops(candidate, outcomes) if candidate else (),
         policy_hash=policy.hash,
         policy=policy,
         representatives=setting.representatives,

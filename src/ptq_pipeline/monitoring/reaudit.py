@@ -29,6 +29,8 @@ from ptq_pipeline.judgement.cells import (
     collect_counts,
 )
 from ptq_pipeline.judgement.judging import Status, above_floor, cell_intervals, judge
+from ptq_pipeline.judgement.ledger import Asking
+from ptq_pipeline.judgement.openings import Opener, Opening
 from ptq_pipeline.judgement.planning import samples_to_show
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.sentences import loss
@@ -167,11 +169,21 @@ def _required(cells: Cells, required: Collection[CellKey], shifts: Collection[st
     return np.array([key in required for key in asked], bool)
 
 
+def open_reaudit(opener: Opener, champion: str, policy: Policy, shifts: Collection[str]) -> Opening:
+    """Enter a re-audit in the ledger: one question for each champion, by its record's hash.
+
+    It is judged at what the policy's rule leaves to a question of its index.
+    """
+    look = {"policy": policy.hash, "shifts": list(shifts)}
+    entry = opener.enter(Asking("reaudit", {"champion": champion}, look))
+    return Opening.of("candidate", policy, entry, can_pass=False)
+
+
 def reaudit(
     samples: pd.DataFrame,
     answers: Answers,
     definitions: Mapping[str, Any],
-    policy: Policy,
+    opening: Opening,
     scoring: SubgroupScoringParameters,
     required: Collection[CellKey] = (),
 ) -> Reaudit:
@@ -186,11 +198,12 @@ def reaudit(
             were answered.
         answers: of champion and float model.
         definitions: classes and segments.
-        policy: limits and errors.
+        opening: limits and errors, at the level that it may spend.
         scoring: which groups the audit scored.
         required: cells that HOLDS must speak of where they occur, those of a group on clean
             images under every shift; see `judged_in_audit`.
     """
+    policy = opening.policy
     labelled = bool(len(samples)) and bool(samples["label"].notna().all())
     clean = next(iter(answers.float_model.values()))
     truth = samples["label"] if labelled else pd.Series(clean, samples.index)
@@ -202,7 +215,7 @@ def reaudit(
     counts = collect_counts(scores, cells, outcomes.trial_ids, "audit").by_cluster(outcomes, cells)
     cells = above_floor(cells, counts, policy, len(definitions["classes"]))
     needed = cells.critical | _required(cells, required, answers.float_model)
-    blocked = bool((needed & ~cells.judged).any())
+    blocked = opening.refused or bool((needed & ~cells.judged).any())
     judged = judge(counts, cells, policy.alpha, policy.alpha_fail)
     result, status = _HOLDING[judged.result(blocked)], judged.status()
     open_for = _too_small(cells, counts, status, needed, policy)
@@ -213,7 +226,7 @@ def reaudit(
         labelled=labelled,
         n=len(samples) - groups.copies("audit"),
         float_accuracy=float(right) if labelled else None,
-        policy_hash=policy.hash,
+        policy_hash=opening.asked.hash,
         too_small=open_for if result is Holding.OPEN else None,
         cells=_held(cells, counts, status, policy.alpha),
     )

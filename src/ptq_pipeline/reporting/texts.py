@@ -255,8 +255,11 @@ class Texts:
         return [self.said(text, each) for text, each in zip(lines, known, strict=True)]
 
     def statements(self, verdict: Verdict) -> list[str]:
-        """Say what recipe, tolerance and ledger state."""
+        """Say what recipe, candidate, tolerance and ledger state."""
         claims = [self.said(verdict.recipe.statement, verdict.recipe.sentence)]
+        if verdict.candidate.worst_groups:
+            sentence = verdict.candidate.worst_groups[0].sentence
+            claims.append(self.said(sentence.text, sentence))
         if verdict.tolerance is not None:
             claims.append(self.said(verdict.tolerance.statement, verdict.tolerance.sentence))
         if (ledger := verdict.ledger) is not None:

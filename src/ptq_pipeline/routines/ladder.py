@@ -16,9 +16,16 @@ from ptq_pipeline.core.errors import InputError, PtqPipelineError
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.names import DECISION_FILE, VERDICT_FILE
-from ptq_pipeline.judgement.champion import Baseline, audit_hash
+from ptq_pipeline.judgement.champion import Baseline
+from ptq_pipeline.judgement.openings import Opener
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.monitoring.reaudit import Answers, Holding, Reaudit, reaudit
+from ptq_pipeline.monitoring.reaudit import (
+    Answers,
+    Holding,
+    Reaudit,
+    open_reaudit,
+    reaudit,
+)
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry.release import note
 from ptq_pipeline.registry.store import Champion
@@ -187,6 +194,18 @@ class Ending(StrEnum):
         }[self]
 
 
+def spend(ladder: LadderParameters, policy: Policy) -> dict[str, Any]:
+    """Return what makes the recipes of a ladder share alpha, by parameter group.
+
+    Where policy only warns of questions that were asked before, each recipe gets the same part, so
+    the chance that any of the ladder passes wrongly stays at alpha. A policy with another rule
+    says itself what they may spend.
+    """
+    if policy.ledger.rule != "warn" or len(ladder.recipes) == 1:
+        return {}
+    return {"worst_case_check": {"alpha": policy.alpha / len(ladder.recipes)}}
+
+
 def conclude(rungs: Sequence[Rung]) -> Ending:
     """Say what the recipes that were tried amount to.
 
@@ -211,7 +230,10 @@ def audit_recipes(project: Project) -> dict[str, Any]:
     ladder = project.settings("ladder", LadderParameters)
     # A champion that cannot be read is an error before anything else happens.
     champion = project.load("registry").champion()
-    rungs = climb(ladder, lambda step: attempt(project, "__default__", step, {}), stop_at=STOP_AT)
+    spending = spend(ladder, project.settings("worst_case_check", Policy))
+    rungs = climb(
+        ladder, lambda step: attempt(project, "__default__", step, spending), stop_at=STOP_AT
+    )
     ending = conclude(rungs)
     evidence = {"ladder": [rung.to_json() for rung in rungs]}
     report = evidence | {
@@ -275,14 +297,13 @@ def _judge_champion(project: Project, champion: Champion) -> Reaudit | None:
     baseline: Baseline = project.load("champion_baseline")
     samples = project.load("samples")
     audit = samples[samples["split"] == "audit"].sort_values("sample_id", ignore_index=True)
-    images = audit_hash(audit["content_hash"])
+    opener = Opener.of(project.load("audit_ledger"), samples)
     answers = project.load("float_predictions")
     shared = shared_shifts(baseline, project.group("stress"))
-    if baseline.audit_hash != images or not shared:
+    if baseline.audit_hash != opener.images.hash or not shared:
         return None
     policy = project.settings("worst_case_check", Policy)
-    question = {"champion": champion.record_hash, "policy": policy.hash, "shifts": shared}
-    project.load("audit_ledger").enter(images, "reaudit", question)
+    opening = open_reaudit(opener, champion.record_hash, policy, shared)
     reference = {
         name: answers[answers["shift"] == name]
         .set_index("sample_id")["predicted"]
@@ -293,4 +314,4 @@ def _judge_champion(project: Project, champion: Champion) -> Reaudit | None:
     own = {name: baseline.answers[name] for name in shared}
     given = Answers(champion.version, own, reference)
     scoring = project.settings("subgroup_scoring", SubgroupScoringParameters)
-    return reaudit(audit, given, project.load("group_definitions"), policy, scoring)
+    return reaudit(audit, given, project.load("group_definitions"), opening, scoring)

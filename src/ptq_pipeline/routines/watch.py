@@ -10,6 +10,7 @@ from typing import Any
 
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.provenance import describe_machine
+from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.monitoring.history import WindowHistory
 from ptq_pipeline.monitoring.parameters import MonitoringParameters
 from ptq_pipeline.monitoring.reaudit import EventReaudit, Holding
@@ -21,7 +22,7 @@ from ptq_pipeline.registry.evidence import Evidence, candidate_files
 from ptq_pipeline.registry.records import HOLDS
 from ptq_pipeline.registry.release import Circumstances, ReleaseParameters, note, release
 from ptq_pipeline.reporting.card import model_card
-from ptq_pipeline.routines.ladder import LadderParameters, attempt, climb
+from ptq_pipeline.routines.ladder import LadderParameters, attempt, climb, spend
 
 log = logging.getLogger(__name__)
 
@@ -146,11 +147,11 @@ class Watch:
     def _requantize(self, case: Case, found: EventReaudit) -> dict[str, Any]:
         """Climb the ladder on old and new images, and release what passes."""
         event, text = case.event, found.describe()
+        policy = self.project.settings("worst_case_check", Policy)
+        changes = {**case.changes, **spend(self.ladder, policy)}
         rungs = climb(
             self.ladder,
-            lambda step: attempt(
-                self.project, "requantization", step, case.changes, "requantization"
-            ),
+            lambda step: attempt(self.project, "requantization", step, changes, "requantization"),
             stop_at=("promote",),
         )
         tried = {"ladder": [rung.to_json() for rung in rungs]}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -29,9 +29,12 @@ COMPARED_IMAGES, MOST_COMPARED = 300, 1000
 # Share of the largest logit by which runtimes may differ in float.
 FLOAT_ROUNDING = 1e-3
 
-# From the shifts and the float model's predictions to what is told each draw's set and predictions
-# (None when it failed), in the order of the draws, and says whether the recipe is refused by now.
-Refuse = Callable[[Sequence[str], pd.DataFrame], Callable[[str, pd.DataFrame | None], bool]]
+# From the shifts, the float model's predictions and the spec of a trial to what is told each draw's
+# set and predictions (None when it failed), in the order of the draws, and says whether the recipe
+# is refused by now.
+Refuse = Callable[
+    [Sequence[str], pd.DataFrame, Mapping[str, Any]], Callable[[str, pd.DataFrame | None], bool]
+]
 
 
 @dataclass(frozen=True, eq=False)

@@ -91,7 +91,9 @@ class SampledRun:
         self.reference = audit.float_reference(self.runner)
         floats = self.reference.groupby("shift", observed=True)["predicted"]
         self.floats = {s: floats.get_group(s).to_numpy()[self.audited] for s in shifts}
-        self.study = Study(scope, shifts, self.reference)
+        first = str(scope.draws.table["set_id"].iloc[0])
+        spec = self.runner.spec(first, self.evaluation).to_json()
+        self.study = Study(scope, shifts, self.reference, spec)
         ids = samples["sample_id"].to_numpy()[self.audited]
         self.cells = SampledCells.of(self.study, shifts, ids)
         least = int(np.ceil(SMALL_MARGINS * len(ids)))

@@ -113,9 +113,12 @@ def settle(
     """
     scope = _in_full(scope)
     runner, evaluation = audit.runner(), audit.evaluation.of("audit")
-    study = Study(scope, list(audit.shifts.root), audit.float_reference(runner))
+    reference = audit.float_reference(runner)
+    first = str(scope.draws.table["set_id"].iloc[0])
+    spec = runner.spec(first, audit.evaluation).to_json()
+    study = Study(scope, list(audit.shifts.root), reference, spec)
     shown = _Shown.of(study, evaluation, looks)
-    reference = _Known(evaluation, _answers(runner, audit, None))
+    floats = _Known(evaluation, _answers(runner, audit, None))
     found, suspects = list[SettledDraw](), list[int]()
     result: Result | None = None
     for set_id in watch(list(scope.draws.table["set_id"])):
@@ -124,7 +127,7 @@ def settle(
         except PtqPipelineError:
             found.append(SettledDraw(set_id=set_id, state="failed", images=0))
         else:
-            draw = _Draw(shown, known, reference)
+            draw = _Draw(shown, known, floats)
             state = draw.settle(suspects)
             found.append(SettledDraw(set_id=set_id, state=state, images=known.evaluated))
             suspects = draw.bad_cells or suspects
@@ -210,7 +213,8 @@ class _Shown:
     @classmethod
     def of(cls, study: Study, evaluation: Evaluation, looks: SettlingParameters) -> "_Shown":
         """Divide ``delta``, find the members of cells, and draw the order."""
-        alpha_image, alpha_images = study.split.alpha_image, study.budget.alpha_images
+        alpha_image = study.question.split.alpha_image
+        alpha_images = study.question.budget.alpha_images
         draws = len(study.scope.draws.table)
         levels = SettlingLevels.of(alpha_image, alpha_images, looks.delta, draws, study.cells)
         ids = evaluation.samples["sample_id"].to_numpy()

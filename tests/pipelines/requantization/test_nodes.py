@@ -63,8 +63,8 @@ def test_production_is_a_shift_of_its_own_and_its_opening_is_entered(tmp_path):
     policy = Policy.model_validate({"limits": {**limits, "intersection": {"points": 30}}})
     ledger = Ledger(tmp_path / "ledger.jsonl")
     samples = table(8).assign(content_hash=[f"{n:064x}" for n in range(8)])
-    merged = merge_scores(
-        scores, scores, samples, pd.DataFrame({"trial_id": ["a"]}), ledger, policy
-    )
+    trial = {"trial_id": ["a"], "set_id": ["s"], "strategy": "random", "role": "evidence"}
+    trials = pd.DataFrame({**trial, "draw": 0})
+    merged = merge_scores(scores, scores, samples, trials, ledger, policy)
     assert merged["shift"].tolist() == ["clean", "noise", "production", "production:noise"]
     assert len(ledger.entries()) == 1

@@ -16,7 +16,7 @@ from ptq_pipeline.core.outcomes import score
 from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.cells import needed_samples
 from ptq_pipeline.judgement.champion import Baseline
-from ptq_pipeline.judgement.ledger import Ledger
+from ptq_pipeline.judgement.ledger import Asking, AuditImages, Ledger
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.worst_case_check import create_pipeline
@@ -183,7 +183,7 @@ def test_a_class_without_images_and_a_repeated_image_are_in_the_verdict(samples,
 
 def test_an_edited_ledger_is_refused_before_any_score(samples, tmp_path):
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    ledger.enter("a" * 64, "recipe", {"method": "minmax"})
+    ledger.enter(AuditImages.of(["a" * 64]), Asking("recipe", {"method": "minmax"}))
     check(samples, parameters(), ledger=ledger)
     text = ledger.path.read_text()
     ledger.path.write_text(text.replace("minmax", "mse"))

@@ -13,6 +13,8 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_keys
+from ptq_pipeline.judgement.ledger import Asking, Ledger
+from ptq_pipeline.judgement.openings import Opener, recipe_question
 from ptq_pipeline.reporting.progress import track
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit, Refuse
@@ -34,13 +36,15 @@ def run_trials(
     audit: Audit,
     sets: Mapping[str, CalibrationSet],
     index: pd.DataFrame,
+    ledger: Ledger | None = None,
     refusal: Refuse | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Quantize once per calibration set and predict under every shift.
 
     Valid sets of the recipe are evaluated on selection and audit; comparison sets on selection
     only, and whether valid or not. Invalid sets of the recipe are not quantized. With a refusal the
-    recipe's draws come first, in their order, and end with the one that refuses it.
+    recipe's draws come first, in their order, and end with the one that refuses it. That the audit
+    images are opened is entered in the ledger before any trial answers them.
 
     Returns:
         ``trials``, ``predictions`` and ``float_predictions``.
@@ -49,6 +53,7 @@ def run_trials(
     require_images(wanted, sets, audit.recipe)
     selection = audit.evaluation.of("selection")
     runner = audit.runner(audit.recipe.executor.build())
+    spec = _enter(audit, runner, wanted, ledger)
     reference = audit.float_reference(runner)
     requests = [
         TrialRequest(
@@ -58,7 +63,7 @@ def run_trials(
         )
         for entry in wanted
     ]
-    refused = None if refusal is None else refusal(list(audit.shifts.root), reference)
+    refused = None if refusal is None else refusal(list(audit.shifts.root), reference, spec)
     outcomes = _run(audit, runner, requests, wanted, refused)
     rows, tables = [], []
     for position, outcome in sorted(outcomes.items()):
@@ -73,6 +78,20 @@ def run_trials(
     predictions["trial_id"] = predictions["trial_id"].astype("category")
     predictions["shift"] = predictions["shift"].astype("category")
     return pd.DataFrame(rows), predictions, reference
+
+
+def _enter(
+    audit: Audit, runner: TrialRunner, wanted: Sequence[Any], ledger: Ledger | None
+) -> dict[str, Any]:
+    """Enter the recipe in the ledger; return the spec of its first trial."""
+    evidence = sorted((each for each in wanted if each.role == "evidence"), key=lambda e: e.draw)
+    if not evidence:
+        return {}
+    spec = runner.spec(evidence[0].set_id, audit.evaluation).to_json()
+    if ledger is not None:
+        question = recipe_question(spec, evidence[0].strategy, evidence[0].set_id)
+        Opener.of(ledger, audit.data.samples).enter(Asking("recipe", question))
+    return spec
 
 
 def _run(

@@ -21,7 +21,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
             AUDIT,
             Node(
                 run_trials,
-                ["audit", "calibration_sets", "calibration_set_index"],
+                ["audit", "calibration_sets", "calibration_set_index", "audit_ledger"],
                 ["trials", "predictions", "float_predictions"],
                 name="run_trials",
             ),

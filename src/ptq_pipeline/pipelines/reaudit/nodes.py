@@ -9,13 +9,19 @@ import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.source import ImageSource, content_keys
-from ptq_pipeline.judgement.champion import audit_hash
 from ptq_pipeline.judgement.ledger import Ledger
+from ptq_pipeline.judgement.openings import Opener
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.monitoring.audited import Audited, ProductionAudit
 from ptq_pipeline.monitoring.history import WindowHistory
 from ptq_pipeline.monitoring.parameters import MonitoringParameters, ReauditParameters
-from ptq_pipeline.monitoring.reaudit import Answers, EventReaudit, judged_in_audit, reaudit
+from ptq_pipeline.monitoring.reaudit import (
+    Answers,
+    EventReaudit,
+    judged_in_audit,
+    open_reaudit,
+    reaudit,
+)
 from ptq_pipeline.monitoring.windows import Arrival, UnusableWindow, Window, divide_windows
 from ptq_pipeline.profiling.features import profile
 from ptq_pipeline.profiling.segments import with_segments
@@ -136,16 +142,12 @@ def audit_champion(
     if champion is None:
         raise InputError("reaudit: no version serves yet; `kedro ptq promote` makes one champion")
     audit = production.samples
-    question = {
-        "champion": champion.record_hash,
-        "policy": policy.hash,
-        "shifts": list(parameters.shifts),
-    }
-    ledger.enter(audit_hash(audit["content_hash"]), "reaudit", question)
+    opener = Opener.of(ledger, audit.assign(split="audit"))
+    opening = open_reaudit(opener, champion.record_hash, policy, parameters.shifts)
     answers = _answers(champion, audited, production.images)
     data, scoring = audited.data, audited.scoring
     required = judged_in_audit(data.samples, data.definitions, policy, scoring)
-    found = reaudit(audit, answers, data.definitions, policy, scoring, required)
+    found = reaudit(audit, answers, data.definitions, opening, scoring, required)
     log.info("re-audit: %s", found.describe())
     return EventReaudit(
         event=parameters.event,

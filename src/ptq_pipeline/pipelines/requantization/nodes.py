@@ -5,8 +5,8 @@ import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
-from ptq_pipeline.judgement.champion import audit_hash
-from ptq_pipeline.judgement.ledger import Ledger
+from ptq_pipeline.judgement.ledger import Asking, Ledger
+from ptq_pipeline.judgement.openings import Opener, recipe_question, spec_of
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.monitoring.parameters import ReauditParameters
 from ptq_pipeline.monitoring.windows import SPLIT_PREFIX
@@ -103,9 +103,10 @@ def merge_scores(
     So one candidate is chosen and judged on both, by the rules and limits of the audit. That the
     production audit images are asked is entered in the ledger; the check enters the others.
     """
-    audit = production_samples[production_samples["split"] == "audit"].sort_values("sample_id")
-    question = {"trials": sorted(trials["trial_id"]), "policy": policy.hash}
-    ledger.enter(audit_hash(audit["content_hash"]), "recipe", question)
+    evidence = trials[trials["role"] == "evidence"].sort_values("draw", kind="stable").iloc[0]
+    question = recipe_question(spec_of(trials), evidence["strategy"], evidence["set_id"])
+    asking = Asking("recipe", question, {"policy": policy.hash, "images": PRODUCTION})
+    Opener.of(ledger, production_samples).enter(asking)
     shift = production["shift"].astype(str)
     named = shift.where(shift != CLEAN, PRODUCTION).where(shift == CLEAN, PRODUCTION + ":" + shift)
     audited = audited.assign(shift=audited["shift"].astype(str))

@@ -24,7 +24,7 @@ def scoped(study: Node) -> Pipeline:
     gathered = ["gather_audit_data", "stress_images", "gather_audit"]
     scope = Node(
         plan_scope,
-        ["audit_data", "groups", "calibration_set_index", "checked_policy"],
+        ["audit_data", "groups", "calibration_set_index", "checked_policy", "audit_ledger"],
         "scope",
         name="plan_scope",
     )

@@ -10,6 +10,7 @@ import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.calibration.sets import CalibrationSet
+from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.judgement.stopping import Scope
 from ptq_pipeline.pipelines.quantization import create_pipeline as quantization
 from ptq_pipeline.pipelines.quantization.nodes import run_trials
@@ -18,10 +19,14 @@ from ptq_pipeline.trials.audit import Audit
 
 
 def run_trials_until_refused(
-    audit: Audit, sets: Mapping[str, CalibrationSet], index: pd.DataFrame, scope: Scope
+    audit: Audit,
+    sets: Mapping[str, CalibrationSet],
+    index: pd.DataFrame,
+    ledger: Ledger,
+    scope: Scope,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Quantize and predict as `run_trials`, up to the draw that refuses the recipe."""
-    return run_trials(audit, sets, index, scope.refusal)
+    return run_trials(audit, sets, index, ledger, scope.refusal)
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:

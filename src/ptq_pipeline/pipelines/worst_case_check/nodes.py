@@ -13,13 +13,13 @@ from ptq_pipeline.core.plain_text import table_cell
 from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.champion import (
     Baseline,
-    audit_hash,
     candidate_baseline,
     compare_with_champion,
 )
 from ptq_pipeline.judgement.judged_groups import Representative, propose_representatives
 from ptq_pipeline.judgement.judging import check_float_model
 from ptq_pipeline.judgement.ledger import Ledger
+from ptq_pipeline.judgement.openings import Opener
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, build_verdict
 from ptq_pipeline.stress.shifts import StressParameters
@@ -91,16 +91,12 @@ def gather_setting(
     representatives: list[dict[str, Any]] | None = None,
 ) -> AuditSetting:
     """Gather what is known of the audit beside its scores."""
-    opener = None
-    if ledger is not None:
-        audit = samples[samples["split"] == "audit"].sort_values("sample_id")
-        opener = ledger.opener(audit_hash(audit["content_hash"]))
     return AuditSetting(
         groups=groups,
         predictions=predictions,
         float_predictions=float_predictions,
         pool_size=int((samples["split"] == "pool").sum()) or None,
-        opener=opener,
+        opener=None if ledger is None else Opener.of(ledger, samples),
         representatives=tuple(Representative.read(each) for each in representatives or ()),
     )
 
