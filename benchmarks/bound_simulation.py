@@ -7,7 +7,7 @@ Each study draws outcomes at the edge of its hypothesis, where errors are most f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import sampling_simulation
@@ -17,6 +17,7 @@ from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.class_mix import reweighted_drop, sample_units
 from ptq_pipeline.judgement.policy import LedgerPolicy
 from ptq_pipeline.judgement.summary import bound_draws
+from ptq_pipeline.judgement.worst_bound import worst_groups
 from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
 from ptq_pipeline.statistics.betting import Units, units_above, units_below, units_interval
 from ptq_pipeline.statistics.draws import split_budget
@@ -232,6 +233,67 @@ def ledger(rng: np.random.Generator, repeats: int) -> list[Finding]:
     ]
 
 
+def looks(rng: np.random.Generator, repeats: int) -> list[Finding]:
+    """One recipe with exactly 10 % bad draws, judged again and again on the same images.
+
+    On unlucky images, as many as the level of a look allows, every bad draw is shown good.
+    """
+    unlucky, bad = rng.random(repeats), np.cumsum(rng.random((repeats, 200)) < 0.1, axis=1)
+
+    def passed(draws: int, part: float) -> np.ndarray:
+        split = split_budget(draws, 0.1, part * ALPHA)
+        return (unlucky < split.alpha_image) | (bad[:, draws - 1] <= split.allowed)
+
+    every = range(50, 201)
+    asked = {
+        "one look, as preset (ledger.looks: 1)": (passed(50, 1), ALPHA),
+        "at 50 and at 100 draws (ledger.looks: 2)": (passed(50, 0.5) | passed(100, 0.5), ALPHA),
+        "at each of 50 to 200 draws in turn, none counted (for comparison)": (
+            np.any([passed(draws, 1) for draws in every], axis=0),
+            None,
+        ),
+    }
+    return [
+        Finding(
+            f"10 % bad draws, recipe PASS: {what}",
+            *(float(found.mean()), bound, repeats, "power" if bound is None else "error"),
+        )
+        for what, (found, bound) in asked.items()
+    ] + _growing(rng, repeats)
+
+
+def _growing(rng: np.random.Generator, repeats: int) -> list[Finding]:
+    sizes, limit = np.arange(800, 1700, 100), np.array([0.04])
+    state = rng.choice(3, (repeats, sizes[-1]), p=[0.045, 0.005, 0.95])
+    lost, gained = (np.cumsum(state == which, axis=1)[:, sizes - 1] for which in (0, 1))
+    shown = np.stack(
+        [
+            shown_below(lost[:, [i]], gained[:, [i]], np.array([n]), limit, ALPHA)[:, 0]
+            for i, n in enumerate(sizes)
+        ]
+    )
+    name = "a candidate at its limit, audit set grown from 800 to 1,600 images"
+    return [
+        Finding(f"{name}: the first look", float(shown[0].mean()), ALPHA, repeats, "error"),
+        Finding(
+            f"{name}: any of nine looks, none counted (for comparison)",
+            *(float(shown.any(axis=0).mean()), None, repeats, "power"),
+        ),
+    ]
+
+
+def worst_group(rng: np.random.Generator, repeats: int) -> Finding:
+    """Forty groups that lose 0 to 5 points: the bound of the worst one, without correction."""
+    n, drop = np.full(40, 400), np.linspace(0, 0.05, 40)
+    cells, held = _cells(n), 0
+    for _ in range(repeats):
+        lost, gained = _trinomial_of(rng, n, drop + 0.01, 0.01)
+        counts = replace(_counts(lost[None], n), gained=gained[None])
+        held += worst_groups(cells, counts, ALPHA)[0].drop >= drop.max()
+    what = "40 groups of 400, the worst loses 5 points: at most the bound of the worst group"
+    return Finding(what, held / repeats, 1 - ALPHA, repeats, "coverage")
+
+
 def table(findings: Sequence[Finding]) -> list[str]:
     """Lines of a Markdown table."""
     lines = ["| truth and question | seen | must be | repeats |", "|---|---|---|---|"]
@@ -240,6 +302,13 @@ def table(findings: Sequence[Finding]) -> list[str]:
         bound = "-" if each.bound is None else f"{sign} {100 * each.bound:.3g} %"
         lines.append(f"| {each.what} | {100 * each.rate:.1f} % | {bound} | {each.repeats:,} |")
     return lines
+
+
+def _trinomial_of(
+    rng: np.random.Generator, n: np.ndarray, p_lost: np.ndarray, p_gained: float
+) -> tuple[np.ndarray, np.ndarray]:
+    gained = rng.binomial(n, p_gained)
+    return rng.binomial(n - gained, p_lost / (1 - p_gained)), gained
 
 
 def _trinomial(

@@ -172,7 +172,7 @@ def check_groups(project: Project) -> Iterator[Finding]:
         yield Finding("groups", "ok", text)
         return
     try:
-        budget, _ = planned(project)
+        budget, *_ = planned(project)
     except PtqPipelineError as error:
         yield Finding("groups", "fail", str(error))
         return

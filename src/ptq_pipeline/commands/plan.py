@@ -1,6 +1,6 @@
 """``kedro ptq plan``: what an audit will take and what it can prove, before anything runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,14 +9,24 @@ import click
 from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.commands.command import Answer
 from ptq_pipeline.commands.project_command import project_command
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupKey
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
+from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.core.outcomes import Outcomes
 from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.judging import accuracy_lower_bound
+from ptq_pipeline.judgement.ledger import Asking
+from ptq_pipeline.judgement.openings import Opener, Opening, spec_of
 from ptq_pipeline.judgement.planning import BudgetPlan, group_counts, plan_budget
 from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.prospect import PassChance, Prospect
+from ptq_pipeline.judgement.question import Question
 from ptq_pipeline.judgement.sampling import planned_share
+from ptq_pipeline.judgement.sentences import cell_name
+from ptq_pipeline.judgement.stopping import Scope
 from ptq_pipeline.pipelines import data_loading
 from ptq_pipeline.pipelines.quantization.measurement import (
     expected_seconds,
@@ -41,17 +51,48 @@ SHOWN_GROUPS = 8
 @click.option("--no-measurement", is_flag=True, help="Leave out the time; nothing is executed.")
 def plan(project: Project, no_measurement: bool) -> Answer:
     """Say draws, forward passes, time, and what the budget can prove at best."""
-    budget, work = planned(project)
+    budget, work, outlook = planned(project)
     seconds, right = None, []
     if not no_measurement:
         seconds, right = _measured(project, work)
-    content = {"budget": budget.to_json(), "work": work, "seconds": seconds}
-    lines = [*_lines(budget, work, seconds), *map(_float_line, right)]
+    content = {"budget": budget.to_json(), "work": work, "seconds": seconds, **outlook.to_json()}
+    lines = [*_lines(budget, work, seconds), *outlook.lines(), *map(_float_line, right)]
     return Answer({**content, "float_accuracy": right}, lines)
 
 
-def planned(project: Project) -> tuple[BudgetPlan, dict[str, int]]:
-    """Return what the budget can show, and the work that it is."""
+class Outlook(Document):
+    """What the ledger leaves to the question, and how likely a PASS is.
+
+    Attributes:
+        question: Its place among the questions to these images.
+        alpha: The level that it may spend.
+        pass_chance: By the stored trials of this recipe; None where there are none, or where
+            samples are clustered.
+    """
+
+    question: int
+    alpha: float
+    pass_chance: PassChance | None
+
+    def lines(self) -> Iterator[str]:
+        """Say it."""
+        yield (
+            f"Ledger: question {self.question} to these audit images, at a level of "
+            f"{100 * self.alpha:.3g} %."
+        )
+        if (found := self.pass_chance) is None:
+            return
+        yield (
+            f"Chance of PASS: {100 * found.chance:.0f} %, recipe and candidate together, resampled "
+            f"from {found.draws} draws on the selection images."
+        )
+        if found.blocker is not None:
+            yield f"  Most often in the way: {cell_name(*found.blocker)}."
+        yield from (f"  With {what}: {100 * chance:.0f} %." for what, chance in found.changes)
+
+
+def planned(project: Project) -> tuple[BudgetPlan, dict[str, int], Outlook]:
+    """Return what the budget can show, the work that it is, and how likely a PASS is."""
     calibration = project.settings("calibration", CalibrationParameters)
     policy = project.settings("worst_case_check", Policy)
     shifts = project.settings("stress", StressParameters)
@@ -64,18 +105,21 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int]]:
     groups = define_groups(samples, definitions, scoring)
     check_names(groups, policy, shifts, ledger, profiles)
     check_business(groups, business)
-    counts = group_counts(groups)
+    counts, keys = group_counts(groups), set()
     if policy.representatives is not None:
         chosen = propose_groups(samples, profiles, definitions, policy)
         keys = {(each["level"], each["group"]) for each in chosen}
         kept = [key in keys for key in zip(counts["level"], counts["group"], strict=True)]
         counts = counts[kept]
+    opener = Opener.of(ledger, samples)
+    question, opening = _asked(project, groups, policy, sorted(keys), opener)
     budget = plan_budget(
         counts,
         policy,
         [*shifts.root, *groups.conditions],
         calibration.draws,
         groups.cluster_sizes,
+        opening=opening,
     )
     selection, audit = (int((samples["split"] == split).sum()) for split in ("selection", "audit"))
     comparisons = len(calibration.comparison_strategies) * calibration.comparison_draws
@@ -99,7 +143,49 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int]]:
         "forward_passes": evaluated + comparisons * selection * len(shifts.root) + per_draw,
         "calibration_passes": (calibration.draws + comparisons) * calibration.set_size,
     }
-    return budget, work
+    assert opening.entry is not None
+    chance = None if question is None else _chance(project, groups, question)
+    index, alpha = opening.entry.index, opening.policy.alpha
+    return budget, work, Outlook(question=index, alpha=alpha, pass_chance=chance)
+
+
+def _asked(
+    project: Project,
+    groups: Groups,
+    policy: Policy,
+    only: Sequence[GroupKey],
+    opener: Opener,
+) -> tuple[Question | None, Opening]:
+    """Return what will be asked where trials of this recipe are stored, and what it may spend."""
+    try:
+        trials, index = project.load("trials"), project.load("calibration_set_index")
+    except InputError:
+        spec: dict[str, Any] = {}
+    else:
+        spec = spec_of(trials)
+    recipe = project.settings("quantization", Recipe)
+    shifts = list(project.settings("stress", StressParameters).root)
+    strategy = project.settings("calibration", CalibrationParameters).strategy
+    if spec.get("method") == recipe.method.to_json() and set(shifts) == set(spec["shifts"]):
+        scope = Scope.planned(index, groups, policy, only, opener)
+        if scope.draws.strategy == strategy:
+            question = scope.question(shifts, spec, enter=False)
+            return question, question.opening
+    asking = Asking("recipe", {"planned": "a recipe that was not asked yet"}, {})
+    entry = opener.foresee(replace(asking, share=1 / policy.ledger.looks))
+    return None, Opening.of("recipe", policy, entry, can_pass=True)
+
+
+def _chance(project: Project, groups: Groups, question: Question) -> PassChance | None:
+    """Return how likely a PASS is by the stored answers on the selection images."""
+    cells, trials = question.cells, project.load("trials")
+    own = trials[(trials["role"] == "evidence") & (trials["status"] == "done")]
+    if own.empty or (cells.judged & cells.clustered).any() or "selection" not in groups.split:
+        return None
+    answers = project.load("predictions")
+    answers = answers[answers["trial_id"].isin(own["trial_id"])]
+    outcomes = Outcomes.pair(answers, project.load("float_predictions"), groups)
+    return Prospect.of(question, outcomes, list(outcomes.trial_ids)).chance()
 
 
 def _rest(project: Project) -> float | None:

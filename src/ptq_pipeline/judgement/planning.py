@@ -17,6 +17,7 @@ from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.group_ids import NAMED_LEVELS, GroupDocument, GroupKey
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.judgement.cells import Requirement, needed_samples
+from ptq_pipeline.judgement.openings import Opening
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.sentences import group_name, plural, points
 from ptq_pipeline.statistics.draws import (
@@ -125,6 +126,8 @@ def plan_budget(
     shifts: Sequence[str],
     draws: int,
     clusters: Mapping[GroupKey, NDArray[np.float64]] | None = None,
+    *,
+    opening: Opening | None = None,
 ) -> BudgetPlan:
     """Say what the ``draws`` that the configuration makes and its samples can show at best.
 
@@ -134,7 +137,9 @@ def plan_budget(
         shifts: All shifts.
         draws: How many.
         clusters: Sizes of the clusters of groups that hold several audit samples of one.
+        opening: What the audit ledger leaves to this question; all of alpha without one.
     """
+    policy = policy if opening is None else opening.policy
     used = min(draws, policy.draws)
     split = split_budget(used, policy.p0, policy.alpha, policy.sampling)
     sizes = clusters or {}
@@ -142,7 +147,8 @@ def plan_budget(
         _group(policy, key, n, shifts, split.alpha_image, sizes.get(key))
         for key, n in counts.set_index(["level", "group"])["n"].items()
     )
-    obstacles = (*_too_few_draws(policy, used, draws), *_too_small(groups))
+    spent = () if opening is None else (each.text for each in opening.reasons())
+    obstacles = (*_too_few_draws(policy, used, draws), *_too_small(groups), *spent)
     share = share_of_good_draws(used, 0, split.alpha_image, policy.alpha, split.sampling)
     best = (
         f"{used} good of {plural(used, 'draw')} show, at {100 * (1 - policy.alpha):g} % "

@@ -1,0 +1,168 @@
+"""How likely a PASS is, from answers on ``selection``: the whole policy, not one group at a time.
+
+Every group may look well shown while a PASS is unlikely, because it needs all of them in nearly all
+draws. So audits are resampled: images of ``selection`` with replacement, shared by all draws as in
+an audit, and draws with replacement from those that were made. Each resampled audit is judged as
+the verdict would judge it. ``audit`` images are not looked at, so a plan may change the policy by
+what it sees here.
+
+This is a plan, not evidence: counts of a resampled audit are brought to the sizes of its groups by
+proportion, and where ``selection`` holds few images of a group it knows little of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ptq_pipeline.core.documents import Document
+from ptq_pipeline.core.group_ids import CellKey
+from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.core.outcomes import Outcomes
+from ptq_pipeline.judgement.cells import Cells, Counts
+from ptq_pipeline.judgement.judging import judge
+from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.question import Question
+from ptq_pipeline.judgement.sentences import cell_name
+from ptq_pipeline.statistics.draws import split_budget
+
+RESAMPLES = 200
+SEED = 20230313
+# Changes that are tried: so many times the images of a group, and so many draws more.
+TIMES, MORE_DRAWS = 2, 1.2
+FloatArray = NDArray[np.float64]
+
+
+class PassChance(Document):
+    """How likely a PASS is, and what would raise it.
+
+    Attributes:
+        chance: Share of resampled audits that PASS, recipe and candidate.
+        draws: Draws that were resampled.
+        blocker: The cell that is most often not shown good; None where none ever is.
+        changes: What one change would make of the chance, the largest first: words and chance.
+    """
+
+    chance: float
+    draws: int
+    blocker: CellKey | None
+    changes: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """Answers on ``selection``, arranged for resampling.
+
+    Attributes:
+        question: What will be asked.
+        lost: By shift, lost answers per draw and image, 0 or 1, shape (draws, images).
+        gained: Likewise.
+        members: By shift, which images are in which cell, shape (cells, images).
+        best: The draw that would be the candidate.
+    """
+
+    question: Question
+    lost: dict[str, FloatArray]
+    gained: dict[str, FloatArray]
+    members: dict[str, sparse.csr_array]
+    best: int = 0
+
+    @classmethod
+    def of(cls, question: Question, outcomes: Outcomes, trial_ids: Sequence[str]) -> Prospect:
+        """Arrange the answers of the recipe's finished trials."""
+        groups = outcomes.groups
+        chosen = groups.split == "selection"
+        number = {key: i for i, key in enumerate(question.cells.keys)}
+        lost, gained, members = {}, {}, {}
+        for shift in outcomes.shifts:
+            net = outcomes.losses(trial_ids, shift, chosen)
+            lost[shift], gained[shift] = (net > 0).astype(float), (net < 0).astype(float)
+            seen = {shift: groups}
+            if shift == CLEAN:
+                seen |= {name: groups.under(name) for name in groups.conditions}
+            rows, columns = [], []
+            for name, each in seen.items():
+                for part in each.partitions:
+                    codes = [number.get(CellKey(part.level, g, name), -1) for g in part.groups]
+                    found = np.array([*codes, -1])[part.codes[chosen]]
+                    columns.append(np.flatnonzero(found >= 0))
+                    rows.append(found[columns[-1]])
+            places = np.concatenate(rows), np.concatenate(columns)
+            shape = len(number), int(chosen.sum())
+            members[shift] = sparse.csr_array((np.ones(len(places[0])), places), shape=shape)
+        made = cls(question, lost, gained, members)
+        whole = made._counts(np.ones(int(chosen.sum())), np.random.default_rng(SEED))
+        judged = question.cells.judged
+        ratio = (whole.drop / question.cells.limit)[:, judged]
+        return replace(made, best=int(np.nanargmin(np.nanmax(ratio, axis=1))))
+
+    def chance(self) -> PassChance:
+        """Resample, and try one change after the other."""
+        cells, policy = self.question.cells, self.question.policy
+        passed, blocked = self._passed(cells, policy, policy.draws)
+        if not blocked.any():
+            return PassChance(chance=passed, draws=self.draws, blocker=None, changes=())
+        key = cells.keys[int(blocked.argmax())]
+        of_group = np.array([each.of == key.of for each in cells.keys])
+        more = replace(cells, n=np.where(of_group, TIMES * cells.n, cells.n))
+        looser = replace(cells, limit=np.where(of_group, cells.limit + 0.01, cells.limit))
+        draws = int(np.ceil(MORE_DRAWS * policy.draws))
+        name = cell_name(*key)
+        tried = {
+            f"{TIMES} times the audit images of {key.level} {key.group}": (more, policy.draws),
+            f"a limit of {100 * cells.limit[int(blocked.argmax())] + 1:g} points for {name}": (
+                looser,
+                policy.draws,
+            ),
+            f"{draws} draws": (cells, draws),
+        }
+        found = {what: self._passed(changed, policy, k)[0] for what, (changed, k) in tried.items()}
+        best = sorted(found.items(), key=lambda each: -each[1])
+        return PassChance(chance=passed, draws=self.draws, blocker=key, changes=tuple(best))
+
+    @property
+    def draws(self) -> int:
+        """Draws that there are answers of."""
+        return len(next(iter(self.lost.values())))
+
+    def _passed(self, cells: Cells, policy: Policy, draws: int) -> tuple[float, FloatArray]:
+        """Share of resampled audits that PASS, and how often each cell was in the way."""
+        rng = np.random.default_rng(SEED)
+        split = split_budget(draws, policy.p0, policy.alpha, policy.sampling)
+        blocked = np.zeros(len(cells))
+        if not split.pass_possible or self.question.blocked:
+            return 0.0, blocked
+        prospect = replace(self, question=replace(self.question, cells=cells))
+        images, passed = next(iter(self.lost.values())).shape[1], 0
+        for _ in range(RESAMPLES):
+            weight = rng.multinomial(images, np.full(images, 1 / images)).astype(float)
+            counts = prospect._counts(weight, rng)
+            found = judge(counts, cells, split.alpha_image, self.question.budget.alpha_images)
+            good, chosen = found.shown_good, rng.integers(0, self.draws, draws)
+            own = counts.only([counts.trial_ids[self.best]])
+            candidate = judge(own, cells, policy.alpha, policy.alpha_fail)
+            passed += int((~good[chosen]).sum()) <= split.allowed and bool(candidate.shown_good[0])
+            blocked += (~found.good[chosen] & cells.judged).sum(axis=0)
+        return passed / RESAMPLES, blocked
+
+    def _counts(self, weight: FloatArray, rng: np.random.Generator) -> Counts:
+        """Counts of one resampled audit, brought to the sizes of its cells."""
+        cells = self.question.cells
+        seen = np.zeros(len(cells))
+        lost, gained = (np.zeros((self.draws, len(cells))) for _ in range(2))
+        for shift, members in self.members.items():
+            weighted = members * weight[None, :]
+            seen += np.asarray(weighted.sum(axis=1)).ravel()
+            lost += (weighted @ self.lost[shift].T).T
+            gained += (weighted @ self.gained[shift].T).T
+        scale = cells.n / np.maximum(seen, 1)
+        # Up or down by chance, so that no share is rounded away; the same for all draws.
+        fraction = rng.random((2, len(cells)))
+        whole = [np.floor(each * scale + fraction[i]) for i, each in enumerate((lost, gained))]
+        fewer, other = (np.minimum(each, cells.n).astype(np.int64) for each in whole)
+        names = tuple(str(i) for i in range(self.draws))
+        return Counts(names, cells.n, fewer, other, fewer + other, np.ones(len(cells)))
