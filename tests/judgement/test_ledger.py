@@ -8,7 +8,7 @@ from filelock import FileLock
 from ptq_pipeline.core.canonical import canonical_hash, canonical_json
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.ledger import KEPT_IMAGES, Asking, AuditImages, Ledger, overlap
-from ptq_pipeline.judgement.openings import Opener
+from ptq_pipeline.judgement.openings import Opener, nothing_left
 from ptq_pipeline.judgement.policy import LedgerPolicy
 from ptq_pipeline.judgement.verdict import AuditSetting, build_verdict
 
@@ -285,3 +285,16 @@ def test_methods_without_a_spec_are_not_one_question(build_world, policy, ledger
         scores=world.scores.assign(trial_id="other-" + world.scores["trial_id"].astype(str)),
     )
     assert judge(other, policy, ledger).ledger.openings[0].index == 2
+
+
+def test_what_the_ledger_leaves_is_said_before_a_run(policy, ledger):
+    opener, spending = Opener(ledger, AUDIT), with_rule(policy, rule="spend")
+    assert nothing_left(opener, policy) == nothing_left(opener, spending) == ""
+    for x in range(3):
+        ledger.enter(AUDIT, ask(x=x))
+    assert nothing_left(opener, policy) == "", "a warning of the verdict, not of the plan"
+    text = nothing_left(opener, spending)
+    assert "would be question 4 to these audit images" in text and "a PASS takes 61 draws" in text
+    spent = nothing_left(opener, with_rule(policy, rule="divide", questions=3))
+    assert "no level is left for it: it could not PASS" in spent
+    assert len(ledger.entries()) == 3

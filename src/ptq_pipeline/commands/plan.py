@@ -18,8 +18,7 @@ from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes
 from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.judging import accuracy_lower_bound
-from ptq_pipeline.judgement.ledger import Asking
-from ptq_pipeline.judgement.openings import Opener, Opening, spec_of
+from ptq_pipeline.judgement.openings import Opener, Opening, next_opening, spec_of
 from ptq_pipeline.judgement.planning import BudgetPlan, group_counts, plan_budget
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.prospect import PassChance, Prospect
@@ -171,9 +170,7 @@ def _asked(
         if scope.draws.strategy == strategy:
             question = scope.question(shifts, spec, enter=False)
             return question, question.opening
-    asking = Asking("recipe", {"planned": "a recipe that was not asked yet"}, {})
-    entry = opener.foresee(replace(asking, share=1 / policy.ledger.looks))
-    return None, Opening.of("recipe", policy, entry, can_pass=True)
+    return None, next_opening(opener, policy)
 
 
 def _chance(project: Project, groups: Groups, question: Question) -> PassChance | None:

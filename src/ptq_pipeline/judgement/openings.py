@@ -15,6 +15,7 @@ from ptq_pipeline.judgement.champion import audit_hash
 from ptq_pipeline.judgement.ledger import Asking, AuditImages, Entry, Ledger
 from ptq_pipeline.judgement.policy import LedgerRule, Policy
 from ptq_pipeline.judgement.sentences import Reason, Sentence, Subject, say
+from ptq_pipeline.statistics.draws import split_budget
 
 # What decides how a quantized model answers; where it ran and how many threads it had do not.
 IDENTITY = ("model", "method", "engine", "statistics")
@@ -174,6 +175,31 @@ def _sentences(policy: Policy, opening: Opening, entry: Entry) -> list[Sentence]
     if 0 < entry.share < 1 and policy.ledger.rule in ("warn", "fresh"):
         found.append(say("ledger.look", share=entry.share, alpha=alpha))
     return found
+
+
+def next_opening(opener: Opener, policy: Policy) -> Opening:
+    """What a recipe that was not asked yet could spend; nothing is entered."""
+    asking = Asking("recipe", {"recipe": "not asked yet"}, {}, 1 / policy.ledger.looks)
+    return Opening.of("recipe", policy, opener.foresee(asking), can_pass=True)
+
+
+def nothing_left(opener: Opener, policy: Policy) -> str:
+    """Why a recipe that was not asked yet could not PASS on these images, if the ledger is why."""
+    opening = next_opening(opener, policy)
+    if opening.entry is None or policy.representatives is not None:
+        return ""
+    alone = split_budget(policy.draws, policy.p0, policy.alpha, policy.sampling)
+    alpha = opening.policy.alpha
+    left = split_budget(policy.draws, policy.p0, alpha, policy.sampling)
+    if not alone.pass_possible or (left.pass_possible and not opening.refused):
+        return ""
+    why = f"at its level of {100 * alpha:.2g} % a PASS takes {left.needed_draws} draws"
+    return (
+        f"worst_case_check.ledger: a recipe that was not asked yet would be question "
+        f"{opening.entry.index} to these audit images, and "
+        f"{'no level is left for it' if opening.refused else why}: it could not PASS; take fresh "
+        "audit images, or see `kedro ptq plan`"
+    )
 
 
 def recipe_question(

@@ -1,5 +1,6 @@
 """Nodes of ``worst_case_check``."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,13 +20,14 @@ from ptq_pipeline.judgement.champion import (
 from ptq_pipeline.judgement.judged_groups import Representative, propose_representatives
 from ptq_pipeline.judgement.judging import check_float_model
 from ptq_pipeline.judgement.ledger import Ledger
-from ptq_pipeline.judgement.openings import Opener
+from ptq_pipeline.judgement.openings import Opener, nothing_left
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, build_verdict
 from ptq_pipeline.stress.shifts import StressParameters
 
 NO_BUSINESS = Business()
 MOST_CELLS = 20
+log = logging.getLogger(__name__)
 # Of points, in files that people read.
 DIGITS = 4
 
@@ -36,11 +38,13 @@ def check_names(
     stress: StressParameters,
     ledger: Ledger | None = None,
     profiles: pd.DataFrame | None = None,
+    samples: pd.DataFrame | None = None,
 ) -> Policy:
     """Check that the policy names only groups and shifts that exist.
 
     It needs no score, so a policy with a wrong name is an error before any model is quantized, and
     so are a ledger that was edited and a float model near chance (``profiles`` hold its answers).
+    That the ledger leaves too little for a PASS to what was not asked yet is a warning.
 
     Raises:
         InputError: Naming the unknown group or shift, the ledger's broken line, or the float
@@ -48,6 +52,8 @@ def check_names(
     """
     if ledger is not None:
         ledger.entries()
+        if samples is not None and (spent := nothing_left(Opener.of(ledger, samples), parameters)):
+            log.warning("%s", spent)
     parameters.check_names(groups.by_level(), [*stress.root, *groups.conditions])
     if profiles is not None:
         audit = groups.only("audit")

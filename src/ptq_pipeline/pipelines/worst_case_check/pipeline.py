@@ -26,7 +26,7 @@ def _checks() -> Pipeline:
         check_names,
         [
             *("groups", "params:worst_case_check", "params:stress"),
-            *("audit_ledger", "profiles"),
+            *("audit_ledger", "profiles", "samples"),
         ],
         "checked_policy",
         name="check_policy",
