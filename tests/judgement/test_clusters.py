@@ -110,3 +110,13 @@ def test_clusters_are_cut_to_those_of_a_control_value(answers, policy):
         assert found[i].size.sum() == cells.n[i] == counts.n[i]
         assert (found[i].size > 0).all()
         assert found[i].net.sum(1).tolist() == (counts.lost - counts.gained)[:, i].tolist()
+
+
+def test_the_headline_s_mean_drop_has_an_interval_that_knows_clusters(answers, policy):
+    alone = judge(answers([20] * FIFTY, np.arange(1200)), policy).worst
+    bursts = judge(answers([20] * FIFTY, PAIRS), policy).worst
+    for worst in (alone, bursts):
+        low, high = worst.mean_interval
+        assert low < worst.drop_mean_over_draws == pytest.approx(0.04) < high
+    # The lost boots are neighbours, so in bursts they are fewer units.
+    assert bursts.mean_interval[1] > alone.mean_interval[1]

@@ -30,7 +30,13 @@ from numpy.typing import NDArray
 
 from ptq_pipeline.core.documents import Count, Deviation, Document, Drop, Interval, Share
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS, CellDocument, GroupKey
+from ptq_pipeline.core.group_ids import (
+    LEVELS,
+    NAMED_LEVELS,
+    CellDocument,
+    CellKey,
+    GroupKey,
+)
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes
 from ptq_pipeline.judgement.candidate import EVIDENCE, Candidate, MeasuredCell
@@ -39,6 +45,7 @@ from ptq_pipeline.judgement.judging import cells_below
 from ptq_pipeline.judgement.recipe import JudgedRecipe
 from ptq_pipeline.judgement.sentences import Sentence, say
 from ptq_pipeline.judgement.worst_bound import accuracy_bounds
+from ptq_pipeline.statistics.betting import Units, units_interval
 from ptq_pipeline.statistics.crossed import components
 from ptq_pipeline.statistics.draws import DrawSplit, share_of_good_draws, split_budget
 
@@ -54,15 +61,17 @@ class CellSummary(CellDocument):
     """One cell over all draws and in the candidate; drops and bounds are fractions.
 
     ``interval`` bounds the candidate's drop, together with those of all other cells, so it holds
-    also for a cell that was picked because it is the worst.
+    also for a cell that was picked because it is the worst. ``mean_interval`` does so for the mean
+    over these draws, on endlessly many images; None where answers are not at hand.
     """
 
-    added: ClassVar[frozenset[str]] = frozenset({"candidate_drop", "interval"})
+    added: ClassVar[frozenset[str]] = frozenset({"candidate_drop", "interval", "mean_interval"})
 
     drop_mean_over_draws: Drop
     drop_worst_draw: Drop
     candidate_drop: float | None = None
     interval: Interval | None = None
+    mean_interval: Interval | None = None
     limit: float
     n: Count
 
@@ -133,6 +142,7 @@ class DrawSummary:
 
     audit: Counts
     candidate: Candidate
+    outcomes: Outcomes | None = None
 
     @property
     def cells(self) -> Cells:
@@ -200,9 +210,31 @@ class DrawSummary:
             drop_worst_draw=float(drop.max()),
             candidate_drop=float(self.candidate.drop[i]),
             interval=self.candidate.interval(i),
+            mean_interval=self._mean_interval(self.cells.keys[i]),
             limit=float(self.cells.limit[i]),
             n=int(self.cells.n[i]),
         )
+
+    def _mean_interval(self, key: CellKey) -> Interval | None:
+        """Bounds of the mean drop over the draws; images, or their clusters, are the units."""
+        if self.outcomes is None:
+            return None
+        groups, shift = self.outcomes.groups, key.shift
+        if shift in groups.conditions:
+            groups, shift = groups.under(shift), CLEAN
+        if shift not in self.outcomes.shifts:
+            return None
+        inside = np.zeros(len(groups.split), dtype=np.bool_)
+        for each in groups.partitions:
+            if key.level == each.level and key.group in each.groups:
+                inside |= each.codes == each.groups.index(key.group)
+        inside &= groups.split == "audit"
+        net = self.outcomes.losses(self.audit.trial_ids, shift, inside).mean(axis=0)
+        own = np.unique(groups.clusters[inside], return_inverse=True)[1]
+        lost, size = (np.bincount(own, each).astype(float) for each in (net, np.ones(len(own))))
+        alpha = self.candidate.policy.alpha / len(self.cells)
+        low, high = units_interval(Units.of(size, np.round(lost, 12)), alpha)
+        return round(float(low), 9), round(float(high), 9)
 
 
 class GroupComponents(CellDocument):

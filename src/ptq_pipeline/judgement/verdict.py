@@ -314,7 +314,7 @@ def _verdict(
     summary = None
     if candidate is not None:
         shown = candidate.document(recipe.draws.set_of(candidate.choice.trial_id))
-        summary = DrawSummary(recipe.judged.counts, candidate)
+        summary = DrawSummary(recipe.judged.counts, candidate, outcomes)
     worst, average = (summary.overall_worst(), summary.average()) if summary else (None, None)
     beside = summary.average(worst.shift) if summary and worst else None
     result = combine([recipe.result, shown.result])
