@@ -13,9 +13,11 @@ from ptq_pipeline.pipelines.settling.pipeline import scoped
 def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline: inputs and outputs of `quantization`, a fraction of its answers."""
     (trials,) = quantization().only_nodes("run_trials").nodes
+    # The scope enters what is asked in the ledger, before any draw.
+    given = [name for name in trials.inputs if name != "audit_ledger"]
     study = Node(
         run_sampled_trials,
-        [*trials.inputs, "scope"],
+        [*given, "scope"],
         trials.outputs,
         name="run_sampled_trials",
     )
