@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,8 +37,9 @@ def test_ties_go_to_the_smaller_mean_and_then_to_the_earlier_draw(laid_out):
     assert choose_candidate(selection, cells).trial_id == "trial-00"
     # The same worst cell, and one more answer lost elsewhere.
     other = int(np.flatnonzero(cells.judged & (selection.lost[0] == 0))[0])
-    selection.lost[0, other] += 1
-    assert choose_candidate(selection, cells).trial_id == "trial-01"
+    lost = selection.lost.copy()
+    lost[0, other] += 1
+    assert choose_candidate(replace(selection, lost=lost), cells).trial_id == "trial-01"
 
 
 def test_names_of_trials_hold_the_machine_and_choose_nothing(build_world, policy):

@@ -30,7 +30,7 @@ from ptq_pipeline.judgement.question import Question
 from ptq_pipeline.judgement.sentences import cell_name
 from ptq_pipeline.statistics.draws import split_budget
 
-RESAMPLES = 200
+RESAMPLES = 100
 SEED = 20230313
 # Changes that are tried: so many times the images of a group, and so many draws more.
 TIMES, MORE_DRAWS = 2, 1.2
