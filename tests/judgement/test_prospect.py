@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+from tests.judgement.test_question import SHIFTS, SPEC, policy, world
 
 from ptq_pipeline.core.outcomes import Outcomes
 from ptq_pipeline.judgement.prospect import Prospect
 from ptq_pipeline.judgement.stopping import Scope
-from tests.judgement.test_question import SHIFTS, SPEC, policy, world
 
 
 def chance(lost, **changes):
