@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: setup audit test coverage test-all lint bench benchmark coverage-study detection-study docs clean reconstruction repair-study fault-study kill-study check-cost
+.PHONY: setup audit test coverage test-all lint bench benchmark coverage-study detection-study docs clean reconstruction repair-study fault-study kill-study model-study check-cost
 .DEFAULT_GOAL := audit
 
 $(STAMP): pyproject.toml constraints.txt
@@ -71,6 +71,9 @@ coverage-study: $(STAMP)  ## error rates, coverage and power of every bound; wri
 
 fault-study: $(STAMP)  ## poison, swap, shorten or flip every input of a verdict; see docs/security.md
 	$(BIN)/python benchmarks/fault_study.py
+
+model-study: $(STAMP)  ## which classifiers of torchvision and timm are served; hours, goes on where it was; writes docs/models.md
+	$(BIN)/python benchmarks/model_study.py
 
 kill-study: $(STAMP)  ## kill every command that changes something at random instants; see docs/security.md
 	$(BIN)/python benchmarks/kill_study.py

@@ -23,6 +23,8 @@ from ptq_pipeline.mounting import GATHERED, mounts, stage_of
 from ptq_pipeline.project_template import GROUPS
 
 log = logging.getLogger(__name__)
+# What Ctrl-C sends, and what ends a container or a job.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # What a host has, and what only this project's own studies read.
 PARAMETER_GROUPS = frozenset({*GROUPS, "benchmark", "reference_training"})
 
@@ -114,7 +116,7 @@ class ProvenanceHooks:
 
 
 class InterruptHooks:
-    """Ctrl-C during ``kedro run`` ends it with one sentence and exit code 130.
+    """Ctrl-C during ``kedro run`` ends it with one sentence and exit code 130, SIGTERM with 143.
 
     Kedro's command would say "Aborted!" and exit with 1, like any failure. Nothing changes for a
     host that runs a session itself: there Ctrl-C stays a ``KeyboardInterrupt``. Where the signal is
@@ -124,6 +126,7 @@ class InterruptHooks:
     def __init__(self) -> None:
         self._before: Any = None
         self._interrupted = False
+        self._code = ExitCode.INTERRUPTED
 
     @hook_impl(tryfirst=True)
     def after_context_created(self) -> None:
@@ -148,28 +151,31 @@ class InterruptHooks:
         """Give Ctrl-C back; modules written in C make errors of one during their import."""
         self._give_back()
         if self._interrupted:
-            sys.exit(ExitCode.INTERRUPTED)
+            sys.exit(self._code)
 
     def _take_over(self, handler: Callable[[int, Any], NoReturn]) -> None:
         context = click.get_current_context(silent=True)
         if context is None or not may_be_taken_over():
             return
-        before = signal.signal(signal.SIGINT, handler)
+        before = [(each, signal.signal(each, handler)) for each in SIGNALS]
         if self._before is None:
             self._before = before
             context.call_on_close(self._give_back)
 
     def _give_back(self) -> None:
         if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+            for each, handler in self._before:
+                signal.signal(each, handler)
             self._before = None
 
     def _stop(self, number: int, frame: Any) -> NoReturn:
         self._interrupted = True
+        self._code = ExitCode.TERMINATED if number == signal.SIGTERM else ExitCode.INTERRUPTED
         sys.stderr.write(
-            "interrupted; finished trials are kept, the same command goes on from there\n"
+            f"{'ended' if number == signal.SIGTERM else 'interrupted'}; finished trials are kept, "
+            "the same command goes on from there\n"
         )
-        sys.exit(ExitCode.INTERRUPTED)
+        sys.exit(self._code)
 
 
 class MountHooks(ProvenanceHooks):

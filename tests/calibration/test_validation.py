@@ -17,6 +17,7 @@ from ptq_pipeline.calibration.draws import (
 from ptq_pipeline.calibration.parameters import CalibrationParameters, DrawPlan
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.calibration.strategies import parse_strategy
+from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.calibration.validation import (
     SetValidator,
     judged_hashes,
@@ -309,3 +310,15 @@ def test_importing_the_package_imports_neither_great_expectations_nor_torch():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_comparison_that_a_small_pool_cannot_supply_is_left_out(material, make_validator, caplog):
+    few = material.samples[material.samples["split"] == "pool"].groupby("label").head(60)
+    pool = Pool.from_samples(few, material.definitions)
+    biased = {"class_biased": {"classes": 1, "strength": 1.0}}
+    wanted = plan(options=biased, draws=1, max_draws=1, comparison_draws=1)
+    index = draw_valid_sets(pool, material.images, wanted, make_validator()).index()
+    assert list(index["strategy"]) == ["random", "noisy"]
+    assert (
+        "strategy 'class_biased' of 'calibration.comparison_strategies' is left out" in caplog.text
+    )

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,3 +123,29 @@ def test_every_file_and_folder_is_on_the_disk_before_it_appears(tmp_path, monkey
     assert {"a", "deep", "b", "folder", "new", tmp_path.name} <= set(names)
     assert names.index("a") < names.index("deep") < names.index("folder")
     assert names[-1] == "new"
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from ptq_pipeline.core.errors import PtqPipelineError
+from ptq_pipeline.core.files import write_file
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+folder = Path(sys.argv[1])
+try:
+    write_file(folder / "one", bytes(5000))
+except PtqPipelineError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_takes_no_more_is_said_in_a_sentence(tmp_path):
+    (tmp_path / "one").write_bytes(b"old")
+    said = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert "one' cannot be written (File too large); what was there is as it was" in said.stdout
+    assert (tmp_path / "one").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]

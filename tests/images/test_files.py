@@ -239,3 +239,59 @@ def test_corrupt_images_are_named_and_tolerated_up_to_the_limit(folder):
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no image"):
         image_folder(tmp_path, COLOUR, None)
+
+
+def test_a_bitmap_of_16_bits_for_all_colours_is_read(tmp_path):
+    (tmp_path / "a").mkdir()
+    size, pixels = 4, np.full((4, 4), 0b1111100000000000, "<u2")
+    masks = np.array([0xF800, 0x07E0, 0x001F], "<u4").tobytes()
+    head = b"BM" + np.array([14 + 40 + 12 + 32, 0, 66], "<u4").tobytes()
+    info = np.array([40, size, size], "<u4").tobytes() + np.array([1, 16], "<u2").tobytes()
+    info += np.array([3, 32, 2835, 2835, 0, 0], "<u4").tobytes()
+    (tmp_path / "a/red.bmp").write_bytes(head + info + masks + pixels.tobytes())
+    red = Decoding((3, size, size)).read(tmp_path / "a/red.bmp")
+    assert red[0].min() > 240 and red[1:].max() == 0
+
+
+def test_12_bits_are_told_their_own_white(tmp_path):
+    values = (np.arange(64).reshape(8, 8) * 65).astype(np.uint16)
+    save(tmp_path / "a/deep.png", values)
+    with pytest.raises(UnreadableImage, match="4095 is its largest value; give .* such as 4095,"):
+        Decoding((1, 8, 8)).read(tmp_path / "a/deep.png")
+
+
+def test_every_unreadable_image_is_counted(tmp_path):
+    for number in range(6):
+        path = tmp_path / f"a/{number}.png"
+        save(path, np.zeros((8, 8), np.uint8))
+        if number % 2:
+            path.write_bytes(b"nothing")
+    source = image_folder(tmp_path, Decoding((1, 8, 8)), None)
+    with pytest.raises(InputError, match=r"3 unreadable image\(s\) of 6, 0 tolerated"):
+        decode_source(source)
+
+
+@pytest.mark.parametrize("written", ["a\\caf\u00e9.png", "a/cafe\u0301.png", "a/caf\u00e9.png"])
+@pytest.mark.parametrize("stored", ["caf\u00e9.png", "cafe\u0301.png"])
+def test_a_path_may_be_written_as_another_system_does(tmp_path, written, stored):
+    save(tmp_path / "a" / stored, np.zeros((8, 8), np.uint8))
+    (tmp_path / "images.csv").write_text(f"path,label\n{written},x\n")
+    source = manifest(tmp_path / "images.csv", Decoding((1, 8, 8)), None)
+    assert source.read(0).shape == (1, 8, 8)
+
+
+def test_links_into_a_cache_are_copies(tmp_path):
+    save(tmp_path / "cache/0f.png", np.zeros((8, 8), np.uint8)).rename(tmp_path / "cache/0f")
+    names = ["one.png", "two.png"]
+    for name in names:
+        (tmp_path / "own/a").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own/a" / name).symlink_to(tmp_path / "cache/0f")
+    (tmp_path / "own/images.csv").write_text("path,label\n" + "".join(f"a/{n},x\n" for n in names))
+    decoding = Decoding((1, 8, 8))
+    sources = [
+        manifest(tmp_path / "own/images.csv", decoding, None, allow_outside=True),
+        image_folder(tmp_path / "own", decoding, None, allow_outside=True),
+    ]
+    for source in sources:
+        assert len(source.table) == 2
+        assert (source.read(0) == source.read(1)).all()

@@ -139,7 +139,6 @@ def test_the_name_of_two_classes_is_refused_and_their_numbers_are_not():
     ("labels", "message"),
     [
         (["Cat", "dog"], r"label 'Cat' of 'image 0' .* \(it has 'cat'\)"),
-        (["dog", "cafe\u0301"], r"\(it has 'caf\u00e9'\)"),
         (["dog", " cat"], r"\(it has 'cat'\)"),
         ([0, 12], r"label '12' of 'image 1' is outside the model's 3 classes"),
         ([0, 1.5], r"label '1\.5' of 'image 1'"),
@@ -152,3 +151,51 @@ def test_the_name_of_two_classes_is_refused_and_their_numbers_are_not():
 def test_other_labels_are_refused(labels, message):
     with pytest.raises(InputError, match=message):
         encode(labels, ["cat", "dog", "caf\u00e9"])
+
+
+def test_clusters_that_share_an_image_are_one():
+    samples = table(400).assign(cluster=[f"c{row // 4}" for row in range(400)])
+    # A chain: each cluster of ten holds an image of the next.
+    for row in range(0, 400, 4):
+        if row % 40:
+            samples.loc[row, "content_hash"] = samples.loc[row - 4, "content_hash"]
+    samples.loc[7, "cluster"] = None
+    samples.loc[7, "content_hash"] = samples.loc[0, "content_hash"]
+    samples["split"] = assign_splits(samples, [WEIGHTS], 0)
+    chains = np.arange(400) // 40
+    assert (samples.groupby(chains)["split"].nunique() == 1).all()
+    check_splits(samples, pd.Series(range(400)))
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("train", "pool"), ("Val", "selection"), ("test", "audit")]
+)
+def test_what_others_call_a_split_is_translated(name, near):
+    with pytest.raises(InputError, match=f"names '{name}', and .* write '{near}', or choose"):
+        assign_splits(table(4).assign(split=name), [WEIGHTS], 0)
+
+
+def test_missing_splits_say_what_was_found():
+    samples = table(4).assign(split=["pool", "audit", "pool", "audit"])
+    with pytest.raises(InputError, match=r"split\(s\) reference, selection, only in audit, pool;"):
+        check_splits(samples, pd.Series(range(4)))
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("cat;dog", "names 2 classes .*several labels per image \\(multi-label\\)"),
+        ("dog, cat", "names 2 classes"),
+        ("None", "a label that is missing is an empty cell"),
+        ("1.0", "class numbers are whole numbers: write 1\\)"),
+        ("no", "label 'no' of 'image 1' is outside the model's 2 classes"),
+    ],
+)
+def test_a_label_that_cannot_be_meant_is_explained(label, message):
+    with pytest.raises(InputError, match=message):
+        encode(["cat", label], ("cat", "dog"))
+
+
+def test_letters_are_the_same_however_they_are_composed():
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    assert list(encode([composed, apart], (apart, "tea"))) == [0, 0]

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.images.samples import encode_labels
 from ptq_pipeline.images.tables import read_table
 
 
@@ -106,3 +107,38 @@ def test_a_table_of_another_hash_is_refused(tmp_path):
     assert len(read(tmp_path, text, sha256=right)) == 1
     with pytest.raises(InputError, match="is not the file that its 'sha256' declares"):
         read(tmp_path, "path\nb\n", sha256=right)
+
+
+def test_dates_are_times(tmp_path):
+    days = "path,day,note\na,2026-01-31,2026-01-31\nb,2026-02-01 12:30,2026-02-30\nc,,x\n"
+    table = read(tmp_path, days)
+    assert table["day"].tolist()[:2] == [
+        pd.Timestamp("2026-01-31"),
+        pd.Timestamp(2026, 2, 1, 12, 30),
+    ]
+    assert pd.isna(table["day"][2]) and table["note"].dtype == object
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (pd.Series(["dog", "cat"], dtype="category"), [1, 0]),
+        (pd.Series([1, 0], dtype="category"), [1, 0]),
+        (pd.Series([1, 0], dtype="Int64"), [1, 0]),
+        (pd.Series([1.0, 0.0], dtype="Float64"), [1, 0]),
+        (pd.Series(["dog", "cat"], dtype="string"), [1, 0]),
+        (pd.Series([1, 0], dtype="int8"), [1, 0]),
+    ],
+)
+def test_labels_of_every_type_of_parquet(tmp_path, labels, expected):
+    pd.DataFrame({"path": ["a", "b"], "label": labels}).to_parquet(tmp_path / "list.parquet")
+    table = read_table(tmp_path / "list.parquet", "manifest", ("path", "label"))
+    found = encode_labels(table.assign(name=table["path"]), ("cat", "dog"))
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("labels", [[["cat"], ["cat", "dog"]], [{"a": 1}, {"a": 2}]])
+def test_a_column_of_lists_is_refused(tmp_path, labels):
+    pd.DataFrame({"path": ["a", "b"], "label": labels}).to_parquet(tmp_path / "list.parquet")
+    with pytest.raises(InputError, match="column 'label' holds a .*; give texts or numbers"):
+        read_table(tmp_path / "list.parquet", "manifest", ("path", "label"))

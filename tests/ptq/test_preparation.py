@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -150,9 +151,10 @@ class Odd(Net):
 
 
 ESCAPES: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
-    "conv2d": lambda self, y: functional.conv2d(y, torch.ones(4, 4, 1, 1)),
-    "linear": lambda self, y: functional.linear(y, torch.ones(28, 28)),
-    "einsum": lambda self, y: torch.einsum("nchw,nchv->nchv", y, y),
+    "conv2d": lambda self, y: functional.conv2d(
+        y, y[:, :, :1, :1].mean(0) * torch.ones(4, 4, 1, 1)
+    ),
+    "linear": lambda self, y: functional.linear(y, y[0, 0, :, :]),
     "addmm": lambda self, y: (
         y + torch.addmm(torch.ones(2), torch.ones(2, 2), torch.ones(2, 2)).sum()
     ),
@@ -173,7 +175,7 @@ def test_multiplying_in_the_models_own_forward(images: Tensor) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.einsum("nchw,wk->nk", x, torch.ones(28, 10))
 
-    with pytest.raises(PreparationError, match="the model's own forward calls einsum"):
+    with pytest.raises(PreparationError, match="the model's own forward multiplies by a constant"):
         prepare(Own(), images[:2])
 
 
@@ -235,11 +237,70 @@ def test_other_float_types_are_refused(dtype: torch.dtype, images: Tensor) -> No
         prepare(Net().to(dtype), images[:2])
 
 
-def test_a_computed_weight_is_refused(images: Tensor) -> None:
-    model = Net()
+def test_a_weight_kept_in_parts_is_put_together(images: Tensor) -> None:
+    model = Net().eval()
     nn.utils.parametrizations.weight_norm(model.conv)
+    prepared = prepare(model, images[:2])
+    assert np.allclose(prepared.weight("head"), model.head.weight.detach())
+    expected, got = _outputs(model, prepared, images[:8])
+    assert torch.allclose(expected, got, atol=1e-5)
+    assert nn.utils.parametrize.is_parametrized(model.conv), "the model is not changed"
+
+
+class Standardised(nn.Conv2d):
+    """A standardised convolution with the padding of TensorFlow, as timm's ``StdConv2dSame``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        x = functional.pad(x, (0, 1, 0, 1))
+        return functional.conv2d(x, weight, self.bias, self.stride)
+
+
+def test_a_weight_computed_from_parameters_is_frozen(images: Tensor) -> None:
+    model = Net()
+    model.conv = Standardised(1, 4, 2, stride=1)
+    prepared = prepare(model, images[:2])
+    assert [layer.name for layer in prepared.layers] == ["conv.1", "head"]
+    assert np.abs(prepared.weight("conv.1").mean((1, 2, 3))).max() < 1e-6
+    expected, got = _outputs(model, prepared, images[:8])
+    assert torch.allclose(expected, got, atol=1e-5)
+
+
+def test_a_weight_computed_from_the_images_is_refused(images: Tensor) -> None:
+    class Dynamic(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return self._conv_forward(x, self.weight * x.mean(), self.bias)
+
+    model = Net()
+    model.conv = Dynamic(1, 4, 3, padding=1)
     with pytest.raises(PreparationError, match="layer 'conv' computes its weight"):
         prepare(model, images[:2])
+
+
+def test_layers_that_no_image_changes_are_constants(images: Tensor) -> None:
+    class Biased(Net):
+        """Adds a bias that two layers make of positions, as torchvision's Swin V2."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("positions", torch.arange(4.0).reshape(2, 2))
+            self.bias = nn.Sequential(nn.Linear(2, 8), nn.ReLU(inplace=True), nn.Linear(8, 2))
+            # Dead on every image, and yet not constant.
+            self.dead = nn.Linear(28, 28)
+            nn.init.constant_(self.dead.bias, -1e3)
+            self.after = nn.Linear(28, 28)
+
+        def middle(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            y = y + self.after(functional.relu(self.dead(y)))
+            return y + self.bias(self.positions).sum()
+
+    prepared = prepare(Biased(), images[:2])
+    assert prepared.constant_layers == ("bias.0", "bias.2")
+    assert [layer.name for layer in prepared.layers] == ["conv", "dead", "after", "head"]
+    # What follows changes it in place.
+    first, again = (prepared.module(images[:4]) for _ in range(2))
+    assert torch.equal(first, again)
 
 
 def test_the_output_must_be_logits(images: Tensor) -> None:
@@ -284,3 +345,12 @@ def test_layers_with_a_further_argument_each_have_their_own_input() -> None:
 
     prepared = prepare(Chain(), torch.rand(3, 4))
     assert [layer.same_input_as for layer in prepared.layers] == [None, None]
+
+
+def test_denormal_weights_are_zero_as_converters_have_them(images: Tensor) -> None:
+    model = Net()
+    with torch.no_grad():
+        model.conv.weight[1] = 1e-41
+    prepared = prepare(model, images[:2])
+    assert not prepared.weight("conv")[1].any()
+    assert prepared.weight("conv")[0].all()

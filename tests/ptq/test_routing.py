@@ -203,3 +203,48 @@ def test_a_torch_transformer_layer() -> None:
         *(f"self_attn.attention.scores.{side}" for side in ("left", "right")),
         *(f"self_attn.attention.context.{side}" for side in ("left", "right")),
     ]
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (lambda self, y: y @ self.square, ["inner.product_0.linear"]),
+        (lambda self, y: torch.matmul(self.square, y), ["inner.product_0.linear"]),
+        (lambda self, y: y @ functional.normalize(self.square), ["inner.product_0.linear"]),
+        (lambda self, y: functional.linear(y, self.square * 2, self.row + 1), ["inner.linear_0"]),
+        (
+            lambda self, y: functional.conv2d(y, self.square[..., None, None] / 2),
+            ["inner.conv_0"],
+        ),
+    ],
+    ids=["right", "left", "normalised", "linear", "conv2d"],
+)
+def test_a_product_with_a_parameter_is_a_layer(
+    function: Callable[[nn.Module, Tensor], Tensor], names: list[str]
+) -> None:
+    inner = operation(function)
+    inner.square = nn.Parameter(torch.randn(8, 8))
+    inner.row = nn.Parameter(torch.randn(8))
+    _, found = prepared(inner)
+    assert found == names
+
+
+def test_a_product_with_a_constant_of_three_axes_is_refused() -> None:
+    inner = operation(lambda self, y: y @ self.cube)
+    inner.cube = nn.Parameter(torch.randn(8, 8, 8))
+    with pytest.raises(PreparationError, match=r"'inner' multiplies by a constant of shape \(8, 8"):
+        prepare(Inside(inner), IMAGES[:2])
+
+
+@pytest.mark.parametrize(
+    "equation", ["nchw,ncvw->nchv", "n c h w, n c w v -> n c v h", "nchw,nchv->ncwv"]
+)
+def test_an_einsum_that_is_a_product_has_two_operands(equation: str) -> None:
+    _, names = prepared(operation(lambda self, y: torch.einsum(equation, y, y * 2)))
+    assert names == ["inner.einsum_0.left", "inner.einsum_0.right"]
+
+
+@pytest.mark.parametrize("equation", ["nchw,nchv->nchv", "nchw,nchw->nchw", "...hw,...wv->...hv"])
+def test_another_einsum_is_refused(equation: str) -> None:
+    with pytest.raises(PreparationError, match=r"'inner': einsum\('.*'\) is no matrix product"):
+        prepare(Inside(operation(lambda self, y: torch.einsum(equation, y, y))), IMAGES[:2])

@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from ptq_pipeline.adapters import AdapterConfig, arrays
 from ptq_pipeline.ptq import (
     Batches,
@@ -25,6 +27,9 @@ from ptq_pipeline.ptq import (
 from ptq_pipeline.ptq.export import INPUT, export_onnx
 from ptq_pipeline.ptq.hooks import quiet
 from ptq_pipeline.runtimes.onnxruntime import import_onnxruntime
+
+# Images that are in memory with all that layers make of them.
+BATCH_SIZE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +87,10 @@ class _Reader:
     """A `CalibrationDataReader`, which is asked for nothing else."""
 
     def __init__(self, batches: Batches) -> None:
-        self.batches = arrays(batches)
+        images = np.concatenate(list(arrays(batches)))
+        # Batches of one size: the tool stacks them for entropy and percentile.
+        size = max(n for n in range(1, BATCH_SIZE + 1) if len(images) % n == 0)
+        self.batches = iter(np.split(images, len(images) // size))
 
     def get_next(self) -> dict[str, Any] | None:
         batch = next(self.batches, None)

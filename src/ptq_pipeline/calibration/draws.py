@@ -14,7 +14,7 @@ from ptq_pipeline.calibration.sets import (
     DeferredImages,
     array_sha256,
 )
-from ptq_pipeline.calibration.strategy import Pool
+from ptq_pipeline.calibration.strategy import Pool, TooFewImages
 from ptq_pipeline.calibration.validation import Rows, SetValidator
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.source import content_keys
@@ -156,8 +156,10 @@ def draw_valid_sets(
     The recipe's sets are drawn in order until ``draws`` of them are valid or ``max_draws`` are
     drawn. Rejected sets are kept and marked. Comparison sets are never evidence.
 
+    A comparison strategy that the pool cannot supply is left out with a warning.
+
     Raises:
-        InputError: if the pool cannot supply a set, or no evidence set is valid.
+        InputError: if the pool cannot supply a set of the recipe, or no evidence set is valid.
     """
     size = parameters.set_size
     check_size(pool, size)
@@ -166,12 +168,18 @@ def draw_valid_sets(
         calibration_set = draw_set(pool, images, plan, number)
         return Drawn(calibration_set, role, validator.validate(calibration_set))
 
-    # Comparison strategies that the pool cannot supply are found before the long loop.
-    comparison = [
-        draw(plan, number, COMPARISON)
-        for plan in parameters.comparisons
-        for number in range(parameters.comparison_draws)
-    ]
+    comparison: list[Drawn] = []
+    for plan in parameters.comparisons:
+        numbers = range(parameters.comparison_draws)
+        try:
+            comparison += [draw(plan, number, COMPARISON) for number in numbers]
+        except TooFewImages as error:
+            # No evidence rests on them.
+            log.warning(
+                "strategy '%s' of 'calibration.comparison_strategies' is left out: %s",
+                plan.strategy.name,
+                error,
+            )
     if size > LARGE_SHARE * len(pool):
         log.warning(
             "a calibration set is %.0f %% of the pool (%d of %d images): draws overlap, and what "

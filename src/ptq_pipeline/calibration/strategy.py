@@ -15,6 +15,10 @@ CLUSTER = "cluster"
 COMPONENTS = "component_"
 
 
+class TooFewImages(InputError):
+    """The pool cannot supply a set of this strategy."""
+
+
 @dataclass(frozen=True, eq=False)
 class Pool:
     """The different images that may be drawn; a repeated image counts once.
@@ -158,7 +162,7 @@ def take(
         InputError: there are fewer; ``what`` says of what.
     """
     if len(candidates) < count:
-        raise InputError(
+        raise TooFewImages(
             f"the pool holds {len(candidates)} image(s) of {what}, the calibration set needs "
             f"{count}; enlarge the pool, lower 'calibration.set_size', or leave the strategy out"
         )

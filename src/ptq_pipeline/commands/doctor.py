@@ -7,16 +7,21 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Literal, NamedTuple
 
+import numpy as np
 from packaging.requirements import Requirement
 
 from ptq_pipeline.commands.command import Answer
 from ptq_pipeline.commands.plan import planned
 from ptq_pipeline.commands.project_command import project_command
-from ptq_pipeline.configuration import check_parameters
+from ptq_pipeline.configuration import check_parameters, checked
 from ptq_pipeline.core.errors import PtqPipelineError
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.provenance import cpu_flags, git_state
+from ptq_pipeline.images.source import ImageSource, UnreadableImage
+from ptq_pipeline.pipelines.data_loading.nodes import check_source
 from ptq_pipeline.project import Project
+from ptq_pipeline.trials.readiness import LOOKED_AT, require_servable
+from ptq_pipeline.trials.recipe import Recipe
 
 LEAST_FREE_GIB = 2
 MOST_GROUPS = 5
@@ -152,15 +157,41 @@ def check_git_and_dvc(project: Project) -> Iterator[Finding]:
 
 
 def check_data(project: Project) -> Iterator[Finding]:
-    """Images and model are there and can be opened."""
-    for name, size in (
-        ("float_model", lambda model: f"{len(model.classes)} classes"),
-        ("image_source", lambda source: "can be opened"),
-    ):
+    """Images and model are there, fit each other, and go the whole way: as a run checks them."""
+    topic = "float_model"
+    try:
+        model = project.load(topic)
+        yield Finding(topic, "ok", f"{len(model.classes)} classes")
+        topic = "image_source"
+        source = project.load(topic)
+        check_source(source, model)
+        images = _first_images(source)
+        yield Finding(topic, "ok", f"{len(source.table):,} images, of which some were decoded")
+        topic = "served"
+        recipe = checked("quantization", project.group("quantization"), Recipe)
+        require_servable(model, images, recipe)
+        text = "converted, quantized with a few images, exported and executed"
+        yield Finding(topic, "ok", text)
+    except PtqPipelineError as error:
+        yield Finding(topic, "fail", str(error))
+
+
+def _first_images(source: ImageSource) -> np.ndarray:
+    """Decode some images, spread over all.
+
+    Raises:
+        InputError: None can be decoded.
+    """
+    rows = np.unique(np.linspace(0, len(source.table) - 1, LOOKED_AT).astype(int))
+    found = []
+    for row in rows:
         try:
-            yield Finding(name, "ok", size(project.load(name)))
-        except PtqPipelineError as error:
-            yield Finding(name, "fail", str(error))
+            found.append(source.read(int(row)))
+        except UnreadableImage as error:
+            last = error
+    if not found:
+        raise last
+    return np.stack(found)
 
 
 def check_groups(project: Project) -> Iterator[Finding]:

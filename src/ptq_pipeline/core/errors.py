@@ -18,6 +18,17 @@ class InputError(PtqPipelineError, ValueError):
     """Data, configuration or a file that cannot be used as it is."""
 
 
+class WriteError(PtqPipelineError, OSError):
+    """A file that the disk does not take; ``errno`` is that of the error behind it."""
+
+    def __init__(self, place: object, error: OSError) -> None:
+        super().__init__(
+            f"'{place}' cannot be written ({error.strerror or error}); what was there is as it "
+            "was: make room or repair the disk, and do the same again"
+        )
+        self.errno = error.errno
+
+
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error, what it was raised from, and so on."""
     while error is not None:
@@ -43,6 +54,12 @@ def did_you_mean(
     """
     near = get_close_matches(name, sorted(known), n=1)
     return f"did you mean '{near[0]}'?" if near else otherwise
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error of another library says, or its type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".:") if lines else type(error).__name__
 
 
 def first_fault(error: Exception) -> str:

@@ -29,6 +29,7 @@ class ExitCode(IntEnum):
     NO_CANDIDATE_PASSED = 11
     WINDOW_SET_ASIDE = 12
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 def may_be_taken_over() -> bool:
@@ -52,6 +53,7 @@ def ending_at_once() -> Iterator[None]:
 
 def end_at_once(number: int, frame: Any) -> NoReturn:
     """Handler of the signal: say so and leave, without cleaning up what is half imported."""
-    sys.stderr.write("interrupted before anything was done\n")
+    ended = number == signal.SIGTERM
+    sys.stderr.write(f"{'ended' if ended else 'interrupted'} before anything was done\n")
     sys.stderr.flush()
-    os._exit(ExitCode.INTERRUPTED)
+    os._exit(ExitCode.TERMINATED if ended else ExitCode.INTERRUPTED)

@@ -15,10 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import mkdtemp
 
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.errors import InputError, WriteError
 
 _HOLDER = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.tmp")
 _OLD = ".old"
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 # Where a file system knows no locks, a writer is taken to be done after a day.
 _LONGEST_WRITE_SECONDS = 24 * 3600
 _cleaned: set[Path] = set()
@@ -126,20 +127,34 @@ def clean(folder: Path) -> None:
 @contextmanager
 def _holder(target: Path) -> Iterator[Path]:
     """Yield a new hidden folder beside ``target``, locked until it is removed at the end."""
-    _make_folder(target.parent)
-    _clean_once(target.parent)
-    while True:
-        holder = Path(mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-        lock = _lock(holder)
-        # Another process may have taken it for a leftover before it was locked.
-        if lock is not None and holder.is_dir():
-            break
-        _unlock(lock)
+    with _said(target):
+        _make_folder(target.parent)
+        _clean_once(target.parent)
+        while True:
+            holder = Path(mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+            lock = _lock(holder)
+            # Another process may have taken it for a leftover before it was locked.
+            if lock is not None and holder.is_dir():
+                break
+            _unlock(lock)
+        try:
+            yield holder
+        finally:
+            shutil.rmtree(holder, ignore_errors=True)
+            _unlock(lock)
+
+
+@contextmanager
+def _said(target: Path) -> Iterator[None]:
+    """Say in a sentence that the disk is full or broken."""
     try:
-        yield holder
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
-        _unlock(lock)
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        raise WriteError(target, error) from error
 
 
 def _clean_once(folder: Path) -> None:

@@ -91,7 +91,7 @@ class SafetensorsDataset(LocalDataset):
 
     def load(self) -> "dict[str, Tensor]":
         """Return the tensors on the CPU."""
-        from ptq_pipeline.models.loading import read_weights
+        from ptq_pipeline.models.weights import read_weights
 
         return read_weights(self._filepath)
 

@@ -29,6 +29,8 @@ class FloatModelDataset(AbstractDataset):
         training_hashes: ``.npy`` with the first 8 bytes (uint64) of each training image's SHA-256.
         sha256: SHA-256 of the files, by the setting that names them: ``weights`` and
             ``training_hashes``.
+        weights_key: which state dict of a checkpoint that holds several, such as
+            ``state_dict_ema``.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class FloatModelDataset(AbstractDataset):
         allowed_factories: Sequence[str] | None = None,
         training_hashes: str | None = None,
         sha256: Mapping[str, str] | None = None,
+        weights_key: str | None = None,
         metadata: Any = None,
     ) -> None:
         self._factory = factory
         self._weights = local_path(weights, "weights")
         self._sha256 = sha256
+        self._weights_key = weights_key
         self._preprocessing = preprocessing
         self._classes = [_class_name(name) for name in classes]
         self._arguments = arguments
@@ -77,6 +81,7 @@ class FloatModelDataset(AbstractDataset):
             self._allowed_factories,
             self._training_hashes,
             self._sha256,
+            self._weights_key,
         )
 
     def save(self, data: Any) -> NoReturn:

@@ -1,5 +1,6 @@
 """From an image file of any size and mode to uint8 pixels of one shape."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 MODES = {1: "L", 3: "RGB"}
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 DEEPEST = 65535  # the largest value of 16 bits
+# Of 10, 12, 14 and 16 bits.
+WHITES = (1023, 4095, 16383, DEEPEST)
 # Pillow goes by the content: left to itself it would start Ghostscript for an EPS named .png.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
@@ -106,16 +109,20 @@ class Decoding:
         # Pillow opens colour files of 16 bits as if they had 8; only their raw mode tells.
         raw = [str(tile) for tile in getattr(stored, "tile", [])]
         deep_grey = stored.mode.startswith("I")
-        deep_colour = not deep_grey and any(";16" in tile for tile in raw)
+        # With the order of bytes behind it: 16 bits for all colours together are ';16' alone.
+        deep_colour = not deep_grey and any(re.search(";16[BLN]", tile) for tile in raw)
         if stored.mode == "F":
             raise UnreadableImage(f"'{path}' holds floating point pixels; convert it to 8 bits")
         if not deep_grey and not deep_colour:
             return stored
         if self.white is None:
+            largest = int(np.asarray(stored).max(initial=0)) if deep_grey else DEEPEST
+            white = next((each for each in WHITES if each >= largest), DEEPEST)
+            found = f", and {largest} is its largest value" if deep_grey else ""
             raise UnreadableImage(
-                f"'{path}' has more than 8 bits per channel (mode {stored.mode}); give 'white' of "
-                f"the image source, the stored value that means white, such as {DEEPEST}, or "
-                "convert it to 8 bits"
+                f"'{path}' has more than 8 bits per channel (mode {stored.mode}){found}; give "
+                "'white' of the image source, the stored value that means white, such as "
+                f"{white}, or convert it to 8 bits"
             )
         if deep_colour:
             if self.white != DEEPEST:

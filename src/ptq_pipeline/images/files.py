@@ -2,6 +2,7 @@
 
 import logging
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -140,10 +141,13 @@ def manifest(
     for row, entry in enumerate(table["path"], 1):
         if pd.isna(entry):
             raise InputError(f"manifest '{path}': row {row} has no path; fill it or remove the row")
-        named = root / local_path(str(entry), f"manifest '{path}', path")
-        full.append(resolved(named))
-        if not allow_outside and not full[-1].is_relative_to(root):
-            raise InputError(f"manifest '{path}': image path {leaves(named, full[-1])}")
+        named = _as_stored(root / local_path(str(entry), f"manifest '{path}', path"))
+        real = resolved(named)
+        # Links from several names into a cache (DVC's is one) are copies, like equal files.
+        inside = real.is_relative_to(root)
+        full.append(real if inside else Path(os.path.normpath(named)))
+        if not allow_outside and not inside:
+            raise InputError(f"manifest '{path}': image path {leaves(named, real)}")
     paths = pd.Series(full, table.index, dtype=object)
     if (twice := paths.duplicated()).any():
         raise InputError(
@@ -151,6 +155,21 @@ def manifest(
             "row(s)), so it would count twice; keep one row per image"
         )
     return FileSource(table.assign(path=paths), decoding, splits)
+
+
+def _as_stored(path: Path) -> Path:
+    """Return the path under which a file is there, if another way of writing it is meant.
+
+    Windows writes backslashes, and macOS stores accents apart from their letters.
+    """
+    if path.exists():
+        return path
+    for form in ("NFC", "NFD"):
+        for text in (str(path), str(path).replace("\\", "/")):
+            other = Path(unicodedata.normalize(form, text))  # type: ignore[arg-type]
+            if other.exists():
+                return other
+    return path
 
 
 def _annotated(images: pd.DataFrame, root: Path, path: Path, sha256: str | None) -> pd.DataFrame:
@@ -277,7 +296,9 @@ class _Walk:
                 self.left_out["hidden"].append(path)
                 continue
             place = self._target(path) if entry.is_symlink() else real / entry.name
-            first = self._names.setdefault(place, path)
+            # Files outside are a cache, whose links are copies.
+            own = place if place.is_relative_to(self.root) or place.is_dir() else path
+            first = self._names.setdefault(own, path)
             if first != path:
                 raise InputError(
                     f"'{path}' and '{first}' are the same on disk, so images would count twice; "

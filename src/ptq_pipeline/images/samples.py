@@ -2,8 +2,9 @@
 
 import hashlib
 import math
+import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -12,6 +13,13 @@ import pandas as pd
 from ptq_pipeline.core.errors import InputError
 
 REQUIRED_SPLITS = ("pool", "reference", "selection", "audit")
+# What others call them; the images of `reference` stand for production.
+USUAL_SPLITS = {
+    **{"train": "pool", "training": "pool", "val": "selection", "valid": "selection"},
+    **{"validation": "selection", "dev": "selection", "test": "audit", "testing": "audit"},
+}
+SEVERAL = re.compile(r"\s*[;,|]\s*")
+_MISSING = {"none", "nan", "null", "na", "n/a", ""}
 
 
 def assign_splits(
@@ -37,7 +45,7 @@ def assign_splits(
     result = given.where(given.notna(), None).astype("object")
     units = table["content_hash"]
     if "cluster" in table:
-        units = table["cluster"].where(table["cluster"].notna(), units).astype(str)
+        units = _joined(table["cluster"].where(table["cluster"].notna(), units).astype(str), units)
     for part, rows in table[result.isna()].groupby("part", sort=True):
         weights = splits[int(part)]  # type: ignore[call-overload]
         if not weights or not all(map(_is_weight, weights.values())) or not any(weights.values()):
@@ -57,6 +65,21 @@ def assign_splits(
     return result.astype(str)
 
 
+def _joined(units: pd.Series, hashes: pd.Series) -> pd.Series:
+    """Give units that share an image one name, the smallest of theirs."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    names, codes = np.unique(units.to_numpy(str), return_inverse=True)
+    _, images = np.unique(hashes.to_numpy(str), return_inverse=True)
+    size = len(names) + images.max(initial=0) + 1
+    links = coo_matrix((np.ones(len(codes)), (codes, len(names) + images)), shape=(size, size))
+    piece = connected_components(links, directed=False)[1][: len(names)]
+    first = np.full(piece.max(initial=0) + 1, len(names))
+    np.minimum.at(first, piece, np.arange(len(names)))
+    return pd.Series(names[first[piece[codes]]], units.index)
+
+
 def check_split_names(table: pd.DataFrame, splits: Sequence[Mapping[str, float]]) -> None:
     """Refuse names of splits, given for parts or for rows, that nothing uses."""
     named = [(name, "'splits' of the image source") for part in splits for name in part]
@@ -65,6 +88,7 @@ def check_split_names(table: pd.DataFrame, splits: Sequence[Mapping[str, float]]
     for name, where in named:
         if name not in REQUIRED_SPLITS:
             near = str(name).strip().lower()
+            near = USUAL_SPLITS.get(near, near)
             hint = f"write '{near}', or " if near in REQUIRED_SPLITS else ""
             raise InputError(
                 f"{where} names '{name}', and an image of that split would be used for nothing; "
@@ -84,17 +108,22 @@ def _divide(count: int, weights: Mapping[str, float]) -> list[str]:
     return [name for name, size in zip(names, sizes, strict=True) for _ in range(size)]
 
 
+def require_splits(named: Collection[str]) -> None:
+    """Raise InputError if no image will be in one of the splits that an audit needs."""
+    if missing := [split for split in REQUIRED_SPLITS if split not in named]:
+        found = ", ".join(sorted(map(str, named))) or "none"
+        raise InputError(
+            f"no image is in split(s) {', '.join(missing)}, only in {found}; give them in the "
+            "'split' column or in 'splits' of the image source"
+        )
+
+
 def check_splits(samples: pd.DataFrame, names: pd.Series) -> None:
     """Raise InputError if a split is missing or the same pixels or cluster are in two splits.
 
     ``names`` are what to call each row in the error.
     """
-    missing = [split for split in REQUIRED_SPLITS if split not in set(samples["split"])]
-    if missing:
-        raise InputError(
-            f"no image is in split(s) {', '.join(missing)}; give them in the 'split' column or in "
-            "'splits' of the image source"
-        )
+    require_splits(set(samples["split"]))
     for column, what in [("content_hash", "the same pixels"), ("cluster", "the same cluster")]:
         if column not in samples:
             continue
@@ -125,7 +154,7 @@ def encode_labels(table: pd.DataFrame, classes: tuple[str, ...]) -> pd.Series:
             f"'{table['name'][labels.isna().idxmax()]}' has no label ({int(labels.isna().sum())} "
             "such image(s)); fill it, or leave the image out"
         )
-    places = {name: place for place, name in enumerate(classes)}
+    places = {_composed(name): place for place, name in enumerate(classes)}
     values = list(labels.unique())
     by_name = {value: places.get(_text(value)) for value in values}
     by_index = {value: _index(value, len(classes)) for value in values}
@@ -157,13 +186,31 @@ def _index(value: object, count: int) -> int | None:
 
 def _text(value: object) -> str:
     whole = isinstance(value, float) and value.is_integer()
-    return str(int(value)) if whole else str(value)  # type: ignore[call-overload]
+    return _composed(str(int(value)) if whole else str(value))  # type: ignore[call-overload]
+
+
+def _composed(text: str) -> str:
+    """The same letters in one way: an accent can be a part of its letter or stand behind it."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _refuse(table: pd.DataFrame, value: object, classes: tuple[str, ...]) -> NoReturn:
-    near = next((name for name in classes if _plain(name) == _plain(str(value))), None)
-    hint = "" if near is None else f" (it has '{near}')"
     rows = table["label"] == value
+    text = str(value).strip()
+    parts = SEVERAL.split(text)
+    if len(parts) > 1 and {_plain(part) for part in parts} <= {_plain(name) for name in classes}:
+        raise InputError(
+            f"label '{value}' of '{table['name'][rows.idxmax()]}' names {len(parts)} classes "
+            f"({int(rows.sum())} such labels), and an audit is about one class per image: several "
+            "labels per image (multi-label) are another task; audit each label as a model of two "
+            "classes, or keep the label that counts"
+        )
+    near = next((name for name in classes if _plain(name) == _plain(text)), None)
+    hint = "" if near is None else f" (it has '{near}')"
+    if text.casefold() in _MISSING:
+        hint = " (a label that is missing is an empty cell)"
+    elif re.fullmatch(r"\d+\.0+", text):
+        hint = f" (class numbers are whole numbers: write {text.partition('.')[0]})"
     raise InputError(
         f"label '{value}' of '{table['name'][rows.idxmax()]}' is outside the model's "
         f"{len(classes)} classes{hint} ({int(rows.sum())} such labels); correct the labels or "

@@ -77,11 +77,11 @@ def decode_source(
                 kept.append(position)
             except UnreadableImage as error:
                 unreadable.append(str(error))
-                if len(unreadable) > max_unreadable:
-                    raise InputError(
-                        f"{len(unreadable)} unreadable image(s), {max_unreadable} tolerated: "
-                        f"{'; '.join(unreadable[:3])}. Repair the files or raise '{setting}'"
-                    ) from error
+    if len(unreadable) > max_unreadable:
+        raise InputError(
+            f"{len(unreadable):,} unreadable image(s) of {count:,}, {max_unreadable:,} tolerated: "
+            f"{'; '.join(unreadable[:3])}. Repair the files or raise '{setting}'"
+        )
     table = source.table.iloc[kept].reset_index(drop=True)
     return DecodedImages(images[: len(kept)], table, tuple(unreadable))
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ptq_pipeline.core.inputs import read_regular
 
 # Columns with a meaning of their own.
 KNOWN = ("path", "label", "split", "cluster", "sha256")
+_TIME = r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?)?"
 _INTEGER = r"[+-]?(?:0|[1-9]\d*)"
 _NUMBER = r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 # Beyond it a float cannot tell two integers apart.
@@ -26,7 +28,8 @@ def read_table(
     """Read a table; only an empty cell is missing, so ``NA`` and ``null`` are texts.
 
     A further column of a CSV file holds numbers when every cell is one, without leading zeros, and
-    no two texts are the same number (versions ``1.1`` and ``1.10`` stay texts).
+    no two texts are the same number (versions ``1.1`` and ``1.10`` stay texts), and times when
+    every cell is one as in ISO 8601.
 
     Args:
         path: ``.parquet``, or a CSV file in UTF-8 of any other name.
@@ -68,8 +71,11 @@ def _csv(content: bytes) -> pd.DataFrame:
 
 
 def _numbers(cells: pd.Series, column: str) -> pd.Series:
-    """The cells as numbers, where that changes none of them."""
+    """The cells as numbers or times, where that changes none of them."""
     known = cells.dropna()
+    if column != "label" and not known.empty and known.str.fullmatch(_TIME).all():
+        with suppress(ValueError):
+            return pd.to_datetime(cells, format="ISO8601")
     pattern = _INTEGER if column == "label" else _NUMBER
     if known.empty or not known.str.fullmatch(pattern).all():
         return cells

@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ptq_pipeline.core.errors import InputError
 
@@ -38,13 +40,39 @@ def build_network(
                     f"model factory '{dotted}': the argument '{text}' names code of an installed "
                     "package; a restricted factory takes plain values only"
                 )
-    module = factory(**arguments)
-    if not isinstance(module, nn.Module):
+    try:
+        made = factory(**arguments)
+    except Exception as error:  # a factory may fail with anything
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"model factory '{dotted}' returns a {type(module).__name__} and no torch.nn.Module; "
-            "give the dotted path of what builds the network"
+            f"model factory '{dotted}' cannot be called with {dict(arguments)} "
+            f"({type(error).__name__}: {reason}); correct 'arguments' of the model entry"
+        ) from error
+    module = _unwrapped(made)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InputError(
+            f"model factory '{dotted}' returns a TorchScript network, whose layers cannot be "
+            "quantized; give what builds it in Python"
+        )
+    if not isinstance(module, nn.Module):
+        kind = "nothing" if made is None else f"a {type(made).__name__}"
+        raise InputError(
+            f"model factory '{dotted}' returns {kind} and no torch.nn.Module; give the dotted path "
+            "of what builds the network"
         )
     return module
+
+
+def _unwrapped(made: Any) -> Any:
+    """Take off what runs a network in parallel or compiled: it is the same network."""
+    while True:
+        # By its name: importing what compiles takes as long as torch itself.
+        if type(made).__name__ == "OptimizedModule":
+            made = made._orig_mod
+        elif isinstance(made, nn.DataParallel | DistributedDataParallel):
+            made = made.module
+        else:
+            return made
 
 
 def import_factory(dotted: str, allowed: Sequence[str] | None = None) -> Any:

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ptq_pipeline.core.blocks import at_a_time
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import FloatModel, Preprocessing
+from ptq_pipeline.models.binary import SingleLogit
 from ptq_pipeline.ptq.hooks import during, visit_input
 
 # Sides of the images that a network is asked about; the first one that it takes is used.
@@ -79,6 +81,11 @@ def require_single_answers(model: FloatModel, images: np.ndarray) -> None:
     order = np.random.default_rng(0).permutation(len(rows))
     with torch.inference_mode():
         together = model.module(inputs).numpy()
+        if not np.allclose(together, model.module(inputs).numpy(), rtol=SAME, atol=SAME):
+            raise InputError(
+                "the float model answers otherwise when it is asked again, so something in it is "
+                "random, such as dropout that is left on in evaluation; switch it off"
+            )
         mixed = np.empty_like(together)
         mixed[order] = model.module(inputs[order]).numpy()
         try:
@@ -105,6 +112,29 @@ def require_single_answers(model: FloatModel, images: np.ndarray) -> None:
             )
 
 
+def require_logit(model: FloatModel, predicted: np.ndarray, confidence: np.ndarray) -> None:
+    """Check that a network with one output returns a logit, not a probability.
+
+    Args:
+        model: the float model.
+        predicted: ``(N,)`` its answers to the images of an audit.
+        confidence: ``(N,)`` its softmax probabilities of them.
+
+    Raises:
+        InputError: every output lies between 0 and 1.
+    """
+    if not isinstance(model.module, SingleLogit):
+        return
+    # The softmax of 0 and 1.
+    largest = 1.0 / (1.0 + np.exp(-1.0)) + 1e-6
+    if (predicted == 1).all() and (confidence <= largest).all():
+        raise InputError(
+            "the float model returns one number between 0 and 1 for every image, which is a "
+            "probability; let it return the logit (take its last sigmoid away), whose sign is the "
+            "answer"
+        )
+
+
 def run_in_batches(
     model: FloatModel, images: np.ndarray, batch_size: int = 32
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -122,13 +152,18 @@ def batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Run the float model batch by batch and keep what its last layer saw.
 
+    A batch has ``batch_size`` images at the most, see `at_a_time`.
+
     Yields:
         Per batch of uint8 images the logits ``(B, classes)`` and the features ``(B, F)``, both
-        float32: the input of the linear layer that runs last, or without one the logits.
+        float32: the input of the linear layer that runs last, its mean over what lies between the
+        first and the last axis; or the logits, without such a layer or where its rows are no
+        images.
 
     Raises:
         InputError: if the logits are not finite or their number is not the number of classes.
     """
+    batch_size = at_a_time(images.shape[1:], batch_size)
     seen: list[Tensor] = []
     linear = [layer for layer in model.module.modules() if isinstance(layer, nn.Linear)]
     hooks = [visit_input(layer, "", lambda _, values: seen.append(values)) for layer in linear]
@@ -148,5 +183,5 @@ def batches(
                     "the float model returns NaN or infinite logits; check weights and "
                     "preprocessing"
                 )
-            last = seen[-1] if seen else output
-            yield logits, last.flatten(1).numpy()
+            last = seen[-1] if seen and len(seen[-1]) == len(output) else output
+            yield logits, (last if last.ndim == 2 else last.flatten(1, -2).mean(1)).numpy()

@@ -9,50 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.inputs import read_regular
 from ptq_pipeline.models import FloatModel, Preprocessing
+from ptq_pipeline.models.binary import SingleLogit
 from ptq_pipeline.models.factories import build_network
 from ptq_pipeline.models.inference import probe
 from ptq_pipeline.models.onnx_file import ONNX_FILE, SUFFIX, network_of_onnx
+from ptq_pipeline.models.weights import check_finite, fit_state, read_weights
 from ptq_pipeline.ptq import PreparedModel, prepare
-
-
-def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Read a state dict from ``.safetensors``, or from a torch file without unpickling objects.
-
-    Raises:
-        InputError: if the file is missing, damaged, another one, or holds NaN or infinite values.
-    """
-    if not path.exists():
-        raise InputError(
-            f"weights file '{path}' does not exist; check 'weights' of the model entry"
-        )
-    try:
-        # What is hashed is what is loaded, whatever happens to the file meanwhile.
-        content = read_regular(path, sha256)
-        if path.suffix == ".safetensors":
-            state = load(content)
-        else:
-            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"weights file '{path}' cannot be read: {error}") from error
-    _check_finite(state, path)
-    return state
-
-
-def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
-    for name, value in state.items():
-        if value.dtype.is_floating_point and not torch.isfinite(value).all():
-            raise InputError(
-                f"weights file '{path}': tensor '{name}' holds NaN or infinite values; "
-                "export the weights of a healthy checkpoint"
-            )
+from ptq_pipeline.ptq.freezing import freeze_weights
 
 
 def _read_onnx(path: Path, factory: str, sha256: str | None) -> tuple[nn.Module, str]:
@@ -68,7 +36,7 @@ def _read_onnx(path: Path, factory: str, sha256: str | None) -> tuple[nn.Module,
             f"weights file '{path}' does not exist; check 'weights' of the model entry"
         ) from None
     module = network_of_onnx(content, path)
-    _check_finite(module.state_dict(), path)
+    check_finite(module.state_dict(), path)
     return module, hashlib.sha256(content).hexdigest()
 
 
@@ -91,18 +59,21 @@ def load_float_model(
     allowed_factories: Sequence[str] | None = None,
     training_hashes: Path | None = None,
     sha256: Mapping[str, str] | None = None,
+    weights_key: str | None = None,
 ) -> FloatModel:
     """Build the network and load its weights.
 
     Args:
         factory: dotted path of a callable that returns the network; ``onnx`` for an ONNX file.
-        weights: ``.safetensors`` or ``weights_only`` torch file with a state dict, or ``.onnx``.
+        weights: ``.safetensors`` or ``weights_only`` torch file with a state dict, see
+            `read_weights`, or ``.onnx``.
         preprocessing: mean and std per channel.
         classes: class names in the order of the logits.
         arguments: keyword arguments of the factory.
         allowed_factories: what ``factory`` may be, see `import_factory`; None allows all.
         training_hashes: ``.npy`` of the training images' content keys.
         sha256: hashes that the files of ``weights`` and ``training_hashes`` must have.
+        weights_key: which state dict of the file is meant, where it holds several.
 
     Raises:
         InputError: if the factory, the weights or the classes do not fit each other.
@@ -120,22 +91,31 @@ def load_float_model(
         module, content = _read_onnx(weights, factory, declared.get("weights"))
         state = module.state_dict()
     else:
-        state = read_weights(weights, declared.get("weights"))
+        state = read_weights(weights, declared.get("weights"), weights_key)
         with torch.random.fork_rng(devices=[]):
             module = build_network(factory, facts["arguments"], allowed_factories)
-        _load_state(module, state, f"weights file '{weights}' does not fit factory '{factory}'")
+        fit_state(module, state, f"weights file '{weights}' does not fit factory '{factory}'")
+        freeze_weights(module)
     _check_float32(module, factory)
     module.eval().requires_grad_(False)
+    found = probe(module, preprocessing)
+    # Of two images of noise.
+    if len(classes) == 2 and found is not None and len(found["outputs"]) == 2:
+        module = SingleLogit(module)
     # Equal weights in other code are another model.
     known = facts | ({"content": content} if content else {})
-    description = json.dumps({**known, "probe": probe(module, preprocessing)}, sort_keys=True)
+    description = json.dumps({**known, "probe": found}, sort_keys=True)
     return FloatModel(
         module,
         preprocessing,
         tuple(classes),
         _fingerprint(description, state),
         _read_keys(training_hashes, declared.get("training_hashes")),
-        {**facts, "weights": str(weights), "allowed_factories": allowed_factories},
+        {
+            **facts,
+            **{"weights": str(weights), "weights_key": weights_key},
+            "allowed_factories": allowed_factories,
+        },
     )
 
 
@@ -156,21 +136,6 @@ def _read_keys(path: Path | None, sha256: str | None) -> np.ndarray | None:
             f"training hashes '{path}' cannot be read ({error}); restore the file, or leave "
             "'training_hashes' out of the model's catalog entry"
         ) from error
-
-
-def _load_state(module: nn.Module, state: Mapping[str, Tensor], misfit: str) -> None:
-    try:
-        result = module.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise InputError(f"{misfit}: {' '.join(str(error).split())}") from error
-    # The counter of batch norm plays no part in evaluation and is often left out.
-    missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
-    unexpected = result.unexpected_keys
-    if missing or unexpected:
-        raise InputError(
-            f"{misfit}: missing {missing[:3]} ({len(missing)}), unexpected {unexpected[:3]} "
-            f"({len(unexpected)}); check factory, its arguments and the file"
-        )
 
 
 def _fingerprint(description: str, state: Mapping[str, Tensor]) -> str:

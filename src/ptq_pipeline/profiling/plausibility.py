@@ -62,8 +62,9 @@ def check_class_order(labels: np.ndarray, predicted: np.ndarray, classes: tuple[
     raise InputError(
         f"the float model is right on {100 * given:.1f} % of the images that it answers with "
         f"{len(wrong)} of the classes, and would be right on {100 * permuted:.1f} % if 'classes' "
-        f"stood in another order: {named}{more}. Correct 'classes' of the model; class folders are "
-        "sorted by name in torchvision"
+        f"stood in another order: {named}{more}. Correct 'classes' of the model (torchvision sorts "
+        "class folders as texts, '10' before '2'), or, where colours tell the classes apart, the "
+        "order of the channels (a model for BGR takes red for blue)"
     )
 
 

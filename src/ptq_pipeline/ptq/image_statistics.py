@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptq_pipeline.core.blocks import at_a_time
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import replacing, write_file
@@ -49,7 +50,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 # Kernels choose their order of summation by the size of the batch, above all for single images:
-# every batch has this one, the last is filled up.
+# every batch of images of one shape has the same, and the last is filled up.
 BATCH = 32
 KEY_BYTES, DIGEST_BYTES = 16, 32
 # Images per file: what a killed run may lose.
@@ -129,9 +130,10 @@ class ImageStatistics:
         Layers that see the batch elsewhere than in the first dimension, or mix images, cannot be
         reduced; a permuted batch of noise shows it.
         """
-        noise = np.random.default_rng(0).integers(0, 256, (BATCH, *self.prepared.input_shape))
+        count = max(2, at_a_time(self.prepared.input_shape, BATCH))
+        noise = np.random.default_rng(0).integers(0, 256, (count, *self.prepared.input_shape))
         images = noise.astype(np.uint8)
-        order = np.random.default_rng(1).permutation(BATCH)
+        order = np.random.default_rng(1).permutation(count)
         try:
             first, second = self._range_rows(images), self._range_rows(images[order])
         except RuntimeError:
@@ -306,9 +308,13 @@ class _Table:
 
 def _batches(images: list[tuple[np.ndarray | ImageRows, int]]) -> Iterator[np.ndarray]:
     """Yield uint8 batches of one size; the last one is filled up with its own first image."""
-    for start in range(0, len(images), BATCH):
-        chosen = images[start : start + BATCH]
-        chosen += chosen[:1] * (BATCH - len(chosen))
+    if not images:
+        return
+    array, row = images[0]
+    size = at_a_time(array[row].shape, BATCH)
+    for start in range(0, len(images), size):
+        chosen = images[start : start + size]
+        chosen += chosen[:1] * (size - len(chosen))
         yield np.stack([array[row] for array, row in chosen])
 
 

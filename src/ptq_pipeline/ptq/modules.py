@@ -40,6 +40,66 @@ class MatMul(nn.Module):
             return torch.matmul(left, right)
 
 
+class Einsum(MatMul):
+    """An einsum of two activations that is a matrix product, such as ``bhid,bhjd->bhij``.
+
+    Raises:
+        PreparationError: the equation is none: each operand has one axis of its own, one is summed
+            over, and the others are in both operands and in the result.
+    """
+
+    def __init__(self, equation: str) -> None:
+        super().__init__()
+        plain = equation.replace(" ", "")
+        given, _, result = plain.partition("->")
+        left, _, right = given.partition(",")
+        batch = [axis for axis in left if axis in right and axis in result]
+        summed = [axis for axis in left if axis in right and axis not in result]
+        own = [axis for axis in left if axis not in right], [a for a in right if a not in left]
+        order = [*batch, *own[0], *own[1]]
+        counts = [len(summed), len(own[0]), len(own[1])]
+        letters = all(each.isalpha() for each in (left, right, result))
+        if not letters or counts != [1, 1, 1] or sorted(order) != sorted(result):
+            raise PreparationError(f"einsum('{equation}') is no matrix product of two activations")
+        self.axes = tuple(left.index(axis) for axis in (*batch, *own[0], *summed))
+        self.other_axes = tuple(right.index(axis) for axis in (*batch, *summed, *own[1]))
+        self.result_axes = tuple(order.index(axis) for axis in result)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return what the equation says."""
+        product = super().forward(left.permute(self.axes), right.permute(self.other_axes))
+        return product.permute(self.result_axes)
+
+
+class ProductWithWeight(nn.Module):
+    """``x @ w``, or ``w @ x``, with a weight ``w`` of two axes that no image changes."""
+
+    def __init__(self, weight: Tensor, weight_is_left: bool) -> None:
+        super().__init__()
+        self.weight_is_left = weight_is_left
+        self.linear = linear(weight if weight_is_left else weight.T, None)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the product; the weight that is given is not looked at."""
+        if self.weight_is_left:
+            return self.linear(right.transpose(-2, -1)).transpose(-2, -1)
+        return self.linear(left)
+
+
+class Constant(nn.Module):
+    """Takes the place of a layer that no image changes: what it returns is known."""
+
+    value: Tensor
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("value", value.detach().clone())
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return a copy, as what follows may change it in place."""
+        return self.value.clone()
+
+
 class ScaledDotProductAttention(nn.Module):
     """``softmax(q k^T * scale + mask) v`` (Vaswani et al., 2017), as torch's function of that name.
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.ptq.freezing import constants, freeze_computed, freeze_weights
 from ptq_pipeline.ptq.modules import PreparationError, Unused, replace_attention, replace_module
 from ptq_pipeline.ptq.quantizer import column
 from ptq_pipeline.ptq.routing import route
@@ -71,6 +72,7 @@ class PreparedModel:
         operands: modules through which operands of products of two activations go, in call order.
         unused_layers: names of layers that did not run, such as heads for training only; modules
             that refuse to run have taken their places.
+        constant_layers: names of layers that no image changes; what they return is a constant.
     """
 
     module: nn.Module
@@ -80,6 +82,7 @@ class PreparedModel:
     float_batch_norms: tuple[str, ...]
     operands: tuple[str, ...] = ()
     unused_layers: tuple[str, ...] = ()
+    constant_layers: tuple[str, ...] = ()
 
     @property
     def first_readers(self) -> dict[str, str]:
@@ -126,6 +129,7 @@ def prepare(
             of so many dimensions; the prepared model gives another output.
     """
     copied = copy.deepcopy(module).eval().requires_grad_(False)
+    freeze_weights(copied)
     _check_values(copied)
     if not _layer_names(copied):
         raise PreparationError("the model has no Conv or Linear module, so nothing to quantize")
@@ -135,12 +139,15 @@ def prepare(
         expected = copied(example)
     _check_output(expected, len(example), output_dimensions)
     copied = replace_attention(copied)
+    fixed = freeze_computed(copied, example)
     seen = trace(copied, example)
-    kept = route(copied, seen.functions, (call.name for call in seen.layers))
+    constant = constants(copied, example, seen)
+    kept = route(copied, seen.functions, (call.name for call in seen.layers), constant)
     unfolded = trace(copied, example)
     unused = _refuse_unused(copied, unfolded, kept)
     pairs = _foldable_pairs(unfolded)
     _fold(copied, pairs)
+    _flush(copied)
     after = trace(copied, example)
     _check_equal(expected, after.output)
     return PreparedModel(
@@ -151,6 +158,7 @@ def prepare(
         float_batch_norms=tuple(dict.fromkeys(call.name for call in after.batch_norms)),
         operands=tuple(dict.fromkeys(call.name for call in after.operands)),
         unused_layers=unused,
+        constant_layers=fixed,
     )
 
 
@@ -308,6 +316,14 @@ def _fold(module: nn.Module, pairs: Mapping[str, str]) -> None:
         layer.weight = nn.Parameter(weight, requires_grad=False)
         layer.bias = nn.Parameter(bias, requires_grad=False)
         replace_module(module, norm, _rest(norm) or nn.Identity())
+
+
+@torch.no_grad()
+def _flush(module: nn.Module) -> None:
+    """Make numbers below the normal ones of float32 zero, as converters do."""
+    for parameter in module.parameters():
+        if parameter.dtype == torch.float32:
+            parameter[parameter.abs() < torch.finfo(torch.float32).tiny] = 0.0
 
 
 def _folded(layer: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:

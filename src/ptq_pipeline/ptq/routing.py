@@ -8,7 +8,10 @@ author's code, and copies, `torch.jit.trace` and `torch.export` see ordinary mod
 - ``F.linear`` and ``F.conv*d`` with a parameter as weight: to the layer that owns the parameter if
   it never runs itself (torchvision's Swin), else to a new layer. They are recognised by the
   parameter's identity.
-- ``matmul``, ``bmm``, ``mm``, ``@``: to a new `MatMul` by position in ``forward``.
+- the same with a weight that is computed from parameters alone: to a new layer, by position.
+- ``matmul``, ``bmm``, ``mm``, ``@``: to a new `MatMul` by position in ``forward``, or to a
+  `ProductWithWeight` where one of both is the same for all images.
+- ``einsum``: to a new `Einsum`, where it is a matrix product.
 - ``scaled_dot_product_attention``: to a new `ScaledDotProductAttention` by position.
 
 A forward pass that makes another number of such calls than the traced one is an error.
@@ -17,7 +20,7 @@ A forward pass that makes another number of such calls than the traced one is an
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +28,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ptq_pipeline.ptq.modules import (
+    Einsum,
     MatMul,
     PreparationError,
+    ProductWithWeight,
     ScaledDotProductAttention,
     frozen,
     linear,
@@ -34,12 +39,13 @@ from ptq_pipeline.ptq.modules import (
 
 PRODUCTS = frozenset({"matmul", "__matmul__", "__rmatmul__", "mm", "bmm"})
 ATTENTION = "scaled_dot_product_attention"
+EINSUM = "einsum"
 CONVOLUTIONS: dict[str, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     "conv1d": nn.Conv1d,
     "conv2d": nn.Conv2d,
     "conv3d": nn.Conv3d,
 }
-OF_ACTIVATIONS = PRODUCTS | {ATTENTION}
+OF_ACTIVATIONS = PRODUCTS | {ATTENTION, EINSUM}
 ROUTABLE = OF_ACTIVATIONS | {"linear", *CONVOLUTIONS}
 
 
@@ -59,6 +65,15 @@ class FunctionCall:
     kwargs: dict[str, Any]
 
     @property
+    def operands(self) -> tuple[Any, Any]:
+        """Both operands of a product of activations, the left one first."""
+        given = (*self.args, *self.kwargs.values())
+        if self.function == EINSUM:
+            found = given[1:] if len(given) > 2 else tuple(given[1])
+            return found if len(found) == 2 else (None, None)
+        return given[1::-1] if self.function == "__rmatmul__" else given[:2]
+
+    @property
     def weight(self) -> Any:
         """Second argument: the weight of a linear or a convolution."""
         return self.args[1] if len(self.args) > 1 else self.kwargs.get("weight")
@@ -69,8 +84,15 @@ class FunctionCall:
         return self.args[2] if len(self.args) > 2 else self.kwargs.get("bias")
 
 
-def route(root: nn.Module, calls: Iterable[FunctionCall], running: Iterable[str]) -> set[str]:
+def route(
+    root: nn.Module,
+    calls: Iterable[FunctionCall],
+    running: Iterable[str],
+    constant: Container[int] = frozenset(),
+) -> set[str]:
     """Give every function call of one forward pass a child module of ``root`` to go to.
+
+    ``constant`` holds the ``id`` of every argument of the calls that no image changes.
 
     Returns names of layers that are not ``running`` as modules and yet have to stay: a routed
     module hands their weight to a function.
@@ -90,7 +112,7 @@ def route(root: nn.Module, calls: Iterable[FunctionCall], running: Iterable[str]
                 f"{where(name)} runs several times and multiplies by other functions each time; "
                 "give each use a module of its own"
             )
-        kept |= _route_one(root, name, first, ran)
+        kept |= _route_one(root, name, first, ran, constant)
     return kept
 
 
@@ -117,6 +139,7 @@ class _Router(TorchFunctionMode):
         super().__init__()
         self.module = module
         self.position = 0
+        self.computed = 0
         self.seen = 0
 
     def __torch_function__(
@@ -127,17 +150,22 @@ class _Router(TorchFunctionMode):
         if name in OF_ACTIVATIONS:
             return self._product(name, args, kwargs)
         if name in ROUTABLE:
+            call = FunctionCall("", 0, name, args, kwargs)
+            given = args[0] if args else kwargs["input"]
             for path, (target, adds_bias) in self.module._ptq_layers.items():
-                call = FunctionCall("", 0, name, args, kwargs)
                 owner, _, attribute = path.rpartition(".")
                 if getattr(self.module.get_submodule(owner), attribute) is call.weight:
                     self.seen += 1
-                    given = args[0] if args else kwargs["input"]
                     output = self.module.get_submodule(target)(given)
                     if not adds_bias:
                         return output
                     axes = 0 if name == "linear" else int(name[4])
                     return output + call.bias.reshape(-1, *[1] * axes)
+            if self.computed < len(self.module._ptq_computed):
+                target = self.module._ptq_computed[self.computed]
+                self.computed += 1
+                self.seen += 1
+                return self.module.get_submodule(target)(given)
         return func(*args, **kwargs)
 
     def _product(self, name: str, args: tuple[Any, ...], kwargs: Any) -> Any:
@@ -149,28 +177,39 @@ class _Router(TorchFunctionMode):
         target = self.module.get_submodule(self.module._ptq_products[self.position])
         self.position += 1
         self.seen += 1
-        if name == "__rmatmul__":
-            args = args[::-1]
-        if name in PRODUCTS:
-            return target(*args, *kwargs.values())
-        return target(*args, **kwargs)
+        if name == ATTENTION:
+            return target(*args, **kwargs)
+        return target(*FunctionCall("", 0, name, args, kwargs).operands)
 
 
 def _route_one(
-    root: nn.Module, name: str, calls: list[FunctionCall], running: set[str]
+    root: nn.Module,
+    name: str,
+    calls: list[FunctionCall],
+    running: set[str],
+    constant: Container[int],
 ) -> set[str]:
     module = root.get_submodule(name)
     layers: dict[str, tuple[str, bool]] = {}
     products: list[str] = []
+    computed: list[str] = []
     kept: set[str] = set()
     for call in calls:
-        if call.function == ATTENTION:
-            products.append(_add_child(module, "attention", ScaledDotProductAttention()))
-            continue
-        if call.function in PRODUCTS:
-            products.append(_add_child(module, "matmul", MatMul()))
+        if call.function in OF_ACTIVATIONS:
+            products.append(_add_child(module, *_product_for(call, constant)))
             continue
         path = _owner(module, call)
+        if path is None:
+            if id(call.weight) not in constant or not (
+                call.bias is None or id(call.bias) in constant
+            ):
+                raise PreparationError(
+                    f"{where(call.module)} calls {call.function}() with a weight that the images "
+                    "change, so there is no layer to quantize; make it an nn.Conv or nn.Linear "
+                    "module, or leave this model out"
+                )
+            computed.append(_add_child(module, *layer_of(call)))
+            continue
         if path in layers:
             continue
         layers[path] = _layer_for(module, name, path, call, running)
@@ -180,20 +219,50 @@ def _route_one(
     module.__class__ = _routed(type(module))
     module._ptq_layers = layers  # type: ignore[assignment]
     module._ptq_products = tuple(products)  # type: ignore[assignment]
+    module._ptq_computed = tuple(computed)  # type: ignore[assignment]
     module._ptq_calls = len(calls)  # type: ignore[assignment]
     return kept
 
 
-def _owner(module: nn.Module, call: FunctionCall) -> str:
-    """Return the path of the parameter that a call takes as weight, from its module."""
+def _product_for(call: FunctionCall, constant: Container[int]) -> tuple[str, nn.Module]:
+    """Return the module for a product of two tensors, and the stem of its name."""
+    if call.function == ATTENTION:
+        return "attention", ScaledDotProductAttention()
+    left, right = call.operands
+    fixed = [id(each) in constant for each in (left, right)]
+    if not any(fixed):
+        if call.function != EINSUM:
+            return "matmul", MatMul()
+        try:
+            return "einsum", Einsum(call.args[0])
+        except PreparationError as error:
+            raise PreparationError(
+                f"{where(call.module)}: {error}, so it cannot be quantized; write it with "
+                "torch.matmul, or leave this model out"
+            ) from None
+    weight = left if fixed[0] else right
+    if all(fixed) or call.function == EINSUM or weight.ndim != 2:
+        raise PreparationError(
+            f"{where(call.module)} multiplies by a constant of shape {tuple(weight.shape)} with "
+            f"{call.function}(), which is no layer; make it an nn.Linear module, or leave this "
+            "model out"
+        )
+    return "product", ProductWithWeight(weight, weight_is_left=fixed[0])
+
+
+def layer_of(call: FunctionCall) -> tuple[str, nn.Module]:
+    """Return a layer of a call's weight and bias as they are, and the stem of its name."""
+    if call.function == "linear":
+        return "linear", linear(call.weight, call.bias)
+    return "conv", _convolution(call, call.bias)
+
+
+def _owner(module: nn.Module, call: FunctionCall) -> str | None:
+    """Return the path of the parameter that a call takes as weight, from its module, if any."""
     for path, value in (*module.named_parameters(), *module.named_buffers()):
         if value is call.weight:
             return path
-    raise PreparationError(
-        f"{where(call.module)} calls {call.function}() with a weight that is no parameter of it, "
-        "so there is no layer to quantize; make it an nn.Conv or nn.Linear module, or leave this "
-        "model out"
-    )
+    return None
 
 
 def _layer_for(

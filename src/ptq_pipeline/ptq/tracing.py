@@ -67,12 +67,14 @@ class Trace:
     Attributes:
         calls: of modules, in the order in which they ended.
         functions: calls of multiplying functions outside layers and operands, in order.
+        computed: calls in layers that take another weight than the layer's own parameter.
         consumers: how many torch calls took the output of a layer call, by ``id`` of that output.
         output: what the model returned.
     """
 
     calls: list[Call] = field(default_factory=list)
     functions: list[FunctionCall] = field(default_factory=list)
+    computed: list[FunctionCall] = field(default_factory=list)
     consumers: dict[int, int] = field(default_factory=dict)
     output: Any = None
 
@@ -92,12 +94,15 @@ class Trace:
         return [call for call in self.calls if isinstance(call.module, BATCH_NORM_TYPES)]
 
 
-def trace(module: nn.Module, images: Tensor) -> Trace:
+def trace(module: nn.Module, images: Tensor, follow: bool = False) -> Trace:
     """Run a model in evaluation mode once, on one batch, and record every call of a module.
 
+    With ``follow`` a tensor that is recorded requires a gradient if the images change it by
+    differentiable functions.
+
     Raises:
-        PreparationError: a function multiplies that cannot be made into a layer, a layer is not
-            called with a tensor as its first argument, or it computes its own weight.
+        PreparationError: a function multiplies that cannot be made into a layer, or a layer is not
+            called with a tensor as its first argument.
     """
     recorder = _Recorder()
     handles = []
@@ -105,8 +110,11 @@ def trace(module: nn.Module, images: Tensor) -> Trace:
         handles.append(child.register_forward_pre_hook(recorder.entering(name)))
         handles.append(child.register_forward_hook(recorder.leaving(name), with_kwargs=True))
     # Not inference mode: its tensors do not count in-place changes.
-    with during(handles), torch.no_grad(), recorder:
-        recorder.trace.output = module(images)
+    with during(handles), torch.set_grad_enabled(follow):
+        # Not a leaf, which no function may change in place.
+        given = images.clone().requires_grad_() * 1.0 if follow else images
+        with recorder:
+            recorder.trace.output = module(given)
     return recorder.trace
 
 
@@ -177,7 +185,7 @@ class _Recorder(TorchFunctionMode):
         call = FunctionCall(frame.name, frame.visit, function, args, kwargs)
         if layer is not None:
             if frame is layer and call.weight is not layer.module.weight:
-                raise PreparationError(computes_its_weight(layer.name))
+                self.trace.computed.append(call)
             return
         if function not in ROUTABLE:
             raise PreparationError(

@@ -360,15 +360,19 @@ class AuditResults(AuditTables):
 
     def _check_classes(self) -> None:
         """Check the order of the classes, which is the label order in every document."""
-        cells = self.verdict.candidate.cells
-        judged = list(dict.fromkeys(cell.group for cell in cells if cell.level == CLASS_LEVEL))
-        if judged and judged != [name for name in self.classes if name in set(judged)]:
-            raise InputError(
-                "group_definitions.json lists the classes as "
-                f"{', '.join(self.classes[:4])} ..., verdict.json as {', '.join(judged[:4])} ...: "
-                "the class list was changed or put in another order after the audit; run the audit "
-                "again."
-            )
+        # Under each shift alone: a class may have cells under some shifts only.
+        by_shift: dict[str, list[str]] = {}
+        for cell in self.verdict.candidate.cells:
+            if cell.level == CLASS_LEVEL:
+                by_shift.setdefault(cell.shift, []).append(cell.group)
+        for judged in by_shift.values():
+            if judged != [name for name in self.classes if name in set(judged)]:
+                raise InputError(
+                    "group_definitions.json lists the classes as "
+                    f"{', '.join(self.classes[:4])} ..., verdict.json as "
+                    f"{', '.join(judged[:4])} ...: the class list was changed or put in another "
+                    "order after the audit; run the audit again."
+                )
 
 
 def _drops(cells: Iterable[MeasuredCell]) -> dict[CellKey, tuple[int, float]]:

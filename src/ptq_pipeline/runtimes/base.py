@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from ptq_pipeline.core.blocks import at_a_time
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, overridden
@@ -192,7 +193,7 @@ def predict_top1(
         predictor: the model.
         images: uint8 ``(N, C, H, W)``, may be memory-mapped.
         preprocessing: from uint8 to float32 of the same shape.
-        batch_size: images per call.
+        batch_size: images per call, at the most; fewer large ones, see `at_a_time`.
         rows: int ``(n,)`` rows of ``images`` to predict, in this order; all when left out.
 
     Returns:
@@ -202,6 +203,7 @@ def predict_top1(
         InputError: a logit is NaN; the message names the first image.
     """
     rows = np.arange(len(images)) if rows is None else np.asarray(rows)
+    batch_size = at_a_time(images.shape[1:], batch_size)
     whole = len(rows) == len(images) and bool((rows == np.arange(len(images))).all())
     predicted = np.empty(len(rows), np.int32)
 

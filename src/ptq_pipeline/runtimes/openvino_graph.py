@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.ptq import (
     ActivationParameters,
     LayerParameters,
@@ -54,19 +54,25 @@ def convert(prepared: PreparedModel, outputs: tuple[str, ...] = ()) -> Any:
     and so on for further calls of the same layer.
 
     Raises:
-        InputError: a layer has no counterpart with the same weight, or the graph multiplies
-            somewhere else; the message names it.
+        InputError: OpenVINO cannot convert it, a layer has no counterpart with the same weight, or
+            the graph multiplies somewhere else; the message names it.
     """
     example = torch.zeros(2, *prepared.input_shape, device=prepared.device)
     module, marks = marked(prepared, outputs)
-    with warnings.catch_warnings():
-        # torch.jit.trace announces its retirement on every call.
-        warnings.simplefilter("ignore")
-        model = openvino.convert_model(
-            module,
-            example_input=example,
-            input=[openvino.PartialShape([-1, *prepared.input_shape])],
-        )
+    try:
+        with warnings.catch_warnings():
+            # torch.jit.trace announces its retirement on every call.
+            warnings.simplefilter("ignore")
+            model = openvino.convert_model(
+                module,
+                example_input=example,
+                input=[openvino.PartialShape([-1, *prepared.input_shape])],
+            )
+    except Exception as error:  # a converter may fail with anything
+        raise InputError(
+            f"openvino: the model cannot be converted ({first_line(error)}); replace what its "
+            "converter does not know, or leave this model out"
+        ) from error
     places = Matcher("openvino", prepared, marks)
     for operation in model.get_ordered_ops():
         _name(operation, places)

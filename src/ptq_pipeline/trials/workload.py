@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeGuard
 import numpy as np
 
 from ptq_pipeline.core.canonical import canonical_hash
-from ptq_pipeline.core.errors import InputError, PtqPipelineError
+from ptq_pipeline.core.errors import InputError, PtqPipelineError, first_line
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec
@@ -152,7 +152,7 @@ class Workload:
         return quantize_model(self.prepared, batches, method, seed=seed, weights=weights)
 
     def run(self, spec: TrialSpec) -> TrialOutcome:
-        """Run one trial; a quantization that the engine refuses is a failed trial, not an error."""
+        """Run one trial; whatever breaks in its method or runtime is a failed trial, no error."""
         return self.prepare(spec)()
 
     def prepare(self, spec: TrialSpec) -> Callable[[], TrialOutcome]:
@@ -170,8 +170,8 @@ class Workload:
                 images = self.sets[str(spec.calibration_set)]
                 parameters = self.quantize(spec.method, images, spec.method_seed)
             predictor = self.runtime.compile(self.prepared, parameters)
-        except PtqPipelineError as error:
-            failed = TrialOutcome(spec, None, str(error))
+        except Exception as error:  # noqa: BLE001 - tools of others fail with anything
+            failed = TrialOutcome(spec, None, _reason(error))
             return lambda: failed
         notes = () if parameters is None else parameters.fallbacks
 
@@ -179,8 +179,8 @@ class Workload:
             evaluation = self.evaluations[spec.evaluation]
             try:
                 found = {name: self.predict(predictor, evaluation, name) for name in spec.shifts}
-            except PtqPipelineError as error:
-                return TrialOutcome(spec, None, str(error))
+            except Exception as error:  # noqa: BLE001 - tools of others fail with anything
+                return TrialOutcome(spec, None, _reason(error))
             return TrialOutcome(spec, found, notes=notes)
 
         return evaluate
@@ -212,3 +212,16 @@ class Workload:
                     f"trial {spec.trial_id} cannot run here: its {what} is {asked!r}, and here is "
                     f"{list(known)!r}"
                 )
+
+
+def _reason(error: Exception) -> str:
+    """Say why a trial failed.
+
+    Raises:
+        OSError: a full disk or missing memory say nothing of what was quantized.
+    """
+    if isinstance(error, OSError | MemoryError):
+        raise error
+    if isinstance(error, PtqPipelineError):
+        return str(error)
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -266,12 +266,12 @@ def test_a_layer_that_cannot_be_quantized_is_named_before_decoding(source, model
             self.inner = inner
 
         def forward(self, x):
-            hidden = torch.nn.functional.conv2d(x, torch.ones(1, 1, 1, 1))
+            hidden = torch.nn.functional.conv_transpose2d(x, torch.ones(1, 1, 1, 1))
             return self.inner(x) + 0 * hidden.mean(dim=(1, 2, 3))[:, None]
 
     hidden = FloatModel(Hidden(model.module), model.preprocessing, CLASSES, "f")
     source.read = None
-    with pytest.raises(InputError, match="conv2d"):
+    with pytest.raises(InputError, match="conv_transpose2d"):
         nodes.decode_images(source, hidden, PARAMETERS)
 
 

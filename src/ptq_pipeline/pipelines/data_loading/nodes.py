@@ -15,6 +15,7 @@ from ptq_pipeline.images.samples import (
     check_split_names,
     check_splits,
     encode_labels,
+    require_splits,
 )
 from ptq_pipeline.images.source import ImageSource, content_hashes, content_keys, decode_source
 from ptq_pipeline.models import FloatModel
@@ -45,12 +46,8 @@ def decode_images(
         ``content_hash``, ``split``, ``label``, optional ``cluster``, the source's metadata as
         groups; ``segments`` (how these were made) and ``left_out`` (what is no sample, by reason).
     """
+    labels = check_source(source, model)
     segments = [column for column in source.table if column not in _PLAIN_COLUMNS]
-    check_columns(segments, "the image source")
-    check_labels(class_ids(model.classes))
-    check_split_names(source.table, source.splits)
-    _check_model(model, source.shape)
-    labels = encode_labels(source.table, model.classes)
     decoded = decode_source(source, parameters.max_unreadable)
     if decoded.unreadable:
         log.warning(
@@ -82,6 +79,25 @@ def decode_images(
     left_out = {reason: count for reason, count in left_out.items() if count}
     found = {"segments": metadata, "left_out": left_out}
     return decoded.images, table[[*plain, *segments]], found
+
+
+def check_source(source: ImageSource, model: FloatModel) -> pd.Series:
+    """Check all that is known of a source before its images are decoded, and return its labels.
+
+    Raises:
+        InputError: Columns, labels, splits or the images' shape cannot be used with this model.
+    """
+    segments = [column for column in source.table if column not in _PLAIN_COLUMNS]
+    check_columns(segments, "the image source")
+    check_labels(class_ids(model.classes))
+    check_split_names(source.table, source.splits)
+    if not source.table.empty:
+        given = source.table.get("split", pd.Series(pd.NA, source.table.index, dtype=object))
+        weights = (part for part in source.splits if given.isna().any())
+        divided = {name for part in weights for name, weight in part.items() if weight}
+        require_splits(divided | set(given.dropna()))
+    _check_model(model, source.shape)
+    return encode_labels(source.table, model.classes)
 
 
 def _check_groups(
@@ -135,12 +151,13 @@ def profile_samples(
     table: pd.DataFrame, images: np.ndarray, model: FloatModel, parameters: DataLoadingParameters
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Compute every sample's profile; the projection is fitted on the reference."""
-    from ptq_pipeline.models.inference import require_single_answers
+    from ptq_pipeline.models.inference import require_logit, require_single_answers
 
     require_single_answers(model, images)
     reference = (table["split"] == "reference").to_numpy()
     columns, projection = profile_and_fit(images, model, reference)
     profiles = pd.concat([table[["sample_id", "split", "label"]], columns], axis=1)
+    require_logit(model, profiles["predicted"].to_numpy(), profiles["confidence"].to_numpy())
     labels, predicted = profiles["label"].to_numpy(), profiles["predicted"].to_numpy()
     log.info("float model: %.2f %% of all samples right", 100 * (labels == predicted).mean())
     check_class_order(labels, predicted, model.classes)

@@ -15,14 +15,21 @@ from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_keys
 from ptq_pipeline.judgement.ledger import Asking, Ledger
 from ptq_pipeline.judgement.openings import Opener, recipe_question
+from ptq_pipeline.models import FloatModel
 from ptq_pipeline.reporting.progress import track
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit, Refuse
 from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
+from ptq_pipeline.trials.readiness import require_servable
 from ptq_pipeline.trials.recipe import Recipe
-from ptq_pipeline.trials.trial import TrialOutcome
+from ptq_pipeline.trials.trial import TrialOutcome, TrialStore
 
 log = logging.getLogger(__name__)
+
+
+def check_model(model: FloatModel, images: np.ndarray, recipe: Recipe, store: TrialStore) -> None:
+    """End a run now, not after its trials, when the float model cannot be served or exported."""
+    require_servable(model, images, recipe, store)
 
 
 def stress_images(data: AuditData, shifts: StressParameters) -> dict[str, np.ndarray]:

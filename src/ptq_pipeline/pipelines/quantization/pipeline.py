@@ -4,7 +4,12 @@ from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.pipelines.audits import AUDIT
 from ptq_pipeline.pipelines.nouns import AUDIT_DATA
-from ptq_pipeline.pipelines.quantization.nodes import measure_parity, run_trials, stress_images
+from ptq_pipeline.pipelines.quantization.nodes import (
+    check_model,
+    measure_parity,
+    run_trials,
+    stress_images,
+)
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -12,6 +17,13 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     return Pipeline(
         [
             AUDIT_DATA,
+            # In a longer run right behind the images, before they are profiled.
+            Node(
+                check_model,
+                ["float_model", "images", "params:quantization", "trial_store"],
+                None,
+                name="check_model",
+            ),
             Node(
                 stress_images,
                 ["audit_data", "params:stress"],

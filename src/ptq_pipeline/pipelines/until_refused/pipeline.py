@@ -38,4 +38,4 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         trials.outputs,
         name="run_trials_until_refused",
     )
-    return scoped(study) + quantization().only_nodes("measure_parity")
+    return scoped(study) + quantization().only_nodes("check_model", "measure_parity")

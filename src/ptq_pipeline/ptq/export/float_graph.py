@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 import torch
 
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.ptq.hooks import quiet
 from ptq_pipeline.ptq.places import Matcher, marked
 from ptq_pipeline.ptq.preparation import PreparedModel
@@ -95,10 +95,12 @@ def _exported(module: torch.nn.Module, prepared: PreparedModel, opset: int) -> A
                 verbose=False,
             )
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"onnx: torch cannot export the model with an open batch: {reason}") from (
-            error
-        )
+        # The exporter's own words come last.
+        cause = error.__cause__ or error
+        raise InputError(
+            f"onnx: torch cannot export the model with an open batch ({first_line(cause)}); "
+            "replace what its exporter does not know, or leave this model out"
+        ) from error
     assert program is not None
     return program.model_proto
 
