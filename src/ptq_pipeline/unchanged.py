@@ -52,6 +52,8 @@ class _Left:
         self._outputs = node._outputs
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
+        if not self._outputs:
+            return None
         if isinstance(self._outputs, str):
             return UNCHANGED
         if isinstance(self._outputs, dict):
@@ -123,6 +125,10 @@ class Unchanged:
         if all(_is_memory(self._catalog, name) for name in node.outputs):
             outputs = set(node.outputs)
             readers = [each for each in self._pipeline.nodes if outputs & set(each.inputs)]
+            if not outputs:
+                # What only checks does so for the results of its stage.
+                own = [each for each in self._pipeline.nodes if each.outputs]
+                readers = [each for each in own if stage_of(each) == stage_of(node)]
             return bool(readers) and all(self._is_unchanged(each, seen) for each in readers)
         places = [_stored(self._catalog, name) for name in node.outputs]
         decided_by = None if None in places else self._decided_by(node, seen)
