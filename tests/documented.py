@@ -87,7 +87,7 @@ RUN_BY = {
     ],
     f"{COMMANDS}::test_kedro_shows_the_group": [r"kedro ptq( --help| \.\.\.)?"],
     f"{COMMANDS}::test_every_help_text_has_an_example_of_its_own_command": [
-        "kedro ptq gate --help"
+        r"kedro ptq (gate|watch) --help"
     ],
     f"{COMMANDS}::test_the_help_costs_less_than_a_second_more_than_kedros": ["kedro --help"],
     f"{COMMANDS}::test_a_real_command_prints_json_alone_also_with_verbose": [
@@ -101,6 +101,14 @@ RUN_BY = {
         r"kedro ptq (promote|rollback --to (v0002|VERSION)|history|verify|recover)",
         r"kedro ptq status( --json)?",
     ],
+    f"{REGISTRY}::test_a_waiver_can_be_withdrawn_and_the_log_keeps_both": [
+        "kedro ptq withdraw RECORD",
+    ],
+    f"{REGISTRY}::test_decisions_of_other_environments_are_refused_unless_allowed": [
+        "kedro ptq gate --env passing",
+    ],
+    "tests/commands/test_archive.py::test_the_archive_holds_the_decision_and_what_it_rests_on_with"
+    "_hashes": ["kedro ptq evidence -o evidence.zip"],
     f"{REGISTRY}::test_a_waiver_opens_the_gate_and_stands_in_the_record": [
         r"kedro ptq waive( RULE)?",
     ],
@@ -142,7 +150,7 @@ RUN_BY = {
         "kedro ptq watch --once --dry-run",
     ],
     f"{DVC}::test_a_clean_clone_with_an_empty_trial_store_gives_the_same_hashes": [
-        r"dvc repro( --force)?",
+        r"dvc (repro( --force)?|status)",
     ],
     f"{DVC}::test_a_release_reruns_the_check_and_dvc_never_touches_the_state": [
         "dvc checkout",

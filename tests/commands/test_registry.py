@@ -230,6 +230,7 @@ def test_a_waiver_can_be_withdrawn_and_the_log_keeps_both(small):
 
 def test_decisions_of_other_environments_are_refused_unless_allowed(small):
     decided(small, *candidate("a", environment="passing"), data="data/passing")
+    assert run("gate", "--env", "passing").exit_code == 0
     result = run("promote", "--env", "passing")
     assert result.exit_code == 3 and "environment 'passing'" in result.stderr
     (small / "conf/local/parameters.yml").write_text("{}")

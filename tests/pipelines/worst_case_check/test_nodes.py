@@ -18,6 +18,7 @@ from ptq_pipeline.judgement.cells import needed_samples
 from ptq_pipeline.judgement.champion import Baseline
 from ptq_pipeline.judgement.ledger import Asking, AuditImages, Ledger
 from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.worst_case_check import create_pipeline
 from ptq_pipeline.pipelines.worst_case_check.nodes import (
@@ -121,7 +122,7 @@ def test_the_verdict_separates_draws_from_images_and_keeps_its_schema(samples, t
     assert by_group["boot"]["sd_between_draws"] == 0
     folder = resources.files("ptq_pipeline.reporting").joinpath("schemas")
     schema = json.loads(folder.joinpath("verdict.schema.json").read_text("utf-8"))
-    assert set(verdict) == set(schema["properties"])
+    assert set(verdict) == set(schema["properties"]) - Verdict.rare
     chosen = [{"level": "class", "group": "bag", "why": "critical", "value": None, "n": 0}]
     quick, _ = judge(*tables, policy, setting_of(samples, draws, answers, representatives=chosen))
     for content in (verdict, quick):
