@@ -145,8 +145,8 @@ def test_first_screen_answers_the_manager(tree, inputs):
     assert f"not shown either way (limit {points(worst.limit)})" in screen
     assert plain(verdict.headline).removeprefix("FAIL: ")[1:] in screen
     assert verdict.recipe.statement in screen
-    bound = max(cell.interval[1] for cell in verdict.candidate.cells if cell.judged)
-    assert f"loses more than {points(bound)} points, at 95 % confidence" in screen
+    bound = verdict.candidate.worst_groups[0]
+    assert f"loses more than {points(bound.drop)} points, at 95 % confidence" in plain(screen)
 
 
 def test_cards_look_as_what_is_shown_of_their_groups(inputs, options):

@@ -199,12 +199,9 @@ class FirstScreen(Part):
             lines.append(
                 texts(f"sure.{kind}", n=count(n), **{k: count(v) for k, v in counts.items()})
             )
-        highest = [
-            cell.interval[1] for cell in verdict.candidate.cells if cell.judged and cell.interval
-        ]
-        if highest and max(highest) < 1:
-            confidence = texts.percent(1 - verdict.policy.alpha, 0)
-            lines.append(texts("sure.bound", bound=points(max(highest)), confidence=confidence))
+        for worst in verdict.candidate.worst_groups[:1]:
+            confidence = texts.percent(worst.confidence, 0)
+            lines.append(texts("sure.bound", bound=points(worst.drop), confidence=confidence))
         return lines
 
     @cached_property
