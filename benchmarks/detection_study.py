@@ -150,7 +150,7 @@ def scenes() -> Study:
         "train": (garments[:TRAINING_GARMENTS], labels[:TRAINING_GARMENTS], 6_000, 100),
         "pool": (garments[TRAINING_GARMENTS:], labels[TRAINING_GARMENTS:], 2_000, 200),
         "selection": (test[:half], test_labels[:half], 500, 300),
-        "audit": (test[half:], test_labels[half:], 2_000, 400),
+        "audit": (test[half:], test_labels[half:], 4_000, 400),
     }
     parts = {}
     for name, given in made.items():
