@@ -71,5 +71,5 @@ def test_kinds_of_values_are_known():
                 kind = spec.partition(".")[0]
                 assert kind in {
                     *("", "name", "count", "points", "percent", "floor_percent"),
-                    *("ordinal", "group", "cell", "unjudged"),
+                    *("ordinal", "group", "cell", "unjudged", "loss", "at_most"),
                 }, key

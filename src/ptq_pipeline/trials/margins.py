@@ -1,13 +1,18 @@
 """How sure the float model is of every evaluated image, found in the pass that answers them."""
 
+from __future__ import annotations
+
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ptq_pipeline.core.files import replacing
-from ptq_pipeline.runtimes import Predictor
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.execution import TrialRunner
+
+if TYPE_CHECKING:
+    from ptq_pipeline.runtimes import Predictor
 
 
 class _Recorder:

@@ -6,6 +6,8 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from ptq_pipeline.artifact import ONNX
+from ptq_pipeline.artifact.writing import artifact_files
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file
@@ -87,8 +89,6 @@ def _require_float_answers(workload: Workload, inputs: np.ndarray, name: str) ->
 def _require_files(
     workload: Workload, parameters: object, inputs: np.ndarray, opset: int | None
 ) -> None:
-    from ptq_pipeline.artifact import ONNX
-    from ptq_pipeline.artifact.writing import artifact_files
     from ptq_pipeline.runtimes import OnnxruntimeRuntime
 
     files = artifact_files(workload.prepared, parameters, inputs, {}, opset)  # type: ignore[arg-type]
