@@ -169,7 +169,8 @@ RUN_BY = {
 NOT_RUN = {
     r"make (audit|lint|test|test-all|coverage)": "they run what this suite is, or `kedro run`",
     r"make (bench|benchmark|coverage-study|reconstruction)": "minutes to hours, on quiet cores",
-    r"make (check-cost|detection-study|fault-study|kill-study|model-study|repair-study)": "minutes to hours, on quiet cores",
+    r"make (check-cost|fault-study|kill-study|repair-study)": "minutes to hours, on quiet cores",
+    r"make (detection-study|model-study)": "minutes to hours, on quiet cores",
     "kedro run --env full": "16 minutes of a processor; a test judges by its policy",
     r"python benchmarks/.*": "minutes to hours; their figures are in docs/",
     r"kedro run .*--pipelines (data_loading,)?benchmark.*": "hours; a test runs its nodes",

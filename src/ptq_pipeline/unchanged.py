@@ -34,6 +34,8 @@ _OPEN = frozenset({"stress_images", "draw_calibration_sets"})
 # State: what decides counts by the content of its file, a store by whether there is anything in it.
 _STATE = frozenset({"audit_ledger", "champion_baseline"})
 _STORES = frozenset({"trial_store"})
+# Nodes that enter a look in the ledger, to which later ones add; no result of theirs depends on it.
+_ENTERING = frozenset({"run_trials"})
 
 
 class Made(Document):
@@ -144,7 +146,8 @@ class Unchanged:
         for name in self._sources(node):
             plain = name.rpartition(".")[2]
             if plain in _STATE | _STORES and not name.startswith("params:"):
-                found = _state(self._catalog, name, plain in _STORES)
+                entering = node.name.rpartition(".")[2] in _ENTERING
+                found = _state(self._catalog, name, exists=entering or plain in _STORES)
             else:
                 found = self._content(name)
                 maker = self._makers.get(name)
@@ -182,13 +185,15 @@ def _stored(catalog: CatalogProtocol, name: str) -> Path | None:
     return None
 
 
-def _state(catalog: CatalogProtocol, name: str, store: bool) -> str | None:
+def _state(catalog: CatalogProtocol, name: str, *, exists: bool) -> str | None:
     place = place_of(catalog, name)
     if place is None:
         return None
-    if store:
-        return str(place.is_dir() and any(place.iterdir()))
-    return digest(place) if place.exists() else ""
+    if not place.exists():
+        return ""
+    if exists:
+        return str(place.is_file() or any(place.iterdir()))
+    return digest(place)
 
 
 def _record_path(place: Path) -> Path:

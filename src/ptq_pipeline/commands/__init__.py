@@ -121,7 +121,7 @@ def commands() -> None:
     epilog="Example: kedro ptq doctor. Each command has its own --help. Exit codes: 0 done or "
     "pass, 1 error, 2 wrong usage, 3 refused, 4 inconclusive, 5 verification failed, "
     "6 busy, 10 requantization advised, 11 no candidate passed, 12 window set aside, "
-    "130 interrupted.",
+    "130 interrupted, 143 stopped by SIGTERM.",
 )
 def ptq() -> None:
     """Audit, promote and watch quantized models."""
