@@ -56,7 +56,8 @@ benchmark: $(STAMP)  ## RQ1-RQ3 on both reference models side by side; it can be
 	$(BIN)/kedro run --pipelines benchmark --nodes analyse_benchmark,draw_benchmark
 
 detection-study: $(STAMP)  ## which objects a quantized detector no longer finds, on composed scenes: about 30 minutes
-	$(BIN)/python benchmarks/detection_study.py audit scenes
+	$(BIN)/python benchmarks/detection_study.py audit scenes --recipes w8a8_minmax --draws 50
+	$(BIN)/python benchmarks/detection_study.py audit scenes --recipes w4a8_minmax
 
 reconstruction: $(STAMP)  ## every method on both reference models: hours, but it can be stopped and goes on
 	$(BIN)/kedro run --env study/reconstruction --pipelines data_loading
