@@ -93,7 +93,7 @@ def test_make_says_in_its_first_line_which_pythons_serve(project, tmp_path):
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
     ended = subprocess.run(
-        ["make", f"PYTHON={old}", "setup"],
+        ["make", "--no-print-directory", f"PYTHON={old}", "setup"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -101,7 +101,9 @@ def test_a_class_that_disappears_is_refused_and_counted_as_pycocotools_does(here
         cell = cells["class", name]
         assert (cell.lost, cell.gained) == (len(before - after), len(after - before))
     if code:
-        assert "Class fork loses" in ended.stdout
+        bad = [cell for cell in verdict.candidate.cells if cell.status == "shown_bad"]
+        assert ("class", "fork") in {(cell.level, cell.group) for cell in bad}
+        assert ("class", "cup") not in {(cell.level, cell.group) for cell in bad}
 
 
 def test_several_draws_are_a_recipe(here):

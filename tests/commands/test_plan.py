@@ -4,8 +4,8 @@ from contextlib import nullcontext
 import pandas as pd
 from click.testing import CliRunner
 
-from ptq_pipeline.commands import command
 from ptq_pipeline.commands import plan as module
+from ptq_pipeline.commands import project_command as command
 from ptq_pipeline.commands.plan import plan
 from ptq_pipeline.judgement.planning import plan_budget
 from ptq_pipeline.judgement.policy import Policy

@@ -83,9 +83,9 @@ class Artifact:
     @property
     def _of_another_tool(self) -> bool:
         method = self.spec.get("method")
-        return method is None or hasattr(
-            find_method(method.get("name", "nearest")).config, "file_format"
-        )
+        if method is None:
+            return True
+        return find_method(method.get("name", "nearest")).config.file_format is not None
 
     @cached_property
     def spec(self) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes
+from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.models import Preprocessing, load_float_model
 from ptq_pipeline.pipelines.quantization import nodes
@@ -75,8 +76,9 @@ def test_a_refused_recipe_costs_no_more_draws_whoever_runs_them(
     store, stressed = TrialStore(tmp_path / "trials"), nodes.stress_images(data, SHIFTS)
     audit = Audit(data, stressed, model, store, SHIFTS, parameters)
     found = define_groups(samples, groups, SubgroupScoringParameters())
-    scope = plan_scope(data, found, evidence, POLICY)
-    trials, predictions, _ = run_trials_until_refused(audit, by_id, evidence, scope)
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    scope = plan_scope(data, found, evidence, POLICY, ledger)
+    trials, predictions, _ = run_trials_until_refused(audit, by_id, evidence, ledger, scope)
     assert trials["role"].tolist() == ["evidence"] * 4 + ["comparison"]
     whole, all_predictions, _ = nodes.run_trials(audit, by_id, evidence)
     assert len(whole) == 9
