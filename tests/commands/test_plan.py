@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from ptq_pipeline.commands import plan as module
 from ptq_pipeline.commands import project_command as command
-from ptq_pipeline.commands.plan import plan
+from ptq_pipeline.commands.plan import Outlook, plan
 from ptq_pipeline.judgement.planning import plan_budget
 from ptq_pipeline.judgement.policy import Policy
 
@@ -24,7 +24,8 @@ def prepared(monkeypatch):
     budget = plan_budget(counts, Policy.model_validate({"limits": limits}), ["clean"], 3)
 
     monkeypatch.setattr(command, "opened", lambda env, mount: nullcontext())
-    monkeypatch.setattr(module, "planned", lambda project: (budget, WORK))
+    outlook = Outlook(question=1, alpha=0.05, pass_chance=None)
+    monkeypatch.setattr(module, "planned", lambda project: (budget, WORK, outlook))
     seen = {"shift": "noise", "n": 400, "accuracy": 0.126, "floor": 0.19, "destroyed": True}
     monkeypatch.setattr(module, "_measured", lambda project, work: (12.0, [seen]))
 
