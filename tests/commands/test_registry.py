@@ -13,13 +13,24 @@ from tests.registry.conftest import REASON, against, candidate
 
 from ptq_pipeline.commands import ptq
 from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.group_ids import CellKey
 from ptq_pipeline.core.names import VERDICT_FILE
 from ptq_pipeline.judgement.champion import Baseline
 from ptq_pipeline.judgement.decision import Decision
+from ptq_pipeline.judgement.worst_bound import WorstGroup
 from ptq_pipeline.project import opened
 from ptq_pipeline.registry.evidence import COMPARISON_FILE, EXECUTION_FILE, Evidence
 from ptq_pipeline.registry.release import note
 
+SANDAL = CellKey("class", "Sandal", "clean")
+WORST = WorstGroup(
+    shift=None,
+    confidence=0.95,
+    drop=0.0413,
+    drop_cell=SANDAL,
+    accuracy=0.91,
+    accuracy_cell=SANDAL,
+)
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
 
 
@@ -63,6 +74,14 @@ def test_an_open_gate_names_what_ships_without_having_been_judged(small):
     result = run("gate")
     assert (result.exit_code, result.stdout.splitlines()[-1].strip()) == (0, line)
     assert run_json("gate")[1]["not_judged"] == line
+
+
+def test_the_gate_states_what_the_worst_group_loses_at_most(small):
+    decided(small, *candidate("a", worst_groups=[WORST]))
+    line = "With 95 % confidence the candidate loses no more than 4.13 points"
+    assert line in run("gate").stdout
+    (found,) = run_json("gate")[1]["worst_groups"]
+    assert (found["drop"], found["drop_cell"][1]) == (0.0413, "Sandal")
 
 
 def test_the_gate_before_an_audit_says_what_is_missing(small):

@@ -31,6 +31,7 @@ def candidate(
     accuracy=0.9,
     environment="base",
     not_judged=None,
+    worst_groups=(),
 ):
     """Return a decision and its files; `obligations` are owed to Sandal, which has `accuracy`."""
     owed = tuple(Obligation(**each) for each in obligations)
@@ -48,7 +49,9 @@ def candidate(
         *(result, name, f"set-{name}", tuple(reasons), (sandal,)),
         not_judged=not_judged,
         policy=POLICY.model_copy(update={"obligations": owed}),
-    ).to_json()
+    )
+    bounded = verdict.candidate.model_copy(update={"worst_groups": tuple(worst_groups)})
+    verdict = verdict.model_copy(update={"candidate": bounded}).to_json()
     spec = {"model": "m", "method": {"weight_bits": 8}, "evaluation": "e", "runtime": {"name": "x"}}
     answers = Baseline(trial_id=name, audit_hash="e", answers={"clean": np.array([0, 1, 2, 2])})
     compared = Comparison(

@@ -101,6 +101,21 @@ def test_sentences_of_the_verdict_are_said_in_japanese():
     )
 
 
+def test_the_headline_says_how_sure_its_mean_over_draws_is(inputs):
+    verdict = inputs.verdict
+    texts = load_texts("en")
+    plain = texts.headline(verdict)
+    worst = verdict.worst.model_copy(update={"mean_interval": (0.0213, 0.0834)})
+    sure = verdict.model_copy(update={"worst": worst})
+    said = texts.headline(sure)
+    assert said.startswith(plain) and "2.1 to 8.3 points, at 95\u00a0% confidence" in said
+    assert f"the worst of {len(verdict.candidate.cells)} groups and shifts." in said
+    assert "2.1～8.3ポイントです（信頼度95%）" in load_texts("ja").headline(sure)
+    recipe = verdict.recipe.model_copy(update={"result": "NONE"})
+    one_model = sure.model_copy(update={"recipe": recipe})
+    assert texts.headline(one_model) == plain
+
+
 def test_what_has_no_key_stays_as_it_is():
     texts = load_texts("ja")
     assert texts.said("Of an older file.", None) == "Of an older file."

@@ -86,7 +86,7 @@ def gate(project: Project) -> Answer:
     decision, evidence = current_decision(project)
     ok, waivers = excused(project.load("registry"), decision, _now())
     # Also where the gate opens: policy may let a class ship without having been judged.
-    unjudged = evidence.verdict.not_judged
+    unjudged, worst = evidence.verdict.not_judged, evidence.verdict.candidate.worst_groups
     touched = [
         {**each.to_json(), "acknowledge": each.acknowledgement} for each in decision.obligations
     ]
@@ -97,6 +97,7 @@ def gate(project: Project) -> Answer:
         "decision_hash": decision.hash,
         "exit_code": int(code),
         "reasons": [reason.to_json() for reason in decision.reasons],
+        "worst_groups": [each.to_json() for each in worst],
         "not_judged": unjudged,
         "obligations": touched,
         "waivers": [waiver.to_json() for waiver in waivers],
@@ -108,6 +109,7 @@ def gate(project: Project) -> Answer:
     lines += [f"  {text}" for text in texts[:MOST_REASONS]]
     if len(texts) > MOST_REASONS:
         lines.append(f"  and {len(texts) - MOST_REASONS} more in decision.json")
+    lines += [f"  {each.sentence.text}" for each in worst[:1]]
     if unjudged:
         lines.append(f"  {unjudged}")
     lines += [

@@ -273,9 +273,19 @@ class Texts:
         return self.said(text, verdict.not_judged_sentence) if text else ""
 
     def headline(self, verdict: Verdict) -> str:
-        """Say the headline without the result in front, which is shown beside it."""
+        """Say the headline without the result in front, and how sure its mean over draws is."""
         sentence = self.said(verdict.headline, verdict.headline_sentence)
-        return sentence.removeprefix(f"{verdict.result}: ")
+        sentence = sentence.removeprefix(f"{verdict.result}: ")
+        worst = verdict.worst
+        if worst is None or worst.mean_interval is None or verdict.recipe.result == "NONE":
+            return sentence
+        interval = self(
+            "sure.mean_interval",
+            interval=self.interval(worst.mean_interval),
+            confidence=self.percent(1 - verdict.policy.alpha, 0),
+            n=count(len(verdict.candidate.cells)),
+        )
+        return self("format.joiner").join([sentence, interval])
 
     @cached_property
     def _wording(self) -> Wording:
