@@ -21,6 +21,7 @@ from ptq_pipeline.ptq.reconstruction.learned import (
     beta_at,
     kept_elements,
 )
+from ptq_pipeline.ptq.reconstruction.prefix import Prefix
 from ptq_pipeline.ptq.reconstruction.units import IMAGES_AT_A_TIME, Unit
 
 # The objective of learned activation scales in BRECQ's code is |error|^2.4; of everything else, ^2.
@@ -130,16 +131,15 @@ class UnitLearning:
         cls,
         model: WorkingModel,
         unit: Unit,
-        images: Tensor,
+        before: tuple[Prefix, Prefix],
         config: Reconstruction,
         rng: np.random.Generator,
     ) -> UnitLearning:
-        """Run the images through the working model and the float one."""
+        """Take what the float model and the working model hand to the unit."""
         module = model.prepared.module
-        float_inputs = unit.input_of(module, images)
+        float_inputs, inputs = (prefix.input_of(unit) for prefix in before)
         with torch.no_grad():
             parts = [unit.run(module, part) for part in float_inputs.split(IMAGES_AT_A_TIME)]
-        inputs = unit.input_of(model.root, images)
         return cls(model, unit, config, rng, inputs, float_inputs, torch.cat(parts))
 
     def learn_weights(self, starts: dict[str, SoftWeight]) -> dict[str, WeightParameters]:
@@ -148,6 +148,8 @@ class UnitLearning:
         The unit's quantizers are enabled or not already; integers are returned by layer.
         """
         config = self.config
+        if not config.iterations:
+            return {name: soft.hard() for name, soft in starts.items()}
         rounding = torch.optim.Adam([soft.alpha for soft in starts.values()], config.rounding_lr)
         joint = config.activations == "joint"
         scales = _ScaleLearner(

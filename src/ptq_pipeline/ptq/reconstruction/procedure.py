@@ -17,6 +17,7 @@ from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.reconstruction.config import Reconstruction
 from ptq_pipeline.ptq.reconstruction.learned import SoftWeight
 from ptq_pipeline.ptq.reconstruction.learning import UnitLearning, WorkingModel, importance_of
+from ptq_pipeline.ptq.reconstruction.prefix import Prefix, stages_of
 from ptq_pipeline.ptq.reconstruction.second_order import has_columns, second_order_weights
 from ptq_pipeline.ptq.reconstruction.units import IMAGES_AT_A_TIME, Unit, partition
 from ptq_pipeline.ptq.spec import MethodSpec
@@ -54,16 +55,21 @@ def reconstruct(
     ]
     for name in repeated:
         model.fix(name)
+    stages = stages_of(prepared, images)
+    float_model = Prefix(prepared.module, images, stages)
+    before = (float_model, Prefix(model.root, images, stages))
     for unit in units:
         for quantizer in model.quantizers(unit):
             quantizer.enabled = config.activations == "joint"
-        notes += _weights_of(UnitLearning.of(model, unit, images, config, rng), images)
+        notes += _weights_of(UnitLearning.of(model, unit, before, config, rng), images)
 
     if config.activations == "after":
         for quantizer in model.all_quantizers():
             quantizer.enabled = True
+        # Everything is quantized from here on: what comes before the units is not what it was.
+        before = (float_model, Prefix(model.root, images, stages))
         for unit in units:
-            notes += _scales_of(UnitLearning.of(model, unit, images, config, rng))
+            notes += _scales_of(UnitLearning.of(model, unit, before, config, rng))
     return model.result(tuple(notes))
 
 

@@ -80,12 +80,15 @@ def _patches(module: nn.Module, values: Tensor) -> Tensor:
     if isinstance(module, nn.Linear):
         return values.reshape(1, -1, values.shape[-1]).mT
     assert isinstance(module, nn.Conv2d) and not isinstance(module.padding, str)
-    patches = functional.unfold(
-        values, module.kernel_size, module.dilation, module.padding, module.stride
-    )
-    groups = module.groups
-    split = patches.reshape(len(values), groups, -1, patches.shape[-1])
-    return split.permute(1, 2, 0, 3).reshape(groups, split.shape[2], -1)
+    (top, left), (up, aside) = module.padding, module.dilation
+    padded = functional.pad(values, (left, left, top, top)).transpose(0, 1)
+    windows = padded
+    for axis, size, step, between in zip(
+        (2, 3), module.kernel_size, module.stride, (up, aside), strict=True
+    ):
+        windows = windows.unfold(axis, between * (size - 1) + 1, step)
+    windows = windows[..., ::up, ::aside].permute(0, 4, 5, 1, 2, 3)
+    return windows.reshape(module.groups, -1, windows[0, 0, 0].numel())
 
 
 def _rounded(weight: Tensor, moments: Tensor, cross: Tensor, initial: WeightParameters) -> Tensor:

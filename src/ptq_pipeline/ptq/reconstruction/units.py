@@ -58,8 +58,8 @@ class Unit:
         result = root.get_submodule(self.name)(values)
         return root.get_submodule(self.activation)(result) if self.activation else result
 
-    def input_of(self, root: nn.Module, images: Tensor) -> Tensor:
-        """Run ``images`` through a model up to the unit and return its input."""
+    def input_of(self, root: nn.Module, values: Tensor, start: str = "") -> Tensor:
+        """Run a model, or the module ``start`` of it, up to the unit and return its input."""
         parts: list[Tensor] = []
 
         def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -69,9 +69,9 @@ class Unit:
         # First in line: a unit's own input quantizer belongs to the unit.
         handle = root.get_submodule(self.name).register_forward_pre_hook(hook, prepend=True)
         with during([handle]), torch.no_grad():
-            for batch in images.split(IMAGES_AT_A_TIME):
+            for batch in values.split(IMAGES_AT_A_TIME):
                 with suppress(_Stop):
-                    root(batch)
+                    root.get_submodule(start)(batch.clone())
         return torch.cat(parts)
 
 
