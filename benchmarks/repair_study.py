@@ -76,10 +76,12 @@ class Study:
         )
 
 
-def losses(search: Search, variant: Variant, evaluation: Evaluation, draws: int) -> np.ndarray:
+def losses(
+    search: Search, variant: Variant, evaluation: Evaluation, draws: int, first: int = FIRST_DRAW
+) -> np.ndarray:
     """Return float right minus quantized right, int8 ``(shifts, draws, images)``."""
     runner, labels = search.runner(variant.method), evaluation.samples["label"].to_numpy()
-    sets = [search.drawn_set(variant, FIRST_DRAW + draw) for draw in range(draws)]
+    sets = [search.drawn_set(variant, first + draw) for draw in range(draws)]
     requests = [TrialRequest(each.set_id, each.images, evaluation) for each in sets]
     plain = runner.run(None, None, evaluation).predictions
     found = []

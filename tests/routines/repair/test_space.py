@@ -119,6 +119,34 @@ def test_the_winner_is_an_environment_that_removes_what_it_does_not_have(prepare
     assert not (folder / "parameters_calibration.yml").exists()
 
 
+def test_an_environment_holds_what_the_one_of_the_search_says(tmp_path):
+    origin = tmp_path / "conf/mine"
+    origin.mkdir(parents=True)
+    (origin / "globals.yml").write_text(
+        "data: data/mine\nenvironment: mine\nproduction: /arrives\n"
+    )
+    (origin / "catalog.yml").write_text("float_model: {weights: '${globals:data}/w'}\n")
+    (origin / "credentials.yml").write_text("store: {key: secret}\n")
+    method = {"weight_bits": 4, "activation_range": "mse"}
+    both = {"quantization": {"method": method}, "stress": {"clean": {}}}
+    (origin / "parameters.yml").write_text(yaml.safe_dump(both))
+    changes = {"quantization": {"method": {"name": "gptq", "activation_range": "minmax"}},
+               "calibration": {"set_size": 128}}  # fmt: skip
+    folder = tmp_path / "conf/better"
+    write_environment(folder, changes, "It helps\ndata: elsewhere", origin)
+    read = {file.name: yaml.safe_load(file.read_text()) for file in folder.iterdir()}
+    assert read == {
+        "globals.yml": {"data": "data/better", "environment": "better", "production": "/arrives"},
+        "catalog.yml": {"float_model": {"weights": "${globals:data}/w"}},
+        "parameters.yml": {
+            "quantization": {"method": {**method, "name": "gptq", "activation_range": "minmax"}},
+            "stress": {"clean": {}},
+        },
+        "parameters_calibration.yml": {"calibration": {"set_size": 128}},
+    }
+    assert check_environment(tmp_path, "better") == folder
+
+
 @pytest.mark.parametrize("name", ["base", "../elsewhere", ""])
 def test_an_environment_needs_a_name_of_its_own(tmp_path, name):
     with pytest.raises(InputError, match="--name: .* cannot be an environment of its own"):

@@ -1,6 +1,7 @@
 """Repair: the recipe whose worst group is best, searched on `selection`, then audited once."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 from ptq_pipeline.calibration.strategy import Pool
@@ -162,7 +163,7 @@ def repair(project: Project, name: str, watch: Watch | None = None, audit: bool 
     changes = found.recipes[0].changes
     if project.name:
         changes = of_mount(project.name, project.parameters[project.name], changes)
-    write_environment(folder, changes, found.says)
+    write_environment(folder, changes, found.says, _origin(project))
     found = found.model_copy(update={"environment": name})
     if not (audit and found.holds):
         return found
@@ -170,6 +171,12 @@ def repair(project: Project, name: str, watch: Watch | None = None, audit: bool 
         repaired.run("__default__")
         verdict = repaired.report(VERDICT_FILE)
     return found.model_copy(update={"verdict": verdict["result"], "headline": verdict["headline"]})
+
+
+def _origin(project: Project) -> Path | None:
+    """Return the folder of the environment that the search ran in; `base` is below every other."""
+    env = project.env or "local"
+    return None if env == "base" else project.root / "conf" / env
 
 
 def _row(tried: Tried, project: Project) -> TriedRecipe:

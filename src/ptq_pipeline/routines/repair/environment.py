@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file
@@ -52,19 +53,46 @@ def check_environment(root: Path, name: str) -> Path:
     return folder
 
 
-def write_environment(folder: Path, changes: Mapping[str, Mapping[str, Any]], says: str) -> None:
-    """Write an environment of some changed parameters, with a sentence on top."""
+def write_environment(
+    folder: Path,
+    changes: Mapping[str, Mapping[str, Any]],
+    says: str,
+    origin: Path | None = None,
+) -> None:
+    """Write an environment of some changed parameters, with a sentence on top.
+
+    It holds all that the environment ``origin`` says, in which the search ran, and the changes on
+    top of it. Credentials stay where they are.
+    """
+    contents = {} if origin is None else _contents(origin)
+    globals_file = contents.pop("globals.yml", {})
     name = folder.name
-    globals_file = yaml.safe_dump({"data": f"data/{name}", "environment": name})
-    files = {"globals.yml": globals_file}
+    own = {**globals_file, "data": f"data/{name}", "environment": name}
     for group, values in changes.items():
-        text = yaml.safe_dump({group: dict(values)}, sort_keys=False, allow_unicode=True)
-        files[f"parameters_{group}.yml"] = f"{MARK}\n# {says}\n{text}"
-    for file in folder.glob("parameters_*.yml"):
-        if file.name not in files:
-            file.unlink()
-    for file_name, text in files.items():
-        write_file(folder / file_name, text.encode())
+        known = (file for file, content in contents.items() if group in content)
+        file = next(known, f"parameters_{group}.yml")
+        contents[file] = _merged(contents.get(file, {}), {group: values})
+    # Names of groups come from outside: none of them ends the comment.
+    line = " ".join(says.split())
+    heads = {file: f"{MARK}\n# {line}\n" for file in contents if file.startswith("parameters")}
+    for old in folder.glob("*.yml"):
+        if old.name not in contents:
+            old.unlink()
+    for file, content in {"globals.yml": own, **contents}.items():
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        write_file(folder / file, (heads.get(file, "") + text).encode())
+
+
+def _contents(folder: Path) -> dict[str, dict[str, Any]]:
+    files = [file for file in sorted(folder.glob("*.yml")) if "credentials" not in file.name]
+    return {file.name: yaml.safe_load(file.read_text("utf-8")) or {} for file in files}
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Kedro makes of two environments: mappings are merged, the rest is replaced."""
+    both = OmegaConf.merge(OmegaConf.create(dict(below)), OmegaConf.create(dict(above)))
+    found: dict[str, Any] = OmegaConf.to_container(both, resolve=False)  # type: ignore[assignment]
+    return found
 
 
 def of_mount(

@@ -1,0 +1,235 @@
+"""Methods that look at the worst group, as plug-ins: each beside its plain form.
+
+Groups are the classes that the float model predicts on the calibration images, so no label is
+needed. `worst_group_study.py` compares them; what helped moves to the package, the rest stays here.
+
+*Minimax ranges*: of the shares of an input's range the one that minimises the largest error of a
+group relative to the least that any share gives this group, ``min_c max_g E_g(c) / min_c' E_g(c')``
+with ``E_g(c)`` the squared rounding error of the group's images. Plain: ``min_c sum_g E_g(c)``.
+
+*Weighted GPTQ*: ``H = sum_g w_g X_g X_g^T``, with whole weights: images of a group count w_g times.
+
+*Group-DRO rounding* (Sagawa et al., ICLR 2020, arXiv 1911.08731, on layer errors): AdaRound on
+``sum_g q_g r_g`` with ``r_g = e_g / e_g(nearest)``; each step multiplies q_g by ``exp(rate r_g)``,
+and a share ``floor`` of the weight is always spread evenly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from ptq_pipeline.ptq import (
+    ActivationParameters,
+    MethodConfig,
+    MethodSpec,
+    PreparedModel,
+    QuantizationParameters,
+    combine,
+    quantize_weights,
+)
+from ptq_pipeline.ptq.methods import RegisteredMethod, find_method, register
+from ptq_pipeline.ptq.quantizer import IntegerScheme, choose_qparams
+from ptq_pipeline.ptq.ranges import SHARES, Mse
+from ptq_pipeline.ptq.reconstruction import procedure
+from ptq_pipeline.ptq.reconstruction.learning import UnitLearning
+from ptq_pipeline.ptq.reconstruction.units import IMAGES_AT_A_TIME
+from ptq_pipeline.ptq.statistics import Batches, InputStatistics, collect_statistics
+
+BATCH = 32
+TINY = 1e-12
+
+
+def all_images(batches: Batches) -> Tensor:
+    """Return the calibration images as one tensor."""
+    return torch.cat([*(batches() if callable(batches) else batches)])
+
+
+@torch.no_grad()
+def predicted(prepared: PreparedModel, images: Tensor) -> Tensor:
+    """Return the classes that the float model predicts, int64 ``(n,)``."""
+    parts = [prepared.module(part).argmax(1) for part in images.split(IMAGES_AT_A_TIME)]
+    return torch.cat(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupRanges(MethodConfig):
+    """Nearest rounding with `mse` weights and input ranges by one of two criteria."""
+
+    criterion: Literal["mean", "minimax"] = "minimax"
+    first_last_8_bit: bool = False
+    first_input_8_bit: bool = False
+
+    @property
+    def uses_seed(self) -> bool:
+        """Nothing is random."""
+        return False
+
+
+def group_ranges(
+    prepared: PreparedModel, batches: Batches, config: GroupRanges, seed: int, weights: Any = None
+) -> QuantizationParameters:
+    """Quantize with ranges chosen over groups."""
+    images = all_images(batches)
+    groups = predicted(prepared, images)
+    spec = MethodSpec(
+        weight_bits=config.weight_bits,
+        activation_bits=config.activation_bits,
+        weight_range=Mse(),
+        first_last_8_bit=config.first_last_8_bit,
+        first_input_8_bit=config.first_input_8_bit,
+    )
+    of_layers = spec.of_layers([layer.name for layer in prepared.layers])
+    seen = [
+        collect_statistics(prepared, images[groups == group].split(BATCH), True)
+        for group in groups.unique()
+    ]
+    chosen = {
+        name: _input(
+            [each[name] for each in seen], of_layers.activation_scheme_of(name), config.criterion
+        )
+        for name in seen[0]
+    }
+    return combine(quantize_weights(prepared, spec), chosen)
+
+
+def _input(
+    seen: list[InputStatistics], scheme: IntegerScheme, criterion: str
+) -> ActivationParameters:
+    low, high = min(each.minimum for each in seen), max(each.maximum for each in seen)
+    lows, highs = min(low, 0.0) * SHARES, max(high, 0.0) * SHARES
+    errors = torch.stack([_errors(each, lows, highs, scheme) for each in seen])
+    if criterion == "minimax":
+        least = errors.amin(1, keepdim=True).clamp(min=TINY)
+        best = int((errors / least).amax(0).argmin())
+    else:
+        best = int(errors.sum(0).argmin())
+    qparams = choose_qparams(lows[best], highs[best], scheme)
+    return ActivationParameters(
+        float(qparams.scale), int(qparams.zero_point), scheme, all_zero=low == 0.0 == high
+    )
+
+
+def _errors(seen: InputStatistics, lows: Tensor, highs: Tensor, scheme: IntegerScheme) -> Tensor:
+    """Return the squared error of each candidate, ``(candidates,)``."""
+    assert seen.histogram is not None
+    hit = seen.histogram.counts > 0
+    values = torch.from_numpy(seen.histogram.grid.centers[hit])
+    counts = torch.from_numpy(seen.histogram.counts[hit]).double()
+    qparams = choose_qparams(lows, highs, scheme)
+    scale, zero = qparams.scale.double()[:, None], qparams.zero_point.double()[:, None]
+    codes = (torch.round(values / scale) + zero).clamp(scheme.qmin, scheme.qmax)
+    return ((codes - zero) * scale - values).square() @ counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedGptq(MethodConfig):
+    """GPTQ in which images of some classes count several times.
+
+    Attributes:
+        times: by number of the class, as text; others count once.
+    """
+
+    times: Mapping[str, int] = field(default_factory=dict)
+    first_last_8_bit: bool = False
+
+    @property
+    def uses_seed(self) -> bool:
+        """Nothing is random."""
+        return False
+
+
+def weighted_gptq(
+    prepared: PreparedModel, batches: Batches, config: WeightedGptq, seed: int, weights: Any = None
+) -> QuantizationParameters:
+    """Run GPTQ on images that are repeated; ranges are those of the set, which repeats keep."""
+    images = all_images(batches)
+    groups = predicted(prepared, images)
+    times = torch.tensor([config.times.get(str(int(group)), 1) for group in groups])
+    bits = {key: getattr(config, key) for key in ("weight_bits", "activation_bits")}
+    gptq = find_method("gptq").configure(bits | {"first_last_8_bit": config.first_last_8_bit})
+    repeated = images.repeat_interleave(times, 0)
+    return procedure.reconstruct(prepared, repeated.split(BATCH), gptq, seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupDro(MethodConfig):
+    """AdaRound in few large steps on the worst groups' errors.
+
+    Attributes:
+        rate: of the exponentiated gradient.
+        floor: share of the weight that is always spread evenly.
+    """
+
+    rate: float = 0.05
+    floor: float = 0.2
+    first_last_8_bit: bool = False
+
+
+class _GroupDroLearning(UnitLearning):
+    """The learning of a unit whose groups have weights."""
+
+    groups: ClassVar[Tensor]
+    settings: ClassVar[GroupDro]
+
+    def objective(self) -> float:
+        """Return the plain error; the first one, of nearest rounding, is what others relate to."""
+        if not hasattr(self, "base"):
+            with torch.no_grad():
+                rows = torch.arange(len(self.inputs)).split(IMAGES_AT_A_TIME)
+                each = torch.cat([self._by_image(self.inputs[r], r, 2.0) for r in rows])
+            count = torch.bincount(self.groups).clamp(min=1)
+            sums = torch.zeros(len(count)).index_add_(0, self.groups, each)
+            self.base = (sums / count).clamp(min=TINY)
+            self.weights = (torch.bincount(self.groups) > 0).float()
+            self.weights /= self.weights.sum()
+        return super().objective()
+
+    def _by_image(self, inputs: Tensor, chosen: Tensor, power: float) -> Tensor:
+        result = self.unit.run(self.model.root, inputs)
+        error = (result - self.targets[chosen]).abs().pow(power)
+        return error.sum(1).reshape(len(chosen), -1).mean(1)
+
+    def _loss(self, inputs: Tensor, chosen: Tensor, power: float) -> Tensor:
+        if not torch.is_grad_enabled():
+            return super()._loss(inputs, chosen, power)
+        each, groups = self._by_image(inputs, chosen, power), self.groups[chosen]
+        count = torch.bincount(groups, minlength=len(self.base))
+        sums = torch.zeros(len(count)).index_add_(0, groups, each)
+        relative = sums / count.clamp(min=1) / self.base
+        there = count > 0
+        with torch.no_grad():
+            grown = self.weights * torch.exp(self.settings.rate * relative.detach())
+            self.weights = grown / grown.sum()
+        even = there / there.sum()
+        own = self.weights * there / (self.weights * there).sum()
+        shares = (1 - self.settings.floor) * own + self.settings.floor * even
+        return (shares * relative).sum() * (even * self.base).sum()
+
+
+def group_dro(
+    prepared: PreparedModel, batches: Batches, config: GroupDro, seed: int, weights: Any = None
+) -> QuantizationParameters:
+    """Run AdaRound's CPU preset with group weights."""
+    images = all_images(batches)
+    bound = {"groups": predicted(prepared, images), "settings": config}
+    learning = type("Bound", (_GroupDroLearning,), bound)
+    bits = {key: getattr(config, key) for key in ("weight_bits", "activation_bits")}
+    plain = find_method("adaround_cpu").configure(
+        bits | {"first_last_8_bit": config.first_last_8_bit}
+    )
+    with patch.object(procedure, "UnitLearning", learning):
+        return procedure.reconstruct(prepared, images.split(BATCH), plain, seed)
+
+
+for _name, _config, _run in (
+    ("group_ranges", GroupRanges, group_ranges),
+    ("weighted_gptq", WeightedGptq, weighted_gptq),
+    ("group_dro", GroupDro, group_dro),
+):
+    register(RegisteredMethod(_name, "benchmarks", "looks at the worst group", _config, _run))
