@@ -16,7 +16,7 @@ from ptq_pipeline.core.group_ids import CellKey
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.class_mix import reweighted_drop, sample_units
 from ptq_pipeline.judgement.policy import LedgerPolicy
-from ptq_pipeline.judgement.summary import bound_draws
+from ptq_pipeline.judgement.tolerance import bound_draws
 from ptq_pipeline.judgement.worst_bound import worst_groups
 from ptq_pipeline.statistics.anytime import fail_budget, failing_draw
 from ptq_pipeline.statistics.betting import Units, units_above, units_below, units_interval

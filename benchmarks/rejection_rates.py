@@ -13,7 +13,8 @@ import pandas as pd
 from ptq_pipeline.calibration.draws import draw_set
 from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.strategy import Pool
-from ptq_pipeline.calibration.validation import NOWHERE, ExpectationSpec, SetValidator
+from ptq_pipeline.calibration.suite import NOWHERE, ExpectationSpec
+from ptq_pipeline.calibration.validation import SetValidator
 from ptq_pipeline.statistics.distances import category_shares, js_divergence, ks_distance
 
 

@@ -15,7 +15,8 @@ from ptq_pipeline.calibration.sets import (
     array_sha256,
 )
 from ptq_pipeline.calibration.strategy import Pool, TooFewImages
-from ptq_pipeline.calibration.validation import Rows, SetValidator
+from ptq_pipeline.calibration.suite import Rows
+from ptq_pipeline.calibration.validation import SetValidator
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.images.source import content_keys
 from ptq_pipeline.stress.perturbations import joined, perturb, seeded

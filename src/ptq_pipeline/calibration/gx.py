@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from ptq_pipeline.calibration.validation import NOWHERE, ExpectationSpec, Rows
+from ptq_pipeline.calibration.suite import NOWHERE, ExpectationSpec, Rows
 from ptq_pipeline.core.files import replacing_folder
 from ptq_pipeline.statistics.distances import category_shares, js_divergence, ks_distance
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Strategy
 from ptq_pipeline.core.canonical import canonical_hash
-from ptq_pipeline.core.documents import WITHOUT_NULL
+from ptq_pipeline.core.overlays import WITHOUT_NULL
 from ptq_pipeline.stress.perturbations import check_description
 
 

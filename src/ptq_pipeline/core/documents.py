@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     GetJsonSchemaHandler,
     ValidationError,
@@ -26,16 +25,6 @@ from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError, first_fault
 
 READING = {"reading": True}
-
-
-def _without_null(given: Any) -> Any:
-    if not isinstance(given, Mapping):
-        return given
-    return {name: value for name, value in given.items() if value is not None}
-
-
-# Of a mapping in the parameters: an environment removes an entry of another by `null`.
-WITHOUT_NULL = BeforeValidator(_without_null)
 
 
 def _number(kind: str, **bounds: float) -> WithJsonSchema:

@@ -7,9 +7,10 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ptq_pipeline.core.documents import WITHOUT_NULL, Document, Interval
+from ptq_pipeline.core.documents import Document, Interval
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.core.overlays import WITHOUT_NULL
 from ptq_pipeline.judgement.candidate import JudgedCell
 from ptq_pipeline.judgement.sentences import Sentence, say
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
-from ptq_pipeline.judgement.sentences import group_name, points
-
-if TYPE_CHECKING:
-    from ptq_pipeline.judgement.verdict import Verdict
+from ptq_pipeline.judgement.candidate import JudgedCell
+from ptq_pipeline.judgement.sentences import Reason, group_name, points
 
 MOST_ROWS = 8
 _HEADINGS = ("group", "shift", "n", "drop", "limit", "lost", "gained", "shown")
 
 
-def verdict_html(verdict: Verdict) -> str:
-    """Give an HTML fragment without script or style sheet; names cannot mark anything up."""
-    cells = sorted(verdict.candidate.cells, key=lambda cell: -cell.drop)
+def verdict_html(
+    headline: str, statement: str, *, cells: Sequence[JudgedCell], reasons: Sequence[Reason]
+) -> str:
+    """Give an HTML fragment without script or style sheet; names cannot mark anything up.
+
+    Args:
+        headline: The result in a sentence.
+        statement: What the draws show of the recipe.
+        cells: The candidate's, in any order.
+        reasons: Why it is not PASS.
+    """
+    cells = sorted(cells, key=lambda cell: -cell.drop)
     worst = [cell for cell in cells if cell.judged and cell.level != "average"][:MOST_ROWS]
     average = [cell for cell in cells if cell.level == "average"]
     rows = [
@@ -33,12 +39,12 @@ def verdict_html(verdict: Verdict) -> str:
         )
         for cell in (*worst, *average)
     ]
-    reasons = "".join(f"<li>{escape(reason.text)}</li>" for reason in verdict.reasons[:MOST_ROWS])
+    items = "".join(f"<li>{escape(reason.text)}</li>" for reason in reasons[:MOST_ROWS])
     return (
-        f"<p><strong>{escape(verdict.headline)}</strong></p>"
-        f"<p>{escape(verdict.recipe.statement)}</p>"
+        f"<p><strong>{escape(headline)}</strong></p>"
+        f"<p>{escape(statement)}</p>"
         f"<table><thead>{_row(_HEADINGS, 'th')}</thead>"
-        f"<tbody>{''.join(_row(row, 'td') for row in rows)}</tbody></table><ul>{reasons}</ul>"
+        f"<tbody>{''.join(_row(row, 'td') for row in rows)}</tbody></table><ul>{items}</ul>"
     )
 
 

@@ -43,10 +43,9 @@ from ptq_pipeline.judgement.summary import (
     DrawSpread,
     DrawSummary,
     GroupComponents,
-    Tolerance,
     group_components,
-    tolerance_bound,
 )
+from ptq_pipeline.judgement.tolerance import Tolerance, tolerance_bound
 
 SCHEMA_VERSION: Final = 1
 
@@ -152,7 +151,9 @@ class Verdict(Document):
         return self.draw_spread[0].draws if self.draw_spread else self.recipe.distinct_draws
 
     def _repr_html_(self) -> str:
-        return verdict_html(self)
+        return verdict_html(
+            self.headline, self.recipe.statement, cells=self.candidate.cells, reasons=self.reasons
+        )
 
 
 def published_schema() -> dict[str, Any]:

@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ptq_pipeline.core.documents import WITHOUT_NULL
 from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.core.overlays import WITHOUT_NULL
 from ptq_pipeline.images.samples import REQUIRED_SPLITS
 from ptq_pipeline.profiling.features import COMPONENTS, IMAGE_FEATURES
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import RootModel, model_validator
 
-from ptq_pipeline.core.documents import WITHOUT_NULL
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.core.overlays import WITHOUT_NULL
 from ptq_pipeline.stress.base import Clean, Shift
 from ptq_pipeline.stress.corruptions import CORRUPTIONS
 

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from ptq_pipeline.core.documents import WITHOUT_NULL
+from ptq_pipeline.core.overlays import WITHOUT_NULL
 from ptq_pipeline.trials.executors import DaskExecutor, Executor, ProcessExecutor, SerialExecutor
 
 if TYPE_CHECKING:

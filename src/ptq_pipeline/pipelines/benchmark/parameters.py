@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Strategy
-from ptq_pipeline.core.documents import WITHOUT_NULL
 from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.core.overlays import WITHOUT_NULL
 from ptq_pipeline.stress.perturbations import check_description
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.recipe import ExecutorParameters, RuntimeParameters

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ptq_pipeline.core.documents import WITHOUT_NULL
+from ptq_pipeline.core.overlays import WITHOUT_NULL
 
 
 class RepairParameters(BaseModel):
