@@ -120,7 +120,22 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int], Outlook]:
         groups.cluster_sizes,
         opening=opening,
     )
-    selection, audit = (int((samples["split"] == split).sum()) for split in ("selection", "audit"))
+    assert opening.entry is not None
+    chance = None if question is None else _chance(project, groups, question)
+    index, alpha = opening.entry.index, opening.policy.alpha
+    outlook = Outlook(question=index, alpha=alpha, pass_chance=chance)
+    return budget, _work(groups, calibration, policy, shifts, quantization), outlook
+
+
+def _work(
+    groups: Groups,
+    calibration: CalibrationParameters,
+    policy: Policy,
+    shifts: StressParameters,
+    quantization: Recipe,
+) -> dict[str, int]:
+    """Count draws, sets and images."""
+    selection, audit = (int((groups.split == split).sum()) for split in ("selection", "audit"))
     comparisons = len(calibration.comparison_strategies) * calibration.comparison_draws
     per_draw = (selection + audit) * len(shifts.root)
     evaluated = calibration.draws * per_draw
@@ -129,7 +144,7 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int], Outlook]:
         full = min(policy.sampling.full, calibration.draws)
         sampled = (calibration.draws - full) * share * audit * len(shifts.root)
         evaluated = full * per_draw + round(sampled)
-    work = {
+    return {
         "draws": calibration.draws,
         "evaluated": evaluated,
         "comparison_sets": comparisons,
@@ -142,10 +157,6 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int], Outlook]:
         "forward_passes": evaluated + comparisons * selection * len(shifts.root) + per_draw,
         "calibration_passes": (calibration.draws + comparisons) * calibration.set_size,
     }
-    assert opening.entry is not None
-    chance = None if question is None else _chance(project, groups, question)
-    index, alpha = opening.entry.index, opening.policy.alpha
-    return budget, work, Outlook(question=index, alpha=alpha, pass_chance=chance)
 
 
 def _asked(

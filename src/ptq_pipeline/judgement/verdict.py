@@ -206,6 +206,14 @@ class AuditSetting(HandedOn):
         used = self.predictions[self.predictions["trial_id"].isin(trial_ids)]
         return Outcomes.pair(used, self.float_predictions, self.groups)
 
+    def worth(self, shown: CandidateVerdict, confidence: float) -> BusinessView | None:
+        """What the candidate saves and costs; None where no view was asked for."""
+        if self.representatives:
+            # A few groups do not add up to all requests.
+            return None
+        named = self.groups.by_column() if self.groups else None
+        return business_view(shown.cells, self.business, confidence, named)
+
     def audited(
         self, evidence: pd.DataFrame, draws: Draws, trials: pd.DataFrame, outcomes: Outcomes | None
     ) -> Audited:
@@ -324,14 +332,9 @@ def _verdict(
     settled = () if result == "PASS" else settle(case)
     question = case.question
     unjudged = not_judged_line(question.unjudged)
-    view, only = None, [each.key for each in setting.representatives]
-    done = recipe.draws.done
+    done, only = recipe.draws.done, [each.key for each in setting.representatives]
     components = () if outcomes is None else group_components(outcomes, done, only)
-    # A few representative groups do not add up to all requests.
-    if not setting.representatives:
-        named = groups.by_column() if groups else None
-        confidence = 1 - (policy if candidate is None else candidate.policy).alpha
-        view = business_view(shown.cells, setting.business, confidence, named)
+    alpha = (policy if candidate is None else candidate.policy).alpha
     return Verdict(
         result=result,
         headline=headline.text,
@@ -357,7 +360,7 @@ def _verdict(
         representatives=setting.representatives,
         components=components,
         repeated_images=groups.copies("audit") if groups else 0,
-        business=view,
+        business=setting.worth(shown, 1 - alpha),
         source=setting.source,
     )
 

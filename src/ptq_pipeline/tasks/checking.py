@@ -57,33 +57,50 @@ def check(
         >>> check(labels, answers, quantized, limits={"class": 3}).result
         'FAIL'
     """
+    given = given_outcomes(
+        _table(
+            {"label": labels, "cluster": clusters},
+            {} if groups is None else dict(groups),
+            float_answers,
+            quantized_answers,
+        ),
+        WHAT,
+    )
+    if isinstance(limits, Policy):
+        return judge_table(given, limits).verdict
+    return judge_table(given, table_policy({}, limits or {}, len(given.draws))).verdict
+
+
+def _table(
+    known: Mapping[str, ArrayLike | None],
+    groups: Mapping[str, ArrayLike],
+    float_answers: ArrayLike,
+    quantized_answers: ArrayLike,
+) -> pd.DataFrame:
+    """Give a row for each unit in each draw; ``known`` is said of units beside their groups."""
     before = _one(float_answers, "float_answers")
     after = np.atleast_2d(np.asarray(quantized_answers, dtype=object))
-    names = ("float_ok", "quantized_ok") if labels is None else ("float_answer", "quantized_answer")
-    columns: dict[str, Any] = {"unit_id": np.arange(len(before)), names[0]: before}
-    if labels is not None:
-        columns["label"] = _one(labels, "labels")
-    if clusters is not None:
-        columns["cluster"] = _one(clusters, "clusters")
-    for name, values in ({} if groups is None else dict(groups)).items():
-        if name in columns or name in names:
+    first, second = (
+        ("float_ok", "quantized_ok")
+        if known["label"] is None
+        else ("float_answer", "quantized_answer")
+    )
+    columns: dict[str, Any] = {"unit_id": np.arange(len(before)), first: before}
+    columns |= {name: _one(each, f"{name}s") for name, each in known.items() if each is not None}
+    for name, values in groups.items():
+        if name in columns or name == second:
             raise InputError(f"{WHAT}: a group column may not be called '{name}'; rename it")
         columns[str(name)] = _one(values, f"groups['{name}']")
-    for name, column in {**columns, names[1]: after.T}.items():
+    for name, column in {**columns, second: after.T}.items():
         if len(column) != len(before):
             raise InputError(
                 f"{WHAT}: '{name}' holds {len(column):,} units and float_answers {len(before):,}"
             )
     units = pd.DataFrame({name: texts_of(pd.Series(column)) for name, column in columns.items()})
-    draws = [units.assign(**{names[1]: texts_of(pd.Series(row).infer_objects())}) for row in after]
+    draws = [units.assign(**{second: texts_of(pd.Series(row).infer_objects())}) for row in after]
     if np.ndim(quantized_answers) == 2:
         draws = [each.assign(draw=str(number)) for number, each in enumerate(draws)]
-    given = given_outcomes(pd.concat(draws, ignore_index=True), WHAT)
-    policy = limits
-    if not isinstance(limits, Policy):
-        policy = table_policy({}, limits or {}, len(given.draws))
-    assert isinstance(policy, Policy)
-    return judge_table(given, policy).verdict
+    return pd.concat(draws, ignore_index=True)
 
 
 def _one(values: ArrayLike, name: str) -> Any:

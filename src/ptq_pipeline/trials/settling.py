@@ -8,6 +8,7 @@ draw, so groups that look bad, or were bad in the draw before, are looked at ahe
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, computed_field
@@ -79,6 +80,23 @@ class SettledVerdict(Document):
     full_images: int
     delta: float
 
+    @classmethod
+    def of(
+        cls, study: Study, draws: Sequence[SettledDraw], result: Result, full: int, *, delta: float
+    ) -> Self:
+        """Say what a study has found by these draws; the full audit of one is ``full`` images."""
+        return cls(
+            result=result,
+            draws=tuple(draws),
+            good=study.states.count("good"),
+            bad=study.states.count("bad") + study.states.count("failed"),
+            failed_after_draws=study.failed_after,
+            wanted_draws=study.scope.policy.draws,
+            images=sum(draw.images for draw in draws),
+            full_images=full * study.scope.policy.draws,
+            delta=delta,
+        )
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def statement(self) -> str:
@@ -133,18 +151,8 @@ def settle(
             suspects = draw.bad_cells or suspects
         if (result := study.add(found[-1].state)) is not None:
             break
-    images = len(evaluation.samples) * len(evaluation.arrays)
-    return SettledVerdict(
-        result=result or "INCONCLUSIVE",
-        draws=tuple(found),
-        good=study.states.count("good"),
-        bad=study.states.count("bad") + study.states.count("failed"),
-        failed_after_draws=study.failed_after,
-        wanted_draws=scope.policy.draws,
-        images=sum(draw.images for draw in found),
-        full_images=images * scope.policy.draws,
-        delta=looks.delta,
-    )
+    full = len(evaluation.samples) * len(evaluation.arrays)
+    return SettledVerdict.of(study, found, result or "INCONCLUSIVE", full, delta=looks.delta)
 
 
 def _in_full(scope: Scope) -> Scope:

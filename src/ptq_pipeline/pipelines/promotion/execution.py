@@ -62,10 +62,7 @@ def execute_candidate(
     names = served_names(files, serving.name)
     answers = _answers(audit, load_candidate(audit, files, serving))
     judged = _judged(audit, predictions[predictions["trial_id"] == chosen.trial_id])
-    compared = {
-        shift: ShiftAnswers(n=len(found), different=int((found != judged[shift]).sum()))
-        for shift, found in answers.items()
-    }
+    compared = _compared(answers, judged)
     parity = _parity(audit, answers[CLEAN], calibration_sets[chosen.set_id])
     others = _others(audit, files, judged[CLEAN])
     reasons = [
@@ -73,9 +70,8 @@ def execute_candidate(
         for shift, each in compared.items()
         if each.different
     ]
-    reasons += _parity_reasons(parity, names[0])
     broken, withheld = _held_back(others, names)
-    reasons += broken
+    reasons += [*_parity_reasons(parity, names[0]), *broken]
     found = Execution(
         trial_id=chosen.trial_id,
         runtime=serving.name,
@@ -109,6 +105,15 @@ def _judged(audit: Audit, own: pd.DataFrame) -> dict[str, np.ndarray]:
     return {
         shift: rows.set_index("sample_id")["predicted"].loc[ids].to_numpy()
         for shift, rows in by_shift.items()
+    }
+
+
+def _compared(
+    answers: Mapping[str, np.ndarray], judged: Mapping[str, np.ndarray]
+) -> dict[str, ShiftAnswers]:
+    return {
+        shift: ShiftAnswers(n=len(found), different=int((found != judged[shift]).sum()))
+        for shift, found in answers.items()
     }
 
 

@@ -53,15 +53,7 @@ def worst_groups(audit: AuditTables, options: ReportingParameters) -> Drawing:
     _mark_no_loss(axis)
     axis.axvline(100, color=LIMIT, linewidth=2, zorder=2)
     for row, cell in enumerate(cells):
-        look, unit = STATES[cell.status], 100 / (cell.limit or 1.0)
-        if cell.interval is not None:
-            low, high = cell.interval
-            axis.plot([unit * low, unit * high], [row, row], color=look.colour, lw=2.2, zorder=2)
-        face = "none" if cell.status == "open" else look.colour
-        axis.plot(
-            [unit * cell.drop], [row], marker=look.marker, ms=8, color=look.colour, zorder=3,
-            markerfacecolor=PAPER if face == "none" else face, markeredgewidth=1.8,
-        )  # fmt: skip
+        _draw_use(axis, row, cell)
     labels = [
         texts(
             "figure.worst.row",
@@ -190,6 +182,18 @@ def drop_distribution(audit: AuditTables, options: ReportingParameters) -> Drawi
         "classes": len(classes),
         "of": len(audit.classes),
     }
+
+
+def _draw_use(axis: Axes, row: int, cell: SpreadCell) -> None:
+    look, unit = STATES[cell.status], 100 / (cell.limit or 1.0)
+    if cell.interval is not None:
+        low, high = cell.interval
+        axis.plot([unit * low, unit * high], [row, row], color=look.colour, lw=2.2, zorder=2)
+    face = PAPER if cell.status == "open" else look.colour
+    axis.plot(
+        [unit * cell.drop], [row], marker=look.marker, ms=8, color=look.colour, zorder=3,
+        markerfacecolor=face, markeredgewidth=1.8,
+    )  # fmt: skip
 
 
 def _class_label(texts: Texts, name: str, cell: SpreadCell | None) -> str:
