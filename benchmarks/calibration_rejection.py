@@ -21,9 +21,9 @@ from rejection_rates import failures
 from ptq_pipeline.calibration.parameters import CalibrationParameters, DrawPlan
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Pool
-from ptq_pipeline.calibration.thresholds import Thresholds
+from ptq_pipeline.calibration.thresholds import freeze_thresholds
 from ptq_pipeline.calibration.validation import SetValidator, judged_hashes, stored_profile
-from ptq_pipeline.pipelines.calibration.nodes import freeze_calibration_thresholds
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.profiling.features import image_features
 
 ROOT = Path(__file__).parent.parent
@@ -46,13 +46,15 @@ def main(sets: int) -> None:
     samples = pd.read_parquet(data / "03_primary/samples.parquet")
     profiles = pd.read_parquet(data / "04_feature/profiles.parquet")
     images = np.load(data / "03_primary/images.npy", mmap_mode="r")
-    definitions = json.loads((data / "03_primary/group_definitions.json").read_text())
+    definitions = GroupDefinitions.read(
+        json.loads((data / "03_primary/group_definitions.json").read_text())
+    )
     text = (ROOT / "conf/base/parameters_calibration.yml").read_text()
     parameters = CalibrationParameters.model_validate(yaml.safe_load(text)["calibration"])
 
     start = time.perf_counter()
-    frozen = freeze_calibration_thresholds(profiles, definitions, parameters)
-    thresholds = Thresholds.read(frozen)
+    reference = profiles[profiles["split"] == "reference"]
+    thresholds = freeze_thresholds(reference, definitions, parameters)
     print(f"thresholds: {time.perf_counter() - start:.1f} s\n")
     pool = Pool.from_samples(samples, definitions)
     validator = SetValidator(

@@ -54,7 +54,7 @@ class Study:
         method = {"weight_bits": bits[0], "activation_bits": bits[1]}
         runtime = {"name": "openvino", "threads": self.threads}
         samples = self.project.load("samples")
-        definitions = self.project.load("group_definitions")
+        definitions = self.project.document("group_definitions", GroupDefinitions)
         scoring = self.project.settings("subgroup_scoring", SubgroupScoringParameters)
         data = AuditData(samples, self.project.load("images"))
         audit = Audit(
@@ -69,7 +69,7 @@ class Study:
             audit,
             Pool.from_samples(samples, definitions, profiles=self.project.load("profiles")),
             self.project.group("calibration"),
-            scoring.build(data.evaluated, GroupDefinitions.read(definitions)),
+            scoring.build(data.evaluated, definitions),
             self.project.settings("worst_case_check", Policy),
             RepairParameters(draws=draws),
             levels=levels,
@@ -136,7 +136,7 @@ def run(study: Study, bits: tuple[int, int], search_draws: int, draws: int) -> N
         chosen[by] = search.run(recipes)[0].variant
         print(f"searched by {by} after {time.monotonic() - start:.0f} s", flush=True)
     evaluation = shifted_evaluation(search.audit.data, search.audit.shifts, "reference")
-    segments = list(study.project.load("group_definitions")["segments"])
+    segments = list(study.project.document("group_definitions", GroupDefinitions).segments)
     for by, variant in chosen.items():
         table = losses(search, variant, evaluation, draws)
         tables[by] = dict(measures(table, evaluation.samples, segments))

@@ -1,5 +1,6 @@
 """The study that all loops of `speed.py` run: same model, draws, images and shifts."""
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -13,13 +14,13 @@ import pandas as pd
 import yaml
 
 from ptq_pipeline.calibration.sets import load_sets
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model
 from ptq_pipeline.pipelines.quantization.nodes import stress_images
-from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.ptq import MethodSpec
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit
@@ -49,7 +50,7 @@ class Study:
     samples: pd.DataFrame
     images: np.ndarray
     index: pd.DataFrame
-    definitions: dict
+    definitions: GroupDefinitions
     stressed: dict[str, np.ndarray]
 
     @classmethod
@@ -61,14 +62,14 @@ class Study:
             subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
         samples = pd.read_parquet(DATA / "03_primary/samples.parquet")
         images = np.load(DATA / "03_primary/images.npy", mmap_mode="r")
-        definitions = yaml.safe_load(
-            (DATA / "03_primary/group_definitions.json").read_text(encoding="utf-8")
+        definitions = GroupDefinitions.read(
+            json.loads((DATA / "03_primary/group_definitions.json").read_text(encoding="utf-8"))
         )
         model = load_float_model(
             "ptq_pipeline.models.resnet20",
             PROJECT / "data/06_models/reference/resnet20.safetensors",
             Preprocessing((0.286,), (0.353,)),
-            definitions["classes"],
+            definitions.classes,
         )
         return cls(
             model,
@@ -109,7 +110,7 @@ class Study:
     def groups(self) -> Groups:
         """The shipped groups."""
         scoring = SubgroupScoringParameters.model_validate(parameters("subgroup_scoring"))
-        return define_groups(self.samples, self.definitions, scoring)
+        return scoring.build(self.samples, self.definitions)
 
     @cached_property
     def sets(self) -> dict[str, np.ndarray]:

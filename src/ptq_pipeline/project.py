@@ -20,11 +20,13 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from ptq_pipeline.configuration import checked, left_to_readers
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError, causes_of, own_cause
 from ptq_pipeline.mounting import create_pipeline
 from ptq_pipeline.sealing import check_acting
 
 Model = TypeVar("Model", bound=BaseModel)
+Kind = TypeVar("Kind", bound=Document)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Project:
     parameters: Mapping[str, Any]
     name: str = ""
     env: str | None = None
+
+    def document(self, dataset: str, kind: type[Kind]) -> Kind:
+        """Load a document, as :meth:`load`."""
+        return kind.read(self.load(dataset))
 
     def load(self, dataset: str) -> Any:
         """Load a dataset of this mount.

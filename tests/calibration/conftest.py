@@ -9,6 +9,7 @@ from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.calibration.thresholds import Thresholds, freeze_thresholds
 from ptq_pipeline.calibration.validation import Profile, stored_profile
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.images.idx import read_idx
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.profiling.features import IMAGE_FEATURES, image_features
@@ -31,7 +32,7 @@ class Material:
     images: np.ndarray
     samples: pd.DataFrame
     profiles: pd.DataFrame
-    definitions: dict
+    definitions: GroupDefinitions
     pool: Pool
     thresholds: Thresholds
     profile: Profile
@@ -51,13 +52,10 @@ def material() -> Material:
         name: define_segment(rule, name, features[rule.feature][:7000])
         for name, rule in RULES.items()
     }
-    segments = {name: cut_segment(cut, features[cut["feature"]]) for name, cut in cuts.items()}
+    segments = {name: cut_segment(cut, features[cut.feature]) for name, cut in cuts.items()}
     samples = table.assign(content_hash=content_hashes(images), **segments)
     profiles = pd.concat([table, features], axis=1).assign(**segments)
-    definitions = {
-        "classes": CLASSES,
-        "segments": cuts,
-    }
+    definitions = GroupDefinitions(classes=tuple(CLASSES), segments=cuts)
     thresholds = freeze_thresholds(
         profiles[profiles["split"] == "reference"],
         definitions,

@@ -11,6 +11,7 @@ from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.strategies import STRATEGIES, k_center, parse_strategy
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions, SegmentColumn
 from ptq_pipeline.images.source import content_hashes
 
 PER_CLASS, CLASSES = 60, ("cat", "dog", "eel")
@@ -31,7 +32,9 @@ def make_pool(labels: np.ndarray | None = None) -> tuple[Pool, np.ndarray]:
         }
     )
     others = samples.assign(split="audit").head(3)
-    definitions = {"classes": list(CLASSES), "segments": {"tone": {"names": list(TONES)}}}
+    definitions = GroupDefinitions(
+        classes=CLASSES, segments={"tone": SegmentColumn(names=tuple(TONES))}
+    )
     profiles = make_profiles(samples)
     return Pool.from_samples(pd.concat([others, samples]), definitions, profiles=profiles), images
 
@@ -179,7 +182,7 @@ def test_repeated_image_counts_once_in_the_pool():
             "label": 0,
         }
     )
-    pool = Pool.from_samples(samples, {"classes": ["cat"], "segments": {}})
+    pool = Pool.from_samples(samples, GroupDefinitions(classes=("cat",), segments={}))
     assert pool.sample_ids.tolist() == [0, 3]
 
 

@@ -13,12 +13,15 @@ from ptq_pipeline.calibration.thresholds import (
     summarise_reference,
 )
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.statistics.distances import joint_thresholds
 
-DEFINITIONS = {
-    "classes": ["cat", "dog"],
-    "segments": {"tone": {"names": ["dark", "light"], "thresholds": [0.5], "feature": "x"}},
-}
+DEFINITIONS = GroupDefinitions.read(
+    {
+        "classes": ["cat", "dog"],
+        "segments": {"tone": {"names": ["dark", "light"], "thresholds": [0.5], "feature": "x"}},
+    }
+)
 
 
 def make_profiles(rows: int = 400, seed: int = 0) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from tests.monitoring.test_windows import deliver, noise
 
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.datasets import (
     GrowingDirectory,
     HistoryDataset,
@@ -41,7 +42,8 @@ def tick(root):
     )
     images = np.zeros((1, 1, 8, 8), np.uint8)
     samples = pd.DataFrame({"content_hash": ["0"]})
-    audited = Audited(AuditData(samples, images, samples, {"segments": {}}), Model(), None)
+    definitions = GroupDefinitions(classes=(), segments={})
+    audited = Audited(AuditData(samples, images, samples, definitions), Model(), None)
     accepted, decided = accept_arrivals(
         arrivals.load(), history.load(), audited, MonitoringParameters()
     )

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.judgement.openings import Opening
 from ptq_pipeline.judgement.policy import Policy
@@ -11,7 +12,9 @@ from ptq_pipeline.monitoring.reaudit import (
     reaudit,
 )
 
-DEFINITIONS = {"classes": ["boot", "bag"], "segments": {"tone": {"names": ["dark", "light"]}}}
+DEFINITIONS = GroupDefinitions.read(
+    {"classes": ["boot", "bag"], "segments": {"tone": {"names": ["dark", "light"]}}}
+)
 LIMITS = {"average": {"points": 4}, "class": {"points": 8}, "segment": {"points": 8}}
 POLICY = Policy.model_validate(
     {"draws": 30, "limits": {**LIMITS, "intersection": {"points": 30, "min_size": 10_000}}}
@@ -123,7 +126,7 @@ def test_production_is_judged_in_the_groups_that_the_audit_scored():
     """A control column makes conditions, no groups; a segment that is not scored is not judged."""
     tone = {"names": ["dark", "light"]}
     segments = {"tone": tone, "site": {"names": ["north", "south"], "control": True}}
-    definitions = {"classes": ["boot", "bag"], "segments": segments}
+    definitions = GroupDefinitions.read({"classes": ["boot", "bag"], "segments": segments})
     table = samples(1000).assign(site=np.where(np.arange(1000) < 500, "north", "south"))
     right = (np.arange(1000) % 2).astype(np.int16)
     answers = Answers("v1", {"clean": right}, {"clean": right})
@@ -147,7 +150,7 @@ def test_production_is_judged_in_the_groups_that_the_audit_scored():
 
 def test_a_condition_that_was_rare_in_the_audit_is_not_waited_for():
     segments = {"site": {"names": ["north", "south"], "control": True}}
-    definitions = {"classes": ["boot", "bag"], "segments": segments}
+    definitions = GroupDefinitions.read({"classes": ["boot", "bag"], "segments": segments})
 
     def seen(n, north):
         return samples(n).assign(site=np.where(np.arange(n) < north, "north", "south"))

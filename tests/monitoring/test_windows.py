@@ -10,6 +10,7 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from PIL import Image
 
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.datasets import ProductionArrivalsDataset
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.idx import IdxSource
@@ -53,9 +54,13 @@ def arrivals(tmp_path):
     )
 
 
+def defined(**segments):
+    return GroupDefinitions.read({"classes": CLASSES, "segments": segments})
+
+
 def decide(arrival, audited=(), earlier=(), definitions=None):
     samples, images = pd.DataFrame({"content_hash": list(audited)}), np.zeros((1, 1, 8, 8))
-    model, definitions = SimpleNamespace(classes=CLASSES), definitions or {"segments": {}}
+    model, definitions = SimpleNamespace(classes=CLASSES), definitions or defined()
     known = Audited(AuditData(samples, images, samples, definitions), model, None)
     return known.accept(arrival, dict(earlier), AcceptanceRules())
 
@@ -136,12 +141,12 @@ def test_unreadable_images_are_counted_and_named(tmp_path, arrivals):
 
 def test_a_missing_segment_column_is_named(tmp_path, arrivals):
     deliver(tmp_path / "production", "w", noise(20), [0] * 20)
-    definitions = {"segments": {"shop": {"names": ["north"]}}}
+    definitions = defined(shop={"names": ["north"]})
     assert "'shop'" in decide(arrivals.load()[0], definitions=definitions).reason
 
 
-SHOP = {"segments": {"shop": {"names": ["north", "south"]}}}
-AGE = {"segments": {"age": {"names": ["q1 (<= 30)", "q2 (> 30)"], "boundaries": [30]}}}
+SHOP = defined(shop={"names": ["north", "south"]})
+AGE = defined(age={"names": ["q1 (<= 30)", "q2 (> 30)"], "boundaries": [30]})
 
 
 def deliver_manifest(root, name, images, **columns):

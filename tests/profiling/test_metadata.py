@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import SegmentColumn
 from ptq_pipeline.profiling.segments import check_columns, define_metadata, metadata_groups
 
 POOL = np.arange(100) < 50
@@ -12,9 +13,10 @@ POOL = np.arange(100) < 50
 
 def groups(values, quantiles=(0.5,), most_values=8):
     column = pd.Series(values, name="m")
-    entry = json.loads(json.dumps(define_metadata(column, POOL, quantiles, most_values)))
-    found = metadata_groups(column, entry).tolist()
-    assert entry["names"] == sorted(set(found))
+    written = json.dumps(define_metadata(column, POOL, quantiles, most_values).to_json())
+    entry = SegmentColumn.read(json.loads(written))
+    found = metadata_groups(column, entry.boundaries).tolist()
+    assert list(entry.names) == sorted(set(found))
     return found
 
 
@@ -64,31 +66,32 @@ def test_columns_that_make_no_groups_are_refused_by_name(values, message):
 
 def test_what_comes_later_is_cut_at_the_same_boundaries():
     times = pd.Series(pd.date_range("2024-01-01", periods=100, freq="D"), name="m")
-    entry = json.loads(json.dumps(define_metadata(times, POOL, (0.5,), 8)))
+    written = json.dumps(define_metadata(times, POOL, (0.5,), 8).to_json())
+    boundaries = SegmentColumn.read(json.loads(written)).boundaries
     later = pd.Series(["2030-01-01", "2024-01-25", None])
-    assert metadata_groups(later, entry).tolist() == [
+    assert metadata_groups(later, boundaries).tolist() == [
         "q2 (> 2024-01-25)", "q1 (<= 2024-01-25)", "missing",
     ]  # fmt: skip
     with pytest.raises(InputError, match="'when' is cut at .* other than numbers or times"):
-        metadata_groups(pd.Series(["soon"], name="when"), entry)
+        metadata_groups(pd.Series(["soon"], name="when"), boundaries)
 
 
 def test_identifiers_that_were_read_as_numbers_do_not_merge():
     values = pd.Series([10000001.0, 10000002.0, None, 0.1 + 0.2, -0.0, 0.0], name="store")
-    assert metadata_groups(values, {}).tolist() == [
+    assert metadata_groups(values, None).tolist() == [
         *("10000001", "10000002", "missing", "0.30000000000000004", "0", "0")
     ]
     many = pd.Series(10_000_001.0 + np.arange(40), name="store")
     entry = define_metadata(many, np.full(40, True), [0.5], 2)
-    assert entry["names"] == ["q1 (<= 10000020)", "q2 (> 10000020)"]
+    assert entry.names == ("q1 (<= 10000020)", "q2 (> 10000020)")
 
 
 def test_different_values_that_are_written_alike_are_refused():
     with pytest.raises(InputError, match="2 different values that are all written '1'"):
-        metadata_groups(pd.Series([1, "1", 2], name="store", dtype=object), {})
+        metadata_groups(pd.Series([1, "1", 2], name="store", dtype=object), None)
     with pytest.raises(InputError, match="holds the text 'missing' and also images without"):
-        metadata_groups(pd.Series(["missing", None], name="store"), {})
-    alone = metadata_groups(pd.Series(["missing", "here"], name="store"), {})
+        metadata_groups(pd.Series(["missing", None], name="store"), None)
+    alone = metadata_groups(pd.Series(["missing", "here"], name="store"), None)
     assert alone.tolist() == ["missing", "here"]
 
 

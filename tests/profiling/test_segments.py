@@ -14,7 +14,7 @@ def test_thirds_of_the_pool_are_equal_and_frozen():
     assert cut_segment(definition, pool).value_counts().tolist() == [1000, 1000, 1000]
     elsewhere = cut_segment(definition, pool / 10)
     assert set(elsewhere) == {"dark"}
-    assert definition["names"] == ["dark", "mid", "light"] and len(definition["thresholds"]) == 2
+    assert definition.names == ("dark", "mid", "light") and len(definition.thresholds) == 2
 
 
 def test_missing_values_are_a_group_of_their_own():

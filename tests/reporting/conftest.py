@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.artifact.speed import CandidateSpeed
+from ptq_pipeline.core.group_ids import GroupDefinitions, SegmentColumn
 from ptq_pipeline.judgement.business import Business, business_view
 from ptq_pipeline.judgement.candidate import ComparedCell
 from ptq_pipeline.judgement.champion import Comparison
@@ -75,13 +76,13 @@ def build_inputs(audit: MadeUpAudit) -> AuditResults:
         calibration_validation=_validation(sets, rng),
         parity=_parity(audit, judged, rng),
         drift_table=_drift(rng),
-        group_definitions={
-            "classes": list(audit.classes),
-            "segments": {
-                name: {"names": list(names), "feature": "brightness", "thresholds": [0.2, 0.4]}
+        group_definitions=GroupDefinitions(
+            classes=tuple(audit.classes),
+            segments={
+                name: SegmentColumn(names=tuple(names), feature="brightness", thresholds=(0.2, 0.4))
                 for name, names in SEGMENTS.items()
             },
-        },
+        ),
         trials=trials,
         parameters={
             "quantization": {
@@ -250,7 +251,7 @@ def complete(inputs: AuditResults, prices: dict | None = None) -> AuditResults:
     verdict = inputs.verdict.model_copy(update={"business": view})
     comparison, files = _comparison(verdict), inputs.decision.candidate.files
     trial = verdict.candidate.trial_id
-    classes = inputs.group_definitions["classes"]
+    classes = inputs.classes
     worst = verdict.worst
     return dataclasses.replace(
         inputs,

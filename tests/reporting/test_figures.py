@@ -55,7 +55,7 @@ def test_drop_distribution_has_a_panel_for_clean_and_worst_shift(inputs, options
     ]
     for axis in figure.axes:
         labels = [label.get_text() for label in axis.get_yticklabels()]
-        assert [label.split(", n=")[0] for label in labels] == inputs.group_definitions["classes"]
+        assert [label.split(", n=")[0] for label in labels] == inputs.classes
     assert words["n"] == 50
     shown = inputs.scores.query("role == 'evidence' and split == 'audit' and level == 'class'")
     most = 100 * shown["drop"].max()

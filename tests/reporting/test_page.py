@@ -78,7 +78,7 @@ def test_report_is_well_formed_and_small(html, tree):
 
 def test_what_was_left_out_of_the_audit_is_said(inputs, options):
     counts = {"hidden": 3, "outside_classes": 1, "no_image": 4, "empty_classes": 1, "unreadable": 5}
-    definitions = {**inputs.group_definitions, "left_out": counts}
+    definitions = inputs.group_definitions.model_copy(update={"left_out": counts})
     pages = {
         language: render_report(
             dataclasses.replace(inputs, group_definitions=definitions),
@@ -311,7 +311,7 @@ def test_strategies_are_labelled_as_evidence_or_not(tree):
 
 def test_parity_and_drift_are_shown(tree, inputs):
     parity = table_rows(by_id(tree, "artifact"), "Agreement of the two runtimes")
-    assert [row["Class"] for _, row in parity] == inputs.group_definitions["classes"]
+    assert [row["Class"] for _, row in parity] == inputs.classes
     drifted = table_rows(by_id(tree, "drift"), "drifted: columns that drifted")
     assert {row["Column"] for _, row in drifted} == {"brightness", "contrast", "tone"}
     assert {row["Result"] for _, row in drifted} == {"DRIFTED"}
@@ -344,9 +344,8 @@ def test_figures_have_words_for_those_who_do_not_see_them(tree):
 
 def test_hostile_names_are_escaped_and_shortened(inputs, options, restated):
     evil = '<script>alert("x")</script>' + "y" * 200
-    definitions = inputs.group_definitions | {
-        "classes": [evil if n == "Sandal" else n for n in inputs.group_definitions["classes"]]
-    }
+    classes = tuple(evil if n == "Sandal" else n for n in inputs.classes)
+    definitions = inputs.group_definitions.model_copy(update={"classes": classes})
 
     def renamed(cell):
         return cell.model_copy(update={"group": evil})

@@ -180,8 +180,8 @@ def test_parts_of_another_audit_are_refused(full, options, name, change, message
 
 
 def test_a_class_list_in_another_order_is_refused(full, options):
-    classes = full.group_definitions["classes"]
-    swapped = full.group_definitions | {"classes": [*classes[1::-1], *classes[2:]]}
+    classes = (*full.classes[1::-1], *full.classes[2:])
+    swapped = full.group_definitions.model_copy(update={"classes": classes})
     with pytest.raises(InputError, match=r"Trouser, T-shirt/top.*T-shirt/top, Trouser.*order"):
         render_report(dataclasses.replace(full, group_definitions=swapped), options)
 

@@ -61,7 +61,7 @@ def test_only_the_worst_classes_are_kept_when_there_are_many(inputs):
 def test_evidence_drops_hold_audit_rows_of_the_recipe_only(inputs):
     drops = inputs.class_drops()
     assert len(drops) == 50 * 3 * 10
-    assert set(drops["group"]) == set(inputs.group_definitions["classes"])
+    assert set(drops["group"]) == set(inputs.classes)
 
 
 def test_strategies_are_compared_on_selection_with_the_recipe_first(inputs):

@@ -57,7 +57,7 @@ def test_a_verdict_by_the_policy_of_each_environment_keeps_it(validator, project
 
 
 def test_class_mixes_representatives_and_business_are_part_of_the_schema(validator, inputs):
-    classes = inputs.group_definitions["classes"]
+    classes = inputs.classes
     mixes = {"winter": {name: 3.0 if name == "Coat" else 1.0 for name in classes}}
     policy = Policy.model_validate(inputs.verdict.policy.to_json() | {"class_priors": mixes})
     business = Business.model_validate(

@@ -44,7 +44,7 @@ def test_samples_of_a_folder_are_paired_by_task_and_document(tmp_path):
     given = given_outcomes(table, what, files)
     assert given.source.kind == "right_or_wrong" and given.source.units == 3000
     assert [file.name[:12] for file in files] == ["samples_arc_", "samples_bool"] * 2
-    segments = {name: each["names"] for name, each in given.definitions["segments"].items()}
+    segments = {name: list(each.names) for name, each in given.definitions.segments.items()}
     assert segments == {"task": ["arc_easy", "boolq"], "subject": ["s0", "s1"]}
     lost = (table["float_ok"] == "1") & (table["quantized_ok"] == "0")
     assert lost.sum() == 2 * 36

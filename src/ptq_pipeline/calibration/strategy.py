@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 
 CLUSTER = "cluster"
 COMPONENTS = "component_"
@@ -49,7 +50,7 @@ class Pool:
     def from_samples(
         cls,
         samples: pd.DataFrame,
-        definitions: Mapping[str, Any],
+        definitions: GroupDefinitions,
         profiles: pd.DataFrame | None = None,
     ) -> "Pool":
         """Take the pool out of the ``samples`` table.
@@ -57,7 +58,7 @@ class Pool:
         Args:
             samples: ``sample_id``, ``content_hash``, ``split``, ``label``, segment columns and
                 optionally ``cluster``.
-            definitions: content of ``group_definitions``.
+            definitions: classes and segments.
             profiles: the ``profiles`` table; strategies that look at features need it.
         """
         rows = samples[samples["split"] == "pool"].sort_values("sample_id")
@@ -67,8 +68,8 @@ class Pool:
             ids,
             rows["content_hash"].to_numpy(object),
             rows["label"].to_numpy(np.int64),
-            {name: rows[name].to_numpy(object) for name in definitions["segments"]},
-            tuple(definitions["classes"]),
+            {name: rows[name].to_numpy(object) for name in definitions.segments},
+            definitions.classes,
             {} if profiles is None else _features(profiles, ids),
             rows[CLUSTER].to_numpy(object) if CLUSTER in rows else None,
         )

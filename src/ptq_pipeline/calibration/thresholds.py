@@ -13,7 +13,7 @@ more than ``family_wise_level`` of the simulated sets fail any of them (min-p, W
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ import pandas as pd
 from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.statistics.distances import category_shares, joint_thresholds, js_divergence
 
 CLASS_COLUMN = "class"
@@ -110,7 +111,7 @@ class Thresholds(Document):
 
 
 def freeze_thresholds(
-    reference: pd.DataFrame, definitions: Mapping[str, Any], parameters: CalibrationParameters
+    reference: pd.DataFrame, definitions: GroupDefinitions, parameters: CalibrationParameters
 ) -> Thresholds:
     """Simulate random sets of the size that is drawn and freeze the thresholds.
 
@@ -135,7 +136,7 @@ def freeze_thresholds(
 
 
 def batch_table(
-    profiles: pd.DataFrame, definitions: Mapping[str, Any], features: Sequence[str]
+    profiles: pd.DataFrame, definitions: GroupDefinitions, features: Sequence[str]
 ) -> pd.DataFrame:
     """Return the columns that are validated: class name, segments, numeric features.
 
@@ -151,8 +152,8 @@ def batch_table(
             f"they have {[name for name in profiles if profiles[name].dtype.kind in 'fi']}"
         )
     labels = profiles["label"].to_numpy()
-    columns = {CLASS_COLUMN: np.asarray(definitions["classes"], object)[labels]}
-    for segment in definitions["segments"]:
+    columns = {CLASS_COLUMN: np.asarray(definitions.classes, object)[labels]}
+    for segment in definitions.segments:
         columns[segment] = profiles[segment].astype(str).to_numpy(object)
     for name in features:
         columns[name] = profiles[name].to_numpy(np.float64)
@@ -165,7 +166,7 @@ def batch_table(
 
 
 def summarise_reference(
-    table: pd.DataFrame, definitions: Mapping[str, Any], features: Sequence[str]
+    table: pd.DataFrame, definitions: GroupDefinitions, features: Sequence[str]
 ) -> ReferenceSummary:
     """Reduce the reference's rows, from :func:`batch_table`, to shares and quantiles.
 
@@ -177,11 +178,10 @@ def summarise_reference(
             "the split 'reference' is empty, so calibration sets cannot be validated; give it "
             "images in 'splits' of the image source"
         )
-    categories = {CLASS_COLUMN: tuple(definitions["classes"])}
-    for segment, definition in definitions["segments"].items():
-        names = list(definition["names"])
-        extra = sorted(set(table[segment]) - set(names))
-        categories[segment] = (*names, *extra)
+    categories = {CLASS_COLUMN: definitions.classes}
+    for segment, column in definitions.segments.items():
+        extra = sorted(set(table[segment]) - set(column.names))
+        categories[segment] = (*column.names, *extra)
     shares = {
         column: tuple(category_shares(table[column].to_numpy(), names).tolist())
         for column, names in categories.items()

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from ptq_pipeline.calibration.thresholds import (
 )
 from ptq_pipeline.core.canonical import canonical_hash, canonical_json
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 
 if TYPE_CHECKING:
     from ptq_pipeline.calibration.gx import SetSuite
@@ -51,7 +52,7 @@ class SetValidator:
     Args:
         thresholds: frozen thresholds.
         size: size of the sets.
-        definitions: content of ``group_definitions``.
+        definitions: classes and segments.
         judged: content hash to split of the images that candidates are chosen or judged on.
         profile: returns a set's profile, one row per image in its order.
         cache: earlier results; in memory when left out.
@@ -61,7 +62,7 @@ class SetValidator:
         self,
         thresholds: Thresholds,
         size: int,
-        definitions: Mapping[str, Any],
+        definitions: GroupDefinitions,
         judged: Mapping[str, str],
         profile: Profile,
         cache: ValidationCache | None = None,

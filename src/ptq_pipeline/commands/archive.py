@@ -19,6 +19,7 @@ from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.commands.registry import current_decision
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.judgement.decision import Decision
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry.evidence import Evidence
@@ -106,20 +107,21 @@ def _file_of(project: Project, name: str) -> Path | None:
 
 def _data_sheet(project: Project) -> dict[str, Any]:
     """What the audit's data are; empty where its tables are not here (`dvc pull`)."""
-    samples, definitions = loaded(project, "samples"), loaded(project, "group_definitions")
-    if samples is None or definitions is None:
+    samples, known = loaded(project, "samples"), loaded(project, "group_definitions")
+    if samples is None or known is None:
         return {}
-    classes = [str(name) for name in definitions["classes"]]
+    definitions = GroupDefinitions.read(known)
+    classes = definitions.classes
     by_class = samples.groupby(["split", "label"]).size()
     return {
         "splits": samples["split"].value_counts().sort_index().to_dict(),
-        "classes": classes,
+        "classes": list(classes),
         "by_class": {
             str(split): {classes[label]: int(n) for (_, label), n in part.items()}
             for split, part in by_class.groupby(level=0)
         },
-        "segments": definitions["segments"],
-        "left_out": definitions.get("left_out", {}),
+        "segments": {name: each.to_json() for name, each in definitions.segments.items()},
+        "left_out": definitions.left_out,
         "same_pixels_in_two_splits": int(
             (samples.groupby("content_hash")["split"].nunique() > 1).sum()
         ),

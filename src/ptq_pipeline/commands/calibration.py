@@ -15,6 +15,7 @@ from ptq_pipeline.commands.command import Answer
 from ptq_pipeline.commands.lineage import Found, find_set, loaded
 from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.judgement.ledger import Asking
 from ptq_pipeline.judgement.openings import Opener
 from ptq_pipeline.judgement.policy import LedgerPolicy
@@ -154,7 +155,7 @@ def _members(project: Project, found: Found) -> tuple[pd.DataFrame, list[str]]:
     if "label" in joined and not missing:
         joined["label"] = joined["label"].astype(int)
     if definitions := loaded(project, "group_definitions"):
-        names = definitions["classes"]
+        names = GroupDefinitions.read(definitions).classes
         joined["label"] = [None if v is None else names[int(v)] for v in joined["label"]]
     lost = f"{missing} images of this set are not among the samples of today"
     return joined, [lost] if missing else []
@@ -252,8 +253,8 @@ def _design(project: Project, sizes: list[int], draws: int) -> dict[str, Any]:
     ledger = project.load("audit_ledger")
     audit = audit_of(project, statistics="direct")
     samples, runner = audit.data.samples, audit.runner()
-    definitions, profiles = project.load("group_definitions"), project.load("profiles")
-    pool = Pool.from_samples(samples, definitions, profiles=profiles)
+    definitions = project.document("group_definitions", GroupDefinitions)
+    pool = Pool.from_samples(samples, definitions, profiles=project.load("profiles"))
     for size in sizes:
         check_size(pool, size)
     sets = Sets(pool, audit.data.images, int(project.group("calibration")["seed"]), sizes[0])

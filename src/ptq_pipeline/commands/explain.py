@@ -9,6 +9,7 @@ import pandas as pd
 from ptq_pipeline.commands.command import Answer
 from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.monitoring.explaining import nearest
@@ -49,11 +50,12 @@ def explain(project: Project, group: str | None, layers: int) -> Answer:
 
 
 def _explained(project: Project, group: str | None, layers: int) -> dict[str, Any]:
-    verdict = Verdict.read(project.load("verdict"))
+    verdict = project.document("verdict", Verdict)
     group = group or (verdict.worst.group if verdict.worst else None)
     if group is None:
         raise InputError("the last verdict names no worst group; say which GROUP to explain")
-    samples, definitions = project.load("samples"), project.load("group_definitions")
+    samples = project.load("samples")
+    definitions = project.document("group_definitions", GroupDefinitions)
     level, name = level_of(definitions, group)
     member = members(samples, definitions, level, name)
     audit = (samples["split"] == "audit").to_numpy()
@@ -119,7 +121,8 @@ def _divergence(project: Project, draw: int) -> pd.DataFrame:
         for parameters in (None, runner.quantize(chosen.set_id, chosen.images))
     ]
     evaluation = shifted_evaluation(audit.data, audit.shifts, "selection")
-    groups = _groups(evaluation.samples, project.load("group_definitions"))
+    definitions = project.document("group_definitions", GroupDefinitions)
+    groups = _groups(evaluation.samples, definitions)
     tables = []
     for shift, pixels in evaluation.arrays.items():
         starts = range(0, len(pixels), workload.batch_size)
@@ -135,11 +138,11 @@ def _divergence(project: Project, draw: int) -> pd.DataFrame:
     return found.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
 
 
-def _groups(samples: pd.DataFrame, definitions: dict[str, Any]) -> list[np.ndarray]:
+def _groups(samples: pd.DataFrame, definitions: GroupDefinitions) -> list[np.ndarray]:
     """Return the class of each sample, and its value of each segment."""
-    classes = np.asarray(definitions["classes"])[samples["label"].to_numpy()]
+    classes = np.asarray(definitions.classes)[samples["label"].to_numpy()]
     segments = [
         (f"{column}=" + samples[column].astype(str)).to_numpy(dtype=np.str_)
-        for column in definitions["segments"]
+        for column in definitions.segments
     ]
     return [classes, *segments]

@@ -11,12 +11,13 @@ from ptq_pipeline.commands.command import Answer
 from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.group_ids import GroupKey
+from ptq_pipeline.core.group_ids import GroupDefinitions, GroupKey
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.outcomes import Outcomes
 from ptq_pipeline.judgement.business import Business
+from ptq_pipeline.judgement.judged_groups import propose_representatives
 from ptq_pipeline.judgement.judging import accuracy_lower_bound
 from ptq_pipeline.judgement.openings import Opener, Opening, next_opening, spec_of
 from ptq_pipeline.judgement.planning import BudgetPlan, group_counts, plan_budget
@@ -32,11 +33,9 @@ from ptq_pipeline.pipelines.quantization.measurement import (
     float_accuracies,
     seconds_beside_trials,
 )
-from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups
 from ptq_pipeline.pipelines.worst_case_check.nodes import (
     check_business,
     check_names,
-    propose_groups,
 )
 from ptq_pipeline.project import Project
 from ptq_pipeline.routines.audits import audit_of
@@ -98,16 +97,18 @@ def planned(project: Project) -> tuple[BudgetPlan, dict[str, int], Outlook]:
     quantization = project.settings("quantization", Recipe)
     scoring = project.settings("subgroup_scoring", SubgroupScoringParameters)
     business = project.settings("business", Business)
-    samples, definitions = project.load("samples"), project.load("group_definitions")
+    samples = project.load("samples")
+    definitions = project.document("group_definitions", GroupDefinitions)
     profiles = project.load("profiles")
     ledger = project.load("audit_ledger")
-    groups = define_groups(samples, definitions, scoring)
+    groups = scoring.build(samples, definitions)
     check_names(groups, policy, shifts, ledger, profiles)
     check_business(groups, business)
     counts, keys = group_counts(groups), set()
     if policy.representatives is not None:
-        chosen = propose_groups(samples, profiles, definitions, policy)
-        keys = {(each["level"], each["group"]) for each in chosen}
+        keys = {
+            each.key for each in propose_representatives(samples, profiles, definitions, policy)
+        }
         kept = [key in keys for key in zip(counts["level"], counts["group"], strict=True)]
         counts = counts[kept]
     opener = Opener.of(ledger, samples)

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations, product
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, model_validator
 
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
@@ -141,12 +141,30 @@ def check_labels(ids: Iterable[GroupId]) -> None:
 
 
 class SegmentColumn(Document):
-    """A column that defines groups, or conditions if it is a control; how it was made is kept."""
+    """A column that defines groups, or conditions if it is a control.
+
+    Attributes:
+        names: Its values in order of display, without "missing" where it is cut.
+        feature: The image feature that it was cut from.
+        thresholds: Where that was cut; a value equal to one falls below it.
+        boundaries: Where numbers, or times in ISO 8601, of the images' metadata were cut.
+    """
 
     model_config = ConfigDict(extra="allow")
 
+    rare: ClassVar[frozenset[str]] = frozenset({"feature", "thresholds", "boundaries"})
+
     names: tuple[str, ...]
     control: bool = False
+    feature: str | None = None
+    thresholds: tuple[float, ...] | None = None
+    boundaries: tuple[int | float | str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _say_controls_only(self) -> Self:
+        if not self.control:
+            self.model_fields_set.discard("control")
+        return self
 
 
 class GroupDefinitions(Document):
@@ -161,6 +179,12 @@ class GroupDefinitions(Document):
     classes: tuple[str, ...]
     segments: dict[str, SegmentColumn]
     left_out: dict[str, int] = {}
+
+    @model_validator(mode="after")
+    def _say_losses_only(self) -> Self:
+        if not self.left_out:
+            self.model_fields_set.discard("left_out")
+        return self
 
     def columns(self, control: bool = False) -> dict[str, tuple[str, ...]]:
         """Segment columns with their values; instead of them the control columns."""

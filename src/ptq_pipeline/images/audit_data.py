@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.handed_on import HandedOn
 
 
@@ -21,13 +22,24 @@ class AuditData(HandedOn):
         samples: the samples table.
         images: uint8 ``(N, C, H, W)``, row ``sample_id`` of every sample; may be memory-mapped.
         profiles: the profiles table.
-        definitions: classes and segments, as in ``group_definitions``.
+        definitions: classes and segments.
     """
 
     samples: pd.DataFrame
     images: np.ndarray
     profiles: pd.DataFrame = field(default_factory=pd.DataFrame)
-    definitions: Mapping[str, Any] = field(default_factory=dict)
+    definitions: GroupDefinitions = GroupDefinitions(classes=(), segments={})
+
+    @classmethod
+    def gathered(
+        cls,
+        samples: pd.DataFrame,
+        images: np.ndarray,
+        profiles: pd.DataFrame,
+        group_definitions: Mapping[str, Any],
+    ) -> Self:
+        """Put together what `data_loading` has stored."""
+        return cls(samples, images, profiles, GroupDefinitions.read(group_definitions))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

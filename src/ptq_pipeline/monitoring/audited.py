@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.names import MISSING
@@ -144,7 +144,7 @@ class Audited(HandedOn):
 
 
 def as_audited(
-    table: pd.DataFrame, classes: Sequence[str], definitions: Mapping[str, Any]
+    table: pd.DataFrame, classes: Sequence[str], definitions: GroupDefinitions
 ) -> pd.DataFrame:
     """Return a window's table (``name``, ``label``, segment columns) in the terms of the audit.
 
@@ -155,15 +155,15 @@ def as_audited(
         InputError: a label or a segment's value is unknown, or such a column is missing.
     """
     table = table.copy()
-    for column, entry in definitions["segments"].items():
-        if "thresholds" in entry:
+    for column, defined in definitions.segments.items():
+        if defined.feature is not None:
             continue
         if column not in table:
             raise InputError(f"its table has no segment column '{column}', which the audit has")
-        table[column] = metadata_groups(table[column], entry)
-        if unknown := sorted(set(table[column]) - {*entry["names"], MISSING}):
+        table[column] = metadata_groups(table[column], defined.boundaries)
+        if unknown := sorted(set(table[column]) - {*defined.names, MISSING}):
             raise InputError(
-                f"segment '{column}' holds '{unknown[0]}'; the audit knows {entry['names']}"
+                f"segment '{column}' holds '{unknown[0]}'; the audit knows {list(defined.names)}"
             )
     if table["label"].notna().all():
         return table.assign(label=encode_labels(table, tuple(classes)))

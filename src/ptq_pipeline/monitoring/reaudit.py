@@ -182,7 +182,7 @@ def open_reaudit(opener: Opener, champion: str, policy: Policy, shifts: Collecti
 def reaudit(
     samples: pd.DataFrame,
     answers: Answers,
-    definitions: Mapping[str, Any],
+    definitions: GroupDefinitions,
     opening: Opening,
     scoring: SubgroupScoringParameters,
     required: Collection[CellKey] = (),
@@ -208,17 +208,16 @@ def reaudit(
     clean = next(iter(answers.float_model.values()))
     truth = samples["label"] if labelled else pd.Series(clean, samples.index)
     samples = samples.assign(label=truth.astype(np.int64), split="audit")
-    groups = scoring.build(samples, GroupDefinitions.read(definitions))
+    groups = scoring.build(samples, definitions)
     outcomes = answers.outcomes(samples["sample_id"].to_numpy(), groups)
     scores = tally(outcomes)
     cells = build_cells(scores, policy, policy.alpha, groups.cluster_sizes)
     counts = collect_counts(scores, cells, outcomes.trial_ids, "audit").by_cluster(outcomes, cells)
-    cells = above_floor(cells, counts, policy, len(definitions["classes"]))
+    cells = above_floor(cells, counts, policy, len(definitions.classes))
     needed = cells.critical | _required(cells, required, answers.float_model)
     blocked = opening.refused or bool((needed & ~cells.judged).any())
     judged = judge(counts, cells, policy.alpha, policy.alpha_fail)
     result, status = _HOLDING[judged.result(blocked)], judged.status()
-    open_for = _too_small(cells, counts, status, needed, policy)
     right = (clean == samples["label"].to_numpy()).mean()
     return Reaudit(
         result=Holding.OPEN if result is Holding.FAILS and not labelled else result,
@@ -227,7 +226,9 @@ def reaudit(
         n=len(samples) - groups.copies("audit"),
         float_accuracy=float(right) if labelled else None,
         policy_hash=opening.asked.hash,
-        too_small=open_for if result is Holding.OPEN else None,
+        too_small=(
+            _too_small(cells, counts, status, needed, policy) if result is Holding.OPEN else None
+        ),
         cells=_held(cells, counts, status, policy.alpha),
     )
 
@@ -252,7 +253,7 @@ def _held(
 
 def judged_in_audit(
     samples: pd.DataFrame,
-    definitions: Mapping[str, Any],
+    definitions: GroupDefinitions,
     policy: Policy,
     scoring: SubgroupScoringParameters,
 ) -> frozenset[CellKey]:
@@ -262,7 +263,7 @@ def judged_in_audit(
     too small for them cannot say that a champion still holds.
     """
     classes_and_segments = scoring.model_copy(update={"intersections": False})
-    groups = classes_and_segments.build(samples, GroupDefinitions.read(definitions))
+    groups = classes_and_segments.build(samples, definitions)
     under = {name: groups.under(name) for name in groups.conditions}
     return frozenset(
         CellKey(*key, name)

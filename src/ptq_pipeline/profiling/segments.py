@@ -1,6 +1,6 @@
 """Columns of groups: cut from image features, or metadata of any type that the images came with."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import pydantic
 from pydantic import AfterValidator, ConfigDict, Field
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions, SegmentColumn
 from ptq_pipeline.core.names import MISSING
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.profiling.features import COMPONENTS, IMAGE_FEATURES, Projection, profile
@@ -33,6 +34,7 @@ def _increasing(quantiles: tuple[float, ...]) -> tuple[float, ...]:
     return quantiles
 
 
+Boundary = int | float | str
 Quantiles = Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(_increasing)]
 
 
@@ -60,8 +62,8 @@ class SegmentRule:
             )
 
 
-def define_segment(rule: SegmentRule, column: str, pool: pd.Series) -> dict[str, Any]:
-    """Fix the thresholds of a rule on the pool's values; return ``feature, thresholds, names``.
+def define_segment(rule: SegmentRule, column: str, pool: pd.Series) -> SegmentColumn:
+    """Fix the thresholds of a rule on the pool's values.
 
     Raises:
         InputError: if the feature is so unevenly distributed that two thresholds coincide.
@@ -72,33 +74,32 @@ def define_segment(rule: SegmentRule, column: str, pool: pd.Series) -> dict[str,
             f"segment '{column}': feature '{rule.feature}' takes the same value at two of the "
             f"quantiles {list(rule.quantiles)} on the pool; choose other quantiles or drop it"
         )
-    names = list(rule.names)
-    return {"feature": rule.feature, "thresholds": thresholds.tolist(), "names": names}
+    return SegmentColumn(names=rule.names, feature=rule.feature, thresholds=tuple(thresholds))
 
 
-def cut_segment(entry: Mapping[str, Any], values: pd.Series) -> pd.Series:
+def cut_segment(column: SegmentColumn, values: pd.Series) -> pd.Series:
     """Return the segment name of each value, by what `define_segment` returned.
 
     A value equal to a threshold falls below it; a missing value is a group of its own.
     """
-    names = [*entry["names"], MISSING]
-    codes = np.searchsorted(entry["thresholds"], values.to_numpy(), side="left")
-    codes = np.where(values.isna(), len(entry["names"]), codes)
+    names = [*column.names, MISSING]
+    codes = np.searchsorted(column.thresholds, values.to_numpy(), side="left")
+    codes = np.where(values.isna(), len(column.names), codes)
     return pd.Series(np.asarray(names, object)[codes], index=values.index)
 
 
 def with_segments(
-    table: pd.DataFrame, profiles: pd.DataFrame, definitions: Mapping[str, Any]
+    table: pd.DataFrame, profiles: pd.DataFrame, definitions: GroupDefinitions
 ) -> pd.DataFrame:
     """Return ``table`` with every segment column that is cut from a feature.
 
-    ``profiles`` are image features, row by row. Segments of ``group_definitions`` that the images'
-    source gave have no thresholds and are left alone.
+    ``profiles`` are image features, row by row. Segments that the images' source gave are left
+    alone.
     """
     columns = {
-        column: cut_segment(entry, profiles[entry["feature"]])
-        for column, entry in definitions["segments"].items()
-        if "thresholds" in entry
+        name: cut_segment(column, profiles[column.feature])
+        for name, column in definitions.segments.items()
+        if column.feature is not None
     }
     return table.assign(**columns)
 
@@ -108,7 +109,7 @@ def profile_as_audited(
     table: pd.DataFrame,
     model: FloatModel,
     projection: Projection,
-    definitions: Mapping[str, Any],
+    definitions: GroupDefinitions,
 ) -> pd.DataFrame:
     """Return profiles, segments and, where all are known, labels of images that arrived later.
 
@@ -119,8 +120,8 @@ def profile_as_audited(
         profiles.insert(0, "label", table["label"].astype(np.int64).to_numpy())
     given = {
         name: table[name].to_numpy()
-        for name, entry in definitions["segments"].items()
-        if "thresholds" not in entry
+        for name, column in definitions.segments.items()
+        if column.feature is None
     }
     return with_segments(profiles, profiles, definitions).assign(**given)
 
@@ -137,7 +138,7 @@ def check_columns(columns: Iterable[str], where: str) -> None:
 
 def define_metadata(
     values: pd.Series, pool: np.ndarray, quantiles: Sequence[float], most_values: int
-) -> dict[str, Any]:
+) -> SegmentColumn:
     """Freeze how one metadata column becomes groups.
 
     Categories, texts and truth values are groups as they are. Numbers and times with more than
@@ -152,8 +153,7 @@ def define_metadata(
         most_values: numbers and times with no more different values than this stay as they are.
 
     Returns:
-        ``names`` of the groups that occur and, of a column that is cut, its ``boundaries``
-        (numbers, or times as ISO 8601 texts).
+        The groups that occur and, of a column that is cut, its boundaries.
 
     Raises:
         InputError: if a text column has more than half as many values as rows (an identifier, not a
@@ -162,37 +162,38 @@ def define_metadata(
     Example:
         >>> ages = pd.Series([20, 30, 40, 50, None], name="age")
         >>> age = define_metadata(ages, np.full(5, True), [0.5], 2)
-        >>> age
-        {'boundaries': [30.0], 'names': ['missing', 'q1 (<= 30)', 'q2 (> 30)']}
-        >>> metadata_groups(pd.Series([7, 99]), age).tolist()
+        >>> age.to_json()
+        {'names': ['missing', 'q1 (<= 30)', 'q2 (> 30)'], 'boundaries': [30.0]}
+        >>> metadata_groups(pd.Series([7, 99]), age.boundaries).tolist()
         ['q1 (<= 30)', 'q2 (> 30)']
     """
     distinct = values.nunique()
     ordered = pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values)
-    entry: dict[str, Any] = {}
+    boundaries = None
     if ordered and not pd.api.types.is_bool_dtype(values) and distinct > most_values:
-        entry["boundaries"] = _boundaries(values, pool, quantiles)
+        boundaries = _boundaries(values, pool, quantiles)
     elif not ordered and distinct > max(2 * most_values, len(values) // 2):
         raise InputError(
             f"metadata column '{values.name}' has {distinct:,} different texts on {len(values):,} "
             "images, so it names images and not groups; leave it out of the manifest"
         )
-    return {**entry, "names": sorted(metadata_groups(values, entry).unique())}
+    names = sorted(metadata_groups(values, boundaries).unique())
+    return SegmentColumn(names=tuple(names), boundaries=boundaries)
 
 
-def metadata_groups(values: pd.Series, entry: Mapping[str, Any]) -> pd.Series:
-    """Give the group of every image by one metadata column, as `define_metadata` returned it.
+def metadata_groups(values: pd.Series, boundaries: Sequence[Boundary] | None) -> pd.Series:
+    """Give the group of every image by one metadata column, which is cut if there are boundaries.
 
     Images without a value are ``missing``.
 
     Raises:
         InputError: the column was cut as numbers or times, and these values are neither.
     """
-    if "boundaries" not in entry:
+    if boundaries is None:
         shown = values.map(_shown, na_action="ignore").astype("object")
         _check_distinct(values, shown)
         return shown.where(values.notna(), MISSING)
-    at = list(entry["boundaries"])
+    at: list[Any] = list(boundaries)
     try:
         if isinstance(at[0], str):
             at = [pd.Timestamp(time) for time in at]
@@ -201,7 +202,7 @@ def metadata_groups(values: pd.Series, entry: Mapping[str, Any]) -> pd.Series:
             values = pd.to_numeric(values)
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"metadata column '{values.name}' is cut at {entry['boundaries']} in the audit, and "
+            f"metadata column '{values.name}' is cut at {list(boundaries)} in the audit, and "
             f"here it holds other than numbers or times ({error})"
         ) from error
     names = [f"q1 (<= {_shown(at[0])})"]
@@ -231,7 +232,9 @@ def _check_distinct(values: pd.Series, shown: pd.Series) -> None:
         )
 
 
-def _boundaries(values: pd.Series, pool: np.ndarray, quantiles: Sequence[float]) -> list[Any]:
+def _boundaries(
+    values: pd.Series, pool: np.ndarray, quantiles: Sequence[float]
+) -> tuple[Boundary, ...]:
     known = values[pool].dropna()
     known = known[~known.isin([np.inf, -np.inf])] if values.dtype.kind == "f" else known
     if known.empty:
@@ -241,7 +244,7 @@ def _boundaries(values: pd.Series, pool: np.ndarray, quantiles: Sequence[float])
         )
     # Observed values, not interpolated ones: a boundary can then be read in the data.
     at = sorted(set(known.quantile(list(quantiles), interpolation="lower")))
-    return [t.isoformat() if isinstance(t, pd.Timestamp) else np.asarray(t).item() for t in at]
+    return tuple(t.isoformat() if isinstance(t, pd.Timestamp) else np.asarray(t).item() for t in at)
 
 
 def _shown(value: object) -> str:

@@ -111,7 +111,7 @@ class Findings(Part):
     @cached_property
     def left_out(self) -> Mapping[str, int]:
         """Files that are no part of the audit, counted by reason."""
-        return self.audit.group_definitions.get("left_out", {})
+        return self.audit.group_definitions.left_out
 
     @cached_property
     def lost_images(self) -> dict[str, str | list[Thumbnail]] | None:

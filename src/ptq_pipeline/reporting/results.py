@@ -129,7 +129,7 @@ class AuditTables:
 
     worst_case_table: pd.DataFrame
     scores: pd.DataFrame
-    group_definitions: Mapping[str, Any]
+    group_definitions: GroupDefinitions
 
     @cached_property
     def cells(self) -> list[SpreadCell]:
@@ -144,7 +144,7 @@ class AuditTables:
     @property
     def classes(self) -> list[str]:
         """The classes in label order."""
-        return [str(name) for name in self.group_definitions["classes"]]
+        return list(self.group_definitions.classes)
 
     @property
     def shifts(self) -> list[str]:
@@ -155,8 +155,8 @@ class AuditTables:
     @property
     def groups(self) -> list[tuple[str, str]]:
         """Level and label of the average, the classes in label order, and the segments."""
-        segments = dict(sorted(self.group_definitions["segments"].items()))
-        known = GroupDefinitions.read({**self.group_definitions, "segments": segments})
+        segments = dict(sorted(self.group_definitions.segments.items()))
+        known = self.group_definitions.model_copy(update={"segments": segments})
         return [(level, each.label) for level in LEVELS[:3] for each in known.ids(level)]
 
     @cached_property
@@ -175,10 +175,9 @@ class AuditTables:
     def _by_first_class(self) -> dict[tuple[str, str], int]:
         """Give the place of its class for each intersection with a class that has a cell."""
         wanted = {cell.group for cell in self.cells if cell.level == "intersection"}
-        places = {name: index for index, name in enumerate(self.group_definitions["classes"])}
+        places = {name: index for index, name in enumerate(self.classes)}
         found: dict[tuple[str, str], int] = {}
-        definitions = GroupDefinitions.read(self.group_definitions)
-        for each in definitions.ids("intersection") if wanted else ():
+        for each in self.group_definitions.ids("intersection") if wanted else ():
             if each.label in wanted and each.columns[0] == CLASS_COLUMN:
                 found["intersection", each.label] = places[each.values[0]]
             if len(found) == len(wanted):
@@ -303,6 +302,7 @@ class AuditResults(AuditTables):
         documents: dict[str, Any] = {
             "verdict": Verdict.read(results["verdict"]),
             "decision": Decision.from_json(results["decision"]),
+            "group_definitions": GroupDefinitions.read(results["group_definitions"]),
         }
         optional: dict[str, type[Document]] = {
             "champion_comparison": Comparison,

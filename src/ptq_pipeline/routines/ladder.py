@@ -14,6 +14,7 @@ from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError, PtqPipelineError
 from ptq_pipeline.core.exits import ExitCode
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.names import DECISION_FILE, VERDICT_FILE
 from ptq_pipeline.judgement.champion import Baseline
@@ -314,4 +315,5 @@ def _judge_champion(project: Project, champion: Champion) -> Reaudit | None:
     own = {name: baseline.answers[name] for name in shared}
     given = Answers(champion.version, own, reference)
     scoring = project.settings("subgroup_scoring", SubgroupScoringParameters)
-    return reaudit(audit, given, project.load("group_definitions"), opening, scoring)
+    definitions = project.document("group_definitions", GroupDefinitions)
+    return reaudit(audit, given, definitions, opening, scoring)

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions, SegmentColumn
 from ptq_pipeline.core.grouping import build_groups
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.outcomes import Outcomes
@@ -44,13 +45,13 @@ class Given:
         outcomes: Of the float model and of every draw; one trial where there are no draws.
         draws: Names of the draws in order, by trial; empty where one model was given.
         source: Where they come from.
-        definitions: Classes and group columns, in the form of ``group_definitions.json``.
+        definitions: Classes and group columns.
     """
 
     outcomes: Outcomes
     draws: Mapping[str, str]
     source: Source
-    definitions: Mapping[str, Any]
+    definitions: GroupDefinitions
 
     @property
     def groups(self) -> Groups:
@@ -111,10 +112,12 @@ def given_outcomes(
         source=Source(
             files=tuple(files), sha256=digest, kind=rows.kind, units=int(reference.shape[1])
         ),
-        definitions={
-            "classes": list(classes),
-            "segments": {name: {"names": list(each)} for name, each in rows.segments.items()},
-        },
+        definitions=GroupDefinitions(
+            classes=classes,
+            segments={
+                name: SegmentColumn(names=tuple(each)) for name, each in rows.segments.items()
+            },
+        ),
     )
 
 

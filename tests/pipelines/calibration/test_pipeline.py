@@ -93,7 +93,7 @@ def inputs(raw_data) -> dict:
         "samples": samples.assign(size=size),
         "images": images,
         "profiles": profiles.assign(size=size),
-        "group_definitions": {"classes": list(classes), "segments": {"size": cut}},
+        "group_definitions": {"classes": list(classes), "segments": {"size": cut.to_json()}},
         "float_model": model,
         "feature_projection": projection.to_json(),
     }

@@ -14,6 +14,7 @@ from ptq_pipeline.calibration.sets import CalibrationSet, array_sha256
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.pipelines.quantization import nodes
@@ -51,7 +52,7 @@ def samples(images):
 
 @pytest.fixture(scope="module")
 def sets(samples, images):
-    pool = Pool.from_samples(samples, {"classes": CLASSES, "segments": {}})
+    pool = Pool.from_samples(samples, GroupDefinitions(classes=tuple(CLASSES), segments={}))
     plan = DrawPlan(parse_strategy("random"), 8, 0)
     drawn = [draw_set(pool, images, plan, draw) for draw in range(4)]
     return {calibration_set.set_id: calibration_set for calibration_set in drawn}

@@ -9,6 +9,7 @@ from PIL import Image
 from tests.verdicts import make_verdict
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.pipelines.reporting.worst_group import (
     explain_worst_group,
@@ -18,10 +19,15 @@ from ptq_pipeline.pipelines.reporting.worst_group import (
     small_png,
 )
 
-DEFINITIONS = {
-    "classes": ["boot", "shoe & co"],
-    "segments": {"tone": {"names": ["dark", "light"]}},
-}
+TONE = {"tone": {"names": ["dark", "light"]}}
+
+
+def defined(*classes, **segments):
+    classes = classes or ("boot", "shoe & co")
+    return GroupDefinitions.read({"classes": classes, "segments": segments or TONE})
+
+
+DEFINITIONS = defined()
 SAMPLES = pd.DataFrame(
     {
         "sample_id": range(8),
@@ -77,7 +83,7 @@ def test_only_audit_images_that_the_float_model_gets_right_are_lost():
 
 
 def test_a_control_value_is_looked_at_on_unchanged_images():
-    controlled = DEFINITIONS | {"segments": {"tone": {"names": ["light"], "control": True}}}
+    controlled = defined(tone={"names": ["light"], "control": True})
     found = gathered(
         verdict_of("class", "boot", "tone=light"),
         controlled,
@@ -128,9 +134,7 @@ def test_a_group_is_found_by_its_name(name, found, count):
 
 
 def test_a_group_of_several_segments_is_found():
-    definitions = DEFINITIONS | {
-        "segments": DEFINITIONS["segments"] | {"split": {"names": ["pool", "audit"]}}
-    }
+    definitions = defined(**TONE, split={"names": ["pool", "audit"]})
     for name, count in {"tone=dark & split=audit": 4, "boot & tone=dark & split=audit": 3}.items():
         found = level_of(definitions, name)
         assert found == ("intersection", name)
@@ -138,7 +142,7 @@ def test_a_group_of_several_segments_is_found():
 
 
 def test_a_name_that_a_class_and_a_segment_share_asks_for_the_level():
-    definitions = DEFINITIONS | {"classes": ["boot", "tone=dark"]}
+    definitions = defined("boot", "tone=dark")
     with pytest.raises(InputError, match="write 'class tone=dark' or 'segment tone=dark'"):
         level_of(definitions, "tone=dark")
     assert level_of(definitions, "segment tone=dark") == ("segment", "tone=dark")
@@ -146,7 +150,7 @@ def test_a_name_that_a_class_and_a_segment_share_asks_for_the_level():
 
 def test_two_groups_of_one_name_are_refused_wherever_members_are_asked_for():
     samples = SAMPLES.assign(**{"a": "b=c", "a=b": "c"})
-    definitions = DEFINITIONS | {"segments": {"a": {"names": ["b=c"]}, "a=b": {"names": ["c"]}}}
+    definitions = defined(**{"a": {"names": ["b=c"]}, "a=b": {"names": ["c"]}})
     with pytest.raises(InputError, match="two groups are called 'a=b=c'"):
         members(samples, definitions, "segment", "a=b=c")
 

@@ -8,6 +8,7 @@ from ptq_pipeline.calibration.draws import draw_set
 from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Pool
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes
@@ -54,7 +55,7 @@ def test_a_refused_recipe_costs_no_more_draws_whoever_runs_them(
             "split": ["audit", "pool", "selection", "reference"] * 80,
         }
     )
-    groups = {"classes": model.classes, "segments": {}}
+    groups = GroupDefinitions(classes=tuple(model.classes), segments={})
     pool = Pool.from_samples(samples, groups)
     plan = DrawPlan(parse_strategy("random"), 8, 0)
     drawn = [draw_set(pool, images, plan, draw) for draw in range(9)]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.benchmark.analysis import (
@@ -30,15 +31,16 @@ def benchmark_of(name: str) -> Callable[..., tuple[pd.DataFrame, np.ndarray]]:
     def run(
         samples: pd.DataFrame,
         images: np.ndarray,
-        definitions: dict[str, Any],
+        group_definitions: dict[str, Any],
         model: FloatModel,
         store: TrialStore,
         parameters: BenchmarkParameters,
     ) -> tuple[pd.DataFrame, np.ndarray]:
         if not parameters.only.allows("models", name):
             return pd.DataFrame(columns=TRIAL_COLUMNS), np.zeros((0, 0, 0), np.int32)
-        data = AuditData(samples, images)
-        pool = _pool(data, definitions, model)
+        definitions = GroupDefinitions.read(group_definitions)
+        data = AuditData(samples, images, definitions=definitions)
+        pool = _pool(data, model)
         trials, answers = run_benchmark(data, pool, model, store=store, parameters=parameters)
         if len(answers) == 1:
             reason = trials["error"].iloc[0] if len(trials) else ""
@@ -48,7 +50,7 @@ def benchmark_of(name: str) -> Callable[..., tuple[pd.DataFrame, np.ndarray]]:
     return run
 
 
-def _pool(data: AuditData, definitions: dict[str, Any], model: FloatModel) -> Pool:
+def _pool(data: AuditData, model: FloatModel) -> Pool:
     """Return the pool with the profile that this model gives its images."""
     from ptq_pipeline.models.inference import run_in_batches
 
@@ -56,12 +58,12 @@ def _pool(data: AuditData, definitions: dict[str, Any], model: FloatModel) -> Po
     logits, features = run_in_batches(model, np.asarray(data.images[ids]))
     profiles = model_features(logits, features, fit_projection(features))
     profiles.insert(0, "sample_id", ids)
-    return Pool.from_samples(data.samples, definitions, profiles=profiles)
+    return Pool.from_samples(data.samples, data.definitions, profiles=profiles)
 
 
 def analyse_benchmark(
     samples: pd.DataFrame,
-    definitions: dict[str, Any],
+    group_definitions: dict[str, Any],
     parameters: BenchmarkParameters,
     *found: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -70,7 +72,8 @@ def analyse_benchmark(
     ``found`` are trials and answers of one model after the other.
     """
     chosen = samples[samples["split"] == "selection"].sort_values("sample_id")
-    labels, classes = chosen["label"].to_numpy(), tuple(definitions["classes"])
+    labels = chosen["label"].to_numpy()
+    classes = GroupDefinitions.read(group_definitions).classes
     tables = [table for table in found[::2] if len(table)]
     if not tables:
         raise InputError("benchmark: 'only' leaves no trial; name at least one model and method")

@@ -1,13 +1,14 @@
 """Nodes of ``data_loading``."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.group_ids import check_labels, class_ids
+from ptq_pipeline.core.group_ids import GroupDefinitions, SegmentColumn, check_labels, class_ids
 from ptq_pipeline.core.grouping import build_groups
 from ptq_pipeline.core.groups import EVALUATED_SPLITS
 from ptq_pipeline.images.samples import (
@@ -70,15 +71,19 @@ def decode_images(
         for column in segments
     }
     for column, entry in metadata.items():
-        table[column] = metadata_groups(table[column], entry)
+        table[column] = metadata_groups(table[column], entry.boundaries)
     _check_groups(table, model, metadata)
     plain = ["sample_id", "name", "content_hash", "split", "label"]
     plain += ["cluster"] if "cluster" in table else []
     # Sources of others may count nothing.
     left_out = {**getattr(source, "left_out", {}), "unreadable": len(decoded.unreadable)}
     left_out = {reason: count for reason, count in left_out.items() if count}
-    found = {"segments": metadata, "left_out": left_out}
-    return decoded.images, table[[*plain, *segments]], found
+    described = {name: column.to_json() for name, column in metadata.items()}
+    return (
+        decoded.images,
+        table[[*plain, *segments]],
+        {"segments": described, "left_out": left_out},
+    )
 
 
 def check_source(source: ImageSource, model: FloatModel) -> pd.Series:
@@ -101,10 +106,10 @@ def check_source(source: ImageSource, model: FloatModel) -> pd.Series:
 
 
 def _check_groups(
-    table: pd.DataFrame, model: FloatModel, metadata: dict[str, dict[str, Any]]
+    table: pd.DataFrame, model: FloatModel, metadata: Mapping[str, SegmentColumn]
 ) -> None:
     """Refuse two groups that would be called alike, now rather than after quantization."""
-    names = {column: entry["names"] for column, entry in metadata.items()}
+    names = {name: column.names for name, column in metadata.items()}
     groups = build_groups(table, model.classes, names, intersection_depth=1)
     for split in EVALUATED_SPLITS:
         if copies := groups.copies(split):
@@ -175,7 +180,7 @@ def define_segments(
 ) -> dict[str, Any]:
     """Freeze the thresholds of every segment on the pool and name all groups."""
     check_columns(parameters.segments, "'data_loading.segments'")
-    segments = dict(metadata["segments"])
+    segments = {name: SegmentColumn.read(column) for name, column in metadata["segments"].items()}
     pool = profiles[profiles["split"] == "pool"]
     for column, rule in parameters.segments.items():
         if column in segments:
@@ -190,15 +195,16 @@ def define_segments(
                 f"data_loading.controls: there is no segment column '{column}'; the columns are "
                 f"{', '.join(segments) or 'none'}"
             )
-        segments[column] = {**segments[column], "control": True}
-    # Nothing is said of what is left out where nothing is.
-    more = {"left_out": metadata["left_out"]} if metadata["left_out"] else {}
-    return {"classes": list(model.classes), "segments": segments, **more}
+        segments[column] = segments[column].model_copy(update={"control": True})
+    return GroupDefinitions(
+        classes=tuple(model.classes), segments=segments, left_out=metadata["left_out"]
+    ).to_json()
 
 
 def build_samples(
-    table: pd.DataFrame, profiles: pd.DataFrame, definitions: dict[str, Any]
+    table: pd.DataFrame, profiles: pd.DataFrame, group_definitions: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Add the segment columns to samples and profiles, and check that groups can be judged."""
+    definitions = GroupDefinitions.read(group_definitions)
     samples = with_segments(table.drop(columns="name"), profiles, definitions)
-    return samples, profiles.assign(**{name: samples[name] for name in definitions["segments"]})
+    return samples, profiles.assign(**{name: samples[name] for name in definitions.segments})

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.images.source import ImageSource, decode_source
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring.audited import as_audited
@@ -87,7 +88,7 @@ def gather_window_profiles(
     available: Mapping[str, Callable[[], ImageSource]],
     model: FloatModel,
     projection: dict[str, Any],
-    definitions: Mapping[str, Any],
+    group_definitions: Mapping[str, Any],
     loading: DataLoadingParameters,
     parameters: DriftParameters,
 ) -> pd.DataFrame:
@@ -96,7 +97,7 @@ def gather_window_profiles(
     Raises:
         InputError: a window is missing, empty or broken.
     """
-    tables = []
+    definitions, tables = GroupDefinitions.read(group_definitions), []
     for name in parameters.windows:
         try:
             source = _open_window(name, available, model)
@@ -134,14 +135,14 @@ def _open_window(
 
 
 def check_columns(
-    profiles: pd.DataFrame, definitions: Mapping[str, Any], parameters: DriftParameters
+    profiles: pd.DataFrame, group_definitions: Mapping[str, Any], parameters: DriftParameters
 ) -> DriftParameters:
     """Return what is compared in this audit, which is known before any model is quantized.
 
     Raises:
         InputError: a column of ``drift.columns`` is none of the audit, or cannot be compared.
     """
-    parameters = parameters.following(definitions["segments"])
+    parameters = parameters.following(GroupDefinitions.read(group_definitions).segments)
     require_columns(profiles[profiles["split"] == "reference"], parameters, "reference")
     return parameters
 

@@ -125,7 +125,7 @@ def measure_windows(
     # Before any window is profiled: a runtime may set torch's threads.
     served = ServedModel.of_champion(champion, audited) if champion else None
     reference = with_served(*audited.reference(), served)
-    drift = drift.following(audited.data.definitions["segments"])
+    drift = drift.following(audited.data.definitions.segments)
     drift = with_served_columns(drift, reference, parameters)
     found: dict[str, Measured | str] = {}
     pages = {}

@@ -83,8 +83,8 @@ def _profiled(
     table: pd.DataFrame, pixels: np.ndarray, audited: Audited
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     profiles = profile(pixels, audited.model, audited.projection)
-    segments = audited.data.definitions["segments"]
-    given = [name for name, entry in segments.items() if "thresholds" not in entry]
+    segments = audited.data.definitions.segments
+    given = [name for name, column in segments.items() if column.feature is None]
     plain = ["window", "content_hash", "split", "label"]
     plain += ["cluster"] if "cluster" in table else []
     samples = table[plain].assign(

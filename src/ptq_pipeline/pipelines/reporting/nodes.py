@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ptq_pipeline.calibration.parameters import CalibrationParameters
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.provenance import describe_machine
 from ptq_pipeline.judgement.decision import Decision
 from ptq_pipeline.judgement.verdict import Verdict
@@ -28,7 +29,9 @@ def draw_figures(
     from ptq_pipeline.reporting.figures import FIGURES
 
     tables = AuditTables(
-        worst_case_table=worst_case_table, scores=scores, group_definitions=group_definitions
+        worst_case_table=worst_case_table,
+        scores=scores,
+        group_definitions=GroupDefinitions.read(group_definitions),
     )
     drawn = {name: draw(tables, parameters)[0] for name, draw in FIGURES.items()}
     return {

@@ -70,11 +70,7 @@ def gather_lost_images(
     answers = _answers(own, shift, seen)
     lost = np.flatnonzero(judged & right & (answers != seen["label"].to_numpy()))
     pixels = evaluation.arrays[shift][evaluation.rows[shift][lost[:MOST_IMAGES]]]
-    classes = [str(name) for name in definitions["classes"]]
-    confused = Counter(
-        (classes[label], classes[answer])
-        for label, answer in zip(seen["label"].to_numpy()[lost], answers[lost], strict=True)
-    )
+    classes = definitions.classes
     return LostImages(
         trial_id=trial_id,
         group=CellDocument(**worst.key._asdict()),
@@ -84,12 +80,21 @@ def gather_lost_images(
             LostImage(answer=classes[answers[i]], **_shown(seen.iloc[i], classes, image))
             for i, image in zip(lost, pixels, strict=False)
         ),
-        confusions=tuple(
-            Confusion(label=label, answer=answer, count=count)
-            for (label, answer), count in confused.most_common()
-        ),
+        confusions=_confused(seen["label"].to_numpy()[lost], answers[lost], classes),
         **_calibrating(calibration_sets[set_id], data, worst, classes),
     ).to_json()
+
+
+def _confused(
+    labels: np.ndarray, answers: np.ndarray, classes: Sequence[str]
+) -> tuple[Confusion, ...]:
+    """Count which class is answered for which, most often first."""
+    pairs = zip(labels, answers, strict=True)
+    found = Counter((classes[label], classes[answer]) for label, answer in pairs)
+    return tuple(
+        Confusion(label=label, answer=answer, count=count)
+        for (label, answer), count in found.most_common()
+    )
 
 
 def _calibrating(
@@ -185,7 +190,7 @@ def explain_group(
 
 
 def members(
-    samples: pd.DataFrame, definitions: Mapping[str, Any], level: str, group: str
+    samples: pd.DataFrame, definitions: GroupDefinitions, level: str, group: str
 ) -> np.ndarray:
     """Tell for every sample, in any split, whether it belongs to a group: bool ``(samples,)``.
 
@@ -200,13 +205,9 @@ def members(
             "rename a class, column or value"
         )
     if not found:
-        known = [
-            each.label
-            for kind in NAMED_LEVELS
-            for each in GroupDefinitions.read(definitions).ids(kind)
-        ]
+        known = [each.label for kind in NAMED_LEVELS for each in definitions.ids(kind)]
         raise InputError(f"there is no group '{group}'; the groups are {', '.join(known[:40])}")
-    classes = list(definitions["classes"])
+    classes = definitions.classes
     mask = np.full(len(samples), True)
     for column, value in zip(found[0].columns, found[0].values, strict=True):
         wanted = classes.index(value) if column == CLASS_COLUMN else value
@@ -215,30 +216,28 @@ def members(
 
 
 def under_condition(
-    samples: pd.DataFrame, definitions: Mapping[str, Any], shift: str
+    samples: pd.DataFrame, definitions: GroupDefinitions, shift: str
 ) -> tuple[str, np.ndarray]:
     """Tell under which shift images are seen, and which of them count: bool ``(samples,)``.
 
     A ``shift`` may also be the value of a control column (``store=Lyon``), which is looked at on
     unchanged images.
     """
-    controls = {
-        column: entry for column, entry in definitions["segments"].items() if entry.get("control")
-    }
-    only = {"classes": [], "segments": controls}
+    controls = {name: each for name, each in definitions.segments.items() if each.control}
+    only = GroupDefinitions(classes=(), segments=controls)
     if any(_called(only, "segment", shift)):
         return CLEAN, members(samples, only, "segment", shift)
     return shift, np.full(len(samples), True)
 
 
 def _in_cell(
-    samples: pd.DataFrame, definitions: Mapping[str, Any], cell: CellDocument
+    samples: pd.DataFrame, definitions: GroupDefinitions, cell: CellDocument
 ) -> np.ndarray:
     inside = members(samples, definitions, cell.level, cell.group)
     return inside & under_condition(samples, definitions, cell.shift)[1]
 
 
-def level_of(definitions: Mapping[str, Any], group: str) -> tuple[str, str]:
+def level_of(definitions: GroupDefinitions, group: str) -> tuple[str, str]:
     """Find the level of a group that somebody named, with or without its level in front.
 
     Returns:
@@ -264,6 +263,5 @@ def level_of(definitions: Mapping[str, Any], group: str) -> tuple[str, str]:
     return "class", group
 
 
-def _called(definitions: Mapping[str, Any], level: str, label: str) -> Iterator[GroupId]:
-    ids = GroupDefinitions.read(definitions).ids(level)
-    return (each for each in ids if each.label == label)
+def _called(definitions: GroupDefinitions, level: str, label: str) -> Iterator[GroupId]:
+    return (each for each in definitions.ids(level) if each.label == label)

@@ -9,11 +9,11 @@ import pandas as pd
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.images.audit_data import AuditData
+from ptq_pipeline.judgement.judged_groups import propose_representatives
 from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.judgement.openings import Opener
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.stopping import Scope
-from ptq_pipeline.pipelines.worst_case_check.nodes import propose_groups
 from ptq_pipeline.reporting.progress import track
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.settling import SettlingParameters, settle
@@ -25,8 +25,8 @@ def plan_scope(
     data: AuditData, groups: Groups, index: pd.DataFrame, policy: Policy, ledger: Ledger
 ) -> Scope:
     """Fix what is judged as the verdict would: representatives where policy asks for them."""
-    chosen = propose_groups(data.samples, data.profiles, data.definitions, policy)
-    only = [(each["level"], each["group"]) for each in chosen]
+    chosen = propose_representatives(data.samples, data.profiles, data.definitions, policy)
+    only = [each.key for each in chosen]
     return Scope.planned(index, groups, policy, only, Opener.of(ledger, data.samples))
 
 

@@ -18,7 +18,7 @@ def define_groups(
 ) -> Groups:
     """Find each evaluated sample's groups.
 
-    Every pipeline and command takes its groups from here. It needs no prediction, so bad groups are
+    Every pipeline takes its groups from here. It needs no prediction, so bad groups are
     an error before any model is quantized.
 
     Raises:

@@ -116,14 +116,14 @@ def search_recipe(project: Project, watch: Watch | None = None) -> Repair:
     parameters = project.settings("repair", RepairParameters)
     policy = project.settings("worst_case_check", Policy)
     audit = audit_of(project)
-    definitions = project.load("group_definitions")
+    definitions = project.document("group_definitions", GroupDefinitions)
     samples = audit.data.samples
     scoring = project.settings("subgroup_scoring", SubgroupScoringParameters)
     search = Search(
         audit,
         Pool.from_samples(samples, definitions, profiles=project.load("profiles")),
         project.group("calibration"),
-        scoring.build(audit.data.evaluated, GroupDefinitions.read(definitions)),
+        scoring.build(audit.data.evaluated, definitions),
         policy,
         parameters,
         **({} if watch is None else {"watch": watch}),
