@@ -6,15 +6,16 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: setup audit test coverage test-all lint bench benchmark coverage-study detection-study docs clean reconstruction repair-study fault-study kill-study model-study check-cost
+.PHONY: setup audit test examples coverage test-all lint bench benchmark coverage-study detection-study docs clean reconstruction repair-study fault-study kill-study model-study check-cost
 .DEFAULT_GOAL := audit
 
+# What is imported is compiled then: compiling all that is installed takes a minute.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	{ echo "'$(PYTHON)' is no Python 3.11, 3.12 or 3.13, which this project needs: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip setuptools
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --group dev --editable .
 	@touch $(STAMP)
 
 setup: $(STAMP)  ## install everything into .venv
@@ -31,8 +32,11 @@ lint: $(STAMP)  ## style, types, layers
 # Files keep the order of tests/conftest.py.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
-test: lint  ## lint, the examples of docstrings, then all tests that take seconds
+examples: $(STAMP)  ## the examples of docstrings
 	$(BIN)/python -m pytest --doctest-modules src
+
+test: $(STAMP)  ## lint beside the examples of docstrings, then all tests that take seconds
+	$(MAKE) --jobs 2 lint examples
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 # Counting lines doubles the time of the statistics' tests, so it is no part of `test`.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+from tests.project import configured
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -86,13 +87,7 @@ def small(tmp_path, project, monkeypatch):
     """A project with the shipped configuration; the current directory."""
     from ptq_pipeline.registry.store import baseline_bytes
 
-    shutil.copytree(project / "conf", tmp_path / "conf")
-    (tmp_path / "conf/local").mkdir(exist_ok=True)
-    (tmp_path / "src").mkdir()
-    (tmp_path / "pyproject.toml").write_text(
-        '[tool.kedro]\npackage_name = "ptq_pipeline"\nproject_name = "small"\n'
-        'kedro_init_version = "1.7.0"\nsource_dir = "src"\n'
-    )
+    configured(project, tmp_path)
     (tmp_path / "data/06_models").mkdir(parents=True)
     (tmp_path / "data/06_models/champion_baseline.json").write_bytes(baseline_bytes())
     monkeypatch.chdir(tmp_path)

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -123,19 +124,34 @@ def lenient(story):
     story.change("parameters_monitoring", monitoring={"trigger": trigger})
 
 
+def drift_story(checkout):
+    """Import the script that plays the story of docs/watch.md."""
+    path = checkout / "scripts/drift_story.py"
+    spec = importlib.util.spec_from_file_location("drift_story", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["drift_story"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def configured(checkout: Path, root: Path) -> Path:
+    """Make a Kedro project with the shipped configuration and nothing else."""
+    (root / "src").mkdir(parents=True)
+    shutil.copytree(checkout / "conf", root / "conf")
+    (root / "conf/local").mkdir(exist_ok=True)
+    (root / "pyproject.toml").write_text(
+        '[tool.kedro]\npackage_name = "ptq_pipeline"\nproject_name = "small"\n'
+        'kedro_init_version = "1.7.0"\nsource_dir = "src"\n'
+    )
+    return root
+
+
 class SmallProject:
     """A copy of the default configuration with little data and few draws."""
 
     def __init__(self, checkout: Path, root: Path) -> None:
-        self.root = root
+        self.root = configured(checkout, root)
         raw = checkout / "data/01_raw"
-        (root / "src").mkdir(parents=True)
-        shutil.copytree(checkout / "conf", root / "conf")
-        (root / "conf/local").mkdir(exist_ok=True)
-        (root / "pyproject.toml").write_text(
-            '[tool.kedro]\npackage_name = "ptq_pipeline"\nproject_name = "small"\n'
-            'kedro_init_version = "1.7.0"\nsource_dir = "src"\n'
-        )
         (root / ".telemetry").write_text("consent: false\n")
         cut(raw / "fashion_mnist/test", root / "data/01_raw/fashion_mnist/test", slice(1500))
         cut(raw / "fashion_mnist/heldout", root / "data/01_raw/fashion_mnist/heldout", slice(2200))
@@ -199,6 +215,18 @@ class SmallProject:
         process = self.start(*arguments)
         output, _ = process.communicate(timeout=600)
         return process.returncode, output
+
+    def command(self, *arguments):
+        """Run ``kedro ptq`` with these arguments."""
+        return subprocess.run(
+            [sys.executable, "-m", "kedro", "ptq", *arguments],
+            cwd=self.root,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=1800,
+        )
 
     def reproducible_files(self):
         """Return the content of everything that must be the same for the same input."""

@@ -1,6 +1,5 @@
 """The story of docs/watch.md, played with the commands that anyone would use."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -9,22 +8,15 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from tests.project import drift_story
 
 pytestmark = pytest.mark.slow
-
-
-def load_story(project):
-    spec = importlib.util.spec_from_file_location("drift_story", project / "scripts/drift_story.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["drift_story"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
 def played(project, tmp_path_factory):
     """Play the story once; return it and what each command said."""
-    module = load_story(project)
+    module = drift_story(project)
     sizes = module.Sizes(pool=900, reference=600, selection=300, audit=1_800, calm=500)
     story = module.Story(tmp_path_factory.mktemp("story") / "shop", sizes)
     story.build()

@@ -10,22 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.project import SmallProject
 
-sys.path.insert(0, str(Path(__file__).parent))
-from project import SmallProject  # noqa: E402
+from ptq_pipeline.mounting import DEFAULT
 
 pytestmark = pytest.mark.slow
 
-CHAIN = [
-    "data_loading",
-    "calibration",
-    "quantization",
-    "subgroup_scoring",
-    "worst_case_check",
-    "drift",
-    "promotion",
-    "reporting",
-]
 STATE = ("data/06_models/registry", "data/07_model_output/trials")
 AUTHOR = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
 
@@ -127,7 +117,7 @@ class DvcProject:
 def audited(project: Path, tmp_path_factory: pytest.TempPathFactory) -> DvcProject:
     """The audit of a clean project, committed, with its candidate released by waivers."""
     made = DvcProject.build(project, tmp_path_factory.mktemp("dvc") / "audited")
-    assert made.repro() == CHAIN
+    assert made.repro() == list(DEFAULT)
     made.commit("audit")
     return made
 
@@ -148,7 +138,7 @@ def test_a_refused_promotion_still_locks_its_stage_and_the_status_is_clean(
     audited: DvcProject,
 ) -> None:
     assert audited.json("08_reporting/decision.json")["decision"] != "promote"
-    assert set(audited.locked()) == set(CHAIN)
+    assert set(audited.locked()) == set(DEFAULT)
     assert "up to date" in audited.dvc("status")
     assert audited.repro() == []
     audited.ptq("gate", code=None)
@@ -160,7 +150,7 @@ def test_a_clean_clone_with_an_empty_trial_store_gives_the_same_hashes(
     again = audited.clone(tmp_path / "again")
     expected = again.outs()
     assert again.state() == {}
-    assert again.repro("--force") == CHAIN
+    assert again.repro("--force") == list(DEFAULT)
     found = again.outs()
     assert {path for path in expected if found[path] != expected[path]} == set()
     assert "up to date" in again.dvc("status")

@@ -14,13 +14,11 @@ import jsonschema
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from tests.project import SmallProject
 
+from locked import assert_locked  # noqa: E402
 from ptq_pipeline.commands import ptq
 from ptq_pipeline.unchanged import SUFFIX
-
-sys.path.insert(0, str(Path(__file__).parent))
-from locked import assert_locked  # noqa: E402
-from project import SmallProject  # noqa: E402
 
 
 @pytest.fixture(scope="module")

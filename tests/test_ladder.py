@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.test_drift_story import load_story
+from tests.project import drift_story
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ EIGHT_BITS = {"name": "eight bits", "quantization": {"method": {"weight_bits": 8
 @pytest.fixture(scope="module")
 def climbed(project, tmp_path_factory):
     """Climb ladders under a policy that got stricter; return the story and what was said."""
-    module = load_story(project)
+    module = drift_story(project)
     sizes = module.Sizes(pool=900, reference=600, selection=300, audit=1_800, calm=500)
     story = module.Story(tmp_path_factory.mktemp("ladder") / "shop", sizes)
     story.build()

@@ -1,16 +1,12 @@
 """Own images and own mistakes, through the command line."""
 
-import sys
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from tests.project import SmallProject, read_idx
 
-sys.path.insert(0, str(Path(__file__).parent))
 from locked import assert_locked  # noqa: E402
-from project import SmallProject, read_idx  # noqa: E402
 
 CLASSES = "top trouser pullover dress coat sandal shirt sneaker bag boot".split()
 

@@ -4,7 +4,6 @@ The shop of the drift story, with little data and a policy that few draws can pa
 each other: each starts where the one before ended.
 """
 
-import importlib.util
 import json
 import os
 import shutil
@@ -15,18 +14,14 @@ import time
 
 import numpy as np
 import pytest
-from tests.project import lenient
+from tests.project import drift_story, lenient
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def story_module(project):
-    spec = importlib.util.spec_from_file_location("drift_story", project / "scripts/drift_story.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["drift_story"] = module
-    spec.loader.exec_module(module)
-    return module
+    return drift_story(project)
 
 
 @pytest.fixture(scope="module")

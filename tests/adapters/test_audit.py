@@ -1,15 +1,12 @@
 """A whole audit of a recipe that another tool quantizes."""
 
 import json
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from project import SmallProject  # noqa: E402
+from tests.project import SmallProject
 
 TOOLS = {
     "onnxruntime_static": ("onnxruntime", "onnxruntime", {"model.onnx"}),

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from tests.commands.test_registry import decided, run, run_json
+from tests.project import configured
 from tests.registry.conftest import candidate, release, terms
 
 from ptq_pipeline.calibration.sets import (
@@ -52,13 +53,7 @@ def content_hash(sample):
 @pytest.fixture
 def small(tmp_path, project, monkeypatch):
     """A project with two calibration sets, one trial of the first, and its release as v0001."""
-    shutil.copytree(project / "conf", tmp_path / "conf")
-    (tmp_path / "conf/local").mkdir(exist_ok=True)
-    (tmp_path / "src").mkdir()
-    (tmp_path / "pyproject.toml").write_text(
-        '[tool.kedro]\npackage_name = "ptq_pipeline"\nproject_name = "small"\n'
-        'kedro_init_version = "1.7.0"\nsource_dir = "src"\n'
-    )
+    configured(project, tmp_path)
     data = tmp_path / "data"
     for folder in ("03_primary", "06_models", "07_model_output"):
         (data / folder).mkdir(parents=True)

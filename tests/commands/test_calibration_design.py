@@ -1,15 +1,10 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.project import SmallProject
 
 from ptq_pipeline.commands.calibration import design
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from project import SmallProject  # noqa: E402
 
 
 @pytest.mark.parametrize("sizes", ["", "1,64", "many", "64;128"])
@@ -21,16 +16,7 @@ def test_sizes_are_numbers_from_two_on(project, monkeypatch, sizes):
 
 
 def run_design(small):
-    done = subprocess.run(
-        [sys.executable, "-m", "kedro", "ptq", "calibration", "design"]
-        + ["--sizes", "16", "--draws", "1", "--json"],
-        cwd=small.root,
-        env=small.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
+    done = small.command(*("calibration", "design", "--sizes", "16", "--draws", "1", "--json"))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -1,16 +1,11 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from tests.project import SmallProject
 
 from ptq_pipeline.commands.repair import repair
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from project import SmallProject  # noqa: E402
 
 
 def test_without_a_verdict_there_is_nothing_to_repair_yet(small):
@@ -28,15 +23,7 @@ def test_an_environment_of_somebody_else_is_refused_before_any_work(small):
 
 
 def call(small, *options):
-    done = subprocess.run(
-        [sys.executable, "-m", "kedro", "ptq", "repair", "--json", *options],
-        cwd=small.root,
-        env=small.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1800,
-    )
+    done = small.command("repair", "--json", *options)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 

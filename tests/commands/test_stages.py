@@ -1,16 +1,11 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from tests.project import SmallProject
 
 from ptq_pipeline.commands.stages import stages
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from project import SmallProject  # noqa: E402
 
 
 def test_a_stage_that_does_not_exist_is_an_error_before_any_work(project, monkeypatch):
@@ -21,15 +16,7 @@ def test_a_stage_that_does_not_exist_is_an_error_before_any_work(project, monkey
 
 
 def run_stages(small, names):
-    done = subprocess.run(
-        [sys.executable, "-m", "kedro", "ptq", "stages", "--stages", names, "--json"],
-        cwd=small.root,
-        env=small.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
+    done = small.command("stages", "--stages", names, "--json")
     assert done.returncode in (0, 3, 4), done.stderr
     return done.returncode, json.loads(done.stdout)
 

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import yaml
 from tests.commands.test_registry import run, run_json
+from tests.project import configured
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.registry.audits import (
@@ -112,13 +113,7 @@ def test_files_and_parameters_say_where_it_began():
 @pytest.fixture
 def repository(tmp_path, project, monkeypatch):
     """A Kedro project in git with one committed audit."""
-    shutil.copytree(project / "conf", tmp_path / "conf")
-    (tmp_path / "conf/local").mkdir(exist_ok=True)
-    (tmp_path / "src").mkdir()
-    (tmp_path / "pyproject.toml").write_text(
-        '[tool.kedro]\npackage_name = "ptq_pipeline"\nproject_name = "small"\n'
-        'kedro_init_version = "1.7.0"\nsource_dir = "src"\n'
-    )
+    configured(project, tmp_path)
     write(tmp_path, VERDICT)
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "-A")
