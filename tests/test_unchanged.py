@@ -12,7 +12,7 @@ from kedro.runner import SequentialRunner, ThreadRunner
 from kedro_datasets.json import JSONDataset as PlainJSONDataset
 
 from ptq_pipeline import unchanged
-from ptq_pipeline.core.seals import read_seal, seal_path
+from ptq_pipeline.core.seals import Seal, read_seal, seal_path, write_seal
 from ptq_pipeline.datasets import JSONDataset
 from ptq_pipeline.datasets.state import AuditLedgerDataset
 from ptq_pipeline.sealing import SealHooks
@@ -133,6 +133,15 @@ def project(tmp_path, monkeypatch):
     found = Project(tmp_path)
     assert found.run() == {"decode", "measure", "gather", "judge", "decide"}
     return found
+
+
+def test_a_run_after_one_that_was_killed_before_it_wrote_anything(project):
+    before = project.bytes()
+    for name in ("samples", "scores", "verdict", "worst_case_table", "decision"):
+        path = project.folder / f"{name}.json"
+        write_seal(path, Seal(content="", node="", parameters={}, inputs={}))
+    project.run()
+    assert project.bytes() == before
 
 
 @pytest.mark.parametrize("runner", [SequentialRunner, ThreadRunner])

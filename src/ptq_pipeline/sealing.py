@@ -216,13 +216,26 @@ class SealHooks:
         By now all that its inputs come from has run, so a node learns here whether it has to.
         """
         if stage_of(node) and self._unchanged is not None and self._unchanged.leave(node):
-            for name in node.outputs:
-                place = self._place(name)
-                if place is not None and place in self._broken:
-                    write_seal(place, self._broken.pop(place))
+            self._seal_again(node)
         place = self._place(dataset_name) if stage_of(node) else None
         if place is not None and place.exists() and (self._strict or read_seal(place)):
             checked_seal(place, dataset_name)
+
+    def _seal_again(self, node: Node) -> None:
+        """Give what a node leaves as it is its seal back.
+
+        After a run that was killed there is no whole one, and it gets a new one: the results are
+        those that were recorded, or the node would run.
+        """
+        for name in node.outputs:
+            place = self._place(name)
+            if place is None or place not in self._broken:
+                continue
+            earlier = self._broken.pop(place)
+            if earlier.content:
+                write_seal(place, earlier)
+            else:
+                self._seal(place, node)
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Node) -> None:
