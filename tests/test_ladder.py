@@ -18,15 +18,29 @@ TWO_BITS = {"name": "two bits", "quantization": {"method": {"weight_bits": 2}}}
 EIGHT_BITS = {"name": "eight bits", "quantization": {"method": {"weight_bits": 8}}}
 
 
-@pytest.fixture(scope="module")
-def climbed(project, tmp_path_factory):
-    """Climb ladders under a policy that got stricter; return the story and what was said."""
+def built(project, folder):
+    """Build the shop of the story with a recipe of three bits."""
     module = drift_story(project)
     sizes = module.Sizes(pool=900, reference=600, selection=300, audit=1_800, calm=500)
-    story = module.Story(tmp_path_factory.mktemp("ladder") / "shop", sizes)
+    story = module.Story(folder / "shop", sizes)
     story.build()
     bits = {"weight_bits": 3, "activation_bits": 8}
     story.change("parameters_quantization", quantization={"method": bits})
+    return story, module
+
+
+def ledger(story):
+    """Return the recipes that were asked of audit images, in their order."""
+    lines = (story.root / "data/06_models/audit_ledger.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert len({entry["audit"] for entry in entries}) == 1
+    return entries, [e for e in entries if e["kind"] == "recipe" and e["look"] is None]
+
+
+@pytest.fixture(scope="module")
+def climbed(project, tmp_path_factory):
+    """Climb ladders under a policy that got stricter; return the story and what was said."""
+    story, module = built(project, tmp_path_factory.mktemp("ladder"))
 
     def climb(limits, *recipes):
         ladder = {"recipes": list(recipes), "fallback": "float"}
@@ -97,12 +111,30 @@ def test_the_log_holds_each_outcome_once_and_every_hash(climbed):
 
 
 def test_every_opening_of_the_audit_images_is_in_the_ledger(climbed):
-    story, _ = climbed
-    lines = (story.root / "data/06_models/audit_ledger.jsonl").read_text().splitlines()
-    entries = [json.loads(line) for line in lines]
-    assert len({entry["audit"] for entry in entries}) == 1
-    opened = [each for each in entries if each["kind"] == "recipe" and each["look"] is None]
+    entries, opened = ledger(climbed[0])
     bits = [each["question"]["method"]["weight_bits"] for each in opened]
     assert bits == [3, 2, 8], "each recipe once, however often it was asked"
     asked = [entry["question"]["champion"] for entry in entries if entry["kind"] == "reaudit"]
     assert len(set(asked)) == 2, "either champion was asked as well"
+
+
+def test_a_step_that_is_searched_passes_where_the_configured_recipe_fails(
+    project, tmp_path_factory
+):
+    story, _ = built(project, tmp_path_factory.mktemp("repair"))
+    story.change("parameters_repair", repair={"draws": 2, "finalists": 1})
+    searched = {"name": "repair", "repair": True}
+    story.change("parameters_ladder", ladder={"recipes": [THREE_BITS, searched]})
+    code, report = story.report("ladder")
+    assert (code, report["action"]) == (0, "passed"), (story.root / "last_errors.log").read_text()
+    assert decisions(report) == {"three bits": "refuse", "repair": "promote"}
+    method = report["changes"]["quantization"]["method"]
+    assert method["weight_bits"] == 3
+    assert report["ladder"][-1]["changes"] == report["changes"]
+    # The search itself asked the audit images nothing.
+    first, winner = (each["question"]["method"] for each in ledger(story)[1])
+    assert first["name"] == "nearest" and not first.get("corrections")
+    assert winner["name"] == method["name"]
+    assert winner.get("corrections", []) == method.get("corrections", [])
+    code, record = story.report("promote", "--by", "Jo")
+    assert (code, record["content"]["version"]) == (0, "v0001")

@@ -141,7 +141,7 @@ def search_recipe(project: Project, watch: Watch | None = None) -> Repair:
         helps=helps,
         holds=best.score <= 1.0,
         says=_says(best, own, helps),
-        notes=tuple(notes),
+        notes=(*notes, *search.notes),
     )
 
 

@@ -250,6 +250,7 @@ class Search:
         watch: passes on the recipes of a round, for example to show progress; takes how many there
             are and what the round is called.
         levels: of the groups that are looked at; without classes no label is needed.
+        notes: what a reader of the result should know of the search.
     """
 
     audit: Audit
@@ -277,6 +278,7 @@ class Search:
             self.levels,
         )
         self._sets: dict[tuple[str, int], CalibrationSet] = {}
+        self.notes: list[str] = []
 
     def runner(self, method: "MethodConfig") -> TrialRunner:
         """Return what runs a method's trials."""
@@ -306,8 +308,7 @@ class Search:
                 "%d recipes with %d draws: the worst group of '%s' takes %.0f %% of its limit",
                 *(len(kept), wanted, best.variant.name, 100 * best.score),
             )
-            minutes = (time.monotonic() - start) / 60
-            if wanted >= self.parameters.draws or minutes > (self.parameters.minutes or math.inf):
+            if wanted >= self.parameters.draws or self._is_late(start, wanted):
                 break
             number = max(self.parameters.finalists, math.ceil(len(kept) * self.parameters.keep))
             kept = going_on(kept, number, tried)
@@ -315,6 +316,16 @@ class Search:
         return sorted(
             tried.values(), key=lambda each: (bool(each.error), -len(each.drops), each.score)
         )
+
+    def _is_late(self, start: float, draws: int) -> bool:
+        limit = self.parameters.minutes
+        if limit is None or (time.monotonic() - start) / 60 <= limit:
+            return False
+        self.notes.append(
+            f"the search stopped after {draws} of {self.parameters.draws} draws, because "
+            f"`repair.minutes` is {limit:g}"
+        )
+        return True
 
     def _drawn(self, tried: Tried, wanted: int) -> Tried:
         """Return the same with ``wanted`` draws, or with its error."""
