@@ -1,6 +1,7 @@
 """One next step, by what was decided and by what is missing."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -39,11 +40,24 @@ def open_audit(restated, inputs, key, **method):
 def test_a_refused_recipe_is_repaired_and_then_given_more_bits(full, inputs, options):
     step = stepped(inputs, options)
     assert (step.command, step.time) == ("kedro ptq repair", "")
-    assert "of inference here" in stepped(full, options).time
+    assert "for rounding weights" in stepped(full, options).time
     decision = full.decision.model_copy(update={"environment": "repaired"})
     again = stepped(dataclasses.replace(full, decision=decision), options)
     assert again.command == "kedro ptq ladder"
     assert "for 5 recipes" in again.time
+
+
+def test_the_time_of_a_repair_is_mostly_that_of_rounding(full, options):
+    def minutes(size):
+        parameters = {**full.parameters, "calibration": {"set_size": size}}
+        time = stepped(dataclasses.replace(full, parameters=parameters), options).time
+        return int(re.search(r"about (\d+) minutes", time)[1])
+
+    speed = full.candidate_speed.candidate.images_per_second
+    trials = full.scores["trial_id"].nunique()
+    # 30 sets of the search and those of the audit; an image of a set is worth 120 of inference.
+    more = (30 + trials) * 10_000 * 120 / speed / 60
+    assert minutes(20_000) - minutes(10_000) == pytest.approx(more, abs=1)
 
 
 def test_a_pass_is_released_and_one_of_another_environment_audited_in_base(

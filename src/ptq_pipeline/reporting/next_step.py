@@ -11,8 +11,11 @@ from ptq_pipeline.reporting.texts import Texts, count
 BASE = "base"
 # Recipes that `kedro ptq ladder` tries as shipped.
 LADDER = 5
-# Sets that `kedro ptq repair` tries on selection images before its one audit, as shipped.
-SEARCHED = 60
+# Sets that `kedro ptq repair` tries on selection images before its one audit, as shipped, and those
+# of them that GPTQ rounds, whose processor time for a calibration image is that of inference on so
+# many images (benchmarks/method_time.py).
+SEARCHED, ROUNDED = 60, 30
+GPTQ_IMAGES = 120
 FULL_BITS = 8
 
 
@@ -61,7 +64,7 @@ class _Steps:
         if self._bits() >= FULL_BITS and self.verdict.recipe.result != "FAIL":
             return self._explain()
         if self.environment == BASE:
-            return Step(self.texts("step.repair"), self._ptq("repair"), self._time(1, SEARCHED))
+            return Step(self.texts("step.repair"), self._ptq("repair"), self._time_of_repair())
         command = self._ptq("ladder", environment=BASE)
         return Step(self.texts("step.ladder"), command, self._time(LADDER))
 
@@ -109,20 +112,28 @@ class _Steps:
         chosen = environment or self.environment
         return [] if chosen == BASE else ["--env", chosen]
 
-    def _time(self, audits: int, searched: int = 0) -> str:
-        """About how long so many audits take here, by what inference alone takes.
+    def _time(self, audits: int) -> str:
+        """About how long so many audits take here, by what inference alone takes."""
+        key = "step.minutes_each" if audits > 1 else "step.minutes"
+        return self._minutes(key, audits * self._answers(), audits=audits)
 
-        ``searched`` sets are tried before, on selection images only.
-        """
+    def _time_of_repair(self) -> str:
+        """About how long a search and the audit of its winner take here, GPTQ at every draw."""
+        average = self.audit.scores.query("level == 'average'")
+        of_a_set = average.query("split == 'selection'").groupby("trial_id")["n"].sum().max()
+        size = int(self.audit.parameters.get("calibration", {}).get("set_size", 256))
+        rounded = (ROUNDED + average["trial_id"].nunique()) * size * GPTQ_IMAGES
+        return self._minutes("step.minutes_repair", self._answers() + SEARCHED * of_a_set + rounded)
+
+    def _answers(self) -> int:
+        return int(self.audit.scores.query("level == 'average'")["n"].sum())
+
+    def _minutes(self, key: str, images: float, **values: int) -> str:
         speed = self.audit.candidate_speed
         if speed is None or speed.candidate is None:
             return ""
-        average = self.audit.scores.query("level == 'average'")
-        of_a_set = average.query("split == 'selection'").groupby("trial_id")["n"].sum().max()
-        passes = audits * average["n"].sum() + searched * of_a_set
-        minutes = passes / speed.candidate.images_per_second / 60
-        key = "step.minutes_each" if audits > 1 else "step.minutes"
-        return self.texts(key, n=max(1, math.ceil(minutes)), audits=audits)
+        minutes = images / speed.candidate.images_per_second / 60
+        return self.texts(key, n=max(1, math.ceil(minutes)), **values)
 
 
 # Sentences of `settle` that more draws or more images answer.
