@@ -17,6 +17,13 @@ RUN_BY = {
     "tests/commands/test_compare.py::test_answers_of_two_hosts_are_judged_by_id": [
         r"kedro ptq answers .*"
     ],
+    "tests/commands/test_audit.py::test_weights_and_images_become_a_verdict_and_what_stays_is_a"
+    "_project": [r"kedro ptq audit --weights .*", r"kedro ptq open( audited)?"],
+    "tests/commands/test_audit.py::test_an_onnx_file_is_audited_and_kept_and_goes_on_as_a"
+    "_project": [
+        r"kedro ptq audit --onnx .*",
+        "kedro ptq gate --mount audit",
+    ],
     "tests/commands/test_judge.py::test_the_commands_of_the_page_run": [r"kedro ptq judge( .*)?"],
     f"{END_TO_END}::test_the_run_ends_in_a_verdict_a_decision_and_a_report": ["kedro run"],
     f"{END_TO_END}::test_other_ways_through_the_chain_end_in_a_verdict": [

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from kedro.config import MissingConfigException
 from kedro.framework.project import pipelines
@@ -118,10 +118,17 @@ class Project:
         """
         return checked(self._full(name), self.group(name), model)
 
-    def run(self, pipeline: str, changes: Mapping[str, Any] | None = None) -> None:
+    def run(
+        self,
+        pipeline: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        ending: TextIO | None = None,
+    ) -> None:
         """Run a pipeline of this mount, or several by comma, in a Kedro session of its own.
 
-        ``changes`` are parameters by group.
+        ``changes`` are parameters by group. ``ending`` takes what a run says at its end, stderr
+        otherwise: stdout belongs to the command's own lines.
         """
         parameters = dict(changes or {})
         if self.name:
@@ -133,8 +140,7 @@ class Project:
             project_path=self.root, env=self.env, serving_mode=bool(self.name)
         ) as session:
             try:
-                # A run ends with three lines for people; stdout belongs to the command's own.
-                with redirect_stdout(sys.stderr):
+                with redirect_stdout(ending or sys.stderr):
                     session.run(
                         pipeline_names=[self._registered(name) for name in pipeline.split(",")],
                         runtime_params=parameters,

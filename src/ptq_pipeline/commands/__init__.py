@@ -12,6 +12,8 @@ from ptq_pipeline.core.exits import ending_at_once
 # Name of a command -> its module, and its line in `kedro ptq --help`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "judge": ("judge", "Judge a table of outcomes, whoever made them."),
+    "audit": ("audit", "Audit weights and a folder of images, without editing a file."),
+    "open": ("opening", "Open the last report."),
     "detections": ("detections", "Judge whether a quantized detector still finds its objects."),
     "compare": ("compare", "Run two model files on the same images and judge their answers."),
     "answers": ("compare", "Write what a model file answers on this machine."),
@@ -46,8 +48,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 SECTIONS = {
     "To begin": ("init", "doctor", "plan", "methods"),
     "Audit": (
-        *("judge", "detections", "stages", "repair", "ladder"),
-        *("report", "explain", "divergence", "calibration"),
+        *("audit", "judge", "compare", "answers", "detections"),
+        *("stages", "repair", "ladder", "open", "report", "explain", "divergence", "calibration"),
     ),
     "Decide and release": (
         *("gate", "waive", "withdraw", "promote", "rollback"),

@@ -12,6 +12,7 @@ from ptq_pipeline.project import bootstrapped
 from ptq_pipeline.project_template import host_files, logging_configuration
 from ptq_pipeline.registry.store import baseline_bytes
 
+LOGGING = Path("conf/logging.yml")
 # Kedro forgets its defaults, the first two, when a project says anything of its own.
 MERGING = (
     '{"base_env": "base", "default_run_env": "local", "merge_strategy": {"parameters": "soft"}}'
@@ -29,20 +30,15 @@ def init(mount: str, force: bool) -> Answer:
     """
     root, metadata = bootstrapped()
     package = (metadata.source_dir / metadata.package_name).relative_to(root)
-    requantized = [
-        name for name in create_pipeline().datasets() if name.startswith("requantization.")
-    ]
-    done = {
-        str(path): _write(root / path, text.encode(), force)
-        for path, text in host_files(package, mount, requantized).items()
-    }
-    baseline = Path(f"data/{mount}/06_models/champion_baseline.json")
-    done[str(baseline)] = _write(root / baseline, baseline_bytes(), force=False)
-    logs = root / "conf/logging.yml"
-    # The host's own logging is the host's, whatever it says.
-    if not logs.is_file():
-        done["conf/logging.yml"] = _write(logs, logging_configuration().encode(), force=False)
-    kept = [path for path, what in done.items() if what == "kept" and path != str(baseline)]
+    state, logs = _baseline(mount), str(LOGGING)
+    done = {}
+    for path, content in mount_files(package, mount).items():
+        # Neither is replaced: state, and the host's own logging, whatever it says.
+        own = path in (state, LOGGING)
+        done[str(path)] = _write(root / path, content, force and not own)
+    if done[logs] == "kept":
+        del done[logs]
+    kept = [path for path, what in done.items() if what == "kept" and path != str(state)]
     lines = [f"{what:9s}  {path}" for path, what in done.items()]
     if kept:
         lines.append("What was kept differs from what would be written; --force replaces it.")
@@ -58,6 +54,20 @@ def init(mount: str, force: bool) -> Answer:
         f"  kedro ptq promote --mount {mount}\n  kedro ptq watch --once --mount {mount}"
     )
     return Answer(done, lines)
+
+
+def mount_files(package: Path, mount: str) -> dict[Path, bytes]:
+    """Return all that `init` writes, by path relative to the project."""
+    requantized = [
+        name for name in create_pipeline().datasets() if name.startswith("requantization.")
+    ]
+    texts = host_files(package, mount, requantized) | {LOGGING: logging_configuration()}
+    files = {path: text.encode() for path, text in texts.items()}
+    return {**files, _baseline(mount): baseline_bytes()}
+
+
+def _baseline(mount: str) -> Path:
+    return Path(f"data/{mount}/06_models/champion_baseline.json")
 
 
 def _write(path: Path, content: bytes, force: bool) -> str:

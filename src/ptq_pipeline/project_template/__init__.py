@@ -15,6 +15,7 @@ import yaml
 from ptq_pipeline.core.errors import InputError
 
 BASE = Path(__file__).parent / "base"
+LOGGING_FILE = Path(__file__).parent / "logging.yml"
 # What a host brings itself; everything else is the same in every mount.
 BROUGHT = ("image_source", "production_windows", "production_arrivals", "float_model")
 GROUPS = (
@@ -107,7 +108,7 @@ def logging_configuration() -> str:
     Kedro's own would announce itself on the standard output before any ``--json``, and show every
     dataset that is loaded.
     """
-    return (BASE.parent / "logging.yml").read_text(encoding="utf-8")
+    return LOGGING_FILE.read_text(encoding="utf-8")
 
 
 def catalog_patterns(file: str, inner: Iterable[str] = ()) -> str:
