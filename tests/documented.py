@@ -108,6 +108,7 @@ RUN_BY = {
         r"kedro ptq (promote|rollback --to (v0002|VERSION)|history|verify|recover)",
         r"kedro ptq status( --json)?",
     ],
+    f"{REGISTRY}::test_an_mlflow_server_that_is_away_holds_up_no_promotion": ["kedro ptq mlflow"],
     f"{REGISTRY}::test_a_waiver_can_be_withdrawn_and_the_log_keeps_both": [
         "kedro ptq withdraw RECORD",
     ],

@@ -4,7 +4,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,12 +15,13 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.configuration import check_parameters
+from ptq_pipeline.configuration import check_parameters, checked
 from ptq_pipeline.core.errors import InputError, did_you_mean, own_cause
 from ptq_pipeline.core.exits import ExitCode, end_at_once, may_be_taken_over
 from ptq_pipeline.core.provenance import describe_machine
 from ptq_pipeline.mounting import GATHERED, mounts, stage_of
 from ptq_pipeline.project_template import GROUPS
+from ptq_pipeline.registry.tracking import TrackedAudit, TrackingParameters, send
 
 log = logging.getLogger(__name__)
 # What Ctrl-C sends, and what ends a container or a job.
@@ -38,6 +39,7 @@ class ParameterGroupHooks:
         parameters = context.config_loader["parameters"]
         _refuse_unknown(parameters, "in conf/ or --params")
         check_parameters(parameters)
+        _tracking(parameters)
 
 
 class ProvenanceHooks:
@@ -113,6 +115,25 @@ class ProvenanceHooks:
             lines = catalog.load(f"{prefix}summary")["lines"]
             sys.stdout.write("\n".join(["", *lines, ""]))
             sys.stdout.flush()
+        self._track(prefix, pipeline, catalog)
+
+    @staticmethod
+    def _track(prefix: str, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Send to MLflow what the run has brought, where a server is configured."""
+        audited, released = (
+            f"{prefix}{name}" in pipeline.all_outputs() for name in ("summary", "release")
+        )
+        if not (audited or released):
+            return
+        parameters = catalog.load("parameters")
+        group = parameters.get(prefix.rstrip("."), {}) if prefix else parameters
+        settings = _tracking(group)
+        if audited:
+            reports = Path(catalog.get(f"{prefix}verdict")._describe()["filepath"]).parent
+            send(settings, "this audit", lambda to: to.log_audit(TrackedAudit.of(reports, group)))
+        if released:
+            registry = catalog.load(f"{prefix}registry")
+            send(settings, "the registry", lambda to: to.follow(registry))
 
 
 class InterruptHooks:
@@ -201,6 +222,7 @@ class MountHooks(ProvenanceHooks):
         parameters = catalog.load("parameters") if found else {}
         for mount in found:
             _refuse_unknown(parameters.get(mount) or {}, f"of the mount '{mount}'")
+            _tracking(parameters.get(mount) or {})
 
     @hook_impl
     def after_pipeline_run(
@@ -221,6 +243,17 @@ class MountHooks(ProvenanceHooks):
 
 
 mount_hooks = MountHooks()
+
+
+def _tracking(groups: Mapping[str, Any]) -> TrackingParameters:
+    """Read where audits are sent; a package that is missing for it is no error."""
+    found = checked("mlflow", groups.get("mlflow") or {}, TrackingParameters)
+    if found.is_missing:
+        log.warning(
+            "mlflow.tracking_uri is set and package 'mlflow' is not installed: audits are not "
+            "sent (pip install 'ptq-pipeline[mlflow]', then `kedro ptq mlflow`)"
+        )
+    return found
 
 
 def _stage(node: Node) -> str:

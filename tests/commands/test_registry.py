@@ -385,3 +385,17 @@ def test_outside_a_project_there_is_one_sentence(tmp_path, monkeypatch):
     result = run("status")
     assert result.exit_code == 1
     assert "is not inside a Kedro project" in result.stderr
+
+
+def test_an_mlflow_server_that_is_away_holds_up_no_promotion(small, caplog):
+    conf = small / "conf/local/parameters_mlflow.yml"
+    conf.parent.mkdir(exist_ok=True)
+    conf.write_text("mlflow: {tracking_uri: 'http://kim:secret@127.0.0.1:9'}\n")
+    decided(small, *candidate("a"))
+    ended = run("promote", "--by", "Kim")
+    assert (ended.exit_code, ended.stdout) == (0, "champion: v0001 (before: none)\n")
+    assert "the registry was not sent" in caplog.text and "secret" not in caplog.text
+    (small / "data/08_reporting/metrics.json").write_text("{}")
+    sent = run("mlflow")
+    assert sent.exit_code == 1 and sent.stderr.count("error:") == 1
+    assert "secret" not in sent.stderr and sent.stdout == ""

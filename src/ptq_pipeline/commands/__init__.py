@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("registry", "List every record of the registry."),
     "status": ("status", "Say what serves and what waits for somebody."),
     "verify": ("verify", "Recompute every hash of the registry, or compare two audits."),
+    "mlflow": ("tracking", "Send the last audit and the registry to MLflow, once more."),
     "recover": ("registry", "Finish what was interrupted; write again what differs."),
     "waive": ("registry", "Record that a rule may be broken until a day."),
     "withdraw": ("registry", "End a waiver before its day."),
@@ -53,7 +54,7 @@ SECTIONS = {
     ),
     "Decide and release": (
         *("gate", "waive", "withdraw", "promote", "rollback"),
-        *("status", "history", "card", "evidence", "verify", "recover"),
+        *("status", "history", "card", "evidence", "verify", "mlflow", "recover"),
     ),
     "In production": ("watch",),
 }

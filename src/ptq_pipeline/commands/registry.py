@@ -32,6 +32,7 @@ from ptq_pipeline.registry.release import (
 from ptq_pipeline.registry.release import rollback as roll_back
 from ptq_pipeline.registry.release import waive as grant
 from ptq_pipeline.registry.release import withdraw as end_waiver
+from ptq_pipeline.registry.tracking import TrackingParameters, send
 from ptq_pipeline.registry.waivers import Waiver, check_against
 
 MOST_REASONS = 5
@@ -159,6 +160,7 @@ def promote(
     except (ReleaseRefusedError, ChampionChangedError) as error:
         refused = {"refused": str(error)}
         return Answer(refused, notes=[f"refused: {error}"], code=ExitCode.REFUSED)
+    _follow(project)
     return _moved(record, tags.promoted(record["content"]["version"]) if tags else [])
 
 
@@ -180,6 +182,7 @@ def rollback(
     configured = project.settings("release", ReleaseParameters)
     tags = _gto_tags(project, configured) if gto else None
     record = roll_back(registry, version, by=by or getpass.getuser(), reason=reason)
+    _follow(project)
     return _moved(record.to_json(), tags.rolled_back(str(record.champion)) if tags else [])
 
 
@@ -279,6 +282,12 @@ def _gto_tags(project: Project, configured: ReleaseParameters) -> GtoTags:
     tags = GtoTags(project.root, configured.gto_name, configured.gto_stage, baseline)
     tags.check()
     return tags
+
+
+def _follow(project: Project) -> None:
+    """Let MLflow's registry follow, where a server is configured; what is on disk has happened."""
+    settings = project.settings("mlflow", TrackingParameters)
+    send(settings, "the registry", lambda to: to.follow(project.load("registry")))
 
 
 def _moved(record: dict[str, Any], tags: list[str]) -> Answer:

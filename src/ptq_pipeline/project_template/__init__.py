@@ -21,7 +21,7 @@ BROUGHT = ("image_source", "production_windows", "production_arrivals", "float_m
 GROUPS = (
     "data_loading", "calibration", "quantization", "stress", "subgroup_scoring",
     "worst_case_check", "business", "drift", "promotion", "release", "reporting", "settling",
-    "monitoring", "reaudit", "ladder", "repair",
+    "monitoring", "reaudit", "ladder", "repair", "mlflow",
 )  # fmt: skip
 
 _SHIM = '''"""Audit of `{mount}`: the pipelines of ptq_pipeline under a namespace."""
