@@ -39,25 +39,22 @@ def test_the_console_script_and_kedro_find_the_commands(metadata, wheel, tmp_pat
     assert found["kedro.global_commands", "ptq_pipeline"] == "ptq_pipeline.commands:commands"
     answers(lost=3).to_csv(tmp_path / "answers.csv", index=False)
     code = "import sys; from ptq_pipeline.commands import ptq; sys.exit(ptq())"
-    ended = subprocess.run(
-        [sys.executable, "-c", code, "judge", "answers.csv"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(wheel)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+    def judge(program, *options):
+        return subprocess.run(
+            [sys.executable, *program, "judge", "answers.csv", *options],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(wheel)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    ended = judge(["-c", code])
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "judged/report.html").is_file()
     # Kedro finds them where there is no project.
-    ended = subprocess.run(
-        [sys.executable, "-m", "kedro", "ptq", "judge", "answers.csv", "--no-report"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(wheel)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = judge(["-m", "kedro", "ptq"], "--no-report")
     assert ended.returncode == 0, ended.stderr
     assert "Decision: may ship (PASS)." in ended.stdout
 

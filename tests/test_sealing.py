@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,9 +10,10 @@ import pytest
 from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, DatasetError, MemoryDataset, SharedMemoryDataCatalog
 from kedro.pipeline import Node, Pipeline
-from kedro.runner import ParallelRunner, SequentialRunner
+from kedro.runner import ParallelRunner
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
+from tests.hooked import run_hooked
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.seals import (
@@ -83,27 +83,9 @@ def shifts(sigma):
     return {"clean": {}, "noise": {"kind": "gaussian_noise", "sigma": sigma}}
 
 
-@dataclass
-class Context:
-    """What the hook reads of Kedro's context."""
-
-    config_loader: dict
-
-
 def run(pipeline, catalog, runner=None, hooks=None, sigma=0.001):
     catalog["params:stress"] = MemoryDataset(StressParameters.model_validate(shifts(sigma)))
-    manager = _create_hook_manager()
-    manager.register(hooks or SealHooks())
-    parameters = {"parameters": {"stress": shifts(sigma)}}
-    manager.hook.after_context_created(context=Context(parameters))
-    arguments = {"run_params": {}, "pipeline": pipeline, "catalog": catalog}
-    manager.hook.before_pipeline_run(**arguments)
-    try:
-        (runner or SequentialRunner()).run(pipeline, catalog, manager)
-    except Exception as error:
-        manager.hook.on_pipeline_error(**arguments, error=error)
-        raise
-    manager.hook.after_pipeline_run(**arguments, run_result={})
+    run_hooked(hooks or SealHooks(), pipeline, catalog, {"stress": shifts(sigma)}, runner)
 
 
 def test_what_crosses_nodes_is_sealed():

@@ -1,17 +1,17 @@
 """What was made from the same is not made again, and what was made from anything else is."""
 
 from collections import Counter
-from dataclasses import dataclass
 from functools import wraps
 
 import pytest
-from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner, ThreadRunner
 from kedro_datasets.json import JSONDataset as PlainJSONDataset
+from tests.hooked import run_hooked
 
 from ptq_pipeline import unchanged
+from ptq_pipeline.core.names import ENTERS_A_LOOK, RUNS_CODE_OF_OTHERS
 from ptq_pipeline.core.seals import Seal, read_seal, seal_path, write_seal
 from ptq_pipeline.datasets import JSONDataset
 from ptq_pipeline.datasets.state import AuditLedgerDataset
@@ -74,13 +74,6 @@ CHAIN = Pipeline(
 )
 
 
-@dataclass
-class Context:
-    """What the hook reads of Kedro's context."""
-
-    config_loader: dict
-
-
 class Project:
     """A folder of results, its settings and its raw data."""
 
@@ -106,18 +99,8 @@ class Project:
                 },
             }
         )
-        manager, hooks = _create_hook_manager(), SealHooks()
-        manager.register(hooks)
-        hooks.after_context_created(Context({"parameters": parameters}))
-        arguments = {"run_params": {}, "pipeline": pipeline, "catalog": catalog}
         RAN.clear()
-        manager.hook.before_pipeline_run(**arguments)
-        try:
-            (runner or SequentialRunner()).run(pipeline, catalog, manager)
-        except Exception as error:
-            manager.hook.on_pipeline_error(**arguments, error=error)
-            raise
-        manager.hook.after_pipeline_run(**arguments, run_result={})
+        run_hooked(SealHooks(), pipeline, catalog, parameters, runner)
         return set(RAN)
 
     def bytes(self):
@@ -192,6 +175,22 @@ def test_state_that_decides_is_an_input(project):
     (project.folder / "ledger.jsonl").write_text("{}\n")
     # The verdict is made again; it is the same, so the decision is not.
     assert project.run() == {"decode", "gather", "judge"}
+
+
+def tagged(name, tag):
+    return Pipeline([node.tag(tag) if node.name == name else node for node in CHAIN.nodes])
+
+
+def test_what_runs_code_of_others_runs_in_every_run(project):
+    assert project.run(tagged("score", RUNS_CODE_OF_OTHERS)) == {"decode", "measure"}
+
+
+def test_what_enters_a_look_does_not_wait_for_later_ones(project):
+    entering, ledger = tagged("judge", ENTERS_A_LOOK), project.folder / "ledger.jsonl"
+    ledger.write_text("{}\n")
+    assert project.run(entering) == {"decode", "gather", "judge"}
+    ledger.write_text("{}\n{}\n")
+    assert project.run(entering) == {"decode"}
 
 
 def test_a_run_that_starts_in_the_middle_leaves_what_it_can(project):

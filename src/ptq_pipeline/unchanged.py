@@ -23,19 +23,16 @@ from ptq_pipeline.core.canonical import canonical_hash, file_bytes
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.files import write_file
 from ptq_pipeline.core.handed_on import UNCHANGED
+from ptq_pipeline.core.names import ENTERS_A_LOOK, RUNS_CODE_OF_OTHERS
 from ptq_pipeline.core.provenance import cpu_flags, installed, source_hash
 from ptq_pipeline.core.seals import digest, seal_path
 from ptq_pipeline.mounting import DEFAULT, GATHERED, stage_of
 
 # Beside a seal; no DVC out, as it names the code and the processor.
 SUFFIX = ".made"
-# Nodes that run what others bring without any store or hash of it: shifts, and strategies.
-_OPEN = frozenset({"stress_images", "draw_calibration_sets"})
 # State: what decides counts by the content of its file, a store by whether there is anything in it.
 _STATE = frozenset({"audit_ledger", "champion_baseline"})
 _STORES = frozenset({"trial_store"})
-# Nodes that enter a look in the ledger, to which later ones add; no result of theirs depends on it.
-_ENTERING = frozenset({"run_trials"})
 
 
 class Made(Document):
@@ -146,8 +143,8 @@ class Unchanged:
         for name in self._sources(node):
             plain = name.rpartition(".")[2]
             if plain in _STATE | _STORES and not name.startswith("params:"):
-                entering = node.name.rpartition(".")[2] in _ENTERING
-                found = _state(self._catalog, name, exists=entering or plain in _STORES)
+                exists = ENTERS_A_LOOK in node.tags or plain in _STORES
+                found = _state(self._catalog, name, exists=exists)
             else:
                 found = self._content(name)
                 maker = self._makers.get(name)
@@ -171,7 +168,7 @@ def place_of(catalog: CatalogProtocol, name: str) -> Path | None:
 
 
 def _may_be_left(node: Node) -> bool:
-    return stage_of(node) in (*DEFAULT, GATHERED) and node.name.rpartition(".")[2] not in _OPEN
+    return stage_of(node) in (*DEFAULT, GATHERED) and RUNS_CODE_OF_OTHERS not in node.tags
 
 
 def _is_memory(catalog: CatalogProtocol, name: str) -> bool:

@@ -79,37 +79,20 @@ def load_float_model(
         InputError: if the factory, the weights or the classes do not fit each other.
     """
     declared = sha256 or {}
-    facts: dict[str, Any] = {
-        "factory": factory,
-        "arguments": dict(arguments or {}),
-        "mean": list(preprocessing.mean),
-        "std": list(preprocessing.std),
-        "classes": list(classes),
-    }
-    content = ""
+    facts = _facts(factory, arguments or {}, preprocessing, classes)
+    known = dict(facts)
     if weights.suffix.lower() == SUFFIX:
-        module, content = _read_onnx(weights, factory, declared.get("weights"))
+        module, known["content"] = _read_onnx(weights, factory, declared.get("weights"))
         state = module.state_dict()
     else:
         state = read_weights(weights, declared.get("weights"), weights_key)
-        with torch.random.fork_rng(devices=[]):
-            module = build_network(factory, facts["arguments"], allowed_factories)
-        fit_state(module, state, f"weights file '{weights}' does not fit factory '{factory}'")
-        freeze_weights(module)
-    _check_float32(module, factory)
-    module.eval().requires_grad_(False)
-    found = probe(module, preprocessing)
-    # Of two images of noise.
-    if len(classes) == 2 and found is not None and len(found["outputs"]) == 2:
-        module = SingleLogit(module)
-    # Equal weights in other code are another model.
-    known = facts | ({"content": content} if content else {})
-    description = json.dumps({**known, "probe": found}, sort_keys=True)
+        module = _built(factory, facts["arguments"], allowed_factories, state, weights)
+    module, known["probe"] = _probed(module, preprocessing, factory, len(classes))
     return FloatModel(
         module,
         preprocessing,
         tuple(classes),
-        _fingerprint(description, state),
+        _fingerprint(json.dumps(known, sort_keys=True), state),
         _read_keys(training_hashes, declared.get("training_hashes")),
         {
             **facts,
@@ -117,6 +100,47 @@ def load_float_model(
             "allowed_factories": allowed_factories,
         },
     )
+
+
+def _facts(
+    factory: str, arguments: Mapping[str, Any], preprocessing: Preprocessing, classes: Sequence[str]
+) -> dict[str, Any]:
+    """What is part of a model beside its weights; equal weights in other code are another one."""
+    return {
+        "factory": factory,
+        "arguments": dict(arguments),
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+        "classes": list(classes),
+    }
+
+
+def _built(
+    factory: str,
+    arguments: Mapping[str, Any],
+    allowed: Sequence[str] | None,
+    state: dict[str, Tensor],
+    weights: Path,
+) -> nn.Module:
+    """The network of a factory with its weights; what computes some of them is folded into them."""
+    with torch.random.fork_rng(devices=[]):
+        module = build_network(factory, arguments, allowed)
+    fit_state(module, state, f"weights file '{weights}' does not fit factory '{factory}'")
+    freeze_weights(module)
+    return module
+
+
+def _probed(
+    module: nn.Module, preprocessing: Preprocessing, factory: str, classes: int
+) -> tuple[nn.Module, dict[str, Any] | None]:
+    """The network ready for inference, with two logits of two classes, and what it answers."""
+    _check_float32(module, factory)
+    module.eval().requires_grad_(False)
+    found = probe(module, preprocessing)
+    # Of two images of noise.
+    if classes == 2 and found is not None and len(found["outputs"]) == 2:
+        module = SingleLogit(module)
+    return module, found
 
 
 def prepared_model(model: FloatModel, image_shape: tuple[int, ...]) -> PreparedModel:

@@ -210,14 +210,12 @@ def reaudit(
     samples = samples.assign(label=truth.astype(np.int64), split="audit")
     groups = scoring.build(samples, definitions)
     outcomes = answers.outcomes(samples["sample_id"].to_numpy(), groups)
-    scores = tally(outcomes)
-    cells = build_cells(scores, policy, policy.alpha, groups.cluster_sizes)
-    counts = collect_counts(scores, cells, outcomes.trial_ids, "audit").by_cluster(outcomes, cells)
-    cells = above_floor(cells, counts, policy, len(definitions.classes))
+    cells, counts = _counted(outcomes, policy, len(definitions.classes))
     needed = cells.critical | _required(cells, required, answers.float_model)
     blocked = opening.refused or bool((needed & ~cells.judged).any())
     judged = judge(counts, cells, policy.alpha, policy.alpha_fail)
     result, status = _HOLDING[judged.result(blocked)], judged.status()
+    open_for = _too_small(cells, counts, status, needed, policy)
     right = (clean == samples["label"].to_numpy()).mean()
     return Reaudit(
         result=Holding.OPEN if result is Holding.FAILS and not labelled else result,
@@ -226,11 +224,16 @@ def reaudit(
         n=len(samples) - groups.copies("audit"),
         float_accuracy=float(right) if labelled else None,
         policy_hash=opening.asked.hash,
-        too_small=(
-            _too_small(cells, counts, status, needed, policy) if result is Holding.OPEN else None
-        ),
+        too_small=open_for if result is Holding.OPEN else None,
         cells=_held(cells, counts, status, policy.alpha),
     )
+
+
+def _counted(outcomes: Outcomes, policy: Policy, classes: int) -> tuple[Cells, Counts]:
+    scores = tally(outcomes)
+    cells = build_cells(scores, policy, policy.alpha, outcomes.groups.cluster_sizes)
+    counts = collect_counts(scores, cells, outcomes.trial_ids, "audit").by_cluster(outcomes, cells)
+    return above_floor(cells, counts, policy, classes), counts
 
 
 def _held(

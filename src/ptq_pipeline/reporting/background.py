@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from ptq_pipeline.artifact.speed import Ratio
 from ptq_pipeline.judgement.decision import Execution
 from ptq_pipeline.reporting.tables import Part, Row, Table
 from ptq_pipeline.reporting.texts import MISSING, count, number, plain_name
@@ -254,13 +255,16 @@ class Background(Part):
             candidate_kib=count(now.bytes / 1024),
             float_kib=count(before.bytes / 1024),
         )
-        lines = [size, *self._speed_of("one_image"), *self._speed_of("batches")]
+        lines = [
+            size,
+            *self._speed_of("one_image", measured.one_image),
+            *self._speed_of("batches", measured.batches),
+        ]
         return [*lines, *([self.stored_wider] if self.stored_wider else [])]
 
-    def _speed_of(self, key: str) -> list[str]:
+    def _speed_of(self, key: str, ratio: Ratio | None) -> list[str]:
         """One sentence on how many times as fast it is; none where it was not measured in turn."""
         measured = self.audit.candidate_speed
-        ratio = getattr(measured, key, None)
         if measured is None or ratio is None:
             return []
         words = {"low": number(ratio.low, 2), "high": number(ratio.high, 2)}

@@ -37,6 +37,11 @@ class Predictor(Protocol):
         ...
 
 
+def streams_of(predictor: Predictor) -> int:
+    """From how many threads a model may be called at a time."""
+    return max(getattr(predictor, "streams", 1), 1)
+
+
 class Runtime(ABC):
     """Where quantized models run; not safe to share between threads, its predictors are.
 
@@ -215,7 +220,7 @@ def predict_top1(
         )
 
     starts = range(0, len(rows), batch_size)
-    streams = min(getattr(predictor, "streams", 1), len(starts))
+    streams = min(streams_of(predictor), len(starts))
     if streams <= 1:
         for start in starts:
             answer(start)
@@ -238,7 +243,7 @@ def measure_speed(predictor: Predictor, batch: np.ndarray) -> dict[str, float]:
     predictor(one)
     predictor(batch)
     single = [_seconds(predictor, one) for _ in range(SINGLE_IMAGES)]
-    streams = getattr(predictor, "streams", 1)
+    streams = streams_of(predictor)
     with ThreadPoolExecutor(streams) as threads:
 
         def together(images: np.ndarray) -> None:

@@ -88,9 +88,9 @@ def given_outcomes(
     cube, reference = _cubes(rows, before, after)
     _check_group_count(what, classes, rows.segments, crossing)
     (_, draws), (_, shifts) = rows.draws, rows.shifts
-    named = (rows.kind, draws, shifts, classes)
-    digest = _digest(rows.samples, (cube, reference), named)
+    digest = _digest(rows.samples, (cube, reference), (rows.kind, draws, shifts, classes))
     trials = tuple(f"{digest[:16]}-{number:05d}" for number in range(len(draws)))
+    segments = {name: SegmentColumn(names=tuple(each)) for name, each in rows.segments.items()}
     groups = build_groups(
         rows.samples,
         classes,
@@ -109,15 +109,8 @@ def given_outcomes(
             reference=reference,
         ),
         draws=dict(zip(trials, draws, strict=True)) if "draw" in rows.table else {},
-        source=Source(
-            files=tuple(files), sha256=digest, kind=rows.kind, units=int(reference.shape[1])
-        ),
-        definitions=GroupDefinitions(
-            classes=classes,
-            segments={
-                name: SegmentColumn(names=tuple(each)) for name, each in rows.segments.items()
-            },
-        ),
+        source=Source(files=tuple(files), sha256=digest, kind=rows.kind, units=len(rows.samples)),
+        definitions=GroupDefinitions(classes=classes, segments=segments),
     )
 
 

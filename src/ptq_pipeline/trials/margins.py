@@ -56,7 +56,9 @@ def float_margins(audit: Audit, runner: TrialRunner) -> dict[str, np.ndarray]:
 def _answer(
     audit: Audit, runner: TrialRunner, predictor: Predictor, shift: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    streams = max(getattr(predictor, "streams", 1), 1)
+    from ptq_pipeline.runtimes import streams_of
+
+    streams = streams_of(predictor)
     parts = np.array_split(np.arange(len(audit.evaluation.samples)), streams)
     recorders = [_Recorder(predictor) for _ in parts]
     workload, evaluation = runner.workload, audit.evaluation

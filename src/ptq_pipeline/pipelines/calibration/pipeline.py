@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline.core.names import RUNS_CODE_OF_OTHERS
 from ptq_pipeline.pipelines.calibration.nodes import (
     draw_calibration_sets,
     freeze_calibration_thresholds,
@@ -29,6 +30,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 ],
                 ["calibration_sets", "calibration_set_index", "calibration_validation"],
                 name="draw_calibration_sets",
+                tags=RUNS_CODE_OF_OTHERS,
             ),
         ]
     )

@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from ptq_pipeline.core.names import ENTERS_A_LOOK, RUNS_CODE_OF_OTHERS
 from ptq_pipeline.pipelines.audits import AUDIT
 from ptq_pipeline.pipelines.nouns import AUDIT_DATA
 from ptq_pipeline.pipelines.quantization.nodes import (
@@ -29,6 +30,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 ["audit_data", "params:stress"],
                 "stressed_images",
                 name="stress_images",
+                tags=RUNS_CODE_OF_OTHERS,
             ),
             AUDIT,
             Node(
@@ -36,6 +38,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 ["audit", "calibration_sets", "calibration_set_index", "audit_ledger"],
                 ["trials", "predictions", "float_predictions"],
                 name="run_trials",
+                tags=ENTERS_A_LOOK,
             ),
             Node(
                 measure_parity,
