@@ -62,10 +62,10 @@ def test_ids_of_clusters_and_labels_stay_as_they_are_written(tmp_path):
         (",path,label\n0,a,b\n", "a column without a name"),
         ("path,label\na,b,c\n", "row 1 has 3 cells and the header 2"),
         ("path,label\na\n", "row 1 has 1 cells"),
-        ('path,label\n"a,b\n', "cannot be read"),
+        ('path,label\n"a,b\n', "cannot be read: the quotes do not match"),
         ("file,label\na,b\n", "has no column 'path'"),
         ("", "it is empty"),
-        ("path,label\n\u5317,b\n".encode("cp932"), "cannot be read: 'utf-8' codec"),
+        ("path,label\n\u5317,b\n".encode("cp932"), "is not in UTF-8"),
     ],
 )
 def test_columns_that_would_be_lost_are_refused(tmp_path, text, message):

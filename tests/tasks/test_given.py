@@ -149,9 +149,10 @@ FINE = "label,float_answer,quantized_answer\na,a,a\nb,b,b\n"
     [
         ("", "cannot be read as a table"),
         ("label,float_answer\n", "has no rows"),
-        (FINE.replace("b,b,b", "b,b"), "Expected 3 columns, got 2"),
-        (FINE.replace("b,b,b", "b,b,b,b"), "Expected 3 columns, got 4"),
-        (FINE.replace("a,a,a\nb,b,b", "a,a,a,a\nb,b,b,b"), "Expected 3 columns, got 4"),
+        (FINE.replace("b,b,b", "b,b"), "row 2 has 2 cells and the header 3"),
+        (FINE.replace("b,b,b", "b,b,b,b"), "row 2 has 4 cells and the header 3"),
+        (FINE.replace("a,a,a\nb,b,b", "a,a,a,a\nb,b,b,b"), "row 1 has 4 cells and the header 3"),
+        (FINE.replace("a,a,a", '"a,a,a'), "the quotes do not match"),
         (FINE.replace("float_answer", "label"), "two columns 'label'"),
         (FINE.replace("float_answer", ""), "a column without a name"),
         ("label,f\n\u5317,b\n".encode("cp932"), "cannot be read|not in UTF-8"),

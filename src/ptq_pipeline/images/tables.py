@@ -1,6 +1,5 @@
 """Tables that users bring, CSV or parquet: every cell counts as it is written."""
 
-import csv
 import io
 import re
 from contextlib import suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.core.delimited import read_delimited
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.inputs import read_regular
 
@@ -55,15 +55,8 @@ def read_table(
 
 
 def _csv(content: bytes) -> pd.DataFrame:
-    text = content.decode("utf-8-sig")
-    rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
-    if not rows:
-        raise ValueError("it is empty")
-    header = rows[0]
-    for number, row in enumerate(rows[1:], 1):
-        if len(row) != len(header):
-            raise ValueError(f"row {number} has {len(row)} cells and the header {len(header)}")
-    cells = pd.DataFrame(rows[1:], columns=header, dtype=object).replace("", None)
+    cells = read_delimited(content).astype(object)
+    cells = cells.where(cells != "", None)
     if not cells.columns.is_unique:
         return cells
     plain = ("path", "split", "cluster", "sha256")

@@ -1,25 +1,21 @@
 """Reading a table of outcomes, CSV or parquet, whoever wrote it; every cell stays a text.
 
-Commas, semicolons or tabs, a byte order mark and the line ends of any system are read as they are.
 Only an empty cell is missing: ``NA`` is a name.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 from pathlib import Path
 
 import pandas as pd
-import pyarrow
-from pyarrow import csv as arrow
 
+from ptq_pipeline.core.delimited import read_delimited
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.inputs import read_regular
 from ptq_pipeline.judgement.verdict import SourceFile
 
-DELIMITERS = ",;\t"
 # Beyond it a float cannot tell two integers apart.
 _EXACT = 2**53
 
@@ -58,22 +54,7 @@ def read_outcome_file(path: Path) -> tuple[pd.DataFrame, SourceFile]:
 
 
 def _csv(content: bytes) -> pd.DataFrame:
-    try:
-        header = content.partition(b"\n")[0].decode("utf-8-sig").strip("\r")
-    except UnicodeDecodeError:
-        raise InputError("the table is not in UTF-8; save it as CSV in UTF-8") from None
-    delimiter = max(DELIMITERS, key=header.count)
-    columns = next(csv.reader([header], delimiter=delimiter), [])
-    names = [str(number) for number in range(len(columns))]
-    # Unlike pandas it refuses rows that are too short.
-    table = arrow.read_csv(
-        io.BytesIO(content),
-        arrow.ReadOptions(column_names=names, skip_rows=1, use_threads=False),
-        arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        arrow.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string())),
-    ).to_pandas()
-    table.columns = pd.Index(columns)
-    return table.apply(_stripped)
+    return read_delimited(content).apply(_stripped)
 
 
 def _stripped(cells: pd.Series) -> pd.Series:
