@@ -214,7 +214,7 @@ def test_the_second_run_at_once_names_the_first(catalog, tmp_path):
     first, second = SealHooks(), SealHooks()
     arguments = {"run_params": {}, "pipeline": STRESS, "catalog": catalog}
     first.before_pipeline_run(**arguments)
-    with pytest.raises(InputError, match=r"\(process \d+, started .*\) is running in"):
+    with pytest.raises(InputError, match=r"\(process \d+ on .*, started .*\) is running in"):
         second.before_pipeline_run(**arguments)
     first.after_pipeline_run()
     assert not (tmp_path / OWNER).exists()

@@ -1,6 +1,7 @@
 """One run at a time in a folder of results."""
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterable
@@ -54,4 +55,5 @@ class RunLock:
 
 def _myself() -> str:
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return f"'{command}' (process {os.getpid()}, started {time.strftime('%Y-%m-%d %H:%M:%S')})"
+    started = time.strftime("%Y-%m-%d %H:%M:%S")
+    return f"'{command}' (process {os.getpid()} on {socket.gethostname()}, started {started})"

@@ -83,6 +83,17 @@ def test_what_a_killed_writer_left_is_removed_by_a_later_process(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["another"]
 
 
+def test_what_a_writer_of_another_host_is_at_is_left_alone_for_a_day(tmp_path):
+    """There, a lock may say nothing here."""
+    theirs = tmp_path / ".file.0123abcd.ab_cdefg.tmp"
+    theirs.mkdir()
+    clean(tmp_path)
+    assert theirs.exists()
+    os.utime(theirs, (0, 0))
+    clean(tmp_path)
+    assert not theirs.exists()
+
+
 def test_what_a_living_writer_is_at_is_left_alone(tmp_path):
     with replacing(tmp_path / "file") as scratch:
         scratch.write_text("whole")

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.inputs import local_path, open_regular, read_regular
+from ptq_pipeline.core.inputs import local_path, open_regular, read_regular, require_no_secret
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,23 @@ from ptq_pipeline.core.inputs import local_path, open_regular, read_regular
 def test_a_url_is_no_folder(url):
     with pytest.raises(InputError, match="'filepath: .*' is a URL, and only files of this machine"):
         local_path(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://AKIA:wJal/K7+x@bucket/images", "s3://...bucket/images"),
+        ("https://h/x.npz?X-Amz-Signature=wJal", "https://h/x.npz..."),
+        ("ftp://user:wJal@h", "ftp://...h"),
+    ],
+)
+def test_a_secret_in_a_url_is_refused_and_not_shown(url, shown):
+    with pytest.raises(InputError) as error:
+        local_path(url, "weights")
+    assert f"'weights: {shown}' holds a name, a password or a signature" in str(error.value)
+    assert "wJal" not in str(error.value)
+    for harmless in ("abfs://images@account.dfs.core.windows.net/a", "s3://b/c", "data/a@b:c?"):
+        require_no_secret(harmless, "weights")
 
 
 @pytest.mark.parametrize("path", ["data/01_raw", "/abs/x", "C:/images", "with:colon", "a b/c"])

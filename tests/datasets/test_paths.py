@@ -45,6 +45,14 @@ def test_a_url_is_refused_in_one_sentence(tmp_path, monkeypatch, name, entry):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", sorted(KEDROS))
+def test_a_secret_in_a_url_is_refused_by_kedros_datasets_too(name):
+    entry = {"type": f"ptq_pipeline.datasets.{name}", "filepath": "s3://AKIA:wJal@bucket/it"}
+    with pytest.raises(DatasetError, match="holds a name, a password") as error:
+        DataCatalog.from_config({"it": entry}).get("it")
+    assert "wJal" not in str(error.value)
+
+
 def test_class_names_are_texts():
     entry = {"factory": "f", "weights": "w", "preprocessing": {}}
     assert datasets.FloatModelDataset(classes=["a", 1], **entry)._classes == ["a", "1"]

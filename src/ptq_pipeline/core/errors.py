@@ -1,5 +1,6 @@
 """Errors a user can act on: one sentence that says what is wrong, where, and what to do."""
 
+import errno
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
@@ -27,6 +28,18 @@ class WriteError(PtqPipelineError, OSError):
             "was: make room or repair the disk, and do the same again"
         )
         self.errno = error.errno
+
+
+class NoSpaceError(WriteError, InputError):
+    """A file that does not fit on the disk, said before or when it is written."""
+
+    def __init__(self, message: str) -> None:
+        PtqPipelineError.__init__(self, message)
+        self.errno = errno.ENOSPC
+
+
+class StorageError(PtqPipelineError, OSError):
+    """Object storage that does not answer, or lets nobody in."""
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:

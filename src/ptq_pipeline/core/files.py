@@ -1,14 +1,17 @@
 """Writing that leaves the old content or the new, whenever a process dies or the power goes.
 
-What is being written is in a hidden folder beside its target, `.NAME.XXXXXXXX.tmp`, which its
+What is being written is in a hidden folder beside its target, `.NAME.HOST.XXXXXXXX.tmp`, which its
 writer keeps locked. A lock ends with its process, so whoever writes beside it later knows which of
-these folders are left over, and removes them.
+these folders are left over, and removes them. Some network file systems keep locks to one host, so
+those of another host are left alone for a day.
 """
 
 import errno
+import hashlib
 import os
 import re
 import shutil
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,10 +20,10 @@ from tempfile import mkdtemp
 
 from ptq_pipeline.core.errors import InputError, WriteError
 
-_HOLDER = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.tmp")
+_HOLDER = re.compile(r"\.(?P<name>.+?)\.((?P<host>[0-9a-f]{8})\.)?[a-z0-9_]{8}\.tmp")
 _OLD = ".old"
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-# Where a file system knows no locks, a writer is taken to be done after a day.
+# Where locks say nothing of a writer, it is taken to be done after a day.
 _LONGEST_WRITE_SECONDS = 24 * 3600
 _cleaned: set[Path] = set()
 
@@ -121,7 +124,8 @@ def clean(folder: Path) -> None:
         for path in folder.iterdir():
             found = _HOLDER.fullmatch(path.name)
             if found and path.is_dir() and not path.is_symlink():
-                _remove_if_left(path, folder / found["name"])
+                if found["host"] in (None, _host()) or _is_old(path):
+                    _remove_if_left(path, folder / found["name"])
 
 
 @contextmanager
@@ -131,7 +135,8 @@ def _holder(target: Path) -> Iterator[Path]:
         _make_folder(target.parent)
         _clean_once(target.parent)
         while True:
-            holder = Path(mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+            prefix = f".{target.name}.{_host()}."
+            holder = Path(mkdtemp(prefix=prefix, suffix=".tmp", dir=target.parent))
             lock = _lock(holder)
             # Another process may have taken it for a leftover before it was locked.
             if lock is not None and holder.is_dir():
@@ -142,6 +147,11 @@ def _holder(target: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(holder, ignore_errors=True)
             _unlock(lock)
+
+
+def _host() -> str:
+    """Return what this host is called in names of files."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 @contextmanager

@@ -11,6 +11,9 @@ from ptq_pipeline.core.errors import InputError
 
 # Two letters or more before the colon: one letter is a drive of Windows.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(:|/)")
+# What may hold a secret: `name:password@`, and whatever follows a question mark. Azure's
+# `abfs://container@account` names no secret.
+_SECRET = re.compile(r"(?<=//)[^/@:]*:[^@]*@|\?.*", re.DOTALL)
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -20,6 +23,28 @@ _KINDS = {
 }
 
 
+def is_url(text: object) -> bool:
+    """Say whether a setting is a URL, such as ``s3://bucket/images``, and no path."""
+    return bool(_URL.match(str(text)))
+
+
+def require_no_secret(text: object, setting: str) -> None:
+    """Refuse a URL that holds a password or a signature, without showing it.
+
+    Settings are hashed, logged and copied into results, so a secret in one of them is one no more.
+
+    Raises:
+        InputError: It holds one.
+    """
+    if is_url(text) and _SECRET.search(str(text)):
+        shown = _SECRET.sub("...", str(text))
+        raise InputError(
+            f"'{setting}: {shown}' holds a name, a password or a signature; take it out of the URL "
+            "and out of the file's history, and give credentials as the storage's own tools read "
+            "them (environment, configuration files, roles of the machine)"
+        )
+
+
 def local_path(text: str | Path, setting: str = "filepath") -> Path:
     """Return what a ``setting`` of a catalog entry says as a path of this machine.
 
@@ -27,7 +52,8 @@ def local_path(text: str | Path, setting: str = "filepath") -> Path:
         InputError: It is a URL, such as ``s3://bucket/images``, which would silently become a
             folder of that name.
     """
-    if _URL.match(str(text)):
+    require_no_secret(text, setting)
+    if is_url(text):
         raise InputError(
             f"'{setting}: {text}' is a URL, and only files of this machine can be used here; copy "
             "or mount it, and give that path"

@@ -7,6 +7,7 @@ from kedro_datasets import json, pandas, text
 
 from ptq_pipeline.core.files import replacing
 from ptq_pipeline.core.handed_on import UNCHANGED
+from ptq_pipeline.core.inputs import require_no_secret
 
 
 class Whole:
@@ -18,6 +19,10 @@ class Whole:
     _protocol: str
     _scratch: Path | None = None
     leaves_unchanged = True
+
+    def __init__(self, *, filepath: str, **more: Any) -> None:
+        require_no_secret(filepath, "filepath")
+        super().__init__(filepath=filepath, **more)
 
     def _get_save_path(self) -> PurePosixPath:
         if self._scratch is not None:

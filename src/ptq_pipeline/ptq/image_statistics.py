@@ -30,7 +30,7 @@ from torch import Tensor
 
 from ptq_pipeline.core.blocks import at_a_time
 from ptq_pipeline.core.canonical import canonical_hash
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.errors import InputError, NoSpaceError
 from ptq_pipeline.core.files import replacing, write_file
 from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.ptq.hooks import Visit, one_thread
@@ -145,7 +145,7 @@ class ImageStatistics:
 
         Raises:
             StatisticsError: a layer's input is not finite.
-            InputError: the file does not fit on the disk.
+            NoSpaceError: the file does not fit on the disk.
         """
         if not (self.folder / "identity.json").exists():
             content = json.dumps(self.identity, indent=2, sort_keys=True).encode()
@@ -345,10 +345,10 @@ def _enough_space(path: Path, size: int) -> Iterator[None]:
         "keeps none"
     )
     if size > free:
-        raise InputError(message)
+        raise NoSpaceError(message)
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(message) from error
+            raise NoSpaceError(message) from error
         raise

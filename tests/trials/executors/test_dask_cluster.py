@@ -1,21 +1,27 @@
 import datetime
+import errno
 import http.client
 import os
 import signal
 import socket
+import subprocess
+import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 
 import numpy as np
 import psutil
 import pytest
 
-from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.trials.executors import DaskExecutor
-from ptq_pipeline.trials.executors import dask_cluster as module
-from ptq_pipeline.trials.executors.dask_cluster import differences, environment
+from ptq_pipeline.core.errors import InputError, WriteError
+from ptq_pipeline.core.file_cache import FOLDER_VARIABLE, LIMIT_VARIABLE
+from ptq_pipeline.trials.executors import DaskExecutor, dask_cluster, dask_study, dask_worker
+from ptq_pipeline.trials.executors.dask_worker import differences, environment
 from ptq_pipeline.trials.recipe import ExecutorParameters
+from ptq_pipeline.trials.workload import Workload
 
 distributed = pytest.importorskip("distributed")
 
@@ -39,6 +45,12 @@ def cluster():
 def same(got, expected):
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def free_port():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return unused.getsockname()[1]
 
 
 def connections(before):
@@ -87,7 +99,7 @@ def test_two_workers_answer_as_serial_does(cluster, study, expected):
 
 
 def test_a_killed_worker_costs_only_its_trial_in_flight(cluster, study, expected, monkeypatch):
-    submit, victims = module._Study._submit, []
+    submit, victims = dask_study.Study._submit, []
 
     def submit_and_kill(running, spec):
         submit(running, spec)
@@ -96,7 +108,7 @@ def test_a_killed_worker_costs_only_its_trial_in_flight(cluster, study, expected
             victims.append(pids[sorted(running.admitted)[0]])
             os.kill(victims[0], signal.SIGKILL)
 
-    monkeypatch.setattr(module._Study, "_submit", submit_and_kill)
+    monkeypatch.setattr(dask_study.Study, "_submit", submit_and_kill)
     same(study.predictions("killed", DaskExecutor(cluster.scheduler_address)), expected)
     assert victims
 
@@ -104,37 +116,146 @@ def test_a_killed_worker_costs_only_its_trial_in_flight(cluster, study, expected
 def test_a_worker_with_other_versions_is_refused_and_the_error_says_how(
     cluster, study, monkeypatch
 ):
-    elsewhere = {**module.environment(), "torch": "1.0"}
-    monkeypatch.setattr(module, "environment", lambda: elsewhere)
+    elsewhere = {**environment(), "torch": "1.0"}
+    monkeypatch.setattr(dask_study, "environment", lambda: elsewhere)
     executor = DaskExecutor(cluster.scheduler_address, patience=5)
     with pytest.raises(InputError, match=r"no worker that may take[\s\S]*torch is 2\S+ there"):
         study.predictions("versions", executor)
 
 
 def test_a_worker_without_the_data_is_refused_by_the_name_of_the_file(cluster, study, monkeypatch):
-    describe = module.describe
+    describe = dask_cluster.describe
 
     def elsewhere(workload, scratch):
         described = describe(workload, scratch)
-        source = described.source | {"weights": "no/such/weights.safetensors"}
-        return described.model_copy(update={"source": source})
+        weights = described.weights.model_copy(
+            update={"file": "no/such/weights.safetensors", "sha256": "0" * 64}
+        )
+        return described.model_copy(update={"weights": weights})
 
-    monkeypatch.setattr(module, "describe", elsewhere)
+    monkeypatch.setattr(dask_cluster, "describe", elsewhere)
     with pytest.raises(InputError, match="no/such/weights.safetensors"):
         study.predictions("nodata", DaskExecutor(cluster.scheduler_address, patience=5))
 
 
+def set_variable(name, value):
+    os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+
+
+@pytest.fixture
+def far_away(cluster, tmp_path, tmp_path_factory, monkeypatch):
+    """All that the driver has is below its folder, where the workers are not; their cache."""
+    base = tmp_path_factory.getbasetemp()
+    monkeypatch.chdir(base)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    cache = tmp_path / "cache"
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.run(set_variable, FOLDER_VARIABLE, str(cache))
+        yield cache
+        client.run(set_variable, FOLDER_VARIABLE, None)
+
+
+def test_workers_that_share_no_folder_are_sent_each_file_once_a_host(
+    cluster, far_away, study, expected, caplog
+):
+    caplog.set_level("INFO")
+    executor = DaskExecutor(cluster.scheduler_address)
+    same(study.predictions("sent", executor), expected)
+    assert caplog.text.count(": sent ") == 1
+    sent = {path.name for path in far_away.rglob("*") if path.is_file()}
+    assert not list((far_away / "arriving").glob("*-*"))
+    caplog.clear()
+    cut = next(path for path in far_away.rglob("*.npy"))
+    cut.write_bytes(cut.read_bytes()[:-1])
+    same(study.predictions("sent again", executor), expected)
+    assert ": sent 1 files" in caplog.text
+    assert sent <= {path.name for path in far_away.rglob("*") if path.is_file()}
+
+
+def test_a_worker_whose_cache_is_too_small_says_so(cluster, far_away, study):
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.run(set_variable, LIMIT_VARIABLE, "1e-6")
+        try:
+            with pytest.raises(InputError, match=f"does not fit into the cache '{far_away}'"):
+                study.predictions("small", DaskExecutor(cluster.scheduler_address, patience=5))
+        finally:
+            client.run(set_variable, LIMIT_VARIABLE, None)
+
+
+def fill_the_disk():
+    """Let every trial of this worker end as on a full disk."""
+
+    def prepare(workload, spec):
+        raise WriteError("/scratch/rows", OSError(errno.ENOSPC, "No space left on device"))
+
+    Workload.whole_prepare = Workload.prepare
+    Workload.prepare = prepare
+
+
+def empty_the_disk():
+    Workload.prepare = Workload.whole_prepare
+
+
+def test_a_worker_whose_disk_is_full_is_left_out_and_others_run_its_trials(
+    cluster, study, expected, caplog
+):
+    executor = DaskExecutor(cluster.scheduler_address, patience=5)
+    with distributed.Client(cluster, set_as_default=False) as client:
+        first, second = sorted(client.scheduler_info()["workers"])
+        client.run(fill_the_disk, workers=[first])
+        try:
+            same(study.predictions("one disk", executor), expected)
+            assert f"dask worker {first} was left out after a while: '/scratch/rows'" in caplog.text
+            client.run(fill_the_disk, workers=[second])
+            with pytest.raises(
+                InputError, match=rf"no worker that[\s\S]*{second}: '/scratch/rows'"
+            ):
+                study.predictions("no disk", executor)
+            client.run(empty_the_disk, workers=[second])
+        finally:
+            client.run(empty_the_disk, workers=[first])
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed_is_one_sentence_and_results_are_kept(study, tmp_path):
+    port = free_port()
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard"]
+    scheduler = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(port)])
+    address = f"tcp://127.0.0.1:{port}"
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1"],
+        cwd=tmp_path,
+    )
+    try:
+        answering = time.monotonic() + 60
+        while time.monotonic() < answering:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.2)
+        runner = study.runner("killed scheduler", DaskExecutor(address))
+        stream = runner._stream(study.requests, runner.executor)
+        first = next(stream)
+        scheduler.kill()
+        with pytest.raises(InputError, match=f"scheduler at '{address}' is gone; results so far"):
+            list(stream)
+        assert runner.store.get(first.spec) is not None
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
+
+
 def test_a_worker_of_another_release_is_refused_by_its_versions():
     """What it cannot read does not hide why: its environment is answered all the same."""
-    found, error = module._open_on_worker("other", {"made_by": "another release"})
-    assert found == module.environment()
-    assert "incomplete or damaged" in error
+    found = dask_worker.open_on_worker("other", {"made_by": "another release"})
+    assert found.environment == environment()
+    assert "incomplete or damaged" in found.error
 
 
 def test_an_unreachable_scheduler_is_an_error_within_ten_seconds_that_names_it(study):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
+    address = f"tcp://127.0.0.1:{free_port()}"
     started = time.monotonic()
     with pytest.raises(InputError, match=address):
         study.predictions("nobody", DaskExecutor(address))

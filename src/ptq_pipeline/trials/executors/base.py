@@ -4,9 +4,10 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.errors import InputError, PtqPipelineError, first_line
 from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec
 from ptq_pipeline.trials.workload import Workload
 
@@ -71,23 +72,40 @@ class Losses:
         )
 
 
-def answer(workload: Workload, spec: TrialSpec) -> TrialOutcome | str:
-    """Run one trial in a worker; a traceback where something went wrong beside the trial."""
+@dataclass(frozen=True)
+class Trouble:
+    """What went wrong in a worker beside its trial.
+
+    Attributes:
+        said: the error in one line.
+        traceback: where it arose.
+        of_the_worker: whether it is that machine's disk or memory, which another one may have.
+    """
+
+    said: str
+    traceback: str
+    of_the_worker: bool
+
+
+def answer(workload: Workload, spec: TrialSpec) -> TrialOutcome | Trouble:
+    """Run one trial in a worker, or say what went wrong beside the trial."""
     try:
         return workload.run(spec)
-    except Exception:
-        return traceback.format_exc()
+    except Exception as error:  # noqa: BLE001 - it is told to whoever asked
+        ours = isinstance(error, PtqPipelineError)
+        said = str(error) if ours else f"{type(error).__name__}: {first_line(error)}"
+        return Trouble(said, traceback.format_exc(), isinstance(error, OSError | MemoryError))
 
 
-def outcome_of(spec: TrialSpec, answered: TrialOutcome | str) -> TrialOutcome:
+def outcome_of(spec: TrialSpec, answered: TrialOutcome | Trouble) -> TrialOutcome:
     """Return the outcome that a worker answered.
 
     Raises:
-        InputError: the worker crashed in a way that no other worker would change.
+        InputError: something went wrong beside the trial.
     """
     if isinstance(answered, TrialOutcome):
         return answered
     raise InputError(
-        f"a worker could not run trial {spec.trial_id}: {answered.strip().splitlines()[-1]}\n\n"
-        f"The worker's traceback:\n{answered}"
+        f"a worker could not run trial {spec.trial_id}: {answered.said}\n\n"
+        f"The worker's traceback:\n{answered.traceback}"
     )

@@ -6,12 +6,13 @@ import signal
 import tempfile
 from collections import deque
 from collections.abc import Generator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from ptq_pipeline.core.errors import InputError, PtqPipelineError
-from ptq_pipeline.trials.description import DescribedWorkload, describe, open_workload
+from ptq_pipeline.trials.description import DescribedWorkload, Files, describe, open_workload
 from ptq_pipeline.trials.executors.base import MOST_LOSSES, Losses, answer, outcome_of
 from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec
 from ptq_pipeline.trials.workload import Workload
@@ -144,7 +145,7 @@ def _serve(connection: Connection, described: DescribedWorkload, root: Path) -> 
     """Answer specs until the other end is closed; Ctrl-C is the caller's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        workload = open_workload(described, root)
+        workload = open_workload(described, Files(root), ExitStack())
     except PtqPipelineError as error:
         connection.send(str(error))
         return
