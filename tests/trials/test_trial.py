@@ -2,7 +2,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.objects import ObjectFolder
 from ptq_pipeline.ptq import MethodSpec
 from ptq_pipeline.trials.evaluation import evaluation_hash
 from ptq_pipeline.trials.trial import TrialSpec, TrialStore
@@ -40,6 +43,40 @@ def test_results_come_back(tmp_path):
     for name, values in PREDICTIONS.items():
         np.testing.assert_array_equal(stored[name], values)
     assert [path.suffix for path in store.root.rglob("*") if path.is_file()] == [".safetensors"]
+
+
+@pytest.fixture
+def remote(tmp_path):
+    yield TrialStore(tmp_path, ObjectFolder(f"memory://{tmp_path.name}"))
+    MemoryFileSystem.store.clear()
+
+
+def test_a_store_elsewhere_holds_the_same_bytes_and_nothing_here(tmp_path, remote):
+    assert remote.get(SPEC) is None
+    remote.put(SPEC, PREDICTIONS, ("a note",))
+    remote.put(SPEC, PREDICTIONS, ("a note",))
+    assert list(tmp_path.iterdir()) == []
+    stored = remote.get(SPEC)
+    assert stored.notes == ("a note",)
+    np.testing.assert_array_equal(stored.predictions["clean"], ANSWERS)
+    (entry,) = remote.objects.names()
+    local = TrialStore(tmp_path)
+    local.put(SPEC, PREDICTIONS, ("a note",))
+    assert remote.objects.read(entry.name) == local.path(SPEC).read_bytes()
+
+
+def test_of_two_writers_elsewhere_who_disagree_the_second_is_told(remote, caplog):
+    remote.put(SPEC, PREDICTIONS)
+    with pytest.raises(InputError, match="holds other answers of the same trial: what decides"):
+        remote.put(SPEC, PREDICTIONS | {"clean": ANSWERS + 1})
+    np.testing.assert_array_equal(remote.get(SPEC).predictions["clean"], ANSWERS)
+    (entry,) = remote.objects.names()
+    remote.objects.replace(entry.name, remote.objects.read(entry.name)[:-1])
+    assert remote.get(SPEC) is None
+    assert f"{remote.objects.url}/{entry.name}' is damaged" in caplog.text
+    # What is damaged is nobody's answer.
+    remote.put(SPEC, PREDICTIONS)
+    np.testing.assert_array_equal(remote.get(SPEC).predictions["clean"], ANSWERS)
 
 
 def test_notes_of_the_quantization_come_back(tmp_path):

@@ -6,7 +6,8 @@ from typing import Any, NoReturn
 from kedro.io import AbstractDataset, DatasetError
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.inputs import local_path
+from ptq_pipeline.core.inputs import is_url, local_path, require_no_secret
+from ptq_pipeline.core.objects import fetched
 from ptq_pipeline.models import FloatModel, Preprocessing
 
 
@@ -19,7 +20,8 @@ class FloatModelDataset(AbstractDataset):
     ``allowed_factories`` where configurations come from others.
 
     Args:
-        weights: ``.safetensors`` file, a torch file that loads with ``weights_only``, or ``.onnx``.
+        weights: ``.safetensors`` file, a torch file that loads with ``weights_only``, or ``.onnx``;
+            a path, or a URL like ``s3://bucket/model.safetensors``.
         preprocessing: ``mean`` and ``std``, one value per channel, on the scale [0, 1].
         classes: class names in the order of the logits.
         factory: dotted path of a callable that returns a ``torch.nn.Module``.
@@ -48,7 +50,8 @@ class FloatModelDataset(AbstractDataset):
         metadata: Any = None,
     ) -> None:
         self._factory = factory
-        self._weights = local_path(weights, "weights")
+        require_no_secret(weights, "weights")
+        self._weights = weights if is_url(weights) else local_path(weights, "weights")
         self._sha256 = sha256
         self._weights_key = weights_key
         self._preprocessing = preprocessing
@@ -69,9 +72,10 @@ class FloatModelDataset(AbstractDataset):
         """Build the network and load its weights."""
         from ptq_pipeline.models.loading import load_float_model
 
+        weights = self._weights
         return load_float_model(
             self._factory,
-            self._weights,
+            fetched(weights, "weights") if isinstance(weights, str) else weights,
             Preprocessing(
                 tuple(float(value) for value in self._preprocessing["mean"]),
                 tuple(float(value) for value in self._preprocessing["std"]),

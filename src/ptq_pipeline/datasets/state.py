@@ -1,6 +1,7 @@
 """The places that keep something from run to run."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ from kedro.io import DatasetError
 
 from ptq_pipeline.calibration.cache import ValidationCache
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.inputs import local_path
+from ptq_pipeline.core.file_cache import FileCache
+from ptq_pipeline.core.inputs import is_url, local_path
+from ptq_pipeline.core.objects import ObjectFolder
 from ptq_pipeline.datasets.local import StateDataset
 from ptq_pipeline.judgement.champion import WAY_OUT, Baseline
 from ptq_pipeline.judgement.ledger import Ledger
@@ -17,11 +20,36 @@ from ptq_pipeline.trials.trial import TrialStore
 
 
 class TrialStoreDataset(StateDataset):
-    """Results of trials by their hash: a folder, put to one by one as they finish."""
+    """Results of trials by their hash: put one by one as they finish.
+
+    ``filepath`` is a folder, or a URL like ``s3://bucket/trials`` that hosts share. What a host
+    computes on the way, such as statistics of single images, is then kept in its cache.
+    """
+
+    def __init__(self, filepath: str, metadata: Any = None) -> None:
+        self._objects = ObjectFolder(filepath) if is_url(filepath) else None
+        if self._objects is None:
+            super().__init__(filepath, metadata)
+        else:
+            name = sha256(self._objects.url.encode()).hexdigest()[:16]
+            super().__init__(str(FileCache.of_this_host().root / "stores" / name), metadata)
 
     def load(self) -> TrialStore:
-        """Open the store; an empty or missing folder is an empty store."""
-        return TrialStore(self._filepath)
+        """Open the store; an empty or missing folder is an empty store.
+
+        Raises:
+            InputError: the URL leads to nothing that can be read and written.
+            StorageError: the storage does not answer, or lets nobody in.
+        """
+        if self._objects is not None:
+            self._objects.require()
+        return TrialStore(self._filepath, self._objects)
+
+    def _describe(self) -> dict[str, Any]:
+        if self._objects is None:
+            return super()._describe()
+        url = self._objects.url
+        return {"filepath": url, "protocol": url.partition(":")[0]}
 
 
 class ValidationCacheDataset(StateDataset):

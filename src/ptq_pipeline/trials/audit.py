@@ -82,6 +82,7 @@ class Audit(HandedOn):
             batch_size=self.recipe.runtime.batch_size,
             statistics_folder=self.store.statistics if shared else None,
             pool=ImageRows(self.data.images, self.data.of("pool")["sample_id"].to_numpy()),
+            objects=self.store.objects,
         )
         return TrialRunner(workload, self.recipe.method, self.store, self.shifts.root, executor)
 

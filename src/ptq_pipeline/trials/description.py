@@ -7,6 +7,7 @@ of that host. Everything that is opened is compared with its hash.
 """
 
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -21,10 +22,13 @@ from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.file_cache import FileCache
 from ptq_pipeline.core.files import replacing
+from ptq_pipeline.core.objects import ObjectFolder
 from ptq_pipeline.core.seals import SealError, digest
 from ptq_pipeline.models import Preprocessing
 from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.workload import Workload
+
+log = logging.getLogger(__name__)
 
 ROOT_VARIABLE = "PTQ_PIPELINE_ROOT"
 _HASHED_AT_A_TIME = 1 << 24
@@ -53,6 +57,11 @@ class NamedFile(Document):
         """What says how it is read, such as ``.npy``."""
         return Path(self.file).suffix
 
+    @property
+    def object(self) -> str:
+        """What it is called in object storage."""
+        return f"files/{self.sha256[:2]}/{self.sha256}{self.suffix}"
+
 
 class DescribedEvaluation(Document):
     """The arrays of an `Evaluation`, by shift."""
@@ -71,6 +80,7 @@ class DescribedWorkload(Document):
         statistics: folder of the statistics of single images, if they are used.
         rows: its files for this model, by their names in it.
         grids: low, width and bins of each grid, when trials read histograms.
+        storage: URL below which the files are too, see `publish`.
     """
 
     fingerprint: str
@@ -85,6 +95,7 @@ class DescribedWorkload(Document):
     statistics: str | None = None
     rows: dict[str, NamedFile] = {}
     grids: tuple[tuple[float, float, int], ...] | None = None
+    storage: str | None = None
 
     def files(self) -> Iterator[NamedFile]:
         """Yield every file that is read, each content once."""
@@ -128,8 +139,34 @@ class Files:
         return found
 
     def missing(self, described: DescribedWorkload) -> list[NamedFile]:
-        """Return what would have to be fetched."""
-        return [each for each in described.files() if self.find(each) is None]
+        """Return what is neither here nor in the study's storage, after fetching what is there."""
+        storage = None if described.storage is None else ObjectFolder(described.storage)
+        return [each for each in described.files() if not self._have(each, storage)]
+
+    def _have(self, named: NamedFile, storage: ObjectFolder | None) -> bool:
+        if self.find(named) is not None:
+            return True
+        if storage is None or self.cache is None:
+            return False
+        with self.cache.fetching(named.sha256):
+            if self.cache.find(named.sha256, named.suffix) is not None:
+                return True
+            self.cache.make_room(named.size)
+            with self.cache.folder() as folder:
+                arriving = folder / named.sha256
+                if not storage.fetch(named.object, arriving):
+                    return False
+                self.cache.add(arriving, named.sha256, named.suffix)
+        return True
+
+
+def publish(described: DescribedWorkload, objects: ObjectFolder) -> DescribedWorkload:
+    """Bring the files of a description to object storage, where workers elsewhere fetch them."""
+    sent = [each for each in described.files() if objects.upload(Path(each.file), each.object)]
+    if sent:
+        size = sum(each.size for each in sent)
+        log.info("sent %d files, %.1f MB, to '%s'", len(sent), size / 1e6, objects.url)
+    return described.model_copy(update={"storage": objects.url})
 
 
 def describe(workload: Workload, scratch: Path) -> DescribedWorkload:

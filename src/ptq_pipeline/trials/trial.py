@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.canonical import canonical_hash
-from ptq_pipeline.core.files import replacing
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.files import write_file
+from ptq_pipeline.core.objects import ObjectFolder
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import MethodConfig
@@ -108,7 +110,7 @@ class TrialOutcome:
 
 
 class TrialStore:
-    """A folder with one ``.safetensors`` file per finished trial.
+    """A folder with one ``.safetensors`` file per finished trial, here or in object storage.
 
     A file holds the top-1 classes ``(N,)`` int32 of every shift, -1 where a sampled trial has none,
     and as metadata the schema version, the trial's spec, the SHA-256 of the predictions and the
@@ -116,10 +118,12 @@ class TrialStore:
 
     Args:
         root: the folder; made when the first result is put.
+        objects: where results are instead, shared by hosts; ``root`` then keeps what this host has
+            computed on the way.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, objects: ObjectFolder | None = None) -> None:
+        self.root, self.objects = root, objects
 
     @property
     def statistics(self) -> Path:
@@ -127,41 +131,73 @@ class TrialStore:
         return self.root / "statistics"
 
     def path(self, spec: TrialSpec) -> Path:
-        """Return where the result of ``spec`` is or would be."""
-        return self.root / spec.trial_id[:2] / f"{spec.trial_id}.safetensors"
+        """Return where the result of ``spec`` is or would be in a folder."""
+        return self.root / _name(spec)
 
     def get(self, spec: TrialSpec) -> TrialOutcome | None:
         """Return the outcome, or None when the trial has to be computed.
 
         A damaged file, one of another schema or of another spec is reported and counts as absent.
         """
-        from safetensors import SafetensorError, safe_open
-
+        if self.objects is not None:
+            content, place = self.objects.read(_name(spec)), f"{self.objects.url}/{_name(spec)}"
+            return None if content is None else _outcome(spec, content, place)
         path = self.path(spec)
         if not path.is_file():
             return None
         try:
-            with safe_open(path, framework="numpy") as stored:
-                metadata = stored.metadata() or {}
-                predictions = {name: stored.get_tensor(name) for name in spec.shifts}
-            notes = tuple(json.loads(metadata["trial"]).get("notes", ()))
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            log.warning("stored trial '%s' is damaged (%s) and is computed again", path, error)
+            return _outcome(spec, path.read_bytes(), str(path))
+        except OSError as error:
+            log.warning("stored trial '%s' cannot be read (%s): computed again", path, error)
             return None
-        if metadata != _metadata(spec, predictions, notes):
-            log.warning("stored trial '%s' does not match its spec and is computed again", path)
-            return None
-        return TrialOutcome(spec, predictions, notes=notes)
 
     def put(
         self, spec: TrialSpec, predictions: Mapping[str, np.ndarray], notes: Sequence[str] = ()
     ) -> None:
-        """Keep the predictions of ``spec``, ``(N,)`` int32 per shift, and its notes."""
-        from safetensors.numpy import save_file
+        """Keep the predictions of ``spec``, ``(N,)`` int32 per shift, and its notes.
+
+        Raises:
+            InputError: object storage holds other predictions of this trial, whole ones.
+        """
+        from safetensors.numpy import save
 
         arrays = {name: np.ascontiguousarray(predictions[name], np.int32) for name in spec.shifts}
-        with replacing(self.path(spec)) as scratch:
-            save_file(arrays, scratch, _metadata(spec, arrays, notes))
+        content = save(arrays, _metadata(spec, arrays, notes))
+        if self.objects is None:
+            write_file(self.path(spec), content)
+        elif not self.objects.add(_name(spec), content):
+            if self.get(spec) is not None:
+                raise InputError(
+                    f"'{self.objects.url}/{_name(spec)}' holds other answers of the same trial: "
+                    "what decides a trial is in its name, so one of the two machines computes "
+                    "wrongly; find out which (kedro ptq doctor) before you remove the file"
+                )
+            self.objects.replace(_name(spec), content)
+
+
+def _name(spec: TrialSpec) -> str:
+    return f"{spec.trial_id[:2]}/{spec.trial_id}.safetensors"
+
+
+def _outcome(spec: TrialSpec, content: bytes, place: str) -> TrialOutcome | None:
+    """Read a stored trial; say what is wrong with one that is not whole, or not of this spec."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(content)
+        predictions = {name: arrays[name] for name in spec.shifts}
+        # The format begins with the length of its header, which is JSON.
+        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = metadata.get("__metadata__", {})
+        notes = tuple(json.loads(metadata["trial"]).get("notes", ()))
+    except (SafetensorError, KeyError, ValueError) as error:
+        log.warning("stored trial '%s' is damaged (%s) and is computed again", place, error)
+        return None
+    if metadata != _metadata(spec, predictions, notes):
+        log.warning("stored trial '%s' does not match its spec and is computed again", place)
+        return None
+    return TrialOutcome(spec, predictions, notes=notes)
 
 
 def _metadata(

@@ -11,6 +11,7 @@ import numpy as np
 
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError, PtqPipelineError, first_line
+from ptq_pipeline.core.objects import ObjectFolder
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec
@@ -46,6 +47,7 @@ class Workload:
             forward passes of its own.
         pool: uint8 images that fix the grids of the histograms.
         grids: these grids, where another process has fixed them.
+        objects: storage that workers elsewhere fetch the files from, see `description`.
     """
 
     model: FloatModel
@@ -57,6 +59,7 @@ class Workload:
     statistics_folder: Path | None = None
     pool: "np.ndarray | ImageRows | None" = None
     grids: "Sequence[HistogramGrid] | None" = None
+    objects: ObjectFolder | None = None
     _weights: dict[str, "Mapping[str, WeightParameters]"] = field(default_factory=dict, repr=False)
 
     @cached_property

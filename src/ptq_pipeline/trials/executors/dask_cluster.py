@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.inputs import local_path
-from ptq_pipeline.trials.description import describe
+from ptq_pipeline.trials.description import describe, publish
 from ptq_pipeline.trials.executors.dask_study import PATIENCE_SECONDS, Study
 from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec
 from ptq_pipeline.trials.workload import Workload
@@ -60,6 +60,8 @@ class DaskExecutor:
         workload.collect(specs)
         with tempfile.TemporaryDirectory(prefix="ptq-trials-") as scratch:
             described = describe(workload, Path(scratch))
+            if self.address is not None and workload.objects is not None:
+                described = publish(described, workload.objects)
             with self._connected() as client:
                 yield from Study(client, described, self.patience).run(specs)
 
