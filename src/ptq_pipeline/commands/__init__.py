@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stages": ("stages", "Look quickly, then closer; stop at the first refusal."),
     "repair": ("repair", "Search for the recipe whose worst group is best, and audit it."),
     "plan": ("plan", "Say what an audit takes and what it can prove, before it runs."),
+    "store": ("store", "Measure the trial store; remove what nothing refers to."),
     "methods": ("methods", "List quantization methods with paper, bits and options."),
 }
 # How the help groups them; those that no section names come last.
@@ -50,7 +51,8 @@ SECTIONS = {
     "To begin": ("init", "doctor", "plan", "methods"),
     "Audit": (
         *("audit", "judge", "compare", "answers", "detections"),
-        *("stages", "repair", "ladder", "open", "report", "explain", "divergence", "calibration"),
+        *("stages", "repair", "ladder", "open", "report"),
+        *("explain", "divergence", "calibration", "store"),
     ),
     "Decide and release": (
         *("gate", "waive", "withdraw", "promote", "rollback"),

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
@@ -26,6 +27,8 @@ T = TypeVar("T")
 MARKER, _MARKED = "ptq_pipeline.txt", b"Objects of ptq_pipeline, written once.\n"
 # A storage that is away comes back within a minute, or not soon.
 _WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+# What storages call the moment when an object was written.
+_WRITTEN = ("LastModified", "last_modified", "updated", "mtime", "created")
 _EXTRAS = {
     **dict.fromkeys(("s3", "s3a"), "s3"),
     **dict.fromkeys(("gs", "gcs"), "gcs"),
@@ -34,10 +37,17 @@ _EXTRAS = {
 
 
 class StoredObject(NamedTuple):
-    """An object by its name, and its size in bytes."""
+    """An object or a file below a folder.
+
+    Attributes:
+        name: relative to the folder.
+        size: in bytes.
+        written: when, in seconds since 1970, by the storage's clock; now where it does not say.
+    """
 
     name: str
     size: int
+    written: float
 
 
 class ObjectFolder:
@@ -126,7 +136,9 @@ class ObjectFolder:
             return dict(fs.find(path, detail=True, refresh=True))
 
         for path, found in sorted(self._tried(below, find, missing={}).items()):
-            yield StoredObject(path.removeprefix(root).lstrip("/"), int(found["size"]))
+            written = next((found[key] for key in _WRITTEN if found.get(key)), time.time())
+            moment = written.timestamp() if isinstance(written, datetime) else float(written)
+            yield StoredObject(path.removeprefix(root).lstrip("/"), int(found["size"]), moment)
 
     def remove(self, name: str) -> None:
         """Remove an object; one that is missing stays so."""

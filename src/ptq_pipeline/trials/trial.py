@@ -3,7 +3,8 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file
-from ptq_pipeline.core.objects import ObjectFolder
+from ptq_pipeline.core.objects import ObjectFolder, StoredObject
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import MethodConfig
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+_RESULT = re.compile(r"[0-9a-f]{2}/([0-9a-f]{16})\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,28 @@ class TrialStore:
                     "wrongly; find out which (kedro ptq doctor) before you remove the file"
                 )
             self.objects.replace(_name(spec), content)
+
+    def names(self) -> Iterator[StoredObject]:
+        """Yield everything that is stored: results, and what was computed or sent on the way."""
+        if self.objects is not None:
+            yield from self.objects.names()
+        for path in sorted(self.root.rglob("*")):
+            if path.is_file():
+                found = path.stat()
+                name = path.relative_to(self.root).as_posix()
+                yield StoredObject(name, found.st_size, found.st_mtime)
+
+    def remove(self, name: str) -> None:
+        """Remove what `names` has listed."""
+        if self.objects is not None:
+            self.objects.remove(name)
+        (self.root / name).unlink(missing_ok=True)
+
+
+def trial_of(name: str) -> str | None:
+    """Return the id of the trial whose result has this name in a store; None for others."""
+    found = _RESULT.fullmatch(name)
+    return found and found[1]
 
 
 def _name(spec: TrialSpec) -> str:
