@@ -143,6 +143,13 @@ RUN_BY = {
     "tests/commands/test_divergence.py::test_outputs_of_a_draw_are_compared_by_class_and_segment": [
         "kedro ptq divergence"
     ],
+    "tests/commands/test_store.py"
+    "::test_what_nothing_refers_to_is_measured_and_removed_when_it_is_old": [
+        r"kedro ptq store( --clean --unused-for 90)?",
+    ],
+    "tests/trials/executors/test_dask_cluster.py::test_the_doctor_says_it_of_each_worker": [
+        r"kedro ptq doctor --scheduler .*",
+    ],
     "tests/commands/test_repair.py::test_a_search_finds_a_recipe_and_its_audit_is_entered_once": [
         r"kedro ptq repair( --from-scratch --search-only)?",
         "kedro run --env repaired",

@@ -4,9 +4,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Literal, NamedTuple
 
+import click
 import numpy as np
 from packaging.requirements import Requirement
 
@@ -14,14 +16,16 @@ from ptq_pipeline.commands.command import Answer
 from ptq_pipeline.commands.plan import planned
 from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.configuration import check_parameters, checked
-from ptq_pipeline.core.errors import PtqPipelineError
+from ptq_pipeline.core.errors import PtqPipelineError, first_fault
 from ptq_pipeline.core.exits import ExitCode
+from ptq_pipeline.core.inputs import require_no_secret
 from ptq_pipeline.core.provenance import cpu_flags, git_state
 from ptq_pipeline.images.source import ImageSource, UnreadableImage
 from ptq_pipeline.pipelines.data_loading.nodes import check_source
 from ptq_pipeline.project import Project
+from ptq_pipeline.trials.executors import DaskExecutor
 from ptq_pipeline.trials.readiness import LOOKED_AT, require_servable
-from ptq_pipeline.trials.recipe import Recipe
+from ptq_pipeline.trials.recipe import ExecutorParameters, Recipe
 
 LEAST_FREE_GIB = 2
 MOST_GROUPS = 5
@@ -44,9 +48,11 @@ class Finding(NamedTuple):
     epilog="Exits with 1 when something would stop an audit. "
     "Example: kedro ptq doctor --mount shop",
 )
-def doctor(project: Project) -> Answer:
+@click.option("--scheduler", metavar="ADDRESS", help="Ask each worker of this Dask scheduler, too.")
+def doctor(project: Project, scheduler: str | None) -> Answer:
     """Check versions, processor, runtimes, telemetry, git and DVC, and the data of this project."""
-    findings = [finding for check in CHECKS for finding in _found(check, project)]
+    checks = CHECKS if scheduler is None else (*CHECKS, partial(check_scheduler, scheduler))
+    findings = [finding for check in checks for finding in _found(check, project)]
     bad = any(finding.status == "fail" for finding in findings)
     return Answer(
         [finding._asdict() for finding in findings],
@@ -68,7 +74,8 @@ def _found(check: Check, project: Project) -> list[Finding]:
         return list(check(project))
     except Exception as error:  # noqa: BLE001 - whatever is broken is what the doctor is for
         text = f"could not be checked: {type(error).__name__}: {error}"
-        return [Finding(check.__name__.removeprefix("check_"), "fail", text)]
+        topic = getattr(check, "__name__", "check_scheduler").removeprefix("check_")
+        return [Finding(topic, "fail", text)]
 
 
 def check_versions(project: Project) -> Iterator[Finding]:
@@ -223,6 +230,33 @@ def check_disk(project: Project) -> Iterator[Finding]:
     free = shutil.disk_usage(project.root).free / 2**30
     text, advice = f"{free:.1f} GiB free", f"; an audit wants {LEAST_FREE_GIB}: free some"
     yield _either("disk", free >= LEAST_FREE_GIB, text, text + advice, "fail")
+
+
+def check_scheduler(address: str, project: Project) -> Iterator[Finding]:
+    """Some worker of a Dask scheduler may take trials, with the credentials of the settings."""
+    settings = project.group("quantization").get("executor", {}).get("security")
+    try:
+        require_no_secret(address, "--scheduler")
+        security = settings if address.startswith("tls://") else None
+        executor = ExecutorParameters(kind="dask", address=address, security=security).build()
+        assert isinstance(executor, DaskExecutor)
+        found = executor.survey()
+    except (PtqPipelineError, ValueError) as error:
+        yield Finding("scheduler", "fail", first_fault(error))
+        return
+    if not found:
+        way = f"start some: dask worker {address} --nthreads 1"
+        yield Finding("scheduler", "fail", f"'{address}' has no worker; {way}")
+    for worker, (machine, refused) in found.items():
+        where = f"{worker} on {machine.host}" if machine else worker
+        if refused:
+            yield Finding("worker", "warn", f"{where} would be refused: {refused}")
+        elif machine:
+            room = f"{machine.held / 1e9:.1f} of {machine.limit / 1e9:.1f} GB"
+            free = f"{machine.free / 1e9:.1f} GB free on the disk"
+            yield Finding("worker", "ok", f"{where}; cache '{machine.cache}': {room}, {free}")
+    if found and all(refused for _, refused in found.values()):
+        yield Finding("scheduler", "fail", f"'{address}' has no worker that may take trials")
 
 
 CHECKS: tuple[Check, ...] = (

@@ -2,6 +2,7 @@ import datetime
 import errno
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,8 +17,10 @@ import numpy as np
 import psutil
 import pytest
 
+from ptq_pipeline.commands.doctor import check_scheduler
 from ptq_pipeline.core.errors import InputError, WriteError
 from ptq_pipeline.core.file_cache import FOLDER_VARIABLE, LIMIT_VARIABLE
+from ptq_pipeline.project import Project
 from ptq_pipeline.trials.executors import DaskExecutor, dask_cluster, dask_study, dask_worker
 from ptq_pipeline.trials.executors.dask_worker import differences, environment
 from ptq_pipeline.trials.recipe import ExecutorParameters
@@ -25,6 +28,7 @@ from ptq_pipeline.trials.workload import Workload
 
 distributed = pytest.importorskip("distributed")
 
+ENVIRONMENT = environment()
 FILES = {"ca_file": "ca.pem", "cert": "cert.pem", "key": "key.pem"}
 
 
@@ -348,6 +352,31 @@ def test_environment_tells_code_versions_and_processor():
     assert found["torch"].startswith("2.")
     assert found["cpu_flags"]
     assert len(found["source code"]) == 16
+
+
+def test_each_worker_tells_what_it_is_and_would_be_refused_for(cluster, monkeypatch):
+    executor = DaskExecutor(cluster.scheduler_address)
+    found = executor.survey(patience=60)
+    assert len(found) == 2
+    for machine, refused in found.values():
+        assert (machine.environment, refused) == (ENVIRONMENT, "")
+        assert machine.host == socket.gethostname()
+        assert machine.limit == 20e9 and machine.free > 0
+    elsewhere = {**environment(), "torch": "1.0"}
+    monkeypatch.setattr(dask_cluster, "environment", lambda: elsewhere)
+    found = executor.survey(patience=60)
+    assert all(re.match(r"torch is 2\S+ there and 1.0 here", why) for _, why in found.values())
+
+
+def test_the_doctor_says_it_of_each_worker(cluster, project):
+    here = Project(project, None, {"quantization": {}})
+    topics = [each.topic for each in check_scheduler(cluster.scheduler_address, here)]
+    assert topics == ["worker", "worker"]
+    (finding,) = check_scheduler(f"tcp://127.0.0.1:{free_port()}", here)
+    assert (finding.status, finding.topic) == ("fail", "scheduler")
+    assert "no Dask scheduler answers" in finding.text
+    (finding,) = check_scheduler("tls://h:1", here)
+    assert "'security' goes with an address" in finding.text
 
 
 def test_differences_name_what_differs():

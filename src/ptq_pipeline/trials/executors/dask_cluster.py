@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.inputs import local_path
 from ptq_pipeline.trials.description import describe, publish
-from ptq_pipeline.trials.executors.dask_study import PATIENCE_SECONDS, Study
+from ptq_pipeline.trials.executors.dask_study import PATIENCE_SECONDS, SEVERAL, Study
+from ptq_pipeline.trials.executors.dask_worker import (
+    Machine,
+    about_worker,
+    differences,
+    environment,
+)
 from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec
 from ptq_pipeline.trials.workload import Workload
 
 if TYPE_CHECKING:
-    from distributed import Client, LocalCluster, Security
+    from distributed import Client, Future, LocalCluster, Security
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +70,26 @@ class DaskExecutor:
                 described = publish(described, workload.objects)
             with self._connected() as client:
                 yield from Study(client, described, self.patience).run(specs)
+
+    def survey(self, patience: float = CONNECT_SECONDS) -> dict[str, tuple[Machine | None, str]]:
+        """Ask each worker of the scheduler what it is; return that and why it would be refused.
+
+        Args:
+            patience: seconds to wait for a worker, which may be busy with a trial.
+
+        Raises:
+            InputError: no scheduler answers.
+        """
+        with self._connected() as client:
+            workers = client.scheduler_info(n_workers=-1)["workers"]
+            asked = {
+                address: client.submit(about_worker, workers=[address], pure=False)
+                for address in sorted(workers)
+            }
+            return {
+                address: _surveyed(future, patience, workers[address]["nthreads"])
+                for address, future in asked.items()
+            }
 
     @contextmanager
     def _connected(self) -> Iterator[Client]:
@@ -149,3 +175,15 @@ class DaskExecutor:
             tls_client_key=str(self.security["key"]),
             require_encryption=True,
         )
+
+
+def _surveyed(future: Future, patience: float, threads: int) -> tuple[Machine | None, str]:
+    try:
+        machine = future.result(timeout=patience)
+    except TimeoutError:
+        future.cancel()
+        return None, f"it does not answer within {patience:g} seconds; it may be at a trial"
+    except Exception as error:  # noqa: BLE001 - a worker of another release answers with anything
+        return None, f"it could not be asked ({type(error).__name__}: {error})"
+    several = SEVERAL if threads != 1 else ""
+    return machine, several or differences(environment(), machine.environment) or machine.problem

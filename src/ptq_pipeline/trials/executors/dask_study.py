@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SEVERAL = "it runs several tasks at a time; start it with --nthreads 1"
 # How long to wait for a worker that may take trials before giving up.
 PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.5
@@ -182,7 +183,7 @@ class Study:
         asked = {*self.admitted, *self.refused, *self.troubled, *self.opening, *self.sender.busy}
         for address in sorted(known - asked):
             if workers[address]["nthreads"] != 1:
-                self._refuse(address, "it runs several tasks at a time; start it with --nthreads 1")
+                self._refuse(address, SEVERAL)
                 continue
             self._ask(address)
         for address, problem in self.sender.done():

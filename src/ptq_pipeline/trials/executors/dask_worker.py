@@ -1,6 +1,8 @@
 """What runs on a Dask worker: it tells what it is, takes in a study's data and runs trials."""
 
 import platform
+import shutil
+import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -89,6 +91,41 @@ def run_on_worker(key: str, spec: TrialSpec) -> tuple[str, TrialOutcome | Troubl
     from distributed import get_worker
 
     return (get_worker().address, answer(_OPENED[key], spec)) if key in _OPENED else None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a worker tells of itself.
+
+    Attributes:
+        host: name of its host.
+        environment: see `environment`.
+        cache: folder of its host's cache.
+        held: bytes in it.
+        limit: bytes that it may hold.
+        free: bytes free on its disk.
+        problem: why it has no cache that can be used, or "".
+    """
+
+    host: str
+    environment: Mapping[str, Any]
+    cache: str = ""
+    held: int = 0
+    limit: int = 0
+    free: int = 0
+    problem: str = ""
+
+
+def about_worker() -> Machine:
+    """Return what this worker is and has room for."""
+    host = socket.gethostname()
+    try:
+        cache = FileCache.of_this_host()
+        cache.make_room(0)
+    except (PtqPipelineError, OSError) as error:
+        return Machine(host, environment(), problem=str(error))
+    free = shutil.disk_usage(cache.root).free
+    return Machine(host, environment(), str(cache.root), cache.size(), cache.limit, free)
 
 
 @cache
