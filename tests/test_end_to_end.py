@@ -93,6 +93,8 @@ def rows(table, columns):
     return sorted(table[columns].astype(str).itertuples(index=False, name=None))
 
 
+# That nothing in memory crosses a pipeline is tested without a run, in test_mounting.py.
+@pytest.mark.slow
 def test_every_hand_off_stands_on_disk(finished):
     small, *_ = finished
     code, output = small.run("--pipelines", "reporting")

@@ -126,9 +126,15 @@ def host(wheel, tmp_path_factory):
     return root, kedro
 
 
-def test_init_is_idempotent_and_keeps_what_was_changed(host):
+@pytest.fixture(scope="module")
+def shop(host):
+    """What `kedro ptq init shop` says the first time."""
+    return host[1]("ptq", "init", "shop").stdout
+
+
+def test_init_is_idempotent_and_keeps_what_was_changed(host, shop):
     root, kedro = host
-    assert "written" in kedro("ptq", "init", "shop").stdout
+    assert "written" in shop
     kedro("ptq", "init", "farm")
     again = json.loads(kedro("ptq", "init", "shop", "--json").stdout)
     assert set(again.values()) == {"unchanged"}
@@ -144,15 +150,14 @@ def test_init_is_idempotent_and_keeps_what_was_changed(host):
     assert kedro("ptq", "init", "no-name", check=False).returncode == 1
 
 
-def test_kedro_finds_both_mounts(host):
+def test_kedro_finds_both_mounts(host, shop):
     _, kedro = host
     listed = kedro("registry", "list").stdout
     assert "shop" in listed and "farm" in listed
 
 
-def test_a_wrong_setting_of_a_mount_ends_in_one_sentence(host):
+def test_a_wrong_setting_of_a_mount_ends_in_one_sentence(host, shop):
     _, kedro = host
-    kedro("ptq", "init", "shop")
     wrong = "shop.calibration.drws=3"
     result = kedro("run", "--pipelines", "shop", "--params", wrong, check=False)
     assert result.returncode == 1
@@ -160,9 +165,9 @@ def test_a_wrong_setting_of_a_mount_ends_in_one_sentence(host):
     assert "Traceback" not in result.stderr
 
 
-def test_init_says_how_environments_merge_until_they_do(host, project):
+def test_init_says_how_environments_merge_until_they_do(host, shop, project):
     root, kedro = host
-    assert "CONFIG_LOADER_ARGS = {" in kedro("ptq", "init", "shop").stdout
+    assert "CONFIG_LOADER_ARGS = {" in shop
     settings = root / "src/host/settings.py"
     settings.write_text(SETTINGS + documented(project, "CONFIG_LOADER_ARGS"))
     assert "CONFIG_LOADER_ARGS" not in kedro("ptq", "init", "shop").stdout
