@@ -47,6 +47,15 @@ def test_one_model_passes_fails_or_stays_open(table, result):
     assert {reason.subject for reason in verdict.reasons} <= {"candidate"}
 
 
+def test_it_speaks_of_units_and_leaves_names_as_they_are():
+    table = answers(lost=30).assign(shop=["image of five"] * 5 + ["other"] * 2995)
+    verdict = judged(table).verdict
+    said = [verdict.not_judged, *verdict.settle, *(each.text for each in verdict.reasons)]
+    assert "segment shop=image of five (5 units, needs" in verdict.not_judged
+    assert any("segment shop=image of five has 5 units and needs" in each for each in said)
+    assert "image" not in " ".join(said).replace("shop=image of five", "")
+
+
 def test_its_figures_are_those_of_the_exact_tests():
     verdict = judged(answers(lost=30)).verdict
     average = cell(verdict, "average")
@@ -158,9 +167,7 @@ def test_a_policy_that_names_what_is_not_there_is_refused():
 
 def test_a_float_model_that_is_no_better_than_chance_is_an_error():
     table = answers(float_wrong=0.85)
-    with pytest.raises(
-        InputError, match=r"right on 1\d\.\d % of the 3,000 audit images.*chance is 20 %"
-    ):
+    with pytest.raises(InputError, match=r"right on 1\d\.\d % of the 3,000 units.*chance is 20 %"):
         judged(table)
     with pytest.raises(InputError, match=r"the floor of 10.0 %: it has nothing to lose"):
         judged(right_or_wrong().assign(float_ok=0, quantized_ok=0))

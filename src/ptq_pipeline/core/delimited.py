@@ -39,6 +39,11 @@ def read_delimited(content: bytes) -> pd.DataFrame:
     if '"' in text:
         _check_quotes(text, delimiter)
     names, odd = [str(number) for number in range(len(columns))], list[arrow.InvalidRow]()
+
+    def refuse(row: arrow.InvalidRow) -> str:
+        odd.append(row)
+        return "error"
+
     try:
         table = arrow.read_csv(
             io.BytesIO(content),
@@ -46,7 +51,7 @@ def read_delimited(content: bytes) -> pd.DataFrame:
             arrow.ParseOptions(
                 delimiter=delimiter,
                 newlines_in_values=True,
-                invalid_row_handler=lambda row: odd.append(row) or "error",
+                invalid_row_handler=refuse,
             ),
             arrow.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string())),
         ).to_pandas()

@@ -261,10 +261,12 @@ def above_floor(cells: Cells, audit: Counts, policy: Policy, classes: int) -> Ce
     return replace(cells, judged=cells.judged & ~at_floor, at_floor=at_floor, float_floor=floor)
 
 
-def check_float_model(right: int, n: int, policy: Policy, classes: int) -> None:
+def check_float_model(
+    right: int, n: int, policy: Policy, classes: int, *, noun: str = "audit images"
+) -> None:
     """Refuse an audit whose float model is not shown to be better than chance, before any trial.
 
-    It is ``right`` on so many of the ``n`` clean audit images.
+    It is ``right`` on so many of the ``n`` clean audit images, or of what ``noun`` says.
 
     Raises:
         InputError: With the accuracy, the floor, and what to look at.
@@ -274,7 +276,7 @@ def check_float_model(right: int, n: int, policy: Policy, classes: int) -> None:
         return
     chance = f" (chance is {100 / classes:.3g} %)" if classes else ""
     raise InputError(
-        f"the float model is right on {100 * right / n:.1f} % of the {n:,} audit images, which "
+        f"the float model is right on {100 * right / n:.1f} % of the {n:,} {noun}, which "
         f"does not show more than the floor of {100 * floor:.1f} %{chance}: it has nothing to "
         "lose, so nothing can be judged. Check the preprocessing (channel order, mean, std, "
         "resize), the labels and the order of the classes; worst_case_check.float_floor.average "

@@ -8,6 +8,7 @@ saw, and one sentence.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from string import Formatter
 from typing import Any, ClassVar, Literal, Self
@@ -179,6 +180,18 @@ class Sentence(Document):
         """The sentence in English."""
         return _ENGLISH.vformat(ENGLISH[self.key], (), self.values)
 
+    @property
+    def of_units(self) -> str:
+        """The same about whatever can be right or wrong, not about images.
+
+        Examples:
+            >>> cell = {"level": "class", "group": "image", "shift": "clean"}
+            >>> right = {"accuracy": 0.3, "n": 40, "floor": 0.2}
+            >>> say("float_floor", cell=cell, **right).of_units.partition(",")[0]
+            'The float model is right on 30.0 % of 40 units of class image under clean'
+        """
+        return _OF_UNITS.vformat(_without_images(ENGLISH[self.key]), (), self.values)
+
 
 def say(key: str, **values: Any) -> Sentence:
     """Give the sentence of ``key``.
@@ -233,6 +246,12 @@ class Reason(Document):
         said = {"rule": rule, "subject": subject, "text": sentence.text, "sentence": sentence}
         return cls.model_validate({**said, **place_value(place), **figures})
 
+    @property
+    def of_units(self) -> Self:
+        """The same about whatever can be right or wrong, not about images."""
+        text = self.text if self.sentence is None else self.sentence.of_units
+        return self.model_copy(update={"text": text})
+
 
 def combine(results: Sequence[BesideResult]) -> Result:
     """FAIL if any fails, PASS if all pass, otherwise INCONCLUSIVE; NONE says nothing."""
@@ -280,10 +299,10 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def unjudged_words(value: Mapping[str, Any]) -> str:
+def unjudged_words(value: Mapping[str, Any], noun: str = "image") -> str:
     """A group that is not judged, with what it has and needs, e.g. ``bag (3 images, needs 42)``."""
     if value["accuracy"] is None:
-        why = f"{plural(value['n'], 'image')}, needs {value['needed']:,}"
+        why = f"{plural(value['n'], noun)}, needs {value['needed']:,}"
     else:
         right = f"{100 * value['accuracy']:z.1f} %"
         why = f"under {value['shift']} the float model is right on {right}"
@@ -332,3 +351,14 @@ _ENGLISH = Wording(
         "unjudged": lambda value, _: ", ".join(map(unjudged_words, value)),
     }
 )
+_OF_UNITS = Wording(
+    {
+        **_ENGLISH.kinds,
+        "unjudged": lambda value, _: ", ".join(unjudged_words(each, "unit") for each in value),
+    }
+)
+
+
+def _without_images(template: str) -> str:
+    # Also the nouns of counts, which are within the braces; no value is called so.
+    return re.sub(r"\b(?:audit )?image", "unit", template)

@@ -329,6 +329,7 @@ def _verdict(
     result = combine([recipe.result, shown.result])
     drawn = len(recipe.draws.done) if recipe.draws.drawn else 0
     headline = _headline(result, worst, beside, drawn)
+    reasons = () if result == "PASS" else (*explain_recipe(case), *explain_candidate(case))
     settled = () if result == "PASS" else settle(case)
     question = case.question
     unjudged = not_judged_line(question.unjudged)
@@ -339,8 +340,8 @@ def _verdict(
         result=result,
         headline=headline.text,
         headline_sentence=headline,
-        reasons=() if result == "PASS" else (*explain_recipe(case), *explain_candidate(case)),
-        settle=tuple(sentence.text for sentence in settled),
+        reasons=reasons if setting.source is None else tuple(each.of_units for each in reasons),
+        settle=tuple(_told(sentence, setting) for sentence in settled),
         settle_sentences=settled,
         recipe=recipe.document(setting.pool_size),
         candidate=shown,
@@ -350,7 +351,7 @@ def _verdict(
         average_beside_worst=beside,
         draw_spread=summary.spread() if summary else (),
         groups_not_judged=question.unjudged,
-        not_judged=unjudged.text if unjudged else None,
+        not_judged=_told(unjudged, setting) if unjudged else None,
         not_judged_sentence=unjudged,
         ledger=LedgerView.of(policy, case.openings),
         tolerance=tolerance_bound(recipe) if drawn else None,
@@ -363,6 +364,10 @@ def _verdict(
         business=setting.worth(shown, 1 - alpha),
         source=setting.source,
     )
+
+
+def _told(sentence: Sentence, setting: AuditSetting) -> str:
+    return sentence.text if setting.source is None else sentence.of_units
 
 
 def _headline(

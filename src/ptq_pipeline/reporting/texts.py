@@ -119,8 +119,9 @@ class Texts:
         '1 draw'
     """
 
-    def __init__(self, messages: Mapping[str, object]) -> None:
+    def __init__(self, messages: Mapping[str, object], of_units: bool = False) -> None:
         self._messages = dict(_flatten(messages))
+        self._of_units = of_units
 
     def __call__(self, key: str, **values: object) -> str:
         """Give the text of ``key`` with ``values`` filled in, without any escaping."""
@@ -247,7 +248,8 @@ class Texts:
         key = f"sentence.{sentence.key}"
         if key in self:
             return self._wording.vformat(self.template(key), (), sentence.values)
-        return Sentence(key=sentence.key, values=_readable(sentence.values)).text
+        readable = Sentence(key=sentence.key, values=_readable(sentence.values))
+        return readable.of_units if self._of_units else readable.text
 
     def all_said(self, lines: Sequence[str], sentences: Sequence[Sentence]) -> list[str]:
         """Say several sentences; in English where not each has its key, as in older files."""
@@ -378,7 +380,8 @@ def load_texts(language: str, of: str = "images") -> Texts:
     words = messages.pop("words_of_units")
     if of == "images":
         return Texts(messages)
-    return Texts({key: _exchanged(text, words) for key, text in _flatten(messages)})
+    exchanged = {key: _exchanged(text, words) for key, text in _flatten(messages)}
+    return Texts(exchanged, of_units=True)
 
 
 def texts_about(verdict: Verdict, language: str) -> Texts:

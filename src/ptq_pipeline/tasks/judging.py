@@ -94,7 +94,7 @@ def judge_table(given: Given, policy: Policy, candidate: str | None = None) -> J
     if not outcomes.graded:
         audit = groups.split == "audit"
         right = int(outcomes.reference_right[0, audit].sum())
-        check_float_model(right, int(audit.sum()), policy, groups.classes)
+        check_float_model(right, int(audit.sum()), policy, groups.classes, noun="units")
     trials, index = _trials(given)
     draws = (
         collect_draws(index, trials, policy)
