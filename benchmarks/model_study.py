@@ -10,23 +10,29 @@ study goes on; ``--limit-minutes`` ends it earlier. The tables go to docs/models
 import argparse
 import json
 import platform
+import resource
+import signal
 import subprocess
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 
+from ptq_pipeline.models import Preprocessing
+
 PROJECT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = PROJECT / "benchmarks/model_study.jsonl", PROJECT / "docs/models.md"
 BEGIN, END = "<!-- model-study begins -->", "<!-- model-study ends -->"
 # Sides that are tried, the smallest first; some networks take one only.
 SIDES = (32, 64, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384)
-CLASSES, IMAGES = 10, 16
-# Of a refusal; a served model may take longer.
-MINUTE = 60
-LONGEST_SECONDS = 900
+CLASSES, IMAGES = 10, 32
+# And the file that each of them serves.
+RUNTIMES = {"openvino": "model.xml", "onnxruntime": "model.onnx"}
+PREPROCESSING = Preprocessing((0.5,) * 3, (0.25,) * 3)
+# Processor seconds: of a refusal, and of a model altogether; and a bound by the clock.
+MINUTE, LONGEST, LONGEST_BY_THE_CLOCK = 60, 240, 1800
 # More parameters than this machine's memory holds several times over.
-MOST_PARAMETERS = 100e6
+MOST_PARAMETERS = 150e6
 TIMM = (
     "resnet10t", "resnet26d", "seresnet18", "resnetv2_50x1_bit", "nf_resnet26", "skresnet18",
     "mobilenetv3_small_100", "mobilenetv4_conv_small", "mobilenetv4_hybrid_medium",
@@ -80,75 +86,135 @@ def build(name: str):
 
 
 def look_at(name: str) -> dict:
-    """Take one model the whole way and say what came of it."""
-    import numpy as np
+    """Take one model the whole way and say what came of it in each runtime.
+
+    The steps are those of `ptq_pipeline.trials.readiness`, those of no runtime once for both.
+    """
     import torch
 
-    from ptq_pipeline.core.errors import InputError
-    from ptq_pipeline.ptq import MethodSpec, as_tensor_batches, prepare, quantize_model
+    from ptq_pipeline.artifact.writing import artifact_files
+    from ptq_pipeline.core.errors import PtqPipelineError
+    from ptq_pipeline.models import FloatModel
+    from ptq_pipeline.models.loading import prepared_model
+    from ptq_pipeline.ptq import MethodSpec, as_tensor_batches, quantize_model
 
+    torch.set_num_threads(1)
     network = build(name)
-    side, inputs = smallest(network)
+    side, images = smallest(network)
+    classes = tuple(f"class {number}" for number in range(CLASSES))
+    model = FloatModel(network, PREPROCESSING, classes, fingerprint=name)
+    inputs = PREPROCESSING(images)
+    row: dict = {"side": side}
     started = time.process_time()
     try:
-        prepared = prepare(network, torch.from_numpy(inputs[:2]))
-        batches = as_tensor_batches(inputs[:8])
-        parameters = quantize_model(prepared, batches, MethodSpec(), seed=0)
-        different = answers(prepared, parameters, inputs)
-    except InputError as error:
-        seconds = round(time.process_time() - started, 1)
-        return {"side": side, "served": False, "says": str(error), "seconds": seconds}
-    with torch.inference_mode():
-        logits = network(torch.from_numpy(inputs)).numpy()
-    return {
-        "side": side,
-        "served": not any(different.values()),
-        "says": "" if not any(different.values()) else f"files answer otherwise: {different}",
-        "seconds": round(time.process_time() - started, 1),
-        "layers": len(prepared.layers),
-        "products": len(prepared.products),
-        "classes_answered": int(np.unique(logits.argmax(1)).size),
-    }
+        prepared = prepared_model(model, images.shape[1:])
+        row |= {"layers": len(prepared.layers), "products": len(prepared.products)}
+        batches = as_tensor_batches(inputs[::4])
+        eight, seven = (
+            quantize_model(prepared, batches, MethodSpec(weight_bits=bits), seed=0)
+            for bits in (8, 7)
+        )
+        files = artifact_files(prepared, eight, inputs[::4], {})
+        for runtime in RUNTIMES:
+            row[runtime] = agreement(model, prepared, eight, files, inputs, runtime)
+            row[runtime] |= distance(prepared, seven, inputs, runtime)
+        says = "; ".join(row[each].pop("says") for each in RUNTIMES if "says" in row[each])
+    except PtqPipelineError as error:
+        says = str(error)
+    different = sum(row.get(each, {}).get("different", 0) for each in RUNTIMES)
+    if different and not says:
+        says = f"{different} answers of the files are not those of the models in memory"
+    seconds = round(time.process_time() - started, 1)
+    return {**row, "served": not says, "says": says, "seconds": seconds}
 
 
 def smallest(network):
-    """Return the smallest side that a network takes, and images of noise of that size."""
+    """Return the smallest side that a network takes, and uint8 images of noise of that size."""
     import numpy as np
     import torch
 
     for side in SIDES:
-        shape = (IMAGES, 3, side, side)
-        inputs = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-        # Otherwise all images look alike to a network of random weights.
-        inputs *= np.linspace(0.2, 3.0, IMAGES, dtype=np.float32)[:, None, None, None]
+        # Of different contrast: otherwise all images look alike to a network of random weights.
+        noise = np.random.default_rng(0).normal(size=(IMAGES, 3, side, side))
+        contrast = np.linspace(8, 120, IMAGES)[:, None, None, None]
+        images = np.clip(128 + contrast * noise, 0, 255).astype(np.uint8)
         try:
             with torch.inference_mode():
-                found = network(torch.from_numpy(inputs[:2]))
+                found = network(torch.from_numpy(PREPROCESSING(images[:2])))
+            if isinstance(found, torch.Tensor) and bool(torch.isfinite(found).all()):
+                see(network, images)
+                return side, images
         except Exception:  # noqa: S112 - a network refuses a size with anything
             continue
-        if isinstance(found, torch.Tensor) and bool(torch.isfinite(found).all()):
-            return side, inputs
     raise SystemExit("it takes no size that was tried")
 
 
-def answers(prepared, parameters, inputs) -> dict[str, int]:
-    """Return by runtime how many answers of the shipped file differ from the model in memory."""
+def see(network, images) -> None:
+    """Let the batch norms take mean and variance of these images.
+
+    As they begin, outputs of a deep network are 1e-10, which no trained one's are, and integer
+    kernels round such numbers to zero.
+    """
+    import torch
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    norms = [each for each in network.modules() if isinstance(each, _BatchNorm)]
+    for norm in norms:
+        # Of this one batch.
+        norm.momentum = 1.0
+        norm.train()
+    with torch.no_grad():
+        network(torch.from_numpy(PREPROCESSING(images)))
+    network.eval()
+
+
+def agreement(model, prepared, parameters, files, inputs, name: str) -> dict:
+    """Return how many answers of the shipped file differ from the judged ones.
+
+    A network of random weights answers nearly always the same class, so an answer is the class
+    whose output is largest compared with that output's mean.
+    """
     from tempfile import TemporaryDirectory
 
-    from ptq_pipeline.artifact.writing import artifact_files
+    import numpy as np
+
+    from ptq_pipeline.core.errors import InputError
+    from ptq_pipeline.runtimes import build_runtime
+    from ptq_pipeline.trials.readiness import require_float_answers
+    from ptq_pipeline.trials.workload import Workload
+
+    runtime = build_runtime(name, threads=1)
+    workload = Workload(model, runtime, inputs.shape[1:])
+    workload.prepared = prepared
+    try:
+        require_float_answers(workload, inputs[::4], name)
+    except InputError as error:
+        return {"says": str(error)}
+    judged = runtime.compile(prepared, parameters)(inputs)
+    with TemporaryDirectory() as folder:
+        for file, content in files.items():
+            (Path(folder) / file).write_bytes(content)
+        shipped = runtime.load(Path(folder) / RUNTIMES[name])(inputs)
+    centre = judged.mean(0)
+    answers = [(each - centre).argmax(1) for each in (judged, shipped)]
+    return {
+        "different": int((answers[0] != answers[1]).sum()),
+        "classes_answered": int(np.unique(answers[0]).size),
+    }
+
+
+def distance(prepared, parameters, inputs, name: str) -> dict:
+    """Return how far a runtime is from the simulation, as a share of the range of all outputs.
+
+    With weights of 7 bits, whose products no processor saturates.
+    """
+    import numpy as np
+
     from ptq_pipeline.runtimes import build_runtime
 
-    files = artifact_files(prepared, parameters, inputs[:8], {})
-    different = {}
-    with TemporaryDirectory() as folder:
-        for name, content in files.items():
-            (Path(folder) / name).write_bytes(content)
-        for name, file in (("openvino", "model.xml"), ("onnxruntime", "model.onnx")):
-            runtime = build_runtime(name)
-            judged = runtime.compile(prepared, parameters)(inputs).argmax(1)
-            shipped = runtime.load(Path(folder) / file)(inputs).argmax(1)
-            different[name] = int((judged != shipped).sum())
-    return different
+    found = build_runtime(name, threads=1).compile(prepared, parameters)(inputs)
+    simulated = build_runtime("simulated").compile(prepared, parameters)(inputs)
+    return {"distance": float(f"{np.abs(found - simulated).max() / np.ptp(simulated):.2g}")}
 
 
 def study(limit_minutes: float) -> None:
@@ -156,24 +222,39 @@ def study(limit_minutes: float) -> None:
     known = {row["name"] for row in results()}
     deadline = time.monotonic() + 60 * limit_minutes
     for millions, name in names():
-        if name in known or millions > MOST_PARAMETERS / 1e6 or time.monotonic() > deadline:
+        if name in known or millions > MOST_PARAMETERS / 1e6:
             continue
-        command = [sys.executable, __file__, "--model", name]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=LONGEST_SECONDS
-            )
-            lines = done.stdout.strip().splitlines()
-            last = (done.stderr.strip().splitlines() or ["?"])[-1]
-            crashed = {"served": False, "says": f"CRASH {last[:200]}", "seconds": 0.0, "side": 0}
-            row = json.loads(lines[-1]) if done.returncode == 0 and lines else crashed
-        except subprocess.TimeoutExpired:
-            row = {"served": False, "says": "TIMEOUT", "seconds": LONGEST_SECONDS, "side": 0}
+        if time.monotonic() > deadline:
+            break
+        row = in_a_process(name)
         with RESULTS.open("a") as stream:
             stream.write(json.dumps({"name": name, "millions": millions, **row}) + "\n")
         sys.stdout.write(f"{name}: {'served' if row['served'] else row['says']}\n")
         sys.stdout.flush()
     write_page()
+
+
+def in_a_process(name: str) -> dict:
+    """Look at a model in a process of its own, which may crash or take too long."""
+    command = [sys.executable, __file__, "--model", name]
+    nothing = {"served": False, "seconds": float(LONGEST), "side": 0}
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LONGEST_BY_THE_CLOCK,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST)),
+        )
+    except subprocess.TimeoutExpired:
+        return {**nothing, "says": "TIMEOUT"}
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        return {**nothing, "says": "TIMEOUT"}
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["?"])[-1]
+        return {**nothing, "says": f"CRASH {last[:200]}"}
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def results() -> list[dict]:

@@ -6,11 +6,13 @@ import pytest
 
 from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.calibration.thresholds import (
+    Clusters,
     Thresholds,
     batch_table,
     freeze_thresholds,
     simulate,
     summarise_reference,
+    unlike_reference,
 )
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import GroupDefinitions
@@ -128,3 +130,66 @@ def test_value_that_is_not_finite_is_an_error(value):
     profiles.loc[5, "x"] = value
     with pytest.raises(InputError, match="feature 'x' has missing or infinite"):
         freeze(profiles)
+
+
+def clustered_samples(seed: int, clusters: int = 60, images: int = 8) -> pd.DataFrame:
+    """Profiles of two splits with clusters of their own; the segment is constant in a cluster."""
+    generator = np.random.default_rng(seed)
+    parts = []
+    for split in ("pool", "reference"):
+        names = np.repeat([f"{split} {number}" for number in range(clusters)], images)
+        tone = np.repeat(np.where(generator.random(clusters) < 0.4, "light", "dark"), images)
+        x = np.repeat(generator.normal(size=clusters), images)
+        x = x + generator.normal(0, 0.5, len(names))
+        labels = generator.integers(2, size=len(names))
+        columns = {"split": split, "cluster": names, "label": labels, "tone": tone, "x": x}
+        parts.append(pd.DataFrame(columns))
+    found = pd.concat(parts, ignore_index=True)
+    return found.assign(sample_id=np.arange(len(found)))
+
+
+def rejected(seed: int, by_cluster: bool) -> bool:
+    """Whether a random set of a pool, of the population of the reference, is rejected."""
+    samples = clustered_samples(seed)
+    pool, reference = (samples[samples["split"] == each] for each in ("pool", "reference"))
+    validation = {"family_wise_level": 0.1, "simulated_draws": 200, "features": ("x",)}
+    parameters = CalibrationParameters(seed=seed, set_size=60, validation=validation)
+    clusters = Clusters.of(samples, reference) if by_cluster else None
+    frozen = freeze_thresholds(reference, DEFINITIONS, parameters, clusters)
+    table = batch_table(pool.sample(60, random_state=seed), DEFINITIONS, ["x"])
+    return bool(unlike_reference(table, frozen.of_size(60), frozen.reference))
+
+
+def test_clusters_are_resampled_whole():
+    seeds = range(40)
+    as_clusters, as_images = (
+        np.mean([rejected(seed, by_cluster) for seed in seeds]) for by_cluster in (True, False)
+    )
+    # Of 40 sets at a level of 10 % at most 9 fail, but for a chance of 1 %.
+    assert as_clusters <= 9 / 40
+    # What treating images as independent did.
+    assert as_images > 0.3
+
+
+def test_an_image_without_a_cluster_is_one_of_its_own():
+    samples = pd.DataFrame(
+        {
+            "sample_id": range(6),
+            "split": ["pool"] * 3 + ["reference"] * 3,
+            "cluster": ["a", "a", None, "b", "b", None],
+        }
+    )
+    found = Clusters.of(samples, samples[samples["split"] == "reference"])
+    assert found.codes.tolist() == [0, 0, 1] and found.of_pool == 2
+    assert Clusters.of(samples.drop(columns="cluster"), samples) is None
+
+
+def test_what_a_whole_pool_differs_in_is_named():
+    reference = make_profiles(600)
+    frozen = freeze(reference, ("x",))
+    allowed = frozen.of_size(50)
+    table = batch_table(reference, DEFINITIONS, ["x"])
+    assert unlike_reference(table, allowed, frozen.reference) == {}
+    dark = table[table["tone"] == "dark"]
+    found = unlike_reference(dark, allowed, frozen.reference)
+    assert set(found) == {"tone_shares", "x_distance"} and min(found.values()) > 1.0

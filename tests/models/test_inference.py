@@ -1,5 +1,8 @@
 """The network's own answers: part of its identity, and independent of the images beside."""
 
+import copy
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ from torch import nn
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model, resnet20
-from ptq_pipeline.models.inference import probe, require_single_answers
+from ptq_pipeline.models.inference import probe, require_single_answers, run_in_batches
 
 GREY = Preprocessing((0.286,), (0.353,))
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 1, 28, 28)).astype(np.uint8)
@@ -124,3 +127,42 @@ def test_what_looks_at_the_place_in_the_batch_is_refused():
 def test_answers_of_single_images_pass():
     require_single_answers(of(resnet20()), PIXELS)
     require_single_answers(of(resnet20()), PIXELS[:1])
+
+
+class Remembering(nn.Module):
+    """Keeps what it computes in an attribute, as networks do that show attention maps."""
+
+    def __init__(self, met: threading.Barrier) -> None:
+        super().__init__()
+        self.head, self.met, self.threads = nn.Linear(28 * 28, 2), [met], []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.kept = x.flatten(1)
+        self.threads.append(torch.get_num_threads())
+        # Both batches are at the same point, so one thread would read what the other has kept.
+        self.met[0].wait(timeout=10)
+        return self.head(self.kept)
+
+    def __deepcopy__(self, memo):
+        found = copy.copy(self)
+        found._modules = {"head": copy.deepcopy(self.head, memo)}
+        return found
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_batches_side_by_side_are_each_on_one_thread_and_know_nothing_of_each_other(streams):
+    model = of(Remembering(threading.Barrier(streams)))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(streams)
+        logits, features = run_in_batches(model, PIXELS, batch_size=10)
+        assert torch.get_num_threads() == streams
+    finally:
+        torch.set_num_threads(before)
+    inputs = GREY(PIXELS).reshape(40, -1)
+    assert (features == inputs).all()
+    expected = model.module.head(torch.from_numpy(inputs)).numpy()
+    assert logits == pytest.approx(expected, abs=1e-5)
+    assert model.module.threads == [1] * 4
+    # The model itself is as it was.
+    assert not hasattr(model.module, "kept") and not model.module.head._forward_pre_hooks

@@ -7,22 +7,34 @@ bootstrap). That carries the sampling error of the set and of the reference, kee
 between the columns, and never looks at the pool: a pool that does not resemble production is found,
 not learned.
 
+Where images come in clusters (of a user, a scene, a burst), those of one are alike, and pool and
+reference are samples of clusters: whole clusters are resampled, as many as the pool has and as many
+as the reference has (the cluster bootstrap; Davison and Hinkley, Bootstrap Methods, 1997, section
+3.8), and the set is drawn from the images of the former.
+
 One set faces many expectations. The common level of each expectation is the largest at which no
 more than ``family_wise_level`` of the simulated sets fail any of them (min-p, Westfall and Young
 1993).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
 from ptq_pipeline.calibration.parameters import CalibrationParameters
+from ptq_pipeline.calibration.strategy import CLUSTER
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import GroupDefinitions
-from ptq_pipeline.statistics.distances import category_shares, joint_thresholds, js_divergence
+from ptq_pipeline.statistics.distances import (
+    category_shares,
+    joint_thresholds,
+    js_divergence,
+    ks_distance,
+)
 
 CLASS_COLUMN = "class"
 # Every 2 % of the reference. A distance that shows at 256 images is several such steps wide.
@@ -110,12 +122,48 @@ class Thresholds(Document):
         return self.sizes[size].thresholds
 
 
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """Which images of the reference belong together, and how many such clusters the pool has.
+
+    Attributes:
+        codes: ``(rows,)`` int64, the cluster of each row of the reference, counted from 0.
+        of_pool: clusters of the pool.
+    """
+
+    codes: np.ndarray
+    of_pool: int
+
+    @classmethod
+    def of(cls, samples: pd.DataFrame, reference: pd.DataFrame) -> "Clusters | None":
+        """Return the clusters of an audit's samples; None without the column.
+
+        A sample without a cluster is one of its own.
+
+        Args:
+            samples: ``sample_id``, ``split`` and optionally ``cluster``.
+            reference: profiles of the reference, with ``sample_id``.
+        """
+        if CLUSTER not in samples:
+            return None
+        own = "image " + samples["sample_id"].astype(str)
+        named = samples[CLUSTER].astype(object).where(samples[CLUSTER].notna(), own)
+        named.index = samples["sample_id"]
+        codes, _ = pd.factorize(named.loc[reference["sample_id"]])
+        pool = (samples["split"] == "pool").to_numpy()
+        return cls(codes.astype(np.int64), int(named[pool].nunique()))
+
+
 def freeze_thresholds(
-    reference: pd.DataFrame, definitions: GroupDefinitions, parameters: CalibrationParameters
+    reference: pd.DataFrame,
+    definitions: GroupDefinitions,
+    parameters: CalibrationParameters,
+    clusters: Clusters | None = None,
 ) -> Thresholds:
     """Simulate random sets of the size that is drawn and freeze the thresholds.
 
-    ``reference`` are profiles of the production reference, one row per image.
+    ``reference`` are profiles of the production reference, one row per image, in the order of
+    ``clusters``; without these the images are independent.
 
     Raises:
         InputError: if the reference is empty or a feature is unknown or not finite.
@@ -123,7 +171,7 @@ def freeze_thresholds(
     validation, size, seed = parameters.validation, parameters.set_size, parameters.seed
     table = batch_table(reference, definitions, validation.features)
     summary = summarise_reference(table, definitions, validation.features)
-    names, distances = simulate(table, summary, size, validation.simulated_draws, seed)
+    names, distances = simulate(table, summary, size, validation.simulated_draws, seed, clusters)
     values, level = joint_thresholds(distances, validation.family_wise_level)
     found = dict(zip(names, values.tolist(), strict=True))
     return Thresholds(
@@ -199,7 +247,12 @@ def summarise_reference(
 
 
 def simulate(
-    table: pd.DataFrame, summary: ReferenceSummary, size: int, draws: int, seed: int
+    table: pd.DataFrame,
+    summary: ReferenceSummary,
+    size: int,
+    draws: int,
+    seed: int,
+    clusters: Clusters | None = None,
 ) -> tuple[list[str], np.ndarray]:
     """Return the expectations' names and ``(draws, expectations)`` distances of random sets.
 
@@ -207,16 +260,63 @@ def simulate(
     """
     indicators, starts = _indicators(table, summary)
     generator = np.random.default_rng([seed, size])
-    chunk = max(1, _CELLS_AT_A_TIME // len(table))
+    rows = len(table)
+    chunk = max(1, _CELLS_AT_A_TIME // rows)
     parts = []
     for start in range(0, draws, chunk):
         count = min(chunk, draws - start)
-        sets = _resample(generator, count, len(table), size) @ indicators / size
-        others = _resample(generator, count, len(table), len(table)) @ indicators / len(table)
-        parts.append(_distances(sets, others, starts, len(summary.categories)))
+        if clusters is None:
+            sets = _resample(generator, count, rows, size)
+            others = _resample(generator, count, rows, rows)
+        else:
+            known = int(clusters.codes.max()) + 1
+            pools = _resample(generator, count, known, clusters.of_pool)[:, clusters.codes]
+            sets = _drawn_from(generator, pools, size)
+            others = _resample(generator, count, known, known)[:, clusters.codes]
+        shares = [each @ indicators / each.sum(1, keepdims=True) for each in (sets, others)]
+        parts.append(_distances(*shares, starts, len(summary.categories)))
     names = [shares_expectation(column) for column in summary.categories]
     names += [distance_expectation(feature) for feature in summary.edges]
     return names, np.concatenate(parts)
+
+
+def _drawn_from(generator: np.random.Generator, pools: np.ndarray, size: int) -> np.ndarray:
+    """Return how often each row is among ``size`` images drawn from pools ``(count, rows)``."""
+    found = np.empty_like(pools)
+    for row, weights in enumerate(pools):
+        found[row] = generator.multinomial(size, weights / weights.sum(dtype=np.float64))
+    return found
+
+
+def unlike_reference(
+    table: pd.DataFrame, thresholds: Mapping[str, float], summary: ReferenceSummary
+) -> dict[str, float]:
+    """Return the expectations that a whole pool does not meet, and by what ratio, worst first.
+
+    Nearly every set that is drawn from such a pool will fail them.
+
+    Args:
+        table: the pool's rows, from :func:`batch_table`.
+        thresholds: of the sets that are drawn, see `Thresholds.of_size`.
+        summary: the reference.
+    """
+    found = {
+        shares_expectation(column): js_divergence(
+            category_shares(table[column].to_numpy(), names), summary.shares[column]
+        )
+        for column, names in summary.categories.items()
+    } | {
+        distance_expectation(name): ks_distance(
+            table[name].to_numpy(), summary.edges[name], summary.cdf[name]
+        )
+        for name in summary.edges
+    }
+    beyond = {
+        name: float(value) / max(thresholds[name], np.finfo(float).tiny)
+        for name, value in found.items()
+        if value > thresholds[name]
+    }
+    return dict(sorted(beyond.items(), key=lambda each: -each[1]))
 
 
 def _indicators(table: pd.DataFrame, summary: ReferenceSummary) -> tuple[np.ndarray, np.ndarray]:

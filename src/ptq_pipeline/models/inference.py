@@ -1,6 +1,7 @@
 """What a network answers: to images, and to noise, which tells which network it is."""
 
 import copy
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from ptq_pipeline.core.blocks import at_a_time
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import FloatModel, Preprocessing
 from ptq_pipeline.models.binary import SingleLogit
-from ptq_pipeline.ptq.hooks import during, visit_input
+from ptq_pipeline.ptq.hooks import replica, side_by_side, visit_input
 
 # Sides of the images that a network is asked about; the first one that it takes is used.
 SIDES = (32, 28, 64, 96, 128, 160, 192, 224, 240, 256, 299, 384)
@@ -20,6 +21,8 @@ SIDES = (32, 28, 64, 96, 128, 160, 192, 224, 240, 256, 299, 384)
 DIGITS_IN_DOUBLE, DIGITS_IN_FLOAT = 6, 2
 # Images of a batch that are also asked for alone.
 ASKED_ALONE = 8
+# Small images, torch is twice as fast in batches of so many as in large ones.
+BATCH_SIZE = 32
 # Share of the largest output: float rounding of other batch sizes moves it by less.
 SAME = 1e-3
 
@@ -136,7 +139,7 @@ def require_logit(model: FloatModel, predicted: np.ndarray, confidence: np.ndarr
 
 
 def run_in_batches(
-    model: FloatModel, images: np.ndarray, batch_size: int = 32
+    model: FloatModel, images: np.ndarray, batch_size: int = BATCH_SIZE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return logits ``(N, classes)`` and features ``(N, F)`` as `batches` gives them."""
     found = list(batches(model, images, batch_size))
@@ -148,11 +151,12 @@ def run_in_batches(
 
 
 def batches(
-    model: FloatModel, images: np.ndarray, batch_size: int = 32
+    model: FloatModel, images: np.ndarray, batch_size: int = BATCH_SIZE
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Run the float model batch by batch and keep what its last layer saw.
 
-    A batch has ``batch_size`` images at the most, see `at_a_time`.
+    A batch has ``batch_size`` images at the most, see `at_a_time`; some are worked on at a time,
+    see `side_by_side`.
 
     Yields:
         Per batch of uint8 images the logits ``(B, classes)`` and the features ``(B, F)``, both
@@ -164,24 +168,37 @@ def batches(
         InputError: if the logits are not finite or their number is not the number of classes.
     """
     batch_size = at_a_time(images.shape[1:], batch_size)
-    seen: list[Tensor] = []
-    linear = [layer for layer in model.module.modules() if isinstance(layer, nn.Linear)]
-    hooks = [visit_input(layer, "", lambda _, values: seen.append(values)) for layer in linear]
-    with during(hooks), torch.inference_mode():
-        for start in range(0, len(images), batch_size):
-            seen.clear()
-            batch = model.preprocessing(np.asarray(images[start : start + batch_size]))
-            output = model.module(torch.from_numpy(batch))
-            if output.ndim != 2 or output.shape[1] != len(model.classes):
-                raise InputError(
-                    f"the model returns an output of shape {tuple(output.shape)} but "
-                    f"{len(model.classes)} classes are declared; both must agree"
-                )
-            logits = output.numpy()
-            if not np.isfinite(logits).all():
-                raise InputError(
-                    "the float model returns NaN or infinite logits; check weights and "
-                    "preprocessing"
-                )
-            last = seen[-1] if seen and len(seen[-1]) == len(output) else output
-            yield logits, (last if last.ndim == 2 else last.flatten(1, -2).mean(1)).numpy()
+    own = threading.local()
+
+    def keep(_: str, values: Tensor) -> None:
+        own.last = values
+
+    def answer(start: int) -> tuple[np.ndarray, np.ndarray]:
+        if not hasattr(own, "module"):
+            own.module = replica(model.module)
+            for layer in own.module.modules():
+                if isinstance(layer, nn.Linear):
+                    visit_input(layer, "", keep)
+        own.last = None
+        batch = model.preprocessing(np.asarray(images[start : start + batch_size]))
+        with torch.inference_mode():
+            output = own.module(torch.from_numpy(batch))
+            logits = _checked(output, model)
+            last = output if own.last is None or len(own.last) != len(output) else own.last
+            return logits, (last if last.ndim == 2 else last.flatten(1, -2).mean(1)).numpy()
+
+    yield from side_by_side(answer, range(0, len(images), batch_size))
+
+
+def _checked(output: Tensor, model: FloatModel) -> np.ndarray:
+    if output.ndim != 2 or output.shape[1] != len(model.classes):
+        raise InputError(
+            f"the model returns an output of shape {tuple(output.shape)} but "
+            f"{len(model.classes)} classes are declared; both must agree"
+        )
+    logits = output.numpy()
+    if not np.isfinite(logits).all():
+        raise InputError(
+            "the float model returns NaN or infinite logits; check weights and preprocessing"
+        )
+    return logits

@@ -1,11 +1,14 @@
 """Numeric profiles of images: what Great Expectations and Evidently see instead of pixels."""
 
 import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
+
+from ptq_pipeline.core.blocks import at_a_time
 
 if TYPE_CHECKING:
     from ptq_pipeline.models import FloatModel
@@ -27,6 +30,10 @@ BLOCK = 4096
 PIXELS = 400_000
 # A pixel brighter than this share of the scale belongs to the object, not to the dark background.
 FOREGROUND_LEVEL = 0.1
+# Logits and features of some images.
+Batch: TypeAlias = tuple[np.ndarray, np.ndarray]
+# Is given the batches as they come and how many there will be, and hands them on: shows progress.
+Watch: TypeAlias = Callable[[Iterable[Batch], int], Iterable[Batch]]
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
@@ -166,7 +173,7 @@ def profile(images: np.ndarray, model: "FloatModel", projection: Projection) -> 
 
 
 def profile_and_fit(
-    images: np.ndarray, model: "FloatModel", reference: np.ndarray
+    images: np.ndarray, model: "FloatModel", reference: np.ndarray, watch: Watch | None = None
 ) -> tuple[pd.DataFrame, Projection]:
     """Profile images, with the projection fitted on those of the reference.
 
@@ -177,12 +184,16 @@ def profile_and_fit(
         images: ``(N, C, H, W)`` uint8, may be memory-mapped; at least one.
         model: the float model.
         reference: ``(N,)`` whether an image is of the reference.
+        watch: shows how far the batches are.
     """
-    from ptq_pipeline.models.inference import batches
+    from ptq_pipeline.models.inference import BATCH_SIZE, batches
 
     answers, done = [], 0
+    found: Iterable[Batch] = batches(model, images)
+    if watch is not None:
+        found = watch(found, -(-len(images) // at_a_time(images.shape[1:], BATCH_SIZE)))
     with tempfile.TemporaryFile(prefix="ptq-features-") as scratch:
-        for logits, features in batches(model, images):
+        for logits, features in found:
             if not done:
                 shape = (len(images), features.shape[1])
                 stored = np.memmap(scratch, np.float32, "w+", shape=shape)

@@ -17,6 +17,7 @@ from ptq_pipeline.core.blocks import at_a_time
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, overridden
+from ptq_pipeline.ptq.hooks import side_by_side
 
 # A layer's activations of so many small images stay in the cache of a core.
 BATCH_SIZE = 50
@@ -220,15 +221,9 @@ def predict_top1(
         )
 
     starts = range(0, len(rows), batch_size)
-    streams = min(streams_of(predictor), len(starts))
-    if streams <= 1:
-        for start in starts:
-            answer(start)
-        return predicted
-    with ThreadPoolExecutor(streams, thread_name_prefix="stream") as threads:
-        # In order, so an error names the first image; those after it are not started.
-        for _ in threads.map(answer, starts):
-            pass
+    # In order, so an error names the first image.
+    for _ in side_by_side(answer, starts, min(streams_of(predictor), len(starts))):
+        pass
     return predicted
 
 

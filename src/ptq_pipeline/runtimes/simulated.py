@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters
+from ptq_pipeline.ptq.hooks import replica
 from ptq_pipeline.ptq.simulation import executed
 from ptq_pipeline.runtimes.base import Predictor, Runtime
 from ptq_pipeline.runtimes.onnxruntime import OnnxruntimeRuntime
@@ -20,16 +22,24 @@ from ptq_pipeline.runtimes.onnxruntime import OnnxruntimeRuntime
 
 @dataclass(frozen=True, eq=False)
 class SimulatedPredictor:
-    """A torch module with quantized weights and a fake-quantizer in front of each layer."""
+    """A torch module with quantized weights and a fake-quantizer in front of each layer.
+
+    Attributes:
+        streams: threads that may call at a time, each with a replica of its own.
+    """
 
     module: nn.Module
     device: torch.device
+    streams: int = 1
+    _own: threading.local = field(default_factory=threading.local, repr=False)
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """Return logits, float32 ``(n, classes)``, for a float32 ``(n, C, H, W)`` batch."""
+        if not hasattr(self._own, "module"):
+            self._own.module = replica(self.module)
         images = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
         with torch.inference_mode():
-            return self.module(images).cpu().numpy()
+            return self._own.module(images).cpu().numpy()
 
 
 class SimulatedRuntime(Runtime):
@@ -86,4 +96,5 @@ class SimulatedRuntime(Runtime):
             module = copy.deepcopy(prepared.module).to(self.device)
         else:
             module = executed(prepared, parameters, self.device)
-        return SimulatedPredictor(module, self.device)
+        streams = torch.get_num_threads() if self.device.type == "cpu" else 1
+        return SimulatedPredictor(module, self.device, streams)

@@ -56,7 +56,7 @@ def require_servable(
             return
         chosen = np.asarray(images[:LOOKED_AT])
         inputs = model.preprocessing(chosen)
-        _require_float_answers(workload, inputs, recipe.runtime.name)
+        require_float_answers(workload, inputs, recipe.runtime.name)
         parameters = workload.quantize(method, chosen, seed=0)
         answers = runtime.compile(workload.prepared, parameters)(inputs)
         if not np.isfinite(answers).all():
@@ -69,7 +69,12 @@ def require_servable(
         write_file(done, b"")
 
 
-def _require_float_answers(workload: Workload, inputs: np.ndarray, name: str) -> None:
+def require_float_answers(workload: Workload, inputs: np.ndarray, name: str) -> None:
+    """Check that a runtime gives the float model's answers to a few inputs ``(n, C, H, W)``.
+
+    Raises:
+        InputError: An output differs by more than `FLOAT_DIFFERENCE` of the largest.
+    """
     import torch
 
     with torch.inference_mode():

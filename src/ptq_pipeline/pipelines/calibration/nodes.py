@@ -1,5 +1,6 @@
 """Nodes of ``calibration``."""
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,20 @@ from ptq_pipeline.calibration.draws import draw_valid_sets
 from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.calibration.strategy import Pool
-from ptq_pipeline.calibration.thresholds import Thresholds, freeze_thresholds
+from ptq_pipeline.calibration.thresholds import (
+    Clusters,
+    Thresholds,
+    batch_table,
+    freeze_thresholds,
+    unlike_reference,
+)
 from ptq_pipeline.calibration.validation import SetValidator, judged_hashes, stored_profile
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.profiling.features import Projection, profile
 from ptq_pipeline.profiling.segments import with_segments
+
+log = logging.getLogger(__name__)
 
 # Kedro resolves the annotations of nodes to validate parameters, so every name in them is imported.
 # None of these modules imports torch or Great Expectations before it needs them.
@@ -24,9 +33,27 @@ from ptq_pipeline.profiling.segments import with_segments
 def freeze_calibration_thresholds(
     data: AuditData, parameters: CalibrationParameters
 ) -> dict[str, Any]:
-    """Simulate random sets of the reference and freeze the thresholds of the validation."""
-    reference = data.profiles[data.profiles["split"] == "reference"]
-    return freeze_thresholds(reference, data.definitions, parameters).to_json()
+    """Simulate random sets of the reference and freeze the thresholds of the validation.
+
+    What the whole pool differs in is said once, before sets are drawn and trials run.
+    """
+    reference, pool = (
+        data.profiles[data.profiles["split"] == split] for split in ("reference", "pool")
+    )
+    clusters = Clusters.of(data.samples, reference)
+    frozen = freeze_thresholds(reference, data.definitions, parameters, clusters)
+    table = batch_table(pool, data.definitions, frozen.features)
+    unlike = unlike_reference(table, frozen.of_size(parameters.set_size), frozen.reference)
+    if unlike:
+        log.warning(
+            "the pool is unlike the reference, so most calibration sets drawn from it will be "
+            "rejected: %s; draw the pool and the reference from the same images, or set other "
+            "'splits' of the image source",
+            ", ".join(
+                f"{name} is {ratio:.2g} times what is allowed" for name, ratio in unlike.items()
+            ),
+        )
+    return frozen.to_json()
 
 
 def draw_calibration_sets(

@@ -30,6 +30,7 @@ from ptq_pipeline.profiling.segments import (
     metadata_groups,
     with_segments,
 )
+from ptq_pipeline.reporting.progress import track
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,9 @@ def profile_samples(
 
     require_single_answers(model, images)
     reference = (table["split"] == "reference").to_numpy()
-    columns, projection = profile_and_fit(images, model, reference)
+    columns, projection = profile_and_fit(
+        images, model, reference, lambda each, total: track(each, total, "profiles")
+    )
     profiles = pd.concat([table[["sample_id", "split", "label"]], columns], axis=1)
     require_logit(model, profiles["predicted"].to_numpy(), profiles["confidence"].to_numpy())
     labels, predicted = profiles["label"].to_numpy(), profiles["predicted"].to_numpy()
