@@ -38,20 +38,25 @@ def read_delimited(content: bytes) -> pd.DataFrame:
         raise ValueError("it is empty")
     if '"' in text:
         _check_quotes(text, delimiter)
-    names, odd = [str(number) for number in range(len(columns))], list[arrow.InvalidRow]()
+    table = _parsed(content, delimiter, [str(number) for number in range(len(columns))])
+    table.columns = pd.Index(columns)
+    return table
+
+
+def _parsed(content: bytes, delimiter: str, names: list[str]) -> pd.DataFrame:
+    """The cells below the header, in columns of other names: those of a header may be equal."""
+    odd: list[arrow.InvalidRow] = []
 
     def refuse(row: arrow.InvalidRow) -> str:
         odd.append(row)
         return "error"
 
     try:
-        table = arrow.read_csv(
+        return arrow.read_csv(
             io.BytesIO(content),
             arrow.ReadOptions(column_names=names, skip_rows=1, use_threads=False),
             arrow.ParseOptions(
-                delimiter=delimiter,
-                newlines_in_values=True,
-                invalid_row_handler=refuse,
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=refuse
             ),
             arrow.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string())),
         ).to_pandas()
@@ -63,8 +68,6 @@ def read_delimited(content: bytes) -> pd.DataFrame:
             f"row {found.number - 1} has {found.actual_columns} cells and the header "
             f"{found.expected_columns}"
         ) from None
-    table.columns = pd.Index(columns)
-    return table
 
 
 def _check_quotes(text: str, delimiter: str) -> None:

@@ -135,7 +135,8 @@ class ObjectFolder:
         def find(fs: Any, path: str) -> dict[str, dict[str, Any]]:
             return dict(fs.find(path, detail=True, refresh=True))
 
-        for path, found in sorted(self._tried(below, find, missing={}).items()):
+        nothing: dict[str, dict[str, Any]] = {}
+        for path, found in sorted(self._tried(below, find, missing=nothing).items()):
             written = next((found[key] for key in _WRITTEN if found.get(key)), time.time())
             moment = written.timestamp() if isinstance(written, datetime) else float(written)
             yield StoredObject(path.removeprefix(root).lstrip("/"), int(found["size"]), moment)
