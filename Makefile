@@ -67,7 +67,7 @@ reconstruction: $(STAMP)  ## every method on both reference models: hours, but i
 	$(BIN)/kedro run --env study/reconstruction --pipelines data_loading
 	$(BIN)/python benchmarks/reconstruction_study.py
 
-repair-study: $(STAMP)  ## the best worst group against the best average at few bits: hours, but it can be stopped and goes on
+repair-study: $(STAMP)  ## the best worst group against the best average at few bits: an hour of processor time, goes on where it was
 	$(BIN)/kedro run --pipelines data_loading
 	$(BIN)/python benchmarks/repair_study.py
 

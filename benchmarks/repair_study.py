@@ -4,6 +4,9 @@ Usage: ``make repair-study``, or ``python benchmarks/repair_study.py --models re
 W4A8`` after ``kedro run --pipelines data_loading``. Recipes are searched on the ``selection``
 images; the table is of the ``reference`` images, which neither calibrate nor choose, so the audit
 images stay unopened. Trials are kept in the trial store: a study that was stopped goes on.
+
+With ``--grid`` every recipe of a search gets all draws instead, and a row says how far the one that
+the search found is from the best of them.
 """
 
 import argparse
@@ -22,8 +25,8 @@ from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.project import Project, opened
 from ptq_pipeline.routines.repair.parameters import RepairParameters
-from ptq_pipeline.routines.repair.search import LEVELS, Search
-from ptq_pipeline.routines.repair.space import Variant, variants
+from ptq_pipeline.routines.repair.search import LEVELS, Search, Tried
+from ptq_pipeline.routines.repair.space import AS_IT_IS, Variant, variants
 from ptq_pipeline.statistics.crossed import group_drops, mean_over_draws
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit
@@ -34,6 +37,8 @@ from ptq_pipeline.trials.recipe import Recipe
 # Draws of the table: no search and no audit reaches them.
 FIRST_DRAW = 30_000
 REPLICATES, SEED = 200, 2303
+# More recipes than a search has: all of them reach the last round.
+MOST = 1000
 CHOSEN_BY: dict[str, Sequence[str]] = {
     "worst group": LEVELS,
     "worst segment, no labels": ("average", "segment"),
@@ -49,7 +54,9 @@ class Study:
     model: str
     threads: int
 
-    def search(self, bits: tuple[int, int], levels: Sequence[str], draws: int) -> Search:
+    def search(
+        self, bits: tuple[int, int], levels: Sequence[str], draws: int, finalists: int = 3
+    ) -> Search:
         """Return the search from plain min-max at some bits."""
         method = {"weight_bits": bits[0], "activation_bits": bits[1]}
         runtime = {"name": "openvino", "threads": self.threads}
@@ -71,7 +78,7 @@ class Study:
             self.project.group("calibration"),
             scoring.build(data.evaluated, definitions),
             self.project.settings("worst_case_check", Policy),
-            RepairParameters(draws=draws),
+            RepairParameters(draws=draws, finalists=finalists),
             levels=levels,
         )
 
@@ -121,20 +128,43 @@ def shown(values: np.ndarray) -> str:
     return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
+def found_by(search: Search) -> list[Tried]:
+    """Run a search over all its recipes."""
+    recipes, _ = variants(
+        search.workload.prepared,
+        search.audit.recipe.method,
+        search.calibration,
+        search.parameters,
+    )
+    return search.run(recipes)
+
+
+def compare_with_grid(study: Study, bits: tuple[int, int], draws: int) -> None:
+    """Print what the search found beside the best recipe of the whole grid, on as many draws."""
+    found = found_by(study.search(bits, LEVELS, draws))[0]
+    grid = found_by(study.search(bits, LEVELS, draws, finalists=MOST))
+    best = min(grid, key=lambda each: each.largest("class"))
+    same = next(each for each in grid if each.variant.key == found.variant.key)
+    of_draws = [len(each.drops) for each in grid if not each.error]
+    assert set(of_draws) == {draws}, of_draws
+    cells = [f"{each.variant.name} | {each.largest('class'):.2f}" for each in (same, best)]
+    setting = f"{study.model} W{bits[0]}A{bits[1]}"
+    print(f"| {setting} | {' | '.join(cells)} | {len(grid)} x {draws} |", flush=True)
+
+
 def run(study: Study, bits: tuple[int, int], search_draws: int, draws: int) -> None:
     """Search by each criterion, then print what the recipes lose on the reference images."""
     chosen: dict[str, Variant] = {}
     tables: dict[str, Mapping[str, np.ndarray]] = {}
-    start = time.monotonic()
+    start = time.process_time()
     for by, levels in CHOSEN_BY.items():
         search = study.search(bits, levels, search_draws)
-        recipes, _ = variants(
-            search.workload.prepared, search.audit.recipe.method, search.calibration,
-            search.parameters,
-        )  # fmt: skip
-        chosen.setdefault("as it is", recipes[0])
-        chosen[by] = search.run(recipes)[0].variant
-        print(f"searched by {by} after {time.monotonic() - start:.0f} s", flush=True)
+        found = found_by(search)
+        own = next(each.variant for each in found if each.variant.name == AS_IT_IS)
+        chosen.setdefault(AS_IT_IS, own)
+        chosen[by] = found[0].variant
+        spent = time.process_time() - start
+        print(f"searched by {by}: {spent:.0f} processor seconds so far", flush=True)
     evaluation = shifted_evaluation(search.audit.data, search.audit.shifts, "reference")
     segments = list(study.project.document("group_definitions", GroupDefinitions).segments)
     for by, variant in chosen.items():
@@ -156,18 +186,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", default="resnet20,mobilenet_v2_small")
     parser.add_argument("--bits", default="W4A8,W4A4,W3A4,W2A8")
-    parser.add_argument("--search-draws", type=int, default=8)
-    parser.add_argument("--draws", type=int, default=6)
-    parser.add_argument("--threads", type=int, default=2)
+    # With these the whole study takes about an hour of processor time.
+    parser.add_argument("--search-draws", type=int, default=4)
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--grid", action="store_true", help="search against the whole grid")
     given = parser.parse_args()
-    print("| setting | chosen by | recipe | bytes | worst class | worst segment | average |")
-    print("|---|---|---|---|---|---|---|")
+    head = "| setting | chosen by | recipe | bytes | worst class | worst segment | average |"
+    if given.grid:
+        head = (
+            "| setting | the search found | worst class | best of the grid | worst class | grid |"
+        )
+    print(head)
+    print("|---" * (head.count("|") - 1) + "|")
     with opened() as project:
         for model in given.models.split(","):
             for text in given.bits.split(","):
                 weights, activations = map(int, re.fullmatch(r"W(\d)A(\d)", text).groups())
-                study = Study(project, model, given.threads)
-                run(study, (weights, activations), given.search_draws, given.draws)
+                study, bits = Study(project, model, given.threads), (weights, activations)
+                if given.grid:
+                    compare_with_grid(study, bits, given.search_draws)
+                else:
+                    run(study, bits, given.search_draws, given.draws)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 import yaml
 from click.testing import CliRunner
 from tests.project import SmallProject
 
-from ptq_pipeline.commands.repair import repair
+from ptq_pipeline.commands.repair import _lines, repair
+from ptq_pipeline.core.exits import ExitCode
+from ptq_pipeline.routines.repair import Repair, TriedRecipe
 
 
 def test_without_a_verdict_there_is_nothing_to_repair_yet(small):
@@ -22,6 +27,39 @@ def test_an_environment_of_somebody_else_is_refused_before_any_work(small):
     assert "--name: 'local' cannot be an environment of its own" in result.output
 
 
+def test_a_winner_that_fails_its_audit_is_refused_and_its_latency_said():
+    row = TriedRecipe(name="gptq", draws=8, size=9, limit_share=0.2, changes={})
+    found = Repair(
+        recipes=(row,), helps=True, holds=True, says="It helps.", environment="repaired",
+        verdict="FAIL", headline="FAIL: Shirt loses.", latency_ms=0.3, configured_latency_ms=0.25,
+    )  # fmt: skip
+    assert found.code is ExitCode.REFUSED
+    assert [*_lines(found)][-2:] == [
+        "audited: FAIL: Shirt loses.",
+        "One image takes 0.30 ms in the winner's file; the configured recipe's takes 0.25.",
+    ]
+    for verdict, code in (("PASS", ExitCode.DONE), ("INCONCLUSIVE", ExitCode.INCONCLUSIVE)):
+        assert found.model_copy(update={"verdict": verdict}).code is code
+
+
+def kill_after(small, trials, *options):
+    """Kill a search once the store holds so many results."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kedro", "ptq", "repair", *options],
+        cwd=small.root,
+        env=small.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    store = small.root / "data/07_model_output/trials"
+    while len([*store.glob("*/*.safetensors")]) < trials:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+
+
 def call(small, *options):
     done = small.command("repair", "--json", *options)
     assert done.stdout, done.stderr
@@ -36,7 +74,11 @@ def test_a_search_finds_a_recipe_and_its_audit_is_entered_once(project, tmp_path
     # 64 images are fewer than its batch.
     broken = {"name": "adaround_cpu", "weight_bits": 3, "batch_size": 4096}
     small.change("repair", draws=2, recipes={"broken": broken})
-    code, found = call(small, "--from-scratch", "--search-only", "--name", "better")
+    search = ("--from-scratch", "--search-only", "--name", "better")
+    for trials in (1, 9):
+        kill_after(small, trials, *search)
+        assert not (small.root / "conf/better").exists()
+    code, found = call(small, *search)
     assert code in (0, 3) and found["helps"] and found["environment"] == "better"
     own = next(row for row in found["recipes"] if row["name"] == "as it is")
     best = found["recipes"][0]

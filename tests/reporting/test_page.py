@@ -1,6 +1,7 @@
 import base64
 import dataclasses
 import hashlib
+import json
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -163,6 +164,27 @@ def test_cards_look_as_what_is_shown_of_their_groups(inputs, options):
     html = render_report(inputs, options)
     for card in cards:
         assert f'class="card {card.look.mark}"' in html
+
+
+def test_the_recipe_is_said_with_corrections_and_layers_of_more_bits(full, options):
+    given = {"name": "gptq", "weight_bits": 4, "activation_bits": 8}
+    given["corrections"] = ["output_matching"]
+    # What the configuration leaves out is in the records of trials.
+    spec = json.dumps({"model": "m", "method": {**given, "first_last_8_bit": True}})
+    quantization = {**full.parameters["quantization"], "method": given}
+    changed = dataclasses.replace(
+        full,
+        parameters={**full.parameters, "quantization": quantization},
+        trials=full.trials.assign(spec=spec),
+    )
+    said = {
+        language: FirstScreen(changed, options, load_texts(language)).recipe_words
+        for language in ("en", "ja")
+    }
+    assert said["en"] == (
+        "4-bit weights, 8-bit activations, gptq, output matching, first and last layer at 8 bits"
+    )
+    assert "出力の整合、最初と最後の層は8ビット" in said["ja"]
 
 
 def test_the_audit_is_identified_by_name_date_and_scope(full, options):

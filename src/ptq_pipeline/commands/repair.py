@@ -84,5 +84,9 @@ def _lines(found: routine.Repair) -> Iterator[str]:
         yield f"kedro run --env {found.environment}"
     if found.verdict is not None:
         yield f"audited: {found.headline}"
+        if found.latency_ms is not None:
+            before = found.configured_latency_ms
+            beside = "" if before is None else f"; the configured recipe's takes {before:.2f}"
+            yield f"One image takes {found.latency_ms:.2f} ms in the winner's file{beside}."
     elif found.helps and not found.holds:
         yield "It breaks a limit on the selection images already, so the audit was not opened."

@@ -15,6 +15,8 @@ from ptq_pipeline.reporting.texts import available_languages, count, points, tex
 
 GLYPHS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?"}
 HASH_DIGITS = 8
+# Options of methods that give some layers more bits.
+MORE_BITS = ("first_last_8_bit", "first_input_8_bit")
 
 
 class Card(NamedTuple):
@@ -80,16 +82,18 @@ class FirstScreen(Part):
 
     @cached_property
     def recipe_words(self) -> str:
-        """Bit-widths and method."""
-        method = self.audit.recipe.get("method")
+        """Bit-widths, method, corrections, and layers that have more bits."""
+        method = self.audit.method
         if not method:
             return ""
-        name = method.get("rounding") or method.get("name") or ""
+        names = [method.get("rounding") or method.get("name") or "", *method.get("corrections", ())]
+        words = [self.texts.identifier(name) for name in names]
+        words += [self.texts(f"page.{key}") for key in MORE_BITS if method.get(key)]
         return self.texts(
             "page.subject",
             weights=method["weight_bits"],
             activations=method["activation_bits"],
-            method=self.texts.identifier(name),
+            method=self.texts("page.and").join(words),
         )
 
     @cached_property

@@ -277,6 +277,13 @@ class AuditResults(AuditTables):
         return self.parameters.get("quantization", {})
 
     @property
+    def method(self) -> Mapping[str, Any]:
+        """The method with all its options, as trials record it; empty where another tool did it."""
+        given = self.recipe.get("method", {})
+        recorded = (json.loads(each).get("method") for each in self.trials.get("spec", ()))
+        return {**next(filter(None, recorded), {}), **given} if given else {}
+
+    @property
     def measured_at(self) -> str | None:
         """When the candidate was made (ISO 8601); the documents themselves hold no time."""
         return self.candidate_speed.measured_at if self.candidate_speed else None

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from ptq_pipeline.artifact.speed import CandidateSpeed
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
@@ -27,6 +28,7 @@ from ptq_pipeline.routines.repair.space import AS_IT_IS, variants
 
 LEVELS = ("average", "class", "segment")
 REPAIR_FILE = "repair.json"
+SPEED_FILE = "candidate_speed.json"
 FIGURE_FILE = "repair.svg"
 
 
@@ -70,6 +72,8 @@ class Repair(Document):
         environment: written for `kedro run --env`; None where nothing helps.
         verdict: of the winner's audit; None before it.
         headline: of the same.
+        latency_ms: milliseconds of one image in the winner's file, as its audit measured them.
+        configured_latency_ms: of the configured recipe's, by its own last audit.
     """
 
     schema_version: int = 1
@@ -81,6 +85,8 @@ class Repair(Document):
     environment: str | None = None
     verdict: str | None = None
     headline: str = ""
+    latency_ms: float | None = None
+    configured_latency_ms: float | None = None
 
     @property
     def code(self) -> ExitCode:
@@ -170,7 +176,21 @@ def repair(project: Project, name: str, watch: Watch | None = None, audit: bool 
     with opened(name, project.name or None) as repaired:
         repaired.run("__default__")
         verdict = repaired.report(VERDICT_FILE)
-    return found.model_copy(update={"verdict": verdict["result"], "headline": verdict["headline"]})
+        measured = {
+            "latency_ms": _latency(repaired),
+            "configured_latency_ms": _latency(project),
+        }
+    judged = {"verdict": verdict["result"], "headline": verdict["headline"]}
+    return found.model_copy(update=judged | measured)
+
+
+def _latency(project: Project) -> float | None:
+    """Return what the last audit measured, if it came to that."""
+    try:
+        speed = CandidateSpeed.read(project.report(SPEED_FILE))
+    except InputError:
+        return None
+    return speed.candidate.latency_ms if speed.candidate else None
 
 
 def _origin(project: Project) -> Path | None:
