@@ -12,15 +12,24 @@ with ``E_g(c)`` the squared rounding error of the group's images. Plain: ``min_c
 *Group-DRO rounding* (Sagawa et al., ICLR 2020, arXiv 1911.08731, on layer errors): AdaRound on
 ``sum_g q_g r_g`` with ``r_g = e_g / e_g(nearest)``; each step multiplies q_g by ``exp(rate r_g)``,
 and a share ``floor`` of the weight is always spread evenly.
+
+*Coverage*: some of the images that are given, chosen greedily so that the largest value of every
+(group, channel) of every layer's input is reached: within a group the sum over channels of ``max_{i
+in S} x_ic / max_i x_ic``, which is monotone and submodular (greedy is within 1 - 1/e of the best,
+Nemhauser et al., 1978). Plain: the first ones.
+
+*Shrunk corrections*: scales and biases between those without and with a correction,
+``share`` of the way, so that a biased set moves them less.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,13 +42,20 @@ from ptq_pipeline.ptq import (
     combine,
     quantize_weights,
 )
+from ptq_pipeline.ptq.calibration import calibrate
+from ptq_pipeline.ptq.corrections import correct_rounded
 from ptq_pipeline.ptq.methods import RegisteredMethod, find_method, register
 from ptq_pipeline.ptq.quantizer import IntegerScheme, choose_qparams
 from ptq_pipeline.ptq.ranges import SHARES, Mse
 from ptq_pipeline.ptq.reconstruction import procedure
 from ptq_pipeline.ptq.reconstruction.learning import UnitLearning
 from ptq_pipeline.ptq.reconstruction.units import IMAGES_AT_A_TIME
-from ptq_pipeline.ptq.statistics import Batches, InputStatistics, collect_statistics
+from ptq_pipeline.ptq.statistics import (
+    Batches,
+    InputStatistics,
+    collect_statistics,
+    observe_inputs,
+)
 
 BATCH = 32
 TINY = 1e-12
@@ -227,9 +243,110 @@ def group_dro(
         return procedure.reconstruct(prepared, images.split(BATCH), plain, seed)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chosen(MethodConfig):
+    """Nearest rounding with min-max inputs, on some of the images that it is given.
+
+    Attributes:
+        images: how many it takes.
+        by: ``coverage``, or ``order``: the first ones.
+    """
+
+    images: int = 256
+    by: Literal["order", "coverage"] = "coverage"
+    first_last_8_bit: bool = False
+
+    @property
+    def uses_seed(self) -> bool:
+        """Nothing is random."""
+        return False
+
+
+def chosen_images(
+    prepared: PreparedModel, batches: Batches, config: Chosen, seed: int, weights: Any = None
+) -> QuantizationParameters:
+    """Quantize with the chosen images."""
+    images = all_images(batches)
+    if config.by == "coverage":
+        largest = _largest_inputs(prepared, images)
+        images = images[covering(largest, predicted(prepared, images), config.images)]
+    spec = MethodSpec(
+        weight_bits=config.weight_bits,
+        activation_bits=config.activation_bits,
+        weight_range=Mse(),
+        first_last_8_bit=config.first_last_8_bit,
+    )
+    return calibrate(prepared, images[: config.images].split(BATCH), spec)
+
+
+def _largest_inputs(prepared: PreparedModel, images: Tensor) -> Tensor:
+    """Return the largest value of each channel of each layer's input, ``(n, channels)``."""
+    found: dict[str, list[Tensor]] = {}
+
+    def keep(name: str, values: Tensor) -> None:
+        found.setdefault(name, []).append(values.flatten(2).amax(2) if values.ndim > 2 else values)
+
+    observe_inputs(prepared, images.split(BATCH), keep)
+    return torch.cat([torch.cat(parts) for parts in found.values()], 1).clamp(min=0.0)
+
+
+def covering(largest: Tensor, groups: Tensor, count: int) -> Tensor:
+    """Return the rows of ``count`` images, greedily, the groups in turn."""
+    taken: list[int] = []
+    rows = {int(group): torch.nonzero(groups == group)[:, 0] for group in groups.unique()}
+    reached = {group: torch.zeros(largest.shape[1]) for group in rows}
+    ceiling = {group: largest[own].amax(0).clamp(min=TINY) for group, own in rows.items()}
+    while len(taken) < count:
+        for group, own in list(rows.items()):
+            if not len(own) or len(taken) == count:
+                continue
+            gain = torch.relu(largest[own] - reached[group]) / ceiling[group]
+            best = int(gain.sum(1).argmax())
+            reached[group] = torch.maximum(reached[group], largest[own[best]])
+            taken.append(int(own[best]))
+            rows[group] = torch.cat([own[:best], own[best + 1 :]])
+    return torch.tensor(sorted(taken))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shrunk(MethodConfig):
+    """Nearest rounding with one correction, applied a share of the way."""
+
+    correction: str = "batch_norm_reestimation"
+    share: float = 0.5
+
+    @property
+    def uses_seed(self) -> bool:
+        """Nothing is random."""
+        return False
+
+
+def shrunk(
+    prepared: PreparedModel, batches: Batches, config: Shrunk, seed: int, weights: Any = None
+) -> QuantizationParameters:
+    """Quantize without and with the correction, and go a share of the way between the two."""
+    images = all_images(batches)
+    spec = MethodSpec(weight_bits=config.weight_bits, activation_bits=config.activation_bits)
+    plain = calibrate(prepared, images.split(BATCH), spec)
+    full = correct_rounded(prepared, plain, images, (config.correction,))
+    layers = {}
+    for name, layer in full.layers.items():
+        before = plain.layers[name].weight.scale
+        scale = before + config.share * (layer.weight.scale - before)
+        layers[name] = replace(layer, weight=replace(layer.weight, scale=scale.astype(np.float32)))
+    biases = {}
+    for name, bias in full.overrides.items():
+        own = prepared.layer_module(name.removesuffix(".bias")).bias
+        before = 0.0 * bias if own is None else own.detach().numpy()
+        biases[name] = (before + config.share * (bias - before)).astype(np.float32)
+    return replace(full, layers=layers, overrides=biases)
+
+
 for _name, _config, _run in (
     ("group_ranges", GroupRanges, group_ranges),
     ("weighted_gptq", WeightedGptq, weighted_gptq),
     ("group_dro", GroupDro, group_dro),
+    ("chosen_images", Chosen, chosen_images),
+    ("shrunk_correction", Shrunk, shrunk),
 ):
     register(RegisteredMethod(_name, "benchmarks", "looks at the worst group", _config, _run))

@@ -37,6 +37,18 @@ PAIRS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "output_matching": ({"name": "nearest"}, {"name": "nearest", **MATCHED}),
     "output_matching_gptq": ({"name": "gptq", **ENDS}, {"name": "gptq", **ENDS, **MATCHED}),
     "weighted_gptq": ({"name": "weighted_gptq", **ENDS}, {"name": "weighted_gptq", **ENDS}),
+    "coverage": (
+        {"name": "chosen_images", "by": "order", **ENDS},
+        {"name": "chosen_images", **ENDS},
+    ),
+    "shrunk_batch_norm": (
+        {"name": "shrunk_correction", "share": 1.0},
+        {"name": "shrunk_correction", "share": 0.5},
+    ),
+    "shrunk_bias_correction": (
+        {"name": "shrunk_correction", "correction": "bias_correction", "share": 1.0},
+        {"name": "shrunk_correction", "correction": "bias_correction", "share": 0.5},
+    ),
     "group_dro": ({"name": "adaround_cpu", **ENDS}, {"name": "group_dro", **ENDS}),
 }
 
@@ -80,7 +92,9 @@ def main() -> None:
             for form, values in zip(("plain", "worst group"), PAIRS[pair], strict=True):
                 weighted = pair == "weighted_gptq" and plain is not None
                 times = {"times": moved(search, bits)} if weighted else {}
-                variant = Variant(form, method_from_json(bits | values | times), 0)
+                # Coverage chooses 256 of 1,024 random images.
+                drawn = {"set_size": 1024} if pair == "coverage" else {}
+                variant = Variant(form, method_from_json(bits | values | times), 0, drawn)
                 table = losses(search, variant, evaluation, given.draws)
                 found = dict(measures(table, evaluation.samples, segments))
                 plain = plain or found
