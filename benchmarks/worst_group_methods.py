@@ -117,8 +117,7 @@ def group_ranges(
 def _input(
     seen: list[InputStatistics], scheme: IntegerScheme, criterion: str
 ) -> ActivationParameters:
-    low, high = min(each.minimum for each in seen), max(each.maximum for each in seen)
-    lows, highs = min(low, 0.0) * SHARES, max(high, 0.0) * SHARES
+    lows, highs = _candidates(seen)
     errors = torch.stack([_errors(each, lows, highs, scheme) for each in seen])
     if criterion == "minimax":
         least = errors.amin(1, keepdim=True).clamp(min=TINY)
@@ -126,9 +125,41 @@ def _input(
     else:
         best = int(errors.sum(0).argmin())
     qparams = choose_qparams(lows[best], highs[best], scheme)
+    all_zero = all(each.minimum == 0.0 == each.maximum for each in seen)
     return ActivationParameters(
-        float(qparams.scale), int(qparams.zero_point), scheme, all_zero=low == 0.0 == high
+        float(qparams.scale), int(qparams.zero_point), scheme, all_zero=all_zero
     )
+
+
+def easiest_decides(
+    prepared: PreparedModel, images: Tensor, bits: int
+) -> tuple[list[bool], list[float]]:
+    """Return for each layer whether minimax follows the group that quantizes with the least error.
+
+    And what the error of all images grows to, as a factor. First and last layer have 8 bits.
+    """
+    groups = predicted(prepared, images)
+    sets = [images[groups == group] for group in groups.unique()]
+    seen = [collect_statistics(prepared, each.split(BATCH), True) for each in sets]
+    method = MethodSpec(activation_bits=bits, first_last_8_bit=True)
+    method = method.of_layers([layer.name for layer in prepared.layers])
+    easiest, growth = [], []
+    for name in seen[0]:
+        of_layer = [each[name] for each in seen]
+        lows, highs = _candidates(of_layer)
+        scheme = method.activation_scheme_of(name)
+        errors = torch.stack([_errors(each, lows, highs, scheme) for each in of_layer])
+        relative = errors / errors.amin(1, keepdim=True).clamp(min=TINY)
+        chosen, plain = int(relative.amax(0).argmin()), int(errors.sum(0).argmin())
+        least = errors.amin(1) / torch.tensor([len(each) for each in sets])
+        easiest.append(int(relative[:, chosen].argmax()) == int(least.argmin()))
+        growth.append(float(errors[:, chosen].sum() / errors[:, plain].sum().clamp(min=TINY)))
+    return easiest, growth
+
+
+def _candidates(seen: list[InputStatistics]) -> tuple[Tensor, Tensor]:
+    low, high = min(each.minimum for each in seen), max(each.maximum for each in seen)
+    return min(low, 0.0) * SHARES, max(high, 0.0) * SHARES
 
 
 def _errors(seen: InputStatistics, lows: Tensor, highs: Tensor, scheme: IntegerScheme) -> Tensor:

@@ -3,7 +3,8 @@
 Usage: ``python benchmarks/worst_group_study.py minimax_ranges --model resnet20 --bits W4A4 --draws
 6`` after ``kedro run --pipelines data_loading``. The table is of the ``reference`` images under all
 shifts; weights of ``weighted_gptq`` are chosen on ``selection``. Trials stay in the trial store: a
-study that was stopped goes on.
+study that was stopped goes on. ``--why`` looks into the ranges of one draw instead: which class
+decides them.
 """
 
 import argparse
@@ -12,8 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import worst_group_methods  # noqa: F401 - registers them
+import torch
 from repair_study import FIRST_DRAW, Study, losses, measures, shown
+from worst_group_methods import easiest_decides
 
 from ptq_pipeline.project import opened
 from ptq_pipeline.ptq import method_from_json
@@ -68,6 +70,21 @@ def moved(search: Search, bits: Mapping[str, int]) -> dict[str, int]:
     return times
 
 
+def explain(search: Search, bits: int, draws: int) -> None:
+    """Print which class decides minimax ranges, draw by draw."""
+    variant = Variant("", method_from_json({}), 0)
+    for draw in range(draws):
+        images = np.asarray(search.drawn_set(variant, FIRST_DRAW + draw).images)
+        inputs = torch.from_numpy(search.audit.model.preprocessing(images))
+        easiest, growth = easiest_decides(search.workload.prepared, inputs, bits)
+        print(
+            f"draw {draw}: the class that quantizes with the least error decides in {sum(easiest)} "
+            f"of {len(easiest)} layers; the error of all images grows "
+            f"{100 * (np.mean(growth) - 1):.1f} % on average",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -75,7 +92,8 @@ def main() -> None:
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--bits", default="W4A4")
     parser.add_argument("--draws", type=int, default=6)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--why", action="store_true", help="which class decides minimax ranges")
     given = parser.parse_args()
     weights, activations = map(int, re.fullmatch(r"W(\d)A(\d)", given.bits).groups())
     bits = {"weight_bits": weights, "activation_bits": activations}
@@ -85,6 +103,9 @@ def main() -> None:
     with opened() as project:
         study = Study(project, given.model, given.threads)
         search = study.search((weights, activations), LEVELS, given.draws)
+        if given.why:
+            explain(search, activations, given.draws)
+            return
         evaluation = shifted_evaluation(search.audit.data, search.audit.shifts, "reference")
         segments = list(project.load("group_definitions")["segments"])
         for pair in given.pairs:
