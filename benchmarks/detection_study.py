@@ -31,9 +31,9 @@ from detector import Objects, Training, train
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
-from scenes import CLASSES, SIDE, compose
 
 from ptq_pipeline.images.idx import read_idx
+from ptq_pipeline.images.scenes import CLASSES, SIDE, compose
 from ptq_pipeline.images.source import content_hashes, content_keys
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model
 from ptq_pipeline.ptq import (
@@ -133,7 +133,7 @@ class Study:
         """Return the trained detector."""
         channels = self.parts["pool"].images.shape[1]
         return load_float_model(
-            "detector.compact_detector",
+            "ptq_pipeline.models.compact_detector",
             self.weights,
             self.preprocessing,
             self.parts["pool"].annotations.categories,

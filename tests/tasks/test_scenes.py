@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from detector import Objects, targets
-from scenes import INK, compose
 
+from ptq_pipeline.images.scenes import INK, compose
 from ptq_pipeline.tasks.decoders import CentreStride
 
 

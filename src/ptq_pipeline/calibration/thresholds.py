@@ -37,6 +37,7 @@ from ptq_pipeline.statistics.distances import (
 )
 
 CLASS_COLUMN = "class"
+NOTHING = "(nothing)"
 # Every 2 % of the reference. A distance that shows at 256 images is several such steps wide.
 QUANTILES = 50
 _CELLS_AT_A_TIME = 2_000_000
@@ -200,7 +201,9 @@ def batch_table(
             f"they have {[name for name in profiles if profiles[name].dtype.kind in 'fi']}"
         )
     labels = profiles["label"].to_numpy()
-    columns = {CLASS_COLUMN: np.asarray(definitions.classes, object)[labels]}
+    # An image without objects has no class, and counts with what is of no other.
+    names = np.asarray([*definitions.classes, NOTHING], object)
+    columns = {CLASS_COLUMN: names[labels]}
     for segment in definitions.segments:
         columns[segment] = profiles[segment].astype(str).to_numpy(object)
     for name in features:

@@ -17,6 +17,7 @@ from pydantic import ConfigDict, model_validator
 
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.units import ALARMS
 
 AVERAGE_GROUP = "all"
 # The column of `samples` that holds the class; no segment column may have this name.
@@ -171,6 +172,8 @@ class GroupDefinitions(Document):
     """All groups that there can be, ``group_definitions.json``.
 
     Classes are in label order, segments in order of display; images were ``left_out`` by reason.
+    Of a detector, ``objects`` are columns of annotated objects, and ``alarms`` is how many false
+    alarms of a class count on one image; None where they are not looked at.
     """
 
     called: ClassVar[str] = "group_definitions"
@@ -179,21 +182,33 @@ class GroupDefinitions(Document):
     classes: tuple[str, ...]
     segments: dict[str, SegmentColumn]
     left_out: dict[str, int] = {}
+    objects: dict[str, SegmentColumn] = {}
+    alarms: int | None = None
 
     @model_validator(mode="after")
-    def _say_losses_only(self) -> Self:
-        if not self.left_out:
-            self.model_fields_set.discard("left_out")
+    def _say_what_there_is(self) -> Self:
+        for name in ("left_out", "objects"):
+            if not getattr(self, name):
+                self.model_fields_set.discard(name)
+        if self.alarms is None:
+            self.model_fields_set.discard("alarms")
         return self
 
     def columns(self, control: bool = False) -> dict[str, tuple[str, ...]]:
         """Segment columns with their values; instead of them the control columns."""
-        return {name: each.names for name, each in self.segments.items() if each.control == control}
+        every = self._every
+        return {name: each.names for name, each in every.items() if each.control == control}
+
+    @property
+    def _every(self) -> dict[str, SegmentColumn]:
+        """Columns of images and of objects, and the class that false alarms are counted of."""
+        alarms = {} if self.alarms is None else {ALARMS: SegmentColumn(names=self.classes)}
+        return {**self.segments, **self.objects, **alarms}
 
     def ids(self, level: str) -> Iterator[GroupId]:
         """Yield every group of a level, crossed as deeply as `build_groups` may cross them."""
         classes = class_ids(self.classes)
-        columns = [segment_ids(name, each.names) for name, each in self.segments.items()]
+        columns = [segment_ids(name, each.names) for name, each in self._every.items()]
         if level == "average":
             yield GroupId("average")
         elif level == CLASS_LEVEL:

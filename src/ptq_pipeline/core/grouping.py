@@ -6,6 +6,7 @@ What groups are says :mod:`.groups`. One way leads to them, for the audit's imag
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from itertools import combinations
 
@@ -26,6 +27,7 @@ from ptq_pipeline.core.group_ids import (
 )
 from ptq_pipeline.core.groups import EVALUATED_SPLITS, NO_GROUP, Groups, Partition
 from ptq_pipeline.core.names import MISSING
+from ptq_pipeline.core.units import ALARMS, NO_CLASS, units_of
 
 
 class SubgroupScoringParameters(BaseModel):
@@ -60,14 +62,15 @@ class SubgroupScoringParameters(BaseModel):
                 f"{', '.join(map(repr, segments)) or 'none'}."
                 + (f" '{unknown[0]}' is a control column." if unknown[0] in controls else "")
             )
-        return build_groups(
-            samples,
+        found = build_groups(
+            units_of(samples, definitions.classes, definitions.alarms),
             definitions.classes,
             {name: segments[name] for name in chosen},
             controls=controls,
             intersection_min_size=self.intersection_min_size,
             intersection_depth=self.intersection_depth if self.intersections else 1,
         )
+        return replace(found, alarms=definitions.alarms)
 
 
 def build_groups(
@@ -100,7 +103,8 @@ def build_groups(
     used = samples[samples["split"].isin(EVALUATED_SPLITS)].sort_values("sample_id")
     labels = _checked_labels(used, classes) if classes else np.zeros(len(used), dtype=np.int64)
     split, content = used["split"].to_numpy(dtype=np.str_), _content(used)
-    average = Partition("average", (GroupId("average"),), np.zeros(len(used), dtype=np.int64))
+    everything = np.where(labels == NO_CLASS, NO_GROUP, 0).astype(np.int64)
+    average = Partition("average", (GroupId("average"),), everything)
     codes = labels if classes else np.full(len(used), NO_GROUP, dtype=np.int64)
     by_class = Partition(CLASS_LEVEL, class_ids(classes), codes)
     by_segment = [_segment_partition(used, column, values) for column, values in segments.items()]
@@ -176,7 +180,9 @@ def _check_columns(samples: pd.DataFrame, segments: Mapping[str, Sequence[str]])
 
 def _checked_labels(samples: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
     labels = samples["label"].to_numpy(dtype=np.int64)
-    outside = labels[(labels < 0) | (labels >= len(classes))]
+    # Images that are looked at for false alarms are of no class, and no part of the average.
+    least = NO_CLASS if ALARMS in samples else 0
+    outside = labels[(labels < least) | (labels >= len(classes))]
     if outside.size:
         raise InputError(
             f"samples: label {outside[0]} is outside the model's {len(classes)} classes "

@@ -79,6 +79,8 @@ class Groups(HandedOn):
         clusters: Number of the cluster of each sample, int64, shape (samples,).
         conditions: Per value of a control column, the samples that have it, shape (samples,).
         hidden: Intersections that are too small to be shown; a policy may still name them.
+        alarms: Most false alarms of a class that count on one image, where samples of the label -1
+            are images of a detector; see :mod:`.units`.
     """
 
     sample_ids: NDArray[np.int64]
@@ -89,6 +91,7 @@ class Groups(HandedOn):
     clusters: NDArray[np.int64]
     conditions: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     hidden: tuple[Partition, ...] = ()
+    alarms: int | None = None
 
     @cached_property
     def partitions(self) -> tuple[Partition, ...]:
@@ -99,6 +102,13 @@ class Groups(HandedOn):
     def classes(self) -> int:
         """How many classes the model has."""
         return sum(len(each.ids) for each in self.memberships if each.level == CLASS_LEVEL)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in label order."""
+        return tuple(
+            name for each in self.memberships if each.level == CLASS_LEVEL for name in each.groups
+        )
 
     @cached_property
     def cluster_codes(self) -> dict[GroupKey, NDArray[np.int64]]:

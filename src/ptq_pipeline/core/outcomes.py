@@ -22,6 +22,7 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import GroupKey
 from ptq_pipeline.core.groups import EVALUATED_SPLITS, Groups, sizes_of_clusters
 from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.core.units import NO_CLASS
 
 TRIAL_COLUMNS = ("trial_id", "set_id", "strategy", "role", "draw")
 SCORE_COLUMNS = (
@@ -89,8 +90,8 @@ class Outcomes:
             shifts=names,
             trial=rows // max(len(shifts), 1),
             shift=rows % max(len(shifts), 1),
-            predicted=predicted.reshape(len(rows), groups.sample_ids.size),
-            reference=_reference(float_predictions, groups, names),
+            predicted=_outcomes(predicted.reshape(len(rows), groups.sample_ids.size), groups),
+            reference=_outcomes(_reference(float_predictions, groups, names), groups),
         )
 
     @classmethod
@@ -112,8 +113,8 @@ class Outcomes:
             shifts=shifts,
             trial=np.zeros(len(shifts), dtype=np.int64),
             shift=np.arange(len(shifts), dtype=np.int64),
-            predicted=np.stack([answers[name] for name in shifts]).astype(np.int32),
-            reference=np.stack([reference[name] for name in shifts]).astype(np.int32),
+            predicted=_outcomes(np.stack([answers[name] for name in shifts]), groups),
+            reference=_outcomes(np.stack([reference[name] for name in shifts]), groups),
         )
 
     @property
@@ -233,6 +234,20 @@ def tally(outcomes: Outcomes) -> pd.DataFrame:
     order = ["_trial", "_split", "_shift", "_group"]
     scores = pd.concat(parts, ignore_index=True).sort_values(order, ignore_index=True)
     return scores.drop(columns=order)
+
+
+def _outcomes(answers: NDArray[np.integer], groups: Groups) -> NDArray[Any]:
+    """Return answers as they are; with false alarms among them scores, shape (rows, samples).
+
+    An object that is found scores 1, and an image on which ``a`` alarms of a class count scores
+    1 - a / alarms. Missing answers stay -1.
+    """
+    if groups.alarms is None:
+        return answers.astype(np.int32)
+    right = (answers == groups.labels).astype(np.float64)
+    quiet = 1 - np.minimum(answers, groups.alarms) / groups.alarms
+    scores = np.where(groups.labels == NO_CLASS, quiet, right)
+    return np.where(answers == UNANSWERED, float(UNANSWERED), scores)
 
 
 def _positions(sample_ids: pd.Series, groups: Groups, table: str) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ from ptq_pipeline.datasets.image_sources import (
     ImageFolderDataset,
     ImageManifestDataset,
     ImageWindowsDataset,
+    SceneDataset,
 )
 from ptq_pipeline.datasets.production import (
     HistoryDataset,
@@ -65,6 +66,7 @@ __all__ = [
     "ProductionArrivalsDataset",
     "RegistryDataset",
     "SafetensorsDataset",
+    "SceneDataset",
     "TextDataset",
     "TrialStoreDataset",
     "ValidationCacheDataset",

@@ -33,6 +33,9 @@ class FloatModelDataset(AbstractDataset):
             ``training_hashes``.
         weights_key: which state dict of a checkpoint that holds several, such as
             ``state_dict_ema``.
+        detector: of a network that finds objects: ``decoder`` (``kind`` and its settings),
+            ``score`` (the operating threshold), ``iou`` (the overlap of a match) and ``alarms``
+            (how many false alarms of a class count on one image), see docs/detection.md.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class FloatModelDataset(AbstractDataset):
         training_hashes: str | None = None,
         sha256: Mapping[str, str] | None = None,
         weights_key: str | None = None,
+        detector: Mapping[str, Any] | None = None,
         metadata: Any = None,
     ) -> None:
         self._factory = factory
@@ -54,6 +58,7 @@ class FloatModelDataset(AbstractDataset):
         self._weights = weights if is_url(weights) else local_path(weights, "weights")
         self._sha256 = sha256
         self._weights_key = weights_key
+        self._detector = detector
         self._preprocessing = preprocessing
         self._classes = [_class_name(name) for name in classes]
         self._arguments = arguments
@@ -86,6 +91,7 @@ class FloatModelDataset(AbstractDataset):
             self._training_hashes,
             self._sha256,
             self._weights_key,
+            self._detector,
         )
 
     def save(self, data: Any) -> NoReturn:

@@ -12,6 +12,7 @@ from ptq_pipeline.core.inputs import local_path
 from ptq_pipeline.images.decoding import Decoding
 from ptq_pipeline.images.files import FileSource, NoImages, image_folder, leaves, manifest, resolved
 from ptq_pipeline.images.idx import IdxSource
+from ptq_pipeline.images.scenes import SceneSource
 from ptq_pipeline.images.source import ImageSource
 
 
@@ -51,6 +52,24 @@ class IdxImageDataset(_ReadOnlyDataset):
     def load(self) -> ImageSource:
         """Read the files' headers and bytes."""
         return IdxSource(self._parts)
+
+
+class SceneDataset(_ReadOnlyDataset):
+    """Scenes with annotated objects, composed of the images of idx files, always the same.
+
+    Args:
+        parts: see `SceneSource`.
+    """
+
+    _shown = ("_parts",)
+
+    def __init__(self, parts: Sequence[Mapping[str, Any]], metadata: Any = None) -> None:
+        self._parts = parts
+        self.metadata = metadata
+
+    def load(self) -> ImageSource:
+        """Compose the scenes."""
+        return SceneSource(self._parts)
 
 
 class _FileDataset(_ReadOnlyDataset):

@@ -22,7 +22,10 @@ class ImageSource(Protocol):
     Attributes:
         table: one row per image: ``name`` (what an error message can point to), ``label`` (class
             name or index; may be missing), ``part`` (index into ``splits``), optional ``split``
-            and ``cluster``, and any number of segment columns.
+            and ``cluster``, and any number of segment columns. Where a detector is audited,
+            ``objects`` in the place of ``label``: a list of what is on the image, each with
+            ``bbox`` (left, top, width, height in pixels of the decoded image), ``label`` (class
+            name), and optional ``id``, ``area``, ``iscrowd``, ``ignore`` and ``columns`` (groups).
         splits: per part, the weights by which rows without a split are divided.
         shape: ``(C, H, W)`` of every decoded image.
         left_out: how many entries of the source are no image, by reason.

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptq_pipeline.tasks.task import Classification, Task
+
 if TYPE_CHECKING:
     from torch import nn
 
 _HOMES = {
+    "compact_detector": "detectors",
     "load_float_model": "loading",
     "mobilenet_v2_small": "architectures",
     "resnet20": "architectures",
@@ -58,10 +61,11 @@ class Preprocessing:
 
 @dataclass(frozen=True, eq=False)
 class FloatModel:
-    """A trained classifier in evaluation mode.
+    """A trained network in evaluation mode.
 
     Attributes:
-        module: takes ``(N, C, H, W)`` float32, returns logits ``(N, len(classes))``.
+        module: takes ``(N, C, H, W)`` float32, returns logits ``(N, len(classes))``; of a detector
+            the raw values of its places ``(N, places, values)``.
         preprocessing: turns stored uint8 pixels into what ``module`` takes.
         classes: class names in the order of the logits.
         fingerprint: SHA-256 over factory, its arguments, weights, preprocessing, classes and what
@@ -70,6 +74,7 @@ class FloatModel:
             image, or None when that is not recorded.
         source: arguments with which `load_float_model` builds the same model in another process,
             as JSON types with ``weights`` a path; None for a model that was put together by hand.
+        task: what its output says.
     """
 
     module: "nn.Module"
@@ -78,6 +83,7 @@ class FloatModel:
     fingerprint: str
     training_keys: np.ndarray | None = None
     source: Mapping[str, Any] | None = None
+    task: Task = Classification()
 
     def example_input(self, image_shape: tuple[int, ...]) -> np.ndarray:
         """Return two preprocessed images of noise, ``(2, C, H, W)`` float32, always the same."""

@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,7 @@ def require_single_answers(model: FloatModel, images: np.ndarray) -> None:
             ) from None
     largest = float(np.abs(together).max(initial=0.0))
     for other, how in ((alone, "alone"), (mixed, "in another order")):
-        difference = np.abs(other - together).max(1, initial=0.0)
+        difference = np.abs(other - together).reshape(len(rows), -1).max(1, initial=0.0)
         worst = int(difference.argmax())
         if difference[worst] > SAME * largest:
             raise InputError(
@@ -150,6 +150,17 @@ def run_in_batches(
     return np.concatenate(logits), np.concatenate(features)
 
 
+def in_torch(model: FloatModel) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a predictor of the float model as torch runs it."""
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            found: np.ndarray = model.module(torch.from_numpy(batch)).numpy()
+        return found
+
+    return predict
+
+
 def batches(
     model: FloatModel, images: np.ndarray, batch_size: int = BATCH_SIZE
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -159,13 +170,13 @@ def batches(
     see `side_by_side`.
 
     Yields:
-        Per batch of uint8 images the logits ``(B, classes)`` and the features ``(B, F)``, both
-        float32: the input of the linear layer that runs last, its mean over what lies between the
-        first and the last axis; or the logits, without such a layer or where its rows are no
-        images.
+        Per batch of uint8 images the logits ``(B, classes)``, or what a detector returns, and the
+        features ``(B, F)``, both float32: the input of the linear layer that runs last, its mean
+        over what lies between the first and the last axis; or the output, without such a layer or
+        where its rows are no images.
 
     Raises:
-        InputError: if the logits are not finite or their number is not the number of classes.
+        InputError: if the output is not finite or not of the shape that the model's task reads.
     """
     batch_size = at_a_time(images.shape[1:], batch_size)
     own = threading.local()
@@ -183,22 +194,9 @@ def batches(
         batch = model.preprocessing(np.asarray(images[start : start + batch_size]))
         with torch.inference_mode():
             output = own.module(torch.from_numpy(batch))
-            logits = _checked(output, model)
+            logits = output.numpy()
+            model.task.check(logits, len(model.classes))
             last = output if own.last is None or len(own.last) != len(output) else own.last
             return logits, (last if last.ndim == 2 else last.flatten(1, -2).mean(1)).numpy()
 
     yield from side_by_side(answer, range(0, len(images), batch_size))
-
-
-def _checked(output: Tensor, model: FloatModel) -> np.ndarray:
-    if output.ndim != 2 or output.shape[1] != len(model.classes):
-        raise InputError(
-            f"the model returns an output of shape {tuple(output.shape)} but "
-            f"{len(model.classes)} classes are declared; both must agree"
-        )
-    logits = output.numpy()
-    if not np.isfinite(logits).all():
-        raise InputError(
-            "the float model returns NaN or infinite logits; check weights and preprocessing"
-        )
-    return logits

@@ -21,6 +21,8 @@ from ptq_pipeline.models.onnx_file import ONNX_FILE, SUFFIX, network_of_onnx
 from ptq_pipeline.models.weights import check_finite, fit_state, read_weights
 from ptq_pipeline.ptq import PreparedModel, prepare
 from ptq_pipeline.ptq.freezing import freeze_weights
+from ptq_pipeline.tasks.detector import Detection
+from ptq_pipeline.tasks.task import Classification, Task
 
 
 def _read_onnx(path: Path, factory: str, sha256: str | None) -> tuple[nn.Module, str]:
@@ -60,6 +62,7 @@ def load_float_model(
     training_hashes: Path | None = None,
     sha256: Mapping[str, str] | None = None,
     weights_key: str | None = None,
+    detector: Mapping[str, Any] | None = None,
 ) -> FloatModel:
     """Build the network and load its weights.
 
@@ -74,12 +77,18 @@ def load_float_model(
         training_hashes: ``.npy`` of the training images' content keys.
         sha256: hashes that the files of ``weights`` and ``training_hashes`` must have.
         weights_key: which state dict of the file is meant, where it holds several.
+        detector: of a network that finds objects, what makes boxes of its output and when one is
+            right, see `Detection.of`.
 
     Raises:
         InputError: if the factory, the weights or the classes do not fit each other.
     """
     declared = sha256 or {}
     facts = _facts(factory, arguments or {}, preprocessing, classes)
+    task: Task = Classification()
+    if detector is not None:
+        task = Detection.of(classes, detector)
+        facts["detector"] = dict(task.facts)
     known = dict(facts)
     if weights.suffix.lower() == SUFFIX:
         module, known["content"] = _read_onnx(weights, factory, declared.get("weights"))
@@ -99,6 +108,7 @@ def load_float_model(
             **{"weights": str(weights), "weights_key": weights_key},
             "allowed_factories": allowed_factories,
         },
+        task,
     )
 
 
@@ -145,7 +155,8 @@ def _probed(
 
 def prepared_model(model: FloatModel, image_shape: tuple[int, ...]) -> PreparedModel:
     """Return the float model as the engine quantizes it for images ``(C, H, W)``."""
-    return prepare(model.module, torch.from_numpy(model.example_input(image_shape)))
+    example = torch.from_numpy(model.example_input(image_shape))
+    return prepare(model.module, example, output_dimensions=model.task.output_dimensions)
 
 
 def _read_keys(path: Path | None, sha256: str | None) -> np.ndarray | None:

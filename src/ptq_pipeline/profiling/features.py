@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.blocks import at_a_time
+from ptq_pipeline.tasks.task import Classification, Task
 
 if TYPE_CHECKING:
     from ptq_pipeline.models import FloatModel
@@ -133,23 +134,15 @@ def _image_features(images: np.ndarray) -> np.ndarray:
 
 
 def model_features(
-    logits: np.ndarray, features: np.ndarray, projection: Projection
+    output: np.ndarray, features: np.ndarray, projection: Projection, task: Task | None = None
 ) -> pd.DataFrame:
-    """Turn the float model's logits ``(N, classes)`` and features ``(N, F)`` into columns.
+    """Turn the float model's output ``(N, ...)`` and features ``(N, F)`` into columns.
 
-    They are ``predicted`` (int64), ``confidence`` (largest softmax probability), ``margin``
-    (largest minus second largest probability), ``component_1`` to ``component_8``.
+    They are those of `Task.profile` (of a classifier ``predicted``, the largest softmax probability
+    as ``confidence``, its lead as ``margin``), and ``component_1`` to ``component_8``.
     """
-    return pd.concat([_answers(logits), _components(features, projection)], axis=1)
-
-
-def _answers(logits: np.ndarray) -> pd.DataFrame:
-    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    probabilities = shifted / shifted.sum(1, keepdims=True)
-    top = np.sort(probabilities, axis=1)[:, ::-1]
-    frame = pd.DataFrame({"predicted": logits.argmax(1).astype(np.int64), "confidence": top[:, 0]})
-    frame["margin"] = top[:, 0] - (top[:, 1] if top.shape[1] > 1 else 0.0)
-    return frame
+    said = (task or Classification()).profile(output)
+    return pd.concat([said, _components(features, projection)], axis=1)
 
 
 def _components(features: np.ndarray, projection: Projection) -> pd.DataFrame:
@@ -164,11 +157,11 @@ def profile(images: np.ndarray, model: "FloatModel", projection: Projection) -> 
     """
     from ptq_pipeline.models.inference import batches
 
-    parts = [model_features(*each, projection) for each in batches(model, images)]
+    parts = [model_features(*each, projection, model.task) for each in batches(model, images)]
     if not parts:
         nothing = np.zeros((0, len(model.classes)), np.float32)
         empty = np.zeros((0, projection.mean.size), np.float32)
-        parts = [model_features(nothing, empty, projection)]
+        parts = [model_features(nothing, empty, projection, model.task)]
     return pd.concat([image_features(images), pd.concat(parts, ignore_index=True)], axis=1)
 
 
@@ -199,7 +192,7 @@ def profile_and_fit(
                 stored = np.memmap(scratch, np.float32, "w+", shape=shape)
             stored[done : done + len(features)] = features
             done += len(features)
-            answers.append(_answers(logits))
+            answers.append(model.task.profile(logits))
     rows = np.flatnonzero(reference)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_FITTED)).astype(np.int64)]
     projection = fit_projection(stored[rows])

@@ -4,6 +4,9 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.models import FloatModel
+from ptq_pipeline.tasks.detection import classes_of_places, match
+from ptq_pipeline.tasks.detector import Detection, annotations_of, joined
 
 # Cohen's kappa below which a model is hardly better than answers drawn with the same frequencies.
 NEAR_CHANCE = 0.1
@@ -14,6 +17,8 @@ FAR_BELOW = 0.05
 RIGHT_IF_PERMUTED, RIGHT_AS_GIVEN = 0.5, 0.25
 # Few images can be put in order by chance.
 FEWEST_MOVED, FEWEST_PER_CLASS = 20, 5
+# Images that a detector is looked at with, and of a batch.
+LOOKED_AT, BATCH = 400, 50
 
 
 def check_class_order(labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -> None:
@@ -66,6 +71,43 @@ def check_class_order(labels: np.ndarray, predicted: np.ndarray, classes: tuple[
         "class folders as texts, '10' before '2'), or, where colours tell the classes apart, the "
         "order of the channels (a model for BGR takes red for blue)"
     )
+
+
+def check_detector(model: FloatModel, images: np.ndarray, table: pd.DataFrame) -> None:
+    """Check on a few hundred selection images that a detector finds objects, of the right class.
+
+    Args:
+        model: the float model.
+        images: uint8 ``(N, C, H, W)``, row by row those of ``table``.
+        table: ``split``, ``sample_id`` and ``objects`` of all images.
+
+    Raises:
+        InputError: it finds nothing at its threshold, or its classes are in another order.
+    """
+    from ptq_pipeline.models.inference import in_torch
+
+    task = model.task
+    assert isinstance(task, Detection)
+    chosen = np.flatnonzero((table["split"] == "selection").to_numpy())[:LOOKED_AT]
+    predict, read = in_torch(model), []
+    for start in range(0, len(chosen), BATCH):
+        rows = chosen[start : start + BATCH]
+        batch = model.preprocessing(np.stack([images[row] for row in rows]))
+        read.append(task.read(predict(batch), rows))
+    annotations = annotations_of(table.iloc[chosen], model.classes)
+    found = joined(read)
+    labels, answers = classes_of_places(annotations, found, task.matching)
+    check_class_order(labels, answers, model.classes)
+    matches = match(annotations, found, task.matching)
+    objects = int((~annotations.ignored).sum())
+    if objects and not (matches.found & ~annotations.ignored).any():
+        raise InputError(
+            f"the float detector finds none of {objects} objects of selection at a score of "
+            f"{task.matching.score:g} and an overlap of {task.matching.iou:g}; choose the "
+            "threshold at which it works in production ('detector.score' of the model's catalog "
+            "entry), and check its preprocessing, its decoder and that boxes are in pixels of the "
+            "decoded images"
+        )
 
 
 def _best_order(answers: np.ndarray) -> np.ndarray:

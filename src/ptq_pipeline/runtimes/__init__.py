@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.runtimes.base import Predictor, Runtime, measure_speed, predict_top1, streams_of
+from ptq_pipeline.runtimes.base import (
+    Predictor,
+    Runtime,
+    measure_speed,
+    predict_top1,
+    read_outputs,
+    streams_of,
+)
 from ptq_pipeline.runtimes.onnxruntime import OnnxruntimeRuntime
 from ptq_pipeline.runtimes.openvino import OpenvinoRuntime
 from ptq_pipeline.runtimes.parity import disagreement, parity
@@ -27,6 +34,7 @@ __all__ = [
     "measure_speed",
     "parity",
     "predict_top1",
+    "read_outputs",
     "streams_of",
 ]
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import pandas as pd
 import torch
 
 from ptq_pipeline.core.blocks import at_a_time
@@ -18,6 +19,7 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, overridden
 from ptq_pipeline.ptq.hooks import side_by_side
+from ptq_pipeline.tasks.task import Classification
 
 # A layer's activations of so many small images stay in the cache of a core.
 BATCH_SIZE = 50
@@ -34,7 +36,7 @@ class Predictor(Protocol):
     """
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """Return logits, float32 ``(n, classes)``, for a float32 ``(n, C, H, W)`` batch."""
+        """Return the network's output, float32, for a float32 ``(n, C, H, W)`` batch."""
         ...
 
 
@@ -171,19 +173,6 @@ def _require_same_layers(prepared: PreparedModel, parameters: QuantizationParame
             )
 
 
-def _classes(logits: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the class with the largest logit of each image; ``rows`` are their names in errors."""
-    # argmax passes a NaN on, so looking at the largest logit is enough.
-    best = logits.argmax(1)
-    bad = np.isnan(logits[np.arange(len(logits)), best])
-    if bad.any():
-        raise InputError(
-            f"the model returns NaN logits for image {int(rows[bad.argmax()])}; check its "
-            "weights and the preprocessing"
-        )
-    return best
-
-
 def predict_top1(
     predictor: Predictor,
     images: np.ndarray,
@@ -191,7 +180,25 @@ def predict_top1(
     batch_size: int = BATCH_SIZE,
     rows: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Predict the class of each image, converting to float one batch at a time.
+    """Return the class with the largest logit of each image, int32 ``(n,)``, the first on ties.
+
+    Arguments and errors are those of `read_outputs`.
+    """
+    task = Classification()
+    read = read_outputs(predictor, images, preprocessing, task.read, batch_size, rows=rows)
+    return task.answers(read, pd.DataFrame())
+
+
+def read_outputs(
+    predictor: Predictor,
+    images: np.ndarray,
+    preprocessing: Callable[[np.ndarray], np.ndarray],
+    read: Callable[[np.ndarray, np.ndarray], Any],
+    batch_size: int = BATCH_SIZE,
+    *,
+    rows: np.ndarray | None = None,
+) -> list[Any]:
+    """Run a model on images, converting to float one batch at a time, and read its outputs.
 
     Batches run side by side on the predictor's streams.
 
@@ -199,32 +206,28 @@ def predict_top1(
         predictor: the model.
         images: uint8 ``(N, C, H, W)``, may be memory-mapped.
         preprocessing: from uint8 to float32 of the same shape.
+        read: what is made of a batch's output and its images' rows, see `Task.read`.
         batch_size: images per call, at the most; fewer large ones, see `at_a_time`.
         rows: int ``(n,)`` rows of ``images`` to predict, in this order; all when left out.
 
     Returns:
-        int32 ``(n,)``: the class with the largest logit, the first one on ties.
+        What ``read`` returned, in the order of the batches.
 
     Raises:
-        InputError: a logit is NaN; the message names the first image.
+        InputError: an output says nothing; the message names the first image.
     """
     rows = np.arange(len(images)) if rows is None else np.asarray(rows)
     batch_size = at_a_time(images.shape[1:], batch_size)
     whole = len(rows) == len(images) and bool((rows == np.arange(len(images))).all())
-    predicted = np.empty(len(rows), np.int32)
 
-    def answer(start: int) -> None:
+    def answer(start: int) -> Any:
         chosen = rows[start : start + batch_size]
         batch = images[start : start + batch_size] if whole else images[chosen]
-        predicted[start : start + batch_size] = _classes(
-            predictor(preprocessing(np.asarray(batch))), chosen
-        )
+        return read(predictor(preprocessing(np.asarray(batch))), chosen)
 
     starts = range(0, len(rows), batch_size)
     # In order, so an error names the first image.
-    for _ in side_by_side(answer, starts, min(streams_of(predictor), len(starts))):
-        pass
-    return predicted
+    return list(side_by_side(answer, starts, min(streams_of(predictor), len(starts))))
 
 
 def measure_speed(predictor: Predictor, batch: np.ndarray) -> dict[str, float]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -114,7 +115,7 @@ class CentreStride(Decoder):
     @property
     def shape(self) -> tuple[int | None, ...]:
         """Places and 4 + classes."""
-        return (len(self.places()), 4 + self.classes)
+        return (len(self._places), 4 + self.classes)
 
     def places(self) -> NDArray[np.float32]:
         """Return x, y and stride of every place, float32, shape (places, 3)."""
@@ -125,8 +126,12 @@ class CentreStride(Decoder):
             maps.append(np.stack([x.ravel(), y.ravel(), np.full(x.size, stride)], axis=1))
         return np.concatenate(maps).astype(np.float32)
 
+    @cached_property
+    def _places(self) -> NDArray[np.float32]:
+        return self.places()
+
     def _candidates(self, output: NDArray[np.float32]) -> Candidates:
-        places = self.places()
+        places = self._places
         scores = _sigmoid(output[:, 4:])
         place, category = np.nonzero(scores >= self.least)
         x, y, stride = places[place].T

@@ -79,6 +79,27 @@ def match(annotations: Annotations, detections: Detections, matching: Matching) 
     return Matches(found, alarms)
 
 
+def classes_of_places(
+    annotations: Annotations, detections: Detections, matching: Matching
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the class of objects, and what a detector calls what it finds there, int64.
+
+    Only objects that some detection overlaps enough, whatever its class, are among them.
+    """
+    boxes = annotations.boxes
+    kept = _operating(detections, matching)
+    one = np.zeros_like(boxes.category)
+    places = replace(annotations, boxes=replace(boxes, category=one), categories=("any",))
+    found = replace(kept.boxes, category=np.zeros_like(kept.boxes.category))
+    # From the highest score, as one class has them.
+    order = np.lexsort((-kept.score, found.image))
+    found = Boxes(found.image[order], found.category[order], found.corners[order])
+    taken = _take(_pairs(places, found, matching.iou), places, len(found))
+    hit = np.flatnonzero(taken >= 0)
+    hit = hit[~annotations.ignored[taken[hit]]]
+    return boxes.category[taken[hit]], kept.boxes.category[order][hit]
+
+
 def sweep(annotations: Annotations, detections: Detections, matching: Matching) -> pd.DataFrame:
     """Return what a detector finds at other operating thresholds; no claim is made about it.
 

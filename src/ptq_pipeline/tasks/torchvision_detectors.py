@@ -63,6 +63,7 @@ class AnchorBoxes(Decoder):
 
     Attributes:
         anchors: Left, top, right, bottom of every place, float32, shape (places, 4).
+        background: Whether the first class is none, so that the classes found count from the next.
         coder: What makes a box of an anchor and four values.
         kind: ``ssd`` (softmax with a background in front), ``retinanet`` or ``fcos``.
     """
@@ -71,16 +72,17 @@ class AnchorBoxes(Decoder):
     coder: Any = None
     kind: str = "retinanet"
     size: tuple[int, int] = (0, 0)
+    background: bool = False
 
     @classmethod
-    def of(cls, name: str, classes: int, size: tuple[int, int], **settings: float) -> AnchorBoxes:
+    def of(cls, name: str, classes: int, size: tuple[int, int], **settings: Any) -> AnchorBoxes:
         """Return the decoder of a detector for images of one size.
 
         Args:
             name: As for `raw_maps`; ``classes`` likewise.
             classes: Number of classes.
             size: Height and width of the images in pixels.
-            **settings: ``least`` and ``suppression`` of `Decoder`.
+            **settings: ``least`` and ``suppression`` of `Decoder`, and ``background``.
 
         Raises:
             InputError: There is no such detector, or it has two stages.
@@ -107,7 +109,8 @@ class AnchorBoxes(Decoder):
         boxes = _decoded(self.coder, values[place, :4], self.anchors[place])
         height, width = self.size
         boxes = torch.minimum(boxes.clamp(min=0), torch.tensor([width, height] * 2))
-        return Candidates(boxes.numpy(), scores[place, category].numpy(), category.numpy())
+        classes = category.numpy() - int(self.background)
+        return Candidates(boxes.numpy(), scores[place, category].numpy(), classes)
 
     def _scores(self, logits: Tensor) -> Tensor:
         """Return a score a place and class; the background of SSD has none."""

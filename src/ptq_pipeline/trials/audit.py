@@ -11,6 +11,7 @@ import pandas as pd
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.core.units import NO_CLASS
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.stress.shifts import StressParameters
@@ -55,7 +56,7 @@ class Audit(HandedOn):
     @cached_property
     def evaluation(self) -> Evaluation:
         """Selection and audit samples under every shift."""
-        return build_evaluation(self.data, self.stressed, self.shifts.root)
+        return build_evaluation(self.data, self.stressed, self.shifts.root, self.model.task)
 
     @cached_property
     def selection(self) -> Evaluation:
@@ -64,9 +65,9 @@ class Audit(HandedOn):
 
     @cached_property
     def compared(self) -> np.ndarray:
-        """Where in `evaluation` a few hundred selection images are, as many of each class."""
-        samples = self.evaluation.samples.reset_index(drop=True)
-        selection = samples[samples["split"] == "selection"]
+        """Which units of `evaluation` are a few hundred of selection, as many of each class."""
+        units = self.evaluation.units.reset_index(drop=True)
+        selection = units[(units["split"] == "selection") & (units["label"] != NO_CLASS)]
         per_class = max(1, COMPARED_IMAGES // len(self.model.classes))
         return selection.groupby("label").head(per_class).index.to_numpy()[:MOST_COMPARED]
 
@@ -108,19 +109,13 @@ class Audit(HandedOn):
         Raises:
             InputError: more answers differ than rounding explains.
         """
-        from ptq_pipeline.models.inference import run_in_batches
         from ptq_pipeline.runtimes import disagreement
 
         outcome = runner.run(None, None, self.evaluation)
         assert outcome.predictions is not None
         if len(self.compared):
-            rows = self.evaluation.rows[CLEAN][self.compared]
-            array = self.evaluation.arrays[CLEAN]
-            logits, _ = run_in_batches(self.model, np.stack([array[row] for row in rows]))
-            got, own = outcome.predictions[CLEAN][self.compared], logits.argmax(1)
-            preferred = logits.max(1) - logits[np.arange(len(own)), got]
-            same = preferred <= FLOAT_ROUNDING * np.abs(logits).max()
-            table = self.by_class(own, np.where(same, own, got), self.compared)
+            got = outcome.predictions[CLEAN][self.compared]
+            table = self.by_class(*self._in_torch(got), self.compared)
             if (found := disagreement(table)) is not None:
                 name = self.recipe.runtime.name
                 raise InputError(
@@ -132,14 +127,28 @@ class Audit(HandedOn):
                 )
         return outcome.table(self.evaluation).drop(columns="trial_id")
 
+    def _in_torch(self, got: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what torch answers to `compared`, and ``got`` where that is another answer."""
+        from ptq_pipeline.models.inference import in_torch, run_in_batches
+
+        if self.model.task.finds_objects:
+            return self.predict(in_torch(self.model), CLEAN, 50, self.compared), got
+        rows, array = self.evaluation.rows[CLEAN][self.compared], self.evaluation.arrays[CLEAN]
+        logits, _ = run_in_batches(self.model, np.stack([array[row] for row in rows]))
+        own = logits.argmax(1)
+        preferred = logits.max(1) - logits[np.arange(len(own)), got]
+        same = preferred <= FLOAT_ROUNDING * np.abs(logits).max()
+        return own, np.where(same, own, got)
+
     def by_class(
         self, reference: np.ndarray, other: np.ndarray, positions: np.ndarray
     ) -> pd.DataFrame:
-        """Compare two models' top-1 classes of some samples of `evaluation`, see `parity`."""
+        """Compare two models' answers to some units of `evaluation`, see `parity`."""
         from ptq_pipeline.runtimes import parity
 
-        labels = self.evaluation.samples["label"].to_numpy()[positions]
-        return parity(reference, other, labels, list(self.model.classes))
+        labels = self.evaluation.units["label"].to_numpy()[positions]
+        known = labels != NO_CLASS
+        return parity(reference[known], other[known], labels[known], list(self.model.classes))
 
     def predict(
         self,
@@ -148,7 +157,7 @@ class Audit(HandedOn):
         batch_size: int,
         positions: "np.ndarray | slice" = slice(None),
     ) -> np.ndarray:
-        """Return a compiled model's top-1 classes, int32, of some samples under one shift."""
+        """Return a compiled model's answers, int32, to some units under one shift."""
         return self.evaluation.predict(
             predictor, self.model.preprocessing, shift, batch_size, positions
         )

@@ -10,36 +10,55 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.core.canonical import canonical_json
+from ptq_pipeline.core.canonical import canonical_hash, canonical_json
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.seals import Signature, signature
+from ptq_pipeline.core.units import IMAGE, OBJECTS, finds_objects
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes, content_keys
 from ptq_pipeline.stress.shifts import StressParameters
+from ptq_pipeline.tasks.task import Classification, Task
 
 if TYPE_CHECKING:
     from ptq_pipeline.runtimes import Predictor
 
+CLASSIFICATION = Classification()
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Samples to evaluate, and where their pixels are.
+    """Samples to evaluate, where their pixels are, and what an answer to them is.
 
     Attributes:
-        samples: columns ``sample_id``, ``content_hash``, ``label``; one row per evaluated sample.
+        samples: columns ``sample_id``, ``content_hash``, ``label``, and ``objects`` where a
+            detector is audited; one row per evaluated image, by increasing ``sample_id``.
         arrays: per shift, uint8 images ``(M, C, H, W)``, may be memory-mapped.
         rows: per shift, ``(len(samples),)`` int64: the row of each sample in that array.
+        task: what makes answers of outputs.
     """
 
     samples: pd.DataFrame
     arrays: Mapping[str, np.ndarray]
     rows: Mapping[str, np.ndarray]
+    task: Task = CLASSIFICATION
     _signatures: dict[Path, Signature] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
+    def units(self) -> pd.DataFrame:
+        """What is answered, one row a unit: the samples, or the objects on them."""
+        return self.task.units(self.samples)
+
+    @cached_property
+    def _image_of(self) -> np.ndarray | None:
+        """Position of each unit's image in ``samples``; None where images are the units."""
+        if self.units is self.samples:
+            return None
+        return np.searchsorted(self.samples["sample_id"].to_numpy(), self.units[IMAGE].to_numpy())
+
+    @cached_property
     def fingerprint(self) -> str:
-        """Hash of the samples, their order, and the pixels of every shift, which are all read.
+        """Hash of the samples with their objects and order, and of the pixels of every shift.
 
         Raises:
             InputError: a clean image is not the one that the table names.
@@ -55,6 +74,8 @@ class Evaluation:
             for row in rows:
                 digest.update(np.ascontiguousarray(array[row]).data)
             shifted[name] = digest.hexdigest()
+        if finds_objects(self.samples):
+            shifted[OBJECTS] = canonical_hash(self.samples[OBJECTS].tolist())
         return evaluation_hash(
             self.samples["sample_id"].to_numpy(), self.samples["content_hash"], shifted
         )
@@ -84,6 +105,7 @@ class Evaluation:
             self.samples[keep],
             {name: self.arrays[name] for name in names},
             {name: self.rows[name][keep] for name in names},
+            self.task,
         )
 
     def predict(
@@ -94,16 +116,26 @@ class Evaluation:
         batch_size: int,
         positions: "np.ndarray | slice",
     ) -> np.ndarray:
-        """Return a compiled model's top-1 classes, int32, of the samples at some positions."""
-        from ptq_pipeline.runtimes import predict_top1
+        """Return a compiled model's answers, int32, to the units at some positions."""
+        from ptq_pipeline.runtimes import read_outputs
 
-        return predict_top1(
+        images = positions
+        if (image_of := self._image_of) is not None:
+            # Every image once, whatever number of its units is asked for.
+            images = np.unique(image_of[positions])
+        read = read_outputs(
             predictor,
             self.arrays[shift],
             preprocessing,
-            batch_size=batch_size,
-            rows=self.rows[shift][positions],
+            self.task.read,
+            batch_size,
+            rows=self.rows[shift][images],
         )
+        if image_of is None:
+            return self.task.answers(read, self.samples)
+        answers = np.empty(len(self.units), np.int32)
+        answers[np.isin(image_of, images)] = self.task.answers(read, self.samples.iloc[images])
+        return answers[positions]
 
 
 def evaluation_hash(
@@ -125,7 +157,10 @@ def evaluation_hash(
 
 
 def build_evaluation(
-    data: AuditData, stressed: Mapping[str, np.ndarray], shifts: Iterable[str]
+    data: AuditData,
+    stressed: Mapping[str, np.ndarray],
+    shifts: Iterable[str],
+    task: Task = CLASSIFICATION,
 ) -> Evaluation:
     """Bring clean and stressed images of the evaluated samples together, see `Audit.stressed`."""
     chosen, names = data.evaluated, list(shifts)
@@ -135,17 +170,20 @@ def build_evaluation(
         chosen,
         {name: data.images if name == CLEAN else stressed[name] for name in names},
         {name: clean_rows if name == CLEAN else positions for name in names},
+        task,
     )
 
 
-def shifted_evaluation(data: AuditData, shifts: StressParameters, split: str) -> Evaluation:
+def shifted_evaluation(
+    data: AuditData, shifts: StressParameters, split: str, task: Task = CLASSIFICATION
+) -> Evaluation:
     """Return the images of one split under every shift, made now."""
     chosen = data.of(split)
     clean = np.asarray(data.images[chosen["sample_id"].to_numpy()])
     made = {CLEAN: clean, **dict(shifts.shifted(clean, content_keys(chosen["content_hash"])))}
     rows = np.arange(len(chosen))
     return Evaluation(
-        chosen, {name: made[name] for name in shifts.root}, dict.fromkeys(shifts.root, rows)
+        chosen, {name: made[name] for name in shifts.root}, dict.fromkeys(shifts.root, rows), task
     )
 
 

@@ -89,7 +89,8 @@ class TrialOutcome:
     """What came of one trial.
 
     Attributes:
-        predictions: top-1 classes ``(N,)`` int32 per shift; None when the trial failed.
+        predictions: an answer a unit ``(N,)`` int32 per shift (the top-1 class of an image); None
+            when the trial failed.
         error: why it failed, or "".
         notes: fallbacks that its quantization took, one sentence each.
     """
@@ -101,7 +102,7 @@ class TrialOutcome:
 
     def table(self, evaluation: "Evaluation") -> pd.DataFrame:
         """Return ``trial_id``, ``shift``, ``sample_id``, ``predicted`` of a trial that was done."""
-        ids = evaluation.samples["sample_id"].to_numpy()
+        ids = evaluation.units["sample_id"].to_numpy()
         tables = [
             pd.DataFrame({"shift": shift, "sample_id": ids, "predicted": predicted})
             for shift, predicted in (self.predictions or {}).items()

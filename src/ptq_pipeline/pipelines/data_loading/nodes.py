@@ -11,6 +11,13 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import GroupDefinitions, SegmentColumn, check_labels, class_ids
 from ptq_pipeline.core.grouping import build_groups
 from ptq_pipeline.core.groups import EVALUATED_SPLITS
+from ptq_pipeline.core.units import IMAGE, OBJECTS, units_of
+from ptq_pipeline.images.objects import (
+    check_classes,
+    encode_objects,
+    image_labels,
+    objects_table,
+)
 from ptq_pipeline.images.samples import (
     assign_splits,
     check_split_names,
@@ -20,9 +27,12 @@ from ptq_pipeline.images.samples import (
 )
 from ptq_pipeline.images.source import ImageSource, content_hashes, content_keys, decode_source
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
+from ptq_pipeline.pipelines.data_loading.parameters import (
+    DataLoadingParameters,
+    MetadataParameters,
+)
 from ptq_pipeline.profiling.features import profile_and_fit
-from ptq_pipeline.profiling.plausibility import check_class_order, suspicion
+from ptq_pipeline.profiling.plausibility import check_class_order, check_detector, suspicion
 from ptq_pipeline.profiling.segments import (
     check_columns,
     define_metadata,
@@ -35,7 +45,7 @@ from ptq_pipeline.reporting.progress import track
 log = logging.getLogger(__name__)
 
 # Columns of a source's table that are not segments.
-_PLAIN_COLUMNS = ("name", "label", "part", "split", "cluster")
+_PLAIN_COLUMNS = ("name", "label", "part", "split", "cluster", OBJECTS)
 
 
 def decode_images(
@@ -73,18 +83,36 @@ def decode_images(
     }
     for column, entry in metadata.items():
         table[column] = metadata_groups(table[column], entry.boundaries)
-    _check_groups(table, model, metadata)
-    plain = ["sample_id", "name", "content_hash", "split", "label"]
-    plain += ["cluster"] if "cluster" in table else []
     # Sources of others may count nothing.
     left_out = {**getattr(source, "left_out", {}), "unreadable": len(decoded.unreadable)}
     left_out = {reason: count for reason, count in left_out.items() if count}
-    described = {name: column.to_json() for name, column in metadata.items()}
-    return (
-        decoded.images,
-        table[[*plain, *segments]],
-        {"segments": described, "left_out": left_out},
-    )
+    of_objects: dict[str, SegmentColumn] = {}
+    if model.task.finds_objects:
+        table, of_objects = _with_objects(table, model, chosen)
+    _check_groups(table, model, {**metadata, **of_objects})
+    plain = ["sample_id", "name", "content_hash", "split", "label"]
+    plain += [column for column in ("cluster", OBJECTS) if column in table]
+    found = {"segments": metadata, **({"objects": of_objects} if of_objects else {})}
+    described = {
+        kind: {name: column.to_json() for name, column in columns.items()}
+        for kind, columns in found.items()
+    }
+    return decoded.images, table[[*plain, *segments]], {**described, "left_out": left_out}
+
+
+def _with_objects(
+    table: pd.DataFrame, model: FloatModel, chosen: MetadataParameters
+) -> tuple[pd.DataFrame, dict[str, SegmentColumn]]:
+    """Write down what is on each image, and how the columns of objects became groups."""
+    own = objects_table(table)
+    in_pool = (table["split"] == "pool").to_numpy()[own[IMAGE].to_numpy()]
+    groups, entries = {}, {}
+    for column in own.columns.drop(IMAGE):
+        entries[column] = define_metadata(
+            own[column], in_pool, chosen.quantiles, chosen.most_values
+        )
+        groups[column] = metadata_groups(own[column], entries[column].boundaries)
+    return table.assign(objects=encode_objects(table, model.classes, groups)), entries
 
 
 def check_source(source: ImageSource, model: FloatModel) -> pd.Series:
@@ -102,8 +130,27 @@ def check_source(source: ImageSource, model: FloatModel) -> pd.Series:
         weights = (part for part in source.splits if given.isna().any())
         divided = {name for part in weights for name, weight in part.items() if weight}
         require_splits(divided | set(given.dropna()))
+    _check_task(model, source)
     _check_model(model, source.shape)
+    if model.task.finds_objects:
+        check_classes(source.table, model.classes)
+        return image_labels(source.table, model.classes)
     return encode_labels(source.table, model.classes)
+
+
+def _check_task(model: FloatModel, source: ImageSource) -> None:
+    """Refuse images without annotated objects for a detector, and such images for others."""
+    annotated = OBJECTS in source.table
+    if annotated and not model.task.finds_objects:
+        raise InputError(
+            "the image source has annotated objects, and the float model is a classifier; give "
+            "'detector' of the model's catalog entry, or a source of labelled images"
+        )
+    if model.task.finds_objects and not annotated:
+        raise InputError(
+            "the float model is a detector, and the image source has no annotated objects; use "
+            "CocoDataset, or leave 'detector' of the model's catalog entry out"
+        )
 
 
 def _check_groups(
@@ -111,7 +158,7 @@ def _check_groups(
 ) -> None:
     """Refuse two groups that would be called alike, now rather than after quantization."""
     names = {name: column.names for name, column in metadata.items()}
-    groups = build_groups(table, model.classes, names, intersection_depth=1)
+    groups = build_groups(units_of(table), model.classes, names, intersection_depth=1)
     for split in EVALUATED_SPLITS:
         if copies := groups.copies(split):
             log.warning(
@@ -124,7 +171,7 @@ def _check_groups(
 def _check_model(model: FloatModel, image_shape: tuple[int, int, int]) -> None:
     """Fail now, not after hours, when the images do not fit or a layer cannot be quantized."""
     # Apart from the others, as they take torch.
-    from ptq_pipeline.models.inference import require_single_answers
+    from ptq_pipeline.models.inference import in_torch, require_single_answers
     from ptq_pipeline.models.loading import prepared_model
 
     if image_shape[0] != model.preprocessing.channels:
@@ -134,6 +181,7 @@ def _check_model(model: FloatModel, image_shape: tuple[int, int, int]) -> None:
         )
     noise = np.random.default_rng(0).integers(0, 256, (8, *image_shape)).astype(np.uint8)
     require_single_answers(model, noise)
+    model.task.check(in_torch(model)(model.preprocessing(noise)), len(model.classes))
     prepared_model(model, image_shape)
 
 
@@ -165,6 +213,9 @@ def profile_samples(
         images, model, reference, lambda each, total: track(each, total, "profiles")
     )
     profiles = pd.concat([table[["sample_id", "split", "label"]], columns], axis=1)
+    if model.task.finds_objects:
+        check_detector(model, images, table)
+        return profiles, projection.to_json()
     require_logit(model, profiles["predicted"].to_numpy(), profiles["confidence"].to_numpy())
     labels, predicted = profiles["label"].to_numpy(), profiles["predicted"].to_numpy()
     log.info("float model: %.2f %% of all samples right", 100 * (labels == predicted).mean())
@@ -199,8 +250,13 @@ def define_segments(
                 f"{', '.join(segments) or 'none'}"
             )
         segments[column] = segments[column].model_copy(update={"control": True})
+    of_objects = metadata.get("objects", {})
     return GroupDefinitions(
-        classes=tuple(model.classes), segments=segments, left_out=metadata["left_out"]
+        classes=tuple(model.classes),
+        segments=segments,
+        left_out=metadata["left_out"],
+        objects={name: SegmentColumn.read(column) for name, column in of_objects.items()},
+        alarms=model.task.facts.get("alarms"),
     ).to_json()
 
 

@@ -100,7 +100,7 @@ def _answers(audit: Audit, predictor: "Predictor") -> dict[str, np.ndarray]:
 
 def _judged(audit: Audit, own: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return the answers of the candidate's trial under each shift, in the order of the samples."""
-    ids = audit.evaluation.samples["sample_id"]
+    ids = audit.evaluation.units["sample_id"]
     by_shift = {shift: own[own["shift"] == shift] for shift in audit.evaluation.arrays}
     return {
         shift: rows.set_index("sample_id")["predicted"].loc[ids].to_numpy()
@@ -226,7 +226,7 @@ def _parity(audit: Audit, own: np.ndarray, chosen: CalibrationSet) -> tuple[Clas
     outcome = audit.simulated(chosen.set_id, chosen.images)
     if outcome is None or outcome.predictions is None:
         return ()
-    selected = np.flatnonzero((audit.evaluation.samples["split"] == "selection").to_numpy())
+    selected = np.flatnonzero((audit.evaluation.units["split"] == "selection").to_numpy())
     table = audit.by_class(outcome.predictions[CLEAN], own[selected], selected)
     # What the simulation does not lose and the file does is a difference in drop.
     table = table.assign(drop_difference=-table["difference"]).drop(columns="difference")

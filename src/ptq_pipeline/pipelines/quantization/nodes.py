@@ -178,7 +178,7 @@ def measure_parity(
     done = trials[(trials["role"] == "evidence") & (trials["status"] == "done")]
     chosen = list(done.head(audit.recipe.parity_draws).itertuples(index=False))
     clean = predictions[predictions["shift"] == CLEAN]
-    selected = np.flatnonzero((audit.evaluation.samples["split"] == "selection").to_numpy())
+    selected = np.flatnonzero((audit.evaluation.units["split"] == "selection").to_numpy())
     tables = []
     for trial in track(chosen, description="parity"):
         expected = audit.simulated(trial.set_id, sets[trial.set_id].images)
@@ -188,7 +188,7 @@ def measure_parity(
         if expected.predictions is None:
             raise InputError(f"the simulation of trial {trial.trial_id} failed: {expected.error}")
         own = clean[clean["trial_id"] == trial.trial_id].set_index("sample_id")["predicted"]
-        answers = own.loc[audit.selection.samples["sample_id"]].to_numpy()
+        answers = own.loc[audit.selection.units["sample_id"]].to_numpy()
         table = audit.by_class(expected.predictions[CLEAN], answers, selected)
         tables.append(table.assign(trial_id=trial.trial_id, runtime=audit.recipe.runtime.name))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"trial_id": []})

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from ptq_pipeline.artifact import PARAMETERS
 from ptq_pipeline.calibration.sets import CalibrationSet
@@ -24,6 +24,15 @@ from ptq_pipeline.core.group_ids import (
     GroupId,
 )
 from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.core.units import (
+    ALARMS,
+    IMAGE,
+    NO_CLASS,
+    OBJECTS,
+    object_position,
+    objects_of,
+    units_of,
+)
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel
@@ -32,6 +41,9 @@ from ptq_pipeline.trials.evaluation import build_evaluation
 
 MOST_IMAGES = 12
 PIXELS = 96
+# Okabe and Ito's vermilion, which most people can tell from its surroundings.
+FRAME = (213, 94, 0)
+NOT_FOUND = "—"
 LAYER_COLUMNS = ("layer", "clip_group", "clip_all", "error_group", "error_all")
 
 
@@ -45,8 +57,9 @@ def gather_lost_images(
 ) -> dict[str, Any]:
     """Gather audit images of the worst group that the candidate loses, and what calibrated it.
 
-    Lost means that the float model gets the image right and the candidate does not. Images are as
-    the models saw them: under the worst group's shift, and with the calibration set's pixels.
+    Lost means that the float model gets the image right and the candidate does not; of a detector,
+    that an object is no longer found, which a frame shows, or that alarms were added. Images are
+    as the models saw them: under the worst group's shift, and with the calibration set's pixels.
 
     Returns:
         The content of ``lost_images.json``, see :class:`.LostImages`; up to 12 images of each kind.
@@ -64,52 +77,53 @@ def gather_lost_images(
     definitions = data.definitions
     shift, _ = under_condition(data.samples, definitions, worst.shift)
     evaluation = build_evaluation(data, stressed, [shift])
-    seen = evaluation.samples
+    seen = _units(evaluation.samples, definitions)
     judged = _in_cell(seen, definitions, worst) & (seen["split"] == "audit").to_numpy()
-    right = _answers(float_predictions, shift, seen) == seen["label"].to_numpy()
-    answers = _answers(own, shift, seen)
-    lost = np.flatnonzero(judged & right & (answers != seen["label"].to_numpy()))
-    pixels = evaluation.arrays[shift][evaluation.rows[shift][lost[:MOST_IMAGES]]]
-    classes = definitions.classes
+    before, answers = _answers(float_predictions, shift, seen), _answers(own, shift, seen)
+    labels = seen["label"].to_numpy()
+    worse = np.where(labels == NO_CLASS, answers > before, (before == labels) & (answers != labels))
+    lost = np.flatnonzero(judged & worse)
+    look = _Look(evaluation.samples, definitions.classes)
+    pixels = evaluation.arrays[shift], evaluation.rows[shift]
+    said = [(look.label(seen.iloc[i]), look.answer(seen.iloc[i], answers[i])) for i in lost]
     return LostImages(
         trial_id=trial_id,
         group=CellDocument(**worst.key._asdict()),
         n=int(judged.sum()),
         lost_count=len(lost),
         lost=tuple(
-            LostImage(answer=classes[answers[i]], **_shown(seen.iloc[i], classes, image))
-            for i, image in zip(lost, pixels, strict=False)
+            LostImage(answer=answer, **look.shown(seen.iloc[i], *pixels))
+            for i, (_, answer) in zip(lost[:MOST_IMAGES], said, strict=False)
         ),
-        confusions=_confused(seen["label"].to_numpy()[lost], answers[lost], classes),
-        **_calibrating(calibration_sets[set_id], data, worst, classes),
+        confusions=tuple(
+            Confusion(label=label, answer=answer, count=count)
+            for (label, answer), count in Counter(said).most_common()
+        ),
+        **_calibrating(calibration_sets[set_id], data, worst),
     ).to_json()
 
 
-def _confused(
-    labels: np.ndarray, answers: np.ndarray, classes: Sequence[str]
-) -> tuple[Confusion, ...]:
-    """Count which class is answered for which, most often first."""
-    pairs = zip(labels, answers, strict=True)
-    found = Counter((classes[label], classes[answer]) for label, answer in pairs)
-    return tuple(
-        Confusion(label=label, answer=answer, count=count)
-        for (label, answer), count in found.most_common()
-    )
+def _units(samples: pd.DataFrame, definitions: GroupDefinitions) -> pd.DataFrame:
+    return units_of(samples, definitions.classes, definitions.alarms)
 
 
-def _calibrating(
-    chosen: CalibrationSet, data: AuditData, worst: CellDocument, classes: Sequence[str]
-) -> dict[str, Any]:
+def _calibrating(chosen: CalibrationSet, data: AuditData, worst: CellDocument) -> dict[str, Any]:
     """Return how much of a calibration set belongs to the worst group, and its first images."""
     by_id = data.samples.set_index("sample_id")
     used = by_id.loc[list(chosen.manifest.sample_ids)].reset_index()
-    same = np.flatnonzero(members(used, data.definitions, worst.level, worst.group))
+    units = _units(used, data.definitions)
+    inside = units[members(units, data.definitions, worst.level, worst.group)]
+    if units is not used:
+        # Alarms are no objects that an image could bring.
+        inside = inside[inside["label"] != NO_CLASS].drop_duplicates(IMAGE)
+    look = _Look(used, data.definitions.classes)
+    pixels = chosen.images, np.arange(len(used))
     return {
-        "calibration_count": len(same),
+        "calibration_count": len(inside),
         "set_size": len(used),
         "calibration": tuple(
-            GroupImage(**_shown(used.iloc[i], classes, chosen.images[i]))
-            for i in same[:MOST_IMAGES]
+            GroupImage(**look.shown(inside.iloc[i], *pixels))
+            for i in range(min(len(inside), MOST_IMAGES))
         ),
     }
 
@@ -119,20 +133,54 @@ def _answers(predictions: pd.DataFrame, shift: str, seen: pd.DataFrame) -> np.nd
     return rows.loc[seen["sample_id"]].to_numpy()
 
 
-def _shown(sample: pd.Series, classes: Sequence[str], pixels: np.ndarray) -> dict[str, Any]:
-    label = classes[int(sample["label"])]
-    return {"sample_id": int(sample["sample_id"]), "label": label, "png": small_png(pixels)}
+class _Look:
+    """How units of some samples are shown, in words and as pictures."""
+
+    def __init__(self, samples: pd.DataFrame, classes: Sequence[str]) -> None:
+        self.samples, self.classes = samples, classes
+        self._place = {number: place for place, number in enumerate(samples["sample_id"])}
+
+    def label(self, unit: pd.Series) -> str:
+        """Name the class of a unit, or whose false alarms are counted."""
+        label = int(unit["label"])
+        return str(unit[ALARMS]) if label == NO_CLASS else self.classes[label]
+
+    def answer(self, unit: pd.Series, answer: int) -> str:
+        """Say what the candidate answers: a class, that it finds nothing, or how many alarms."""
+        if int(unit["label"]) == NO_CLASS:
+            return f"{int(answer)}+"
+        return self.classes[answer] if answer < len(self.classes) else NOT_FOUND
+
+    def shown(self, unit: pd.Series, array: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
+        """Return what a `GroupImage` shows of a unit, with a frame around an object."""
+        place = self._place[int(unit.get(IMAGE, unit["sample_id"]))]
+        box = None
+        if IMAGE in unit and int(unit["label"]) != NO_CLASS:
+            position = object_position(int(unit["sample_id"]))
+            box = objects_of(self.samples[OBJECTS].iloc[place])[position]["bbox"]
+        return {
+            "sample_id": int(self.samples["sample_id"].iloc[place]),
+            "label": self.label(unit),
+            "png": small_png(array[rows[place]], box),
+        }
 
 
-def small_png(pixels: np.ndarray) -> str:
+def small_png(pixels: np.ndarray, box: Sequence[float] | None = None) -> str:
     """Return an image of at most 96 pixels a side as PNG in base64.
 
     Args:
         pixels: uint8 ``(C, H, W)``, grey with one channel, else its first three as colours.
+        box: left, top, width and height of what is framed, in pixels of the image.
     """
     array = np.asarray(pixels)
     image = Image.fromarray(array[0] if len(array) < 3 else array[:3].transpose(1, 2, 0))
+    scale = min(1.0, PIXELS / max(image.size))
     image.thumbnail((PIXELS, PIXELS))
+    if box is not None:
+        image = image.convert("RGB")
+        left, top, width, height = (scale * side for side in box)
+        corners = [left - 1, top - 1, left + width, top + height]
+        ImageDraw.Draw(image).rectangle(corners, outline=FRAME)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -194,6 +242,8 @@ def members(
 ) -> np.ndarray:
     """Tell for every sample, in any split, whether it belongs to a group: bool ``(samples,)``.
 
+    An image with annotated objects belongs to the groups of what is on it.
+
     Raises:
         InputError: there is no such group, and the message names those that there are; or there
             are two.
@@ -207,12 +257,16 @@ def members(
     if not found:
         known = [each.label for kind in NAMED_LEVELS for each in definitions.ids(kind)]
         raise InputError(f"there is no group '{group}'; the groups are {', '.join(known[:40])}")
-    classes = definitions.classes
-    mask = np.full(len(samples), True)
+    classes, units = definitions.classes, _units(samples, definitions)
+    mask = (units["label"] != NO_CLASS).to_numpy()
     for column, value in zip(found[0].columns, found[0].values, strict=True):
         wanted = classes.index(value) if column == CLASS_COLUMN else value
-        mask &= (samples[column] == wanted).to_numpy()
-    return mask
+        if column == ALARMS:
+            mask = np.full(len(units), True)
+        mask &= (units[column] == wanted).to_numpy()
+    if units is samples:
+        return mask
+    return samples["sample_id"].isin(units.loc[mask, IMAGE]).to_numpy()
 
 
 def under_condition(

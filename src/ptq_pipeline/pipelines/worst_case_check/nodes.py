@@ -8,9 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import CellKey, GroupDefinitions
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.plain_text import table_cell
+from ptq_pipeline.core.units import finds_objects, units_of
 from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.champion import (
     Baseline,
@@ -55,13 +57,28 @@ def check_names(
         if samples is not None and (spent := nothing_left(Opener.of(ledger, samples), parameters)):
             log.warning("%s", spent)
     parameters.check_names(groups.by_level(), [*stress.root, *groups.conditions])
-    if profiles is not None:
+    if samples is not None and finds_objects(samples):
+        _check_of_detector(parameters)
+    elif profiles is not None:
         audit = groups.only("audit")
         known = profiles.set_index("sample_id")["predicted"]
         answers = known.reindex(audit.sample_ids).to_numpy(dtype=float, na_value=float("nan"))
         right, n = int((answers == audit.labels).sum()), int((~pd.isna(answers)).sum())
         check_float_model(right, n, parameters, groups.classes)
     return parameters
+
+
+def _check_of_detector(policy: Policy) -> None:
+    for asked, what in (
+        (policy.evaluation == "sampled", "evaluation: sampled"),
+        (policy.representatives is not None, "representatives (a quick look)"),
+        (bool(policy.class_priors), "class_priors"),
+    ):
+        if asked:
+            raise InputError(
+                f"worst_case_check: {what} is for classifiers and not yet for detectors; leave it "
+                "out"
+            )
 
 
 def check_business(groups: Groups, business: Business) -> Business:
@@ -142,10 +159,11 @@ def compare(
     chosen = Verdict.read(verdict).candidate
     assert setting.groups is not None
     assert setting.predictions is not None
+    audited = units_of(samples, setting.groups.class_names, setting.groups.alarms)
     candidate = candidate_baseline(
         chosen.trial_id,
         setting.predictions,
-        samples[samples["split"] == "audit"],
+        audited[audited["split"] == "audit"],
         {name: dict(options) for name, options in stress.root.items()},
         chosen.cells,
     )

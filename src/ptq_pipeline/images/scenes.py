@@ -7,12 +7,18 @@ laid, so they are exact. Every scene has a seed of its own and is the same besid
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
+
+from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.inputs import local_path
+from ptq_pipeline.images.idx import read_idx
+from ptq_pipeline.tasks.detection import sizes
 
 SIDE = 96
 CLASSES = (
@@ -101,6 +107,8 @@ def compose(
 def _background(
     garments: NDArray[np.uint8], generator: np.random.Generator
 ) -> tuple[NDArray[np.float32], int]:
+    from PIL import Image
+
     coarse = generator.uniform(0, 70, (6, 6)).astype(np.float32)
     canvas = np.asarray(Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
     canvas = canvas + generator.normal(0, 4, canvas.shape).astype(np.float32)
@@ -119,6 +127,8 @@ def _lay(
     canvas: NDArray[np.float32], garments: NDArray[np.uint8], generator: np.random.Generator
 ) -> list[tuple[int, tuple[int, int, int, int], bool]]:
     """Lay garments on a canvas; return which one, left, top, right, bottom, and whether dim."""
+    from PIL import Image
+
     laid: list[tuple[int, tuple[int, int, int, int], bool]] = []
     for _ in range(int(generator.integers(1, MOST_GARMENTS + 1))):
         garment = int(generator.integers(len(garments)))
@@ -152,3 +162,66 @@ def _overlap(one: tuple[int, ...], other: tuple[int, ...]) -> float:
     height = min(one[3], other[3]) - max(one[1], other[1])
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
     return max(width, 0) * max(height, 0) / min(areas)
+
+
+class SceneSource:
+    """Scenes as an image source: each part is composed of the garments of one pair of idx files.
+
+    Args:
+        parts: each with ``images`` and ``labels`` (idx files), ``rows`` (first and last, of the
+            garments that are used), ``scenes`` (how many), ``seed`` and ``split``.
+
+    Raises:
+        InputError: a part has another setting, or lacks one.
+    """
+
+    def __init__(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        known = ("images", "labels", "rows", "scenes", "seed", "split")
+        tables, arrays = [], []
+        for number, part in enumerate(parts):
+            if set(part) != set(known):
+                raise InputError(
+                    f"scenes: part {number} has the settings {sorted(part)}; it takes "
+                    f"{', '.join(known)}"
+                )
+            first, last = part["rows"]
+            garments, labels = (
+                read_idx(local_path(part[name], name))[first:last] for name in ("images", "labels")
+            )
+            made = compose(garments, labels, int(part["scenes"]), int(part["seed"]))
+            arrays.append(made.images)
+            tables.append(_described(made.document).assign(part=number, split=part["split"]))
+        self.splits: list[dict[str, float]] = [{} for _ in parts]
+        self.left_out: dict[str, int] = {}
+        self.table = pd.concat(tables, ignore_index=True)
+        self.shape = (1, SIDE, SIDE)
+        self._images = np.concatenate(arrays)
+
+    def read(self, position: int) -> NDArray[np.uint8]:
+        """Return scene ``position`` as uint8 ``(1, 96, 96)``."""
+        found: NDArray[np.uint8] = self._images[position]
+        return found
+
+
+def _described(document: Mapping[str, Any]) -> pd.DataFrame:
+    """Return one row a scene: name, scraps, and its objects."""
+    names = {each["id"]: each["name"] for each in document["categories"]}
+    objects: dict[int, list[dict[str, Any]]] = {each["id"]: [] for each in document["images"]}
+    for each in document["annotations"]:
+        size = str(sizes(np.array([float(each["area"])]))[0])
+        objects[each["image_id"]].append(
+            {
+                "id": str(each["id"]),
+                "bbox": each["bbox"],
+                "area": each["area"],
+                "label": names[each["category_id"]],
+                "columns": {"light": each["light"], "size": size},
+            }
+        )
+    return pd.DataFrame(
+        {
+            "name": [each["file_name"] for each in document["images"]],
+            "scraps": [each["scraps"] for each in document["images"]],
+            "objects": list(objects.values()),
+        }
+    )
