@@ -14,11 +14,14 @@ from ptq_pipeline.datasets.directory import (
 from ptq_pipeline.datasets.expectations import GreatExpectationsValidator
 from ptq_pipeline.datasets.float_model import FloatModelDataset
 from ptq_pipeline.datasets.image_sources import (
+    CocoDataset,
     IdxImageDataset,
     ImageFolderDataset,
     ImageManifestDataset,
     ImageWindowsDataset,
     SceneDataset,
+    VocDataset,
+    YoloDataset,
 )
 from ptq_pipeline.datasets.production import (
     HistoryDataset,
@@ -48,6 +51,7 @@ __all__ = [
     "BaselineDataset",
     "CSVDataset",
     "CalibrationSetsDataset",
+    "CocoDataset",
     "CandidateDirectory",
     "ChampionDataset",
     "DecisionLogDataset",
@@ -70,4 +74,6 @@ __all__ = [
     "TextDataset",
     "TrialStoreDataset",
     "ValidationCacheDataset",
+    "VocDataset",
+    "YoloDataset",
 ]

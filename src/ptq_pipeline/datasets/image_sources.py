@@ -3,17 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.inputs import local_path
+from ptq_pipeline.images.annotated import AnnotatedSource, Layout
 from ptq_pipeline.images.decoding import Decoding
 from ptq_pipeline.images.files import FileSource, NoImages, image_folder, leaves, manifest, resolved
 from ptq_pipeline.images.idx import IdxSource
+from ptq_pipeline.images.other_forms import voc_document, yolo_document
 from ptq_pipeline.images.scenes import SceneSource
 from ptq_pipeline.images.source import ImageSource
+from ptq_pipeline.tasks.coco import Annotations, annotations_in, read_annotations
 
 
 class _ReadOnlyDataset(AbstractDataset):
@@ -178,6 +181,84 @@ class ImageManifestDataset(_ListedDataset):
             allow_outside=self._allow_outside,
             sha256=self._sha256,
         )
+
+
+class _AnnotatedDataset(_FileDataset):
+    """What sources of images with annotated objects share.
+
+    Args:
+        filepath: COCO's annotations, or the root folder of the other forms.
+        shape: ``[C, H, W]`` to decode to.
+        splits: weights by which images without a split are divided, as in `ImageFolderDataset`.
+        fit: how an image is brought to this shape, boxes following: ``letterbox`` or ``stretch``.
+        object_size: groups ``size`` of objects: ``coco`` (small, medium and large by area in pixels
+            of the file), ``quantiles`` (of the pool), or null.
+    """
+
+    def __init__(
+        self,
+        filepath: str,
+        shape: Sequence[int],
+        splits: Mapping[str, float] | None = None,
+        *,
+        fit: str = "letterbox",
+        object_size: Literal["coco", "quantiles"] | None = "coco",
+        **decoding: Any,
+    ) -> None:
+        super().__init__(filepath, shape, **decoding)
+        if object_size not in ("coco", "quantiles", None):
+            raise InputError(
+                f"image source: object_size is '{object_size}'; choose coco, quantiles or null"
+            )
+        self._options["fit"] = fit
+        self._splits = splits
+        self._object_size = object_size
+
+    def _source(self, annotations: Annotations, folder: Path) -> AnnotatedSource:
+        layout = Layout(
+            folder, self._decoding(), self._splits, self._object_size, self._allow_outside
+        )
+        return AnnotatedSource(annotations, layout, f"'{self._filepath}'")
+
+
+class CocoDataset(_AnnotatedDataset):
+    """COCO's annotations (the form of ``instances_val2017.json``) and a folder of images.
+
+    Columns of images (``split``, ``cluster``, any other) and of objects make groups. Settings are
+    those of `_AnnotatedDataset`, and:
+
+    Args:
+        images: folder that file names start from; that of ``filepath`` when left out.
+    """
+
+    def __init__(
+        self, filepath: str, shape: Sequence[int], *, images: str | None = None, **more: Any
+    ) -> None:
+        super().__init__(filepath, shape, **more)
+        self._images = None if images is None else local_path(images, "images")
+
+    def load(self) -> AnnotatedSource:
+        """Read the annotations; no image is decoded yet."""
+        folder = self._filepath.parent if self._images is None else self._images
+        return self._source(read_annotations(self._filepath), folder)
+
+
+class VocDataset(_AnnotatedDataset):
+    """A folder in Pascal VOC's form: ``Annotations/*.xml`` and ``JPEGImages``."""
+
+    def load(self) -> AnnotatedSource:
+        """Read the annotations; no image is decoded yet."""
+        document = voc_document(self._filepath)
+        return self._source(annotations_in(document, self._filepath), self._filepath)
+
+
+class YoloDataset(_AnnotatedDataset):
+    """A folder in YOLO's form: ``images``, ``labels`` and ``data.yaml``."""
+
+    def load(self) -> AnnotatedSource:
+        """Read the annotations; of images only their sizes."""
+        document = yolo_document(self._filepath)
+        return self._source(annotations_in(document, self._filepath), self._filepath)
 
 
 class ImageWindowsDataset(_FileDataset):

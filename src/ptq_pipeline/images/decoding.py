@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MODES = {1: "L", 3: "RGB"}
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+FITS, GREY = ("crop", "letterbox", "stretch"), 114
 DEEPEST = 65535  # the largest value of 16 bits
 # Of 10, 12, 14 and 16 bits.
 WHITES = (1023, 4095, 16383, DEEPEST)
@@ -28,13 +29,16 @@ class Decoding:
     """How image files become pixels; it is part of the preprocessing, so declare what training did.
 
     An image is turned upright by its EXIF orientation, brought to 8 bits, converted to one or three
-    channels (transparency is dropped), resized and cropped at the centre.
+    channels (transparency is dropped), and brought to its size.
 
     Attributes:
         shape: ``(C, H, W)`` of every decoded image.
         resize_size: length of the shorter side before the crop, as in torchvision's presets; None
             makes the image just fit the crop.
         interpolation: one of :data:`INTERPOLATIONS`.
+        fit: ``crop`` takes the centre of the resized image, ``letterbox`` resizes the whole image
+            and fills what is left with grey (114, as YOLO's authors do), ``stretch`` resizes both
+            sides on their own.
         white: stored value that means white in files of more than 8 bits, such as 4095 or 65535;
             None refuses those files, because a wrong guess looks like a dark image.
 
@@ -46,6 +50,7 @@ class Decoding:
     resize_size: int | None = None
     interpolation: str = "bilinear"
     white: int | None = None
+    fit: str = "crop"
 
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or min(self.shape) < 1:
@@ -65,13 +70,42 @@ class Decoding:
                 f"image source: interpolation '{self.interpolation}' is unknown; choose one of "
                 f"{', '.join(INTERPOLATIONS)}"
             )
+        if self.fit not in FITS:
+            raise InputError(
+                f"image source: fit '{self.fit}' is unknown; choose one of {', '.join(FITS)}"
+            )
+        if self.fit != "crop" and self.resize_size is not None:
+            raise InputError(
+                f"image source: 'resize_size' is for a crop, and fit is '{self.fit}'; leave one out"
+            )
         if self.white is not None and not 255 < self.white <= DEEPEST:
             raise InputError(
                 f"image source: 'white' must lie between 256 and {DEEPEST}, got {self.white}"
             )
 
-    def read(self, path: Path, sha256: str | None = None) -> np.ndarray:
+    def placed(self, width: float, height: float) -> tuple[float, float, float, float]:
+        """Return where an image of a size lies in the decoded one: x and y scale, left and top.
+
+        >>> Decoding((3, 240, 320), fit="letterbox").placed(640, 320)
+        (0.5, 0.5, 0.0, 40.0)
+        """
+        _, rows, columns = self.shape
+        if self.fit == "stretch":
+            return columns / width, rows / height, 0.0, 0.0
+        scale = min(columns / width, rows / height)
+        sides = max(round(width * scale), 1), max(round(height * scale), 1)
+        left, top = float((columns - sides[0]) // 2), float((rows - sides[1]) // 2)
+        return sides[0] / width, sides[1] / height, left, top
+
+    def read(
+        self, path: Path, sha256: str | None = None, size: tuple[int, int] | None = None
+    ) -> np.ndarray:
         """Return the pixels of one file, uint8 ``(C, H, W)``.
+
+        Args:
+            path: the file.
+            sha256: declared hash.
+            size: declared width and height of the upright image.
 
         Raises:
             UnreadableImage: naming the file that cannot be decoded, and why.
@@ -83,9 +117,9 @@ class Decoding:
             raise UnreadableImage(f"'{path}' cannot be opened ({error})") from error
         with handle:
             check_sha256(handle, path, sha256)
-            return self._decoded(handle, path)
+            return self._decoded(handle, path, size)
 
-    def _decoded(self, handle: IO[bytes], path: Path) -> np.ndarray:
+    def _decoded(self, handle: IO[bytes], path: Path, size: tuple[int, int] | None) -> np.ndarray:
         from PIL import Image, ImageOps
 
         try:
@@ -95,6 +129,11 @@ class Decoding:
                     raise UnreadableImage(f"'{path}' holds several pictures; keep the one meant")
                 shallow = self._in_8_bits(stored, path)
                 upright = ImageOps.exif_transpose(shallow).convert(MODES[self.shape[0]])
+                if size is not None and upright.size != size:
+                    raise UnreadableImage(
+                        f"'{path}' is {upright.width} x {upright.height} pixels large, and its "
+                        f"annotations say {size[0]} x {size[1]}; boxes would not fit"
+                    )
                 pixels = np.asarray(self._sized(upright), np.uint8)
         except UnreadableImage:
             raise
@@ -150,6 +189,16 @@ class Decoding:
 
         _, height, width = self.shape
         resampling = Image.Resampling[self.interpolation.upper()]
+        if self.fit == "stretch":
+            return image.resize((width, height), resampling)
+        if self.fit == "letterbox":
+            across, down, left, top = self.placed(*image.size)
+            sides = round(image.width * across), round(image.height * down)
+            canvas = Image.new(
+                image.mode, (width, height), GREY if image.mode == "L" else (GREY,) * 3
+            )
+            canvas.paste(image.resize(sides, resampling), (int(left), int(top)))
+            return canvas
         if self.resize_size is None:
             return ImageOps.fit(image, (width, height), resampling)
         short, long = sorted(image.size)

@@ -136,25 +136,38 @@ def manifest(
     table = read_table(path, "manifest", needed, sha256)
     if "label" not in table:
         table["label"] = None
-    root = path.parent.resolve()
-    full = []
-    for row, entry in enumerate(table["path"], 1):
+    named = f"manifest '{path}'"
+    paths = paths_below(path.parent, table["path"], named, allow_outside=allow_outside)
+    return FileSource(table.assign(path=paths), decoding, splits)
+
+
+def paths_below(
+    folder: Path, entries: pd.Series, what: str, *, allow_outside: bool = False
+) -> pd.Series:
+    """Return the files that a table names, which are below its folder unless told otherwise.
+
+    Raises:
+        InputError: One is missing in the table, leads out of the folder, or is named twice;
+            ``what`` says of which table.
+    """
+    root, full = folder.resolve(), []
+    for row, entry in enumerate(entries, 1):
         if pd.isna(entry):
-            raise InputError(f"manifest '{path}': row {row} has no path; fill it or remove the row")
-        named = _as_stored(root / local_path(str(entry), f"manifest '{path}', path"))
+            raise InputError(f"{what}: row {row} has no path; fill it or remove the row")
+        named = _as_stored(root / local_path(str(entry), f"{what}, path"))
         real = resolved(named)
         # Links from several names into a cache (DVC's is one) are copies, like equal files.
         inside = real.is_relative_to(root)
         full.append(real if inside else Path(os.path.normpath(named)))
         if not allow_outside and not inside:
-            raise InputError(f"manifest '{path}': image path {leaves(named, real)}")
-    paths = pd.Series(full, table.index, dtype=object)
+            raise InputError(f"{what}: image path {leaves(named, real)}")
+    paths = pd.Series(full, entries.index, dtype=object)
     if (twice := paths.duplicated()).any():
         raise InputError(
-            f"manifest '{path}' names '{paths[twice].iloc[0]}' twice ({int(twice.sum())} such "
+            f"{what} names '{paths[twice].iloc[0]}' twice ({int(twice.sum())} such "
             "row(s)), so it would count twice; keep one row per image"
         )
-    return FileSource(table.assign(path=paths), decoding, splits)
+    return paths
 
 
 def _as_stored(path: Path) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,8 @@ class Annotations:
         ignored: Whether an object counts neither as found nor as lost: crowds, difficult objects
             and boxes without an area; bool, shape (objects,).
         unusable: One sentence a box that has no area within its image.
+        files: Names of the images' files; none where the annotations name none.
+        sizes: Width and height of the images in pixels, float64, shape (images, 2).
     """
 
     images: pd.DataFrame
@@ -94,6 +96,8 @@ class Annotations:
     crowd: NDArray[np.bool_]
     ignored: NDArray[np.bool_]
     unusable: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    sizes: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
 
 
 def read_annotations(path: Path) -> Annotations:
@@ -103,7 +107,15 @@ def read_annotations(path: Path) -> Annotations:
         InputError: The file is no such JSON, a number is given twice, an object is on no image or
             of no class, or more than one box in a hundred has no area within its image.
     """
-    document = _document(path)
+    return annotations_in(_document(path), path)
+
+
+def annotations_in(document: Any, path: Path) -> Annotations:
+    """Read annotations in COCO's form; ``path`` is what errors call them, see `read_annotations`.
+
+    Raises:
+        InputError: As for `read_annotations`.
+    """
     if not isinstance(document, dict):
         raise InputError(
             f"'{path}' holds a list, and annotations are an object with 'images', 'annotations' "
@@ -140,6 +152,8 @@ def read_annotations(path: Path) -> Annotations:
         crowd=crowd,
         ignored=crowd | unusable | _flags(objects, ("ignore", "difficult")),
         unusable=sentences,
+        files=tuple(map(str, images["file_name"])) if "file_name" in images else (),
+        sizes=images[["width", "height"]].to_numpy(dtype=float),
     )
 
 
