@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 from scipy import sparse
 
 from ptq_pipeline.core.documents import Document
-from ptq_pipeline.core.errors import PtqPipelineError
+from ptq_pipeline.core.errors import InputError, PtqPipelineError
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.sentences import Result
 from ptq_pipeline.judgement.settling import DrawTracker, SettlingLevels, shown_bad
@@ -129,6 +129,11 @@ def settle(
         looks: how early looks are paid for.
         watch: passes the ids on, for example to show progress.
     """
+    if audit.model.task.finds_objects:
+        raise InputError(
+            "settling looks at single images, and what is judged of a detector are objects; run "
+            "the pipeline 'quantization' for all of them"
+        )
     scope = _in_full(scope)
     runner, evaluation = audit.runner(), audit.evaluation.of("audit")
     reference = audit.float_reference(runner)

@@ -258,7 +258,7 @@ def members(
         known = [each.label for kind in NAMED_LEVELS for each in definitions.ids(kind)]
         raise InputError(f"there is no group '{group}'; the groups are {', '.join(known[:40])}")
     classes, units = definitions.classes, _units(samples, definitions)
-    mask = (units["label"] != NO_CLASS).to_numpy()
+    mask = np.array(units["label"] != NO_CLASS)
     for column, value in zip(found[0].columns, found[0].values, strict=True):
         wanted = classes.index(value) if column == CLASS_COLUMN else value
         if column == ALARMS:
