@@ -21,7 +21,7 @@ from ptq_pipeline.core.exits import ExitCode, end_at_once, may_be_taken_over
 from ptq_pipeline.core.provenance import describe_machine
 from ptq_pipeline.mounting import GATHERED, mounts, stage_of
 from ptq_pipeline.project_template import GROUPS
-from ptq_pipeline.registry.tracking import TrackedAudit, TrackingParameters, send
+from ptq_pipeline.registry.tracking import TrackedAudit, Tracker, TrackingParameters, send
 
 log = logging.getLogger(__name__)
 # What Ctrl-C sends, and what ends a container or a job.
@@ -125,15 +125,20 @@ class ProvenanceHooks:
         )
         if not (audited or released):
             return
-        parameters = catalog.load("parameters")
+        parameters = catalog.load("parameters") if "parameters" in catalog else {}
         group = parameters.get(prefix.rstrip("."), {}) if prefix else parameters
         settings = _tracking(group)
+        if settings.tracking_uri is None:
+            return
+
+        def send_audit(tracker: Tracker) -> None:
+            verdict = Path(catalog.get(f"{prefix}verdict")._describe()["filepath"])
+            tracker.log_audit(TrackedAudit.of(verdict.parent, group))
+
         if audited:
-            reports = Path(catalog.get(f"{prefix}verdict")._describe()["filepath"]).parent
-            send(settings, "this audit", lambda to: to.log_audit(TrackedAudit.of(reports, group)))
+            send(settings, "this audit", send_audit)
         if released:
-            registry = catalog.load(f"{prefix}registry")
-            send(settings, "the registry", lambda to: to.follow(registry))
+            send(settings, "the registry", lambda to: to.follow(catalog.load(f"{prefix}registry")))
 
 
 class InterruptHooks:

@@ -27,7 +27,7 @@ from ptq_pipeline.judgement.decision import Decision, Execution
 from ptq_pipeline.judgement.judging import Status
 from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.judgement.verdict import Verdict
-from ptq_pipeline.reporting.texts import available_languages
+from ptq_pipeline.reporting.texts import available_languages, what_is_judged
 from ptq_pipeline.statistics.draws import split_budget
 
 Cell = TypeVar("Cell", bound=MeasuredCell)
@@ -130,6 +130,11 @@ class AuditTables:
     worst_case_table: pd.DataFrame
     scores: pd.DataFrame
     group_definitions: GroupDefinitions
+
+    @property
+    def of(self) -> str:
+        """What texts speak of, see `load_texts`."""
+        return "images"
 
     @cached_property
     def cells(self) -> list[SpreadCell]:
@@ -260,6 +265,12 @@ class AuditResults(AuditTables):
     lost_images: LostImages | None = None
     worst_group_layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     decision_log: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def of(self) -> str:
+        """What texts speak of, see `load_texts`."""
+        return what_is_judged(self.verdict)
+
     machine: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -386,7 +386,12 @@ def load_texts(language: str, of: str = "images") -> Texts:
 
 def texts_about(verdict: Verdict, language: str) -> Texts:
     """Read the texts that fit what a verdict is about: images, or the units of a table."""
-    return load_texts(language, "images" if verdict.source is None else "units")
+    return load_texts(language, what_is_judged(verdict))
+
+
+def what_is_judged(verdict: Verdict) -> str:
+    """Say whether texts about a verdict speak of images or of units."""
+    return "images" if verdict.source is None else "units"
 
 
 def _exchanged(text: str, words: Mapping[str, str]) -> str:

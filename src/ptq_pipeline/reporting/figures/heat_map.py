@@ -30,7 +30,7 @@ def group_shift_heat_map(
     Tint and glyph say what is shown of the candidate there; hatching marks groups that are not
     judged, a dash what was not measured; a line parts the levels.
     """
-    texts, shifts = figure_texts(options.language), audit.shifts
+    texts, shifts = figure_texts(options.language, audit.of), audit.shifts
     kept = set(audit.classes_to_show(options.max_classes))
     measured = {cell.key.of for cell in audit.cells}
     groups = [

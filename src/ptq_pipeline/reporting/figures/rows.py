@@ -43,7 +43,7 @@ def worst_groups(audit: AuditTables, options: ReportingParameters) -> Drawing:
     A row is the candidate's drop over the group's limit with its interval, so that groups with
     other limits can be compared; 100 % is at the limit. Colour and marker say what is shown.
     """
-    texts = figure_texts(options.language)
+    texts = figure_texts(options.language, audit.of)
     worst = audit.worst_of_each_level(MOST_GROUPS)
     beside = worst[0].shift if worst else CLEAN
     average = [cell for cell in audit.averages if cell.shift in (CLEAN, beside)]
@@ -92,7 +92,7 @@ def strategy_comparison(audit: AuditTables, options: ReportingParameters) -> Dra
     Each strategy has one line of dots for the average and one for the worst class, with a bar at
     each mean.
     """
-    texts = figure_texts(options.language)
+    texts = figure_texts(options.language, audit.of)
     table = audit.strategy_drops()
     strategies = list(table.groupby("strategy", sort=False))
     figure = new_figure(4.7, 1.6 + 0.62 * max(len(strategies), 1))
@@ -140,7 +140,7 @@ def drop_distribution(audit: AuditTables, options: ReportingParameters) -> Drawi
     Each shift is a panel, with a dot per draw and a box over the dots; hatched rows are classes
     that are not judged.
     """
-    texts = figure_texts(options.language)
+    texts = figure_texts(options.language, audit.of)
     drops = audit.class_drops()
     judged = set(drops["group"])
     classes = [name for name in audit.classes_to_show(options.max_classes) if name in judged]

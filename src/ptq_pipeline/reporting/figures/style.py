@@ -136,10 +136,10 @@ def new_figure(width: float, height: float) -> ReportFigure:
     return ReportFigure(figsize=(width, height), layout="constrained")
 
 
-def figure_texts(language: str) -> Texts:
-    """Give the words of figures; says once where their letters will be boxes."""
+def figure_texts(language: str, of: str) -> Texts:
+    """Give the words of figures, see `load_texts`; says once where their letters will be boxes."""
     warn_without_font(language)
-    return load_texts(language)
+    return load_texts(language, of)
 
 
 def row_name(texts: Texts, level: str, group: str, length: int) -> str:
