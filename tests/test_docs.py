@@ -111,6 +111,24 @@ def test_the_walks_pass_modules_that_exist():
     assert missing == []
 
 
+@pytest.mark.parametrize("page", ["quantization.md", "methods.md"])
+def test_library_examples_run_as_they_are_written(page):
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (PROJECT / "docs" / page).read_text(), re.S | re.M
+    )
+    assert blocks
+    names = {}
+    for block in blocks:
+        exec(block, names)  # noqa: S102
+    assert "parameters" in names
+    if "top1" in names:
+        assert names["top1"].shape == (64,)
+    if "MINE" in names:
+        config = names["Mine"](name="mine", weight_bits=3, activation_bits=8)
+        made = names["MINE"].run(names["prepared"], names["batches"], config, 0, None)
+        assert {layer.weight.scheme.bits for layer in made.layers.values()} == {3}
+
+
 def test_every_study_can_be_loaded():
     paths = sorted(
         str(p) for name in ("benchmarks", "scripts") for p in PROJECT.glob(f"{name}/*.py")
