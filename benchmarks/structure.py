@@ -13,7 +13,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-LONG_FUNCTION, MANY_PARAMETERS, COPIED_LINES = 50, 6, 6
+LONG_FUNCTION, LONG_MODULE, MANY_PARAMETERS, COPIED_LINES = 50, 400, 6, 6
 
 
 def counts(checkout: Path) -> dict[str, int]:
@@ -32,6 +32,19 @@ def counts(checkout: Path) -> dict[str, int]:
     return {
         "files": len(texts),
         **lines_of(texts, trees),
+        "lines of signatures": sum(each.body[0].lineno - each.lineno for each in functions),
+        "lines that raise errors": sum(
+            len(_lines(node)) for node in nodes if isinstance(node, ast.Raise)
+        ),
+        "typed fields": sum(
+            isinstance(each, ast.AnnAssign)
+            for node in nodes
+            if isinstance(node, ast.ClassDef)
+            for each in node.body
+        ),
+        f"modules over {LONG_MODULE} lines": sum(
+            len(each.splitlines()) > LONG_MODULE for each in texts
+        ),
         f"functions over {LONG_FUNCTION} lines": sum(
             function.end_lineno - function.lineno >= LONG_FUNCTION for function in functions
         ),
