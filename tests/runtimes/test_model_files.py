@@ -9,7 +9,7 @@ from tests.runtimes.files import (
 )
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.runtimes.model_files import open_model
+from ptq_pipeline.runtimes.model_files import ModelInput, open_model
 
 WRITERS = {
     "m.onnx": write_onnx,
@@ -42,6 +42,21 @@ def test_every_kind_of_file_gives_the_answers_of_the_formula(tmp_path, name, thr
     expected = np.where(mean > threshold, 0, 1)
     assert (model.answers(given)[clear] == expected[clear]).all()
     assert len(model.sha256) == 64 and " " in model.runtime
+
+
+def test_integers_without_a_scale_take_whole_pixels_only():
+    taken = ModelInput((1, 1, 2), channels_last=False, dtype=np.dtype("uint8"), batch=None)
+    assert taken.arranged(pixels(0, 255)).tolist() == [[[[0, 255]]]]
+    # As they are scaled by default, all would have become 0 or 1; below 0 they would wrap around.
+    for prepared in (pixels(0.2, 1), pixels(-1, 1), pixels(0, 300)):
+        with pytest.raises(
+            InputError, match="input is uint8 without a scale.*leave them at 0 to 255"
+        ):
+            taken.arranged(prepared)
+
+
+def pixels(*values):
+    return np.array(values, np.float32).reshape(1, 1, 1, -1)
 
 
 def test_the_content_names_a_file(tmp_path):

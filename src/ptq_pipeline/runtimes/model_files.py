@@ -22,6 +22,8 @@ from ptq_pipeline.runtimes.openvino_graph import openvino
 
 CHANNELS = (1, 3)
 BATCH = 64
+# What float32 leaves of a whole number.
+_ROUNDING = 1e-3
 # Runs one batch in the layout and type of the file.
 Run = Callable[[np.ndarray], np.ndarray]
 
@@ -45,13 +47,23 @@ class ModelInput:
     quantization: tuple[float, int] | None = None
 
     def arranged(self, images: np.ndarray) -> np.ndarray:
-        """Give float32 ``(n, C, H, W)`` images as the model takes them."""
+        """Give float32 ``(n, C, H, W)`` images as the model takes them.
+
+        Raises:
+            InputError: It takes integers without a scale, and the images are no whole numbers.
+        """
         if self.channels_last:
             images = images.transpose(0, 2, 3, 1)
-        if self.quantization is not None:
-            scale, zero = self.quantization
-            limits = np.iinfo(self.dtype)
-            images = np.clip(np.rint(images / scale) + zero, limits.min, limits.max)
+        if self.dtype.kind in "iu":
+            scale, zero = self.quantization or (1.0, 0)
+            limits, codes = np.iinfo(self.dtype), np.rint(images / scale) + zero
+            images, given = np.clip(codes, limits.min, limits.max), images
+            if self.quantization is None and (np.abs(images - given) > _ROUNDING).any():
+                raise InputError(
+                    f"its input is {self.dtype} without a scale, so it takes pixels as they are, "
+                    f"and these go from {given.min():.3g} to {given.max():.3g}: leave them at 0 to "
+                    "255, without mean and std"
+                )
         return np.ascontiguousarray(images.astype(self.dtype))
 
 
@@ -75,12 +87,16 @@ class FileModel:
         """Top-1 class, int64 ``(n,)``, of prepared float32 ``(n, C, H, W)`` images.
 
         Raises:
-            InputError: The output is not one row of class scores for every image.
+            InputError: The images are none that it takes, or the output is not one row of class
+                scores for every image.
         """
         step = self.input.batch or BATCH
         found = []
         for start in range(0, len(images), step):
-            batch = self.input.arranged(images[start : start + step])
+            try:
+                batch = self.input.arranged(images[start : start + step])
+            except InputError as error:
+                raise InputError(f"'{self.path}': {error}") from None
             missing = step - len(batch) if self.input.batch else 0
             if missing:
                 batch = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
