@@ -3,10 +3,14 @@ import dataclasses
 import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import given
+from hypothesis.extra.numpy import arrays
+from hypothesis.strategies import integers
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.objects import ObjectFolder
 from ptq_pipeline.ptq import MethodSpec
+from ptq_pipeline.trials.changed import ChangedAnswers
 from ptq_pipeline.trials.evaluation import evaluation_hash
 from ptq_pipeline.trials.trial import TrialSpec, TrialStore
 
@@ -43,6 +47,96 @@ def test_results_come_back(tmp_path):
     for name, values in PREDICTIONS.items():
         np.testing.assert_array_equal(stored[name], values)
     assert [path.suffix for path in store.root.rglob("*") if path.is_file()] == [".safetensors"]
+
+
+OF_FLOAT = dataclasses.replace(SPEC, method=None, calibration_set=None)
+
+
+def answers_of_both(rng, changed=0.01, units=5000):
+    """The float model's answers, and a quantized one's that differ in a few."""
+    of_float = {name: rng.integers(0, 1000, units).astype(np.int32) for name in SPEC.shifts}
+    quantized = {}
+    for name, answers in of_float.items():
+        other = rng.integers(0, 1000, units).astype(np.int32)
+        quantized[name] = np.where(rng.random(units) < changed, other, answers)
+    return of_float, quantized
+
+
+def test_only_what_differs_from_the_float_model_is_kept_and_comes_back_bit_for_bit(tmp_path):
+    of_float, quantized = answers_of_both(np.random.default_rng(0))
+    store = TrialStore(tmp_path)
+    store.put(OF_FLOAT, of_float)
+    kept = store.put(SPEC, quantized, ("a note",))
+    found = TrialStore(tmp_path).get(SPEC)
+    for outcome in (kept, found):
+        assert outcome.notes == ("a note",)
+        assert list(outcome.predictions) == list(SPEC.shifts)
+        for name, answers in quantized.items():
+            assert outcome.predictions[name].dtype == np.int32
+            np.testing.assert_array_equal(outcome.predictions[name], answers)
+    dense = store.path(OF_FLOAT).stat().st_size
+    assert store.path(SPEC).stat().st_size < 0.06 * dense
+
+
+def test_where_most_answers_differ_all_are_kept(tmp_path):
+    of_float, quantized = answers_of_both(np.random.default_rng(0), changed=0.9)
+    store = TrialStore(tmp_path)
+    store.put(SPEC, quantized)
+    alone = store.path(SPEC).read_bytes()
+    store.put(OF_FLOAT, of_float)
+    store.put(SPEC, quantized)
+    # These are the bytes of earlier releases, which are read as ever.
+    assert store.path(SPEC).read_bytes() == alone
+    np.testing.assert_array_equal(store.get(SPEC).predictions["clean"], quantized["clean"])
+
+
+def test_changes_without_the_very_answers_that_they_refer_to_count_as_absent(tmp_path, caplog):
+    of_float, quantized = answers_of_both(np.random.default_rng(0))
+    store = TrialStore(tmp_path)
+    store.put(OF_FLOAT, of_float)
+    store.put(SPEC, quantized)
+    store.put(OF_FLOAT, {name: answers + 1 for name, answers in of_float.items()})
+    assert TrialStore(tmp_path).get(SPEC) is None
+    assert "does not match its spec" in caplog.text
+    store.put(OF_FLOAT, {name: answers[:10] for name, answers in of_float.items()})
+    assert TrialStore(tmp_path).get(SPEC) is None
+    assert "are none of the float model's" in caplog.text
+    store.path(OF_FLOAT).unlink()
+    assert TrialStore(tmp_path).get(SPEC) is None
+    assert "the float model's answers, which it refers to, are gone" in caplog.text
+
+
+@pytest.mark.parametrize("position", [3, 60, 900, -1])
+def test_damaged_changes_count_as_absent(tmp_path, position):
+    of_float, quantized = answers_of_both(np.random.default_rng(0))
+    store = TrialStore(tmp_path)
+    store.put(OF_FLOAT, of_float)
+    store.put(SPEC, quantized)
+    content = bytearray(store.path(SPEC).read_bytes())
+    content[position] ^= 1
+    store.path(SPEC).write_bytes(content)
+    assert store.get(SPEC) is None
+
+
+@given(
+    of_float=arrays(np.int32, 12, elements=integers(-1, 3)),
+    quantized=arrays(np.int32, 12, elements=integers(-1, 3)),
+)
+def test_any_answers_come_back_from_their_changes(of_float, quantized):
+    changed = ChangedAnswers.of({"a.at": quantized}, {"a.at": of_float})
+    few = np.count_nonzero(of_float != quantized) <= 4
+    assert (changed is not None) == few
+    if few:
+        again = ChangedAnswers.read(changed.arrays(), {"a.at": of_float}, ["a.at"])
+        np.testing.assert_array_equal(again["a.at"], quantized)
+
+
+def test_two_writers_elsewhere_agree_whatever_form_their_answers_have(remote):
+    of_float, quantized = answers_of_both(np.random.default_rng(0))
+    remote.put(SPEC, quantized)
+    remote.put(OF_FLOAT, of_float)
+    remote.put(SPEC, quantized)
+    np.testing.assert_array_equal(remote.get(SPEC).predictions["noise"], quantized["noise"])
 
 
 @pytest.fixture

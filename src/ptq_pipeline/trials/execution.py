@@ -153,21 +153,21 @@ class TrialRunner:
         executor = executor or SerialExecutor()
         with closing(executor.map(self.workload, list(missing.values()))) as outcomes:
             for outcome in outcomes:
-                self._keep(outcome)
-                yield outcome
+                yield self._keep(outcome)
 
-    def _keep(self, outcome: TrialOutcome) -> None:
+    def _keep(self, outcome: TrialOutcome) -> TrialOutcome:
+        """Store an outcome, and return it as it is stored."""
         spec = outcome.spec
         if outcome.predictions is not None:
             if (evaluation := self.workload.evaluations.get(spec.evaluation)) is not None:
                 evaluation.require_unchanged()
-            self.store.put(spec, outcome.predictions, outcome.notes)
-        elif spec.method is None:
+            return self.store.put(spec, outcome.predictions, outcome.notes)
+        if spec.method is None:
             raise InputError(outcome.error)
-        else:
-            log.warning(
-                "trial %s with calibration set %s failed: %s",
-                spec.trial_id,
-                spec.calibration_set,
-                outcome.error,
-            )
+        log.warning(
+            "trial %s with calibration set %s failed: %s",
+            spec.trial_id,
+            spec.calibration_set,
+            outcome.error,
+        )
+        return outcome

@@ -4,8 +4,8 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file
 from ptq_pipeline.core.objects import ObjectFolder, StoredObject
+from ptq_pipeline.trials.changed import ChangedAnswers
 
 if TYPE_CHECKING:
     from ptq_pipeline.ptq import MethodConfig
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+# Of a result that holds every answer, and of one that holds what differs from the float model's.
+SCHEMA_VERSION, CHANGES_VERSION = 1, 2
 _RESULT = re.compile(r"[0-9a-f]{2}/([0-9a-f]{16})\.safetensors")
 
 
@@ -117,7 +119,8 @@ class TrialStore:
 
     A file holds the top-1 classes ``(N,)`` int32 of every shift, -1 where a sampled trial has none,
     and as metadata the schema version, the trial's spec, the SHA-256 of the predictions and the
-    notes of its quantization.
+    notes of its quantization. Where the float model's trial on the same images is stored, only the
+    answers that differ from it are, and the hash of the float model's.
 
     Args:
         root: the folder; made when the first result is put.
@@ -127,6 +130,7 @@ class TrialStore:
 
     def __init__(self, root: Path, objects: ObjectFolder | None = None) -> None:
         self.root, self.objects = root, objects
+        self._float: TrialOutcome | None = None
 
     @property
     def statistics(self) -> Path:
@@ -144,20 +148,23 @@ class TrialStore:
         """
         if self.objects is not None:
             content, place = self.objects.read(_name(spec)), f"{self.objects.url}/{_name(spec)}"
-            return None if content is None else _outcome(spec, content, place)
+            return None if content is None else self._outcome(spec, content, place)
         path = self.path(spec)
         if not path.is_file():
             return None
         try:
-            return _outcome(spec, path.read_bytes(), str(path))
+            return self._outcome(spec, path.read_bytes(), str(path))
         except OSError as error:
             log.warning("stored trial '%s' cannot be read (%s): computed again", path, error)
             return None
 
     def put(
         self, spec: TrialSpec, predictions: Mapping[str, np.ndarray], notes: Sequence[str] = ()
-    ) -> None:
+    ) -> TrialOutcome:
         """Keep the predictions of ``spec``, ``(N,)`` int32 per shift, and its notes.
+
+        Returns:
+            The outcome as it is stored, which takes little memory.
 
         Raises:
             InputError: object storage holds other predictions of this trial, whole ones.
@@ -165,17 +172,64 @@ class TrialStore:
         from safetensors.numpy import save
 
         arrays = {name: np.ascontiguousarray(predictions[name], np.int32) for name in spec.shifts}
-        content = save(arrays, _metadata(spec, arrays, notes))
+        reference = self._of_float(spec)
+        changed = None if reference is None else ChangedAnswers.of(arrays, reference)
+        outcome = TrialOutcome(spec, changed or arrays, notes=tuple(notes))
+        metadata = _metadata(spec, arrays, notes, reference if changed else None)
+        content = save(changed.arrays() if changed else arrays, metadata)
         if self.objects is None:
             write_file(self.path(spec), content)
         elif not self.objects.add(_name(spec), content):
-            if self.get(spec) is not None:
+            stored = self.get(spec)
+            if stored is not None and not _equal(stored.predictions or {}, arrays):
                 raise InputError(
                     f"'{self.objects.url}/{_name(spec)}' holds other answers of the same trial: "
                     "what decides a trial is in its name, so one of the two machines computes "
                     "wrongly; find out which (kedro ptq doctor) before you remove the file"
                 )
-            self.objects.replace(_name(spec), content)
+            if stored is None:
+                self.objects.replace(_name(spec), content)
+        return outcome
+
+    def _of_float(self, spec: TrialSpec) -> Mapping[str, np.ndarray] | None:
+        """Return the float model's answers to the images of a trial; None where none are stored."""
+        if spec.method is None:
+            return None
+        changes = {"statistics": None, "repeat": 0, "sampled": None}
+        wanted = replace(spec, method=None, calibration_set=None, **changes)
+        if self._float is None or self._float.spec.trial_id != wanted.trial_id:
+            self._float = self.get(wanted)
+        return None if self._float is None else self._float.predictions
+
+    def _outcome(self, spec: TrialSpec, content: bytes, place: str) -> TrialOutcome | None:
+        """Read a stored trial; say what is wrong with one that is not whole or of another spec."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        reference = None
+        try:
+            arrays = load(content)
+            # The format begins with the length of its header, which is JSON.
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            metadata = header.get("__metadata__", {})
+            trial = json.loads(metadata["trial"])
+            notes = tuple(trial.get("notes", ()))
+            predictions: Mapping[str, np.ndarray]
+            if trial["schema_version"] == CHANGES_VERSION:
+                reference = self._of_float(spec)
+                if reference is None:
+                    raise ValueError("the float model's answers, which it refers to, are gone")
+                predictions = ChangedAnswers.read(arrays, reference, spec.shifts)
+            else:
+                predictions = {name: arrays[name] for name in spec.shifts}
+            expected = _metadata(spec, predictions, notes, reference)
+        except (SafetensorError, KeyError, ValueError) as error:
+            log.warning("stored trial '%s' is damaged (%s) and is computed again", place, error)
+            return None
+        if metadata != expected:
+            log.warning("stored trial '%s' does not match its spec and is computed again", place)
+            return None
+        return TrialOutcome(spec, predictions, notes=notes)
 
     def names(self) -> Iterator[StoredObject]:
         """Yield everything that is stored: results, and what was computed or sent on the way."""
@@ -204,38 +258,30 @@ def _name(spec: TrialSpec) -> str:
     return f"{spec.trial_id[:2]}/{spec.trial_id}.safetensors"
 
 
-def _outcome(spec: TrialSpec, content: bytes, place: str) -> TrialOutcome | None:
-    """Read a stored trial; say what is wrong with one that is not whole, or not of this spec."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+def _equal(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> bool:
+    return all(np.array_equal(first[name], second[name]) for name in (*first, *second))
 
-    try:
-        arrays = load(content)
-        predictions = {name: arrays[name] for name in spec.shifts}
-        # The format begins with the length of its header, which is JSON.
-        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        metadata = metadata.get("__metadata__", {})
-        notes = tuple(json.loads(metadata["trial"]).get("notes", ()))
-    except (SafetensorError, KeyError, ValueError) as error:
-        log.warning("stored trial '%s' is damaged (%s) and is computed again", place, error)
-        return None
-    if metadata != _metadata(spec, predictions, notes):
-        log.warning("stored trial '%s' does not match its spec and is computed again", place)
-        return None
-    return TrialOutcome(spec, predictions, notes=notes)
+
+def _digest(shifts: Iterable[str], predictions: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in shifts:
+        digest.update(name.encode() + np.ascontiguousarray(predictions[name]).tobytes())
+    return digest.hexdigest()
 
 
 def _metadata(
-    spec: TrialSpec, predictions: Mapping[str, np.ndarray], notes: Sequence[str]
+    spec: TrialSpec,
+    predictions: Mapping[str, np.ndarray],
+    notes: Sequence[str],
+    reference: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, str]:
-    digest = hashlib.sha256()
-    for name in spec.shifts:
-        digest.update(name.encode() + np.ascontiguousarray(predictions[name]).tobytes())
     content = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION if reference is None else CHANGES_VERSION,
         "spec": spec.to_json(),
-        "sha256": digest.hexdigest(),
+        "sha256": _digest(spec.shifts, predictions),
     }
+    if reference is not None:
+        content["float_sha256"] = _digest(spec.shifts, reference)
     if notes:
         content["notes"] = list(notes)
     # One entry: the format keeps the order of several only by chance, and files shall be equal.
