@@ -6,7 +6,7 @@ import pytest
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.grouping import build_groups
-from ptq_pipeline.core.outcomes import SCORE_COLUMNS, score
+from ptq_pipeline.core.outcomes import SCORE_COLUMNS, Outcomes, score
 
 CLASSES = ("a", "b", "c")
 SEGMENTS = {"tone": ("dark", "light")}
@@ -43,6 +43,27 @@ def make(samples=60, trials=4, seed=0, flip=0.2):
         }
     )
     return table, predictions, pd.concat(floats), trial_table
+
+
+def test_a_table_may_be_paired_in_parts_of_any_size(monkeypatch):
+    samples, predictions, floats, _ = make()
+    groups = build_groups(samples, CLASSES, SEGMENTS)
+    whole = Outcomes.pair(predictions, floats, groups)
+    monkeypatch.setattr("ptq_pipeline.core.outcomes._ROWS_AT_A_TIME", 7)
+    named = predictions.astype({"trial_id": "category", "shift": "category"})
+    for each in (Outcomes.pair(predictions, floats, groups), Outcomes.pair(named, floats, groups)):
+        assert (each.trial_ids, each.shifts) == (whole.trial_ids, whole.shifts)
+        # Rows are in the order of first appearance.
+        assert whole.trial_ids == tuple(predictions["trial_id"].unique())
+        for name in ("trial", "shift", "predicted", "reference"):
+            np.testing.assert_array_equal(getattr(each, name), getattr(whole, name))
+
+
+def test_an_answer_without_a_trial_is_refused():
+    samples, predictions, floats, _ = make()
+    predictions.iloc[3, predictions.columns.get_loc("trial_id")] = None
+    with pytest.raises(InputError, match="predictions: a row has no 'trial_id'"):
+        Outcomes.pair(predictions, floats, build_groups(samples, CLASSES, SEGMENTS))
 
 
 def test_scores_agree_with_a_plain_loop():

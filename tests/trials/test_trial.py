@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
@@ -11,8 +12,8 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.objects import ObjectFolder
 from ptq_pipeline.ptq import MethodSpec
 from ptq_pipeline.trials.changed import ChangedAnswers
-from ptq_pipeline.trials.evaluation import evaluation_hash
-from ptq_pipeline.trials.trial import TrialSpec, TrialStore
+from ptq_pipeline.trials.evaluation import Evaluation, evaluation_hash
+from ptq_pipeline.trials.trial import TrialOutcome, TrialSpec, TrialStore, predictions_table
 
 SPEC = TrialSpec(
     model="m",
@@ -76,6 +77,24 @@ def test_only_what_differs_from_the_float_model_is_kept_and_comes_back_bit_for_b
             np.testing.assert_array_equal(outcome.predictions[name], answers)
     dense = store.path(OF_FLOAT).stat().st_size
     assert store.path(SPEC).stat().st_size < 0.06 * dense
+
+
+def test_the_table_of_predictions_has_the_bytes_of_a_plain_one():
+    samples = pd.DataFrame({"sample_id": [7, 1, 3]})
+    part = Evaluation(samples[:2], {}, {})
+    later = dataclasses.replace(SPEC, calibration_set="b", shifts={"noise": {}})
+    done = [
+        (
+            TrialOutcome(SPEC, {name: ANSWERS[:3] for name in SPEC.shifts}),
+            Evaluation(samples, {}, {}),
+        ),
+        (TrialOutcome(later, {"noise": ANSWERS[3:]}), part),
+    ]
+    plain = pd.concat([outcome.table(evaluation) for outcome, evaluation in done])
+    plain = plain.reset_index(drop=True).astype({"trial_id": "category", "shift": "category"})
+    found = predictions_table(done)
+    pd.testing.assert_frame_equal(found, plain)
+    assert found.to_parquet() == plain.to_parquet()
 
 
 def test_where_most_answers_differ_all_are_kept(tmp_path):

@@ -30,6 +30,8 @@ SCORE_COLUMNS = (
     *("float_accuracy", "quantized_accuracy", "drop", "lost", "gained", "flips"),
 )
 UNANSWERED = -1
+# Of a table of predictions; what is made on the way of so many takes some megabytes.
+_ROWS_AT_A_TIME = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,23 @@ class Outcomes:
             InputError: For an unknown sample, one that is answered twice, or one that the float
                 model has no answer for.
         """
-        trial, trial_ids = pd.factorize(predictions["trial_id"])
-        shift, shifts = pd.factorize(predictions["shift"])
-        positions = _positions(predictions["sample_id"], groups, "predictions")
-        row, rows = pd.factorize(trial.astype(np.int64) * len(shifts) + shift)
-        rows = np.asarray(rows, dtype=np.int64)
-        flat = row.astype(np.int64) * groups.sample_ids.size + positions
-        predicted = np.full(len(rows) * groups.sample_ids.size, UNANSWERED, dtype=np.int32)
-        predicted[flat] = predictions["predicted"].to_numpy(dtype=np.int32)
-        if np.count_nonzero(predicted != UNANSWERED) != len(flat):
+        trial, trial_ids = _codes(predictions["trial_id"])
+        shift, shifts = _codes(predictions["shift"])
+        # A row is a trial under a shift: numbered as they appear.
+        row = trial * len(shifts) + shift
+        del trial, shift
+        rows = np.asarray(pd.unique(row), dtype=np.int64)
+        numbers = np.empty(len(trial_ids) * len(shifts), dtype=np.int64)
+        numbers[rows] = np.arange(len(rows))
+        size = groups.sample_ids.size
+        predicted = np.full(len(rows) * size, UNANSWERED, dtype=np.int32)
+        answers = predictions["predicted"].to_numpy(dtype=np.int32)
+        for start in range(0, len(row), _ROWS_AT_A_TIME):
+            part = slice(start, start + _ROWS_AT_A_TIME)
+            ids = predictions["sample_id"].iloc[part]
+            place = numbers[row[part]] * size + _positions(ids, groups, "predictions")
+            predicted[place] = answers[part]
+        if np.count_nonzero(predicted != UNANSWERED) != len(row):
             raise InputError(
                 "predictions: a sample is answered twice by one trial under one shift, or its "
                 "answer is negative; build the table again."
@@ -243,11 +253,27 @@ def _outcomes(answers: NDArray[np.integer], groups: Groups) -> NDArray[Any]:
     1 - a / alarms. Missing answers stay -1.
     """
     if groups.alarms is None:
-        return answers.astype(np.int32)
+        return answers.astype(np.int32, copy=False)
     right = (answers == groups.labels).astype(np.float64)
     quiet = 1 - np.minimum(answers, groups.alarms) / groups.alarms
     scores = np.where(groups.labels == NO_CLASS, quiet, right)
     return np.where(answers == UNANSWERED, float(UNANSWERED), scores)
+
+
+def _codes(names: pd.Series) -> tuple[NDArray[np.int32], pd.Index]:
+    """Number names as they appear; return the numbers, shape (rows,), and the names.
+
+    Raises:
+        InputError: One is missing.
+    """
+    found = names.astype("category").cat
+    codes = found.codes.to_numpy()
+    if np.any(codes < 0):
+        raise InputError(f"predictions: a row has no '{names.name}'; build the table again.")
+    appearing = np.asarray(pd.unique(codes), dtype=np.int64)
+    numbers = np.empty(len(found.categories), dtype=np.int32)
+    numbers[appearing] = np.arange(len(appearing), dtype=np.int32)
+    return numbers[codes], found.categories[appearing]
 
 
 def _positions(sample_ids: pd.Series, groups: Groups, table: str) -> NDArray[np.int64]:

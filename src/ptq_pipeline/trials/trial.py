@@ -114,6 +114,37 @@ class TrialOutcome:
         return table
 
 
+def predictions_table(done: Sequence[tuple[TrialOutcome, "Evaluation"]]) -> pd.DataFrame:
+    """Return ``trial_id``, ``shift``, ``sample_id``, ``predicted`` of trials that were done.
+
+    Names are categories, so an answer takes about 15 bytes and is never there twice.
+    """
+    shifts = sorted({shift for outcome, _ in done for shift in outcome.predictions or {}})
+    trials = sorted({outcome.spec.trial_id for outcome, _ in done})
+    parts = [
+        (outcome, shift, evaluation.units["sample_id"].to_numpy())
+        for outcome, evaluation in done
+        for shift in outcome.predictions or {}
+    ]
+    rows = sum(len(ids) for *_, ids in parts)
+    sample_ids, predicted = np.empty(rows, np.int64), np.empty(rows, np.int32)
+    trial, shift_of = np.empty(rows, np.int32), np.empty(rows, np.int16)
+    start = 0
+    for outcome, shift, ids in parts:
+        place = slice(start, start := start + len(ids))
+        assert outcome.predictions is not None
+        sample_ids[place], predicted[place] = ids, outcome.predictions[shift]
+        trial[place] = trials.index(outcome.spec.trial_id)
+        shift_of[place] = shifts.index(shift)
+    columns = {
+        "trial_id": pd.Categorical.from_codes(trial, pd.Index(trials)),
+        "shift": pd.Categorical.from_codes(shift_of, pd.Index(shifts)),
+        "sample_id": sample_ids,
+        "predicted": predicted,
+    }
+    return pd.DataFrame(columns, copy=False)
+
+
 class TrialStore:
     """A folder with one ``.safetensors`` file per finished trial, here or in object storage.
 

@@ -22,7 +22,7 @@ from ptq_pipeline.trials.audit import Audit, Refuse
 from ptq_pipeline.trials.execution import TrialRequest, TrialRunner
 from ptq_pipeline.trials.readiness import require_servable
 from ptq_pipeline.trials.recipe import Recipe
-from ptq_pipeline.trials.trial import TrialOutcome, TrialStore
+from ptq_pipeline.trials.trial import TrialOutcome, TrialStore, predictions_table
 
 log = logging.getLogger(__name__)
 
@@ -72,19 +72,16 @@ def run_trials(
     ]
     refused = None if refusal is None else refusal(list(audit.shifts.root), reference, spec)
     outcomes = _run(audit, runner, requests, wanted, refused)
-    rows, tables = [], []
+    rows, done = [], []
     for position, outcome in sorted(outcomes.items()):
         rows.append(trial_row(wanted[position], outcome, audit.recipe.runtime.name))
         if outcome.predictions is not None:
-            tables.append(outcome.table(requests[position].evaluation))
+            done.append((outcome, requests[position].evaluation))
     if noted := sum(bool(row["notes"]) for row in rows):
         log.info("%d of %d trials took a fallback, see 'notes' of the trials", noted, len(rows))
-    if not tables:
+    if not done:
         raise InputError(f"every trial failed, the first one because: {rows[0]['error']}")
-    predictions = pd.concat(tables, ignore_index=True)
-    predictions["trial_id"] = predictions["trial_id"].astype("category")
-    predictions["shift"] = predictions["shift"].astype("category")
-    return pd.DataFrame(rows), predictions, reference
+    return pd.DataFrame(rows), predictions_table(done), reference
 
 
 def _enter(
