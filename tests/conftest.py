@@ -12,6 +12,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import fsspec
 import numpy
 import pytest
 from tests.project import configured
@@ -118,3 +119,25 @@ def wheel(project, tmp_path_factory):
     with zipfile.ZipFile(archive) as content:
         content.extractall(folder / "site")
     return folder / "site"
+
+
+@pytest.fixture(scope="session")
+def bucket():
+    """A bucket of an S3 server of its own, and credentials in this environment."""
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    given = {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    fsspec.filesystem("s3").mkdir("bucket")
+    yield "s3://bucket"
+    server.stop()
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -1,9 +1,7 @@
 import logging
-import os
 import threading
 import time
 
-import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -16,28 +14,6 @@ from ptq_pipeline.core.objects import MARKER, ObjectFolder, fetched
 def folder(tmp_path):
     yield ObjectFolder(f"memory://{tmp_path.name}/audit", waits=(0.0, 0.0))
     MemoryFileSystem.store.clear()
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    """A bucket of an S3 server of its own, and credentials in this environment."""
-    pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    given = {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-    }
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    fsspec.filesystem("s3").mkdir("bucket")
-    yield "s3://bucket"
-    server.stop()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def check_round_trip(folder, tmp_path):

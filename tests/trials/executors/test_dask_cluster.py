@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -20,6 +21,7 @@ import pytest
 from ptq_pipeline.commands.doctor import check_scheduler
 from ptq_pipeline.core.errors import InputError, WriteError
 from ptq_pipeline.core.file_cache import FOLDER_VARIABLE, LIMIT_VARIABLE
+from ptq_pipeline.core.objects import ObjectFolder
 from ptq_pipeline.project import Project
 from ptq_pipeline.trials.executors import DaskExecutor, dask_cluster, dask_study, dask_worker
 from ptq_pipeline.trials.executors.dask_worker import differences, environment
@@ -176,6 +178,35 @@ def test_workers_that_share_no_folder_are_sent_each_file_once_a_host(
     same(study.predictions("sent again", executor), expected)
     assert ": sent 1 files" in caplog.text
     assert sent <= {path.name for path in far_away.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_workers_fetch_from_the_bucket_what_others_then_need_not_compute(
+    cluster, far_away, bucket, study, expected, caplog
+):
+    caplog.set_level("INFO")
+    objects = ObjectFolder(f"{bucket}/study")
+    given = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    runner = study.runner("bucket", DaskExecutor(cluster.scheduler_address))
+    runner.store.objects = runner.workload.objects = objects
+    with distributed.Client(cluster, set_as_default=False) as client:
+        for name, value in given.items():
+            client.run(set_variable, name, value)
+        try:
+            outcomes = runner.run_all(study.requests)
+        finally:
+            for name in given:
+                client.run(set_variable, name, None)
+    same([outcome.predictions["clean"] for outcome in outcomes], expected)
+    assert "to 's3://bucket/study'" in caplog.text and "dask worker" not in caplog.text
+    fetched = {path.stem: path.stat().st_size for path in far_away.glob("??/*")}
+    stored = {Path(each.name).stem: each.size for each in objects.names("files")}
+    assert fetched and fetched == stored
+    # Another host with this store has nothing to compute.
+    other = study.runner("other host")
+    other.store.objects = objects
+    other.workload.run = None
+    same([each.predictions["clean"] for each in other.run_all(study.requests)], expected)
 
 
 def test_a_worker_whose_cache_is_too_small_says_so(cluster, far_away, study):
