@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: setup audit test examples coverage test-all lint bench benchmark coverage-study detection-study docs clean reconstruction repair-study fault-study kill-study model-study check-cost
+.PHONY: setup audit test examples coverage test-all lint bench benchmark coverage-study detection-study docs clean reconstruction repair-study fault-study kill-study scale-study model-study check-cost
 .DEFAULT_GOAL := audit
 
 # What is imported is compiled then: compiling all that is installed takes a minute.
@@ -82,6 +82,9 @@ model-study: $(STAMP)  ## which classifiers of torchvision and timm are served; 
 
 kill-study: $(STAMP)  ## kill every command that changes something at random instants; see docs/security.md
 	$(BIN)/python benchmarks/kill_study.py
+
+scale-study: $(STAMP)  ## the audit on workers that share only a bucket, beside one machine: the same bytes, what was moved, how long
+	$(BIN)/python benchmarks/scale_study.py
 
 check-cost: $(STAMP)  ## what checking content costs in a first and a second audit
 	$(BIN)/python benchmarks/check_cost.py
