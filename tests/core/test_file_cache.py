@@ -59,7 +59,7 @@ def test_what_cannot_fit_is_refused_before_anything_is_removed(tmp_path):
     assert cache.find(name)
 
 
-def test_leftovers_of_dead_processes_go_after_a_day(tmp_path):
+def test_leftovers_of_dead_processes_go_after_a_week(tmp_path):
     cache = FileCache(tmp_path, limit=20)
     paths = [cache.arriving(name) for name in ("new", "old")]
     for path in paths:

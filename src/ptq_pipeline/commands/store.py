@@ -77,7 +77,8 @@ def used_trials(project: Project) -> frozenset[str]:
         try:
             if path.name.endswith(TABLES):
                 table = pd.read_parquet(path)
-                found |= set(table["trial_id"])
+                # Those of `benchmark` name no trials.
+                found |= set(table.get("trial_id", ()))
                 for spec in table.get("spec", ()):
                     found |= _with_its_float(json.loads(spec))
             else:

@@ -1,4 +1,4 @@
-"""Copies of files by their content, on a disk of this machine, never more than so much.
+"""Copies of files by their content, on a disk of this machine, about so much at most.
 
 All processes of a host share one cache. A file is known by its SHA-256 and compared with it when it
 arrives and when it is used. Where room is needed, what was used longest ago goes first; a file that
@@ -22,8 +22,8 @@ FOLDER_VARIABLE, LIMIT_VARIABLE = "PTQ_PIPELINE_CACHE", "PTQ_PIPELINE_CACHE_GB"
 DEFAULT_LIMIT_GB = 20.0
 _ARRIVING = "arriving"
 _USED_LATELY_SECONDS = 600
-# What a dead process has left half done is removed after a day.
-_LONGEST_ARRIVAL_SECONDS = 24 * 3600
+# What a dead process has left is removed after a week: a study may have a folder open for days.
+_LONGEST_ARRIVAL_SECONDS = 7 * 24 * 3600
 
 
 class FileCache:
