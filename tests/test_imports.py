@@ -7,8 +7,9 @@ from pathlib import Path
 import ptq_pipeline
 
 PACKAGE = Path(ptq_pipeline.__file__).parent
-# What takes a second or so to import; listing pipelines and most commands need none of it.
+# What takes long to import; listing pipelines and most commands need none of it.
 HEAVY = {
+    "pandas",
     *("torch", "torchvision", "openvino", "onnx", "onnxruntime", "nncf", "safetensors"),
     *("matplotlib", "great_expectations", "evidently", "dask", "distributed"),
 }

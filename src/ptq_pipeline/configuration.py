@@ -1,6 +1,6 @@
 """Parameters checked in words: one sentence instead of what Kedro and pydantic would print."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -11,11 +11,14 @@ from kedro.validation.utils import resolve_nested_dict_path
 from pydantic import BaseModel, ValidationError
 
 from ptq_pipeline.core.errors import InputError, did_you_mean
+from ptq_pipeline.project_template import GROUPS
 
 Model = TypeVar("Model", bound=BaseModel)
 
 # Of a setting's value that are shown.
 MOST_CHARACTERS = 100
+# What a host has, and what only this project's own studies read.
+PARAMETER_GROUPS = frozenset({*GROUPS, "benchmark", "reference_training"})
 
 
 _left_to_readers: ContextVar[bool] = ContextVar("left_to_readers", default=False)
@@ -23,7 +26,7 @@ _left_to_readers: ContextVar[bool] = ContextVar("left_to_readers", default=False
 
 @contextmanager
 def left_to_readers() -> Iterator[None]:
-    """Let `check_parameters` pass inside: who reads a group checks it, with `checked`.
+    """Let hooks read no parameters inside: who reads a group checks it, with `checked`.
 
     Checking all of them takes the pipelines that read them, and so every library of this package.
     """
@@ -34,6 +37,25 @@ def left_to_readers() -> Iterator[None]:
         _left_to_readers.reset(kept)
 
 
+def is_left_to_readers() -> bool:
+    """Say whether a command opens the project, which reads parameters when it needs them."""
+    return _left_to_readers.get()
+
+
+def refuse_unknown_groups(groups: Iterable[str], where: str) -> None:
+    """Check the names of parameter groups.
+
+    Raises:
+        InputError: naming those that there are not, and the nearest that there is.
+    """
+    if unknown := sorted(set(groups) - PARAMETER_GROUPS):
+        meant = did_you_mean(unknown[0], PARAMETER_GROUPS)
+        raise InputError(
+            f"unknown parameter group(s) {', '.join(unknown)} {where}; {meant} The groups are "
+            f"{', '.join(sorted(PARAMETER_GROUPS))}"
+        )
+
+
 def check_parameters(parameters: Mapping[str, Any]) -> None:
     """Check every parameter that a node takes as a model of ours, before Kedro makes models.
 
@@ -41,8 +63,6 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         InputError: Naming the first setting that does not hold, what is wrong with it, and how many
             more there are.
     """
-    if _left_to_readers.get():
-        return
     for name, model in TypeExtractor(dict(pipelines)).extract_types_from_pipelines().items():
         given = resolve_nested_dict_path(dict(parameters), name)
         # What is missing or no model of ours is left to Kedro.

@@ -4,7 +4,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,19 +15,21 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Node, Pipeline
 
-from ptq_pipeline.configuration import check_parameters, checked
-from ptq_pipeline.core.errors import InputError, did_you_mean, own_cause
+from ptq_pipeline.configuration import (
+    check_parameters,
+    checked,
+    is_left_to_readers,
+    refuse_unknown_groups,
+)
+from ptq_pipeline.core.errors import own_cause
 from ptq_pipeline.core.exits import ExitCode, end_at_once, may_be_taken_over
 from ptq_pipeline.core.provenance import describe_machine
 from ptq_pipeline.mounting import GATHERED, mounts, stage_of
-from ptq_pipeline.project_template import GROUPS
 from ptq_pipeline.registry.tracking import TrackedAudit, Tracker, TrackingParameters, send
 
 log = logging.getLogger(__name__)
 # What Ctrl-C sends, and what ends a container or a job.
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# What a host has, and what only this project's own studies read.
-PARAMETER_GROUPS = frozenset({*GROUPS, "benchmark", "reference_training"})
 
 
 class ParameterGroupHooks:
@@ -36,8 +38,10 @@ class ParameterGroupHooks:
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Check the parameters of the configuration and of ``--params``."""
+        if is_left_to_readers():
+            return
         parameters = context.config_loader["parameters"]
-        _refuse_unknown(parameters, "in conf/ or --params")
+        refuse_unknown_groups(parameters, "in conf/ or --params")
         check_parameters(parameters)
         _tracking(parameters)
 
@@ -213,7 +217,7 @@ class MountHooks(ProvenanceHooks):
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Say in one sentence which setting of a mount does not hold."""
-        if kedro_project.PACKAGE_NAME != __package__:
+        if kedro_project.PACKAGE_NAME != __package__ and not is_left_to_readers():
             check_parameters(context.config_loader["parameters"])
 
     @hook_impl
@@ -226,7 +230,7 @@ class MountHooks(ProvenanceHooks):
         found = mounts(pipeline)
         parameters = catalog.load("parameters") if found else {}
         for mount in found:
-            _refuse_unknown(parameters.get(mount) or {}, f"of the mount '{mount}'")
+            refuse_unknown_groups(parameters.get(mount) or {}, f"of the mount '{mount}'")
             _tracking(parameters.get(mount) or {})
 
     @hook_impl
@@ -266,12 +270,3 @@ def _stage(node: Node) -> str:
     stage = stage_of(node)
     named = f"{node.namespace}.{stage}" if node.namespace else stage
     return "" if stage in ("", GATHERED) else named
-
-
-def _refuse_unknown(groups: Iterable[str], where: str) -> None:
-    if unknown := sorted(set(groups) - PARAMETER_GROUPS):
-        meant = did_you_mean(unknown[0], PARAMETER_GROUPS)
-        raise InputError(
-            f"unknown parameter group(s) {', '.join(unknown)} {where}; {meant} The groups are "
-            f"{', '.join(sorted(PARAMETER_GROUPS))}"
-        )

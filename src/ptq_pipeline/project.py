@@ -6,10 +6,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from kedro.config import MissingConfigException
+from kedro.config import AbstractConfigLoader, MissingConfigException
+from kedro.framework import project as kedro_project
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroServiceSession, KedroSession
 from kedro.framework.startup import bootstrap_project
@@ -19,7 +21,7 @@ from kedro.validation.exceptions import ParameterValidationError
 from pydantic import BaseModel
 from rich.console import Console
 
-from ptq_pipeline.configuration import checked, left_to_readers
+from ptq_pipeline.configuration import checked, left_to_readers, refuse_unknown_groups
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError, causes_of, own_cause
 from ptq_pipeline.mounting import create_pipeline
@@ -36,16 +38,33 @@ class Project:
     Attributes:
         root: its folder.
         catalog: Kedro's catalog.
-        parameters: all parameters as configuration gives them.
+        configuration: Kedro's loader of what is in conf/.
         name: namespace of the mount; empty for the pipelines as they are.
         env: configuration environment.
     """
 
     root: Path
     catalog: Any
-    parameters: Mapping[str, Any]
+    configuration: AbstractConfigLoader
     name: str = ""
     env: str | None = None
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """All parameters as configuration gives them, read when a command first needs one.
+
+        Raises:
+            InputError: they cannot be read, or there is a group that nothing reads.
+        """
+        try:
+            found = dict(self.configuration["parameters"])
+        except MissingConfigException:
+            return {}
+        except Exception as error:
+            raise InputError(f"the parameters of this project cannot be read: {error}") from error
+        if kedro_project.PACKAGE_NAME == __package__:
+            refuse_unknown_groups(found, "in conf/")
+        return found
 
     def document(self, dataset: str, kind: type[Kind]) -> Kind:
         """Load a document, as :meth:`load`."""
@@ -223,7 +242,9 @@ def opened(env: str | None = None, mount: str | None = None) -> Iterator[Project
                 context = session.load_context()
             # Kedro would import every pipeline, and so torch, to check what they read.
             context._pipelines_to_validate = []
-            project = Project(root, context.catalog, context.params, mount or "", env)
+            # And make each parameter a dataset, for which it imports pandas. No command loads one.
+            context._get_parameters = dict
+            project = Project(root, context.catalog, context.config_loader, mount or "", env)
         except (ParameterValidationError, MissingConfigException, DatasetError) as error:
             raise InputError(f"the configuration of this project does not hold: {error}") from error
         yield project

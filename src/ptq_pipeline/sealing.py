@@ -157,16 +157,14 @@ class SealHooks:
         self._strict = True
         self._broken: dict[Path, Seal] = {}
         self._decisions: set[Path] = set()
+        self._configuration: Mapping[str, Any] = {}
         self._parameters: Mapping[str, Any] = {}
         self._unchanged: Unchanged | None = None
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Keep the parameters as configuration and ``--params`` say them."""
-        try:
-            self._parameters = context.config_loader["parameters"]
-        except MissingConfigException:
-            self._parameters = {}
+        """Keep what reads the parameters as configuration and ``--params`` say them."""
+        self._configuration = context.config_loader
 
     @hook_impl
     def before_pipeline_run(
@@ -181,6 +179,10 @@ class SealHooks:
         stages = {stage_of(node) for node in self._pipeline.nodes}
         if not stages:
             return
+        try:
+            self._parameters = self._configuration["parameters"]
+        except MissingConfigException:
+            self._parameters = {}
         self._lock.take(_folders(self._pipeline, catalog))
         try:
             self._strict = not stages <= _READERS

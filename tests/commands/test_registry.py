@@ -15,7 +15,7 @@ from ptq_pipeline.commands import ptq
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.group_ids import CellKey
 from ptq_pipeline.core.names import VERDICT_FILE
-from ptq_pipeline.judgement.champion import Baseline
+from ptq_pipeline.judgement.baseline import Baseline
 from ptq_pipeline.judgement.decision import Decision
 from ptq_pipeline.judgement.worst_bound import WorstGroup
 from ptq_pipeline.project import opened

@@ -5,7 +5,7 @@ import pytest
 from kedro.io import DatasetError
 
 from ptq_pipeline.datasets import BaselineDataset
-from ptq_pipeline.judgement.champion import Baseline
+from ptq_pipeline.judgement.baseline import Baseline
 
 
 def test_what_serves_is_read_and_never_saved_by_a_run(tmp_path):

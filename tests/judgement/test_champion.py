@@ -11,12 +11,8 @@ import pytest
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.grouping import build_groups
 from ptq_pipeline.core.groups import Groups
-from ptq_pipeline.judgement.champion import (
-    Baseline,
-    audit_hash,
-    candidate_baseline,
-    compare_with_champion,
-)
+from ptq_pipeline.judgement.baseline import Baseline, audit_hash
+from ptq_pipeline.judgement.champion import candidate_baseline, compare_with_champion
 from ptq_pipeline.judgement.policy import Policy
 
 SHIFTS = {"clean": {}, "noise": {"sigma": 0.1}}

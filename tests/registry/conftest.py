@@ -8,7 +8,8 @@ import pytest
 from tests.verdicts import POLICY, make_cell, make_reason, make_verdict
 
 from ptq_pipeline.core.names import VERDICT_FILE
-from ptq_pipeline.judgement.champion import Baseline, Comparison
+from ptq_pipeline.judgement.baseline import Baseline
+from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.judgement.decision import Execution
 from ptq_pipeline.judgement.policy import Obligation
 from ptq_pipeline.registry.agreement import Registry

@@ -8,7 +8,7 @@ from kedro.io import DatasetError
 from tests.registry.conftest import CHANGES, GRANTED, NOW, release, terms, third
 
 from ptq_pipeline.datasets import BaselineDataset
-from ptq_pipeline.judgement.champion import Baseline
+from ptq_pipeline.judgement.baseline import Baseline
 from ptq_pipeline.registry.records import Records, VerificationError
 from ptq_pipeline.registry.release import excused, rollback, waive
 

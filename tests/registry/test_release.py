@@ -6,7 +6,7 @@ import pytest
 from tests.registry.conftest import NOW, REASON, against, candidate, release, terms
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement.champion import Baseline
+from ptq_pipeline.judgement.baseline import Baseline
 from ptq_pipeline.registry.records import Kind, RegistryError
 from ptq_pipeline.registry.release import (
     ChampionChangedError,

@@ -298,6 +298,7 @@ def complete(inputs: AuditResults, prices: dict | None = None) -> AuditResults:
                     {"sample_id": i, "label": "Sandal", "answer": "Sneaker", "png": _noise(rng)}
                     for i in range(12)
                 ],
+                "example": [{"shift": shift, "png": _noise(rng)} for shift in SHIFTS],
                 "calibration": [
                     {"sample_id": i, "label": "Sandal", "png": _noise(rng)} for i in range(3)
                 ],

@@ -3,7 +3,7 @@ import pytest
 from pydantic import ValidationError
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement.champion import Baseline
+from ptq_pipeline.judgement.baseline import Baseline
 from ptq_pipeline.routines.ladder import (
     Ending,
     LadderParameters,

@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gate": ("registry", "Say by exit code whether the candidate may ship."),
     "promote": ("registry", "Make the candidate the champion."),
     "rollback": ("registry", "Make an earlier version the champion again."),
-    "history": ("registry", "List every record of the registry."),
+    "history": ("status", "List every record of the registry."),
     "status": ("status", "Say what serves and what waits for somebody."),
     "verify": ("verify", "Recompute every hash of the registry, or compare two audits."),
     "mlflow": ("tracking", "Send the last audit and the registry to MLflow, once more."),

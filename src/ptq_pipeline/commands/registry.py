@@ -2,15 +2,14 @@
 
 import getpass
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ptq_pipeline.commands.command import Answer, say
-from ptq_pipeline.commands.described import described, described_version
+from ptq_pipeline.commands.command import Answer
+from ptq_pipeline.commands.described import described
 from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
@@ -22,7 +21,6 @@ from ptq_pipeline.project import Project
 from ptq_pipeline.registry.agreement import Registry
 from ptq_pipeline.registry.evidence import Evidence
 from ptq_pipeline.registry.gto import GtoTags
-from ptq_pipeline.registry.records import Records
 from ptq_pipeline.registry.release import (
     ChampionChangedError,
     ReleaseParameters,
@@ -184,33 +182,6 @@ def rollback(
     record = roll_back(registry, version, by=by or getpass.getuser(), reason=reason)
     _follow(project)
     return _moved(record.to_json(), tags.rolled_back(str(record.champion)) if tags else [])
-
-
-@project_command(epilog="Example: kedro ptq history --json | jq '.[].content.version'")
-def history(project: Project) -> None:
-    """List every record of the registry, oldest first, after checking the chain."""
-    registry = project.load("registry")
-    records = registry.log.read()
-    say(Answer([record.to_json() for record in records], _history(records, registry)))
-    # What is there is shown; that something is missing is an error all the same.
-    registry.records()
-
-
-def _history(records: Records, registry: Registry) -> Iterator[str]:
-    for record in records:
-        content = record.content
-        what = content.get("version") or content.get("rule") or content.get("outcome") or ""
-        by = content.get("by") or content.get("trigger") or ""
-        line = f"{record.sequence:4d}  {record.time}  {record.kind:9s}  {what}  {by}"
-        yield visible(line)
-        if record.champion and (about := described_version(registry.folder(record.champion))):
-            yield visible(f"      {about}")
-        if clock := content.get("clock"):
-            yield visible(f"      the clock was behind the log and said {clock}")
-        if later := content.get("clock_went_backwards_from"):
-            yield f"      the clock went backwards: the record before says {later}"
-    if not records:
-        yield "nothing was promoted yet"
 
 
 @project_command(

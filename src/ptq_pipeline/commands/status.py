@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ptq_pipeline.commands.command import Answer
+from ptq_pipeline.commands.command import Answer, say
 from ptq_pipeline.commands.described import described_version
 from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.exits import ExitCode
@@ -35,6 +35,33 @@ def status(project: Project) -> Answer:
             ExitCode.VERIFICATION_FAILED,
         )
     return Answer(found, _lines(found))
+
+
+@project_command(epilog="Example: kedro ptq history --json | jq '.[].content.version'")
+def history(project: Project) -> None:
+    """List every record of the registry, oldest first, after checking the chain."""
+    registry = project.load("registry")
+    records = registry.log.read()
+    say(Answer([record.to_json() for record in records], _history(records, registry)))
+    # What is there is shown; that something is missing is an error all the same.
+    registry.records()
+
+
+def _history(records: Records, registry: Registry) -> Iterator[str]:
+    for record in records:
+        content = record.content
+        what = content.get("version") or content.get("rule") or content.get("outcome") or ""
+        by = content.get("by") or content.get("trigger") or ""
+        line = f"{record.sequence:4d}  {record.time}  {record.kind:9s}  {what}  {by}"
+        yield visible(line)
+        if record.champion and (about := described_version(registry.folder(record.champion))):
+            yield visible(f"      {about}")
+        if clock := content.get("clock"):
+            yield visible(f"      the clock was behind the log and said {clock}")
+        if later := content.get("clock_went_backwards_from"):
+            yield f"      the clock went backwards: the record before says {later}"
+    if not records:
+        yield "nothing was promoted yet"
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:

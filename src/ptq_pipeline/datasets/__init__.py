@@ -1,79 +1,69 @@
-"""Kedro datasets for what this package hands from stage to stage."""
+"""Kedro datasets for what this package hands from stage to stage.
 
-from ptq_pipeline.datasets.arrays import (
-    ArrayDataset,
-    ArrayFolderDataset,
-    CalibrationSetsDataset,
-    SafetensorsDataset,
-)
-from ptq_pipeline.datasets.directory import (
-    CandidateDirectory,
-    DirectoryDataset,
-    GrowingDirectory,
-)
-from ptq_pipeline.datasets.expectations import GreatExpectationsValidator
-from ptq_pipeline.datasets.float_model import FloatModelDataset
-from ptq_pipeline.datasets.image_sources import (
-    CocoDataset,
-    IdxImageDataset,
-    ImageFolderDataset,
-    ImageManifestDataset,
-    ImageWindowsDataset,
-    SceneDataset,
-    VocDataset,
-    YoloDataset,
-)
-from ptq_pipeline.datasets.production import (
-    HistoryDataset,
-    ProductionArrivalsDataset,
-)
-from ptq_pipeline.datasets.state import (
-    AuditLedgerDataset,
-    BaselineDataset,
-    ChampionDataset,
-    DecisionLogDataset,
-    RegistryDataset,
-    TrialStoreDataset,
-    ValidationCacheDataset,
-)
-from ptq_pipeline.datasets.whole import (
-    CSVDataset,
-    JSONDataset,
-    OptionalJSONDataset,
-    ParquetDataset,
-    TextDataset,
-)
+Each is imported when a catalog first asks for it, so that who reads the registry waits for nothing
+else.
+"""
 
-__all__ = [
-    "ArrayDataset",
-    "ArrayFolderDataset",
-    "AuditLedgerDataset",
-    "BaselineDataset",
-    "CSVDataset",
-    "CalibrationSetsDataset",
-    "CocoDataset",
-    "CandidateDirectory",
-    "ChampionDataset",
-    "DecisionLogDataset",
-    "DirectoryDataset",
-    "FloatModelDataset",
-    "GreatExpectationsValidator",
-    "GrowingDirectory",
-    "HistoryDataset",
-    "IdxImageDataset",
-    "ImageFolderDataset",
-    "ImageManifestDataset",
-    "ImageWindowsDataset",
-    "JSONDataset",
-    "OptionalJSONDataset",
-    "ParquetDataset",
-    "ProductionArrivalsDataset",
-    "RegistryDataset",
-    "SafetensorsDataset",
-    "SceneDataset",
-    "TextDataset",
-    "TrialStoreDataset",
-    "ValidationCacheDataset",
-    "VocDataset",
-    "YoloDataset",
-]
+from importlib import import_module
+from typing import Any
+
+_MODULES = {
+    "arrays": (
+        "ArrayDataset",
+        "ArrayFolderDataset",
+        "CalibrationSetsDataset",
+        "SafetensorsDataset",
+    ),
+    "directory": (
+        "CandidateDirectory",
+        "DirectoryDataset",
+        "GrowingDirectory",
+    ),
+    "expectations": ("GreatExpectationsValidator",),
+    "float_model": ("FloatModelDataset",),
+    "image_sources": (
+        "CocoDataset",
+        "IdxImageDataset",
+        "ImageFolderDataset",
+        "ImageManifestDataset",
+        "ImageWindowsDataset",
+        "SceneDataset",
+        "VocDataset",
+        "YoloDataset",
+    ),
+    "production": (
+        "HistoryDataset",
+        "ProductionArrivalsDataset",
+    ),
+    "registry": (
+        "BaselineDataset",
+        "ChampionDataset",
+        "DecisionLogDataset",
+        "RegistryDataset",
+    ),
+    "state": (
+        "AuditLedgerDataset",
+        "TrialStoreDataset",
+        "ValidationCacheDataset",
+    ),
+    "whole": (
+        "CSVDataset",
+        "JSONDataset",
+        "OptionalJSONDataset",
+        "ParquetDataset",
+        "TextDataset",
+    ),
+}
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_PLACES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    """Import a dataset."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_PLACES]

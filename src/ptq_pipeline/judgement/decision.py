@@ -18,8 +18,9 @@ from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.documents import READING, Document, SealedDocument
 from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.group_ids import CellDocument, CellKey
+from ptq_pipeline.judgement.baseline import ChampionName
 from ptq_pipeline.judgement.candidate import ComparedCell, JudgedCell, MeasuredCell
-from ptq_pipeline.judgement.champion import ChampionName, Comparison
+from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.judgement.policy import Obligation, Policy, obligation_name
 from ptq_pipeline.judgement.sentences import (
     BesideResult,

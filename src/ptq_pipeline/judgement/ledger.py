@@ -44,7 +44,7 @@ from ptq_pipeline.core.chains import ChainError, Head, Link, head_of, read_link
 from ptq_pipeline.core.documents import READING, Document
 from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.files import write_file
-from ptq_pipeline.judgement.champion import audit_hash
+from ptq_pipeline.judgement.baseline import audit_hash
 
 LEDGER_SCHEMA_VERSION: Final = 2
 WITHOUT_LOOKS = 1

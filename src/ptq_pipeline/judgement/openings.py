@@ -11,7 +11,7 @@ import pandas as pd
 
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.handed_on import HandedOn
-from ptq_pipeline.judgement.champion import audit_hash
+from ptq_pipeline.judgement.baseline import audit_hash
 from ptq_pipeline.judgement.ledger import Asking, AuditImages, Entry, Ledger
 from ptq_pipeline.judgement.policy import LedgerRule, Policy
 from ptq_pipeline.judgement.sentences import Reason, Sentence, Subject, say

@@ -12,8 +12,7 @@ from contextlib import contextmanager
 
 from ptq_pipeline.core.chains import head_of
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.judgement.champion import Baseline
-from ptq_pipeline.registry.evidence import check_version
+from ptq_pipeline.judgement.baseline import Baseline
 from ptq_pipeline.registry.records import Change, Records, RegistryError, VerificationError
 from ptq_pipeline.registry.store import RECORD_FILE, Pointer, Store
 
@@ -144,6 +143,9 @@ class Registry(Store):
             VerificationError: naming the first file that is missing, added or changed.
             RegistryError: there is no such version.
         """
+        # What is promoted is read through the types of a verdict, and those need pandas.
+        from ptq_pipeline.registry.evidence import check_version
+
         check_version(self.folder(version), records.promotion(version))
 
     def check(self, records: Records) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import DECISION_FILE, TRIAL_FILE, VERDICT_FILE
-from ptq_pipeline.judgement.champion import Baseline, Comparison
+from ptq_pipeline.judgement.baseline import Baseline
+from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.judgement.decision import Decision, Execution, touched_obligations
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.registry.records import Record, VerificationError

@@ -23,7 +23,7 @@ from ptq_pipeline.core.canonical import file_bytes
 from ptq_pipeline.core.documents import READING, Document
 from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.files import clean, remove, write_file, write_folder
-from ptq_pipeline.judgement.champion import WAY_OUT, Baseline
+from ptq_pipeline.judgement.baseline import WAY_OUT, Baseline
 from ptq_pipeline.registry.records import (
     Change,
     Log,

@@ -29,11 +29,13 @@ from ptq_pipeline.reporting.texts import (
     shorten,
     texts_about,
 )
+from ptq_pipeline.reporting.words import Words
 
 TEMPLATE = "report.html.j2"
 # Each part fills one template.
 PARTS: dict[str, type[Part]] = {
     "first": FirstScreen,
+    "words": Words,
     "diagnosis": Diagnosis,
     "findings": Findings,
     "background": Background,

@@ -88,6 +88,13 @@ class LostImage(GroupImage):
     answer: str
 
 
+class ShiftImage(Document):
+    """One image as a shift leaves it; PNG in base64."""
+
+    shift: str
+    png: str
+
+
 class Confusion(Document):
     """How often one class is lost to one answer."""
 
@@ -101,7 +108,8 @@ class LostImages(Document):
 
     Of the group's ``n`` judged images ``lost_count`` are lost, and ``confusions`` says to which
     answers, the most frequent first; ``calibration_count`` of the
-    ``set_size`` images of the calibration set belong to it. Without a candidate there is no group.
+    ``set_size`` images of the calibration set belong to it. ``example`` is one image of the group
+    under every shift. Without a candidate there is no group.
     """
 
     called: ClassVar[str] = "lost_images.json"
@@ -116,6 +124,7 @@ class LostImages(Document):
     calibration_count: int = 0
     set_size: int = 0
     calibration: tuple[GroupImage, ...] = ()
+    example: tuple[ShiftImage, ...] = ()
 
 
 def worst_first(cells: Iterable[Cell], levels: Sequence[str] = LEVELS) -> list[Cell]:

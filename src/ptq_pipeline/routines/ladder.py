@@ -17,7 +17,7 @@ from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.names import DECISION_FILE, VERDICT_FILE
-from ptq_pipeline.judgement.champion import Baseline
+from ptq_pipeline.judgement.baseline import Baseline
 from ptq_pipeline.judgement.openings import Opener
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.monitoring.reaudit import (

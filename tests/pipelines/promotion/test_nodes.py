@@ -15,7 +15,8 @@ from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.datasets.directory import CandidateDirectory
 from ptq_pipeline.images.audit_data import AuditData
-from ptq_pipeline.judgement.champion import Baseline, Comparison
+from ptq_pipeline.judgement.baseline import Baseline
+from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.judgement.decision import Decision, Execution
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.models import FloatModel, Preprocessing, resnet20

@@ -13,9 +13,9 @@ from tests.verdicts import make_cell, make_verdict
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.grouping import SubgroupScoringParameters, build_groups
 from ptq_pipeline.core.outcomes import score
+from ptq_pipeline.judgement.baseline import Baseline
 from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.cells import needed_samples
-from ptq_pipeline.judgement.champion import Baseline
 from ptq_pipeline.judgement.ledger import Asking, AuditImages, Ledger
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.verdict import Verdict

@@ -13,7 +13,7 @@ from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.core.canonical import canonical_hash, file_bytes
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import TRIAL_FILE, VERDICT_FILE
-from ptq_pipeline.judgement.champion import Baseline
+from ptq_pipeline.judgement.baseline import Baseline
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters

@@ -36,7 +36,13 @@ from ptq_pipeline.core.units import (
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.reporting.results import Confusion, GroupImage, LostImage, LostImages
+from ptq_pipeline.reporting.results import (
+    Confusion,
+    GroupImage,
+    LostImage,
+    LostImages,
+    ShiftImage,
+)
 from ptq_pipeline.trials.evaluation import build_evaluation
 
 MOST_IMAGES = 12
@@ -62,7 +68,8 @@ def gather_lost_images(
     as the models saw them: under the worst group's shift, and with the calibration set's pixels.
 
     Returns:
-        The content of ``lost_images.json``, see :class:`.LostImages`; up to 12 images of each kind.
+        The content of ``lost_images.json``, see :class:`.LostImages`; up to 12 images of each kind,
+        and the group's first image under every shift.
     """
     found = Verdict.read(verdict)
     trial_id, set_id, worst = found.candidate.trial_id, found.candidate.set_id, found.worst
@@ -76,7 +83,7 @@ def gather_lost_images(
         )
     definitions = data.definitions
     shift, _ = under_condition(data.samples, definitions, worst.shift)
-    evaluation = build_evaluation(data, stressed, [shift])
+    evaluation = build_evaluation(data, stressed, [CLEAN, *stressed])
     seen = _units(evaluation.samples, definitions)
     judged = _in_cell(seen, definitions, worst) & (seen["split"] == "audit").to_numpy()
     before, answers = _answers(float_predictions, shift, seen), _answers(own, shift, seen)
@@ -98,6 +105,12 @@ def gather_lost_images(
         confusions=tuple(
             Confusion(label=label, answer=answer, count=count)
             for (label, answer), count in Counter(said).most_common()
+        ),
+        example=tuple(
+            ShiftImage(shift=name, png=look.shown(seen.iloc[index], array, rows)["png"])
+            for index in np.flatnonzero(judged)[:1]
+            for name, array in evaluation.arrays.items()
+            for rows in [evaluation.rows[name]]
         ),
         **_calibrating(calibration_sets[set_id], data, worst),
     ).to_json()

@@ -13,12 +13,9 @@ from ptq_pipeline.core.group_ids import CellKey, GroupDefinitions
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.plain_text import table_cell
 from ptq_pipeline.core.units import finds_objects, units_of
+from ptq_pipeline.judgement.baseline import Baseline
 from ptq_pipeline.judgement.business import Business
-from ptq_pipeline.judgement.champion import (
-    Baseline,
-    candidate_baseline,
-    compare_with_champion,
-)
+from ptq_pipeline.judgement.champion import candidate_baseline, compare_with_champion
 from ptq_pipeline.judgement.judged_groups import Representative, propose_representatives
 from ptq_pipeline.judgement.judging import check_float_model
 from ptq_pipeline.judgement.ledger import Ledger
