@@ -96,6 +96,10 @@ class Project:
                 "the pipeline that makes it"
             ) from error
 
+    def has(self, dataset: str) -> bool:
+        """Say whether the catalog has an entry for a dataset of this mount."""
+        return self._full(dataset) in self.catalog
+
     def save(self, dataset: str, data: Any) -> None:
         """Save a dataset of this mount."""
         self.catalog.save(self._full(dataset), data)

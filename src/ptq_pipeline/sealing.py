@@ -157,7 +157,7 @@ class SealHooks:
         self._strict = True
         self._broken: dict[Path, Seal] = {}
         self._decisions: set[Path] = set()
-        self._configuration: Mapping[str, Any] = {}
+        self._configuration: Mapping[str, Any] = {"parameters": {}}
         self._parameters: Mapping[str, Any] = {}
         self._unchanged: Unchanged | None = None
 

@@ -399,3 +399,43 @@ def test_an_mlflow_server_that_is_away_holds_up_no_promotion(small, caplog):
     sent = run("mlflow")
     assert sent.exit_code == 1 and sent.stderr.count("error:") == 1
     assert "secret" not in sent.stderr and sent.stdout == ""
+
+
+def test_history_is_also_a_page_and_two_audits_stand_side_by_side(small):
+    decided(small, *candidate("a"))
+    run("promote", "--by", "Kim")
+    result = run("history", "--html", "history.html")
+    assert (result.exit_code, "v0001" in (small / "history.html").read_text()) == (0, True)
+    compared = run("compare-audits", "v0001", ".", "-o", "audits.html")
+    assert compared.stdout == "audits.html: identical\n", compared.stderr
+    page = (small / "audits.html").read_text()
+    assert "v0001" in page and "the working tree" in page
+    folder = run("compare-audits", "data/08_reporting", "--language", "ja")
+    assert folder.exit_code == 0, folder.stderr
+    assert "二つの監査" in (small / "audits.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("data",), "holds no verdict.json"),
+        (("v0009",), "version v0009 cannot be read"),
+        (("HEAD",), "git"),
+        (("data/08_reporting", "--language", "xx"), "no texts for the language 'xx'"),
+    ],
+)
+def test_an_audit_that_is_not_there_is_one_sentence(small, arguments, said):
+    decided(small, *candidate("a"))
+    result = run("compare-audits", *arguments)
+    assert result.exit_code == 1 and said in result.stderr and "Traceback" not in result.stderr
+
+
+def test_an_audit_of_an_older_schema_is_one_sentence(small):
+    decided(small, *candidate("a"))
+    path = small / "data/08_reporting/verdict.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 1}))
+    (small / "old").mkdir()
+    for name in ("verdict.json", "decision.json"):
+        shutil.copy(small / "data/08_reporting" / name, small / "old")
+    result = run("compare-audits", "old", "old")
+    assert result.exit_code == 1 and "schema version 1" in result.stderr, result.stderr

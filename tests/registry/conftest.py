@@ -36,6 +36,7 @@ def candidate(
 ):
     """Return a decision and its files; `obligations` are owed to Sandal, which has `accuracy`."""
     owed = tuple(Obligation(**each) for each in obligations)
+    policy = POLICY.model_copy(update={"obligations": owed})
     sandal = make_cell(
         "Sandal",
         n=100,
@@ -49,7 +50,8 @@ def candidate(
     verdict = make_verdict(
         *(result, name, f"set-{name}", tuple(reasons), (sandal,)),
         not_judged=not_judged,
-        policy=POLICY.model_copy(update={"obligations": owed}),
+        policy=policy,
+        policy_hash=policy.hash,
     )
     bounded = verdict.candidate.model_copy(update={"worst_groups": tuple(worst_groups)})
     verdict = verdict.model_copy(update={"candidate": bounded}).to_json()

@@ -34,7 +34,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Show the images of a calibration set, compare two, search for a better one.",
     ),
     "report": ("report", "Write the report again, in en or ja."),
+    "compare-audits": ("side_by_side", "Write two audits side by side as a page."),
     "card": ("report", "Write the model card of a version."),
+    "policy": ("policy", "Fix limits and error rates before outcomes."),
     "evidence": ("archive", "Write one archive with hashes for a reviewer outside."),
     "explain": ("explain", "Say why a group loses."),
     "divergence": ("explain", "Compare a draw's outputs with the float model's."),
@@ -51,11 +53,11 @@ SECTIONS = {
     "To begin": ("init", "doctor", "plan", "methods"),
     "Audit": (
         *("audit", "judge", "compare", "answers", "detections"),
-        *("stages", "repair", "ladder", "open", "report"),
+        *("stages", "repair", "ladder", "open", "report", "compare-audits"),
         *("explain", "divergence", "calibration", "store"),
     ),
     "Decide and release": (
-        *("gate", "waive", "withdraw", "promote", "rollback"),
+        *("policy", "gate", "waive", "withdraw", "promote", "rollback"),
         *("status", "history", "card", "evidence", "verify", "mlflow", "recover"),
     ),
     "In production": ("watch",),
@@ -79,7 +81,7 @@ class LazyGroup(click.Group):
             return None
         with ending_at_once():
             module = importlib.import_module(f"{__name__}.{self._places[cmd_name][0]}")
-        return getattr(module, cmd_name)
+        return getattr(module, cmd_name.replace("-", "_"))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -42,10 +42,10 @@ Function = Callable[..., Answer | None]
 def command(*, json_option: bool = True, **attributes: Any) -> Callable[[Function], click.Command]:
     """Declare a function as a command: ``--json``, ``--verbose``, errors and exit codes.
 
-    The command has the function's name; ``attributes`` are those of `click.command`. The function
-    returns its `Answer`, or None where it has said all itself. An error is printed as one paragraph
-    on stderr and exits with 1; ``--verbose`` adds the traceback. Ctrl-C exits with 130. With
-    ``--json`` nothing but the answer's content reaches stdout.
+    The command has the function's name, with hyphens; ``attributes`` are those of `click.command`.
+    The function returns its `Answer`, or None where it has said all itself. An error is printed as
+    one paragraph on stderr and exits with 1; ``--verbose`` adds the traceback. Ctrl-C exits with
+    130. With ``--json`` nothing but the answer's content reaches stdout.
     """
 
     def declare(function: Function) -> click.Command:
@@ -65,7 +65,7 @@ def command(*, json_option: bool = True, **attributes: Any) -> Callable[[Functio
                 "--json", "as_json", is_flag=True, help="Print JSON for programs."
             )
             run = as_json(run)
-        return click.command(function.__name__, **attributes)(run)
+        return click.command(function.__name__.replace("_", "-"), **attributes)(run)
 
     return declare
 

@@ -1,15 +1,21 @@
 """`kedro ptq status`: what serves, what is waived, and what waits for somebody."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
+
 from ptq_pipeline.commands.command import Answer, say
 from ptq_pipeline.commands.described import described_version
 from ptq_pipeline.commands.project_command import project_command
+from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
+from ptq_pipeline.core.files import write_file
+from ptq_pipeline.core.names import VERDICT_FILE
 from ptq_pipeline.core.plain_text import visible
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry.agreement import Registry
@@ -37,11 +43,22 @@ def status(project: Project) -> Answer:
     return Answer(found, _lines(found))
 
 
-@project_command(epilog="Example: kedro ptq history --json | jq '.[].content.version'")
-def history(project: Project) -> None:
+@project_command(
+    epilog="Examples: kedro ptq history --json | jq '.[].content.version'; "
+    "kedro ptq history --html history.html",
+)
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it to this page, with the worst group of every version beside its limit.",
+)
+def history(project: Project, html: Path | None) -> None:
     """List every record of the registry, oldest first, after checking the chain."""
     registry = project.load("registry")
     records = registry.log.read()
+    if html is not None:
+        language = project.group("reporting").get("language", "en")
+        write_file(html, _history_page(records, registry, language).encode())
     say(Answer([record.to_json() for record in records], _history(records, registry)))
     # What is there is shown; that something is missing is an error all the same.
     registry.records()
@@ -62,6 +79,28 @@ def _history(records: Records, registry: Registry) -> Iterator[str]:
             yield f"      the clock went backwards: the record before says {later}"
     if not records:
         yield "nothing was promoted yet"
+
+
+def _history_page(records: Records, registry: Registry, language: str) -> str:
+    # The page needs pandas and matplotlib, the list does not.
+    from ptq_pipeline.judgement.verdict import Verdict
+    from ptq_pipeline.reporting.pages import Version, versions_page
+
+    def verdict(folder: Path) -> Verdict | None:
+        try:
+            return Verdict.read(json.loads((folder / VERDICT_FILE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, InputError):
+            return None
+
+    promotions = records.promotions
+    versions = [
+        Version(each.to_json(), described_version(folder), verdict(folder))
+        for name, each in promotions.items()
+        for folder in [registry.folder(name)]
+    ]
+    promoted = {each.sequence for each in promotions.values()}
+    others = [each.to_json() for each in records if each.sequence not in promoted]
+    return versions_page(versions, others, language)
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:

@@ -45,6 +45,7 @@ class Kind(StrEnum):
     EXPIRY = "expiry"
     WITHDRAWAL = "withdrawal"
     OUTCOME = "outcome"
+    POLICY = "policy"
 
 
 class Record(Link):

@@ -4,7 +4,7 @@ import base64
 import hashlib
 from functools import partial
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -81,22 +81,35 @@ def render_report(audit: AuditResults, options: ReportingParameters) -> str:
     """
     audit.check()
     texts = texts_about(audit.verdict, options.language)
+    title = options.title or texts("page.title")
+    return rendered(
+        TEMPLATE,
+        texts,
+        options,
+        page_title=f"{texts(f'badge.{audit.verdict.result}')}: {title}",
+        verdict=audit.verdict,
+        decision=audit.decision,
+        figures=report_figures(audit, options, texts),
+        sections=sections(audit.verdict),
+        **{name: part(audit, options, texts) for name, part in PARTS.items()},
+    )
+
+
+def rendered(template: str, texts: Texts, options: ReportingParameters, **values: Any) -> str:
+    """Fill a template of a whole page, with the style and the one script of all pages."""
     script = _read("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment(texts, options)
-        .get_template(TEMPLATE)
+        .get_template(template)
         .render(
             options=options,
+            language=options.language,
             css=Markup(_read("report.css")),
             script=Markup(script),
             # Names the one script that the page's policy lets run.
             script_hash=f"sha256-{digest}",
-            verdict=audit.verdict,
-            decision=audit.decision,
-            figures=report_figures(audit, options, texts),
-            sections=sections(audit.verdict),
-            **{name: part(audit, options, texts) for name, part in PARTS.items()},
+            **values,
         )
     )
 

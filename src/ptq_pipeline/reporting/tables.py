@@ -16,9 +16,10 @@ KINDS = {
     key: kind
     for kind, keys in {
         "name": "group rule strategy class_named answer error expectation column class file layer "
-        "what replaces by record",
+        "what replaces by record window audit",
         "points": "drop_mean drop_worst drop observed limit average_mean average_worst class_mean "
-        "class_worst difference drop_difference break_even_drop loss_to_champion tolerance",
+        "class_worst difference drop_difference break_even_drop loss_to_champion tolerance "
+        "drop_before drop_now change",
         "percent": "float_accuracy quantized_accuracy rejected_share agreement error_group "
         "error_all clip_group clip_all share champion_accuracy candidate_accuracy",
         "count": "n lost gained flips needed_n draws trials failed size drawn rejected checked "
@@ -96,7 +97,7 @@ class Part:
             **kinds: Of columns that show another kind than :data:`KINDS` says.
         """
         shown = rows[: self.options.max_rows if most is None else most]
-        columns = _columns(self.texts, keys or (rows[0].values if rows else ()), kinds)
+        columns = columns_of(self.texts, keys or (rows[0].values if rows else ()), kinds)
         return Table(caption, columns, shown, len(rows) - len(shown))
 
     def worst_first_if_long(self, rows: list[Row], badness: str) -> list[Row]:
@@ -127,8 +128,11 @@ class Part:
         return self.table(self.texts(caption), rows)
 
 
-def _columns(texts: Texts, keys: Iterable[str], kinds: Mapping[str, str]) -> list[Column]:
-    known = {**KINDS, **kinds}
+def columns_of(
+    texts: Texts, keys: Iterable[str], kinds: Mapping[str, str] | None = None
+) -> list[Column]:
+    """Give columns by their keys; ``kinds`` are those that differ from :data:`KINDS`."""
+    known = {**KINDS, **(kinds or {})}
     return [Column(key, texts(f"column.{key}"), known.get(key, "text")) for key in keys]
 
 
@@ -171,7 +175,7 @@ def markdown_table(
     texts: Texts, keys: Sequence[str], rows: Iterable[Mapping[str, Any]]
 ) -> list[str]:
     """Give the lines of a Markdown table: the columns ``keys`` of ``rows``."""
-    columns = _columns(texts, keys, {})
+    columns = columns_of(texts, keys)
     lines = [
         "| " + " | ".join(column.label for column in columns) + " |",
         "| " + " | ".join("---:" if column.numeric else "---" for column in columns) + " |",

@@ -12,6 +12,7 @@ from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.provenance import describe_machine
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.monitoring.history import WindowHistory
+from ptq_pipeline.monitoring.page import watch_page
 from ptq_pipeline.monitoring.parameters import MonitoringParameters
 from ptq_pipeline.monitoring.reaudit import EventReaudit, Holding
 from ptq_pipeline.monitoring.trigger import Action, Advice, Event, TriggerState
@@ -84,12 +85,22 @@ class Watch:
         if bad and report["exit_code"] == ExitCode.DONE:
             report["exit_code"] = int(ExitCode.WINDOW_SET_ASIDE)
         champion = self.registry.champion()
-        return report | {
+        report |= {
             "warnings": [*advice.warnings, *self.unusable.values()],
             "set_aside": bad,
             "set_aside_in_all": len(history.set_aside),
             "champion": champion.version if champion else None,
         }
+        self._show(history, report)
+        return report
+
+    def _show(self, history: WindowHistory, report: Mapping[str, Any]) -> None:
+        """Write the page again; a project that was mounted before there was one goes without."""
+        if self.dry_run or not self.project.has("watch_page"):
+            return
+        language = self.project.group("reporting").get("language", "en")
+        page = watch_page(history, self.state, report, report["champion"], language)
+        self.project.save("watch_page", page)
 
     def run(self, pipeline: str, changes: Mapping[str, Any] | None = None) -> None:
         """Run one pipeline in a session of its own."""

@@ -31,6 +31,7 @@ from ptq_pipeline.reporting.texts import Texts, count, points, shorten, width
 Drawing = tuple[ReportFigure, Mapping[str, Any]]
 # Of each level, in the figure of the worst groups.
 MOST_GROUPS = 3
+MOST_VERSIONS = 24
 _ROW_INCHES, _CHARACTER_INCHES = 0.3, 0.095
 # Characters: what a name is cut to, and those for which the figure has room as it is.
 _NAME, _USUAL_NAME = 22, 12
@@ -83,6 +84,28 @@ def worst_groups(audit: AuditTables, options: ReportingParameters) -> Drawing:
         "drop": points(worst[0].drop if worst else None),
         "average": points(average[0].drop if average else None),
     }
+
+
+@styled
+def used_over_versions(shares: Sequence[tuple[str, float]], language: str) -> ReportFigure:
+    """Draw what the worst group of each version uses of its limit, from the oldest to the newest.
+
+    Args:
+        shares: Version and drop over limit, oldest first; only the last 24 are drawn.
+        language: Of the words.
+    """
+    texts = figure_texts(language)
+    shown = shares[-MOST_VERSIONS:]
+    figure = new_figure(4.7, 1.2 + _ROW_INCHES * len(shown))
+    axis = figure.subplots()
+    axis.axvline(100, color=LIMIT, linewidth=2, zorder=2)
+    for row, (_, share) in enumerate(shown):
+        colour, marker = (HARM, "X") if share > 1 else (SERIES, "o")
+        axis.plot([0, 100 * share], [row, row], color=colour, lw=2.2, zorder=2)
+        axis.plot([100 * share], [row], marker=marker, ms=8, color=colour, zorder=3)
+    _label_rows(axis, [shorten(name, _NAME) for name, _ in shown])
+    axis.set_xlabel(texts("figure.worst.axis"))
+    return figure
 
 
 @styled
