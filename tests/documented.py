@@ -116,7 +116,17 @@ RUN_BY = {
         "kedro ptq gate --env passing",
     ],
     "tests/commands/test_archive.py::test_the_archive_holds_the_decision_and_what_it_rests_on_with"
-    "_hashes": ["kedro ptq evidence -o evidence.zip"],
+    "_hashes": [r"kedro ptq evidence( -o evidence.zip.*)?"],
+    "tests/commands/test_archive.py::test_a_frozen_policy_is_in_the_archive_with_its_date": [
+        r"kedro ptq policy freeze( .*)?",
+    ],
+    "tests/commands/test_archive.py::test_a_signature_holds_and_a_wrong_key_is_one_sentence": [
+        r"kedro ptq evidence --sign .*",
+    ],
+    f"{REGISTRY}::test_history_is_also_a_page_and_two_audits_stand_side_by_side": [
+        "kedro ptq history --html history.html",
+        r"kedro ptq compare-audits( .*)?",
+    ],
     f"{REGISTRY}::test_a_waiver_opens_the_gate_and_stands_in_the_record": [
         r"kedro ptq waive( RULE)?",
     ],
@@ -177,6 +187,9 @@ RUN_BY = {
     f"{DVC}::test_sets_and_candidates_move_between_clones": ["dvc pull"],
     f"{DVC}::test_plots_of_the_check_can_be_drawn": ["dvc plots"],
     "tests/test_docs.py::test_the_site_builds_strictly_and_fetches_nothing": ["make docs"],
+    "tests/test_table_case.py::test_the_page_says_what_the_commands_find": [
+        r"python benchmarks/table_case.py .*"
+    ],
     "tests/test_docs.py::test_a_study_of_seconds_runs": [r"python benchmarks/shift_contact_.*"],
 }
 

@@ -1,8 +1,10 @@
 """The workflow that audits a pull request: its syntax, its commands and its paths."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,43 @@ def test_what_is_kept_is_what_an_audit_writes(audit):
     for name in names:
         assert f"/08_reporting/{name}" in catalog
     assert all(step.get("if") == "always()" for step in steps(audit)[-2:])
+
+
+@pytest.fixture(scope="module")
+def action():
+    text = (ROOT / ".github/actions/judge/action.yml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
+def test_the_action_is_composite_pinned_and_pastes_nothing_into_scripts(action):
+    assert action["runs"]["using"] == "composite"
+    for step in action["runs"]["steps"]:
+        if "uses" in step:
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", step["uses"])
+        else:
+            assert step["shell"] == "bash" and "${{" not in step["run"]
+    used = set(re.findall(r"inputs\.([\w-]+)", str(action["runs"])))
+    assert used == set(action["inputs"])
+
+
+@pytest.mark.parametrize(("limits", "code", "verdict"), [("class=25", 0, "PASS"), ("", 4, "IN")])
+def test_the_script_of_the_action_judges_two_files(action, tmp_path, limits, code, verdict):
+    """Run as a runner would; 60 units that lose nothing show 25 points and not 4."""
+    for name in ("float", "quantized"):
+        rows = "".join(f"{i},{'ab'[i % 2]},{'ab'[i % 2]}\n" for i in range(60))
+        (tmp_path / f"{name}.csv").write_text(f"id,label,answer\n{rows}")
+    step = next(each for each in action["runs"]["steps"] if each.get("id") == "judge")
+    (tmp_path / "policy.yml").write_text(
+        "limits: {average: {points: 25}, segment: {points: 25}, intersection: {points: 25}}\n"
+    )
+    given = {"FLOAT": "float.csv", "QUANTIZED": "quantized.csv", "LIMITS": limits}
+    files = {"GITHUB_OUTPUT": "output", "GITHUB_STEP_SUMMARY": "summary"}
+    environment = os.environ | given | files | {"POLICY": "policy.yml" if limits else ""}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-e", "-c", step["run"]], cwd=tmp_path, env=environment, text=True,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    assert (tmp_path / "output").read_text().startswith(f"verdict={verdict}")
+    assert (tmp_path / "summary").stat().st_size > 100

@@ -59,7 +59,7 @@ def frozen(small, **changes):
     return result.stdout
 
 
-def test_a_policy_that_was_frozen_is_in_the_archive_with_its_date(small):
+def test_a_frozen_policy_is_in_the_archive_with_its_date(small):
     """The made-up verdicts have a policy of their own, which the project is given here."""
     decision = decided(small, *candidate("a"))
     verdict = json.loads((small / "data/08_reporting/verdict.json").read_text())
@@ -135,7 +135,7 @@ def test_packages_are_listed_as_cyclonedx_or_the_extra_is_named(small, monkeypat
 
 
 @pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not installed")
-def test_a_signature_of_gpg_holds_and_a_wrong_key_is_one_sentence(small, monkeypatch):
+def test_a_signature_holds_and_a_wrong_key_is_one_sentence(small, monkeypatch):
     home = small / "g"
     home.mkdir(mode=0o700)
     monkeypatch.setenv("GNUPGHOME", str(home))
