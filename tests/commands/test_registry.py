@@ -433,9 +433,9 @@ def test_an_audit_that_is_not_there_is_one_sentence(small, arguments, said):
 def test_an_audit_of_an_older_schema_is_one_sentence(small):
     decided(small, *candidate("a"))
     path = small / "data/08_reporting/verdict.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 1}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 0}))
     (small / "old").mkdir()
     for name in ("verdict.json", "decision.json"):
         shutil.copy(small / "data/08_reporting" / name, small / "old")
     result = run("compare-audits", "old", "old")
-    assert result.exit_code == 1 and "schema version 1" in result.stderr, result.stderr
+    assert result.exit_code == 1 and "schema version 0" in result.stderr, result.stderr
