@@ -10,8 +10,8 @@ from kedro.framework.project import configure_project, pipelines
 from kedro.validation.type_extractor import TypeExtractor
 
 from ptq_pipeline import settings
-from ptq_pipeline.hooks import PARAMETER_GROUPS
-from ptq_pipeline.mounting import DEFAULT
+from ptq_pipeline.configuration import PARAMETER_GROUPS
+from ptq_pipeline.mounting import DEFAULT, create_pipeline
 
 BENCH, LEARNED = "study/bench", "study/reconstruction"
 
@@ -121,3 +121,9 @@ def test_a_study_writes_elsewhere_in_a_hidden_folder_too(project, tmp_path, env)
     found = conf(hidden, env)
     assert found["globals"]["data"] == conf(project, env)["globals"]["data"]
     assert found["globals"]["trial_store"] == f"data/{Path(env).name}/07_model_output/trials"
+
+
+def test_every_node_has_a_stage_as_its_tag_also_in_a_mount():
+    nodes = [*pipelines["__default__"].nodes, *create_pipeline("shop").nodes]
+    assert all(len(node.tags) == 1 and node.tags <= set(DEFAULT) for node in nodes)
+    assert {tag for node in nodes for tag in node.tags} == set(DEFAULT)

@@ -100,4 +100,5 @@ def _stage(name: str) -> Pipeline:
         raise InputError(
             f"create_pipeline: there is no stage '{name}'; the audit's are {', '.join(DEFAULT)}"
         ) from None
-    return found.create_pipeline()
+    # Kedro-Viz shows one stage of a mount alone by its tag.
+    return Pipeline(found.create_pipeline(), tags=[name])

@@ -438,4 +438,4 @@ def test_an_audit_of_an_older_schema_is_one_sentence(small):
     for name in ("verdict.json", "decision.json"):
         shutil.copy(small / "data/08_reporting" / name, small / "old")
     result = run("compare-audits", "old", "old")
-    assert result.exit_code == 1 and "schema version 0" in result.stderr, result.stderr
+    assert result.exit_code == 1 and "schema_version" in result.stderr, result.stderr
