@@ -15,16 +15,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import DECISION_FILE, VERDICT_FILE
-from ptq_pipeline.judgement.decision import Decision
-from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.registry.agreement import Registry
+
+if TYPE_CHECKING:
+    from ptq_pipeline.judgement.decision import Decision
+    from ptq_pipeline.judgement.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +99,10 @@ class TrackedAudit:
         Raises:
             InputError: There is none, or one of them is damaged.
         """
+        # Every command loads this module with Kedro's hooks; only a finished audit needs pandas.
+        from ptq_pipeline.judgement.decision import Decision
+        from ptq_pipeline.judgement.verdict import Verdict
+
         try:
             found = {name: json.loads((reports / name).read_bytes()) for name in FILES[:2]}
             metrics = json.loads((reports / "metrics.json").read_bytes())
