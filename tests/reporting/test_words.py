@@ -3,6 +3,7 @@
 import pytest
 from tests.reporting.conftest import MadeUpAudit, build_inputs
 
+from ptq_pipeline.core.group_ids import SegmentColumn
 from ptq_pipeline.reporting.results import ReportingParameters
 from ptq_pipeline.reporting.texts import load_texts
 from ptq_pipeline.reporting.words import Words
@@ -23,11 +24,11 @@ def test_each_word_has_the_figures_of_the_audit(full, language):
 
 def test_a_column_that_the_data_brought_has_no_cut(full):
     words = words_of(full)
-    assert words._column("store", {"names": ["Lyon", "Oslo"]}) == (
+    assert words._column("store", SegmentColumn(names=("Lyon", "Oslo"))) == (
         "store: as the data say: Lyon, Oslo"
     )
     assert "short ≤ 3 < long" in words._column(
-        "length", {"names": ["short", "long"], "boundaries": [3]}
+        "length", SegmentColumn(names=("short", "long"), boundaries=(3,))
     )
 
 

@@ -1,9 +1,9 @@
 """The words of the first screen, each said where it is read: draw, segment, shift."""
 
-from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ptq_pipeline.core.group_ids import SegmentColumn
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.reporting.tables import Part
 from ptq_pipeline.reporting.texts import clean_text, count, number
@@ -54,7 +54,7 @@ class Words(Part):
     @property
     def segment(self) -> Word | None:
         """Where each segment is cut; None where there is none."""
-        segments = self.audit.group_definitions["segments"]
+        segments = self.audit.group_definitions.segments
         lines = tuple(self._column(name, entry) for name, entry in segments.items())
         if not lines:
             return None
@@ -65,10 +65,10 @@ class Words(Part):
             lines[:MOST_LINES],
         )
 
-    def _column(self, name: str, entry: Mapping[str, Any]) -> str:
-        names = [clean_text(each) for each in entry["names"]]
+    def _column(self, name: str, column: SegmentColumn) -> str:
+        names = [clean_text(each) for each in column.names]
         # Numbers of the images are cut at thresholds, numbers of their source at boundaries.
-        cuts = entry.get("thresholds") or entry.get("boundaries") or []
+        cuts = column.thresholds or column.boundaries or ()
         if len(cuts) != len(names) - 1 or not all(isinstance(cut, int | float) for cut in cuts):
             return self.texts(
                 "words.given", column=clean_text(name), values=", ".join(names[:MOST_LINES])
@@ -77,7 +77,7 @@ class Words(Part):
         return self.texts(
             "words.cut",
             column=clean_text(name),
-            feature=self.texts.identifier(entry.get("feature", name)),
+            feature=self.texts.identifier(column.feature or name),
             parts=" ".join([*parts, names[-1]]),
         )
 
