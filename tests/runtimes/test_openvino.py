@@ -20,7 +20,12 @@ from ptq_pipeline.ptq import (
     prepare,
 )
 from ptq_pipeline.ptq.ranges import Mse
-from ptq_pipeline.runtimes import OpenvinoRuntime, SimulatedRuntime, predict_top1
+from ptq_pipeline.runtimes import (
+    OpenvinoRuntime,
+    SimulatedRuntime,
+    build_runtime,
+    predict_top1,
+)
 from ptq_pipeline.runtimes.openvino import INTEGER_PRECISIONS, executed_precisions, save
 
 Calibrated = Callable[[MethodSpec], QuantizationParameters]
@@ -216,3 +221,34 @@ def test_importing_openvino_cannot_report_anywhere() -> None:
         "assert kind == 'openvino.tools.ovc.telemetry_stub', kind\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+class Scaled(nn.Module):
+    """Scales beside convolutions, as in networks without normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+        self.second, self.third = nn.Conv2d(8, 8, 3, bias=False), nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.second(torch.relu(self.first(x)) * 0.7) * 0.2
+        return self.head((x + self.third(torch.relu(x) * 1.3)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_a_scale_beside_a_layer_is_not_multiplied_into_its_weight(runtime: str) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Scaled().eval()
+    inputs = np.random.default_rng(0).normal(size=(16, 3, 12, 12)).astype(np.float32)
+    scaled = prepare(module, torch.from_numpy(inputs[:2]))
+    # 7 bits, which no processor saturates.
+    parameters = calibrate(scaled, as_tensor_batches(inputs), MethodSpec(7, 8))
+    expected = SimulatedRuntime().compile(scaled, parameters)(inputs)
+    serving = build_runtime(runtime, threads=1)
+    found = serving.compile(scaled, parameters)(inputs)
+    # A value between two codes may go to either side.
+    assert np.abs(found - expected).max() < 0.03 * np.ptp(expected)
+    in_float = serving.compile(scaled, None)(inputs)
+    assert in_float == pytest.approx(module(torch.from_numpy(inputs)).detach().numpy(), abs=1e-5)

@@ -55,7 +55,7 @@ class Mark(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x``."""
-        return nn.functional.leaky_relu(x, 1.0)
+        return _unchanged(x)
 
 
 def marked(prepared: PreparedModel, outputs: Iterable[str]) -> tuple[nn.Module, dict[str, str]]:
@@ -87,6 +87,21 @@ def marked(prepared: PreparedModel, outputs: Iterable[str]) -> tuple[nn.Module, 
 
 def _mark_output(module: nn.Module, args: Any, output: Tensor) -> Tensor:
     return module.get_submodule(OUTPUT)(output)
+
+
+def fence(module: nn.Module, names: Iterable[str]) -> None:
+    """Put a leaky ReLU of slope 1 on both sides of some layers of a copied module.
+
+    What a converter fuses with its neighbours stays apart.
+    """
+    for name in names:
+        child = module.get_submodule(name)
+        change_input(child, _unchanged)
+        change_output(child, _unchanged)
+
+
+def _unchanged(values: Tensor) -> Tensor:
+    return nn.functional.leaky_relu(values, 1.0)
 
 
 class Matcher:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.ptq import (
@@ -31,7 +32,7 @@ from ptq_pipeline.ptq import (
     QuantizationParameters,
 )
 from ptq_pipeline.ptq.biases import IntegerBias, integer_form
-from ptq_pipeline.ptq.places import Matcher, marked
+from ptq_pipeline.ptq.places import Matcher, fence, marked
 
 # OpenVINO reports imports and conversions through a package of its own, and uses a stub where that
 # cannot be imported: so nothing phones home.
@@ -51,19 +52,39 @@ def convert(prepared: PreparedModel, outputs: tuple[str, ...] = ()) -> Any:
     """Convert the float model with marks for ``outputs``; the batch size is left open.
 
     Convolutions and matrix products of the ``openvino.Model`` are named like the layers, ``name@2``
-    and so on for further calls of the same layer.
+    and so on for further calls of the same layer. Where the converter multiplies a scale beside a
+    layer into its weight (networks without normalisation have some), it is kept from doing so.
 
     Raises:
         InputError: OpenVINO cannot convert it, a layer has no counterpart with the same weight, or
             the graph multiplies somewhere else; the message names it.
     """
-    example = torch.zeros(2, *prepared.input_shape, device=prepared.device)
     module, marks = marked(prepared, outputs)
+    try:
+        return _matched(_converted(module, prepared), Matcher("openvino", prepared, marks))
+    except InputError as refused:
+        fence(module, [layer.name for layer in prepared.layers])
+        try:
+            model = _matched(_converted(module, prepared), Matcher("openvino", prepared, marks))
+        except InputError:
+            raise refused from None
+    for operation in model.get_ordered_ops():
+        is_mark = operation.get_type_name() == MARK
+        if is_mark and not operation.get_friendly_name().startswith(MARK_PREFIX):
+            slope = operation.input_value(1).get_node()
+            if slope.get_type_name() == "Constant" and (slope.get_data() == 1.0).all():
+                operation.output(0).replace(operation.input_value(0))
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def _converted(module: nn.Module, prepared: PreparedModel) -> Any:
+    example = torch.zeros(2, *prepared.input_shape, device=prepared.device)
     try:
         with warnings.catch_warnings():
             # torch.jit.trace announces its retirement on every call.
             warnings.simplefilter("ignore")
-            model = openvino.convert_model(
+            return openvino.convert_model(
                 module,
                 example_input=example,
                 input=[openvino.PartialShape([-1, *prepared.input_shape])],
@@ -73,7 +94,10 @@ def convert(prepared: PreparedModel, outputs: tuple[str, ...] = ()) -> Any:
             f"openvino: the model cannot be converted ({first_line(error)}); replace what its "
             "converter does not know, or leave this model out"
         ) from error
-    places = Matcher("openvino", prepared, marks)
+
+
+def _matched(model: Any, places: Matcher) -> Any:
+    """Name every place in a converted graph."""
     for operation in model.get_ordered_ops():
         _name(operation, places)
     places.require_all()
