@@ -51,6 +51,12 @@ def test_clusters_and_equal_pixels_stay_together():
     check_splits(samples, pd.Series(range(400)))
 
 
+def test_classes_of_one_image_do_not_all_go_to_one_split():
+    samples = table(1200).assign(label=[*range(1000), *[1000] * 200])
+    shares = assign_splits(samples, [WEIGHTS], 0)[:1000].value_counts(normalize=True)
+    assert shares["pool"] == pytest.approx(0.5) and shares["selection"] == pytest.approx(0.1)
+
+
 def test_a_given_split_is_kept():
     samples = table(50).assign(split=["audit"] * 10 + [None] * 40)
     splits = assign_splits(samples, [{"pool": 1}], 0)
