@@ -51,6 +51,13 @@ def test_samples_of_a_folder_are_paired_by_task_and_document(tmp_path):
     assert given.groups.clusters.max() > 100
 
 
+def test_a_text_may_hold_line_ends_of_other_systems(tmp_path):
+    rows = [sample(n, True, doc={"passage": "one\u2028two\x85three"}) for n in range(3)]
+    path = tmp_path / "samples_boolq.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    assert len(read_samples(path, SampleFields())[0]) == 3
+
+
 def test_a_metric_and_a_filter_are_chosen_by_name(tmp_path):
     path = tmp_path / "samples_gsm8k.jsonl"
     rows = [

@@ -174,10 +174,11 @@ class Ledger:
         """
         found: list[Entry] = []
         if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            if not lines:
+            text = self.path.read_text(encoding="utf-8")
+            if not text:
                 raise InputError(f"'{self.path}' is empty, and no audit ledger ever is: {WAY_OUT}")
-            for number, line in enumerate(lines, start=1):
+            # A name may hold what other systems end lines with.
+            for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
                 found.append(_entry(line, f"'{self.path}', line {number}", found))
         known = self._known_head()
         # A process that was killed in between leaves the head one entry behind, never ahead.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ptq_pipeline.core.blocks import at_a_time
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.models import FloatModel, Preprocessing
 from ptq_pipeline.models.binary import SingleLogit
 from ptq_pipeline.ptq.hooks import replica, side_by_side, visit_input
@@ -96,10 +96,9 @@ def require_single_answers(model: FloatModel, images: np.ndarray) -> None:
                 [model.module(inputs[i : i + 1]).numpy() for i in range(len(rows))]
             )
         except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
             raise InputError(
-                f"the float model takes no single image ({reason}), so its answers depend on the "
-                "batch; give its batch norms running statistics"
+                f"the float model takes no single image ({first_line(error)}), so its answers "
+                "depend on the batch; give its batch norms running statistics"
             ) from None
     largest = float(np.abs(together).max(initial=0.0))
     for other, how in ((alone, "alone"), (mixed, "in another order")):

@@ -17,7 +17,7 @@ import torch
 from google.protobuf.message import DecodeError
 from torch import nn
 
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.core.inputs import read_regular
 from ptq_pipeline.ptq.export import require_one_file
 
@@ -98,8 +98,8 @@ def _converted(given: onnx.ModelProto, path: Path) -> nn.Module:
         module = ConvertModel(onnxscript.optimizer.optimize(given), experimental=True)
     except Exception as error:  # the converter raises what it meets
         raise InputError(
-            f"float model '{path}' cannot be converted to torch: {_line(error)}; give a factory "
-            "and its weights, or compare files (kedro ptq compare)"
+            f"float model '{path}' cannot be converted to torch: {first_line(error)}; give a "
+            "factory and its weights, or compare files (kedro ptq compare)"
         ) from error
     return module.eval().requires_grad_(False)
 
@@ -120,15 +120,12 @@ def _compare(module: nn.Module, content: bytes, given: Any, path: Path) -> None:
             found = module(torch.from_numpy(images)).numpy()
     except Exception as error:
         raise InputError(
-            f"float model '{path}' was converted to a network that cannot run: {_line(error)}"
+            f"float model '{path}' was converted to a network that cannot run: {first_line(error)}"
         ) from error
     differs = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
-    if differs > TOLERANCE * max(SMALLEST, float(np.abs(expected).max())):
+    # Not a number is no small difference.
+    if not differs <= TOLERANCE * max(SMALLEST, float(np.abs(expected).max())):
         raise InputError(
             f"float model '{path}' was converted to a network that answers otherwise than ONNX "
             f"Runtime (outputs differ by {differs:.2g}); give a factory and its weights instead"
         )
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.core.inputs import read_regular
 
 log = logging.getLogger(__name__)
@@ -91,8 +91,7 @@ def _loaded(content: bytes, path: Path) -> Any:
                 f"weights file '{path}' cannot be read: it holds {what} beside tensors, and "
                 f"loading that would run code; write the tensors alone with {SAVED}"
             ) from error
-        reason = next(iter(said.splitlines()), type(error).__name__)
-        raise InputError(f"weights file '{path}' cannot be read: {reason}") from error
+        raise InputError(f"weights file '{path}' cannot be read: {first_line(error)}") from error
 
 
 def _chosen(stored: Any, path: Path, key: str | None) -> dict[str, Tensor]:

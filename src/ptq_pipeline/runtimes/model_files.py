@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.core.inputs import read_regular
 from ptq_pipeline.ptq.export import require_one_file
 from ptq_pipeline.runtimes.onnxruntime import import_onnxruntime
@@ -163,7 +163,7 @@ def _onnx(path: Path, content: bytes, digest: Any) -> tuple[str, ModelInput, Run
     except InputError as error:
         raise InputError(f"'{path}': {error}") from None
     except Exception as error:
-        raise InputError(f"'{path}' cannot be run by ONNX Runtime: {_line(error)}") from None
+        raise InputError(f"'{path}' cannot be run by ONNX Runtime: {first_line(error)}") from None
     _only(path, len(session.get_inputs()), len(session.get_outputs()))
     given = session.get_inputs()[0]
     sides = [side if isinstance(side, int) else 0 for side in given.shape]
@@ -193,7 +193,7 @@ def _tflite(path: Path, content: bytes, digest: Any) -> tuple[str, ModelInput, R
         interpreter = Interpreter(model_content=content, num_threads=1)
         interpreter.allocate_tensors()
     except Exception as error:
-        raise InputError(f"'{path}' cannot be run by LiteRT: {_line(error)}") from None
+        raise InputError(f"'{path}' cannot be run by LiteRT: {first_line(error)}") from None
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     _only(path, len(inputs), len(outputs))
     given, place = inputs[0], outputs[0]["index"]
@@ -221,7 +221,7 @@ def _openvino(path: Path, content: bytes, digest: Any) -> tuple[str, ModelInput,
         # bf16 hints change answers where the processor has them.
         compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     except Exception as error:
-        raise InputError(f"'{path}' cannot be run by OpenVINO: {_line(error)}") from None
+        raise InputError(f"'{path}' cannot be run by OpenVINO: {first_line(error)}") from None
     _only(path, len(model.inputs), len(model.outputs))
     given = model.inputs[0]
     sides = [side.get_length() if side.is_static else 0 for side in given.get_partial_shape()]
@@ -232,7 +232,3 @@ def _openvino(path: Path, content: bytes, digest: Any) -> tuple[str, ModelInput,
         described,
         lambda images: compiled(images)[0],
     )
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

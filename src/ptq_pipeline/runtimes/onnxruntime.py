@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters
 from ptq_pipeline.ptq.export import (
     DEFAULT_OPSET,
@@ -108,8 +108,7 @@ class OnnxruntimeRuntime(Runtime):
         try:
             predictor = self.session(path.read_bytes())
         except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"onnx model: {path} cannot be read: {reason}") from None
+            raise InputError(f"onnx model: {path} cannot be read: {first_line(error)}") from None
         counts = len(predictor.session.get_inputs()), len(predictor.session.get_outputs())
         if counts != (1, 1):
             raise InputError(

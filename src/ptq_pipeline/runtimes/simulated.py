@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters
 from ptq_pipeline.ptq.hooks import replica
@@ -53,8 +53,7 @@ class SimulatedRuntime(Runtime):
             torch.empty(0, device=found)
             return found
         except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"runtime simulated: device {device!r}: {reason}") from None
+            raise InputError(f"runtime simulated: device {device!r}: {first_line(error)}") from None
 
     @property
     def version(self) -> str:

@@ -80,7 +80,8 @@ def read_samples(path: Path, fields: SampleFields) -> tuple[pd.DataFrame, list[S
 
 def _samples(path: Path, content: bytes) -> Iterable[Mapping[str, Any]]:
     try:
-        lines = content.decode("utf-8").splitlines()
+        # Within a text may be what other systems end lines with.
+        lines = content.decode("utf-8").split("\n")
         samples = [json.loads(line) for line in lines if line.strip()]
     except ValueError as error:
         raise InputError(f"'{path}' is no JSON a line ({error})") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ptq_pipeline.core.delimited import read_delimited
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.core.inputs import read_regular
 from ptq_pipeline.judgement.verdict import SourceFile
 
@@ -40,7 +40,7 @@ def read_outcome_file(path: Path) -> tuple[pd.DataFrame, SourceFile]:
     except FileNotFoundError:
         raise InputError(f"'{path}' does not exist; check the path") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' cannot be read as a table: {_line(error)}") from error
+        raise InputError(f"'{path}' cannot be read as a table: {first_line(error)}") from error
     names = [str(column).strip() for column in table.columns]
     for name in names:
         if names.count(name) > 1:
@@ -90,7 +90,3 @@ def texts_of(values: pd.Series) -> pd.Series:
     if odd := [kind.__name__ for kind in kinds if not issubclass(kind, str | int | float)]:
         raise ValueError(f"column '{values.name}' holds a {odd[0]}; give texts or numbers")
     return _stripped(values.astype("str").where(known))
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.core.inputs import local_path
 from ptq_pipeline.trials.description import describe, publish
 from ptq_pipeline.trials.executors.dask_study import PATIENCE_SECONDS, SEVERAL, Study
@@ -112,10 +112,9 @@ class DaskExecutor:
                 self.address, timeout=CONNECT_SECONDS, set_as_default=False, security=security
             )
         except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
-                f"executor: no Dask scheduler answers at '{self.address}' ({reason}); start one "
-                "with 'dask scheduler', or check 'quantization.executor.address'"
+                f"executor: no Dask scheduler answers at '{self.address}' ({first_line(error)}); "
+                "start one with 'dask scheduler', or check 'quantization.executor.address'"
             ) from None
         with client:
             yield client
