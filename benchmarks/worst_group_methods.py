@@ -373,11 +373,16 @@ def shrunk(
     return replace(full, layers=layers, overrides=biases)
 
 
-for _name, _config, _run in (
-    ("group_ranges", GroupRanges, group_ranges),
-    ("weighted_gptq", WeightedGptq, weighted_gptq),
-    ("group_dro", GroupDro, group_dro),
-    ("chosen_images", Chosen, chosen_images),
-    ("shrunk_correction", Shrunk, shrunk),
-):
-    register(RegisteredMethod(_name, "benchmarks", "looks at the worst group", _config, _run))
+METHODS = {
+    "group_ranges": (GroupRanges, group_ranges),
+    "weighted_gptq": (WeightedGptq, weighted_gptq),
+    "group_dro": (GroupDro, group_dro),
+    "chosen_images": (Chosen, chosen_images),
+    "shrunk_correction": (Shrunk, shrunk),
+}
+
+
+def register_all() -> None:
+    """Make the methods known by their names, as a package's entry points would."""
+    for name, (config, run) in METHODS.items():
+        register(RegisteredMethod(name, "benchmarks", "looks at the worst group", config, run))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from repair_study import FIRST_DRAW, Study, losses, measures, shown
-from worst_group_methods import easiest_decides
+from worst_group_methods import easiest_decides, register_all
 
 from ptq_pipeline.project import opened
 from ptq_pipeline.ptq import method_from_json
@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--why", action="store_true", help="which class decides minimax ranges")
     given = parser.parse_args()
+    register_all()
     weights, activations = map(int, re.fullmatch(r"W(\d)A(\d)", given.bits).groups())
     bits = {"weight_bits": weights, "activation_bits": activations}
     print(f"{given.model}, {given.bits}, draws from {FIRST_DRAW} on")
