@@ -20,7 +20,9 @@ from ptq_pipeline.calibration.sets import (
     save_sets,
 )
 from ptq_pipeline.commands import ptq
+from ptq_pipeline.commands.lineage import find_set
 from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.project import opened
 from ptq_pipeline.registry.agreement import Registry
 from ptq_pipeline.registry.evidence import Evidence
 from ptq_pipeline.registry.store import baseline_bytes
@@ -94,7 +96,7 @@ def small(tmp_path, project, monkeypatch):
 def test_everything_leads_to_the_exact_images(small):
     root, first, _, decision, verdict_hash, record = small
     candidate_folder = "data/06_models/candidate"
-    for reference in (
+    references = (
         first.set_id,
         first.set_id[:8],
         "0123456789abcdef",
@@ -110,15 +112,20 @@ def test_everything_leads_to_the_exact_images(small):
         "data/08_reporting/decision.json",
         "data/08_reporting/verdict.json",
         f"data/05_model_input/calibration_sets/{first.set_id}.npy",
-    ):
-        code, content = run_json("calibration", "show", reference)
-        assert (code, content["set_id"]) == (0, first.set_id), reference
-        assert content["lineage"][-1] == f"calibration set {first.set_id}"
-        assert [image["sample_id"] for image in content["images"]] == list(range(8))
-        assert [image["content_hash"] for image in content["images"]] == [
-            content_hash(i) for i in range(8)
-        ]
-        assert content["warnings"] == []
+    )
+    with opened() as project:
+        for reference in references:
+            found = find_set(project, reference)
+            assert found.manifest == first.manifest, reference
+            assert found.steps[-1] == f"calibration set {first.set_id}", reference
+    code, content = run_json("calibration", "show", references[-1])
+    assert (code, content["set_id"]) == (0, first.set_id)
+    assert content["lineage"][-1] == f"calibration set {first.set_id}"
+    assert [image["sample_id"] for image in content["images"]] == list(range(8))
+    assert [image["content_hash"] for image in content["images"]] == [
+        content_hash(i) for i in range(8)
+    ]
+    assert content["warnings"] == []
     assert content["composition"] == {
         "label": {"bag": 4, "boot": 4},
         "tone": {"dark": 6, "light": 2},
