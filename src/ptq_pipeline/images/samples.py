@@ -20,7 +20,7 @@ USUAL_SPLITS = {
 }
 SEVERAL = re.compile(r"\s*[;,|]\s*")
 _MISSING = {"none", "nan", "null", "na", "n/a", ""}
-# In the place of the label of classes with fewer images than there are splits.
+# In the place of the label of classes that are divided together.
 FEW = -1
 
 
@@ -30,8 +30,8 @@ def assign_splits(
     """Return a split for every row; rows that name one keep it.
 
     The rest of each part is divided by the part's weights, class by class, in an order that only
-    depends on ``seed`` and the pixels; classes with fewer images than splits are divided as one.
-    Rows of one cluster, and rows with equal pixels, stay together.
+    depends on ``seed`` and the pixels; classes of so few images that a split would get none are
+    divided as one. Rows of one cluster, and rows with equal pixels, stay together.
 
     Args:
         table: columns ``label``, ``content_hash``, ``part``, optional ``split`` and ``cluster``.
@@ -61,9 +61,12 @@ def assign_splits(
         order = [hashlib.sha256(f"{seed}:{unit}".encode()).digest() for unit in first["unit"]]
         first = first.assign(order=order).sort_values("order")
         chosen: dict[str, str] = {}
-        # One by one, classes with fewer images than splits would all go to the same split.
-        few = first.groupby("label")["unit"].transform("size") < sum(map(bool, weights.values()))
-        for _, members in first.groupby(first["label"].where(~few, FEW), sort=True):
+        wanted = sum(map(bool, weights.values()))
+        sizes = first.groupby("label").size()
+        # One by one they would all leave the same split empty.
+        few = [label for label, n in sizes.items() if len(set(_divide(n, weights))) < wanted]
+        together = first["label"].where(~first["label"].isin(few), FEW)
+        for _, members in first.groupby(together, sort=True):
             chosen.update(zip(members["unit"], _divide(len(members), weights), strict=True))
         result.loc[rows.index] = units[rows.index].map(chosen)
     return result.astype(str)
