@@ -1,9 +1,12 @@
 import pytest
-from kedro.io import DatasetError
+from kedro.io import DataCatalog, DatasetError
 from tests.registry.conftest import candidate, release, terms
 
+from ptq_pipeline.core.file_cache import FOLDER_VARIABLE
+from ptq_pipeline.core.objects import MARKER
 from ptq_pipeline.datasets import ChampionDataset, RegistryDataset
 from ptq_pipeline.registry.store import baseline_bytes
+from ptq_pipeline.unchanged import place_of
 
 
 @pytest.fixture
@@ -36,3 +39,15 @@ def test_the_champion_is_its_files(place):
 def test_nobody_saves_them(place, dataset):
     with pytest.raises(DatasetError):
         dataset(**place).save({})
+
+
+def test_the_trial_store_may_be_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    entry = {"type": "ptq_pipeline.datasets.TrialStoreDataset", "filepath": "memory://b/trials"}
+    catalog = DataCatalog.from_config({"trial_store": entry})
+    store = catalog.load("trial_store")
+    assert store.objects.url == "memory://b/trials"
+    # What was computed on the way stays on this host, and is not taken for the store.
+    assert store.statistics.is_relative_to(tmp_path / "stores")
+    assert place_of(catalog, "trial_store") is None
+    assert [each.name for each in store.names()] == [MARKER]
