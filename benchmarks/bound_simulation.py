@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import sampling_simulation
+from numpy.typing import NDArray
 
 from ptq_pipeline.core.group_ids import CellKey
+from ptq_pipeline.core.grouping import build_groups
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.class_mix import reweighted_drop, sample_units
 from ptq_pipeline.judgement.policy import LedgerPolicy
@@ -71,6 +74,8 @@ def run(repeats: int, seed: int = 20230313) -> list[Finding]:
         found += single_cell(rng, repeats, n, limit)
     for clusters, size in ((60, 4), (200, 4), (800, 1)):
         found += clustered_cell(rng, repeats, clusters, size)
+    for sizes in ([10] + [1] * 790, [10] * 3 + [2] * 30 + [1] * 710):
+        found += capped_clusters(rng, repeats, sizes)
     for groups in (1, 10, 1000):
         found.append(many_groups(rng, repeats, groups))
     found += [tolerance(rng, max(repeats // 10, 20), shared) for shared in (True, False)]
@@ -147,6 +152,54 @@ def clustered_cell(
         Finding(
             f"{clusters} clusters of {size}, 0.5 % lost: shown good",
             *(power / repeats, None, repeats, "power"),
+        ),
+    ]
+
+
+def capped_clusters(rng: np.random.Generator, repeats: int, sizes: Sequence[int]) -> list[Finding]:
+    """A few large clusters among many small ones, lost as a whole; limit 4 points.
+
+    Outcomes are drawn for all images, and judged as audits are: what is beyond the cap is left out.
+    """
+    limit, of_image = 0.04, np.repeat(np.arange(len(sizes)), sizes)
+    table = {"sample_id": np.arange(of_image.size), "split": "audit", "label": 0}
+    groups = build_groups(pd.DataFrame({**table, "cluster": of_image}), ["one"], {})
+    inside = groups.partitions[0].codes >= 0
+    kept = np.unique(of_image[inside], return_counts=True)[1]
+    large = np.array(sizes) == max(sizes)
+    # All that the group may lose: evenly, or first of all in its large clusters.
+    evenly = np.full(len(sizes), limit)
+    most = np.where(large, 1.0, (limit * kept.sum() - kept[large].sum()) / kept[~large].sum())
+    whole = np.array(sizes, dtype=float)
+
+    def shown(chance: NDArray[np.float64], size: NDArray[np.float64]) -> float:
+        good, one_each = 0, size.max() == 1
+        for lost in rng.random((repeats, len(sizes))) < chance:
+            if one_each:
+                cell = [[lost.sum()]], [[0]], [len(sizes)], [limit]
+                good += int(shown_below(*cell, IMAGE_LEVEL).item())
+            else:
+                good += units_below(Units.of(size, size * lost), limit, IMAGE_LEVEL)
+        return good / repeats
+
+    counted = dict(zip(*np.unique(sizes, return_counts=True), strict=True))
+    name = " and ".join(f"{n} clusters of {size}" for size, n in counted.items())
+    name += f", at most {kept.max():.0f} images counted of each"
+    bare = np.full(len(sizes), 0.005)
+    kept = kept.astype(float)
+    return [
+        Finding(
+            f"{name}, lost as a whole, limit 4 points: shown good",
+            *(shown(evenly, kept), IMAGE_LEVEL, repeats, "error"),
+        ),
+        Finding(
+            f"{name}, the large ones always lost: shown good",
+            *(shown(most, kept), IMAGE_LEVEL, repeats, "error"),
+        ),
+        Finding(f"{name}, 0.5 % lost: shown good", shown(bare, kept), None, repeats, "power"),
+        Finding(
+            f"{name}, 0.5 % lost: shown good if all images counted (for comparison)",
+            *(shown(bare, whole), None, repeats, "power"),
         ),
     ]
 

@@ -6,6 +6,7 @@ import pytest
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.grouping import build_groups, sample_clusters
+from ptq_pipeline.core.groups import sizes_of_clusters
 
 CLASSES = ("boot", "bag")
 SEGMENTS = {"tone": ("dark", "light")}
@@ -143,6 +144,66 @@ def test_clusters_that_share_an_image_are_one():
     assert codes[4] == codes[5] != codes[0]
     assert len(set(sample_clusters(table[["cluster"]]))) == 4
     assert len(set(sample_clusters(table[[]]))) == 6
+
+
+def clustered(sizes, **columns):
+    """Samples of clusters of these sizes."""
+    cluster = np.repeat(np.arange(len(sizes)), sizes)
+    table = {"sample_id": np.arange(cluster.size), "split": "audit", "label": 0, "tone": "dark"}
+    return pd.DataFrame({**table, "cluster": cluster, **columns})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kept"),
+    [
+        ([10] + [1] * 790, [1] * 791),
+        ([10] * 3 + [2] * 30 + [1] * 710, [2] * 33 + [1] * 710),
+        ([4] * 200, [4] * 200),
+        ([60] + [1] * 100, [52] + [1] * 100),
+        ([19, 1], [18, 1]),
+    ],
+)
+def test_no_cluster_counts_with_more_images_than_the_smallest_cap(sizes, kept):
+    samples = clustered(sizes)
+    groups = build_groups(samples, ("one",), {})
+    (found,) = {
+        tuple(sorted(own)) for own in sizes_of_clusters(groups.every_cluster_codes).values()
+    }
+    assert found == tuple(sorted(kept))
+    left = sum(sizes) - sum(kept)
+    assert left <= 0.05 * sum(sizes)
+    assert groups.left_out() == (dict.fromkeys(groups.sizes(), left) if left else {})
+    # One less would leave out more than a twentieth.
+    less = sum(min(size, max(kept) - 1) for size in sizes)
+    assert max(kept) == 1 or sum(sizes) - less > 0.05 * sum(sizes)
+
+
+def test_which_images_of_a_cluster_count_depends_on_nothing_but_their_numbers():
+    samples = clustered([30, 20] + [1] * 500)
+    groups = build_groups(samples, ("one",), {})
+    inside = groups.partitions[0].codes >= 0
+    own = inside[:30].tolist(), inside[30:50].tolist()
+    assert sum(own[0]) == sum(own[1]) == 12
+    # Not those that came first.
+    assert not all(own[0][:12]) and not all(own[1][:12])
+    mixed = build_groups(samples.sample(frac=1, random_state=1), ("one",), {})
+    assert (mixed.partitions[0].codes >= 0).tolist() == inside.tolist()
+    other = samples.assign(split=np.where(samples["sample_id"] < 20, "selection", "audit"))
+    audit = build_groups(other, ("one",), {}).only("audit")
+    assert set(audit.sample_ids) == set(range(20, 550))
+
+
+def test_a_condition_counts_no_image_that_its_group_leaves_out():
+    copies = clustered([10] + [1] * 790).assign(content_hash=[str(n // 2) for n in range(800)])
+    audit = copies.assign(site=["north" if n % 2 else "south" for n in range(800)])
+    groups = build_groups(audit, ("one",), {}, controls={"site": ("north", "south")})
+    inside = groups.partitions[0].codes >= 0
+    assert inside.sum() == 396 and not groups.cluster_sizes
+    for condition in groups.conditions:
+        seen = groups.under(condition)
+        counted = np.flatnonzero(seen.partitions[0].codes >= 0)
+        assert np.unique(seen.clusters[counted]).size == counted.size
+        assert not seen.cluster_sizes
 
 
 def test_classes_and_segments_without_an_image_have_size_0(samples):

@@ -68,10 +68,23 @@ def test_hopeless_recipe_fails_with_clusters_too(answers, policy):
 
 
 def test_samples_without_a_cluster_stand_alone(answers):
-    cluster = np.where(np.arange(1200) < 1196, np.nan, 7.0)
+    cluster = np.where(np.arange(1200) < 800, np.nan, PAIRS)
     world, _ = answers([0], cluster)
     sizes = world.groups.cluster_sizes[("average", "all")]
     assert sorted(np.unique(sizes)) == [1.0, 4.0] and sizes.sum() == 1000
+
+
+def test_one_large_cluster_among_many_keeps_no_group_from_passing(answers, policy):
+    cluster = np.where(np.arange(1200) < 1190, np.arange(1200), 1190)
+    verdict = judge(answers([0] * FIFTY, cluster), policy)
+    assert verdict.result == "PASS"
+    left = {(each.level, each.group): each.left_out for each in verdict.capped_groups}
+    assert left["average", "all"] == 9
+    average = next(cell for cell in verdict.candidate.cells if cell.level == "average")
+    assert average.n == 991
+    # An audit without clusters says nothing of caps.
+    alone = judge(answers([0] * FIFTY, np.arange(1200)), policy)
+    assert "capped_groups" not in alone.to_json()
 
 
 def test_too_few_clusters_are_not_judged(answers, policy):

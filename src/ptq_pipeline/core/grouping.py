@@ -27,7 +27,7 @@ from ptq_pipeline.core.group_ids import (
 )
 from ptq_pipeline.core.groups import EVALUATED_SPLITS, NO_GROUP, Groups, Partition
 from ptq_pipeline.core.names import MISSING
-from ptq_pipeline.core.units import ALARMS, NO_CLASS, units_of
+from ptq_pipeline.core.units import ALARMS, NO_CLASS, finds_objects, units_of
 
 
 class SubgroupScoringParameters(BaseModel):
@@ -70,7 +70,7 @@ class SubgroupScoringParameters(BaseModel):
             intersection_min_size=self.intersection_min_size,
             intersection_depth=self.intersection_depth if self.intersections else 1,
         )
-        return replace(found, alarms=definitions.alarms)
+        return replace(found, alarms=definitions.alarms, whole_clusters=finds_objects(samples))
 
 
 def build_groups(

@@ -11,6 +11,13 @@ In every group equal pixels count once: a copy of an image says nothing new. Cop
 different labels are contradictory, so both count, as one cluster. Samples of one user, scene or
 burst (column ``cluster``) are a cluster too: only clusters are independent of each other.
 
+One large cluster among many small ones would take nearly all power from the test of a group. So no
+cluster counts with more images than a cap, the smallest that leaves out at most a twentieth of the
+group's audit images. The cap follows from counts, and which images of a cluster stay follows from
+the numbers of the samples, so both are fixed before any answer. What is said of the group is said
+of its capped clusters; where one image of each is left, the images are independent. The objects of
+an image and the units of a table that somebody else made count whole.
+
 A *control* column (the camera, the site) makes no groups. Each of its values is a condition like a
 shift: every group is judged again on the unchanged images that have this value (``camera=night``).
 """
@@ -35,6 +42,8 @@ from ptq_pipeline.core.group_ids import (
 )
 from ptq_pipeline.core.handed_on import HandedOn
 
+# Share of a group's audit images that may be left out, so that no cluster outweighs the others.
+LEFT_OUT = 0.05
 EVALUATED_SPLITS = ("selection", "audit")
 NO_GROUP = -1
 
@@ -65,6 +74,25 @@ class Partition:
         copies = pd.DataFrame({"code": self.codes, "content": content}).duplicated().to_numpy()
         return replace(self, codes=np.where(copies, NO_GROUP, self.codes)) if copies.any() else self
 
+    def beyond_cap(
+        self, clusters: NDArray[np.int64], order: NDArray[np.uint64], audit: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Audit samples that a group leaves out because its other clusters are smaller.
+
+        ``order`` says which samples of a cluster come first; shape (samples,) all.
+        """
+        used = np.flatnonzero(audit & (self.codes >= 0))
+        table = pd.DataFrame({"group": self.codes[used], "cluster": clusters[used]})
+        beyond = np.zeros(len(self.codes), dtype=np.bool_)
+        if not table.duplicated().any():
+            return beyond
+        by_order = np.argsort(order[used], kind="stable")
+        rank = table.iloc[by_order].groupby(["group", "cluster"]).cumcount().sort_index()
+        ranks = rank.groupby(table["group"])
+        kept = ranks.transform(lambda own: np.sort(own)[len(own) - 1 - int(LEFT_OUT * len(own))])
+        beyond[used] = (rank > kept).to_numpy()
+        return beyond
+
 
 @dataclass(frozen=True)
 class Groups(HandedOn):
@@ -81,6 +109,8 @@ class Groups(HandedOn):
         hidden: Intersections that are too small to be shown; a policy may still name them.
         alarms: Most false alarms of a class that count on one image, where samples of the label -1
             are images of a detector; see :mod:`.units`.
+        whole_clusters: Whether clusters count whole: what is beyond their caps was taken out of the
+            memberships before, or they are the objects of an image.
     """
 
     sample_ids: NDArray[np.int64]
@@ -92,11 +122,38 @@ class Groups(HandedOn):
     conditions: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     hidden: tuple[Partition, ...] = ()
     alarms: int | None = None
+    whole_clusters: bool = False
 
     @cached_property
     def partitions(self) -> tuple[Partition, ...]:
-        """All partitions, the average first; copies of an image belong to no group."""
-        return tuple(each.once(self.content) for each in self.memberships)
+        """All partitions, the average first.
+
+        Copies of an image, and what is beyond the cap of a group's clusters, belong to no group.
+        """
+        once = [each.once(self.content) for each in self.memberships]
+        return tuple(
+            replace(each, codes=np.where(beyond, NO_GROUP, each.codes)) if beyond.any() else each
+            for each, beyond in zip(once, self.beyond_caps, strict=True)
+        )
+
+    @cached_property
+    def beyond_caps(self) -> tuple[NDArray[np.bool_], ...]:
+        """Samples that each partition's groups leave out of large clusters, shape (samples,)."""
+        audit, order = self.split == "audit", _mixed(self.sample_ids)
+        if self.whole_clusters or pd.Series(self.clusters[audit]).is_unique:
+            return tuple(np.zeros(len(self.split), dtype=np.bool_) for _ in self.memberships)
+        return tuple(
+            each.once(self.content).beyond_cap(self.clusters, order, audit)
+            for each in self.memberships
+        )
+
+    def left_out(self) -> dict[GroupKey, int]:
+        """Audit images that each group leaves out of large clusters, where there are some."""
+        found: dict[GroupKey, int] = {}
+        for partition, beyond in zip(self.memberships, self.beyond_caps, strict=True):
+            names = zip(partition.groups, partition.count(beyond).tolist(), strict=True)
+            found |= {(partition.level, group): n for group, n in names if n > 0}
+        return found
 
     @property
     def classes(self) -> int:
@@ -144,11 +201,13 @@ class Groups(HandedOn):
 
     def under(self, condition: str) -> Groups:
         """The same groups, with only those samples that meet a condition."""
-        meets = self.conditions[condition]
-        kept = tuple(
-            replace(each, codes=np.where(meets, each.codes, NO_GROUP)) for each in self.memberships
-        )
-        return replace(self, memberships=kept, conditions={}, hidden=())
+        meets, kept = self.conditions[condition], []
+        for each, beyond in zip(self.memberships, self.beyond_caps, strict=True):
+            # A copy of an image that is left out would take its place.
+            pairs = pd.MultiIndex.from_arrays([each.codes, self.content])
+            counts = meets & ~np.asarray(pairs.isin(pairs[beyond])) if beyond.any() else meets
+            kept.append(replace(each, codes=np.where(counts, each.codes, NO_GROUP)))
+        return replace(self, memberships=tuple(kept), conditions={}, hidden=(), whole_clusters=True)
 
     def only(self, split: str) -> Groups:
         """The same groups, with the samples of one split."""
@@ -214,3 +273,12 @@ def sizes_of_clusters(
 ) -> dict[GroupKey, NDArray[np.float64]]:
     """Samples per cluster of each group, from :attr:`.Groups.cluster_codes`."""
     return {key: np.bincount(own[own >= 0]).astype(np.float64) for key, own in codes.items()}
+
+
+def _mixed(numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Numbers that have nothing to do with what samples show (the mixer of splitmix64)."""
+    with np.errstate(over="ignore"):
+        mixed = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))

@@ -10,6 +10,7 @@ from pydantic import Field, WithJsonSchema
 
 from ptq_pipeline.core.documents import Count, Document
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDocument
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.outcomes import Outcomes
@@ -55,6 +56,18 @@ class SourceFile(Document):
 
     name: str
     sha256: str
+
+
+class CappedGroup(GroupDocument):
+    """A group that counts ``left_out`` audit images fewer, see :attr:`.Groups.beyond_caps`."""
+
+    left_out: Count
+
+    @classmethod
+    def all_of(cls, groups: Groups) -> tuple[CappedGroup, ...] | None:
+        """Those that there are; None where there are none."""
+        found = groups.left_out().items()
+        return tuple(cls(level=key[0], group=key[1], left_out=n) for key, n in found) or None
 
 
 class Source(Document):
@@ -104,16 +117,17 @@ class Verdict(Document):
             and the share of one observed drop's variance that is due to the draw.
         repeated_images: Audit images whose pixels and label another one has; they count in no
             group.
+        capped_groups: Groups that count only some images of large clusters; absent where none does.
         business: What the candidate saves and costs a month; null where no view was asked for.
         source: The table that was judged; there is none where the outcomes are an audit's own.
     """
 
     added: ClassVar[frozenset[str]] = frozenset(
         "headline_sentence settle_sentences not_judged not_judged_sentence ledger tolerance "
-        "class_priors representatives components repeated_images business source "
+        "class_priors representatives components repeated_images capped_groups business source "
         "average_beside_worst".split()
     )
-    rare: ClassVar[frozenset[str]] = frozenset({"source"})
+    rare: ClassVar[frozenset[str]] = frozenset({"capped_groups", "source"})
     called: ClassVar[str] = "the verdict"
     way_out: ClassVar[str] = "write it again with worst_case_check"
 
@@ -142,6 +156,7 @@ class Verdict(Document):
     representatives: tuple[Representative, ...] = ()
     components: tuple[GroupComponents, ...] = ()
     repeated_images: Count = 0
+    capped_groups: tuple[CappedGroup, ...] | None = None
     business: BusinessView | None = None
     source: Source | None = None
 
@@ -361,6 +376,7 @@ def _verdict(
         representatives=setting.representatives,
         components=components,
         repeated_images=groups.copies("audit") if groups else 0,
+        capped_groups=CappedGroup.all_of(groups) if groups else None,
         business=setting.worth(shown, 1 - alpha),
         source=setting.source,
     )

@@ -224,6 +224,8 @@ class FirstScreen(Part):
             lines.append(named)
         if verdict.repeated_images:
             lines.append(texts("sure.repeated", n=verdict.repeated_images))
+        if verdict.capped_groups:
+            lines.append(texts("sure.capped", n=len(verdict.capped_groups)))
         return lines
 
     @property

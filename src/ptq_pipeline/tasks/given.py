@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,8 @@ def given_outcomes(
     )
     return Given(
         outcomes=Outcomes(
-            groups=groups,
+            # What a unit is, and so what a cluster may hold, is the table's to say.
+            groups=replace(groups, whole_clusters=True),
             trial_ids=trials,
             shifts=shifts,
             trial=np.repeat(np.arange(len(draws)), len(shifts)),

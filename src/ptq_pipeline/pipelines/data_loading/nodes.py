@@ -166,6 +166,13 @@ def _check_groups(
                 copies,
                 split,
             )
+    if capped := groups.left_out():
+        (level, name), n = next(iter(capped.items()))
+        log.warning(
+            "%d group(s) count only some audit images of their largest clusters, so that no "
+            "cluster outweighs the others: %s '%s' leaves out %d",
+            *(len(capped), level, name, n),
+        )
 
 
 def _check_model(model: FloatModel, image_shape: tuple[int, int, int]) -> None:
