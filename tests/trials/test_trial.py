@@ -39,6 +39,22 @@ def test_every_field_is_part_of_the_identity(field):
     assert dataclasses.replace(SPEC, **{field: value}).trial_id != SPEC.trial_id
 
 
+def test_a_trial_is_called_alike_on_every_machine_and_its_results_are_kept_apart(tmp_path):
+    here, there = (
+        dataclasses.replace(SPEC, runtime={"name": "openvino", "version": "1", **machine})
+        for machine in (
+            {"cpu_flags": ["amx_int8"], "torch_threads": 1, "capabilities": ["INT8", "BF16"]},
+            {"cpu_flags": ["avx2"], "torch_threads": 8, "capabilities": ["INT8"], "threads": 4},
+        )
+    )
+    assert here.trial_id == there.trial_id != SPEC.trial_id
+    other = dataclasses.replace(here, runtime={**here.runtime, "version": "2"})
+    assert other.trial_id != here.trial_id
+    store = TrialStore(tmp_path)
+    store.put(here, PREDICTIONS)
+    assert store.get(there) is None and store.path(there) != store.path(here)
+
+
 def test_results_come_back(tmp_path):
     store = TrialStore(tmp_path / "trials")
     assert store.get(SPEC) is None

@@ -15,6 +15,12 @@ SERVED_FILES: dict[str, tuple[str, ...]] = {
     "onnxruntime": (ONNX,),
     "simulated": (PARAMETERS,),
 }
+# Of what a trial says of its runtime, what an equal one is built from.
+RUNTIME_OPTIONS = {
+    "openvino": ("threads",),
+    "onnxruntime": ("threads", "optimization", "opset"),
+    "simulated": ("device",),
+}
 
 
 def served_names(names: Collection[str], runtime: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, served_names
+from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, RUNTIME_OPTIONS, served_names
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import TRIAL_FILE
 from ptq_pipeline.models import FloatModel
@@ -27,13 +27,6 @@ from ptq_pipeline.ptq import (
     find_method,
 )
 from ptq_pipeline.runtimes import Predictor, Runtime, build_runtime
-
-# Of what a trial says of its runtime, what an equal one is built from.
-_OPTIONS = {
-    "openvino": ("threads",),
-    "onnxruntime": ("threads", "optimization", "opset"),
-    "simulated": ("device",),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +105,7 @@ class Artifact:
             by_file = ((GRAPH, "openvino"), (ONNX, "onnxruntime"), (PARAMETERS, "simulated"))
             name = next((name for file, name in by_file if file in self.files), "openvino")
             return build_runtime(name)
-        options = {key: said[key] for key in _OPTIONS.get(said["name"], ()) if key in said}
+        options = {key: said[key] for key in RUNTIME_OPTIONS.get(said["name"], ()) if key in said}
         return build_runtime(said["name"], **options)
 
     def predictor(

@@ -12,12 +12,11 @@ import pandas as pd
 
 from ptq_pipeline.commands.command import Answer
 from ptq_pipeline.commands.project_command import project_command
-from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import TRIAL_FILE
 from ptq_pipeline.core.objects import StoredObject
 from ptq_pipeline.project import Project
-from ptq_pipeline.trials.trial import TrialStore, trial_of
+from ptq_pipeline.trials.trial import TrialStore, trial_id_of, trial_of
 
 UNUSED_DAYS = 30
 # What stages write about trials: tables of them, and documents that name one.
@@ -110,9 +109,11 @@ def _references(root: Path) -> Iterator[Path]:
 
 def _with_its_float(spec: Mapping[str, Any]) -> set[str]:
     """Return the id of a trial, and of the float model's on the same images."""
+    if not spec:
+        return set()
     own = {name: value for name, value in spec.items() if name not in _OF_A_SET}
     of_float = own | {"method": None, "calibration_set": None}
-    return {canonical_hash(each)[:16] for each in (dict(spec), of_float)}
+    return {trial_id_of(each) for each in (spec, of_float)}
 
 
 def _named(content: Any) -> Iterator[str]:

@@ -39,7 +39,7 @@ def float_margins(audit: Audit, runner: TrialRunner) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file, save_file
 
     spec = runner.spec(None, audit.evaluation)
-    path = runner.store.root / "margins" / f"{spec.trial_id}.safetensors"
+    path = runner.store.root / "margins" / f"{spec.stored_as}.safetensors"
     if path.is_file() and runner.store.get(spec) is not None:
         return dict(load_file(path))
     predictor = runner.workload.runtime.compile(runner.workload.prepared, None)

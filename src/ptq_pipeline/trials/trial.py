@@ -27,7 +27,19 @@ log = logging.getLogger(__name__)
 
 # Of a result that holds every answer, and of one that holds what differs from the float model's.
 SCHEMA_VERSION, CHANGES_VERSION = 1, 2
-_RESULT = re.compile(r"[0-9a-f]{2}/([0-9a-f]{16})\.safetensors")
+# A trial, and the machine whose answers these are; earlier releases had it in the trial's name.
+_RESULT = re.compile(r"[0-9a-f]{2}/([0-9a-f]{16})(?:-[0-9a-f]{8})?\.safetensors")
+# What a runtime says of the machine that it runs on; another one may answer all the same.
+MACHINE = frozenset({"threads", "torch_threads", "cpu_flags", "capabilities"})
+
+
+def trial_id_of(spec: Mapping[str, Any]) -> str:
+    """First 16 hexadecimal digits of the hash of a spec's JSON form, without the machine.
+
+    So what follows from equal answers names the same trials, wherever they came from.
+    """
+    runtime = {key: value for key, value in spec["runtime"].items() if key not in MACHINE}
+    return canonical_hash({**spec, "runtime": runtime})[:16]
 
 
 @dataclass(frozen=True)
@@ -63,8 +75,14 @@ class TrialSpec:
 
     @cached_property
     def trial_id(self) -> str:
-        """First 16 hexadecimal digits of the hash of the canonical JSON form."""
-        return canonical_hash(self.to_json())[:16]
+        """Its name in tables and documents, see :func:`trial_id_of`."""
+        return trial_id_of(self.to_json())
+
+    @cached_property
+    def stored_as(self) -> str:
+        """Its name where results are kept: with the machine, so no other one's are taken."""
+        machine = {key: value for key, value in self.runtime.items() if key in MACHINE}
+        return f"{self.trial_id}-{canonical_hash(machine)[:8]}"
 
     @property
     def method_seed(self) -> int:
@@ -228,7 +246,7 @@ class TrialStore:
             return None
         changes = {"statistics": None, "repeat": 0, "sampled": None}
         wanted = replace(spec, method=None, calibration_set=None, **changes)
-        if self._float is None or self._float.spec.trial_id != wanted.trial_id:
+        if self._float is None or self._float.spec.stored_as != wanted.stored_as:
             self._float = self.get(wanted)
         return None if self._float is None else self._float.predictions
 
@@ -286,7 +304,7 @@ def trial_of(name: str) -> str | None:
 
 
 def _name(spec: TrialSpec) -> str:
-    return f"{spec.trial_id[:2]}/{spec.trial_id}.safetensors"
+    return f"{spec.trial_id[:2]}/{spec.stored_as}.safetensors"
 
 
 def _equal(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> bool:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,6 @@ from safetensors.numpy import load
 from tests.verdicts import POLICY, make_cell, make_reason, make_verdict
 
 from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
-from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.datasets.directory import CandidateDirectory
 from ptq_pipeline.images.audit_data import AuditData
@@ -29,7 +29,7 @@ from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.execution import TrialRunner
 from ptq_pipeline.trials.recipe import Recipe
-from ptq_pipeline.trials.trial import TrialSpec, TrialStore
+from ptq_pipeline.trials.trial import TrialSpec, TrialStore, trial_id_of
 from ptq_pipeline.trials.workload import Workload
 
 METHOD = MethodSpec(weight_bits=8, activation_bits=4)
@@ -164,13 +164,16 @@ def test_the_exported_graph_answers_like_the_audited_model(
     assert b"FakeQuantize" in files["model.xml"]
 
 
-def test_equal_inputs_give_equal_bytes(
+def test_equal_inputs_give_equal_bytes_whatever_machine_the_trial_ran_on(
     files: dict[str, bytes], model: FloatModel, calibration_set: CalibrationSet, spec: TrialSpec
 ) -> None:
     assert set(files) == NAMES
     sets = {calibration_set.set_id: calibration_set}
+    there = {"name": "openvino", "cpu_flags": ["avx2"], "torch_threads": 8, "capabilities": []}
+    other = replace(spec, runtime=there)
+    assert other.stored_as != spec.stored_as
     assert (
-        export_candidate(verdict_of(spec), make_trials(spec), sets, model, make_baseline(spec))
+        export_candidate(verdict_of(other), make_trials(other), sets, model, make_baseline(other))
         == files
     )
 
@@ -182,7 +185,8 @@ def test_lineage_stands_beside_the_model(
     assert calibration.pop("set_id") == calibration_set.set_id
     assert CalibrationManifest.read(calibration) == calibration_set.manifest
     trial = json.loads(files["trial.json"])
-    assert canonical_hash(trial["spec"])[:16] == trial["trial_id"] == spec.trial_id
+    assert trial_id_of(trial["spec"]) == trial["trial_id"] == spec.trial_id
+    assert "cpu_flags" not in trial["spec"]["runtime"]
     assert json.loads(files["verdict.json"]) == verdict_of(spec)
 
 

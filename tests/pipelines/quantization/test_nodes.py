@@ -13,12 +13,18 @@ from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.sets import CalibrationSet, array_sha256
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Pool
+from ptq_pipeline.core.canonical import file_bytes
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import GroupDefinitions
+from ptq_pipeline.core.grouping import build_groups
+from ptq_pipeline.core.outcomes import Outcomes, tally
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes
+from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.verdict import AuditSetting, build_verdict
 from ptq_pipeline.pipelines.quantization import nodes
 from ptq_pipeline.ptq import method_from_json
+from ptq_pipeline.runtimes import base
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.execution import TrialRunner
@@ -132,6 +138,25 @@ def test_parity_compares_the_first_draw_per_class(results, audit, sets):
     assert table["n"].sum() == 20
     assert set(table["trial_id"]) == {trials["trial_id"][0]}
     assert (table["agreement"] * table["n"]).sum() >= 18
+
+
+def test_two_machines_of_equal_answers_give_one_verdict(fresh, sets, index, samples, monkeypatch):
+    levels = ("average", "class", "segment", "intersection")
+    limits = dict.fromkeys(levels, {"points": 50.0})
+    policy = Policy.model_validate({"limits": limits, "draws": 2, "p0": 0.9})
+    groups, texts, kept = build_groups(samples, CLASSES, {}), [], []
+    for flags in (["amx_int8", "avx2"], ["avx2"]):
+        monkeypatch.setattr(base, "cpu_flags", lambda flags=flags: flags)
+        trials, predictions, reference = nodes.run_trials(fresh, sets, index)
+        kept.append(set(fresh.store.root.rglob("??/*.safetensors")))
+        scores = tally(Outcomes.pair(predictions, reference, groups)).merge(trials, on="trial_id")
+        setting = AuditSetting(groups, predictions, reference)
+        verdict, table = build_verdict(scores, trials, index, policy, setting)
+        texts.append((file_bytes(verdict.to_json()), table.to_csv()))
+    assert verdict.candidate.trial_id in set(trials["trial_id"])
+    assert texts[0] == texts[1]
+    # No machine took the answers of the other.
+    assert len(kept[1]) == 2 * len(kept[0])
 
 
 def test_no_parity_draw_gives_an_empty_table(results, audit, sets):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.artifact import RUNTIME_OPTIONS
 from ptq_pipeline.artifact.writing import artifact_files
 from ptq_pipeline.calibration.sets import CalibrationSet
-from ptq_pipeline.core.canonical import canonical_hash, file_bytes
+from ptq_pipeline.core.canonical import file_bytes
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import TRIAL_FILE, VERDICT_FILE
 from ptq_pipeline.judgement.baseline import Baseline
@@ -20,6 +21,7 @@ from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
 from ptq_pipeline.registry.evidence import COMPARISON_FILE, EXECUTION_FILE, INDEX_FILE, Evidence
 from ptq_pipeline.registry.store import ANSWERS_FILE
 from ptq_pipeline.trials.audit import Audit
+from ptq_pipeline.trials.trial import MACHINE, trial_id_of
 
 if TYPE_CHECKING:
     from ptq_pipeline.trials.execution import TrialRunner
@@ -65,7 +67,7 @@ def export_candidate(
         )
     Baseline.from_json(baseline, "candidate_baseline.json")
     files[ANSWERS_FILE] = file_bytes(baseline)
-    files[TRIAL_FILE] = file_bytes({"trial_id": trial_id, "spec": spec})
+    files[TRIAL_FILE] = file_bytes({"trial_id": trial_id, "spec": _without_machine(spec)})
     files["calibration.json"] = file_bytes({"set_id": set_id, **calibration.manifest.to_json()})
     facts = {
         "trial_id": trial_id,
@@ -92,12 +94,19 @@ def _candidate_spec(trial_id: str, trials: pd.DataFrame) -> dict[str, Any]:
             "again"
         )
     spec: dict[str, Any] = json.loads(rows["spec"].iloc[0])
-    if not canonical_hash(spec).startswith(trial_id):
+    if trial_id_of(spec) != trial_id:
         raise InputError(
             f"the spec of trial {trial_id} does not match its id; run the pipeline 'quantization' "
             "again"
         )
     return spec
+
+
+def _without_machine(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec of a trial as another machine writes it too; its table holds the whole."""
+    runtime = spec["runtime"]
+    kept = {*runtime} - MACHINE | {*runtime} & {*RUNTIME_OPTIONS.get(runtime["name"], ())}
+    return {**spec, "runtime": {key: runtime[key] for key in runtime if key in kept}}
 
 
 def _check_spec(
