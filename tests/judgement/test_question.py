@@ -92,14 +92,18 @@ def ledger(tmp_path):
 
 
 @pytest.mark.parametrize("clusters", [False, True])
-@pytest.mark.parametrize("rule", ["warn", "spend"])
-def test_a_study_judges_the_cells_of_the_verdict_at_its_level(ledger, clusters, rule):
-    study, verdict = asked(world(clusters, 0), policy(ledger={"rule": rule}), ledger)
+@pytest.mark.parametrize(
+    ("rule", "evaluation"), [("warn", "full"), ("spend", "full"), ("spend", "sampled")]
+)
+def test_a_study_judges_the_cells_of_the_verdict_at_its_level(ledger, clusters, rule, evaluation):
+    spending = policy(ledger={"rule": rule}, evaluation=evaluation)
+    study, verdict = asked(world(clusters, 0), spending, ledger)
     question = study.question
     judged = {tuple(question.cells.keys[i]) for i in np.flatnonzero(question.cells.judged)}
     assert judged == {tuple(c.key) for c in verdict.candidate.cells if c.judged}
     assert {key[2] for key in judged} == {"clean", "noise", "camera=day", "camera=night"}
     assert question.split.alpha_image == verdict.recipe.alpha_image
+    assert question.split.sampling == spending.sampling
     assert question.policy.alpha == verdict.recipe.alpha
     assert verdict.recipe.alpha == pytest.approx(
         0.05 * (1 if rule == "warn" else 6 / (2 * np.pi) ** 2)

@@ -189,18 +189,14 @@ class Policy(Document):
     def _check_quick_look(self) -> Self:
         split = split_budget(self.draws, self.p0, self.alpha, self.sampling)
         quick = self.representatives is not None
-        if self.evaluation == "sampled" and (quick or not split.pass_possible):
+        # No look has more than the first one at the first question.
+        most = self.alpha * self.ledger.part(1) / self.ledger.looks
+        first = split_budget(self.draws, self.p0, most, self.sampling)
+        if self.evaluation == "sampled" and (quick or not first.pass_possible):
             raise ValueError(
-                f"evaluation: sampled is for a PASS, which needs every group and "
-                f"{split.needed_draws} draws; leave representatives out and raise draws, or write "
-                "evaluation: full."
-            )
-        if self.evaluation == "sampled" and (
-            self.ledger.rule in ("spend", "divide") or self.ledger.looks > 1
-        ):
-            raise ValueError(
-                "evaluation: sampled takes its samples at the full alpha, and this ledger judges "
-                "at less; write evaluation: full, or ledger: {rule: warn, looks: 1}."
+                f"evaluation: sampled is for a PASS, which needs every group and, at the "
+                f"{100 * most:.2g} % that the ledger leaves to a look, {first.needed_draws} draws; "
+                "leave representatives out and raise draws, or write evaluation: full."
             )
         if quick and split.pass_possible:
             raise ValueError(
