@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from tests.judgement.test_question import SHIFTS, SPEC, policy, world
 
 from ptq_pipeline.core.outcomes import Outcomes
@@ -10,9 +11,9 @@ from ptq_pipeline.judgement.prospect import Prospect
 from ptq_pipeline.judgement.stopping import Scope
 
 
-def chance(lost, **changes):
+def chance(lost, clusters=False, **changes):
     """Of a recipe all of whose draws lose so many of the 200 selection images when clean."""
-    groups, predictions, reference, index, _ = world(False, 0)
+    groups, predictions, reference, index, _ = world(clusters, 0)
     outcomes = Outcomes.pair(predictions, reference, groups)
     predicted, clean = outcomes.predicted.copy(), outcomes.shift == outcomes.shifts.index("clean")
     chosen = np.flatnonzero(groups.split == "selection")[:lost]
@@ -22,10 +23,16 @@ def chance(lost, **changes):
     return Prospect.of(question, outcomes, list(outcomes.trial_ids)).chance()
 
 
-def test_a_recipe_that_loses_nothing_passes_and_a_hopeless_one_does_not():
-    assert (chance(0).chance, chance(0).blocker) == (1.0, None)
-    found = chance(60)
+@pytest.mark.parametrize("clusters", [False, True])
+def test_a_recipe_that_loses_nothing_passes_and_a_hopeless_one_does_not(clusters):
+    found = chance(0, clusters)
+    assert (found.chance, found.blocker) == (1.0, None)
+    found = chance(60, clusters)
     assert found.chance == 0 and found.blocker is not None
+
+
+def test_losses_in_clusters_leave_less_chance_than_alone():
+    assert chance(6, clusters=True).chance < chance(6).chance
 
 
 def test_between_them_it_is_a_chance_and_a_change_may_raise_it():

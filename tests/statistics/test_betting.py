@@ -11,6 +11,7 @@ from ptq_pipeline.statistics.betting import (
     Units,
     clusters_needed,
     log_capital,
+    resampled_below,
     units_above,
     units_below,
     units_interval,
@@ -80,3 +81,18 @@ def test_bad_sizes_are_refused():
 def test_bad_mixes_are_refused(target, message):
     with pytest.raises(InputError, match=message):
         class_shares(target, ["boot", "bag"])
+
+
+def test_resampled_audits_are_judged_as_audits_of_as_many_clusters():
+    rng = np.random.default_rng(3)
+    size = rng.integers(1, 5, 60).astype(float)
+    size[0] = 4.0
+    net = np.round(size * rng.choice([0.0, 0.5, 1.0, -1.0], (4, 60), p=[0.9, 0.04, 0.03, 0.03]))
+    # As large a cluster as any is in every audit.
+    count = np.column_stack([np.ones((5, 1)), rng.integers(0, 8, (5, 59))]).astype(float)
+    for delta in (0.04, 0.08, 0.15):
+        found = resampled_below(size, net, count, delta, 0.045)
+        for audit, times in enumerate(count.astype(int)):
+            for trial, own in enumerate(net):
+                units = Units.of(np.repeat(size, times), np.repeat(own, times))
+                assert found[audit, trial] == units_below(units, delta, 0.045)

@@ -64,8 +64,8 @@ class Outlook(Document):
     Attributes:
         question: Its place among the questions to these images.
         alpha: The level that it may spend.
-        pass_chance: By the stored trials of this recipe; None where there are none, or where
-            samples are clustered.
+        pass_chance: By the stored trials of this recipe; None where there are none, or no answers
+            on selection images.
     """
 
     question: int
@@ -79,6 +79,10 @@ class Outlook(Document):
             f"{100 * self.alpha:.3g} %."
         )
         if (found := self.pass_chance) is None:
+            yield (
+                "Chance of PASS: not known before trials of this recipe have answered the "
+                "selection images."
+            )
             return
         yield (
             f"Chance of PASS: {100 * found.chance:.0f} %, recipe and candidate together, resampled "
@@ -187,9 +191,9 @@ def _asked(
 
 def _chance(project: Project, groups: Groups, question: Question) -> PassChance | None:
     """Return how likely a PASS is by the stored answers on the selection images."""
-    cells, trials = question.cells, project.load("trials")
+    trials = project.load("trials")
     own = trials[(trials["role"] == "evidence") & (trials["status"] == "done")]
-    if own.empty or (cells.judged & cells.clustered).any() or "selection" not in groups.split:
+    if own.empty or "selection" not in groups.split:
         return None
     answers = project.load("predictions")
     answers = answers[answers["trial_id"].isin(own["trial_id"])]

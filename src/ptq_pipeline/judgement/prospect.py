@@ -1,10 +1,10 @@
 """How likely a PASS is, from answers on ``selection``: the whole policy, not one group at a time.
 
 Every group may look well shown while a PASS is unlikely, because it needs all of them in nearly all
-draws. So audits are resampled: images of ``selection`` with replacement, shared by all draws as in
-an audit, and draws with replacement from those that were made. Each resampled audit is judged as
-the verdict would judge it. ``audit`` images are not looked at, so a plan may change the policy by
-what it sees here.
+draws. So audits are resampled: images of ``selection``, or their clusters, with replacement, shared
+by all draws as in an audit, and draws with replacement from those that were made. Each resampled
+audit is judged as the verdict would judge it. ``audit`` images are not looked at, so a plan may
+change the policy by what it sees here.
 
 This is a plan, not evidence: counts of a resampled audit are brought to the sizes of its groups by
 proportion, and where ``selection`` holds few images of a group it knows little of it.
@@ -28,6 +28,7 @@ from ptq_pipeline.judgement.judging import judge
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.question import Question
 from ptq_pipeline.judgement.sentences import cell_name
+from ptq_pipeline.statistics.betting import resampled_below
 from ptq_pipeline.statistics.draws import split_budget
 
 RESAMPLES = 100
@@ -62,6 +63,7 @@ class Prospect:
         lost: By shift, lost answers per draw and image, 0 or 1, shape (draws, images).
         gained: Likewise.
         members: By shift, which images are in which cell, shape (cells, images).
+        clusters: Cluster of each image, counted from 0, shape (images,).
         best: The draw that would be the candidate.
     """
 
@@ -69,6 +71,7 @@ class Prospect:
     lost: dict[str, FloatArray]
     gained: dict[str, FloatArray]
     members: dict[str, sparse.csr_array]
+    clusters: NDArray[np.int64]
     best: int = 0
 
     @classmethod
@@ -94,7 +97,8 @@ class Prospect:
             places = np.concatenate(rows), np.concatenate(columns)
             shape = len(number), int(chosen.sum())
             members[shift] = sparse.csr_array((np.ones(len(places[0])), places), shape=shape)
-        made = cls(question, lost, gained, members)
+        own = np.unique(groups.clusters[chosen], return_inverse=True)[1]
+        made = cls(question, lost, gained, members, own.astype(np.int64))
         whole = made._counts(np.ones(int(chosen.sum())), np.random.default_rng(SEED))
         judged = question.cells.judged
         ratio = (whole.drop / question.cells.limit)[:, judged]
@@ -136,18 +140,52 @@ class Prospect:
         blocked = np.zeros(len(cells))
         if not split.pass_possible or self.question.blocked:
             return 0.0, blocked
-        prospect = replace(self, question=replace(self.question, cells=cells))
-        images, passed = next(iter(self.lost.values())).shape[1], 0
-        for _ in range(RESAMPLES):
-            weight = rng.multinomial(images, np.full(images, 1 / images)).astype(float)
-            counts = prospect._counts(weight, rng)
-            found = judge(counts, cells, split.alpha_image, self.question.budget.alpha_images)
-            good, chosen = found.shown_good, rng.integers(0, self.draws, draws)
-            own = counts.only([counts.trial_ids[self.best]])
-            candidate = judge(own, cells, policy.alpha, policy.alpha_fail)
-            passed += int((~good[chosen]).sum()) <= split.allowed and bool(candidate.shown_good[0])
-            blocked += (~found.good[chosen] & cells.judged).sum(axis=0)
+        prospect, passed = replace(self, question=replace(self.question, cells=cells)), 0
+        clusters = int(self.clusters.max()) + 1
+        times = rng.multinomial(clusters, np.full(clusters, 1 / clusters), RESAMPLES).astype(float)
+        alphas = split.alpha_image, policy.alpha
+        bets = [prospect._bets(times, alpha) for alpha in alphas]
+        for number, weight in enumerate(times):
+            counts = prospect._counts(weight[self.clusters], rng)
+            good, best = (
+                judge(counts, cells, alpha, self.question.budget.alpha_images).good
+                for alpha in alphas
+            )
+            for shown, found in zip((good, best), bets, strict=True):
+                for cell, by_bet in found.items():
+                    shown[:, cell] = by_bet[number]
+            chosen = rng.integers(0, self.draws, draws)
+            open_ = ~good[:, cells.judged].all(axis=1)
+            candidate = bool(best[self.best, cells.judged].all())
+            passed += int(open_[chosen].sum()) <= split.allowed and candidate
+            blocked += (~good[chosen] & cells.judged).sum(axis=0)
         return passed / RESAMPLES, blocked
+
+    def _bets(self, times: FloatArray, alpha: float) -> dict[int, NDArray[np.bool_]]:
+        """Which judged cells of clusters are shown good, shape (resampled audits, draws) each.
+
+        ``times`` says how often each cluster is in each of these audits; a cell's clusters are
+        brought to the number that its audit has by proportion.
+        """
+        cells, found = self.question.cells, {}
+        for i in np.flatnonzero(cells.testable & cells.clustered).tolist():
+            sizes = cells.clusters[cells.keys[i].of]
+            assert sizes is not None
+            shift = next((s for s, m in self.members.items() if m[[i]].nnz), None)
+            if shift is None:
+                # No selection image says that anything is lost.
+                found[i] = np.ones((len(times), self.draws), dtype=np.bool_)
+                continue
+            inside = self.members[shift][[i]].indices
+            here, own = np.unique(self.clusters[inside], return_inverse=True)
+            net = (self.lost[shift] - self.gained[shift])[:, inside]
+            by_cluster = np.stack([np.bincount(own, weights=each) for each in net])
+            wanted = len(sizes) * cells.n[i] / sizes.sum()
+            count = times[:, here] * wanted / len(here)
+            size = np.bincount(own).astype(np.float64)
+            limit = float(cells.limit[i])
+            found[i] = resampled_below(size, by_cluster, count, limit, alpha)
+        return found
 
     def _counts(self, weight: FloatArray, rng: np.random.Generator) -> Counts:
         """Counts of one resampled audit, brought to the sizes of its cells."""

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from ptq_pipeline.core.errors import InputError
@@ -123,6 +124,27 @@ def units_below(units: Units, delta: float, alpha: float) -> bool:
 def units_above(units: Units, delta: float, alpha: float) -> bool:
     """Whether the drop is shown to be above ``delta``."""
     return log_capital(units.mirrored().coarse(), -delta) >= -np.log(alpha)
+
+
+def resampled_below(
+    size: FloatArray, net: FloatArray, count: FloatArray, delta: float, alpha: float
+) -> NDArray[np.bool_]:
+    """Whether each of several trials is shown to be below ``delta`` in each resampled audit.
+
+    Args:
+        size: Size of each unit, shape (units,).
+        net: Its net loss in each trial, shape (trials, units).
+        count: How often each audit holds it, shape (audits, units).
+        delta: The drop under test.
+        alpha: Level of each test.
+
+    Returns:
+        Shape (audits, trials).
+    """
+    y = np.maximum((delta * size - net) / (size.max() * (1 - delta)), -1.0)
+    capital = np.log1p(STAKES[:, None, None] * y) @ count.T
+    total = special.logsumexp(capital, axis=0, b=SHARES[:, None, None])
+    return np.asarray(total.T >= -np.log(alpha))
 
 
 def losses_borne(
