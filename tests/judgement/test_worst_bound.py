@@ -9,7 +9,7 @@ from ptq_pipeline.core.group_ids import CellKey
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.judging import cell_intervals
 from ptq_pipeline.judgement.verdict import build_verdict
-from ptq_pipeline.judgement.worst_bound import accuracy_bounds, worst_groups
+from ptq_pipeline.judgement.worst_bound import accuracy_bounds, cell_upper_bound, worst_groups
 
 N = 400
 
@@ -44,6 +44,21 @@ def test_it_holds_as_often_as_it_says_and_no_correction_is_needed(groups):
         lower += worst_groups(cells, counts, 0.05)[0].accuracy <= right.min()
     for found in (held, lower):
         assert found / runs >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / runs)
+
+
+def test_cells_whose_bound_need_not_be_found_change_nothing():
+    rng = np.random.default_rng(2)
+    sizes = rng.choice([40, 133, 400, 900], 60)
+    cells = replace(cells_of(60), n=sizes)
+    for rate in (0.0, 0.03, 0.4):
+        counts = counts_of(rng.binomial(sizes, rate), rng.binomial(sizes, 0.01))
+        counts = replace(counts, n=sizes)
+        overall, *shifts = worst_groups(cells, counts, 0.05)
+        bounds = [cell_upper_bound(cells, counts, i, 0.05) for i in range(60)]
+        for each in (overall, *shifts):
+            here = [i for i, key in enumerate(cells.keys) if each.shift in (None, key.shift)]
+            assert each.drop == pytest.approx(max(bounds[i] for i in here), abs=3e-5)
+            assert bounds[cells.keys.index(each.drop_cell)] == pytest.approx(each.drop, abs=1e-9)
 
 
 def test_it_is_tighter_than_intervals_that_hold_together():

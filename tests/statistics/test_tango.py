@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from ptq_pipeline.statistics.tango import nuisance_points, tango_score
+from ptq_pipeline.statistics.tango import largest_rejected_loss, nuisance_points, tango_score
 
 
 def test_nothing_changed_has_the_hand_value():
@@ -64,3 +64,17 @@ def test_truncation_never_understates():
     rough = nuisance_points(n, 0.05, np.array([0.02]), 1e-2)
     fine = nuisance_points(n, 0.05, np.array([0.02]), 1e-14)
     assert rough.tail(largest[rough.gained])[0] >= fine.tail(largest[fine.gained])[0]
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([1, 5, 133, 800, 8000]),
+    st.floats(-0.5, 0.9),
+    st.floats(-7, 1),
+    st.integers(0, 300),
+)
+def test_the_largest_rejected_loss_is_the_last_one_within_its_critical_value(n, delta, t, gained):
+    gained = np.array([min(gained, n)])
+    most = int(min(n - gained[0], max(np.floor(n * delta) + gained[0], -1)))
+    inside = tango_score(np.arange(most + 1), gained[0], n, delta) <= t
+    assert largest_rejected_loss(gained, n, delta, t)[0] == np.count_nonzero(inside) - 1

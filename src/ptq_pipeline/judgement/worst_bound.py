@@ -20,8 +20,8 @@ from ptq_pipeline.core.group_ids import CellKey
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.judging import cell_lower_bound
 from ptq_pipeline.judgement.sentences import Sentence, say
-from ptq_pipeline.statistics.betting import upper_bound
-from ptq_pipeline.statistics.interval import drop_upper_bound
+from ptq_pipeline.statistics.betting import units_below, upper_bound
+from ptq_pipeline.statistics.interval import bounded_by, drop_upper_bound
 
 FloatArray = NDArray[np.float64]
 
@@ -56,27 +56,59 @@ def worst_groups(cells: Cells, counts: Counts, alpha: float) -> tuple[WorstGroup
 
     Each bound holds on its own at ``1 - alpha``. A shift without a judged group has none.
     """
-    judged = np.flatnonzero(cells.judged)
-    drop = {int(i): cell_upper_bound(cells, counts, int(i), alpha) for i in judged}
-    right = {int(i): cell_lower_bound(cells, counts, int(i), alpha, row=0) or 0.0 for i in judged}
     found = []
-    for shift in (None, *(cells.shifts if len(cells.shifts) > 1 else ())):
-        here = [i for i in drop if shift in (None, cells.keys[i].shift)]
+    for shift in cells.shifts:
+        here = np.flatnonzero(cells.judged & (cells.shift_of == shift)).tolist()
         if not here:
             continue
-        worst, least = max(here, key=drop.__getitem__), min(here, key=right.__getitem__)
+        worst, drop = _largest_bound(cells, counts, here, alpha)
+        right = {i: cell_lower_bound(cells, counts, i, alpha, row=0) or 0.0 for i in here}
+        least = min(here, key=right.__getitem__)
         found.append(
             WorstGroup(
                 shift=shift,
                 confidence=1 - alpha,
                 # Nine digits: what lies beyond depends on the processor.
-                drop=round(drop[worst], 9),
+                drop=round(drop, 9),
                 drop_cell=cells.keys[worst],
                 accuracy=right[least],
                 accuracy_cell=cells.keys[least],
             )
         )
-    return tuple(found)
+    if not found:
+        return ()
+    worst_of = max(found, key=lambda each: each.drop)
+    least_of = min(found, key=lambda each: each.accuracy)
+    lower = {"accuracy": least_of.accuracy, "accuracy_cell": least_of.accuracy_cell}
+    overall = worst_of.model_copy(update={"shift": None, **lower})
+    return (overall, *(found if len(cells.shifts) > 1 else ()))
+
+
+def _largest_bound(
+    cells: Cells, counts: Counts, chosen: Sequence[int], alpha: float
+) -> tuple[int, float]:
+    """The cell with the largest upper bound, and that bound.
+
+    Where a cell is shown to lose no more than the largest bound so far its own need not be found.
+    """
+    drop, n = counts.drop[0, chosen], cells.n[chosen]
+    likely = drop + 2 * np.sqrt((np.abs(drop) + 1 / n) / n)
+    worst, largest = chosen[0], -1.0
+    for place in np.argsort(-likely, kind="stable").tolist():
+        cell = chosen[place]
+        if largest > -1 and _bounded_by(cells, counts, cell, largest, alpha):
+            continue
+        if (bound := cell_upper_bound(cells, counts, cell, alpha)) > largest:
+            worst, largest = cell, bound
+    return worst, largest
+
+
+def _bounded_by(cells: Cells, counts: Counts, cell: int, delta: float, alpha: float) -> bool:
+    """Whether one cell's upper bound is at most ``delta``."""
+    if cell in counts.clusters:
+        return units_below(counts.units(cell, 0), min(delta, 1 - 1e-6), alpha)
+    lost, gained, n = int(counts.lost[0, cell]), int(counts.gained[0, cell]), int(cells.n[cell])
+    return not cells.clustered[cell] and bounded_by(lost, gained, n, delta, alpha)
 
 
 def cell_upper_bound(cells: Cells, counts: Counts, cell: int, alpha: float) -> float:

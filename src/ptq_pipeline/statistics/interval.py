@@ -54,11 +54,14 @@ def paired_p_value(
     edge, end = max(0.0, -delta), (1 - delta) / 2
     low, high = float(np.clip(low, edge, end)), float(np.clip(high, edge, end))
     tails, grid = [0.0], np.linspace(np.sqrt(low), np.sqrt(high), NUISANCE_POINTS) ** 2
+    largest = None
     for _ in range(1 + REFINEMENTS):
         grid = np.clip(grid, edge, end)
         points = nuisance_points(n, delta, grid, nuisance_error * 1e-2)
-        used = np.arange(int(points.gained.max()) + 1)
-        largest = _as_extreme(lost, gained, n, delta, used, zero_first)
+        if largest is None:
+            # A refined grid lies within the first one, and so do the counts that it can give.
+            used = np.arange(int(points.gained.max()) + 1)
+            largest = _as_extreme(lost, gained, n, delta, used, zero_first)
         found = points.tail(largest[points.gained])
         tails.append(float(found.max()))
         if grid[0] == grid[-1]:
@@ -105,13 +108,11 @@ def drop_upper_bound(lost: int, gained: int, n: int, alpha: float) -> float:
         >>> round(drop_upper_bound(0, 0, 100, 0.05), 3)
         0.03
     """
-    nuisance_error = NUISANCE_SHARE * alpha
-    target = float(special.ndtri(alpha))
-    # From here on a test of this level holds all outcomes without a loss.
-    switch = float(-np.expm1(np.log(GRID_ALLOWANCE * (alpha - nuisance_error)) / n))
+    target, switch = float(special.ndtri(alpha)), _zero_first_from(n, alpha)
 
     def excess(delta: float, zero_first: bool) -> float:
-        p_value = paired_p_value(lost, gained, n, delta, nuisance_error, zero_first=zero_first)
+        error = NUISANCE_SHARE * alpha
+        p_value = paired_p_value(lost, gained, n, delta, error, zero_first=zero_first)
         return float(special.ndtri(min(p_value, 1 - 1e-12))) - target
 
     observed = (lost - gained) / n
@@ -122,6 +123,17 @@ def drop_upper_bound(lost: int, gained: int, n: int, alpha: float) -> float:
         return switch
     outside = _search(lambda delta: excess(delta, False), observed, lost + gained, n, target)
     return min(outside, switch)
+
+
+def bounded_by(lost: int, gained: int, n: int, delta: float, alpha: float) -> bool:
+    """Whether :func:`drop_upper_bound` is at most ``delta``, but for its tolerance; no search."""
+    error, zero_first = NUISANCE_SHARE * alpha, delta >= _zero_first_from(n, alpha)
+    return paired_p_value(lost, gained, n, delta, error, zero_first=zero_first) <= alpha
+
+
+def _zero_first_from(n: int, alpha: float) -> float:
+    """The drop from which on a test of level ``alpha`` holds all outcomes without a loss."""
+    return float(-np.expm1(np.log(GRID_ALLOWANCE * (alpha - NUISANCE_SHARE * alpha)) / n))
 
 
 def _search(

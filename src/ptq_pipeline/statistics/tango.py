@@ -13,6 +13,7 @@ exact trinomial distribution, so nothing here leans on a normal approximation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +22,10 @@ from scipy import special
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+TINY = float(np.finfo(np.float64).tiny)
+GUESSES = 3
+# Where the largest loss is looked for, beside the guess.
+NEAR = np.array([-2, -1, 0, 1, 2])
 
 
 def tango_score(lost: ArrayLike, gained: ArrayLike, n: int, delta: float) -> FloatArray:
@@ -37,26 +42,46 @@ def tango_score(lost: ArrayLike, gained: ArrayLike, n: int, delta: float) -> Flo
     """
     b = np.asarray(lost, dtype=np.float64)
     c = np.asarray(gained, dtype=np.float64)
+    variance = _variance(b, c, n, delta)
+    difference = b - c - n * delta
+    return np.where(variance > 0, difference / np.sqrt(np.maximum(variance, TINY)), 0.0)
+
+
+def _variance(b: FloatArray, c: FloatArray, n: int, delta: float) -> FloatArray:
+    """Variance of ``lost - gained``, with ``p_gained`` estimated under the hypothesis."""
     half = (-b - c + (2 * n - b + c) * delta) / (4 * n)
     product = -c * delta * (1 - delta) / (2 * n)
     root = np.sqrt(np.maximum(half * half - product, 0.0)) - half
-    nuisance = np.clip(root, max(0.0, -delta), (1 - delta) / 2)
-    variance = n * (2 * nuisance + delta * (1 - delta))
-    difference = b - c - n * delta
-    safe = np.maximum(variance, np.finfo(np.float64).tiny)
-    return np.where(variance > 0, difference / np.sqrt(safe), 0.0)
+    nuisance = np.minimum(np.maximum(root, max(0.0, -delta)), (1 - delta) / 2)
+    return np.asarray(n * (2 * nuisance + delta * (1 - delta)))
 
 
 def largest_rejected_loss(gained: IntArray, n: int, delta: float, critical: float) -> IntArray:
     """Largest ``lost`` per ``gained`` whose statistic is at most ``critical``; -1 where none is.
 
-    Bisection over integers, all values of ``gained`` at once; it relies on the statistic rising
-    with ``lost``.
+    The variance hardly depends on ``lost``, so a few steps of a fixed point find nearly all values;
+    bisection over integers finds the others. It relies on the statistic rising with ``lost``.
     """
-    low = np.full(gained.shape, -1, dtype=np.int64)
     high = n - gained + 1
     # A region is only ever built for drops below delta, so the search can stop there.
     high = np.minimum(high, np.maximum(np.floor(n * delta).astype(np.int64) + gained + 1, 0))
+    c = gained.astype(np.float64)
+    b = c + n * delta
+    for _ in range(GUESSES):
+        b = c + n * delta + critical * np.sqrt(_variance(np.maximum(b, 0.0), c, n, delta))
+    found = np.minimum(np.maximum(np.floor(b), -1.0).astype(np.int64), high - 1)
+    tried = found + NEAR[:, None]
+    inside = (tango_score(np.maximum(tried, 0), gained, n, delta) <= critical) & (tried < high)
+    inside |= tried < 0
+    found = tried[0] + inside.sum(axis=0) - 1
+    open_ = np.flatnonzero(~inside[0] | inside[-1])
+    if open_.size:
+        found[open_] = _bisected(gained[open_], high[open_], n, delta, critical)
+    return found
+
+
+def _bisected(gained: IntArray, high: IntArray, n: int, delta: float, critical: float) -> IntArray:
+    low = np.full(gained.shape, -1, dtype=np.int64)
     while np.any(high - low > 1):
         middle = (low + high) >> 1
         inside = (tango_score(middle, gained, n, delta) <= critical) & (middle >= 0)
@@ -123,16 +148,17 @@ def nuisance_points(
     offsets = np.arange(int(lengths.sum())) - np.repeat(starts, lengths)
     gained = np.repeat(first, lengths) + offsets
     p = np.repeat(p_gained, lengths)
-    log_weight = (
-        special.gammaln(n + 1)
-        - special.gammaln(gained + 1)
-        - special.gammaln(n - gained + 1)
-        + special.xlogy(gained, p)
-        + special.xlog1py(n - gained, -p)
-    )
+    log_weight = _log_ways(n)[gained] + special.xlogy(gained, p) + special.xlog1py(n - gained, -p)
     weight = np.exp(log_weight)
     conditional = np.clip((p + delta) / (1 - p), 0.0, 1.0)
     truncated = np.maximum(1.0 - np.add.reduceat(weight, starts), 0.0)
     # Rounding leaves about 1e-12; anything that small is no mass that was cut.
     truncated = np.where(truncated < 1e-11, 0.0, truncated)
     return NuisancePoints(n, p_gained, starts, gained, weight, conditional, truncated)
+
+
+@lru_cache(maxsize=128)
+def _log_ways(n: int) -> FloatArray:
+    """Logarithm of the binomial coefficients of ``n``, shape (n + 1,)."""
+    log_factorial = special.gammaln(np.arange(1.0, n + 2))
+    return np.asarray(log_factorial[n] - log_factorial - log_factorial[::-1])
