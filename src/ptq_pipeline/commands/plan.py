@@ -268,10 +268,14 @@ def _lines(budget: BudgetPlan, work: dict[str, Any], seconds: float | None) -> I
     yield f"Cheapest budget that could PASS: {budget.cheapest_draws} draws, all shown good."
     if budget.early_pass is not None:
         price = budget.early_pass
+        room = (
+            f"{price.allowed} instead of {price.allowed_without} draws may stay open, "
+            if price.allowed != price.allowed_without
+            else ""
+        )
         yield (
-            f"An earlier look for PASS at {price.look_at} draws would cost: "
-            f"{price.allowed} instead of {price.allowed_without} draws may stay open, image "
-            f"level {100 * price.alpha_image:.2g} % instead of "
+            f"An earlier look for PASS at {price.look_at} draws would cost: {room}groups are "
+            f"tested at {100 * price.alpha_image:.2g} % instead of "
             f"{100 * price.alpha_image_without:.2g} %."
         )
     judged = sum(group.judged for group in budget.groups)

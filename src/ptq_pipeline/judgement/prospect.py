@@ -155,7 +155,7 @@ class Prospect:
                 for cell, by_bet in found.items():
                     shown[:, cell] = by_bet[number]
             chosen = rng.integers(0, self.draws, draws)
-            open_ = ~good[:, cells.judged].all(axis=1)
+            open_ = np.any(~good[:, cells.judged], axis=1)
             candidate = bool(best[self.best, cells.judged].all())
             passed += int(open_[chosen].sum()) <= split.allowed and candidate
             blocked += (~good[chosen] & cells.judged).sum(axis=0)
@@ -182,9 +182,8 @@ class Prospect:
             by_cluster = np.stack([np.bincount(own, weights=each) for each in net])
             wanted = len(sizes) * cells.n[i] / sizes.sum()
             count = times[:, here] * wanted / len(here)
-            size = np.bincount(own).astype(np.float64)
-            limit = float(cells.limit[i])
-            found[i] = resampled_below(size, by_cluster, count, limit, alpha)
+            size, limit = np.bincount(own).astype(np.float64), float(cells.limit[i])
+            found[i] = resampled_below(size, by_cluster.astype(np.float64), count, limit, alpha)
         return found
 
     def _counts(self, weight: FloatArray, rng: np.random.Generator) -> Counts:

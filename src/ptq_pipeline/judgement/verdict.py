@@ -66,8 +66,11 @@ class CappedGroup(GroupDocument):
     @classmethod
     def all_of(cls, groups: Groups) -> tuple[CappedGroup, ...] | None:
         """Those that there are; None where there are none."""
-        found = groups.left_out().items()
-        return tuple(cls(level=key[0], group=key[1], left_out=n) for key, n in found) or None
+        found = [
+            cls.model_validate({"level": key[0], "group": key[1], "left_out": n})
+            for key, n in groups.left_out().items()
+        ]
+        return tuple(found) or None
 
 
 class Source(Document):

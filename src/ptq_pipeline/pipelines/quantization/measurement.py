@@ -44,22 +44,22 @@ def expected_seconds(audit: Audit, work: Mapping[str, int], rest: float | None =
         audit = replace(audit, store=TrialStore(Path(folder)), recipe=direct)
         runner, looked_at = audit.runner(), slice(MEASURED_IMAGES)
         first = _timed(lambda: runner.quantize("plan-0", sets[0]))[0]
-        again = _timed(lambda: runner.quantize("plan-1", sets[1]))[0]
-        quantized = runner.quantize("plan-1", sets[1])
+        again, quantized = _timed(lambda: runner.quantize("plan-1", sets[1]))
         workload = runner.workload
 
-        def rate_of(parameters_of_model: Any) -> tuple[float, float]:
-            compiling, predictor = _timed(
-                lambda: workload.runtime.compile(workload.prepared, parameters_of_model)
-            )
+        def compiled(parameters_of_model: Any) -> tuple[float, Any]:
+            return _timed(lambda: workload.runtime.compile(workload.prepared, parameters_of_model))
+
+        def seconds_of_an_image(predictor: Any) -> float:
             run = lambda: workload.predict(predictor, audit.selection, CLEAN, looked_at)  # noqa: E731
             # The first pass warms up.
             count = len(run())
-            return compiling, _timed(run)[0] / count
+            return _timed(run)[0] / count
 
-        compile_float, per_float = rate_of(None)
-        compile_first, _ = rate_of(quantized)
-        compiling, per_image = rate_of(quantized)
+        compile_float, floating = compiled(None)
+        compile_first, _ = compiled(quantized)
+        compiling, predictor = compiled(quantized)
+        per_float, per_image = map(seconds_of_an_image, (floating, predictor))
     trials = work["draws"] + work["comparison_sets"]
     evaluated = work["evaluated"]
     evaluated += work["comparison_sets"] * work["images_per_comparison"]
