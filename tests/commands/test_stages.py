@@ -5,7 +5,7 @@ import yaml
 from click.testing import CliRunner
 from tests.project import SmallProject
 
-from ptq_pipeline.commands.stages import stages
+from ptq_pipeline.commands.stages import planned_looks, stages
 
 
 def test_a_stage_that_does_not_exist_is_an_error_before_any_work(project, monkeypatch):
@@ -13,6 +13,13 @@ def test_a_stage_that_does_not_exist_is_an_error_before_any_work(project, monkey
     result = CliRunner().invoke(stages, ["--stages", "quick,bse"])
     assert result.exit_code == 1
     assert "there is no environment 'bse', no folder conf/bse" in result.output
+
+
+def test_stages_that_ask_one_recipe_share_its_level(project, monkeypatch):
+    monkeypatch.chdir(project)
+    # `quick` cannot pass, and `passing` asks another recipe.
+    assert planned_looks(["quick", "base", "full"]) == {"quick": 1, "base": 2, "full": 2}
+    assert planned_looks(["base", "passing"]) == {"base": 1, "passing": 1}
 
 
 def run_stages(small, names):

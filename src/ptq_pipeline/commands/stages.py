@@ -1,15 +1,19 @@
 """``kedro ptq stages``: the staged protocol, from a quick look to the whole."""
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 
 from ptq_pipeline.commands.command import Answer, command, tell
+from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
+from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.project import opened, project_path
+from ptq_pipeline.trials.recipe import Recipe
 
 CHAIN = "data_loading,calibration,settling"
 CODES = {
@@ -35,7 +39,8 @@ def stages(names: str) -> Answer:
 
     A stage is a configuration environment: `quick` looks at representative groups and few draws,
     `base` at all groups, `full` under every shift. Each one stops as soon as its verdict is
-    settled. No candidate is judged: what passes here is audited by `kedro run`.
+    settled. No candidate is judged: what passes here is audited by `kedro run`. Stages that may
+    pass the same recipe share its level, which is planned before the first.
     """
     found = []
     for each in _settled([name.strip() for name in names.split(",")]):
@@ -52,11 +57,30 @@ def _settled(names: list[str]) -> Iterator[dict[str, Any]]:
         # Kedro takes an environment without a folder for one that changes nothing.
         if not (root / "conf" / name).is_dir():
             raise InputError(f"--stages: there is no environment '{name}', no folder conf/{name}")
+    planned = planned_looks(names)
     for name in names:
         with opened(name) as project:
-            project.run(CHAIN)
+            project.run(CHAIN, {"worst_case_check": {"ledger": {"looks": planned[name]}}})
             verdict = root / project.path("settled_verdict")
         content = json.loads(verdict.read_text(encoding="utf-8"))
         yield {"stage": name, **content}
         if content["result"] == "FAIL":
             return
+
+
+def planned_looks(names: Sequence[str]) -> dict[str, int]:
+    """How many looks at its recipe each stage shares the level with, by stage.
+
+    Stages that ask one recipe are looks at one question, and only a quick one cannot PASS. So the
+    level is divided before the first of them, or else the second would have none.
+    """
+    looks, asked = {}, {}
+    for name in names:
+        with opened(name) as project:
+            policy = project.settings("worst_case_check", Policy)
+            recipe = project.settings("quantization", Recipe)
+        looks[name] = policy.ledger.looks
+        if policy.representatives is None:
+            asked[name] = canonical_hash([recipe.method.to_json(), recipe.runtime.name])
+    shared = Counter(asked.values())
+    return {name: max(n, shared[asked.get(name, "")]) for name, n in looks.items()}
