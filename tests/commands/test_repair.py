@@ -101,4 +101,4 @@ def test_a_search_finds_a_recipe_and_its_audit_is_entered_once(project, tmp_path
         entries = [json.loads(line) for line in ledger.splitlines()]
         # Looks at a question are entered beside it.
         kinds = [entry["kind"] for entry in entries if entry.get("look") is None]
-        assert sorted(kinds) == ["candidate", "recipe"]
+        assert kinds == ["recipe"]
