@@ -23,7 +23,10 @@ def test_a_foreign_data_set_ends_in_a_verdict_and_a_report(project, tmp_path, na
     path.write_text(yaml.safe_dump(catalog))
     # The shipped windows are pictures of clothes.
     small.change("drift", windows=[])
-    small.change("data_loading", segments={})
+    settings = small.root / "conf/base/parameters_data_loading.yml"
+    content = yaml.safe_load(settings.read_text())
+    content["data_loading"]["segments"] = {}
+    settings.write_text(yaml.safe_dump(content))
     code, output = small.run()
     assert code == 0, output
     assert "Traceback" not in output

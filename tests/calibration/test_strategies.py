@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ptq_pipeline.calibration.draws import draw_set
 from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.strategies import STRATEGIES, k_center, parse_strategy
-from ptq_pipeline.calibration.strategy import Pool
+from ptq_pipeline.calibration.strategy import Pool, TooFewImages
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import GroupDefinitions, SegmentColumn
 from ptq_pipeline.images.source import content_hashes
@@ -313,3 +313,12 @@ def test_augmentation_stands_in_the_manifest_and_leaves_the_images_drawn():
         "flip",
     ]
     augmented.verify()
+
+
+def test_a_comparison_by_segments_is_left_out_where_there_are_none():
+    bare = Pool(
+        np.arange(20), np.asarray([f"{row:064x}" for row in range(20)], object),
+        np.zeros(20, np.int64), {}, ("only",),
+    )  # fmt: skip
+    with pytest.raises(TooFewImages, match="the samples have no segments; leave it out"):
+        parse_strategy("segment_biased", {}).draw(bare, 5, np.random.default_rng(0))

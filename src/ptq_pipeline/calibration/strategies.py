@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from ptq_pipeline.calibration.strategy import Biased, Drawing, Pool, Strategy, take
+from ptq_pipeline.calibration.strategy import Biased, Drawing, Pool, Strategy, TooFewImages, take
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.stress.perturbations import check_description
 
@@ -80,7 +80,12 @@ class SegmentBiased(Biased):
     def draw(self, pool: Pool, size: int, generator: np.random.Generator) -> Drawing:
         """Draw most images from one value of a segment."""
         segment = self.segment or next(iter(pool.segments), None)
-        if segment is None or segment not in pool.segments:
+        if segment is None:
+            raise TooFewImages(
+                "segment_biased: the samples have no segments; leave it out of "
+                "'calibration.comparison_strategies'"
+            )
+        if segment not in pool.segments:
             raise InputError(
                 f"segment_biased: segment '{segment}' is not defined, there are "
                 f"{list(pool.segments)}; correct 'calibration.options.segment_biased.segment', or "
