@@ -46,7 +46,9 @@ def test_type_hints_resolve(name):
     get_type_hints(NODES[name].func)
 
 
-@pytest.mark.parametrize("env", ["base", "quick", "full", "passing", "repaired", BENCH])
+@pytest.mark.parametrize(
+    "env", ["base", "quick", "full", "passing", "repaired", "detection", BENCH]
+)
 def test_every_parameter_group_is_known_and_valid(project, env):
     loader = conf(project, env)
     parameters = loader["parameters"]
@@ -61,7 +63,9 @@ def test_every_parameter_group_is_known_and_valid(project, env):
                 hints[position].model_validate(value)
 
 
-@pytest.mark.parametrize("env", ["quick", "full", "passing", "repaired", BENCH, LEARNED])
+@pytest.mark.parametrize(
+    "env", ["quick", "full", "passing", "repaired", "detection", BENCH, LEARNED]
+)
 def test_other_environments_write_elsewhere(project, env):
     base, other = conf(project, "base")["catalog"], conf(project, env)["catalog"]
     written = {name for pipeline in pipelines.values() for name in pipeline.all_outputs()}

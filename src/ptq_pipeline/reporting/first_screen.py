@@ -52,6 +52,14 @@ class FirstScreen(Part):
         return "refuse_after_pass" if passed else outcome
 
     @property
+    def units_note(self) -> str:
+        """What is judged where it is no image; empty where it is."""
+        known = self.audit.group_definitions
+        if known.alarms is not None:
+            return self.texts("page.units.alarms", alarms=known.alarms)
+        return self.texts("page.units.objects") if known.objects else ""
+
+    @property
     def one_model(self) -> bool:
         """Whether one model was judged, without calibration draws."""
         return self.audit.verdict.recipe.result == "NONE"
