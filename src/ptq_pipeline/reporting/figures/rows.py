@@ -94,7 +94,7 @@ def used_over_versions(shares: Sequence[tuple[str, float]], language: str) -> Re
         shares: Version and drop over limit, oldest first; only the last 24 are drawn.
         language: Of the words.
     """
-    texts = figure_texts(language)
+    texts = figure_texts(language, "images")
     shown = shares[-MOST_VERSIONS:]
     figure = new_figure(4.7, 1.2 + _ROW_INCHES * len(shown))
     axis = figure.subplots()
