@@ -136,7 +136,7 @@ def test_nothing_judged_is_never_good():
         {"representatives": {}},
         # What these leave to a look takes more draws.
         {"ledger": {"rule": "spend"}},
-        {"ledger": {"rule": "divide", "questions": 3}, "draws": 50},
+        {"ledger": {"rule": "divide", "questions": 5}, "draws": 50},
         {"ledger": {"looks": 2}},
     ],
 )
