@@ -25,7 +25,7 @@ from ptq_pipeline.core.errors import own_cause
 from ptq_pipeline.core.exits import ExitCode, end_at_once, may_be_taken_over
 from ptq_pipeline.core.provenance import describe_machine
 from ptq_pipeline.mounting import GATHERED, mounts, stage_of
-from ptq_pipeline.registry.tracking import TrackedAudit, Tracker, TrackingParameters, send
+from ptq_pipeline.registry.tracking_parameters import TrackingParameters
 
 log = logging.getLogger(__name__)
 # What Ctrl-C sends, and what ends a container or a job.
@@ -134,6 +134,8 @@ class ProvenanceHooks:
         settings = _tracking(group)
         if settings.tracking_uri is None:
             return
+        # It takes pandas, and every start of Kedro imports this module.
+        from ptq_pipeline.registry.tracking import TrackedAudit, Tracker, send
 
         def send_audit(tracker: Tracker) -> None:
             verdict = Path(catalog.get(f"{prefix}verdict")._describe()["filepath"])

@@ -19,11 +19,11 @@ from ptq_pipeline.registry.tracking import (
     LONGEST_VALUE,
     VERSION_TAG,
     TrackedAudit,
-    TrackingParameters,
     connected,
     said_of,
     send,
 )
+from ptq_pipeline.registry.tracking_parameters import TrackingParameters
 
 PARAMETERS = {
     "quantization": {"method": {"weight_bits": 8, "name": "nearest"}, "runtime": {}},
@@ -73,7 +73,7 @@ def test_nothing_is_sent_unless_somebody_says_where():
 
 
 def test_a_package_that_is_missing_is_a_warning_that_names_it(monkeypatch, caplog):
-    monkeypatch.setattr("ptq_pipeline.registry.tracking.find_spec", lambda name: None)
+    monkeypatch.setattr("ptq_pipeline.registry.tracking_parameters.find_spec", lambda name: None)
     settings = TrackingParameters(tracking_uri="http://127.0.0.1:9")
     with caplog.at_level(logging.WARNING):
         send(settings, "this audit", lambda to: None)

@@ -30,7 +30,8 @@ from ptq_pipeline.registry.release import (
 from ptq_pipeline.registry.release import rollback as roll_back
 from ptq_pipeline.registry.release import waive as grant
 from ptq_pipeline.registry.release import withdraw as end_waiver
-from ptq_pipeline.registry.tracking import TrackingParameters, send
+from ptq_pipeline.registry.tracking import send
+from ptq_pipeline.registry.tracking_parameters import TrackingParameters
 from ptq_pipeline.registry.waivers import Waiver, check_against
 
 MOST_REASONS = 5

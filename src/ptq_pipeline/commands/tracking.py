@@ -6,10 +6,10 @@ from ptq_pipeline.core.errors import InputError, PtqPipelineError
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry.tracking import (
     TrackedAudit,
-    TrackingParameters,
     connected,
     said_of,
 )
+from ptq_pipeline.registry.tracking_parameters import TrackingParameters
 
 
 @project_command(

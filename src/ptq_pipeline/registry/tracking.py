@@ -13,16 +13,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import DECISION_FILE, VERDICT_FILE
 from ptq_pipeline.registry.agreement import Registry
+from ptq_pipeline.registry.tracking_parameters import TrackingParameters
 
 if TYPE_CHECKING:
     from ptq_pipeline.judgement.decision import Decision
@@ -44,34 +41,6 @@ GROUPS = (
 LONGEST_VALUE, MOST_AT_ONCE = 6_000, 100
 MOST_CHARACTERS = 200
 AGAIN = "nothing is lost, and `kedro ptq mlflow` sends it again"
-
-
-class TrackingParameters(BaseModel):
-    """Where audits are sent.
-
-    Attributes:
-        tracking_uri: Of the server, or of a database (``sqlite:///mlflow.db``); None sends nothing.
-        experiment: Name of the experiment whose runs audits become.
-        registered_model: Name of the model whose versions are promoted.
-        timeout_seconds: After which an answer is no longer waited for.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    tracking_uri: str | None = None
-    experiment: str = Field(default="ptq", min_length=1)
-    registered_model: str = Field(default="model", pattern=r"^[^/:]+$")
-    timeout_seconds: int = Field(default=20, ge=1)
-
-    def without_password(self, text: str) -> str:
-        """Give a text without the name and password that the server's address may hold."""
-        secret, at, _ = urlsplit(self.tracking_uri or "").netloc.rpartition("@")
-        return text.replace(f"{secret}@", "") if at else text
-
-    @property
-    def is_missing(self) -> bool:
-        """Whether audits are to be sent and the package is not there."""
-        return self.tracking_uri is not None and find_spec("mlflow") is None
 
 
 @dataclass(frozen=True)
