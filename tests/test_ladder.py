@@ -26,6 +26,9 @@ def built(project, folder):
     story.build()
     bits = {"weight_bits": 3, "activation_bits": 8}
     story.change("parameters_quantization", quantization={"method": bits})
+    # Two recipes share alpha, and with half of it 36 draws are the least that can pass.
+    story.change("parameters_calibration", calibration={"draws": 40})
+    story.change("parameters_worst_case_check", worst_case_check={"draws": 40})
     return story, module
 
 
