@@ -11,6 +11,9 @@ LADDER, CALIBRATION = "tests/test_ladder.py", "tests/commands/test_calibration.p
 RUN_BY = {
     "tests/commands/test_detections.py::test_a_class_that_disappears_is_refused_and_counted_as_"
     "pycocotools_does": [r"kedro ptq detections .*"],
+    "tests/test_detection_audit.py::test_a_detector_ends_in_a_verdict_about_objects_and_alarms": [
+        "kedro run --env detection",
+    ],
     "tests/commands/test_compare.py::test_an_onnx_and_a_tflite_file_are_compared": [
         r"kedro ptq compare .*"
     ],

@@ -25,6 +25,7 @@ from ptq_pipeline.core.errors import own_cause
 from ptq_pipeline.core.exits import ExitCode, end_at_once, may_be_taken_over
 from ptq_pipeline.core.provenance import describe_machine
 from ptq_pipeline.mounting import GATHERED, mounts, stage_of
+from ptq_pipeline.registry.tracking import TrackedAudit, Tracker, send
 from ptq_pipeline.registry.tracking_parameters import TrackingParameters
 
 log = logging.getLogger(__name__)
@@ -134,9 +135,6 @@ class ProvenanceHooks:
         settings = _tracking(group)
         if settings.tracking_uri is None:
             return
-        # It takes pandas, and every start of Kedro imports this module.
-        from ptq_pipeline.registry.tracking import TrackedAudit, Tracker, send
-
         def send_audit(tracker: Tracker) -> None:
             verdict = Path(catalog.get(f"{prefix}verdict")._describe()["filepath"])
             tracker.log_audit(TrackedAudit.of(verdict.parent, group))

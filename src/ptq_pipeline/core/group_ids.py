@@ -17,7 +17,7 @@ from pydantic import ConfigDict, model_validator
 
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.units import ALARMS
+from ptq_pipeline.core.names import ALARMS
 
 AVERAGE_GROUP = "all"
 # The column of `samples` that holds the class; no segment column may have this name.

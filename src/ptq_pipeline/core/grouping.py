@@ -26,8 +26,8 @@ from ptq_pipeline.core.group_ids import (
     segment_ids,
 )
 from ptq_pipeline.core.groups import EVALUATED_SPLITS, NO_GROUP, Groups, Partition
-from ptq_pipeline.core.names import MISSING
-from ptq_pipeline.core.units import ALARMS, NO_CLASS, finds_objects, units_of
+from ptq_pipeline.core.names import ALARMS, MISSING
+from ptq_pipeline.core.units import NO_CLASS, finds_objects, units_of
 
 
 class SubgroupScoringParameters(BaseModel):

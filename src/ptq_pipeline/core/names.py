@@ -4,6 +4,8 @@
 CLEAN = "clean"
 # What a segment column holds where nothing is known of a sample.
 MISSING = "missing"
+# The column of those units of a detector that are images: of which class false alarms are counted.
+ALARMS = "false_alarms"
 
 # Tags of nodes: what runs shifts or strategies that others bring, without any hash of them; what
 # enters a look in the audit ledger, to which later looks add, and takes nothing else from it.

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.core.names import ALARMS
+
 OBJECTS = "objects"
 # Label of what is of no class: an image without objects, and an image that is looked at for alarms.
 NO_CLASS = -1
-# The column of units that are images: of which class false alarms are counted.
-ALARMS = "false_alarms"
 # The column of units with the number of their image.
 IMAGE = "image"
 # A unit's number is that of its image times this, plus its place; alarms have the upper half.

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.units import ALARMS, IMAGE, NO_CLASS, OBJECTS, counted
+from ptq_pipeline.core.names import ALARMS
+from ptq_pipeline.core.units import IMAGE, NO_CLASS, OBJECTS, counted
 
 # Columns of units that an object's own columns may not be called.
 TAKEN = {OBJECTS, ALARMS, IMAGE, "sample_id", "split", "label", "content_hash", "cluster"}

@@ -23,9 +23,8 @@ from ptq_pipeline.core.group_ids import (
     GroupDefinitions,
     GroupId,
 )
-from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.core.names import ALARMS, CLEAN
 from ptq_pipeline.core.units import (
-    ALARMS,
     IMAGE,
     NO_CLASS,
     OBJECTS,
