@@ -135,6 +135,7 @@ class ProvenanceHooks:
         settings = _tracking(group)
         if settings.tracking_uri is None:
             return
+
         def send_audit(tracker: Tracker) -> None:
             verdict = Path(catalog.get(f"{prefix}verdict")._describe()["filepath"])
             tracker.log_audit(TrackedAudit.of(verdict.parent, group))

@@ -40,29 +40,10 @@ def voc_document(folder: Path) -> dict[str, Any]:
             image["split"] = splits.get(path.stem)
         images.append(image)
         for each in root.iterfind("object"):
-            low, high = (
-                [float(_text(each, f"bndbox/{side}{end}", path)) for side in "xy"]
-                for end in ("min", "max")
-            )
-            name = _text(each, "name", path)
-            plain = {
-                tag: found.strip()
-                for tag in ("pose", "truncated", "occluded")
-                if (found := each.findtext(tag))
-            }
+            name, found = _voc_object(each, path)
+            category = names.setdefault(name, len(names) + 1)
             objects.append(
-                {
-                    "id": len(objects) + 1,
-                    "image_id": number,
-                    "category_id": names.setdefault(name, len(names) + 1),
-                    # VOC counts pixels from 1, and the last one is inside.
-                    "bbox": [
-                        *(v - 1 for v in low),
-                        *(b - a + 1 for a, b in zip(low, high, strict=True)),
-                    ],
-                    "difficult": int((each.findtext("difficult") or "0").strip() == "1"),
-                    **plain,
-                }
+                {"id": len(objects) + 1, "image_id": number, "category_id": category, **found}
             )
     return _document(images, objects, names)
 
@@ -87,34 +68,19 @@ def yolo_document(folder: Path) -> dict[str, Any]:
     images, objects = [], []
     for number, path in enumerate(files, 1):
         inside = path.relative_to(folder / "images")
-        width, height = _size(path)
-        image: dict[str, Any] = {
-            "id": number,
-            "file_name": f"images/{inside.as_posix()}",
-            "width": width,
-            "height": height,
-        }
-        if len(inside.parts) > 1 and inside.parts[0] in SPLITS:
-            image["split"] = SPLITS[inside.parts[0]]
+        image = _yolo_image(path, inside, number)
         images.append(image)
         if inside.with_suffix("") not in labels:
             continue
         labels.discard(inside.with_suffix(""))
-        for place, centre, sides in _yolo_lines(
-            folder / "labels" / inside.with_suffix(".txt"), len(names)
-        ):
-            across, down = sides[0] * width, sides[1] * height
+        lines = folder / "labels" / inside.with_suffix(".txt")
+        for place, box in _yolo_boxes(lines, len(names), image["width"], image["height"]):
             objects.append(
                 {
                     "id": len(objects) + 1,
                     "image_id": number,
                     "category_id": place + 1,
-                    "bbox": [
-                        centre[0] * width - across / 2,
-                        centre[1] * height - down / 2,
-                        across,
-                        down,
-                    ],
+                    "bbox": box,
                 }
             )
     if labels:
@@ -152,6 +118,22 @@ def _text(element: ElementTree.Element, tag: str, path: Path) -> str:
     return found
 
 
+def _voc_object(each: ElementTree.Element, path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the class of an object, and its box and columns in COCO's form."""
+    low, high = (
+        [float(_text(each, f"bndbox/{side}{end}", path)) for side in "xy"] for end in ("min", "max")
+    )
+    plain = {
+        tag: found.strip()
+        for tag in ("pose", "truncated", "occluded")
+        if (found := each.findtext(tag))
+    }
+    # VOC counts pixels from 1, and the last one is inside.
+    box = [*(v - 1 for v in low), *(b - a + 1 for a, b in zip(low, high, strict=True))]
+    difficult = int((each.findtext("difficult") or "0").strip() == "1")
+    return _text(each, "name", path), {"bbox": box, "difficult": difficult, **plain}
+
+
 def _voc_splits(folder: Path) -> dict[str, str]:
     splits: dict[str, str] = {}
     for name, split in SPLITS.items():
@@ -175,6 +157,27 @@ def _yolo_names(folder: Path) -> list[str]:
         ) from None
     ordered = [named[key] for key in sorted(named)] if isinstance(named, dict) else list(named)
     return [str(name) for name in ordered]
+
+
+def _yolo_image(path: Path, inside: Path, number: int) -> dict[str, Any]:
+    width, height = _size(path)
+    name = f"images/{inside.as_posix()}"
+    image = {"id": number, "file_name": name, "width": width, "height": height}
+    if len(inside.parts) > 1 and inside.parts[0] in SPLITS:
+        image["split"] = SPLITS[inside.parts[0]]
+    return image
+
+
+def _yolo_boxes(
+    path: Path, classes: int, width: int, height: int
+) -> Iterator[tuple[int, list[float]]]:
+    """Yield class and box of each object: left, top, width and height in pixels."""
+    for place, centre, sides in _yolo_lines(path, classes):
+        across, down = sides[0] * width, sides[1] * height
+        yield (
+            place,
+            [centre[0] * width - across / 2, centre[1] * height - down / 2, across, down],
+        )
 
 
 def _yolo_lines(path: Path, classes: int) -> Iterator[tuple[int, list[float], list[float]]]:

@@ -22,7 +22,7 @@ from ptq_pipeline.models.weights import check_finite, fit_state, read_weights
 from ptq_pipeline.ptq import PreparedModel, prepare
 from ptq_pipeline.ptq.freezing import freeze_weights
 from ptq_pipeline.tasks.detector import Detection
-from ptq_pipeline.tasks.task import Classification, Task
+from ptq_pipeline.tasks.task import Classification
 
 
 def _read_onnx(path: Path, factory: str, sha256: str | None) -> tuple[nn.Module, str]:
@@ -85,9 +85,8 @@ def load_float_model(
     """
     declared = sha256 or {}
     facts = _facts(factory, arguments or {}, preprocessing, classes)
-    task: Task = Classification()
+    task = Classification() if detector is None else Detection.of(classes, detector)
     if detector is not None:
-        task = Detection.of(classes, detector)
         facts["detector"] = dict(task.facts)
     known = dict(facts)
     if weights.suffix.lower() == SUFFIX:

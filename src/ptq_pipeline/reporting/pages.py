@@ -80,10 +80,6 @@ def side_by_side(
         language: Of the texts.
     """
     texts = load_texts(language)
-    settings_rows = [
-        Row({"where": where, "before": _plain(texts, left), "now": _plain(texts, right)})
-        for where, left, right in settings
-    ]
     sections = [
         Section(
             texts("side_by_side.short"),
@@ -108,21 +104,21 @@ def side_by_side(
                 ),
             ),
         ),
-        Section(
-            texts("side_by_side.settings"),
-            () if settings_rows else [texts("side_by_side.same_settings")],
-            table_of(
-                texts,
-                texts("side_by_side.settings"),
-                settings_rows,
-                ("where", "before", "now"),
-            )
-            if settings_rows
-            else None,
-        ),
+        _settings_section(texts, settings),
     ]
     facts = [(texts("column.before"), before.name), (texts("column.now"), now.name)]
     return render_page(texts("side_by_side.title"), facts, sections, language)
+
+
+def _settings_section(texts: Texts, settings: Sequence[tuple[str, Any, Any]]) -> Section:
+    title = texts("side_by_side.settings")
+    if not settings:
+        return Section(title, [texts("side_by_side.same_settings")])
+    rows = [
+        Row({"where": where, "before": _plain(texts, left), "now": _plain(texts, right)})
+        for where, left, right in settings
+    ]
+    return Section(title, table=table_of(texts, title, rows, ("where", "before", "now")))
 
 
 def _audit_row(texts: Texts, audit: NamedAudit) -> Row:

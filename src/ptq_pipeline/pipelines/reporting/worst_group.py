@@ -42,7 +42,7 @@ from ptq_pipeline.reporting.results import (
     LostImages,
     ShiftImage,
 )
-from ptq_pipeline.trials.evaluation import build_evaluation
+from ptq_pipeline.trials.evaluation import Evaluation, build_evaluation
 
 MOST_IMAGES = 12
 PIXELS = 96
@@ -105,12 +105,7 @@ def gather_lost_images(
             Confusion(label=label, answer=answer, count=count)
             for (label, answer), count in Counter(said).most_common()
         ),
-        example=tuple(
-            ShiftImage(shift=name, png=look.shown(seen.iloc[index], array, rows)["png"])
-            for index in np.flatnonzero(judged)[:1]
-            for name, array in evaluation.arrays.items()
-            for rows in [evaluation.rows[name]]
-        ),
+        example=_examples(evaluation, look, seen[judged].head(1)),
         **_calibrating(calibration_sets[set_id], data, worst),
     ).to_json()
 
@@ -175,6 +170,15 @@ class _Look:
             "label": self.label(unit),
             "png": small_png(array[rows[place]], box),
         }
+
+
+def _examples(evaluation: Evaluation, look: _Look, units: pd.DataFrame) -> tuple[ShiftImage, ...]:
+    """Show units under every shift."""
+    return tuple(
+        ShiftImage(shift=name, png=look.shown(unit, array, evaluation.rows[name])["png"])
+        for _, unit in units.iterrows()
+        for name, array in evaluation.arrays.items()
+    )
 
 
 def small_png(pixels: np.ndarray, box: Sequence[float] | None = None) -> str:
