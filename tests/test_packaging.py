@@ -65,6 +65,7 @@ NAMES = {
     **{"yaml": "PyYAML", "PIL": "pillow", "sklearn": "scikit-learn"},
     # The client; the package mlflow is the server too.
     "mlflow": "mlflow-skinny",
+    **{"cyclonedx": "cyclonedx-python-lib", "packageurl": "packageurl-python"},
 }
 
 

@@ -51,7 +51,7 @@ def run(*arguments):
         (("--onnx", "no.onnx"), "'no.onnx' is no ONNX file"),
         (("--onnx", "m.onnx", "--mean", "1,2"), "--mean: 2 values for 1 channel(s)"),
         (("--onnx", "m.onnx", "--limit", "klass=3"), "'klass' is no level"),
-        (("--onnx", "m.onnx", "--classes", "bright"), "is outside the model's 1 classes"),
+        (("--onnx", "m.onnx", "--classes", "bright"), "but 1 classes are declared"),
         (("--weights", "m.pt", "--factory", "torch.nn.Linear"), "give --size"),
         (("--weights", "m.pt", "--factory", "no.such", "--size", "8"), "cannot be imported"),
         (

@@ -69,7 +69,7 @@ def test_a_wrong_guess_of_the_preprocessing_is_said(here):
     write_onnx(here / "m.onnx")
     ended = run("compare", "m.onnx", "m.onnx", "--images", "test", "--mean", "5", *LIMIT)
     assert ended.exit_code == 1
-    assert "right on 50.0 % of the 240 audit images" in ended.stderr
+    assert "right on 50.0 % of the 240 units" in ended.stderr
     assert "Check the preprocessing" in ended.stderr
     assert not (here / "judged").exists()
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.processor import needs_exact_products
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -74,6 +75,7 @@ def test_operands_are_calibrated(small: PreparedModel, parameters: QuantizationP
 def test_openvino_executes_products_in_integers(
     small: PreparedModel, parameters: QuantizationParameters, batch: np.ndarray
 ) -> None:
+    needs_exact_products()
     predictor = OpenvinoRuntime(threads=1).compile(small, parameters)
     expected = SimulatedRuntime().compile(small, parameters)(batch)
     got = predictor(batch)
@@ -99,6 +101,7 @@ def test_few_bits_are_the_same_grid_everywhere(
 def test_outputs_of_blocks_are_quantized_where_they_are_made(
     small: PreparedModel, parameters: QuantizationParameters, batch: np.ndarray, other: Runtime
 ) -> None:
+    needs_exact_products()
     coarse = ActivationParameters(0.25, 8, IntegerScheme(4, symmetric=False))
     layers = dict(parameters.layers)
     # What the head reads is a mean of the block's output, so it keeps its own quantizer.
@@ -115,6 +118,7 @@ def test_outputs_of_blocks_are_quantized_where_they_are_made(
 def test_overrides_of_parameters_reach_every_runtime(
     small: PreparedModel, parameters: QuantizationParameters, batch: np.ndarray, other: Runtime
 ) -> None:
+    needs_exact_products()
     shift = np.linspace(-0.5, 0.5, 32, dtype=np.float32)
     # The stem has no bias until it is given one.
     changed = replace(parameters, overrides={"stem.bias": shift, "encoder.norm1.bias": shift})

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from tests.processor import needs_exact_products
 from torch import nn
 
 from ptq_pipeline.models import Preprocessing
@@ -91,6 +92,7 @@ def test_channels_whose_bias_outgrows_their_weights(
     bits: int,
     symmetric: bool,
 ) -> None:
+    needs_exact_products(bits)
     inputs = preprocessing(pixels[:64])
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)

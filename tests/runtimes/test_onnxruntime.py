@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from tests.processor import needs_exact_products
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import Preprocessing
@@ -84,6 +85,7 @@ def test_integer_kernels_agree_with_the_simulation(
     runtime_of: Callable[[str], Runtime],
     method: MethodSpec,
 ) -> None:
+    needs_exact_products(method.weight_bits)
     parameters = calibrate(trained, as_tensor_batches(preprocessing(pixels[-100:])), method)
     compiled = (
         SimulatedRuntime().compile(trained, parameters),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.processor import needs_exact_products
 from torch import Tensor, nn
 
 from ptq_pipeline.core.errors import InputError
@@ -83,6 +84,7 @@ def test_answers_agree_with_the_simulation(
     preprocessing: Preprocessing,
     method: MethodSpec,
 ) -> None:
+    needs_exact_products(method.weight_bits)
     batches = as_tensor_batches(preprocessing(pixels[-100:]))
     parameters = calibrate(trained, batches, method)
     images = pixels[:1000]

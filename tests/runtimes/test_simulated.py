@@ -3,6 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from tests.processor import needs_exact_products
 from torch import nn
 
 from ptq_pipeline.core.errors import InputError
@@ -83,6 +84,7 @@ def test_parameters_of_another_model_are_refused(
 def test_pixels_normalised_by_a_half_get_the_same_codes_everywhere(
     runtime_of: Callable[[str], Runtime], pixels: np.ndarray, name: str
 ) -> None:
+    needs_exact_products()
     images = Preprocessing((0.5,), (0.5,))(pixels[:50])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -19,7 +19,7 @@ from ptq_pipeline.configuration import check_parameters, checked
 from ptq_pipeline.core.errors import PtqPipelineError, first_fault
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.inputs import require_no_secret
-from ptq_pipeline.core.provenance import cpu_flags, git_state
+from ptq_pipeline.core.provenance import exact_products, git_state
 from ptq_pipeline.images.source import ImageSource, UnreadableImage
 from ptq_pipeline.pipelines.data_loading.nodes import check_source
 from ptq_pipeline.project import Project
@@ -109,9 +109,8 @@ def check_configuration(project: Project) -> Iterator[Finding]:
 
 def check_processor(project: Project) -> Iterator[Finding]:
     """The processor multiplies 8-bit integers without saturating."""
-    flags = cpu_flags()
-    exact = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"} & set(flags)
-    fine = f"exact 8-bit products ({', '.join(sorted(exact))})"
+    exact = exact_products()
+    fine = f"exact 8-bit products ({', '.join(exact)})"
     otherwise = (
         "no VNNI or dot-product instructions: 8-bit products may saturate, so look at the parity "
         "table of the report"

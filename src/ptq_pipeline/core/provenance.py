@@ -34,6 +34,12 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
     return [platform.machine()]
 
 
+def exact_products() -> list[str]:
+    """Return what multiplies 8-bit integers here without saturating, sorted; [] if nothing does."""
+    exact = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
+    return sorted(exact & set(cpu_flags()))
+
+
 def git_state(root: Path) -> dict[str, Any]:
     """Return the git revision of ``root`` and whether its tree is dirty; nulls without git."""
     try:

@@ -258,8 +258,9 @@ def test_comparisons_end_in_table_summary_and_reports() -> None:
 def test_a_column_that_this_audit_lacks_is_an_error_before_any_trial() -> None:
     columns = {"tone": {"method": "jensenshannon", "threshold": 0.1}}
     parameters = PARAMETERS.model_validate({**PARAMETERS.model_dump(), "columns": columns})
+    definitions = {"classes": ["a", "b"], "segments": {"customer": {"names": ["new"]}}}
     with pytest.raises(InputError, match=r"no column 'tone'; take it out of 'drift.columns', or"):
-        check_columns(make_profiles(40, 0), {"segments": {"customer": {}}}, parameters)
+        check_columns(make_profiles(40, 0), definitions, parameters)
 
 
 def test_drift_is_checked_before_the_trials() -> None:

@@ -50,7 +50,7 @@ def search(model, folder, samples=SAMPLES, **parameters):
     )  # fmt: skip
     return Search(
         audit,
-        Pool.from_samples(samples, definitions),
+        Pool.from_samples(samples, GroupDefinitions.read(definitions)),
         {"set_size": 8, "seed": 3, "validation": {"features": ["brightness"]}},
         SubgroupScoringParameters().build(audit.data.evaluated, GroupDefinitions.read(definitions)),
         Policy.model_validate(POLICY),

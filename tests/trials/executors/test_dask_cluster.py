@@ -400,7 +400,7 @@ def test_each_worker_tells_what_it_is_and_would_be_refused_for(cluster, monkeypa
 
 
 def test_the_doctor_says_it_of_each_worker(cluster, project):
-    here = Project(project, None, {"quantization": {}})
+    here = Project(project, None, {"parameters": {"quantization": {}}})
     topics = [each.topic for each in check_scheduler(cluster.scheduler_address, here)]
     assert topics == ["worker", "worker"]
     (finding,) = check_scheduler(f"tcp://127.0.0.1:{free_port()}", here)
