@@ -121,16 +121,25 @@ print("seconds", used.ru_utime + used.ru_stime)
 """
 
 
-def test_a_verdict_imports_no_heavy_library_and_takes_less_than_two_seconds(here):
+# What it needs of others. Seconds are a processor's: two of one that imports these in one.
+LIBRARIES = """
+import resource
+import numpy, pandas, pyarrow.csv, pydantic, scipy.optimize, scipy.stats
+used = resource.getrusage(resource.RUSAGE_SELF)
+print("seconds", used.ru_utime + used.ru_stime)
+"""
+
+
+def test_a_verdict_imports_no_heavy_library_and_takes_less_than_twice_what_it_imports(here):
     answers(8000, lost=10, classes=10).to_csv("answers.csv", index=False)
-    taken = []
-    for _ in range(2):
+    taken = {LIGHT: [], LIBRARIES: []}
+    for program in [LIBRARIES, LIGHT] * 2:
         ended = subprocess.run(
-            [sys.executable, "-c", LIGHT], capture_output=True, text=True, check=False
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False
         )
         assert ended.returncode == 0, ended.stderr
-        taken.append(float(ended.stdout.rpartition("seconds ")[2]))
-    assert min(taken) < 2.0
+        taken[program].append(float(ended.stdout.rpartition("seconds ")[2]))
+    assert min(taken[LIGHT]) < 2 * min(taken[LIBRARIES]), taken.values()
 
 
 def test_the_commands_of_the_page_run(here, project):

@@ -41,7 +41,7 @@ def start(folder, arguments, at, ignored=False):
         (["ptq_pipeline"], "kedro.framework.cli.utils"),
         (["kedro", "ptq", "plan"], "ptq_pipeline.commands.plan"),
         (["kedro", "ptq", "methods"], "torch"),
-        (["kedro", "ptq", "status"], "ptq_pipeline.registry"),
+        (["kedro", "ptq", "status"], "ptq_pipeline.commands.status"),
     ],
     ids=" ".join,
 )
