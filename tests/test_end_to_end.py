@@ -14,9 +14,9 @@ import jsonschema
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from tests.locked import assert_locked
 from tests.project import SmallProject
 
-from locked import assert_locked  # noqa: E402
 from ptq_pipeline.commands import ptq
 from ptq_pipeline.unchanged import SUFFIX
 

@@ -4,9 +4,8 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from tests.locked import assert_locked
 from tests.project import SmallProject, read_idx
-
-from locked import assert_locked  # noqa: E402
 
 CLASSES = "top trouser pullover dress coat sandal shirt sneaker bag boot".split()
 
