@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.processor import needs_exact_products
+from tests.processor import EXACT_BITS
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -56,7 +56,7 @@ def small(batch: np.ndarray) -> PreparedModel:
 
 @pytest.fixture(scope="module")
 def parameters(small: PreparedModel, batch: np.ndarray) -> QuantizationParameters:
-    return calibrate(small, [torch.from_numpy(batch)], MethodSpec())
+    return calibrate(small, [torch.from_numpy(batch)], MethodSpec(EXACT_BITS, EXACT_BITS))
 
 
 @pytest.fixture(scope="module", params=["openvino", "onnxruntime", "onnxruntime-none"])
@@ -75,7 +75,6 @@ def test_operands_are_calibrated(small: PreparedModel, parameters: QuantizationP
 def test_openvino_executes_products_in_integers(
     small: PreparedModel, parameters: QuantizationParameters, batch: np.ndarray
 ) -> None:
-    needs_exact_products()
     predictor = OpenvinoRuntime(threads=1).compile(small, parameters)
     expected = SimulatedRuntime().compile(small, parameters)(batch)
     got = predictor(batch)
@@ -101,7 +100,6 @@ def test_few_bits_are_the_same_grid_everywhere(
 def test_outputs_of_blocks_are_quantized_where_they_are_made(
     small: PreparedModel, parameters: QuantizationParameters, batch: np.ndarray, other: Runtime
 ) -> None:
-    needs_exact_products()
     coarse = ActivationParameters(0.25, 8, IntegerScheme(4, symmetric=False))
     layers = dict(parameters.layers)
     # What the head reads is a mean of the block's output, so it keeps its own quantizer.
@@ -118,7 +116,6 @@ def test_outputs_of_blocks_are_quantized_where_they_are_made(
 def test_overrides_of_parameters_reach_every_runtime(
     small: PreparedModel, parameters: QuantizationParameters, batch: np.ndarray, other: Runtime
 ) -> None:
-    needs_exact_products()
     shift = np.linspace(-0.5, 0.5, 32, dtype=np.float32)
     # The stem has no bias until it is given one.
     changed = replace(parameters, overrides={"stem.bias": shift, "encoder.norm1.bias": shift})

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from tests.processor import needs_exact_products
+from tests.processor import EXACT_BITS
 from torch import nn
 
 from ptq_pipeline.models import Preprocessing
@@ -84,7 +84,7 @@ def test_few_bits_answer_the_same(
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", [EXACT_BITS, 4])
 def test_channels_whose_bias_outgrows_their_weights(
     pixels: np.ndarray,
     preprocessing: Preprocessing,
@@ -92,7 +92,6 @@ def test_channels_whose_bias_outgrows_their_weights(
     bits: int,
     symmetric: bool,
 ) -> None:
-    needs_exact_products(bits)
     inputs = preprocessing(pixels[:64])
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
@@ -112,5 +111,5 @@ def test_channels_whose_bias_outgrows_their_weights(
     real = SimulatedRuntime().compile(prepared, None)(inputs)
     got = other.compile(prepared, parameters)(inputs)
     assert np.median(np.abs(got - expected)) < 1e-3 * expected.std()
-    if bits == 8:
+    if bits == EXACT_BITS:
         assert np.abs(expected - real).max() < 0.2 * real.std()

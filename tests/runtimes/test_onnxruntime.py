@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tests.processor import needs_exact_products
+from tests.processor import EXACT_BITS
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import Preprocessing
@@ -28,13 +28,13 @@ from ptq_pipeline.runtimes.onnxruntime import SERIOUS, OnnxruntimePredictor, imp
 
 Calibrated = Callable[[MethodSpec], QuantizationParameters]
 METHODS = [
-    MethodSpec(8, 8),
-    MethodSpec(8, 4),
+    MethodSpec(EXACT_BITS, 8),
+    MethodSpec(EXACT_BITS, 4),
     MethodSpec(4, 6, Mse(), Mse()),
     MethodSpec(3, 5),
     MethodSpec(4, 4),
 ]
-NAMES = ["w8a8", "w8a4", "w4a6-mse", "w3a5", "w4a4"]
+NAMES = [f"w{EXACT_BITS}a8", f"w{EXACT_BITS}a4", "w4a6-mse", "w3a5", "w4a4"]
 
 
 def executed_operators(predictor: OnnxruntimePredictor, folder: Path) -> dict[str, int]:
@@ -85,7 +85,6 @@ def test_integer_kernels_agree_with_the_simulation(
     runtime_of: Callable[[str], Runtime],
     method: MethodSpec,
 ) -> None:
-    needs_exact_products(method.weight_bits)
     parameters = calibrate(trained, as_tensor_batches(preprocessing(pixels[-100:])), method)
     compiled = (
         SimulatedRuntime().compile(trained, parameters),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.processor import needs_exact_products
+from tests.processor import EXACT_BITS
 from torch import Tensor, nn
 
 from ptq_pipeline.core.errors import InputError
@@ -69,13 +69,13 @@ def test_every_layer_runs_on_integer_kernels(
 @pytest.mark.parametrize(
     "method",
     [
-        MethodSpec(8, 8),
-        MethodSpec(8, 4),
+        MethodSpec(EXACT_BITS, 8),
+        MethodSpec(EXACT_BITS, 4),
         MethodSpec(4, 6, Mse(), Mse()),
         MethodSpec(3, 5),
         MethodSpec(4, 4),
     ],
-    ids=["w8a8", "w8a4", "w4a6-mse", "w3a5", "w4a4"],
+    ids=[f"w{EXACT_BITS}a8", f"w{EXACT_BITS}a4", "w4a6-mse", "w3a5", "w4a4"],
 )
 def test_answers_agree_with_the_simulation(
     runtime: OpenvinoRuntime,
@@ -84,7 +84,6 @@ def test_answers_agree_with_the_simulation(
     preprocessing: Preprocessing,
     method: MethodSpec,
 ) -> None:
-    needs_exact_products(method.weight_bits)
     batches = as_tensor_batches(preprocessing(pixels[-100:]))
     parameters = calibrate(trained, batches, method)
     images = pixels[:1000]

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from tests.processor import needs_exact_products
+from tests.processor import EXACT_BITS
 from torch import nn
 
 from ptq_pipeline.core.errors import InputError
@@ -84,13 +84,12 @@ def test_parameters_of_another_model_are_refused(
 def test_pixels_normalised_by_a_half_get_the_same_codes_everywhere(
     runtime_of: Callable[[str], Runtime], pixels: np.ndarray, name: str
 ) -> None:
-    needs_exact_products()
     images = Preprocessing((0.5,), (0.5,))(pixels[:50])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = nn.Sequential(nn.Conv2d(1, 8, 3, stride=2), nn.Flatten(), nn.Linear(1352, 10))
     prepared = prepare(network, torch.from_numpy(images[:2]))
-    parameters = calibrate(prepared, as_tensor_batches(images), MethodSpec())
+    parameters = calibrate(prepared, as_tensor_batches(images), MethodSpec(EXACT_BITS))
     expected = SimulatedRuntime().compile(prepared, parameters)(images)
     found = runtime_of(name).compile(prepared, parameters)(images)
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
