@@ -5,10 +5,7 @@ Usage: ``python benchmarks/corrections_study.py --model resnet20 --bits W4A8 --d
 nothing is chosen. Gains are against no correction, draw by draw.
 """
 
-import argparse
-import re
-
-from repair_study import FIRST_DRAW, Study, losses, measures, shown
+from repair_study import FIRST_DRAW, Study, bits_of, losses, measures, one_setting, shown
 
 from ptq_pipeline.project import opened
 from ptq_pipeline.ptq import method_from_json
@@ -19,14 +16,10 @@ from ptq_pipeline.trials.evaluation import shifted_evaluation
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="resnet20")
-    parser.add_argument("--bits", default="W4A8")
+    parser = one_setting(__doc__, "W4A8", 5)
     parser.add_argument("--method", default="nearest")
-    parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    weights, activations = map(int, re.fullmatch(r"W(\d)A(\d)", given.bits).groups())
+    weights, activations = bits_of(given.bits)
     print(f"{given.model}, {given.bits}, {given.method}, draws from {FIRST_DRAW} on")
     print("| corrections | worst class | worst segment | average | gain in the worst class |")
     print("|---|---|---|---|---|")

@@ -46,6 +46,22 @@ CHOSEN_BY: dict[str, Sequence[str]] = {
 }
 
 
+def bits_of(text: str) -> tuple[int, int]:
+    """Return the bits of weights and of activations, as in ``W4A8``."""
+    weights, activations = map(int, re.fullmatch(r"W(\d)A(\d)", text).groups())
+    return weights, activations
+
+
+def one_setting(description: str, bits: str, draws: int) -> argparse.ArgumentParser:
+    """Return the options of a study of one model at some bits."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--bits", default=bits)
+    parser.add_argument("--draws", type=int, default=draws)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
+
+
 @dataclass(frozen=True, eq=False)
 class Study:
     """One model and its data."""
@@ -202,8 +218,7 @@ def main() -> None:
     with opened() as project:
         for model in given.models.split(","):
             for text in given.bits.split(","):
-                weights, activations = map(int, re.fullmatch(r"W(\d)A(\d)", text).groups())
-                study, bits = Study(project, model, given.threads), (weights, activations)
+                study, bits = Study(project, model, given.threads), bits_of(text)
                 if given.grid:
                     compare_with_grid(study, bits, given.search_draws)
                 else:

@@ -74,17 +74,22 @@ def predicted(prepared: PreparedModel, images: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupRanges(MethodConfig):
+class WithoutSeed(MethodConfig):
+    """A method in which nothing is random."""
+
+    @property
+    def uses_seed(self) -> bool:
+        """Whether the draw's seed changes the result."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupRanges(WithoutSeed):
     """Nearest rounding with `mse` weights and input ranges by one of two criteria."""
 
     criterion: Literal["mean", "minimax"] = "minimax"
     first_last_8_bit: bool = False
     first_input_8_bit: bool = False
-
-    @property
-    def uses_seed(self) -> bool:
-        """Nothing is random."""
-        return False
 
 
 def group_ranges(
@@ -175,7 +180,7 @@ def _errors(seen: InputStatistics, lows: Tensor, highs: Tensor, scheme: IntegerS
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightedGptq(MethodConfig):
+class WeightedGptq(WithoutSeed):
     """GPTQ in which images of some classes count several times.
 
     Attributes:
@@ -184,11 +189,6 @@ class WeightedGptq(MethodConfig):
 
     times: Mapping[str, int] = field(default_factory=dict)
     first_last_8_bit: bool = False
-
-    @property
-    def uses_seed(self) -> bool:
-        """Nothing is random."""
-        return False
 
 
 def weighted_gptq(
@@ -275,7 +275,7 @@ def group_dro(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chosen(MethodConfig):
+class Chosen(WithoutSeed):
     """Nearest rounding with min-max inputs, on some of the images that it is given.
 
     Attributes:
@@ -286,11 +286,6 @@ class Chosen(MethodConfig):
     images: int = 256
     by: Literal["order", "coverage"] = "coverage"
     first_last_8_bit: bool = False
-
-    @property
-    def uses_seed(self) -> bool:
-        """Nothing is random."""
-        return False
 
 
 def chosen_images(
@@ -340,16 +335,11 @@ def covering(largest: Tensor, groups: Tensor, count: int) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shrunk(MethodConfig):
+class Shrunk(WithoutSeed):
     """Nearest rounding with one correction, applied a share of the way."""
 
     correction: str = "batch_norm_reestimation"
     share: float = 0.5
-
-    @property
-    def uses_seed(self) -> bool:
-        """Nothing is random."""
-        return False
 
 
 def shrunk(

@@ -7,14 +7,12 @@ study that was stopped goes on. ``--why`` looks into the ranges of one draw inst
 decides them.
 """
 
-import argparse
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from repair_study import FIRST_DRAW, Study, losses, measures, shown
+from repair_study import FIRST_DRAW, Study, bits_of, losses, measures, one_setting, shown
 from worst_group_methods import easiest_decides, register_all
 
 from ptq_pipeline.project import opened
@@ -87,16 +85,12 @@ def explain(search: Search, bits: int, draws: int) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = one_setting(__doc__, "W4A4", 6)
     parser.add_argument("pairs", nargs="+", choices=PAIRS)
-    parser.add_argument("--model", default="resnet20")
-    parser.add_argument("--bits", default="W4A4")
-    parser.add_argument("--draws", type=int, default=6)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--why", action="store_true", help="which class decides minimax ranges")
     given = parser.parse_args()
     register_all()
-    weights, activations = map(int, re.fullmatch(r"W(\d)A(\d)", given.bits).groups())
+    weights, activations = bits_of(given.bits)
     bits = {"weight_bits": weights, "activation_bits": activations}
     print(f"{given.model}, {given.bits}, draws from {FIRST_DRAW} on")
     print("| method | worst class | worst segment | average | gain: worst class | average |")
