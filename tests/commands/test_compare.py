@@ -93,7 +93,7 @@ def test_a_manifest_brings_groups(here):
         (("--images", "nowhere"), "manifest 'nowhere' does not exist"),
         (("--images", "test", "--classes", "bright,dim"), "no output is called 'dark'"),
         (("--images", "test", "--std", "0"), "--std '0': give one number, or three"),
-        (("--images", "test", "--mean", "a"), "--mean 'a': give one number, or three"),
+        (("--images", "test", "--mean", "1,2"), "--mean '1,2': give one number, or three"),
     ],
 )
 def test_wrong_options_are_one_sentence(here, arguments, message):
@@ -101,3 +101,9 @@ def test_wrong_options_are_one_sentence(here, arguments, message):
     ended = run("compare", "m.onnx", "m.onnx", *arguments)
     assert ended.exit_code == 1
     assert message in ended.stderr and ended.stderr.count("\n") == 1
+
+
+def test_what_is_no_number_is_named():
+    ended = run("compare", "m.onnx", "m.onnx", "--images", "test", "--mean", "a")
+    assert ended.exit_code == 2
+    assert "Invalid value for '--mean': 'a' is not like 0.485,0.456,0.406" in ended.stderr

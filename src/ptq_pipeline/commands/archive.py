@@ -16,6 +16,7 @@ import click
 from ptq_pipeline.commands.attachments import bill_of_materials, printed, signature
 from ptq_pipeline.commands.command import Answer
 from ptq_pipeline.commands.lineage import loaded
+from ptq_pipeline.commands.options import output_option
 from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.commands.registry import current_decision
 from ptq_pipeline.core.errors import InputError
@@ -42,14 +43,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @project_command(epilog="Example: kedro ptq evidence -o evidence.zip --approver 'Jo Doe'")
-@click.option(
-    "--output",
-    "-o",
-    default=Path("evidence.zip"),
-    show_default=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write to this file.",
-)
+@output_option("evidence.zip")
 @click.option("--approver", default="", help="Who is asked to approve, for approval.json.")
 @click.option("--role", default="", help="What that person is.")
 @click.option(

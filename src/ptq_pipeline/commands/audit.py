@@ -14,7 +14,8 @@ os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(LOGGING_FILE))
 
 from ptq_pipeline.commands.command import Answer, command, tell  # noqa: E402
 from ptq_pipeline.commands.init import mount_files  # noqa: E402
-from ptq_pipeline.commands.judge import PATH, PointsOf  # noqa: E402
+from ptq_pipeline.commands.judge import PointsOf  # noqa: E402
+from ptq_pipeline.commands.options import FILE, Numbers  # noqa: E402
 from ptq_pipeline.core.errors import InputError  # noqa: E402
 from ptq_pipeline.core.exits import ExitCode  # noqa: E402
 from ptq_pipeline.judgement.decision import Decision, Outcome  # noqa: E402
@@ -29,21 +30,6 @@ EXITS = {
     Outcome.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
 }
 BITS = click.IntRange(2, 8)
-
-
-class Numbers(click.ParamType):
-    """Numbers with commas between."""
-
-    name = "numbers"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        """Take them apart."""
-        try:
-            return tuple(float(each) for each in str(value).split(","))
-        except ValueError:
-            self.fail(f"'{value}' is not like 0.485,0.456,0.406", param, ctx)
 
 
 class Argument(click.ParamType):
@@ -66,12 +52,12 @@ class Argument(click.ParamType):
     "Example: kedro ptq audit --weights m.pt --factory torchvision.models.resnet18 --images "
     "photos --bits 8"
 )
-@click.option("--weights", type=PATH, help="State dict: .safetensors, or torch's.")
+@click.option("--weights", type=FILE, help="State dict: .safetensors, or torch's.")
 @click.option("--factory", help="Dotted path of what builds the network; it is code that runs.")
 @click.option(
     "--argument", "arguments", multiple=True, type=Argument(), help="Of the factory; repeatable."
 )
-@click.option("--onnx", type=PATH, help="ONNX file, in the place of weights and factory.")
+@click.option("--onnx", type=FILE, help="ONNX file, in the place of weights and factory.")
 @click.option(
     "--images",
     required=True,

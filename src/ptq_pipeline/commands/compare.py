@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.commands.command import Answer, command, tell
-from ptq_pipeline.commands.judge import PATH, judged_answer, judging_options
+from ptq_pipeline.commands.judge import judged_answer, judging_options
+from ptq_pipeline.commands.options import FILE, Numbers
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import replacing
 from ptq_pipeline.images.decoding import Decoding
@@ -36,8 +37,8 @@ def image_options(function: Any) -> Any:
         ),
         click.option("--resize", type=int, help="Shorter side before the crop, in pixels."),
         click.option("--size", type=int, help="Side of the images where the file leaves it open."),
-        click.option("--std", default="1", help="Divided by after the mean, by channel."),
-        click.option("--mean", default="0", help="Subtracted from pixels, by channel."),
+        click.option("--std", default="1", type=Numbers(), help="Divided by, by channel."),
+        click.option("--mean", default="0", type=Numbers(), help="Taken off, by channel."),
         click.option(
             "--pixels",
             type=click.Choice(list(PIXELS)),
@@ -60,8 +61,8 @@ def image_options(function: Any) -> Any:
     epilog="Exits with 0 for PASS, 3 for FAIL, 4 for INCONCLUSIVE. Example: kedro ptq compare "
     "float.onnx int8.tflite --images test --mean 0.5 --std 0.5",
 )
-@click.argument("float_model", type=PATH)
-@click.argument("quantized_model", type=PATH)
+@click.argument("float_model", type=FILE)
+@click.argument("quantized_model", type=FILE)
 @image_options
 @judging_options
 def compare(**options: Any) -> Answer:
@@ -93,9 +94,9 @@ def compare(**options: Any) -> Answer:
     json_option=False,
     epilog="Example: kedro ptq answers model.onnx --images test --out here.parquet",
 )
-@click.argument("model", type=PATH)
+@click.argument("model", type=FILE)
 @image_options
-@click.option("--out", "-o", type=PATH, default=Path(ANSWERS), show_default=True, help="The table.")
+@click.option("--out", "-o", type=FILE, default=Path(ANSWERS), show_default=True, help="The table.")
 def answers(**options: Any) -> None:
     """Write what MODEL answers on this machine, for `judge --float` and `--quantized`.
 
@@ -159,12 +160,10 @@ def _named(answers: np.ndarray, classes: list[str], model: FileModel) -> pd.Seri
 
 def _channels(options: dict[str, Any], name: str) -> np.ndarray:
     """Values of a setting by channel, shape (1, channels or 1, 1, 1)."""
-    try:
-        values = [float(value) for value in options[name].split(",")]
-    except ValueError:
-        values = []
+    values = options[name]
     if len(values) not in (1, 3) or (name == "std" and 0 in values):
-        raise InputError(f"--{name} '{options[name]}': give one number, or three by comma")
+        shown = ",".join(f"{value:g}" for value in values)
+        raise InputError(f"--{name} '{shown}': give one number, or three by comma")
     return np.array(values, dtype=np.float32).reshape(1, -1, 1, 1)
 
 

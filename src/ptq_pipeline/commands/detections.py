@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from ptq_pipeline.commands.command import Answer, command
-from ptq_pipeline.commands.judge import PATH, judged_answer, judging_options
+from ptq_pipeline.commands.judge import judged_answer, judging_options
+from ptq_pipeline.commands.options import FILE
 from ptq_pipeline.tasks.detection import Matching
 from ptq_pipeline.tasks.detection_files import read_found
 from ptq_pipeline.tasks.given import Crossing, given_outcomes
@@ -16,13 +17,13 @@ from ptq_pipeline.tasks.given import Crossing, given_outcomes
     epilog="Exits with 0 for PASS, 3 for FAIL, 4 for INCONCLUSIVE. Example: kedro ptq detections "
     "instances.json --float float.json --quantized int8.json --limit class=5",
 )
-@click.argument("annotations", type=PATH)
+@click.argument("annotations", type=FILE)
 @click.option(
-    "--float", "reference", type=PATH, required=True, help="Detections of the float model."
+    "--float", "reference", type=FILE, required=True, help="Detections of the float model."
 )
 @click.option(
     "--quantized",
-    type=PATH,
+    type=FILE,
     required=True,
     multiple=True,
     help="Detections of the quantized model; once for each calibration set, if there are several.",

@@ -8,6 +8,7 @@ import click
 import yaml
 
 from ptq_pipeline.commands.command import Answer, command
+from ptq_pipeline.commands.options import FILE
 from ptq_pipeline.core.canonical import file_bytes
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
@@ -32,7 +33,6 @@ EXITS = {"PASS": ExitCode.DONE, "FAIL": ExitCode.REFUSED, "INCONCLUSIVE": ExitCo
 REPORT, JUNIT, SUMMARY = "report.html", "junit.xml", "summary.md"
 ENVIRONMENT = "table"
 SIDE = click.Path(path_type=Path)
-PATH = click.Path(dir_okay=False, path_type=Path)
 
 
 class PointsOf(click.ParamType):
@@ -82,7 +82,7 @@ def judging_options(function: Any) -> Any:
             help="Largest acceptable drop, e.g. class=3; levels are average, class, segment and "
             "intersection.",
         ),
-        click.option("--policy", type=PATH, help="YAML file with the keys of worst_case_check."),
+        click.option("--policy", type=FILE, help="YAML file with the keys of worst_case_check."),
     ):
         function = option(function)
     return function
@@ -92,7 +92,7 @@ def judging_options(function: Any) -> Any:
     epilog="Exits with 0 for PASS, 3 for FAIL, 4 for INCONCLUSIVE. Example: kedro ptq judge "
     "answers.csv --limit class=3",
 )
-@click.argument("table", required=False, type=PATH)
+@click.argument("table", required=False, type=FILE)
 @click.option("--float", "float_table", type=SIDE, help="Outcomes of the float model, by id.")
 @click.option("--quantized", type=SIDE, help="Outcomes of the quantized model, by id.")
 @click.option("--metric", default=None, help="Of lm-evaluation-harness, e.g. acc.")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ptq_pipeline.commands.command import tell
+from ptq_pipeline.commands.options import language_option, output_option
 from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file
@@ -18,20 +19,13 @@ from ptq_pipeline.project import Project
 from ptq_pipeline.reporting.card import model_card
 from ptq_pipeline.reporting.results import ReportingParameters
 
-language_option = click.option(
-    "--language", default=None, help="en or ja; as configured by default."
-)
-output_option = click.option(
-    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file."
-)
-
 
 @project_command(
     json_option=False,
     epilog="Example: kedro ptq report --language ja -o report_ja.html",
 )
 @language_option
-@output_option
+@output_option()
 def report(project: Project, language: str | None, output: Path | None) -> None:
     """Write the report of the last audit again, from its tables; nothing is computed again."""
     models = typing.get_type_hints(nodes.write_report)
@@ -55,7 +49,7 @@ def report(project: Project, language: str | None, output: Path | None) -> None:
 @project_command(json_option=False, epilog="Example: kedro ptq card v0002 -o MODEL_CARD.md")
 @click.argument("version", required=False)
 @language_option
-@output_option
+@output_option()
 def card(project: Project, version: str | None, language: str | None, output: Path | None) -> None:
     """Write the model card of a promoted version: which groups lose how much.
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from ptq_pipeline.commands.command import Answer
+from ptq_pipeline.commands.options import language_option, output_option
 from ptq_pipeline.commands.project_command import project_command
-from ptq_pipeline.commands.report import language_option
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file
 from ptq_pipeline.core.names import VERDICT_FILE
@@ -39,14 +39,7 @@ _SHOWN_ELSEWHERE = ("verdict", "decision", *(part.replace("_", " ") for part in 
 @click.argument("before")
 @click.argument("now", default=HERE)
 @language_option
-@click.option(
-    "--output",
-    "-o",
-    default=Path("audits.html"),
-    show_default=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write to this file.",
-)
+@output_option("audits.html")
 def compare_audits(
     project: Project, before: str, now: str, *, language: str | None, output: Path
 ) -> Answer:

@@ -19,17 +19,7 @@ source_dir = "src"
 
 _SETTINGS = '''"""Kedro's settings: environments say what is different, and nothing phones home."""
 
-import os
-
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-
-CONFIG_LOADER_ARGS = {
-    "base_env": "base",
-    "default_run_env": "local",
-    "merge_strategy": {"parameters": "soft"},
-}
+from ptq_pipeline.settings import CONFIG_LOADER_ARGS  # noqa: F401
 '''
 
 _REGISTRY = '''"""All pipelines of this project."""
