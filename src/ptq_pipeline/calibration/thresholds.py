@@ -221,6 +221,9 @@ def summarise_reference(
 ) -> ReferenceSummary:
     """Reduce the reference's rows, from :func:`batch_table`, to shares and quantiles.
 
+    With fewer rows than classes the classes are left out, where there is something else to compare:
+    most of a calibration set's classes are then in no row, whatever set is drawn.
+
     Raises:
         InputError: if the reference is empty.
     """
@@ -229,7 +232,9 @@ def summarise_reference(
             "the split 'reference' is empty, so calibration sets cannot be validated; give it "
             "images in 'splits' of the image source"
         )
-    categories = {CLASS_COLUMN: definitions.classes}
+    categories: dict[str, tuple[str, ...]] = {}
+    if len(table) >= len(definitions.classes) or not (features or definitions.segments):
+        categories[CLASS_COLUMN] = definitions.classes
     for segment, column in definitions.segments.items():
         extra = sorted(set(table[segment]) - set(column.names))
         categories[segment] = (*column.names, *extra)

@@ -12,6 +12,7 @@ from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.calibration.thresholds import (
+    CLASS_COLUMN,
     Clusters,
     Thresholds,
     batch_table,
@@ -42,6 +43,12 @@ def freeze_calibration_thresholds(
     )
     clusters = Clusters.of(data.samples, reference)
     frozen = freeze_thresholds(reference, data.definitions, parameters, clusters)
+    if CLASS_COLUMN not in frozen.reference.categories:
+        log.warning(
+            "the reference has %d images for %d classes, too few to compare shares of classes: "
+            "calibration sets are validated by the other columns alone",
+            *(len(reference), len(data.definitions.classes)),
+        )
     table = batch_table(pool, data.definitions, frozen.features)
     unlike = unlike_reference(table, frozen.of_size(parameters.set_size), frozen.reference)
     if unlike:
