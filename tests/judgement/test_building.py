@@ -6,8 +6,9 @@ import pytest
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.grouping import build_groups
+from ptq_pipeline.judgement.building import AuditSetting, build_verdict
 from ptq_pipeline.judgement.business import Business
-from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, build_verdict
+from ptq_pipeline.judgement.verdict import Verdict
 
 FIFTY = 50
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ptq_pipeline.judgement.building import build_verdict
 from ptq_pipeline.judgement.candidate import Choice, choose_candidate, judge_candidate
 from ptq_pipeline.judgement.cells import build_cells, collect_counts
-from ptq_pipeline.judgement.verdict import build_verdict
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.core.outcomes import Outcomes, tally
+from ptq_pipeline.judgement.building import AuditSetting, build_verdict
 from ptq_pipeline.judgement.cells import build_cells, collect_counts
-from ptq_pipeline.judgement.verdict import AuditSetting, build_verdict
 
 FIFTY = 50
 

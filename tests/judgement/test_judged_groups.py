@@ -8,10 +8,10 @@ from pydantic import ValidationError
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import build_groups
+from ptq_pipeline.judgement.building import AuditSetting, build_verdict
 from ptq_pipeline.judgement.judged_groups import keep_groups, propose_representatives
 from ptq_pipeline.judgement.judging import check_float_model
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.verdict import AuditSetting, build_verdict
 
 BOOT = {"level": "class", "group": "boot"}
 

@@ -7,10 +7,10 @@ from filelock import FileLock
 
 from ptq_pipeline.core.canonical import canonical_hash, canonical_json
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.judgement.building import AuditSetting, build_verdict
 from ptq_pipeline.judgement.ledger import KEPT_IMAGES, Asking, AuditImages, Ledger, overlap
 from ptq_pipeline.judgement.openings import Opener, nothing_left
 from ptq_pipeline.judgement.policy import LedgerPolicy
-from ptq_pipeline.judgement.verdict import AuditSetting, build_verdict
 
 
 def images(start, stop):

@@ -8,11 +8,11 @@ import pytest
 
 from ptq_pipeline.core.grouping import build_groups
 from ptq_pipeline.core.outcomes import Outcomes, tally
+from ptq_pipeline.judgement.building import AuditSetting, build_verdict
 from ptq_pipeline.judgement.ledger import Asking, AuditImages, Ledger
 from ptq_pipeline.judgement.openings import Opener
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.stopping import Scope, Study
-from ptq_pipeline.judgement.verdict import AuditSetting, build_verdict
 
 CLASSES = ("boot", "bag")
 SHIFTS = ("clean", "noise")

@@ -4,8 +4,8 @@ import pytest
 
 from ptq_pipeline.core.grouping import build_groups
 from ptq_pipeline.core.outcomes import Outcomes
+from ptq_pipeline.judgement.building import build_verdict
 from ptq_pipeline.judgement.summary import group_components
-from ptq_pipeline.judgement.verdict import build_verdict
 from ptq_pipeline.statistics.paired import rejection_region
 
 IDS = np.arange(400)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ptq_pipeline.core.group_ids import CellKey
+from ptq_pipeline.judgement.building import build_verdict
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.judgement.judging import cell_intervals
-from ptq_pipeline.judgement.verdict import build_verdict
 from ptq_pipeline.judgement.worst_bound import accuracy_bounds, cell_upper_bound, worst_groups
 
 N = 400

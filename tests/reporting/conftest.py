@@ -13,15 +13,17 @@ import pytest
 
 from ptq_pipeline.artifact.speed import CandidateSpeed
 from ptq_pipeline.core.group_ids import GroupDefinitions, SegmentColumn
+from ptq_pipeline.judgement.building import AuditSetting, build_verdict
 from ptq_pipeline.judgement.business import Business, business_view
 from ptq_pipeline.judgement.candidate import ComparedCell
 from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.judgement.decision import Decision, Execution, Outcome
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.sentences import Reason, place_value, say
-from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, build_verdict
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.pipelines.reporting.worst_group import small_png
-from ptq_pipeline.reporting.results import AuditResults, LostImages, ReportingParameters
+from ptq_pipeline.reporting.lost_images import LostImages
+from ptq_pipeline.reporting.results import AuditResults, ReportingParameters
 
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",

@@ -1,7 +1,7 @@
 import yaml
 
 from ptq_pipeline.reporting.card import model_card
-from ptq_pipeline.reporting.texts import points
+from ptq_pipeline.reporting.formats import points
 
 OWED = {
     **{"name": "ACME: notice", "touched": True, "kind": "notice_required", "to": "ACME"},

@@ -11,10 +11,11 @@ import pytest
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import LEVELS
 from ptq_pipeline.reporting.first_screen import FirstScreen
+from ptq_pipeline.reporting.formats import points
 from ptq_pipeline.reporting.page import render_report
 from ptq_pipeline.reporting.results import worst_first
 from ptq_pipeline.reporting.states import STATES
-from ptq_pipeline.reporting.texts import load_texts, points
+from ptq_pipeline.reporting.texts import load_texts
 
 TEXTS = load_texts("en")
 

@@ -13,8 +13,9 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.business import BreakEven
 from ptq_pipeline.reporting.business import Worth
 from ptq_pipeline.reporting.diagnosis import Diagnosis
+from ptq_pipeline.reporting.formats import points
 from ptq_pipeline.reporting.page import render_report
-from ptq_pipeline.reporting.texts import load_texts, points
+from ptq_pipeline.reporting.texts import load_texts
 
 NAMESPACE = "{http://www.w3.org/1999/xhtml}"
 LATIN_SENTENCE = re.compile(r"\b[A-Za-z]{2,}(?: [a-z]{2,}){3,}\b")

@@ -8,10 +8,11 @@ from tests.reporting.conftest import MadeUpAudit, build_inputs
 
 from ptq_pipeline import settings
 from ptq_pipeline.core.canonical import file_bytes
+from ptq_pipeline.judgement.building import AuditSetting, build_verdict
 from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.judged_groups import Representative
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.verdict import AuditSetting, build_verdict, published_schema
+from ptq_pipeline.judgement.verdict import published_schema
 from ptq_pipeline.stress.shifts import StressParameters
 
 

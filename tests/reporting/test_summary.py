@@ -3,6 +3,7 @@ from xml.etree import ElementTree
 import pytest
 
 from ptq_pipeline.judgement.sentences import Reason, say
+from ptq_pipeline.reporting.formats import points
 from ptq_pipeline.reporting.summary import (
     MOST_REASONS,
     MOST_ROWS,
@@ -10,7 +11,6 @@ from ptq_pipeline.reporting.summary import (
     pull_request_summary,
     three_lines,
 )
-from ptq_pipeline.reporting.texts import points
 
 
 def changed(inputs, **changes):

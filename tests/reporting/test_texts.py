@@ -8,16 +8,8 @@ import pytest
 import ptq_pipeline.reporting
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.judgement.sentences import ENGLISH, Sentence, place_value, say
-from ptq_pipeline.reporting.texts import (
-    Texts,
-    available_languages,
-    clean_text,
-    count,
-    load_texts,
-    number,
-    points,
-    shorten,
-)
+from ptq_pipeline.reporting.formats import clean_text, count, number, points, shorten
+from ptq_pipeline.reporting.texts import Texts, available_languages, load_texts
 
 SOURCES = sorted(Path(ptq_pipeline.reporting.__file__).parent.rglob("*"))
 

@@ -7,9 +7,9 @@ from tests.trials.small_audit import gather, policy
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.outcomes import score
+from ptq_pipeline.judgement.building import build_verdict
 from ptq_pipeline.judgement.sampling import planned_share
 from ptq_pipeline.judgement.stopping import Scope
-from ptq_pipeline.judgement.verdict import build_verdict
 from ptq_pipeline.pipelines.quantization.nodes import run_trials
 from ptq_pipeline.pipelines.sampled.nodes import run_sampled_trials
 from ptq_pipeline.trials.margins import float_margins

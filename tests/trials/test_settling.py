@@ -4,8 +4,8 @@ import pytest
 from tests.trials.small_audit import gather, policy
 
 from ptq_pipeline.core.outcomes import score
+from ptq_pipeline.judgement.building import build_verdict
 from ptq_pipeline.judgement.stopping import Scope, Study
-from ptq_pipeline.judgement.verdict import build_verdict
 from ptq_pipeline.trials import settling
 from ptq_pipeline.trials.execution import TrialRequest
 from ptq_pipeline.trials.settling import SettlingParameters, settle

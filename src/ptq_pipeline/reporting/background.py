@@ -8,8 +8,8 @@ import pandas as pd
 
 from ptq_pipeline.artifact.speed import Ratio
 from ptq_pipeline.judgement.decision import Execution
+from ptq_pipeline.reporting.formats import MISSING, count, number, plain_name
 from ptq_pipeline.reporting.tables import Part, Row, Table
-from ptq_pipeline.reporting.texts import MISSING, count, number, plain_name
 
 # Of weights in OpenVINO's file, whatever they are quantized to.
 STORED_BITS = 8

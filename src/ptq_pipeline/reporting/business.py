@@ -4,10 +4,10 @@ from functools import cached_property
 
 from ptq_pipeline.core.documents import Interval
 from ptq_pipeline.judgement.champion import Comparison
+from ptq_pipeline.reporting.formats import count, number, points
 from ptq_pipeline.reporting.results import worst_first
 from ptq_pipeline.reporting.states import STATES
 from ptq_pipeline.reporting.tables import Part, Row, Table, cell_values
-from ptq_pipeline.reporting.texts import count, number, points
 
 _CHAMPION = (
     *("group", "shift", "n", "champion_accuracy", "candidate_accuracy", "loss_to_champion"),

@@ -7,9 +7,10 @@ from typing import Any
 from ptq_pipeline.judgement.decision import TouchedObligation
 from ptq_pipeline.judgement.judged_groups import UnjudgedGroup
 from ptq_pipeline.judgement.verdict import Verdict
+from ptq_pipeline.reporting.formats import count
 from ptq_pipeline.reporting.results import worst_first
 from ptq_pipeline.reporting.tables import cell_values, escaped, markdown_table, why_not_judged
-from ptq_pipeline.reporting.texts import Texts, count, load_texts
+from ptq_pipeline.reporting.texts import Texts, load_texts
 
 MOST_GROUPS = 20
 _COLUMNS = (

@@ -4,8 +4,8 @@ from functools import cached_property
 
 from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.reporting.background import Background
+from ptq_pipeline.reporting.formats import count, points
 from ptq_pipeline.reporting.tables import Part, Row, Table
-from ptq_pipeline.reporting.texts import count, points
 
 # A share of the variance from which the draw, and not the images, decides what a group loses.
 MOSTLY = 0.5

@@ -5,10 +5,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ptq_pipeline.judgement.summary import SpreadCell
-from ptq_pipeline.reporting.results import GroupImage, worst_first
+from ptq_pipeline.reporting.formats import clean_text, count
+from ptq_pipeline.reporting.lost_images import GroupImage
+from ptq_pipeline.reporting.results import worst_first
 from ptq_pipeline.reporting.states import STATES
 from ptq_pipeline.reporting.tables import Part, Row, Table, cell_values, why_not_judged
-from ptq_pipeline.reporting.texts import clean_text, count
 
 MOST_LAYERS = 10
 _CELL = (

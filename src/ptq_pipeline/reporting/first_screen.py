@@ -7,11 +7,12 @@ from ptq_pipeline.core.group_ids import LEVELS, NAMED_LEVELS
 from ptq_pipeline.judgement.summary import CellSummary
 from ptq_pipeline.reporting.background import Background
 from ptq_pipeline.reporting.business import Worth
+from ptq_pipeline.reporting.formats import count, points
 from ptq_pipeline.reporting.meeting import Meeting
 from ptq_pipeline.reporting.next_step import Step, next_step
 from ptq_pipeline.reporting.states import STATES, State
 from ptq_pipeline.reporting.tables import Part
-from ptq_pipeline.reporting.texts import available_languages, count, points, texts_about
+from ptq_pipeline.reporting.texts import available_languages, texts_about
 
 GLYPHS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?"}
 HASH_DIGITS = 8

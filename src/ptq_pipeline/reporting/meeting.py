@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from ptq_pipeline.reporting.formats import count, points
 from ptq_pipeline.reporting.tables import Part
-from ptq_pipeline.reporting.texts import count, points
 
 
 @dataclass(frozen=True)

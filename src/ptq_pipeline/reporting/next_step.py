@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from ptq_pipeline.judgement.sentences import Sentence
 from ptq_pipeline.judgement.verdict import Verdict
+from ptq_pipeline.reporting.formats import count
 from ptq_pipeline.reporting.results import AuditResults, ReportingParameters
-from ptq_pipeline.reporting.texts import Texts, count
+from ptq_pipeline.reporting.texts import Texts
 
 BASE = "base"
 # Recipes that `kedro ptq ladder` tries as shipped.

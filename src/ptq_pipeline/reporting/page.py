@@ -17,18 +17,11 @@ from ptq_pipeline.reporting.figures import FIGURES
 from ptq_pipeline.reporting.figures.style import inline_svg
 from ptq_pipeline.reporting.findings import Findings
 from ptq_pipeline.reporting.first_screen import FirstScreen
+from ptq_pipeline.reporting.formats import clean_text, count, number, points, shorten
 from ptq_pipeline.reporting.results import AuditResults, ReportingParameters
 from ptq_pipeline.reporting.reviewer import Reviewer
 from ptq_pipeline.reporting.tables import Part
-from ptq_pipeline.reporting.texts import (
-    Texts,
-    clean_text,
-    count,
-    number,
-    points,
-    shorten,
-    texts_about,
-)
+from ptq_pipeline.reporting.texts import Texts, texts_about
 from ptq_pipeline.reporting.words import Words
 
 TEMPLATE = "report.html.j2"

@@ -9,11 +9,12 @@ from markupsafe import Markup
 from ptq_pipeline.core.group_ids import CellDocument, CellKey
 from ptq_pipeline.judgement.candidate import JudgedCell
 from ptq_pipeline.judgement.verdict import Verdict
+from ptq_pipeline.reporting.formats import points
 from ptq_pipeline.reporting.page import EmbeddedFigure, rendered
 from ptq_pipeline.reporting.results import ReportingParameters
 from ptq_pipeline.reporting.states import STATES
 from ptq_pipeline.reporting.tables import Row, Table, columns_of
-from ptq_pipeline.reporting.texts import Texts, load_texts, points
+from ptq_pipeline.reporting.texts import Texts, load_texts
 
 TEMPLATE = "page.html.j2"
 MOST_ROWS = 400

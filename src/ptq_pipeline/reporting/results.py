@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -27,6 +27,7 @@ from ptq_pipeline.judgement.decision import Decision, Execution
 from ptq_pipeline.judgement.judging import Status
 from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.judgement.verdict import Verdict
+from ptq_pipeline.reporting.lost_images import LostImages
 from ptq_pipeline.reporting.texts import available_languages, what_is_judged
 from ptq_pipeline.statistics.draws import split_budget
 
@@ -72,59 +73,6 @@ class ReportingParameters(BaseModel):
                 f"there are no texts for '{language}'; choose one of {available_languages()}"
             )
         return language
-
-
-class GroupImage(Document):
-    """A small image of the worst group, with the name of its class; PNG in base64."""
-
-    sample_id: int
-    label: str
-    png: str
-
-
-class LostImage(GroupImage):
-    """One that the candidate loses, with what it answers."""
-
-    answer: str
-
-
-class ShiftImage(Document):
-    """One image as a shift leaves it; PNG in base64."""
-
-    shift: str
-    png: str
-
-
-class Confusion(Document):
-    """How often one class is lost to one answer."""
-
-    label: str
-    answer: str
-    count: int
-
-
-class LostImages(Document):
-    """Images of the worst group, ``lost_images.json``: the first lost ones, and calibration images.
-
-    Of the group's ``n`` judged images ``lost_count`` are lost, and ``confusions`` says to which
-    answers, the most frequent first; ``calibration_count`` of the
-    ``set_size`` images of the calibration set belong to it. ``example`` is one image of the group
-    under every shift. Without a candidate there is no group.
-    """
-
-    called: ClassVar[str] = "lost_images.json"
-    way_out: ClassVar[str] = "run the pipeline 'reporting' again"
-
-    trial_id: str | None
-    group: CellDocument | None = None
-    n: int = 0
-    lost_count: int = 0
-    lost: tuple[LostImage, ...] = ()
-    confusions: tuple[Confusion, ...] = ()
-    calibration_count: int = 0
-    set_size: int = 0
-    calibration: tuple[GroupImage, ...] = ()
-    example: tuple[ShiftImage, ...] = ()
 
 
 def worst_first(cells: Iterable[Cell], levels: Sequence[str] = LEVELS) -> list[Cell]:
@@ -274,13 +222,12 @@ class AuditResults(AuditTables):
     lost_images: LostImages | None = None
     worst_group_layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     decision_log: Sequence[Mapping[str, Any]] = ()
+    machine: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def of(self) -> str:
         """What texts speak of, see `load_texts`."""
         return what_is_judged(self.verdict)
-
-    machine: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def quick_look(self) -> bool:

@@ -3,8 +3,8 @@
 import json
 from functools import cached_property
 
+from ptq_pipeline.reporting.formats import MISSING
 from ptq_pipeline.reporting.tables import Part, Row, Table
-from ptq_pipeline.reporting.texts import MISSING
 
 Facts = list[tuple[str, str]]
 

@@ -7,9 +7,10 @@ import pandas as pd
 from ptq_pipeline.judgement.decision import Decision, Outcome
 from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.judgement.verdict import Verdict
+from ptq_pipeline.reporting.formats import clean_text, count, points
 from ptq_pipeline.reporting.results import worst_first
 from ptq_pipeline.reporting.tables import cell_values, escaped, markdown_table
-from ptq_pipeline.reporting.texts import Texts, clean_text, count, points, texts_about
+from ptq_pipeline.reporting.texts import Texts, texts_about
 
 MOST_ROWS = 8
 MOST_REASONS = 5

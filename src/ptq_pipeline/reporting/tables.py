@@ -7,9 +7,10 @@ from typing import Any
 from ptq_pipeline.judgement.candidate import MeasuredCell
 from ptq_pipeline.judgement.judged_groups import UnjudgedGroup
 from ptq_pipeline.judgement.sentences import Reason
+from ptq_pipeline.reporting.formats import clean_text, shorten
 from ptq_pipeline.reporting.results import AuditResults, ReportingParameters
 from ptq_pipeline.reporting.states import STATES
-from ptq_pipeline.reporting.texts import Reading, Texts, clean_text, shorten
+from ptq_pipeline.reporting.texts import Reading, Texts
 
 # How a column shows its values, by its key; all others are text.
 KINDS = {

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from ptq_pipeline.core.group_ids import SegmentColumn
 from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.reporting.formats import clean_text, count, number
 from ptq_pipeline.reporting.tables import Part
-from ptq_pipeline.reporting.texts import clean_text, count, number
 
 MOST_LINES = 12
 

@@ -13,12 +13,13 @@ from pydantic import ValidationError
 from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.group_ids import LEVELS
 from ptq_pipeline.core.outcomes import SCORE_COLUMNS, tally
+from ptq_pipeline.judgement.building import AuditSetting, judge_draws
 from ptq_pipeline.judgement.cells import Requirement
 from ptq_pipeline.judgement.judging import check_float_model
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.recipe import Draws, collect_draws
 from ptq_pipeline.judgement.sentences import group_name, points
-from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, judge_draws
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.tasks.given import Given
 
 # Those of the shipped audit; of small intersections a good model loses an answer or two in some.

@@ -20,8 +20,8 @@ from ptq_pipeline.core.grouping import build_groups
 from ptq_pipeline.core.outcomes import Outcomes, tally
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes
+from ptq_pipeline.judgement.building import AuditSetting, build_verdict
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.verdict import AuditSetting, build_verdict
 from ptq_pipeline.pipelines.quantization import nodes
 from ptq_pipeline.ptq import method_from_json
 from ptq_pipeline.runtimes import base

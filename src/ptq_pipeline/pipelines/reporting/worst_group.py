@@ -35,7 +35,7 @@ from ptq_pipeline.core.units import (
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel
-from ptq_pipeline.reporting.results import (
+from ptq_pipeline.reporting.lost_images import (
     Confusion,
     GroupImage,
     LostImage,

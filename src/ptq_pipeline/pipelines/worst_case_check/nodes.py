@@ -14,6 +14,7 @@ from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.plain_text import table_cell
 from ptq_pipeline.core.units import finds_objects, units_of
 from ptq_pipeline.judgement.baseline import Baseline
+from ptq_pipeline.judgement.building import AuditSetting, build_verdict
 from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.champion import candidate_baseline, compare_with_champion
 from ptq_pipeline.judgement.judged_groups import Representative, propose_representatives
@@ -21,7 +22,7 @@ from ptq_pipeline.judgement.judging import check_float_model
 from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.judgement.openings import Opener, nothing_left
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.verdict import AuditSetting, Verdict, build_verdict
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.stress.shifts import StressParameters
 
 NO_BUSINESS = Business()

@@ -16,9 +16,10 @@ from ptq_pipeline.reporting.figures.style import (
     row_name,
     styled,
 )
+from ptq_pipeline.reporting.formats import count, points
 from ptq_pipeline.reporting.results import AuditTables, ReportingParameters
 from ptq_pipeline.reporting.states import STATES
-from ptq_pipeline.reporting.texts import Texts, count, points
+from ptq_pipeline.reporting.texts import Texts
 
 
 @styled

@@ -24,9 +24,10 @@ from ptq_pipeline.reporting.figures.style import (
     row_name,
     styled,
 )
+from ptq_pipeline.reporting.formats import count, points, shorten, width
 from ptq_pipeline.reporting.results import AuditTables, ReportingParameters, worst_first
 from ptq_pipeline.reporting.states import STATES
-from ptq_pipeline.reporting.texts import Texts, count, points, shorten, width
+from ptq_pipeline.reporting.texts import Texts
 
 Drawing = tuple[ReportFigure, Mapping[str, Any]]
 # Of each level, in the figure of the worst groups.

@@ -16,8 +16,9 @@ from matplotlib import font_manager
 from matplotlib import style as mpl_style
 from matplotlib.figure import Figure
 
+from ptq_pipeline.reporting.formats import shorten
 from ptq_pipeline.reporting.states import BAD, GOOD, OPEN
-from ptq_pipeline.reporting.texts import Texts, load_texts, shorten
+from ptq_pipeline.reporting.texts import Texts, load_texts
 
 log = logging.getLogger(__name__)
 
