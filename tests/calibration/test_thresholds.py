@@ -114,6 +114,15 @@ def test_ties_never_raise_the_joint_level():
     assert (draws > thresholds).any(1).mean() <= 0.05
 
 
+def test_fewer_images_than_classes_say_nothing_of_shares():
+    definitions = GroupDefinitions.read({"classes": list("abcdef"), "segments": {}})
+    few = pd.DataFrame({"class": ["a", "b", "c"], "x": [0.1, 0.2, 0.3]})
+    assert not summarise_reference(few, definitions, ["x"]).categories
+    # Something is compared in any case.
+    assert summarise_reference(few, definitions, []).categories
+    assert summarise_reference(pd.concat([few, few]), definitions, ["x"]).categories
+
+
 def test_empty_reference_is_an_error():
     with pytest.raises(InputError, match="'reference' is empty"):
         freeze(make_profiles().head(0))

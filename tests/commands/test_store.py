@@ -1,21 +1,17 @@
 import json
 import os
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from tests.project import SmallProject
 
 from ptq_pipeline.commands.store import store, used_trials
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.project import opened
 from ptq_pipeline.ptq import MethodSpec
 from ptq_pipeline.trials.trial import TrialSpec, TrialStore
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from project import SmallProject  # noqa: E402
 
 OF_FLOAT = TrialSpec("m", None, None, "e", {"clean": {}}, {"name": "openvino"}, "3")
 SPECS = [
