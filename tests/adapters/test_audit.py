@@ -1,6 +1,7 @@
 """A whole audit of a recipe that another tool quantizes."""
 
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -46,3 +47,76 @@ def test_the_tool_appears_in_trials_scores_and_verdict_like_any_method(
     speed = json.loads((reporting / "candidate_speed.json").read_text())
     assert speed["candidate"]["bytes"] < speed["float"]["bytes"] / 2
     assert name in (reporting / "report.html").read_text()
+
+
+SHIM = """
+import pathlib, runpy, sys
+starts = pathlib.Path("starts")
+with starts.open("a") as log:
+    log.write(sys.argv[0] + "\\n")
+if starts.read_text().count("device.py") == UNPLUGGED_AT:
+    sys.exit("unplugged")
+sys.argv[0] = SCRIPT
+runpy.run_path(SCRIPT, run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_a_device_that_is_unplugged_halfway_costs_no_draw_and_no_second_look(
+    project: Path, tmp_path: Path
+) -> None:
+    """A vendor's quantizer and a device, each a command: store, resume and ledger as ever."""
+    pytest.importorskip("onnxruntime")
+    small = SmallProject(project, tmp_path / "small")
+    small.change("calibration", draws=3)
+    shims = {}
+    # Once in the readiness check, then under each shift of a trial.
+    for name, script, unplugged in (("quantize", "onnxruntime", 0), ("device", "device", 6)):
+        shims[name] = small.root / f"{name}.py"
+        path = project / f"scripts/external_{script}.py"
+        code = SHIM.replace("SCRIPT", repr(str(path))).replace("UNPLUGGED_AT", str(unplugged))
+        shims[name].write_text(code)
+    method = {
+        "name": "external", "tool": "vendor 1.2", "writes": "blob",
+        "command": f"{sys.executable} quantize.py {{model}} {{calibration}} {{output}}",
+    }  # fmt: skip
+    runtime = {
+        "name": "external", "tool": "phone 1",
+        "command": f"{sys.executable} device.py {{model}} {{images}} {{output}}",
+    }  # fmt: skip
+    path = small.root / "conf/base/parameters_quantization.yml"
+    path.write_text(yaml.safe_dump({"quantization": {"method": method, "runtime": runtime}}))
+
+    code, output = small.run()
+    assert code == 1, output
+    assert "runtime external:" in output and "ended with 1: unplugged" in output
+    assert "Traceback" not in output
+    before = (small.root / "starts").read_text().count("quantize.py")
+    code, output = small.run()
+    assert code == 0, output
+
+    data = small.root / "data"
+    trials = pd.read_parquet(data / "07_model_output/trials.parquet")
+    evidence = trials[trials["role"] == "evidence"]
+    assert (trials["status"] == "done").all() and len(evidence) == 3
+    # The trial in the middle of which it was unplugged is quantized again, and no other.
+    starts = (small.root / "starts").read_text().count("quantize.py")
+    assert before == 3 and starts == 1 + len(trials) + 1 + 1, (before, starts)
+    looks = (data / "06_models/audit_ledger.jsonl").read_text().splitlines()
+    assert sum(json.loads(line)["kind"] == "recipe" for line in looks) == 1
+    reporting = data / "08_reporting"
+    execution = json.loads((reporting / "candidate_execution.json").read_text())
+    assert execution["result"] == "PASS" and execution["files"] == ["model.blob"]
+    verdict = json.loads((reporting / "verdict.json").read_text())
+    predictions = pd.read_parquet(data / "07_model_output/predictions.parquet")
+    reference = pd.read_parquet(data / "07_model_output/float_predictions.parquet")
+    samples = pd.read_parquet(data / "03_primary/samples.parquet").set_index("sample_id")
+    chosen = predictions["trial_id"] == verdict["candidate"]["trial_id"]
+    joined = reference.merge(predictions[chosen], on=["shift", "sample_id"], suffixes=("", "_q"))
+    joined = joined[joined["sample_id"].map(samples["split"]) == "audit"]
+    label = joined["sample_id"].map(samples["label"])
+    lost = joined[(joined["predicted"] == label) & (joined["predicted_q"] != label)]
+    cells = [each for each in verdict["candidate"]["cells"] if each["level"] == "average"]
+    assert {each["shift"]: each["lost"] for each in cells} == dict(
+        lost.groupby("shift").size().reindex([each["shift"] for each in cells], fill_value=0)
+    )

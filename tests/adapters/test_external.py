@@ -73,9 +73,11 @@ def test_a_listing_shows_what_it_needs():
         ("", {}, "command has no place '{calibration}'"),
         ("q {calibration}", {}, "command has no place '{output}'"),
         ("q {calibration} {output} {bits}", {}, "has the place '{bits}'; the places are {model}"),
+        ("q {calibration} {output} {}", {}, "has the place '{}'; the places are {model}"),
+        ("q {calibration} {output:>9}", {}, "has the place '{output:>9}'; the places are {model}"),
         ("q {calibration} {output", {}, "command cannot be read"),
         ("q '{calibration} {output}", {}, "command cannot be read"),
-        ("q {calibration} {output}", {"tool": ""}, "name what quantizes, with its version"),
+        ("q {calibration} {output}", {"tool": ""}, "name what its command runs, with the version"),
     ],
 )
 def test_a_command_that_cannot_run_is_refused_before_anything_runs(command, options, message):

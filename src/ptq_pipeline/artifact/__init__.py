@@ -9,11 +9,14 @@ PARAMETERS = "quantization.safetensors"
 GRAPH = "model.xml"
 WEIGHTS = "model.bin"
 ONNX = "model.onnx"
+# What a command of somebody else wrote, for a command to run.
+BLOB = "model.blob"
 # What each runtime serves of a model of our own, the file to load first.
 SERVED_FILES: dict[str, tuple[str, ...]] = {
     "openvino": (GRAPH, WEIGHTS),
     "onnxruntime": (ONNX,),
     "simulated": (PARAMETERS,),
+    "external": (ONNX,),
 }
 # Of what a trial says of its runtime, what an equal one is built from.
 RUNTIME_OPTIONS = {
@@ -28,4 +31,4 @@ def served_names(names: Collection[str], runtime: str) -> tuple[str, ...]:
     if PARAMETERS in names:
         return SERVED_FILES[runtime]
     # A file that another tool wrote is the only one.
-    return tuple(name for name in (GRAPH, WEIGHTS, ONNX) if name in names)
+    return tuple(name for name in (GRAPH, WEIGHTS, ONNX, BLOB) if name in names)

@@ -26,7 +26,7 @@ from ptq_pipeline.ptq import (
     QuantizationParameters,
     find_method,
 )
-from ptq_pipeline.runtimes import Predictor, Runtime, build_runtime
+from ptq_pipeline.runtimes import ExternalRuntime, Predictor, Runtime, build_runtime
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +98,19 @@ class Artifact:
         """The runtime that it was judged in and serves in.
 
         Raises:
-            InputError: its package or its device is not here.
+            InputError: its package or its device is not here, or a command runs it.
         """
         said = self.spec.get("runtime")
         if said is None:
             by_file = ((GRAPH, "openvino"), (ONNX, "onnxruntime"), (PARAMETERS, "simulated"))
             name = next((name for file, name in by_file if file in self.files), "openvino")
             return build_runtime(name)
+        if said["name"] == ExternalRuntime.name:
+            raise InputError(
+                f"{self.name} was judged on a device, by a command, and only a configuration may "
+                "name a command that is run; hold its answers against the float model's with "
+                "`kedro ptq judge`"
+            )
         options = {key: said[key] for key in RUNTIME_OPTIONS.get(said["name"], ()) if key in said}
         return build_runtime(said["name"], **options)
 

@@ -120,12 +120,14 @@ def check_processor(project: Project) -> Iterator[Finding]:
 
 def check_runtimes(project: Project) -> Iterator[Finding]:
     """The serving runtime can be loaded."""
-    name = project.group("quantization").get("runtime", {}).get("name", "openvino")
+    given = dict(project.group("quantization").get("runtime", {}))
+    name = given.pop("name", "openvino")
+    given.pop("batch_size", None)
     try:
         # Here: a package that cannot be imported is a finding.
         from ptq_pipeline.runtimes import build_runtime
 
-        yield Finding("runtime", "ok", f"{name} {build_runtime(name).version}")
+        yield Finding("runtime", "ok", f"{name} {build_runtime(name, **given).version}")
     except (ImportError, PtqPipelineError) as error:
         yield Finding("runtime", "fail", f"{name}: {error}")
 

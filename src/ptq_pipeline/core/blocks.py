@@ -8,11 +8,13 @@ from math import prod
 MOST_VALUES = 50 * 3 * 64 * 64
 
 
-def at_a_time(shape: Sequence[int], most: int) -> int:
+def at_a_time(shape: Sequence[int], most: int, values: int = MOST_VALUES) -> int:
     """Return how many images of a shape ``(C, H, W)`` make a batch, of ``most`` at the most.
+
+    A batch holds as many ``values`` at the most.
 
     Example:
         >>> at_a_time((1, 28, 28), 50), at_a_time((3, 224, 224), 50), at_a_time((3, 900, 900), 50)
         (50, 4, 1)
     """
-    return max(1, min(most, MOST_VALUES // max(1, prod(shape))))
+    return max(1, min(most, values // max(1, prod(shape))))

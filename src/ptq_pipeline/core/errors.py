@@ -42,6 +42,10 @@ class StorageError(PtqPipelineError, OSError):
     """Object storage that does not answer, or lets nobody in."""
 
 
+class DeviceError(PtqPipelineError, OSError):
+    """A device that gives no answers, which says nothing of the model that it was given."""
+
+
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error, what it was raised from, and so on."""
     while error is not None:

@@ -1,4 +1,4 @@
-"""Where models run: the simulated reference in torch, OpenVINO and ONNX Runtime on the CPU."""
+"""Where models run: the simulated reference in torch, OpenVINO, ONNX Runtime, and a command."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from ptq_pipeline.runtimes.base import (
     read_outputs,
     streams_of,
 )
+from ptq_pipeline.runtimes.external import ExternalRuntime
 from ptq_pipeline.runtimes.onnxruntime import OnnxruntimeRuntime
 from ptq_pipeline.runtimes.openvino import OpenvinoRuntime
 from ptq_pipeline.runtimes.parity import disagreement, parity
 from ptq_pipeline.runtimes.simulated import SimulatedRuntime
 
 RUNTIMES: dict[str, type[Runtime]] = {
-    kind.name: kind for kind in (SimulatedRuntime, OpenvinoRuntime, OnnxruntimeRuntime)
+    kind.name: kind
+    for kind in (SimulatedRuntime, OpenvinoRuntime, OnnxruntimeRuntime, ExternalRuntime)
 }
 
 __all__ = [
     "RUNTIMES",
+    "ExternalRuntime",
     "OnnxruntimeRuntime",
     "OpenvinoRuntime",
     "Predictor",

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ptq_pipeline.core.blocks import at_a_time
+from ptq_pipeline.core.blocks import MOST_VALUES, at_a_time
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, overridden
@@ -32,11 +32,14 @@ class Predictor(Protocol):
     """A model that is ready to run.
 
     One that may be called from several threads at a time says from how many in an attribute
-    ``streams``.
+    ``streams``, and one that is slow to start how many values a batch may hold in ``most_values``.
     """
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """Return the network's output, float32, for a float32 ``(n, C, H, W)`` batch."""
+        """Return the network's output, float32, for a float32 ``(n, C, H, W)`` batch.
+
+        One that knows classes only returns these, int64 ``(n,)``.
+        """
         ...
 
 
@@ -217,7 +220,8 @@ def read_outputs(
         InputError: an output says nothing; the message names the first image.
     """
     rows = np.arange(len(images)) if rows is None else np.asarray(rows)
-    batch_size = at_a_time(images.shape[1:], batch_size)
+    most_values = getattr(predictor, "most_values", MOST_VALUES)
+    batch_size = at_a_time(images.shape[1:], batch_size, most_values)
     whole = len(rows) == len(images) and bool((rows == np.arange(len(images))).all())
 
     def answer(start: int) -> Any:

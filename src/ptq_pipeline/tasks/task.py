@@ -95,7 +95,12 @@ class Classification(Task):
             )
 
     def read(self, output: NDArray[np.float32], rows: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Return the class with the largest logit of each image, the first one on ties."""
+        """Return the class with the largest logit of each image, the first one on ties.
+
+        An output ``(n,)`` of integers holds the classes already.
+        """
+        if output.ndim == 1:
+            return output.astype(np.int64)
         # argmax passes a NaN on, so looking at the largest logit is enough.
         best = output.argmax(1)
         bad = np.isnan(output[np.arange(len(output)), best])

@@ -92,7 +92,7 @@ class Audit(HandedOn):
 
         None for a file of another tool that torch cannot execute.
         """
-        if self.recipe.file_format == "openvino":
+        if self.recipe.file_format not in (None, "onnx"):
             return None
         runtime = SimulatedParameters(name="simulated", batch_size=self.recipe.runtime.batch_size)
         recipe = self.recipe.model_copy(update={"runtime": runtime})

@@ -69,6 +69,10 @@ def require_servable(
                 f"the quantized model returns NaN or infinite logits in runtime "
                 f"{recipe.runtime.name!r}; look for weights or activations of extreme size"
             )
+        if answers.ndim == 1:
+            workload.require_classes(answers)
+        else:
+            model.task.check(answers, len(model.classes))
         _require_files(workload, parameters, inputs, getattr(runtime, "opset", None))
     if done is not None:
         write_file(done, b"")

@@ -57,7 +57,20 @@ class OnnxruntimeParameters(_Built):
     batch_size: int = Field(default=50, ge=1)
 
 
-RuntimeParameters = OpenvinoParameters | SimulatedParameters | OnnxruntimeParameters
+class ExternalParameters(_Built):
+    """A device of one's own, which a command runs models on, see `ExternalRuntime`."""
+
+    name: Literal["external"]
+    command: str
+    tool: str
+    seconds: float = Field(default=3600.0, gt=0)
+    threads: int = Field(default=2, ge=1)
+    batch_size: int = Field(default=10_000, ge=1)
+
+
+RuntimeParameters = (
+    OpenvinoParameters | SimulatedParameters | OnnxruntimeParameters | ExternalParameters
+)
 
 
 class SecurityParameters(BaseModel):
@@ -168,9 +181,10 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _executable(self) -> Self:
-        if self.file_format == "openvino" and self.runtime.name != "openvino":
+        needed = {"openvino": "openvino", "blob": "external"}.get(self.file_format or "")
+        if needed is not None and self.runtime.name not in (needed, "external"):
             raise ValueError(
-                f"quantization: method {self.method.name!r} writes OpenVINO files, which the "
-                f"runtime {self.runtime.name!r} cannot execute; set runtime.name to openvino"
+                f"quantization: method {self.method.name!r} writes {self.file_format} files, which "
+                f"the runtime {self.runtime.name!r} cannot execute; set runtime.name to {needed}"
             )
         return self

@@ -195,9 +195,29 @@ class Workload:
         shift: str,
         positions: "np.ndarray | slice" = slice(None),
     ) -> np.ndarray:
-        """Return a compiled model's top-1 classes, int32, of an evaluation's samples."""
+        """Return a compiled model's answers, int32, to an evaluation's units.
+
+        Raises:
+            InputError: an output says nothing, or names a class that there is not.
+        """
         preprocessing = self.model.preprocessing
-        return evaluation.predict(predictor, preprocessing, shift, self.batch_size, positions)
+        found = evaluation.predict(predictor, preprocessing, shift, self.batch_size, positions)
+        self.require_classes(found)
+        return found
+
+    def require_classes(self, answers: np.ndarray) -> None:
+        """Check that a classifier answers with classes of the float model.
+
+        Raises:
+            InputError: it does not.
+        """
+        classes = len(self.model.classes)
+        wrong = answers[(answers < 0) | (answers >= classes)]
+        if len(wrong) and not self.model.task.finds_objects:
+            raise InputError(
+                f"runtime {self.runtime.name}: the model answers class {int(wrong[0])}, and the "
+                f"float model has classes 0 to {classes - 1}; both must count them alike"
+            )
 
     def _require(self, spec: TrialSpec) -> None:
         from ptq_pipeline.ptq import ENGINE_VERSION

@@ -32,12 +32,13 @@ def measure_candidate(
     """Measure the files that would ship and the float model in turn, several times.
 
     The figures are of this machine and this moment, so they are in a file of their own, which is
-    no out of DVC and decides nothing.
+    no out of DVC and decides nothing. Of a model that a command runs nothing is measured.
 
     Returns:
         The content of ``candidate_speed.json``, see :class:`.CandidateSpeed`.
     """
     from ptq_pipeline.models.loading import prepared_model
+    from ptq_pipeline.runtimes import ExternalRuntime
 
     images, runtime = audit.data.images, audit.recipe.runtime.build()
     found = CandidateSpeed(
@@ -47,7 +48,8 @@ def measure_candidate(
         batch_size=min(audit.recipe.runtime.batch_size, len(images)),
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    if found.trial_id is None:
+    if found.trial_id is None or runtime.name == ExternalRuntime.name:
+        # How long a command takes says nothing of the device behind it.
         return found.to_json()
     batch = audit.model.preprocessing(np.asarray(images[: found.batch_size]))
     prepared = prepared_model(audit.model, audit.data.image_shape)
