@@ -71,7 +71,7 @@ def test_a_device_that_is_unplugged_halfway_costs_no_draw_and_no_second_look(
     small.change("calibration", draws=3)
     shims = {}
     # Once in the readiness check, then under each shift of a trial.
-    for name, script, unplugged in (("quantize", "onnxruntime", 0), ("device", "device", 6)):
+    for name, script, unplugged in (("quantize", "onnxruntime", -1), ("device", "device", 6)):
         shims[name] = small.root / f"{name}.py"
         path = project / f"scripts/external_{script}.py"
         code = SHIM.replace("SCRIPT", repr(str(path))).replace("UNPLUGGED_AT", str(unplugged))
