@@ -2,7 +2,7 @@
 
 Usage, after ``kedro run --pipelines data_loading``: ``python benchmarks/drift_alarm_rates.py
 [--data data] [--samples 200] [--served] [--sizes 500 5000]``. It prints the table in
-``docs/drift.md``. ``--served`` adds what only the served model says, its answers and clip rates, as
+``docs/watch.md``. ``--served`` adds what only the served model says, its answers and clip rates, as
 monitoring does: of a W8A8 model that is calibrated on 256 images of the pool. What a model says of
 an image is computed once; the samples are drawn from that.
 """

@@ -7,7 +7,10 @@ Needs Chromium (Debian: ``apt-get install chromium``). Continuous integration se
 import itertools
 import os
 import shutil
+import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from tests.reporting.conftest import CLASSES, SHIFTS, MadeUpAudit, build_inputs, complete
@@ -237,3 +240,17 @@ CONTRAST = """() => {
   }
   return least;
 }"""
+
+
+@pytest.mark.slow
+def test_the_documentation_is_searched_from_a_folder(browser, tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path)]
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True)
+    page, asked, said = opened(browser, tmp_path / "index.html", 1280)
+    page.locator("input.md-search__input").click()
+    page.keyboard.type("alarm")
+    page.wait_for_selector(".md-search-result__item")
+    assert "An alarm came: what to do" in page.locator(".md-search-result__list").inner_text()
+    assert [address for address in asked if not address.startswith(("file:", "data:"))] == []
+    assert said == []
+    page.context.close()
