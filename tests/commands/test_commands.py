@@ -97,6 +97,24 @@ def test_every_help_text_has_an_example_of_its_own_command(path, found):
     assert f"kedro ptq {' '.join(path)}" in " ".join(result.output.split())
 
 
+# Those that need no project, the one that names a mount, and the list of methods.
+WITHOUT_MOUNT = {
+    *("judge", "audit", "open", "detections", "compare", "answers"),
+    *("init", "methods"),
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [each for each in all_commands() if not isinstance(each[1], click.Group)],
+    ids=lambda value: str(value)[:40],
+)
+def test_every_command_speaks_json_and_every_one_on_a_project_knows_mounts(path, found):
+    options = {name for parameter in found.params for name in parameter.opts}
+    assert {"--json", "--verbose"} <= options
+    assert ("--mount" in options) == (path[0] not in WITHOUT_MOUNT)
+
+
 def test_an_unexpected_error_is_one_line_without_traceback():
     def fail():
         raise ValueError("first line\nsecond line " + 1000 * "x")

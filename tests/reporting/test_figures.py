@@ -1,5 +1,7 @@
 import dataclasses
+import html
 import io
+import re
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ from matplotlib.colors import to_hex
 from ptq_pipeline.core.group_ids import LEVELS
 from ptq_pipeline.reporting.figures import FIGURES, style
 from ptq_pipeline.reporting.figures.style import inline_svg
+from ptq_pipeline.reporting.formats import points
 from ptq_pipeline.reporting.results import worst_first
 from ptq_pipeline.reporting.states import STATES
 
@@ -135,6 +138,15 @@ def test_inline_svg_stands_alone_and_follows_the_theme(inputs, options):
     assert "xlink" not in svg
     assert "var(--ink)" in svg
     assert svg.count('id="') == svg.count('id="worst-')
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_every_mark_says_its_value_under_the_pointer(name, inputs, options):
+    figure = draw(name, inputs, options)[0]
+    said = [html.unescape(each) for each in re.findall("<title>([^<]*)", inline_svg(figure, name))]
+    assert set(said) == set(figure.hovers.values())
+    cells = [cell for cell in inputs.cells if f"loses {points(cell.drop)} points" in "".join(said)]
+    assert cells if name in ("worst_groups", "group_shift_heatmap") else "draws lose" in said[0]
 
 
 def test_group_names_are_text_and_not_mathematics(inputs, options):

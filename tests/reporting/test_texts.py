@@ -79,12 +79,36 @@ def test_every_language_says_every_sentence_with_no_other_values(language):
         assert places(texts.template(f"sentence.{key}")) <= places(english), key
 
 
+# Of the engine and of files: the report has no need of them.
+NOT_IN_THE_REPORT = {
+    *("AdaRound", "batch-norm folding", "block reconstruction", "clip rate", "control", "gate"),
+    *("fake quantization", "ledger", "margin", "non-inferiority", "observer, range estimator"),
+    *("per-channel, per-tensor", "scale, zero point", "sampled draw"),
+    "pool, reference, selection",
+}
+
+
+def test_the_report_says_the_words_of_the_glossary():
+    project = Path(__file__).parents[2]
+    rows = re.findall(
+        r"^\| (.+?) \| .+ \| (.+?) \|$", (project / "docs/glossary.md").read_text(), re.M
+    )
+    spoken = {term: words for term, words in rows[1:] if term not in NOT_IN_THE_REPORT}
+    japanese = (project / "src/ptq_pipeline/reporting/templates/ja.toml").read_text()
+    assert len(spoken) > 25
+    assert [w for words in spoken.values() for w in words.split(" / ") if w not in japanese] == []
+    # Other words for the same, and a dash that some fonts draw as another one.
+    assert [
+        w for w in ("校正", "シフト", "クラスター", "昇格", "判定せず", "〜") if w in japanese
+    ] == []
+
+
 def test_sentences_of_the_verdict_are_said_in_japanese():
     texts = load_texts("ja")
     cell = place_value(("class", "Sandal", "gaussian_noise"))
     sentence = say("candidate.shown_bad", cell=cell, limit=0.06, drop=0.129, n=1800)
     assert texts.said(sentence.text, sentence) == (
-        "クラス「Sandal」（ガウスノイズ）の低下は許容限度6.0ポイントを超えると示されました：1,800枚で12.9ポイント。"
+        "クラス「Sandal」（ガウスノイズ）の低下は許容限度6.0ポイントを超えることを確認しました：1,800枚で12.9ポイント。"
     )
     group = place_value(("intersection", "a under b & c=d"))
     sentence = say("settle.group_samples", more=40, group=group)

@@ -39,7 +39,7 @@ class Answer:
 Function = Callable[..., Answer | None]
 
 
-def command(*, json_option: bool = True, **attributes: Any) -> Callable[[Function], click.Command]:
+def command(**attributes: Any) -> Callable[[Function], click.Command]:
     """Declare a function as a command: ``--json``, ``--verbose``, errors and exit codes.
 
     The command has the function's name, with hyphens; ``attributes`` are those of `click.command`.
@@ -50,7 +50,7 @@ def command(*, json_option: bool = True, **attributes: Any) -> Callable[[Functio
 
     def declare(function: Function) -> click.Command:
         @functools.wraps(function)
-        def run(*args: Any, verbose: bool, as_json: bool = False, **kwargs: Any) -> None:
+        def run(*args: Any, verbose: bool, as_json: bool, **kwargs: Any) -> None:
             def answered() -> int:
                 answer = function(*args, **kwargs)
                 return ExitCode.DONE if answer is None else say(answer)
@@ -60,11 +60,7 @@ def command(*, json_option: bool = True, **attributes: Any) -> Callable[[Functio
             sys.exit(code)
 
         run = click.option("--verbose", is_flag=True, help="Show the traceback of an error.")(run)
-        if json_option:
-            as_json = click.option(
-                "--json", "as_json", is_flag=True, help="Print JSON for programs."
-            )
-            run = as_json(run)
+        run = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(run)
         return click.command(function.__name__.replace("_", "-"), **attributes)(run)
 
     return declare

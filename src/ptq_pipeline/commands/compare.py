@@ -90,14 +90,11 @@ def compare(**options: Any) -> Answer:
     return answer
 
 
-@command(
-    json_option=False,
-    epilog="Example: kedro ptq answers model.onnx --images test --out here.parquet",
-)
+@command(epilog="Example: kedro ptq answers model.onnx --images test --out here.parquet")
 @click.argument("model", type=FILE)
 @image_options
 @click.option("--out", "-o", type=FILE, default=Path(ANSWERS), show_default=True, help="The table.")
-def answers(**options: Any) -> None:
+def answers(**options: Any) -> Answer:
     """Write what MODEL answers on this machine, for `judge --float` and `--quantized`.
 
     The same file on two machines may answer differently: give the table of each to `judge`.
@@ -106,7 +103,9 @@ def answers(**options: Any) -> None:
     table = _asked([model], options).rename(columns={"unit_id": "id", "float_answer": "answer"})
     _write(table, options["out"])
     right = float((table["answer"] == table["label"]).mean())
-    tell(f"{options['out']}: {len(table):,} answers, {100 * right:.1f} % right ({model.runtime})")
+    line = f"{options['out']}: {len(table):,} answers, {100 * right:.1f} % right ({model.runtime})"
+    found = {"table": str(options["out"]), "answers": len(table), "right": right}
+    return Answer(found | {"runtime": model.runtime}, [line])
 
 
 def _asked(models: list[FileModel], options: dict[str, Any]) -> pd.DataFrame:

@@ -22,15 +22,21 @@ def project_command(**attributes: Any) -> Callable[[Function], click.Command]:
             with opened(env, mount) as project:
                 return function(project, **kwargs)
 
-        declared = command(**attributes)(run)
-        for name, text, known in (
-            (["--env", "-e"], "Configuration environment.", _environments),
-            (["--mount"], "Namespace that the pipelines are in.", _mounts),
-        ):
-            declared.params.append(click.Option(name, help=text, shell_complete=known))
-        return declared
+        return command(**attributes)(env_option(mount_option(run)))
 
     return declare
+
+
+def env_option(function: Function) -> Function:
+    """Let a command take ``--env``."""
+    text = "Configuration environment."
+    return click.option("--env", "-e", help=text, shell_complete=_environments)(function)
+
+
+def mount_option(function: Function) -> Function:
+    """Let a command take ``--mount``."""
+    text = "Namespace that the pipelines are in."
+    return click.option("--mount", help=text, shell_complete=_mounts)(function)
 
 
 def _environments(context: click.Context, option: click.Parameter, incomplete: str) -> list[str]:

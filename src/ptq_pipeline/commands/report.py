@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ptq_pipeline.commands.command import tell
+from ptq_pipeline.commands.command import Answer
 from ptq_pipeline.commands.options import language_option, output_option
 from ptq_pipeline.commands.project_command import project_command
 from ptq_pipeline.core.errors import InputError
@@ -20,13 +20,10 @@ from ptq_pipeline.reporting.card import model_card
 from ptq_pipeline.reporting.results import ReportingParameters
 
 
-@project_command(
-    json_option=False,
-    epilog="Example: kedro ptq report --language ja -o report_ja.html",
-)
+@project_command(epilog="Example: kedro ptq report --language ja -o report_ja.html")
 @language_option
 @output_option()
-def report(project: Project, language: str | None, output: Path | None) -> None:
+def report(project: Project, language: str | None, output: Path | None) -> Answer:
     """Write the report of the last audit again, from its tables; nothing is computed again."""
     models = typing.get_type_hints(nodes.write_report)
     values = {
@@ -41,16 +38,19 @@ def report(project: Project, language: str | None, output: Path | None) -> None:
     html = nodes.write_report(**values)
     if output is None:
         project.save("report", html)
-        tell(values["parameters"].report_path)
     else:
-        _write(output, html)
+        write_file(output, html.encode())
+    written = str(output or values["parameters"].report_path)
+    return Answer({"report": written}, [written])
 
 
-@project_command(json_option=False, epilog="Example: kedro ptq card v0002 -o MODEL_CARD.md")
+@project_command(epilog="Example: kedro ptq card v0002 -o MODEL_CARD.md")
 @click.argument("version", required=False)
 @language_option
 @output_option()
-def card(project: Project, version: str | None, language: str | None, output: Path | None) -> None:
+def card(
+    project: Project, version: str | None, language: str | None, output: Path | None
+) -> Answer:
     """Write the model card of a promoted version: which groups lose how much.
 
     Without VERSION that of the champion.
@@ -68,11 +68,6 @@ def card(project: Project, version: str | None, language: str | None, output: Pa
     spoken = language or project.group("reporting").get("language", "en")
     text = model_card(promotions[chosen].to_json(), Verdict.read(verdict), spoken)
     if output is None:
-        tell(text)
-    else:
-        _write(output, text)
-
-
-def _write(path: Path, text: str) -> None:
-    write_file(path, text.encode())
-    tell(str(path))
+        return Answer({"version": chosen, "card": text}, [text])
+    write_file(output, text.encode())
+    return Answer({"version": chosen, "card": text}, [str(output)])

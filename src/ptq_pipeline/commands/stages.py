@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ptq_pipeline.commands.command import Answer, command, tell
+from ptq_pipeline.commands.project_command import mount_option
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
@@ -34,7 +35,8 @@ CODES = {
     show_default=True,
     help="Environments, with commas between.",
 )
-def stages(names: str) -> Answer:
+@mount_option
+def stages(names: str, mount: str | None) -> Answer:
     """Settle the recipe stage by stage, and stop where it is refused.
 
     A stage is a configuration environment: `quick` looks at representative groups and few draws,
@@ -43,23 +45,23 @@ def stages(names: str) -> Answer:
     pass the same recipe share its level, which is planned before the first.
     """
     found = []
-    for each in _settled([name.strip() for name in names.split(",")]):
+    for each in _settled([name.strip() for name in names.split(",")], mount):
         found.append(each)
         # At once: the next stage may take an hour.
         tell(f"{each['stage']}: {each['statement']}")
     return Answer(found, code=CODES[found[-1]["result"]])
 
 
-def _settled(names: list[str]) -> Iterator[dict[str, Any]]:
+def _settled(names: list[str], mount: str | None) -> Iterator[dict[str, Any]]:
     """Yield what each stage settles, up to the first that refuses."""
     root = project_path()
     for name in names:
         # Kedro takes an environment without a folder for one that changes nothing.
         if not (root / "conf" / name).is_dir():
             raise InputError(f"--stages: there is no environment '{name}', no folder conf/{name}")
-    planned = planned_looks(names)
+    planned = planned_looks(names, mount)
     for name in names:
-        with opened(name) as project:
+        with opened(name, mount) as project:
             project.run(CHAIN, {"worst_case_check": {"ledger": {"looks": planned[name]}}})
             verdict = root / project.path("settled_verdict")
         content = json.loads(verdict.read_text(encoding="utf-8"))
@@ -68,7 +70,7 @@ def _settled(names: list[str]) -> Iterator[dict[str, Any]]:
             return
 
 
-def planned_looks(names: Sequence[str]) -> dict[str, int]:
+def planned_looks(names: Sequence[str], mount: str | None = None) -> dict[str, int]:
     """How many looks at its recipe each stage shares the level with, by stage.
 
     Stages that ask one recipe are looks at one question, and only a quick one cannot PASS. So the
@@ -76,7 +78,7 @@ def planned_looks(names: Sequence[str]) -> dict[str, int]:
     """
     looks, asked = {}, {}
     for name in names:
-        with opened(name) as project:
+        with opened(name, mount) as project:
             policy = project.settings("worst_case_check", Policy)
             recipe = project.settings("quantization", Recipe)
         looks[name] = policy.ledger.looks

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
@@ -11,6 +12,7 @@ from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.reporting.figures.style import (
     MUTED,
     ReportFigure,
+    cell_words,
     figure_texts,
     new_figure,
     row_name,
@@ -44,8 +46,9 @@ def group_shift_heat_map(
     for row, group in enumerate(groups):
         for column, shift in enumerate(shifts):
             cell = cells.get(CellKey(*group, shift))
-            _paint(axis, column, row, cell)
-            _write_value(axis, column, row, cell)
+            for mark in (_paint(axis, column, row, cell), _write_value(axis, column, row, cell)):
+                if cell is not None:
+                    figure.hover(mark, cell_words(texts, cell))
     _label_axes(axis, [_row_label(texts, key, shifts, cells) for key in groups], texts, shifts)
     for row in range(1, len(groups)):
         if groups[row][0] != groups[row - 1][0]:
@@ -72,24 +75,25 @@ def _label_axes(axis: Axes, labels: Sequence[str], texts: Texts, shifts: Sequenc
         spine.set_visible(False)
 
 
-def _paint(axis: Axes, column: int, row: int, cell: SpreadCell | None) -> None:
+def _paint(axis: Axes, column: int, row: int, cell: SpreadCell | None) -> Artist:
     corner = (column - 0.5, row - 0.5)
     face = STATES[cell.status].tint if cell else "none"
-    axis.add_patch(Rectangle(corner, 1, 1, facecolor=face, edgecolor="#ffffff"))
+    painted = axis.add_patch(Rectangle(corner, 1, 1, facecolor=face, edgecolor="#ffffff"))
     if cell is not None and cell.status == "not_judged":
         axis.add_patch(
             Rectangle(corner, 1, 1, facecolor="none", edgecolor=MUTED, hatch="////", linewidth=0)
         )
+    return painted
 
 
-def _write_value(axis: Axes, column: int, row: int, cell: SpreadCell | None) -> None:
+def _write_value(axis: Axes, column: int, row: int, cell: SpreadCell | None) -> Artist:
     text, box, bold = points(None if cell is None else cell.drop_mean), None, False
     if cell is not None and cell.status in ("shown_bad", "open"):
         text, bold = f"{STATES[cell.status].glyph} {text}", cell.status == "shown_bad"
     if cell is not None and cell.status == "not_judged":
         # Hatching behind digits hides them.
         box = {"facecolor": "#f7f7f5", "edgecolor": "none", "pad": 1.2, "alpha": 0.9}
-    axis.text(
+    return axis.text(
         column, row, text, ha="center", va="center", color=MUTED if cell is None else "#000000",
         fontweight="bold" if bold else "normal", bbox=box,
     )  # fmt: skip

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -19,6 +20,8 @@ from ptq_pipeline.reporting.figures.style import (
     PAPER,
     SERIES,
     ReportFigure,
+    cell_words,
+    draws_words,
     figure_texts,
     new_figure,
     row_name,
@@ -50,12 +53,12 @@ def worst_groups(audit: AuditTables, options: ReportingParameters) -> Drawing:
     beside = worst[0].shift if worst else CLEAN
     average = [cell for cell in audit.averages if cell.shift in (CLEAN, beside)]
     cells = [cell for cell in (*worst, *average) if cell.limit]
-    figure = new_figure(4.7, 1.45 + 0.42 * max(len(cells), 1))
+    figure = new_figure(4.7, 1.85 + 0.42 * max(len(cells), 1))
     axis = figure.subplots()
     _mark_no_loss(axis)
     axis.axvline(100, color=LIMIT, linewidth=2, zorder=2)
     for row, cell in enumerate(cells):
-        _draw_use(axis, row, cell)
+        figure.hover(_draw_use(axis, row, cell), cell_words(texts, cell))
     labels = [
         texts(
             "figure.worst.row",
@@ -78,7 +81,7 @@ def worst_groups(audit: AuditTables, options: ReportingParameters) -> Drawing:
         for key in shown
     ]  # fmt: skip
     names = [texts(f"status.{key}") for key in shown]
-    figure.legend(handles, names, loc="outside lower center", ncols=3, columnspacing=1.0)
+    figure.legend(handles, names, loc="outside lower center", ncols=1)
     return figure, {
         "n": len(worst),
         "group": shorten(worst[0].group, options.name_length) if worst else texts("word.none"),
@@ -132,10 +135,11 @@ def strategy_comparison(audit: AuditTables, options: ReportingParameters) -> Dra
         for column, colour, marker, offset in series:
             values = 100 * here[column].to_numpy(dtype=float)
             wave = 0.07 * (np.arange(len(values)) % 3 - 1)
-            axis.scatter(
+            dots = axis.scatter(
                 values, row + offset + wave, s=14, marker=marker, color=colour, alpha=0.5,
                 linewidths=0, zorder=3,
             )  # fmt: skip
+            figure.hover(dots, draws_words(texts, name, here[column].to_numpy(dtype=float)))
             mean = float(np.nanmean(values))
             axis.plot([mean] * 2, [row + offset - 0.15, row + offset + 0.15], lw=2.5, color=colour)
     _label_rows(axis, labels)
@@ -182,8 +186,10 @@ def drop_distribution(audit: AuditTables, options: ReportingParameters) -> Drawi
         here = drops[drops["shift"] == shift]
         known = [cells.get((name, shift)) for name in classes]
         for row, (name, cell) in enumerate(zip(classes, known, strict=True)):
-            values = 100 * here.loc[here["group"] == name].sort_values("draw")["drop"].to_numpy()
-            _draw_class(axis, row, values, cell)
+            values = here.loc[here["group"] == name].sort_values("draw")["drop"].to_numpy()
+            said = draws_words(texts, f"{name}, {texts.shift_name(shift)}", values)
+            for dots in _draw_class(axis, row, 100 * values, cell):
+                figure.hover(dots, said)
         images = count(sum(cell.n for cell in known if cell is not None))
         axis.set_title(texts("figure.drops.panel", shift=texts.shift_name(shift), images=images))
         _mark_no_loss(axis)
@@ -208,16 +214,17 @@ def drop_distribution(audit: AuditTables, options: ReportingParameters) -> Drawi
     }
 
 
-def _draw_use(axis: Axes, row: int, cell: SpreadCell) -> None:
+def _draw_use(axis: Axes, row: int, cell: SpreadCell) -> Artist:
     look, unit = STATES[cell.status], 100 / (cell.limit or 1.0)
     if cell.interval is not None:
         low, high = cell.interval
         axis.plot([unit * low, unit * high], [row, row], color=look.colour, lw=2.2, zorder=2)
     face = PAPER if cell.status == "open" else look.colour
-    axis.plot(
+    (mark,) = axis.plot(
         [unit * cell.drop], [row], marker=look.marker, ms=8, color=look.colour, zorder=3,
         markerfacecolor=face, markeredgewidth=1.8,
     )  # fmt: skip
+    return mark
 
 
 def _class_label(texts: Texts, name: str, cell: SpreadCell | None) -> str:
@@ -228,7 +235,7 @@ def _class_label(texts: Texts, name: str, cell: SpreadCell | None) -> str:
     return texts(key, group=short, images=count(cell.n))
 
 
-def _draw_class(axis: Axes, row: int, values: np.ndarray, cell: SpreadCell | None) -> None:
+def _draw_class(axis: Axes, row: int, values: np.ndarray, cell: SpreadCell | None) -> list[Artist]:
     judged = cell is None or cell.judged
     if not judged:
         axis.axhspan(row - 0.5, row + 0.5, facecolor="none", edgecolor=LINE, hatch="///", zorder=0)
@@ -239,19 +246,22 @@ def _draw_class(axis: Axes, row: int, values: np.ndarray, cell: SpreadCell | Non
             [100 * cell.limit] * 2, [row - 0.5, row + 0.5], color=LIMIT, lw=1.6, ls=(0, (3, 1))
         )
     if not len(values):
-        return
+        return []
     # A fixed zigzag keeps dots apart as well as random jitter does, and needs no random numbers.
     offsets = 0.26 * (np.arange(len(values)) % 7 - 3) / 3
-    for mask, colour, marker in ((~over, SERIES, "o"), (over, HARM, "D")):
+    dots = [
         axis.scatter(
             values[mask], row + offsets[mask], s=9, marker=marker, color=colour, alpha=0.55,
             linewidths=0, zorder=3,
-        )  # fmt: skip
+        )
+        for mask, colour, marker in ((~over, SERIES, "o"), (over, HARM, "D"))
+    ]  # fmt: skip
     axis.boxplot(
         [values], positions=[row], orientation="horizontal", widths=0.62, manage_ticks=False,
         showfliers=False, showcaps=False, whis=(0, 100), zorder=4,
         boxprops={"linewidth": 1.0}, medianprops={"linewidth": 1.8},
     )  # fmt: skip
+    return dots
 
 
 def _mark_no_loss(axis: Axes) -> None:

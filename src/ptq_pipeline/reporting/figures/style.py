@@ -4,6 +4,7 @@ Colours are those of Okabe and Ito (2008), which stay apart for colour-blind rea
 that a colour carries is also carried by a marker, a hatch or a word.
 """
 
+import html
 import io
 import logging
 import re
@@ -12,11 +13,15 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 from matplotlib import font_manager
 from matplotlib import style as mpl_style
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from ptq_pipeline.reporting.formats import shorten
+from ptq_pipeline.judgement.summary import SpreadCell
+from ptq_pipeline.reporting.formats import count, points, shorten
 from ptq_pipeline.reporting.states import BAD, GOOD, OPEN
 from ptq_pipeline.reporting.texts import Texts, load_texts
 
@@ -111,7 +116,19 @@ def styled(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
 
 
 class ReportFigure(Figure):
-    """A figure that brings its style along when somebody else, such as the catalog, saves it."""
+    """A figure that brings its style along when somebody else, such as the catalog, saves it.
+
+    Attributes:
+        hovers: What a mark says under the pointer, by the mark's id.
+    """
+
+    hovers: dict[str, str]
+
+    def hover(self, mark: Artist, says: str) -> None:
+        """Let a page say this of ``mark`` under the pointer; see `inline_svg`."""
+        name = f"mark{len(self.hovers)}"
+        mark.set_gid(name)
+        self.hovers[name] = says
 
     @styled
     def savefig(self, fname: Any, **kwargs: Any) -> None:
@@ -134,7 +151,9 @@ def new_figure(width: float, height: float) -> ReportFigure:
     Figures are made under 5 inches wide: on a phone of 390 px a point of text is then about a
     pixel, so 10 point text can still be read without zooming.
     """
-    return ReportFigure(figsize=(width, height), layout="constrained")
+    figure = ReportFigure(figsize=(width, height), layout="constrained")
+    figure.hovers = {}
+    return figure
 
 
 def figure_texts(language: str, of: str) -> Texts:
@@ -146,6 +165,30 @@ def figure_texts(language: str, of: str) -> Texts:
 def row_name(texts: Texts, level: str, group: str, length: int) -> str:
     """Name a group at the side of a figure."""
     return texts("group.all_images_short") if level == "average" else shorten(group, length)
+
+
+def cell_words(texts: Texts, cell: SpreadCell) -> str:
+    """Say all of a cell in one line."""
+    return texts(
+        "figure.hover_cell",
+        group=texts("group.all_images_short") if cell.level == "average" else cell.group,
+        shift=texts.shift_name(cell.shift),
+        drop=points(cell.drop),
+        mean=points(cell.drop_mean),
+        limit=points(cell.limit),
+        interval=texts.interval(cell.interval),
+        status=texts(f"status.{cell.status}"),
+        images=count(cell.n),
+    )
+
+
+def draws_words(texts: Texts, name: str, drops: NDArray[np.float64]) -> str:
+    """Say in one line how the drops of ``name`` (fractions) differ over draws."""
+    known = drops[~np.isnan(drops)]
+    if not len(known):
+        return name
+    least, mean, most = (points(float(each)) for each in (known.min(), known.mean(), known.max()))
+    return texts("figure.hover_draws", name=name, least=least, mean=mean, most=most, n=len(known))
 
 
 _THEME = {
@@ -160,12 +203,13 @@ _THEME = {
 }
 
 
-def inline_svg(figure: Figure, name: str) -> str:
+def inline_svg(figure: ReportFigure, name: str) -> str:
     """Draw ``figure`` as an ``<svg>`` element inside an HTML page, which follows its theme.
 
     The element has a view box and no size, so CSS decides; its ids start with ``name``, so a page
     can hold several figures; text stays text. What has no place in a page is taken out: XML
-    prolog, metadata, and the style sheet that would apply to the whole page.
+    prolog, metadata, and the style sheet that would apply to the whole page. A mark says its value
+    under the pointer.
 
     Args:
         figure: The figure; it is not changed.
@@ -184,6 +228,9 @@ def inline_svg(figure: Figure, name: str) -> str:
     opening += 'focusable="false">'
     svg = re.sub(r'^<svg[^>]*?viewBox="([^"]+)"[^>]*>', opening, svg, count=1)
     svg = svg.replace("xlink:href=", "href=")
+    for mark, says in figure.hovers.items():
+        group = f'<g id="{mark}">'
+        svg = svg.replace(group, f"{group}<title>{html.escape(says)}</title>")
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'\bhref="#([^"]+)"', rf'href="#{name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
