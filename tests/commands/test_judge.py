@@ -93,6 +93,10 @@ def test_limits_and_policy_are_options(here):
         (("answers.csv", "--policy", "list.yml"), "'list.yml' holds no settings", 1),
         (("answers.csv", "--policy", "bad.yml"), "'bad.yml' is no YAML", 1),
         (("answers.csv", "--language", "xx"), "xx", 1),
+        (("answers.csv", "--limit", "class=nan"), "limits: class is nan; give points", 1),
+        (("answers.csv", "--ignore", "shop"), "has no column 'shop' that --ignore could", 1),
+        (("answers.csv", "--cluster", "tone"), "--cluster is for samples of lm-evaluation-harn", 1),
+        (("answers.csv", "--out", "answers.csv/x"), "a file is in its place; choose another", 1),
     ],
 )
 def test_wrong_use_is_one_sentence_and_writes_nothing(here, arguments, message, code):

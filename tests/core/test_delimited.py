@@ -1,7 +1,6 @@
 import pytest
 
 from ptq_pipeline.core.delimited import read_delimited
-from ptq_pipeline.core.errors import InputError
 
 
 def cells(text):
@@ -9,7 +8,7 @@ def cells(text):
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_cells_are_texts_as_they_are_written(delimiter, end):
     rows = (("unit", "note"), ("01", "NA"), ("2", ""), ("3", '"a, b; c ""d""\n"'))
     text = "\ufeff" + "".join(delimiter.join(row) + end for row in rows)
@@ -39,5 +38,5 @@ def test_rows_that_do_not_fit_the_header_are_refused_by_number():
         cells("unit,label\n1,a\n2,b,c\n")
     with pytest.raises(ValueError, match="it is empty"):
         cells("")
-    with pytest.raises(InputError, match="not in UTF-8"):
+    with pytest.raises(ValueError, match="it is not in UTF-8"):
         read_delimited("unit,label\n1,\u5317\n".encode("cp932"))

@@ -1,3 +1,6 @@
+from contextlib import nullcontext
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.runtimes.files import (
@@ -40,7 +43,7 @@ def test_every_kind_of_file_gives_the_answers_of_the_formula(tmp_path, name, thr
     # Integers round, so images at the threshold may fall to either side.
     clear = np.abs(mean - threshold) > 0.02
     expected = np.where(mean > threshold, 0, 1)
-    assert (model.answers(given)[clear] == expected[clear]).all()
+    assert (model.answers(given, 2)[clear] == expected[clear]).all()
     assert len(model.sha256) == 64 and " " in model.runtime
 
 
@@ -95,4 +98,19 @@ def test_files_that_are_no_classifier_are_refused_in_one_sentence(tmp_path):
 def test_an_output_that_is_no_row_for_each_image_is_refused(tmp_path):
     write_other_onnx(tmp_path / "sum.onnx", [None, 1, SIDE, SIDE])
     with pytest.raises(InputError, match=r"an output of shape \(\) for 64 images; a classifier"):
-        open_model(tmp_path / "sum.onnx").answers(images())
+        open_model(tmp_path / "sum.onnx").answers(images(), 2)
+    # A map of scores is no row of them, although it could be laid out as one.
+    model = open_model(tmp_path / "sum.onnx")
+    for shape, fine in (((64, 2, 1, 1), True), ((64, 1, 1, 2), True), ((64, 2, 4, 4), False)):
+        other = replace(model, run=lambda batch, shape=shape: np.zeros(shape))
+        with nullcontext() if fine else pytest.raises(InputError, match="one row of class scores"):
+            assert not other.answers(images(64), 2).any()
+
+
+def test_outputs_are_as_many_as_classes_and_what_a_runtime_says_is_one_sentence(tmp_path):
+    write_onnx(tmp_path / "m.onnx")
+    model = open_model(tmp_path / "m.onnx")
+    with pytest.raises(InputError, match="tells 2 classes apart, and the images have 3; give the"):
+        model.answers(images(), 3)
+    with pytest.raises(InputError, match=r"cannot be run on images of shape \(1, 9, 9\): .*$"):
+        model.answers(np.zeros((4, 1, 9, 9), np.float32), 2)

@@ -155,7 +155,7 @@ FINE = "label,float_answer,quantized_answer\na,a,a\nb,b,b\n"
         (FINE.replace("a,a,a", '"a,a,a'), "the quotes do not match"),
         (FINE.replace("float_answer", "label"), "two columns 'label'"),
         (FINE.replace("float_answer", ""), "a column without a name"),
-        ("label,f\n\u5317,b\n".encode("cp932"), "cannot be read|not in UTF-8"),
+        ("label,f\n\u5317,b\n".encode("cp932"), "csv' cannot be read as a table: it is not in U"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path, text, message):
@@ -163,6 +163,9 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, text, message):
         read_outcome_file(written(tmp_path, text))
     with pytest.raises(InputError, match="does not exist"):
         read_outcome_file(tmp_path / "nothing.csv")
+    pd.DataFrame({"label": [[1], [2]]}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="column 'label' holds a ndarray; give texts or numbers"):
+        read_outcome_file(tmp_path / "t.parquet")
 
 
 BASE = "unit_id,label,float_answer,quantized_answer,tone\n1,a,a,a,x\n2,b,b,b,y\n3,a,a,b,x\n"

@@ -17,7 +17,6 @@ from ptq_pipeline.images.files import FileSource, image_folder, manifest
 from ptq_pipeline.images.source import decode_source
 from ptq_pipeline.judgement.verdict import SourceFile
 from ptq_pipeline.runtimes.model_files import FileModel, open_model
-from ptq_pipeline.tasks.given import Crossing, given_outcomes
 from ptq_pipeline.tasks.reading import texts_of
 from ptq_pipeline.tasks.rows import in_order
 
@@ -82,10 +81,7 @@ def compare(**options: Any) -> Answer:
         right = float((table[name] == table["label"]).mean())
         tell(f"{model.path.name}: right on {100 * right:.1f} % ({model.runtime})")
     files = [SourceFile(name=each.path.name, sha256=each.sha256) for each in models]
-    kept = table.drop(columns=[name for name in options["ignore"] if name in table])
-    crossing = Crossing(crossed=not options["no_cross"])
-    given = given_outcomes(kept, f"'{options['images']}'", files, crossing)
-    answer = judged_answer(given, options)
+    answer = judged_answer(table, f"'{options['images']}'", files, options)
     _write(table, options["out"] / ANSWERS)
     return answer
 
@@ -130,11 +126,12 @@ def _asked(models: list[FileModel], options: dict[str, Any]) -> pd.DataFrame:
     for name, model in zip(("float_answer", "quantized_answer"), models, strict=False):
         step = 20 * (model.input.batch or 64)
         found = [
-            model.answers((block.astype(np.float32) * scale - mean) / std)
+            model.answers((block.astype(np.float32) * scale - mean) / std, len(classes))
             for start in range(0, len(rows), step)
             for block in [decoded.images[start : start + step]]
         ]
-        table[name] = _named(np.concatenate(found), classes, model)
+        named = np.array(classes, dtype=object)[np.concatenate(found)]
+        table[name] = pd.Series(named, dtype="str")
     return table
 
 
@@ -146,15 +143,6 @@ def _names(names: pd.Series, root: Path) -> list[str]:
         path = Path(name).resolve()
         found.append(str(path.relative_to(folder)) if path.is_relative_to(folder) else name)
     return found
-
-
-def _named(answers: np.ndarray, classes: list[str], model: FileModel) -> pd.Series:
-    if (most := int(answers.max())) >= len(classes):
-        raise InputError(
-            f"'{model.path}' answers class number {most}, and the images have {len(classes)} "
-            "classes; give the names of all outputs in order (--classes)"
-        )
-    return pd.Series(np.array(classes, dtype=object)[answers], dtype="str")
 
 
 def _channels(options: dict[str, Any], name: str) -> np.ndarray:

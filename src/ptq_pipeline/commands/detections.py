@@ -10,7 +10,6 @@ from ptq_pipeline.commands.judge import judged_answer, judging_options
 from ptq_pipeline.commands.options import FILE
 from ptq_pipeline.tasks.detection import Matching
 from ptq_pipeline.tasks.detection_files import read_found
-from ptq_pipeline.tasks.given import Crossing, given_outcomes
 
 
 @command(
@@ -59,7 +58,4 @@ def detections(
     table, files = read_found(
         annotations, reference, quantized, matching=matching, cap=options["alarms"]
     )
-    ignored = [name for name in options["ignore"] if name in table]
-    crossing = Crossing(crossed=not options["no_cross"])
-    given = given_outcomes(table.drop(columns=ignored), f"'{annotations}'", files, crossing)
-    return judged_answer(given, options)
+    return judged_answer(table, f"'{annotations}'", files, options)

@@ -1,10 +1,11 @@
 """`kedro ptq judge`: a verdict on outcomes that somebody else wrote, with or without a project."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+import pandas as pd
 import yaml
 
 from ptq_pipeline.commands.command import Answer, command
@@ -16,9 +17,9 @@ from ptq_pipeline.core.files import write_file
 from ptq_pipeline.core.inputs import read_regular
 from ptq_pipeline.core.names import VERDICT_FILE
 from ptq_pipeline.judgement.decision import Decision
-from ptq_pipeline.judgement.verdict import Verdict
+from ptq_pipeline.judgement.verdict import SourceFile, Verdict
 from ptq_pipeline.reporting.summary import junit_report, pull_request_summary, three_lines
-from ptq_pipeline.tasks.given import Crossing, Given, given_outcomes
+from ptq_pipeline.tasks.given import Crossing, given_outcomes
 from ptq_pipeline.tasks.joining import read_outcomes
 from ptq_pipeline.tasks.judging import (
     JudgedTable,
@@ -110,14 +111,20 @@ def judge(**options: Any) -> Answer:
     table, what, files = read_outcomes(
         options["table"], options["float_table"], options["quantized"], fields
     )
-    ignored = [name for name in options["ignore"] if name in table]
+    return judged_answer(table, what, files, options)
+
+
+def judged_answer(
+    table: pd.DataFrame, what: str, files: Sequence[SourceFile], options: Mapping[str, Any]
+) -> Answer:
+    """Judge a table as the options say, write the results, and say what came of it."""
+    if unknown := sorted(set(options["ignore"]) - set(table)):
+        raise InputError(
+            f"{what} has no column '{unknown[0]}' that --ignore could leave out; its columns are "
+            f"{', '.join(map(repr, table))}"
+        )
     crossing = Crossing(crossed=not options["no_cross"])
-    given = given_outcomes(table.drop(columns=ignored), what, files, crossing)
-    return judged_answer(given, options)
-
-
-def judged_answer(given: Given, options: Mapping[str, Any]) -> Answer:
-    """Judge, write the results, and say what came of it."""
+    given = given_outcomes(table.drop(columns=[*options["ignore"]]), what, files, crossing)
     policy = table_policy(_policy(options), dict(options["limits"]), len(given.draws))
     judged = judge_table(given, policy, options["candidate"])
     verdict, out = judged.verdict, options["out"]

@@ -2,12 +2,11 @@
 
 import csv
 import io
+import re
 
 import pandas as pd
 import pyarrow
 from pyarrow import csv as arrow
-
-from ptq_pipeline.core.errors import InputError
 
 DELIMITERS = ",;\t"
 
@@ -19,9 +18,8 @@ def read_delimited(content: bytes) -> pd.DataFrame:
     are. Rows without any cell are passed over.
 
     Raises:
-        InputError: It is not in UTF-8.
-        ValueError: It is empty, a row has more or fewer cells than the header, or a quote is not
-            closed, which would hide the rows behind it.
+        ValueError: It is not in UTF-8, it is empty, a row has more or fewer cells than the header,
+            or a quote is not closed, which would hide the rows behind it.
 
     Examples:
         >>> read_delimited(b'unit;label\r\n1;"a;b"\r\n2;\r\n')["label"].tolist()
@@ -30,8 +28,8 @@ def read_delimited(content: bytes) -> pd.DataFrame:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError("the table is not in UTF-8; save it as CSV in UTF-8") from None
-    header = text.partition("\n")[0].strip("\r")
+        raise ValueError("it is not in UTF-8; save it as CSV in UTF-8") from None
+    header = re.split(r"[\r\n]", text, maxsplit=1)[0]
     delimiter = max(DELIMITERS, key=header.count)
     columns = next(csv.reader([header], delimiter=delimiter), [])
     if not columns:

@@ -7,6 +7,9 @@ from difflib import get_close_matches
 from click import ClickException
 from pydantic import ValidationError
 
+# Errors of a place that the user may not write to.
+FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
+
 
 class PtqPipelineError(ClickException):
     """Base of all errors that this package raises on purpose.
@@ -23,9 +26,11 @@ class WriteError(PtqPipelineError, OSError):
     """A file that the disk does not take; ``errno`` is that of the error behind it."""
 
     def __init__(self, place: object, error: OSError) -> None:
+        forbidden = error.errno in FORBIDDEN
+        way = "choose a place where you may write" if forbidden else "make room or repair the disk"
         super().__init__(
             f"'{place}' cannot be written ({error.strerror or error}); what was there is as it "
-            "was: make room or repair the disk, and do the same again"
+            f"was: {way}, and do the same again"
         )
         self.errno = error.errno
 

@@ -18,11 +18,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import mkdtemp
 
-from ptq_pipeline.core.errors import InputError, WriteError
+from ptq_pipeline.core.errors import FORBIDDEN, InputError, WriteError
 
 _HOLDER = re.compile(r"\.(?P<name>.+?)\.((?P<host>[0-9a-f]{8})\.)?[a-z0-9_]{8}\.tmp")
 _OLD = ".old"
-_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, *FORBIDDEN}
 # Where locks say nothing of a writer, it is taken to be done after a day.
 _LONGEST_WRITE_SECONDS = 24 * 3600
 _cleaned: set[Path] = set()
@@ -156,7 +156,7 @@ def _host() -> str:
 
 @contextmanager
 def _said(target: Path) -> Iterator[None]:
-    """Say in a sentence that the disk is full or broken."""
+    """Say in a sentence that the disk is full or broken, or may not be written to."""
     try:
         yield
     except WriteError:
@@ -227,7 +227,12 @@ def _is_old(path: Path) -> bool:
 def _make_folder(folder: Path) -> None:
     """Make a folder and those above it, on the disk when this returns."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(
+            f"'{folder}' cannot be a folder: a file is in its place; choose another place"
+        ) from None
     for each in missing:
         _sync(each.parent)
 

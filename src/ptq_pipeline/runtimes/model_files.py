@@ -83,12 +83,12 @@ class FileModel:
     input: ModelInput
     run: Run
 
-    def answers(self, images: np.ndarray) -> np.ndarray:
+    def answers(self, images: np.ndarray, classes: int) -> np.ndarray:
         """Top-1 class, int64 ``(n,)``, of prepared float32 ``(n, C, H, W)`` images.
 
         Raises:
-            InputError: The images are none that it takes, or the output is not one row of class
-                scores for every image.
+            InputError: The images are none that it takes, or the output is not one row of scores
+                for every image, one score for each class.
         """
         step = self.input.batch or BATCH
         found = []
@@ -100,17 +100,35 @@ class FileModel:
             missing = step - len(batch) if self.input.batch else 0
             if missing:
                 batch = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
-            scores = np.asarray(self.run(batch))
-            scores = scores.reshape(scores.shape[0], -1) if scores.ndim > 1 else scores
-            if scores.ndim != 2 or len(scores) != len(batch) or scores.shape[1] < 2:
+            scores = self._scores(batch)
+            if scores.shape[1] != classes:
                 raise InputError(
-                    f"'{self.path}' gives an output of shape {scores.shape} for {len(batch)} "
-                    "images; a classifier gives one row of class scores for each"
+                    f"'{self.path}' tells {scores.shape[1]:,} classes apart, and the images have "
+                    f"{classes:,}; give the names of all outputs in order (--classes)"
                 )
             if not np.isfinite(scores.astype(np.float64)).all():
                 raise InputError(f"'{self.path}' gives NaN or infinite class scores")
             found.append(scores[: len(batch) - missing].argmax(axis=1))
         return np.concatenate(found)
+
+    def _scores(self, batch: np.ndarray) -> np.ndarray:
+        """What the model gives for images in its own layout, ``(n, outputs)``."""
+        try:
+            scores = np.asarray(self.run(batch))
+        except Exception as error:  # runtimes raise what they like
+            raise InputError(
+                f"'{self.path}' cannot be run on images of shape {batch.shape[1:]}: "
+                f"{first_line(error)}"
+            ) from None
+        # What a pooling leaves behind the classes are sides of one value.
+        rows = scores.shape[:1]
+        plain = tuple(side for side in scores.shape[1:] if side != 1)
+        if rows != (len(batch),) or len(plain) != 1:
+            raise InputError(
+                f"'{self.path}' gives an output of shape {scores.shape} for {len(batch)} "
+                "images; a classifier gives one row of class scores for each"
+            )
+        return scores.reshape(len(batch), plain[0])
 
 
 def open_model(path: Path) -> FileModel:

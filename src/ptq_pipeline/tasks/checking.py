@@ -15,6 +15,7 @@ from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.tasks.given import given_outcomes
 from ptq_pipeline.tasks.judging import judge_table, table_policy
 from ptq_pipeline.tasks.reading import texts_of
+from ptq_pipeline.tasks.rows import ROLES
 
 WHAT = "check"
 
@@ -57,15 +58,22 @@ def check(
         >>> check(labels, answers, quantized, limits={"class": 3}).result
         'FAIL'
     """
-    given = given_outcomes(
-        _table(
+    if not isinstance(groups, Mapping | pd.DataFrame | None):
+        raise InputError(f"{WHAT}: give groups by name, like groups={{'tone': tones}}")
+    if not isinstance(limits, Mapping | Policy | None):
+        raise InputError(f"{WHAT}: give limits by level, like limits={{'class': 3}}")
+    try:
+        table = _table(
             {"label": labels, "cluster": clusters},
             {} if groups is None else dict(groups),
             float_answers,
             quantized_answers,
-        ),
-        WHAT,
-    )
+        )
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{WHAT}: {error}") from None
+    given = given_outcomes(table, WHAT)
     if isinstance(limits, Policy):
         return judge_table(given, limits).verdict
     return judge_table(given, table_policy({}, limits or {}, len(given.draws))).verdict
@@ -79,7 +87,14 @@ def _table(
 ) -> pd.DataFrame:
     """Give a row for each unit in each draw; ``known`` is said of units beside their groups."""
     before = _one(float_answers, "float_answers")
-    after = np.atleast_2d(np.asarray(quantized_answers, dtype=object))
+    if np.ndim(quantized_answers) not in (1, 2) or not np.size(quantized_answers):
+        raise InputError(
+            f"{WHAT}: 'quantized_answers' has the shape {np.shape(quantized_answers)}; give one "
+            "value for every unit, or a row of them for each draw"
+        )
+    after = np.array(quantized_answers, dtype=object)
+    after[np.ma.getmaskarray(quantized_answers)] = None
+    after = np.atleast_2d(after)
     first, second = (
         ("float_ok", "quantized_ok")
         if known["label"] is None
@@ -88,16 +103,20 @@ def _table(
     columns: dict[str, Any] = {"unit_id": np.arange(len(before)), first: before}
     columns |= {name: _one(each, f"{name}s") for name, each in known.items() if each is not None}
     for name, values in groups.items():
-        if name in columns or name == second:
-            raise InputError(f"{WHAT}: a group column may not be called '{name}'; rename it")
+        if name == "id" or name in ROLES:
+            way = "; give it as clusters" if name in ("cluster", "sample_id") else ""
+            raise InputError(f"{WHAT}: a group column may not be called '{name}'{way}; rename it")
         columns[str(name)] = _one(values, f"groups['{name}']")
     for name, column in {**columns, second: after.T}.items():
         if len(column) != len(before):
             raise InputError(
                 f"{WHAT}: '{name}' holds {len(column):,} units and float_answers {len(before):,}"
             )
-    units = pd.DataFrame({name: texts_of(pd.Series(column)) for name, column in columns.items()})
-    draws = [units.assign(**{second: texts_of(pd.Series(row).infer_objects())}) for row in after]
+    units = pd.DataFrame(
+        {name: texts_of(pd.Series(column, name=name)) for name, column in columns.items()}
+    )
+    rows = (pd.Series(row, name=second).infer_objects() for row in after)
+    draws = [units.assign(**{second: texts_of(row)}) for row in rows]
     if np.ndim(quantized_answers) == 2:
         draws = [each.assign(draw=str(number)) for number, each in enumerate(draws)]
     return pd.concat(draws, ignore_index=True)
@@ -108,5 +127,7 @@ def _one(values: ArrayLike, name: str) -> Any:
         raise InputError(
             f"{WHAT}: '{name}' has the shape {np.shape(values)}; give one value for every unit"
         )
-    found = values if isinstance(values, pd.Series) else pd.Series(np.asarray(values))
+    # Of a masked array only pandas keeps the mask.
+    known = isinstance(values, pd.Series | np.ma.MaskedArray)
+    found = pd.Series(values if known else np.asarray(values))
     return found.reset_index(drop=True)

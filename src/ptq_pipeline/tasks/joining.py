@@ -39,6 +39,7 @@ def read_outcomes(
         InputError: Neither one table nor two are given, a file cannot be read, or ids do not match.
     """
     if table is not None and float_table is None and quantized is None:
+        _require_no_fields(table, fields)
         found, file = read_outcome_file(table)
         return found, f"'{table}'", (file,)
     if table is not None or float_table is None or quantized is None:
@@ -55,8 +56,19 @@ def read_outcomes(
 def _read(path: Path, fields: SampleFields) -> tuple[pd.DataFrame, list[SourceFile]]:
     if path.is_dir() or path.suffix.lower() == SUFFIX:
         return read_samples(path, fields)
+    _require_no_fields(path, fields)
     table, file = read_outcome_file(path)
     return table, [file]
+
+
+def _require_no_fields(path: Path, fields: SampleFields) -> None:
+    given = {"metric": fields.metric, "group": fields.groups, "cluster": fields.cluster}
+    if odd := [name for name, value in given.items() if value]:
+        raise InputError(
+            f"--{odd[0]} is for samples of lm-evaluation-harness; in the table '{path}' outcomes "
+            "are 'answer', 'ok' or 'score', what belongs together is the column 'cluster', and "
+            "every other column makes groups"
+        )
 
 
 def _side(table: pd.DataFrame, model: str, what: str) -> pd.DataFrame:

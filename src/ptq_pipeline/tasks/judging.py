@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,12 @@ def table_policy(content: Mapping[str, Any], limits: Mapping[str, float], draws:
     }
     if unknown := sorted(set(own) - set(LEVELS)):
         raise InputError(f"limits: '{unknown[0]}' is no level; the levels are {', '.join(LEVELS)}")
+    for level, value in limits.items():
+        if not (isinstance(value, Real) and 0 < value < 100):
+            raise InputError(
+                f"limits: {level} is {value!r}; give points of accuracy, more than 0 and less "
+                "than 100"
+            )
     known = {level: own.get(level, LIMITS[level]) for level in LEVELS}
     if "average" not in own and "class" in own:
         # The average keeps what all classes keep.

@@ -80,13 +80,13 @@ def texts_of(values: pd.Series) -> pd.Series:
     known = values.notna()
     if pd.api.types.is_bool_dtype(values.dtype) and known.all():
         return values.astype(int).astype(str)
-    if pd.api.types.is_numeric_dtype(values.dtype):
+    if pd.api.types.is_numeric_dtype(values.dtype) and values.dtype.kind != "c":
         whole = pd.to_numeric(values[known])
         if (whole == whole.round()).all() and (whole.abs() <= _EXACT).all():
             return values[known].astype("int64").astype(str).reindex(values.index)
         texts = [repr(float(value)) for value in whole]
         return pd.Series(texts, whole.index, dtype="str").reindex(values.index)
-    kinds = {type(value) for value in values[known].unique()}
+    kinds = set(map(type, values[known]))
     if odd := [kind.__name__ for kind in kinds if not issubclass(kind, str | int | float)]:
         raise ValueError(f"column '{values.name}' holds a {odd[0]}; give texts or numbers")
     return _stripped(values.astype("str").where(known))
