@@ -102,8 +102,11 @@ def test_a_device_that_is_unplugged_halfway_costs_no_draw_and_no_second_look(
     # The trial in the middle of which it was unplugged is quantized again, and no other.
     starts = (small.root / "starts").read_text().count("quantize.py")
     assert before == 3 and starts == 1 + len(trials) + 1 + 1, (before, starts)
-    looks = (data / "06_models/audit_ledger.jsonl").read_text().splitlines()
-    assert sum(json.loads(line)["kind"] == "recipe" for line in looks) == 1
+    # Entered before the trials, and once more with the policy that judged them.
+    ledger = (data / "06_models/audit_ledger.jsonl").read_text().splitlines()
+    questions = [json.loads(line)["question"] for line in ledger]
+    assert len(questions) == 2 and questions[0] == questions[1]
+    assert questions[0]["runtime"] == "external phone 1"
     reporting = data / "08_reporting"
     execution = json.loads((reporting / "candidate_execution.json").read_text())
     assert execution["result"] == "PASS" and execution["files"] == ["model.blob"]

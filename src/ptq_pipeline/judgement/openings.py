@@ -213,7 +213,9 @@ def recipe_question(
     """
     identity = {key: spec[key] for key in IDENTITY if key in spec} or {"trial": trial_id}
     runtime = spec.get("runtime")
-    runtime = runtime.get("name") if isinstance(runtime, dict) else runtime
+    if isinstance(runtime, dict):
+        # Two devices that commands reach are two recipes.
+        runtime = " ".join(filter(None, (runtime.get("name"), runtime.get("tool"))))
     return {**identity, "runtime": runtime, "strategy": strategy, "first_set": first_set}
 
 
