@@ -1,7 +1,9 @@
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -158,6 +160,21 @@ def kedro(folder, *arguments):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+def interrupted(folder, *arguments, once):
+    """Start a command, send Ctrl-C once it has stored a trial; return when each was written."""
+    command = [sys.executable, "-m", "kedro", *arguments]
+    log = folder / "log"
+    with log.open("w") as said:
+        process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said)
+    while not (stored := list(once.glob("*/*.safetensors"))):
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) == 130, log.read_text()
+    assert "the same command goes on from there" in log.read_text()
+    return {path: path.stat().st_mtime_ns for path in stored}
+
+
 @pytest.mark.slow
 def test_weights_and_images_become_a_verdict_and_what_stays_is_a_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -188,10 +205,21 @@ def test_an_onnx_file_is_audited_and_kept_and_goes_on_as_a_project(tmp_path, mon
         *("ptq", "audit", "--onnx", "m.onnx", "--images", "brought/images", "--mean", "0.5"),
         *("--std", "0.25", "--bits", "8", "--draws", "3", "--keep", "--language", "ja"),
     )
+    data = tmp_path / f"audited/data/{MOUNT}"
+    trials = interrupted(tmp_path, *command, once=data / "07_model_output/trials")
     ended = kedro(tmp_path, *command)
     assert ended.returncode in (3, 4), ended.stderr
-    gate = kedro(tmp_path / "audited", "ptq", "gate", "--mount", MOUNT)
+    assert all(path.stat().st_mtime_ns == written for path, written in trials.items())
+    project = tmp_path / "audited"
+    gate = kedro(project, "ptq", "gate", "--mount", MOUNT)
     assert gate.returncode == ended.returncode, gate.stderr
+    verdict = (data / "08_reporting/verdict.json").read_bytes()
+    # A proper Kedro project, and the same audit.
+    run = kedro(project, "run")
+    assert run.returncode == 0, run.stderr
+    assert (data / "08_reporting/verdict.json").read_bytes() == verdict
+    opened = kedro(project, "ptq", "open", "--print")
+    assert opened.stdout.splitlines()[-1] == f"data/{MOUNT}/08_reporting/report.html"
     again = kedro(tmp_path, *command)
     assert again.stdout == ended.stdout
-    assert (tmp_path / f"audited/data/{MOUNT}/03_primary/samples.parquet").is_file()
+    assert (data / "03_primary/samples.parquet").is_file()
