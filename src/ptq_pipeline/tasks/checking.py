@@ -93,7 +93,8 @@ def _table(
             "value for every unit, or a row of them for each draw"
         )
     after = np.array(quantized_answers, dtype=object)
-    after[np.ma.getmaskarray(quantized_answers)] = None
+    if isinstance(quantized_answers, np.ma.MaskedArray):
+        after[np.ma.getmaskarray(quantized_answers)] = None
     after = np.atleast_2d(after)
     first, second = (
         ("float_ok", "quantized_ok")
