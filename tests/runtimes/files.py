@@ -41,30 +41,53 @@ def write_onnx(path, threshold=0.5, *, inputs=1, channels_last=False, external=N
 
 def write_tflite(path, threshold=0.5, *, integer=False, inputs=1):
     """The same as a TFLite file with one fully connected layer, in float or in int8."""
-    kind = schema.TensorType.INT8 if integer else schema.TensorType.FLOAT32
-    bias = BIAS + [0, 2 * threshold - 1]
-    # Of an input with scale 1/255 and weights with scale 1/(64 * 127).
-    scales = {"x": (1 / 255, -128), "w": (1 / (SIDE**2 * 127), 0), "y": (1 / 64, 0)}
-    step = scales["x"][0] * scales["w"][0]
-    if integer:
-        values = {
-            "w": (WEIGHTS * SIDE**2 * 127).astype(np.int8),
-            "b": (bias / step).astype(np.int32),
-        }
-    else:
-        values = {"w": WEIGHTS.astype(np.float32), "b": bias.astype(np.float32)}
-    model = schema.ModelT()
-    model.version, model.buffers = 3, [schema.BufferT()]
-    graph = schema.SubGraphT()
-    graph.tensors = []
+    layer = WEIGHTS, BIAS + [0, 2 * threshold - 1]
+    scales = [(1 / 255, -128), (1 / 64, 0)] if integer else None
+    write_tflite_network(path, [layer], (SIDE, SIDE, 1), scales, inputs=inputs)
 
-    def add(name, shape, dtype, data=None):
+
+def _operation(weights, sides, integer):
+    """The operator of a layer, which one it is, and the shape of what it gives."""
+    operator, code = schema.OperatorT(), schema.OperatorCodeT()
+    if weights.ndim == 4:
+        sides = ((sides[0] - 3) // 2 + 1, (sides[1] - 3) // 2 + 1, len(weights))
+        code.builtinCode = schema.BuiltinOperator.CONV_2D
+        operator.builtinOptionsType = schema.BuiltinOptions.Conv2DOptions
+        options = operator.builtinOptions = schema.Conv2DOptionsT()
+        options.padding, options.strideW, options.strideH = schema.Padding.VALID, 2, 2
+        options.fusedActivationFunction = schema.ActivationFunctionType.RELU
+    else:
+        sides = (len(weights),)
+        code.builtinCode = schema.BuiltinOperator.FULLY_CONNECTED
+        operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
+        operator.builtinOptions = schema.FullyConnectedOptionsT()
+    code.deprecatedBuiltinCode = code.builtinCode
+    code.version = (4 if weights.ndim == 2 else 3) if integer else 1
+    return operator, code, sides
+
+
+def write_tflite_network(path, layers, shape, scales=None, *, inputs=1):
+    """A TFLite file, without TensorFlow.
+
+    Args:
+        path: where it goes.
+        layers: weights and bias of each; ``(out, 3, 3, in)`` is a convolution of stride 2 with a
+            ReLU behind it, ``(out, in)`` is fully connected.
+        shape: of an image, channels last.
+        scales: scale and zero point of the input and of each layer's output; None for float.
+        inputs: how many there are, of which the first is used.
+    """
+    kind = schema.TensorType.FLOAT32 if scales is None else schema.TensorType.INT8
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    model.version, model.buffers = 3, [schema.BufferT()]
+    graph.tensors, graph.operators, model.operatorCodes = [], [], []
+
+    def add(name, sides, dtype, scale=None, data=None):
         tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), dtype, 0
-        if integer:
-            scale, zero = scales.get(name[0], (step, 0))
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(sides), dtype, 0
+        if scale is not None:
             tensor.quantization = schema.QuantizationParametersT()
-            tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [zero]
+            tensor.quantization.scale, tensor.quantization.zeroPoint = [scale[0]], [scale[1]]
         if data is not None:
             buffer = schema.BufferT()
             buffer.data = np.frombuffer(data.tobytes(), np.uint8)
@@ -73,21 +96,33 @@ def write_tflite(path, threshold=0.5, *, integer=False, inputs=1):
         graph.tensors.append(tensor)
         return len(graph.tensors) - 1
 
-    named = [add(f"x{n}", (1, SIDE, SIDE, 1), kind) for n in range(inputs)]
-    weights = add("w", values["w"].shape, kind, values["w"])
-    bias_kind = schema.TensorType.INT32 if integer else kind
-    offset = add("b", (2,), bias_kind, values["b"])
-    output = add("y", (1, 2), kind)
-    operator = schema.OperatorT()
-    operator.opcodeIndex, operator.inputs = 0, [named[0], weights, offset]
-    operator.outputs = [output]
-    operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
-    operator.builtinOptions = schema.FullyConnectedOptionsT()
-    graph.operators, graph.inputs, graph.outputs = [operator], named, [output]
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
-    code.version = 4 if integer else 1
-    model.operatorCodes, model.subgraphs = [code], [graph]
+    def constants(number, weights, bias):
+        if scales is None:
+            values = weights.astype(np.float32), bias.astype(np.float32)
+            return [
+                add(f"{name}{number}", each.shape, kind, data=each)
+                for name, each in zip("wb", values, strict=True)
+            ]
+        step = np.abs(weights).max() / 127
+        codes, of_bias = np.rint(weights / step).astype(np.int8), scales[number][0] * step
+        offset = np.rint(bias / of_bias).astype(np.int32)
+        return [
+            add(f"w{number}", codes.shape, kind, (step, 0), codes),
+            add(f"b{number}", offset.shape, schema.TensorType.INT32, (of_bias, 0), offset),
+        ]
+
+    of = scales or [None] * (len(layers) + 1)
+    graph.inputs = [add(f"x{n}", (1, *shape), kind, of[0]) for n in range(inputs)]
+    last, sides = graph.inputs[0], shape
+    for number, (weights, bias) in enumerate(layers):
+        operator, code, sides = _operation(weights, sides, scales is not None)
+        model.operatorCodes.append(code)
+        operator.opcodeIndex = number
+        operator.inputs = [last, *constants(number, weights, bias)]
+        last = add(f"y{number}", (1, *sides), kind, of[number + 1])
+        operator.outputs = [last]
+        graph.operators.append(operator)
+    graph.outputs, model.subgraphs = [last], [graph]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     path.write_bytes(bytes(builder.Output()))
