@@ -77,6 +77,14 @@ def test_a_detector_ends_in_a_verdict_about_objects_and_alarms(project):
     }
     page = (reporting / "report.html").read_text()
     assert re.search(r"3 added\s+false alarms", page)
+    assert "of 100 images of class" not in page
+    figures = json.loads((reporting / "detector.json").read_text())
+    coat = figures["classes"][4]
+    assert (coat["name"], coat["n"]) == ("Coat", coats)
+    clean = cells["class", "Coat", "clean"]
+    assert coat["recall"] == pytest.approx(clean["quantized_accuracy"], abs=0.05)
+    assert 0 < coat["ap"] < coat["ap50"] <= 1
+    assert sum(each["n"] for each in figures["sizes"]) == len(objects)
 
 
 def _units(samples):
@@ -97,11 +105,6 @@ def _units(samples):
             "catalog.yml",
             lambda c: c["float_model"].pop("detector"),
             "the image source has annotated objects, and the float model is a classifier",
-        ),
-        (
-            "parameters.yml",
-            lambda p: p.update(quantization={"executor": {"kind": "process"}}),
-            "trials of a detector run in this process only so far",
         ),
     ],
 )

@@ -63,7 +63,7 @@ def test_answers_stand_in_the_order_of_units(seed, cap):
     images = random_images(generator)
     task = Detection.of(CLASSES, {**SETTINGS, "alarms": cap})
     batch = random_batch(generator, images)
-    units, answers = task.units(images), task.answers([batch], images)
+    units, answers = task.units(images), task.answers([batch], task.truth(images))
     assert len(units) == len(answers)
     annotations = annotations_of(images, CLASSES)
     matches = match(annotations, batch.found, task.matching)
@@ -83,9 +83,9 @@ def test_batches_are_one_after_the_other():
     images = random_images(generator, 8)
     parts = [random_batch(generator, images.iloc[rows]) for rows in (slice(3), slice(3, 8))]
     task = Detection.of(CLASSES, SETTINGS)
-    whole = task.answers([Batch(joined(parts), 8)], images)
-    np.testing.assert_array_equal(task.answers(parts, images), whole)
-    alone = task.answers([parts[1]], images.iloc[3:])
+    whole = task.answers([Batch(joined(parts), 8)], task.truth(images))
+    np.testing.assert_array_equal(task.answers(parts, task.truth(images)), whole)
+    alone = task.answers([parts[1]], task.truth(images.iloc[3:]))
     np.testing.assert_array_equal(whole[-len(alone) :], alone)
 
 

@@ -31,6 +31,7 @@ def report(project: Project, language: str | None, output: Path | None) -> Answe
         if name.startswith("params:")
         else project.load(name)
         for key, name in REPORT_INPUTS.items()
+        if name.startswith("params:") or project.has(name)
     }
     if language is not None:
         changed = values["parameters"].model_dump() | {"language": language}

@@ -42,7 +42,7 @@ from ptq_pipeline.judgement.summary import (
     group_components,
 )
 from ptq_pipeline.judgement.tolerance import tolerance_bound
-from ptq_pipeline.judgement.verdict import CappedGroup, Source, Verdict
+from ptq_pipeline.judgement.verdict import CappedGroup, JudgedDetector, Source, Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +62,7 @@ class AuditSetting(HandedOn):
         business: What a business view is made of.
         given: Outcomes of all trials, in the place of both predictions.
         source: Where these come from.
+        detector: What is judged where it is no image.
         candidate: The trial that would ship; chosen on ``selection`` where nobody names it.
     """
 
@@ -74,7 +75,13 @@ class AuditSetting(HandedOn):
     business: Business = Business()
     given: Outcomes | None = None
     source: Source | None = None
+    detector: JudgedDetector | None = None
     candidate: str | None = None
+
+    @property
+    def of_units(self) -> bool:
+        """Whether something else than images can be right or wrong."""
+        return self.source is not None or self.detector is not None
 
     def outcomes(self, trial_ids: list[str]) -> Outcomes | None:
         """The answers of some trials beside the float model's; None where they are not at hand."""
@@ -219,7 +226,7 @@ def _verdict(
         result=result,
         headline=headline.text,
         headline_sentence=headline,
-        reasons=reasons if setting.source is None else tuple(each.of_units for each in reasons),
+        reasons=tuple(each.of_units for each in reasons) if setting.of_units else reasons,
         settle=tuple(_told(sentence, setting) for sentence in settled),
         settle_sentences=settled,
         recipe=recipe.document(setting.pool_size),
@@ -243,11 +250,12 @@ def _verdict(
         capped_groups=CappedGroup.all_of(groups) if groups else None,
         business=setting.worth(shown, 1 - alpha),
         source=setting.source,
+        detector=setting.detector,
     )
 
 
 def _told(sentence: Sentence, setting: AuditSetting) -> str:
-    return sentence.text if setting.source is None else sentence.of_units
+    return sentence.of_units if setting.of_units else sentence.text
 
 
 def _headline(

@@ -72,6 +72,17 @@ class Source(Document):
     units: Count
 
 
+class JudgedDetector(Document):
+    """What is judged of a detector: annotated objects, found or not.
+
+    Attributes:
+        alarms: Most false alarms of a class that count on one image, in the groups
+            ``false_alarms=CLASS``; null where none are counted.
+    """
+
+    alarms: Count | None
+
+
 class Verdict(Document):
     """verdict.json of ptq_pipeline, schema version 1.
 
@@ -105,14 +116,15 @@ class Verdict(Document):
         capped_groups: Groups that count only some images of large clusters; absent where none does.
         business: What the candidate saves and costs a month; null where no view was asked for.
         source: The table that was judged; there is none where the outcomes are an audit's own.
+        detector: What is judged of a detector; absent of a classifier.
     """
 
     added: ClassVar[frozenset[str]] = frozenset(
         "headline_sentence settle_sentences not_judged not_judged_sentence ledger tolerance "
         "class_priors representatives components repeated_images capped_groups business source "
-        "average_beside_worst".split()
+        "average_beside_worst detector".split()
     )
-    rare: ClassVar[frozenset[str]] = frozenset({"capped_groups", "source"})
+    rare: ClassVar[frozenset[str]] = frozenset({"capped_groups", "source", "detector"})
     called: ClassVar[str] = "the verdict"
     way_out: ClassVar[str] = "write it again with worst_case_check"
 
@@ -144,6 +156,7 @@ class Verdict(Document):
     capped_groups: tuple[CappedGroup, ...] | None = None
     business: BusinessView | None = None
     source: Source | None = None
+    detector: JudgedDetector | None = None
 
     @property
     def draws_behind(self) -> int:

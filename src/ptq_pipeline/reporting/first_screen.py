@@ -55,10 +55,12 @@ class FirstScreen(Part):
     @property
     def units_note(self) -> str:
         """What is judged where it is no image; empty where it is."""
-        known = self.audit.group_definitions
-        if known.alarms is not None:
-            return self.texts("page.units.alarms", alarms=known.alarms)
-        return self.texts("page.units.objects") if known.objects else ""
+        found = self.audit.verdict.detector
+        if found is None:
+            return ""
+        if found.alarms is None:
+            return self.texts("page.units.objects")
+        return self.texts("page.units.alarms", alarms=found.alarms)
 
     @property
     def one_model(self) -> bool:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.reporting.background import Background
 from ptq_pipeline.reporting.business import Worth
+from ptq_pipeline.reporting.detector import DetectorPart
 from ptq_pipeline.reporting.diagnosis import Diagnosis
 from ptq_pipeline.reporting.figures import FIGURES
 from ptq_pipeline.reporting.figures.style import inline_svg
@@ -31,6 +32,7 @@ PARTS: dict[str, type[Part]] = {
     "words": Words,
     "diagnosis": Diagnosis,
     "findings": Findings,
+    "detector": DetectorPart,
     "background": Background,
     "worth": Worth,
     "reviewer": Reviewer,

@@ -27,6 +27,7 @@ from ptq_pipeline.judgement.decision import Decision, Execution
 from ptq_pipeline.judgement.judging import Status
 from ptq_pipeline.judgement.summary import SpreadCell
 from ptq_pipeline.judgement.verdict import Verdict
+from ptq_pipeline.reporting.detector_figures import DetectorFigures
 from ptq_pipeline.reporting.lost_images import LostImages
 from ptq_pipeline.reporting.texts import available_languages, what_is_judged
 from ptq_pipeline.statistics.draws import split_budget
@@ -220,6 +221,7 @@ class AuditResults(AuditTables):
     candidate_execution: Execution | None = None
     candidate_speed: CandidateSpeed | None = None
     lost_images: LostImages | None = None
+    detector: DetectorFigures | None = None
     worst_group_layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     decision_log: Sequence[Mapping[str, Any]] = ()
     machine: Mapping[str, Any] = field(default_factory=dict)
@@ -283,9 +285,10 @@ class AuditResults(AuditTables):
             "candidate_execution": Execution,
             "candidate_speed": CandidateSpeed,
             "lost_images": LostImages,
+            "detector": DetectorFigures,
         }
         for name, kind in optional.items():
-            documents[name] = kind.read(results[name]) if results[name] else None
+            documents[name] = kind.read(results[name]) if results.get(name) else None
         return cls(**{**results, **documents, **shown})
 
     def check(self) -> None:
@@ -325,6 +328,7 @@ class AuditResults(AuditTables):
             ("candidate_execution", "promotion", self.candidate_execution),
             ("candidate_speed", "promotion", self.candidate_speed),
             ("lost_images", "reporting", self.lost_images),
+            ("detector", "reporting", self.detector),
         ):
             if document is not None and document.trial_id != trial:
                 raise InputError(

@@ -17,15 +17,17 @@ KINDS = {
     key: kind
     for kind, keys in {
         "name": "group rule strategy class_named answer error expectation column class file layer "
-        "what replaces by record window audit",
+        "what replaces by record window audit object_size",
         "points": "drop_mean drop_worst drop observed limit average_mean average_worst class_mean "
         "class_worst difference drop_difference break_even_drop loss_to_champion tolerance "
-        "drop_before drop_now change",
+        "drop_before drop_now change worst_drop",
         "percent": "float_accuracy quantized_accuracy rejected_share agreement error_group "
-        "error_all clip_group clip_all share champion_accuracy candidate_accuracy",
+        "error_all clip_group clip_all share champion_accuracy candidate_accuracy float_recall "
+        "recall recall_there",
         "count": "n lost gained flips needed_n draws trials failed size drawn rejected checked "
         "raised different kib images_per_second errors_added loss sequence",
-        "number": "observed_median threshold value latency_ms error_cost",
+        "number": "observed_median threshold value latency_ms error_cost float_alarms alarms "
+        "alarms_there added_alarms float_ap50 ap50 float_ap ap",
         "interval": "interval",
         "count_interval": "errors_interval loss_interval",
     }.items()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ptq_pipeline.core.documents import Interval
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import CellDocument
-from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.core.names import ALARMS, CLEAN
 from ptq_pipeline.judgement.sentences import ENGLISH, Sentence, Wording
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.reporting.formats import (
@@ -54,9 +54,11 @@ class Texts:
         '1 draw'
     """
 
-    def __init__(self, messages: Mapping[str, object], of_units: bool = False) -> None:
+    def __init__(
+        self, messages: Mapping[str, object], of_units: bool = False, alarms: int | None = None
+    ) -> None:
         self._messages = dict(_flatten(messages))
-        self._of_units = of_units
+        self._of_units, self._alarms = of_units, alarms
 
     def __call__(self, key: str, **values: object) -> str:
         """Give the text of ``key`` with ``values`` filled in, without any escaping."""
@@ -151,18 +153,21 @@ class Texts:
         """
         fine = abs(drop) < FEW or not math.isclose(100 * limit, round(100 * limit))
         base = 1000 if fine else 100
-        more = round(base * drop)
+        key, each = "frequency", 1
+        if self._alarms is not None and cell.group.startswith(f"{ALARMS}="):
+            key, each = "frequency_of_alarms", self._alarms
+        more = round(base * drop * each)
         where = self(
-            "frequency.where_all" if cell.level == "average" else "frequency.where",
+            f"{key}.where_all" if cell.level == "average" else f"{key}.where",
             base=count(base),
             group=self.group(cell.level, cell.group),
             shift=self.shift(cell.shift),
         )
         return self(
-            f"frequency.{'more' if more > 0 else 'fewer' if more < 0 else 'same'}",
+            f"{key}.{'more' if more > 0 else 'fewer' if more < 0 else 'same'}",
             where=where,
             more=count(abs(more)),
-            limit=count(round(base * limit)),
+            limit=count(round(base * limit * each)),
         )
 
     def at_floor(self, shift: str, accuracy: float) -> str:
@@ -298,10 +303,11 @@ def available_languages() -> list[str]:
     return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
-def load_texts(language: str, of: str = "images") -> Texts:
+def load_texts(language: str, of: str = "images", alarms: int | None = None) -> Texts:
     """Read the texts of ``language``, for example ``en``.
 
-    Texts speak of images; ``of="units"`` makes them speak of whatever can be right or wrong.
+    Texts speak of images; ``of="units"`` makes them speak of whatever can be right or wrong, and
+    ``of="objects"`` of what a detector finds, with ``alarms`` as in `JudgedDetector`.
 
     Raises:
         InputError: If there is no file of texts for that language.
@@ -312,21 +318,29 @@ def load_texts(language: str, of: str = "images") -> Texts:
             f"one of: {', '.join(available_languages())}."
         )
     messages = tomllib.loads(_FOLDER.joinpath(f"{language}.toml").read_text(encoding="utf-8"))
-    words = messages.pop("words_of_units")
+    words, of_objects = messages.pop("words_of_units"), messages.pop("of_objects")
     if of == "images":
         return Texts(messages)
-    exchanged = {key: _exchanged(text, words) for key, text in _flatten(messages)}
-    return Texts(exchanged, of_units=True)
+    known = dict(_flatten(messages))
+    exchanged = {key: _exchanged(text, words) for key, text in known.items()}
+    if of == "units":
+        return Texts(exchanged, of_units=True)
+    # Images stay images, but where texts mean what is right or wrong.
+    judged = {key: text for key, text in exchanged.items() if key.startswith("sentence.")}
+    return Texts({**known, **judged, **dict(_flatten(of_objects))}, of_units=True, alarms=alarms)
 
 
 def texts_about(verdict: Verdict, language: str) -> Texts:
-    """Read the texts that fit what a verdict is about: images, or the units of a table."""
-    return load_texts(language, what_is_judged(verdict))
+    """Read the texts that fit what a verdict is about, see `what_is_judged`."""
+    alarms = verdict.detector.alarms if verdict.detector else None
+    return load_texts(language, what_is_judged(verdict), alarms)
 
 
 def what_is_judged(verdict: Verdict) -> str:
-    """Say whether texts about a verdict speak of images or of units."""
-    return "images" if verdict.source is None else "units"
+    """Say whether texts about a verdict speak of images, of a table's units or of objects."""
+    if verdict.source is not None:
+        return "units"
+    return "images" if verdict.detector is None else "objects"
 
 
 def _exchanged(text: str, words: Mapping[str, str]) -> str:

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ptq_pipeline.core.blocks import MOST_VALUES, at_a_time
@@ -189,7 +188,7 @@ def predict_top1(
     """
     task = Classification()
     read = read_outputs(predictor, images, preprocessing, task.read, batch_size, rows=rows)
-    return task.answers(read, pd.DataFrame())
+    return task.answers(read, None)
 
 
 def read_outputs(

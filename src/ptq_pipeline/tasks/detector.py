@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.units import OBJECTS, counted, objects_of, units_of
 from ptq_pipeline.tasks.coco import Annotations, Boxes, Detections
-from ptq_pipeline.tasks.detection import Matches, Matching, match
+from ptq_pipeline.tasks.detection import Matching, match
 from ptq_pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -107,20 +107,21 @@ class Detection(Task):
         """Return what is found in a batch at the operating threshold."""
         return Batch(self.operating(output), len(output))
 
-    def answers(self, read: Sequence[Any], images: pd.DataFrame) -> NDArray[np.int32]:
-        """Match what was found with the images' objects."""
-        annotations = annotations_of(images, self.classes)
-        return self._answers(match(annotations, joined(read), self.matching), annotations)
+    def truth(self, images: pd.DataFrame) -> Annotations:
+        """Return what is on images."""
+        return annotations_of(images, self.classes)
 
-    def _answers(self, matches: Matches, annotations: Annotations) -> NDArray[np.int32]:
-        rows = np.flatnonzero(~annotations.ignored)
-        label = annotations.boxes.category[rows]
+    def answers(self, read: Sequence[Any], truth: Annotations) -> NDArray[np.int32]:
+        """Match what was found with the images' objects."""
+        matches = match(truth, joined(read), self.matching)
+        rows = np.flatnonzero(~truth.ignored)
+        label = truth.boxes.category[rows]
         found = np.where(matches.found[rows], label, len(self.classes))
         if self.alarms is None:
             return found.astype(np.int32)
         # Behind the objects of an image come its alarms, see `units_of`.
         image = np.repeat(np.arange(len(matches.alarms)), len(self.classes))
-        order = np.argsort(np.concatenate([annotations.boxes.image[rows], image]), kind="stable")
+        order = np.argsort(np.concatenate([truth.boxes.image[rows], image]), kind="stable")
         every = np.concatenate([found, np.minimum(matches.alarms, self.alarms).ravel()])
         return every[order].astype(np.int32)
 

@@ -51,13 +51,17 @@ class Task(ABC):
             InputError: It says nothing, naming the first image.
         """
 
+    def truth(self, images: pd.DataFrame) -> Any:
+        """Return what `answers` must know of some images, rows of the samples table."""
+        return None
+
     @abstractmethod
-    def answers(self, read: Sequence[Any], images: pd.DataFrame) -> NDArray[np.int32]:
+    def answers(self, read: Sequence[Any], truth: Any) -> NDArray[np.int32]:
         """Return an answer a unit, int32, in the order of `units` of these images.
 
         Args:
             read: What `read` gave, batch after batch.
-            images: Rows of the samples table, in the same order.
+            truth: What `truth` gave of the same images, in the same order.
         """
 
     @abstractmethod
@@ -111,7 +115,7 @@ class Classification(Task):
             )
         return best
 
-    def answers(self, read: Sequence[Any], images: pd.DataFrame) -> NDArray[np.int32]:
+    def answers(self, read: Sequence[Any], truth: Any) -> NDArray[np.int32]:
         """Return the classes as they were read."""
         return np.concatenate([*read, np.zeros(0)]).astype(np.int32)
 

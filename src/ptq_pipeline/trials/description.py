@@ -24,6 +24,7 @@ from ptq_pipeline.core.file_cache import FileCache
 from ptq_pipeline.core.files import replacing
 from ptq_pipeline.core.objects import ObjectFolder
 from ptq_pipeline.core.seals import SealError, digest
+from ptq_pipeline.core.units import finds_objects
 from ptq_pipeline.models import Preprocessing
 from ptq_pipeline.trials.evaluation import Evaluation
 from ptq_pipeline.trials.workload import Workload
@@ -64,10 +65,11 @@ class NamedFile(Document):
 
 
 class DescribedEvaluation(Document):
-    """The arrays of an `Evaluation`, by shift."""
+    """The arrays of an `Evaluation`, by shift, and its samples where answers depend on them."""
 
     arrays: dict[str, NamedFile]
     rows: dict[str, NamedFile]
+    samples: NamedFile | None = None
 
 
 class DescribedWorkload(Document):
@@ -101,7 +103,9 @@ class DescribedWorkload(Document):
         """Yield every file that is read, each content once."""
         arrays = [each for one in self.evaluations.values() for each in one.arrays.values()]
         positions = [each for one in self.evaluations.values() for each in one.rows.values()]
-        read = [self.weights, *arrays, *positions, *self.sets.values(), *self.rows.values()]
+        samples = [each.samples for each in self.evaluations.values() if each.samples is not None]
+        read = [self.weights, *arrays, *positions, *samples]
+        read += [*self.sets.values(), *self.rows.values()]
         yield from {each.sha256: each for each in read}.values()
 
 
@@ -208,7 +212,11 @@ def describe(workload: Workload, scratch: Path) -> DescribedWorkload:
         image_shape=workload.image_shape,
         batch_size=workload.batch_size,
         evaluations={
-            key: DescribedEvaluation(arrays=files(each.arrays), rows=files(each.rows))
+            key: DescribedEvaluation(
+                arrays=files(each.arrays),
+                rows=files(each.rows),
+                samples=_samples_file(each.samples, scratch / f"{key}.parquet"),
+            )
             for key, each in workload.evaluations.items()
         },
         sets=files(workload.sets),
@@ -256,7 +264,14 @@ def open_workload(described: DescribedWorkload, files: Files, kept: ExitStack) -
         build_runtime(described.runtime, **described.options),
         described.image_shape,
         evaluations={
-            key: Evaluation(pd.DataFrame(), arrays(each.arrays), arrays(each.rows))
+            key: Evaluation(
+                pd.DataFrame()
+                if each.samples is None
+                else pd.read_parquet(files.path(each.samples)),
+                arrays(each.arrays),
+                arrays(each.rows),
+                model.task,
+            )
             for key, each in described.evaluations.items()
         },
         sets=arrays(described.sets),
@@ -282,6 +297,19 @@ def _statistics(described: DescribedWorkload, files: Files, kept: ExitStack) -> 
         except OSError:
             shutil.copyfile(path, folder / name)
     return folder
+
+
+def _samples(named: NamedFile | None, files: Files) -> pd.DataFrame:
+    return pd.DataFrame() if named is None else pd.read_parquet(files.path(named))
+
+
+def _samples_file(samples: pd.DataFrame, path: Path) -> NamedFile | None:
+    """Write down which objects are on images; a worker needs to know of them, and of no label."""
+    if not finds_objects(samples):
+        return None
+    with replacing(path) as part:
+        samples.to_parquet(part)
+    return NamedFile.of(path)
 
 
 def _array_file(array: np.ndarray, scratch: Path) -> NamedFile:

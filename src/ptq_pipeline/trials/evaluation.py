@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -48,6 +48,10 @@ class Evaluation:
     def units(self) -> pd.DataFrame:
         """What is answered, one row a unit: the samples, or the objects on them."""
         return self.task.units(self.samples)
+
+    @cached_property
+    def _truth(self) -> Any:
+        return self.task.truth(self.samples)
 
     @cached_property
     def _image_of(self) -> np.ndarray | None:
@@ -132,9 +136,11 @@ class Evaluation:
             rows=self.rows[shift][images],
         )
         if image_of is None:
-            return self.task.answers(read, self.samples)
+            return self.task.answers(read, None)
+        whole = len(images) == len(self.samples)
+        truth = self._truth if whole else self.task.truth(self.samples.iloc[images])
         answers = np.empty(len(self.units), np.int32)
-        answers[np.isin(image_of, images)] = self.task.answers(read, self.samples.iloc[images])
+        answers[np.isin(image_of, images)] = self.task.answers(read, truth)
         return answers[positions]
 
 

@@ -41,11 +41,6 @@ def require_servable(
     """
     from ptq_pipeline.ptq import ENGINE_VERSION, MethodSpec
 
-    if model.task.finds_objects and recipe.executor.kind != "serial":
-        raise InputError(
-            f"quantization.executor is '{recipe.executor.kind}', and trials of a detector run in "
-            "this process only so far; set executor.kind to serial"
-        )
     with _torch_threads():
         runtime = recipe.runtime.build()
         workload = Workload(model, runtime, images.shape[1:])

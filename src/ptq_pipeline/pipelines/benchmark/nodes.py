@@ -9,6 +9,7 @@ import pandas as pd
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import GroupDefinitions
+from ptq_pipeline.core.units import finds_objects
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.benchmark.analysis import (
@@ -38,6 +39,11 @@ def benchmark_of(name: str) -> Callable[..., tuple[pd.DataFrame, np.ndarray]]:
     ) -> tuple[pd.DataFrame, np.ndarray]:
         if not parameters.only.allows("models", name):
             return pd.DataFrame(columns=TRIAL_COLUMNS), np.zeros((0, 0, 0), np.int32)
+        if finds_objects(samples):
+            raise InputError(
+                "benchmark compares recipes on classifiers and not yet on detectors; run it in an "
+                "environment of labelled images, or run the audit once a recipe"
+            )
         definitions = GroupDefinitions.read(group_definitions)
         data = AuditData(samples, images, definitions=definitions)
         pool = _pool(data, model)

@@ -28,7 +28,16 @@ def gather_audited(
     projection: dict[str, Any],
     scoring: SubgroupScoringParameters,
 ) -> Audited:
-    """Bring together what production is compared with."""
+    """Bring together what production is compared with.
+
+    Raises:
+        InputError: the model is a detector.
+    """
+    if model.task.finds_objects:
+        raise InputError(
+            "watching production (monitoring, reaudit, requantization) is for classifiers and not "
+            "yet for detectors; audit a labelled window as a data set of its own"
+        )
     return Audited(data, model, Projection.from_json(projection), scoring)
 
 

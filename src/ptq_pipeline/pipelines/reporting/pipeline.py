@@ -3,7 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from ptq_pipeline.pipelines.nouns import AUDIT_DATA
-from ptq_pipeline.pipelines.reporting import nodes, worst_group
+from ptq_pipeline.pipelines.reporting import detector, nodes, worst_group
 
 # What `write_report` takes, by the names of its arguments.
 REPORT_INPUTS = {
@@ -12,7 +12,7 @@ REPORT_INPUTS = {
         *("verdict", "decision", "worst_case_table", "scores", "group_definitions"),
         *("calibration_set_index", "calibration_validation", "trials", "drift_table"),
         *("parity", "candidate_execution", "candidate_speed", "champion_comparison"),
-        *("lost_images", "worst_group_layers", "decision_log"),
+        *("lost_images", "worst_group_layers", "decision_log", "detector"),
     )
 } | {
     "quantization": "params:quantization",
@@ -45,6 +45,11 @@ def create_pipeline(**kwargs: object) -> Pipeline:
             worst_group.explain_worst_group,
             ["verdict", "audit_data", "float_model", "candidate_model"],
             "worst_group_layers",
+        ),
+        (
+            detector.describe_detector,
+            ["verdict", "audit_data", "float_model", "candidate_model"],
+            "detector",
         ),
         (nodes.write_report, REPORT_INPUTS, "report"),
         (nodes.write_summary, ["verdict", "decision", "params:reporting"], "summary"),

@@ -22,7 +22,7 @@ from ptq_pipeline.judgement.judging import check_float_model
 from ptq_pipeline.judgement.ledger import Ledger
 from ptq_pipeline.judgement.openings import Opener, nothing_left
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.verdict import Verdict
+from ptq_pipeline.judgement.verdict import JudgedDetector, Verdict
 from ptq_pipeline.stress.shifts import StressParameters
 
 NO_BUSINESS = Business()
@@ -119,6 +119,7 @@ def gather_setting(
         pool_size=int((samples["split"] == "pool").sum()) or None,
         opener=None if ledger is None else Opener.of(ledger, samples),
         representatives=tuple(Representative.read(each) for each in representatives or ()),
+        detector=JudgedDetector(alarms=groups.alarms) if finds_objects(samples) else None,
     )
 
 
