@@ -7,6 +7,7 @@ nothing is chosen. Gains are against no correction, draw by draw.
 
 from repair_study import FIRST_DRAW, Study, bits_of, losses, measures, one_setting, shown
 
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.project import opened
 from ptq_pipeline.ptq import method_from_json
 from ptq_pipeline.routines.repair.search import LEVELS
@@ -27,7 +28,7 @@ def main() -> None:
         study = Study(project, given.model, given.threads)
         search = study.search((weights, activations), LEVELS, given.draws)
         evaluation = shifted_evaluation(search.audit.data, search.audit.shifts, "reference")
-        segments = list(project.load("group_definitions")["segments"])
+        segments = list(project.document("group_definitions", GroupDefinitions).segments)
         bits = {"weight_bits": weights, "activation_bits": activations, "name": given.method}
         plain = None
         for names in CORRECTIONS:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.datasets import ImageWindowsDataset
 from ptq_pipeline.images.source import decode_source
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model
@@ -66,7 +67,9 @@ def read_sources(data: Path, served: bool) -> dict[str, pd.DataFrame]:
         windows,
         float_model(),
         json.loads((data / "04_feature/feature_projection.json").read_text("utf-8")),
-        json.loads((data / "03_primary/group_definitions.json").read_text("utf-8")),
+        GroupDefinitions.read(
+            json.loads((data / "03_primary/group_definitions.json").read_text("utf-8"))
+        ),
         DataLoadingParameters.model_validate(configured("data_loading")),
         parameters,
     )

@@ -15,6 +15,7 @@ import torch
 from repair_study import FIRST_DRAW, Study, bits_of, losses, measures, one_setting, shown
 from worst_group_methods import easiest_decides, register_all
 
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.project import opened
 from ptq_pipeline.ptq import method_from_json
 from ptq_pipeline.routines.repair.search import LEVELS, Search
@@ -102,7 +103,7 @@ def main() -> None:
             explain(search, activations, given.draws)
             return
         evaluation = shifted_evaluation(search.audit.data, search.audit.shifts, "reference")
-        segments = list(project.load("group_definitions")["segments"])
+        segments = list(project.document("group_definitions", GroupDefinitions).segments)
         for pair in given.pairs:
             plain = None
             for form, values in zip(("plain", "worst group"), PAIRS[pair], strict=True):

@@ -2,6 +2,7 @@ import signal
 
 import click
 import pytest
+import yaml
 from kedro.framework.project import configure_project
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Node, Pipeline
@@ -9,7 +10,7 @@ from kedro.pipeline import Node, Pipeline
 from ptq_pipeline.configuration import check_parameters
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import end_at_once
-from ptq_pipeline.hooks import InterruptHooks, ProvenanceHooks, mount_hooks
+from ptq_pipeline.hooks import DOCUMENTS, InterruptHooks, ProvenanceHooks, mount_hooks
 from ptq_pipeline.mounting import create_pipeline
 from ptq_pipeline.pipelines import reporting, subgroup_scoring
 
@@ -119,3 +120,15 @@ def test_what_a_dataset_of_this_package_refused_is_said_without_what_kedro_wraps
         mount_hooks.on_pipeline_error(outer)
     mount_hooks.on_pipeline_error(DatasetError("no cause"))
     mount_hooks.on_pipeline_error(refused)
+
+
+def test_a_catalog_that_loads_plain_json_is_refused_before_any_node(project):
+    entry = {"type": "ptq_pipeline.datasets.JSONDataset", "filepath": "data/verdict.json"}
+    catalog = DataCatalog.from_config({"shop.verdict": entry, "metrics": entry})
+    pipeline = Pipeline(reporting.create_pipeline(), namespace="shop")
+    with pytest.raises(InputError, match="'shop.verdict' loads plain JSON.*`kedro ptq init` wri"):
+        ProvenanceHooks().before_pipeline_run(pipeline, catalog)
+    shipped = (yaml.safe_load(path.read_text()) for path in project.glob("conf/base/catalog*.yml"))
+    kinds = {name: entry["type"] for each in shipped for name, entry in each.items()}
+    documents = {name for name, kind in kinds.items() if kind.endswith(".DocumentDataset")}
+    assert {name.rpartition(".")[2] for name in documents} == DOCUMENTS

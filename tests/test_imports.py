@@ -87,3 +87,13 @@ def test_what_waits_for_torch_is_known():
     """The test above cannot pass because nothing is heavy, or everything."""
     assert is_heavy({"ptq_pipeline.ptq"})
     assert not is_heavy({"ptq_pipeline.judgement.baseline"})
+
+
+def test_a_name_is_one_thing():
+    """Two public classes of one name are two things that a reader takes for one."""
+    places = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in tree(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path.relative_to(PACKAGE).as_posix())
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -16,6 +16,7 @@ from kedro_datasets.pandas import ParquetDataset
 from tests.hooked import run_hooked
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.seals import (
     Seal,
     SealError,
@@ -25,7 +26,7 @@ from ptq_pipeline.core.seals import (
     seal_path,
     write_seal,
 )
-from ptq_pipeline.datasets import ArrayDataset, ArrayFolderDataset
+from ptq_pipeline.datasets import ArrayDataset, ArrayFolderDataset, DocumentDataset
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.pipelines import quantization
 from ptq_pipeline.run_lock import OWNER
@@ -40,6 +41,8 @@ from ptq_pipeline.sealing import (
 from ptq_pipeline.stress.shifts import StressParameters
 
 STRESS = quantization.create_pipeline().filter(node_names=["gather_audit_data", "stress_images"])
+
+DEFINITIONS = GroupDefinitions(classes=("a",), segments={})
 
 
 @pytest.fixture
@@ -59,8 +62,9 @@ def catalog(tmp_path):
             "samples": ParquetDataset(filepath=(tmp_path / "samples.parquet").as_posix()),
             "images": ArrayDataset(str(tmp_path / "images.npy")),
             "profiles": ParquetDataset(filepath=(tmp_path / "profiles.parquet").as_posix()),
-            "group_definitions": JSONDataset(
-                filepath=(tmp_path / "group_definitions.json").as_posix()
+            "group_definitions": DocumentDataset(
+                document="ptq_pipeline.core.group_ids.GroupDefinitions",
+                filepath=(tmp_path / "group_definitions.json").as_posix(),
             ),
             "stressed_images": ArrayFolderDataset(str(tmp_path / "stressed")),
             "verdict": JSONDataset(filepath=(tmp_path / "verdict.json").as_posix()),
@@ -71,7 +75,7 @@ def catalog(tmp_path):
         ("samples", samples, "samples.parquet"),
         ("images", images, "images.npy"),
         ("profiles", samples[["sample_id"]], "profiles.parquet"),
-        ("group_definitions", {"classes": ["a"], "segments": {}}, "group_definitions.json"),
+        ("group_definitions", DEFINITIONS, "group_definitions.json"),
     ):
         found.save(name, data)
         path = tmp_path / file

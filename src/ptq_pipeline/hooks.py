@@ -21,7 +21,7 @@ from ptq_pipeline.configuration import (
     is_left_to_readers,
     refuse_unknown_groups,
 )
-from ptq_pipeline.core.errors import own_cause
+from ptq_pipeline.core.errors import InputError, own_cause
 from ptq_pipeline.core.exits import ExitCode, end_at_once, may_be_taken_over
 from ptq_pipeline.core.provenance import describe_machine
 from ptq_pipeline.mounting import GATHERED, mounts, stage_of
@@ -31,6 +31,14 @@ from ptq_pipeline.registry.tracking_parameters import TrackingParameters
 log = logging.getLogger(__name__)
 # What Ctrl-C sends, and what ends a container or a job.
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# What nodes take and return as documents, by name in the catalog.
+DOCUMENTS = frozenset(
+    "calibration_thresholds candidate_baseline candidate_execution candidate_speed "
+    "champion_comparison decision group_definitions lost_images reaudit_result release_record "
+    "settled_verdict verdict watch_state window_decisions window_history".split()
+)
+# What such an entry was in catalogs of earlier releases.
+PLAIN = ("JSONDataset", "OptionalJSONDataset", "HistoryDataset")
 
 
 class ParameterGroupHooks:
@@ -63,6 +71,7 @@ class ProvenanceHooks:
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Start the clock of the run, and note which nodes each stage has."""
+        _require_documents(pipeline, catalog)
         self._run_started = time.monotonic()
         self._node_seconds = {}
         self._left = {}
@@ -271,3 +280,16 @@ def _stage(node: Node) -> str:
     stage = stage_of(node)
     named = f"{node.namespace}.{stage}" if node.namespace else stage
     return "" if stage in ("", GATHERED) else named
+
+
+def _require_documents(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Refuse a catalog that loads plain JSON where nodes take documents."""
+    for name in sorted(pipeline.datasets()):
+        if name.rpartition(".")[2] not in DOCUMENTS or name not in catalog:
+            continue
+        if type(catalog.get(name)).__name__ in PLAIN:
+            raise InputError(
+                f"the catalog entry '{name}' loads plain JSON, which nodes no longer take: copy "
+                "the entry from what `kedro ptq init` writes today (`type: "
+                "ptq_pipeline.datasets.DocumentDataset` and its `document`)"
+            )

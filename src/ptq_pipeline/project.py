@@ -67,8 +67,19 @@ class Project:
         return found
 
     def document(self, dataset: str, kind: type[Kind]) -> Kind:
-        """Load a document, as :meth:`load`."""
-        return kind.read(self.load(dataset))
+        """Load a document, as :meth:`load`.
+
+        Raises:
+            InputError: the catalog entry loads something else.
+        """
+        found = self.load(dataset)
+        if not isinstance(found, kind):
+            raise InputError(
+                f"the catalog entry '{self._full(dataset)}' is no document: write `type: "
+                "ptq_pipeline.datasets.DocumentDataset` and `document: "
+                f"{kind.__module__}.{kind.__qualname__}`, as `kedro ptq init` writes it"
+            )
+        return found
 
     def load(self, dataset: str) -> Any:
         """Load a dataset of this mount.

@@ -276,17 +276,25 @@ def test_an_obligation_needs_an_acknowledgement(small):
 
 def test_a_mount_has_entries_of_its_own(small):
     files = {
-        "decision": ("json.JSONDataset", "08_reporting/decision.json"),
-        "verdict": ("json.JSONDataset", "08_reporting/verdict.json"),
-        "champion_comparison": ("json.JSONDataset", f"08_reporting/{COMPARISON_FILE}"),
-        "candidate_execution": ("json.JSONDataset", f"08_reporting/{EXECUTION_FILE}"),
-        "candidate_model": ("ptq_pipeline.datasets.CandidateDirectory", "06_models/candidate"),
-        "registry": ("ptq_pipeline.datasets.RegistryDataset", "registry"),
+        "decision": ("decision.Decision", "decision.json"),
+        "verdict": ("verdict.Verdict", "verdict.json"),
+        "champion_comparison": ("champion.Comparison", COMPARISON_FILE),
+        "candidate_execution": ("decision.Execution", EXECUTION_FILE),
     }
     entries = {
-        f"shop.{name}": {"type": kind, "filepath": f"data/shop/{path}"}
+        f"shop.{name}": {
+            "type": "ptq_pipeline.datasets.DocumentDataset",
+            "document": f"ptq_pipeline.judgement.{kind}",
+            "filepath": f"data/shop/08_reporting/{path}",
+        }
         for name, (kind, path) in files.items()
     }
+    others = {"CandidateDirectory": "06_models/candidate", "RegistryDataset": "registry"}
+    for name, (kind, path) in zip(("candidate_model", "registry"), others.items(), strict=True):
+        entries[f"shop.{name}"] = {
+            "type": f"ptq_pipeline.datasets.{kind}",
+            "filepath": f"data/shop/{path}",
+        }
     entries["shop.registry"]["baseline"] = "data/shop/champion_baseline.json"
     (small / "conf/base/catalog_shop.yml").write_text(json.dumps(entries))
     decided(small, *candidate("a"), data="data/shop")
@@ -294,6 +302,15 @@ def test_a_mount_has_entries_of_its_own(small):
     assert run("gate").exit_code == 1
     result = run("gate", "--mount", "other")
     assert result.exit_code == 1 and "no entry 'other.decision'" in result.stderr
+    # As a catalog of an earlier release has it.
+    entries["shop.decision"] = {
+        "type": "json.JSONDataset",
+        "filepath": "data/shop/08_reporting/decision.json",
+    }
+    (small / "conf/base/catalog_shop.yml").write_text(json.dumps(entries))
+    result = run("gate", "--mount", "shop")
+    assert result.exit_code == 1
+    assert "'shop.decision' is no document: write `type: ptq_pipeline.datasets." in result.stderr
 
 
 BESIDE = ["verdict.json", "champion_comparison.json", "candidate_execution.json"]
@@ -323,7 +340,7 @@ def test_a_decision_that_was_edited_with_a_hash_that_fits_follows_from_nothing(s
     content.pop("decision_hash")
     path = decided(small, decision, files) and small / "data/08_reporting/decision.json"
     path.write_text(json.dumps(content | {"decision_hash": canonical_hash(content)}))
-    assert Decision.from_json(json.loads(path.read_text())).outcome == "promote"
+    assert Decision.read(json.loads(path.read_text())).outcome == "promote"
     for command in ("gate", "promote"):
         result = run(command)
         assert result.exit_code == 1
@@ -370,7 +387,7 @@ def test_verify_holds_the_last_audit_by_what_is_here_of_it(small):
 
 def test_other_answers_in_the_next_baseline_are_no_part_of_the_comparison(small):
     decision, files = candidate("a")
-    other = Baseline.from_json(json.loads(files["baseline.json"]))
+    other = Baseline.read(json.loads(files["baseline.json"]))
     other.answers["clean"][:] = 255
     forged = {**files, "baseline.json": json.dumps(other.to_json()).encode()}
     evidence = Evidence.of_files(forged)

@@ -41,4 +41,4 @@ def test_answers_of_any_number_of_classes_come_back(largest, kind):
     answers = np.array([0, 1, largest])
     content = Baseline(trial_id="t", answers={"clean": answers}).to_json()
     assert content["answers"]["clean"]["dtype"] == kind
-    assert np.array_equal(Baseline.from_json(content).answers["clean"], answers)
+    assert np.array_equal(Baseline.read(content).answers["clean"], answers)

@@ -187,12 +187,12 @@ def test_clusters_are_respected(
 
 def test_a_baseline_survives_its_file_byte_for_byte(champion: Baseline) -> None:
     text = json.dumps(champion.to_json(), sort_keys=True)
-    again = Baseline.from_json(json.loads(text))
+    again = Baseline.read(json.loads(text))
     assert json.dumps(again.to_json(), sort_keys=True) == text
     np.testing.assert_array_equal(again.answers["noise"], champion.answers["noise"])
-    assert not Baseline.from_json(Baseline().to_json()).serves
+    assert not Baseline.read(Baseline().to_json()).serves
     many = Baseline(trial_id="t", answers={"clean": np.array([0, 999, 255])})
-    assert Baseline.from_json(many.to_json()).answers["clean"].tolist() == [0, 999, 255]
+    assert Baseline.read(many.to_json()).answers["clean"].tolist() == [0, 999, 255]
 
 
 def test_damage_is_named_with_the_file_and_the_way_out(champion: Baseline) -> None:
@@ -207,10 +207,10 @@ def test_damage_is_named_with_the_file_and_the_way_out(champion: Baseline) -> No
         {"answers": {"noise": {**packed, "dtype": "object"}}},
     ):
         with pytest.raises(InputError, match=r"'some\.json' .*restore it from git"):
-            Baseline.from_json({**copy.deepcopy(content), **damage}, "some.json")
+            Baseline.read({**copy.deepcopy(content), **damage}, "some.json")
     del content["shifts"]
     with pytest.raises(InputError, match="incomplete or damaged"):
-        Baseline.from_json(content)
+        Baseline.read(content)
 
 
 def test_the_candidates_answers_come_from_its_trial_alone(audit: pd.DataFrame) -> None:

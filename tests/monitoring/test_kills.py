@@ -14,18 +14,20 @@ from tests.monitoring.test_windows import deliver, noise
 
 from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.datasets import (
+    DocumentDataset,
     GrowingDirectory,
-    HistoryDataset,
     ProductionArrivalsDataset,
 )
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.monitoring.audited import Audited
-from ptq_pipeline.monitoring.history import Measured, WindowHistory
+from ptq_pipeline.monitoring.history import Measured
 from ptq_pipeline.monitoring.parameters import MonitoringParameters, TriggerRules
 from ptq_pipeline.monitoring.trigger import TriggerState
 from ptq_pipeline.pipelines.monitoring.nodes import accept_arrivals, record_decisions
 
 KILLS = 30
+HISTORY = "ptq_pipeline.monitoring.history.WindowHistory"
+STATE = "ptq_pipeline.monitoring.trigger.TriggerState"
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 
 
@@ -37,8 +39,8 @@ def tick(root):
     """What one call reads and writes, in the order of its pipeline; drift is an even name."""
     arrivals = ProductionArrivalsDataset("production", str(root / "arrivals.json"))
     history, state = (
-        HistoryDataset(str(root / "windows.json")),
-        HistoryDataset(str(root / "s.json")),
+        DocumentDataset(filepath=str(root / f"{name}.json"), document=kind, optional=True)
+        for name, kind in (("windows", HISTORY), ("s", STATE))
     )
     images = np.zeros((1, 1, 8, 8), np.uint8)
     samples = pd.DataFrame({"content_hash": ["0"]})
@@ -52,10 +54,10 @@ def tick(root):
     GrowingDirectory(str(root / "pages")).save(pages)
     history.save(record_decisions(history.load(), decided, found))
     arrivals.confirm()
-    seen = WindowHistory.read(history.load()).telling
+    seen = history.load().telling
     rules = TriggerRules(minimum_samples=1, cooldown_hours=0)
-    known = TriggerState.read(content) if (content := state.load()) else TriggerState()
-    state.save(known.advanced(seen, rules, NOW)[0].to_json())
+    known = state.load() or TriggerState()
+    state.save(known.advanced(seen, rules, NOW)[0])
 
 
 def test_random_kills_tear_nothing_and_the_next_call_cleans_up(tmp_path, monkeypatch):

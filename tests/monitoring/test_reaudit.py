@@ -7,7 +7,7 @@ from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.judgement.openings import Opening
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.monitoring.reaudit import (
-    Answers,
+    ChampionAnswers,
     judged_in_audit,
     reaudit,
 )
@@ -39,7 +39,7 @@ def judge(wrong, labelled=True, n=1000, required=()):
     answers[wrong] = 1 - answers[wrong]
     return reaudit(
         samples(n, labelled),
-        Answers("v1", {"clean": answers}, {"clean": right}),
+        ChampionAnswers("v1", {"clean": answers}, {"clean": right}),
         DEFINITIONS,
         OPENING,
         SCORING,
@@ -98,7 +98,7 @@ def test_what_the_audit_judged_must_be_judged_again():
     table = samples(400)
     table["label"] = pd.array(np.arange(400) % 20 == 0, dtype="boolean").astype("Int64")
     right = table["label"].to_numpy(np.int16)
-    answers = Answers("v1", {"clean": right}, {"clean": right})
+    answers = ChampionAnswers("v1", {"clean": right}, {"clean": right})
     assert reaudit(table, answers, DEFINITIONS, OPENING, SCORING).result == "HOLDS"
     result = reaudit(table, answers, DEFINITIONS, OPENING, SCORING, required)
     assert result.result == "OPEN"
@@ -129,7 +129,7 @@ def test_production_is_judged_in_the_groups_that_the_audit_scored():
     definitions = GroupDefinitions.read({"classes": ["boot", "bag"], "segments": segments})
     table = samples(1000).assign(site=np.where(np.arange(1000) < 500, "north", "south"))
     right = (np.arange(1000) % 2).astype(np.int16)
-    answers = Answers("v1", {"clean": right}, {"clean": right})
+    answers = ChampionAnswers("v1", {"clean": right}, {"clean": right})
 
     def places(**scoring):
         found = reaudit(table, answers, definitions, OPENING, SubgroupScoringParameters(**scoring))
@@ -156,7 +156,7 @@ def test_a_condition_that_was_rare_in_the_audit_is_not_waited_for():
         return samples(n).assign(site=np.where(np.arange(n) < north, "north", "south"))
 
     right = (np.arange(400) % 2).astype(np.int16)
-    answers = Answers("v1", {"clean": right}, {"clean": right})
+    answers = ChampionAnswers("v1", {"clean": right}, {"clean": right})
 
     def judged(north_in_audit):
         audit = seen(4000, north_in_audit).assign(split="audit")
@@ -175,7 +175,7 @@ def test_groups_that_the_audit_could_not_judge_for_their_bursts_are_not_asked_fo
     bursts = table.assign(cluster=np.arange(400) // 20)
     assert not judged_in_audit(bursts, DEFINITIONS, POLICY, SCORING)
     right = (np.arange(400) % 2).astype(np.int16)
-    answers = Answers("v1", {"clean": right}, {"clean": right})
+    answers = ChampionAnswers("v1", {"clean": right}, {"clean": right})
     found = reaudit(bursts, answers, DEFINITIONS, OPENING, SCORING)
     assert found.result == "OPEN" and found.too_small.needed > found.too_small.n
 
@@ -185,7 +185,7 @@ def in_clusters(lost):
     table = samples(1000).assign(cluster=np.repeat(np.arange(250), 4))
     right = (np.arange(1000) % 2).astype(np.int16)
     answers = np.where(np.repeat(lost, 4), 1 - right, right)
-    given = Answers("v1", {"clean": answers}, {"clean": right})
+    given = ChampionAnswers("v1", {"clean": answers}, {"clean": right})
     return reaudit(table, given, DEFINITIONS, OPENING, SCORING).result
 
 

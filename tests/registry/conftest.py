@@ -54,25 +54,25 @@ def candidate(
         policy_hash=policy.hash,
     )
     bounded = verdict.candidate.model_copy(update={"worst_groups": tuple(worst_groups)})
-    verdict = verdict.model_copy(update={"candidate": bounded}).to_json()
+    verdict = verdict.model_copy(update={"candidate": bounded})
     spec = {"model": "m", "method": {"weight_bits": 8}, "evaluation": "e", "runtime": {"name": "x"}}
     answers = Baseline(trial_id=name, audit_hash="e", answers={"clean": np.array([0, 1, 2, 2])})
     compared = Comparison(
         result="NONE" if champion is None else "PASS",
         champion=champion,
         candidate_baseline=answers.hash,
-    ).to_json()
-    execution = Execution(result="PASS").to_json()
+    )
+    execution = Execution(result="PASS")
     files = {
-        VERDICT_FILE: json.dumps(verdict).encode(),
-        COMPARISON_FILE: json.dumps(compared).encode(),
-        EXECUTION_FILE: json.dumps(execution).encode(),
+        VERDICT_FILE: json.dumps(verdict.to_json()).encode(),
+        COMPARISON_FILE: json.dumps(compared.to_json()).encode(),
+        EXECUTION_FILE: json.dumps(execution.to_json()).encode(),
         "trial.json": json.dumps({"trial_id": name, "spec": spec}).encode(),
         "calibration.json": json.dumps({"set_id": f"set-{name}"}).encode(),
         "model.bin": name.encode() * 100,
         ANSWERS_FILE: baseline_bytes(answers),
     }
-    return Evidence.read(verdict, compared, execution, files).decide(environment), files
+    return Evidence(verdict, compared, execution, files).decide(environment), files
 
 
 def terms(now=NOW, **changes):
@@ -83,7 +83,7 @@ def terms(now=NOW, **changes):
 def release(registry, decision, files, given=None):
     """Release a candidate by its own copies of what its decision rests on."""
     evidence = Evidence.of_files(files)
-    return release_evidence(registry, evidence, decision.to_json(), *(given or terms()))
+    return release_evidence(registry, evidence, decision, *(given or terms()))
 
 
 def against(decision):

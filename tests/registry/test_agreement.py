@@ -95,7 +95,7 @@ def forged(two, **changes):
     """Edit champion_baseline.json and give it a hash that fits."""
     content = two.known().to_json() | changes
     content.pop("baseline_hash")
-    known = Baseline.from_json(json.loads(json.dumps(content)) | {"schema_version": 1})
+    known = Baseline.read(json.loads(json.dumps(content)) | {"schema_version": 1})
     two.baseline.write_text(json.dumps(known.at(**content["log"]).to_json()))
 
 
@@ -120,7 +120,7 @@ def test_an_edited_baseline_does_not_match_its_hash(two):
 
 def test_a_corrupted_baseline_of_the_champion_is_copied_nowhere(two):
     path = two.folder("v0002") / "baseline.json"
-    content = Baseline.from_json(json.loads(path.read_text()))
+    content = Baseline.read(json.loads(path.read_text()))
     content.answers["clean"][:] = 255
     path.write_text(json.dumps(content.to_json()))
     stops(two, "v0002.*baseline.json' is missing or damaged .it is not the one that was promoted")

@@ -86,18 +86,18 @@ def test_promotion_needs_the_verdict_and_the_comparison(
         "candidate.shown_bad",
         "champion.shown_bad",
     ]
-    assert Decision.from_json(json.loads(json.dumps(decision.to_json()))) == decision
+    assert Decision.read(json.loads(json.dumps(decision.to_json()))) == decision
     executed = Execution(result="FAIL", reasons=(make_reason("x"),))
     failed = Decision.of(verdict(), FILES, "base", execution=executed)
     assert failed.outcome == "refuse" and failed.reasons[-1].rule == "x"
-    assert Decision.from_json(failed.to_json()) == failed
+    assert Decision.read(failed.to_json()) == failed
     with pytest.raises(InputError, match="comparison with the champion is incomplete or damaged"):
         Comparison.read({**compared("PASS").to_json(), "result": "maybe"})
 
 
 def test_a_decision_survives_its_file() -> None:
     decision = decide("PASS")
-    assert Decision.from_json(json.loads(json.dumps(decision.to_json(), indent=2))) == decision
+    assert Decision.read(json.loads(json.dumps(decision.to_json(), indent=2))) == decision
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_an_edited_decision_is_refused(path: tuple, value: object) -> None:
         place = place[key]
     place[path[-1]] = value
     with pytest.raises(InputError, match="does not match its hash"):
-        Decision.from_json(content)
+        Decision.read(content)
 
 
 def test_a_resealed_contradiction_is_refused() -> None:
@@ -128,16 +128,16 @@ def test_a_resealed_contradiction_is_refused() -> None:
     del content["decision_hash"]
     content["decision_hash"] = canonical_hash(content)
     with pytest.raises(InputError, match="says 'promote' but its verdict is FAIL"):
-        Decision.from_json(content)
+        Decision.read(content)
 
 
 def test_damaged_content_is_refused() -> None:
     content = decide("FAIL").to_json()
     with pytest.raises(InputError, match="schema version 9"):
-        Decision.from_json({**content, "schema_version": 9})
+        Decision.read({**content, "schema_version": 9})
     for key in set(content) - {"schema_version"}:
         with pytest.raises(InputError, match="incomplete or damaged"):
-            Decision.from_json({name: value for name, value in content.items() if name != key})
+            Decision.read({name: value for name, value in content.items() if name != key})
 
 
 def test_a_decision_of_an_earlier_release_is_read_and_written_again_the_same() -> None:
@@ -145,7 +145,7 @@ def test_a_decision_of_an_earlier_release_is_read_and_written_again_the_same() -
     del content["execution_hash"], content["reasons"][0]["sentence"], content["decision_hash"]
     content["schema_version"] = 2
     content["decision_hash"] = canonical_hash(content)
-    decision = Decision.from_json(content)
+    decision = Decision.read(content)
     assert decision.to_json() == content and decision.hash == content["decision_hash"]
 
 

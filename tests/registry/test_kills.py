@@ -92,7 +92,7 @@ def change(registry, attempt):
     champion = registry.champion()
     if attempt % 3 == 0:
         text = (champion.folder / "decision.json").read_text()
-        decision = Decision.from_json(json.loads(text))
+        decision = Decision.read(json.loads(text))
         release(registry, *candidate(f"k{attempt}", champion=against(decision)), terms())
     elif attempt % 3 == 1:
         other = next(each for each in registry.versions() if each != champion.version)

@@ -20,7 +20,7 @@ from ptq_pipeline.registry.waivers import Waiver
 
 
 def baseline_of(registry):
-    return Baseline.from_json(json.loads(registry.baseline.read_text()))
+    return Baseline.read(json.loads(registry.baseline.read_text()))
 
 
 def test_nothing_serves_before_the_first_promotion(registry):

@@ -8,6 +8,7 @@ from tests.commands.test_registry import decided, run, run_json
 from tests.registry.conftest import candidate
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.monitoring.history import WindowHistory
 from ptq_pipeline.monitoring.windows import UnusableWindow
 from ptq_pipeline.project import opened
 from ptq_pipeline.routines.watch import Watch
@@ -33,8 +34,10 @@ class Scripted(Watch):
 
     def run(self, pipeline, changes=None):
         if pipeline == "monitoring":
-            known = self.project.load("window_history").get("windows", [])
-            self.project.save("window_history", {"windows": [*known, *self.arrive]})
+            known = self.project.load("window_history") or WindowHistory()
+            content = known.to_json()
+            content["windows"] += self.arrive
+            self.project.save("window_history", WindowHistory.read(content))
             return
         target = changes["reaudit"]
         for name in (*target["audit_windows"], *target["windows"]):

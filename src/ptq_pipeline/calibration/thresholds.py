@@ -36,7 +36,7 @@ from ptq_pipeline.statistics.distances import (
     ks_distance,
 )
 
-CLASS_COLUMN = "class"
+CLASS_SHARES = "class"
 NOTHING = "(nothing)"
 # Every 2 % of the reference. A distance that shows at 256 images is several such steps wide.
 QUANTILES = 50
@@ -203,7 +203,7 @@ def batch_table(
     labels = profiles["label"].to_numpy()
     # An image without objects has no class, and counts with what is of no other.
     names = np.asarray([*definitions.classes, NOTHING], object)
-    columns = {CLASS_COLUMN: names[labels]}
+    columns = {CLASS_SHARES: names[labels]}
     for segment in definitions.segments:
         columns[segment] = profiles[segment].astype(str).to_numpy(object)
     for name in features:
@@ -234,7 +234,7 @@ def summarise_reference(
         )
     categories: dict[str, tuple[str, ...]] = {}
     if len(table) >= len(definitions.classes) or not (features or definitions.segments):
-        categories[CLASS_COLUMN] = definitions.classes
+        categories[CLASS_SHARES] = definitions.classes
     for segment, column in definitions.segments.items():
         extra = sorted(set(table[segment]) - set(column.names))
         categories[segment] = (*column.names, *extra)

@@ -216,10 +216,10 @@ def _file_of(project: Project, name: str) -> Path | None:
 
 def _data_sheet(project: Project) -> dict[str, Any]:
     """What the audit's data are; empty where its tables are not here (`dvc pull`)."""
-    samples, known = loaded(project, "samples"), loaded(project, "group_definitions")
-    if samples is None or known is None:
+    samples = loaded(project, "samples")
+    definitions: GroupDefinitions | None = loaded(project, "group_definitions")
+    if samples is None or definitions is None:
         return {}
-    definitions = GroupDefinitions.read(known)
     classes = definitions.classes
     by_class = samples.groupby(["split", "label"]).size()
     return {

@@ -18,8 +18,7 @@ from ptq_pipeline.commands.judge import PointsOf  # noqa: E402
 from ptq_pipeline.commands.options import FILE, Numbers  # noqa: E402
 from ptq_pipeline.core.errors import InputError  # noqa: E402
 from ptq_pipeline.core.exits import ExitCode  # noqa: E402
-from ptq_pipeline.judgement.decision import Decision, Outcome  # noqa: E402
-from ptq_pipeline.judgement.verdict import Verdict  # noqa: E402
+from ptq_pipeline.judgement.decision import Outcome  # noqa: E402
 from ptq_pipeline.project_template.standalone import MOUNT, PACKAGE  # noqa: E402
 from ptq_pipeline.reporting.summary import three_lines  # noqa: E402
 from ptq_pipeline.routines import own_audit  # noqa: E402
@@ -100,14 +99,13 @@ def audit(**options: Any) -> Answer:
     root, settings["calibration.set_size"] = options["out"], wanted.calibration_images
     mounted = mount_files(Path("src") / PACKAGE, MOUNT)
     new = own_audit.write_project(root, own_audit.project_files(wanted, mounted, settings))
-    content, decided, report = own_audit.run_audit(root)
-    verdict, decision = Verdict.read(content), Decision.from_json(decided)
+    verdict, decision, report = own_audit.run_audit(root)
     if new and not options["keep"]:
         own_audit.forget_data(root)
     lines = three_lines(verdict, decision, root / report, options["language"])
     kept = " --mount ".join(("kedro ptq explain", MOUNT)) if options["keep"] else ""
     notes = [f"Go on in '{root}', a Kedro project: {kept}"] if kept else []
-    return Answer(content, lines, notes, EXITS[decision.outcome])
+    return Answer(verdict.to_json(), lines, notes, EXITS[decision.outcome])
 
 
 def _brought(options: dict[str, Any]) -> own_audit.Brought:

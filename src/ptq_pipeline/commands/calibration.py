@@ -155,7 +155,7 @@ def _members(project: Project, found: Found) -> tuple[pd.DataFrame, list[str]]:
     if "label" in joined and not missing:
         joined["label"] = joined["label"].astype(int)
     if definitions := loaded(project, "group_definitions"):
-        names = GroupDefinitions.read(definitions).classes
+        names = definitions.classes
         joined["label"] = [None if v is None else names[int(v)] for v in joined["label"]]
     lost = f"{missing} images of this set are not among the samples of today"
     return joined, [lost] if missing else []

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ptq_pipeline.calibration.sets import CalibrationManifest
-from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import DECISION_FILE, TRIAL_FILE, VERDICT_FILE
+from ptq_pipeline.judgement.decision import Decision
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry.store import VERSION
 
@@ -32,7 +33,7 @@ PLACES = (
 
 
 @dataclass(frozen=True)
-class Trace:
+class SetTrace:
     """A way that leads to a calibration set, and its manifest where a file on the way holds it."""
 
     set_id: str
@@ -73,25 +74,21 @@ def find_set(project: Project, reference: str) -> Found:
     return _located(project, *found.values())
 
 
-def _named(project: Project, prefix: str) -> Iterator[Trace]:
+def _named(project: Project, prefix: str) -> Iterator[SetTrace]:
     """Yield what goes by a hash that begins with ``prefix``."""
     for folder in _set_folders(project):
-        yield from (Trace(path.stem) for path in sorted(folder.glob(f"{prefix}*.json")))
+        yield from (SetTrace(path.stem) for path in sorted(folder.glob(f"{prefix}*.json")))
     for audit in AUDITS:
         trials = loaded(project, f"{audit}trials")
         if trials is not None:
             for trial, set_id in zip(trials["trial_id"], trials["set_id"], strict=True):
                 if trial.startswith(prefix):
-                    yield Trace(set_id, (f"trial {trial}",))
+                    yield SetTrace(set_id, (f"trial {trial}",))
     for audit, name in itertools.product(AUDITS, ("verdict", "decision")):
-        content = loaded(project, audit + name)
-        if content is None:
-            continue
-        own = content["decision_hash"] if name == "decision" else canonical_hash(content)
-        candidate = content["candidate"]
-        if own.startswith(prefix) and candidate["set_id"]:
-            steps = (f"{name} {own[:16]}", f"trial {candidate['trial_id']}")
-            yield Trace(candidate["set_id"], steps)
+        found: Verdict | Decision | None = loaded(project, audit + name)
+        if found is not None and found.hash.startswith(prefix) and found.candidate.set_id:
+            steps = (f"{name} {found.hash[:16]}", f"trial {found.candidate.trial_id}")
+            yield SetTrace(found.candidate.set_id, steps)
     for record in project.load("registry").records(needed=False):
         hashes = [record.hash, *_hashes(record.content)]
         if record.champion and any(text.startswith(prefix) for text in hashes):
@@ -112,15 +109,15 @@ def _hashes(content: Mapping[str, Any]) -> Iterator[str]:
         yield from value.values() if isinstance(value, Mapping) else [value]
 
 
-def _of_version(project: Project, version: str, steps: tuple[str, ...] = ()) -> Trace:
+def _of_version(project: Project, version: str, steps: tuple[str, ...] = ()) -> SetTrace:
     folder = project.load("registry").folder(version)
     if not folder.is_dir():
         raise InputError(f"the registry has no version {version}; see `kedro ptq history`")
     trace = _of_path(folder)
-    return Trace(trace.set_id, (*steps, f"version {version}", *trace.steps), trace.manifest)
+    return SetTrace(trace.set_id, (*steps, f"version {version}", *trace.steps), trace.manifest)
 
 
-def _of_path(path: Path) -> Trace:
+def _of_path(path: Path) -> SetTrace:
     """Read the set's id from a file or a folder that an audit wrote."""
     if path.is_dir():
         for name in ("calibration.json", TRIAL_FILE, DECISION_FILE, VERDICT_FILE):
@@ -140,17 +137,17 @@ def _of_path(path: Path) -> Trace:
     if isinstance(content, dict) and "array_sha256" in content:
         own = {key: value for key, value in content.items() if key != "set_id"}
         manifest = CalibrationManifest.read(own)
-        return Trace(content.get("set_id", manifest.set_id), steps, manifest)
+        return SetTrace(content.get("set_id", manifest.set_id), steps, manifest)
     for keys in PLACES:
         set_id = content
         for key in keys:
             set_id = set_id.get(key) if isinstance(set_id, dict) else None
         if isinstance(set_id, str):
-            return Trace(set_id, steps)
+            return SetTrace(set_id, steps)
     raise InputError(f"'{path}' names no calibration set")
 
 
-def _located(project: Project, trace: Trace) -> Found:
+def _located(project: Project, trace: SetTrace) -> Found:
     """Find the files of a set, or make do with a manifest that was on the way."""
     set_id, known = trace.set_id, trace.manifest
     steps = (*trace.steps, f"calibration set {set_id}")

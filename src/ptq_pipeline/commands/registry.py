@@ -4,23 +4,26 @@ import getpass
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ptq_pipeline.commands.command import Answer
 from ptq_pipeline.commands.described import described
 from ptq_pipeline.commands.project_command import project_command
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.names import TRIAL_FILE
 from ptq_pipeline.core.plain_text import visible
-from ptq_pipeline.judgement.decision import Decision, Outcome
+from ptq_pipeline.judgement.champion import Comparison
+from ptq_pipeline.judgement.decision import Decision, Execution, Outcome
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.pipelines.release.nodes import gather_evidence, release_candidate
 from ptq_pipeline.project import Project
 from ptq_pipeline.registry.agreement import Registry
 from ptq_pipeline.registry.evidence import Evidence
 from ptq_pipeline.registry.gto import GtoTags
+from ptq_pipeline.registry.records import Record
 from ptq_pipeline.registry.release import (
     ChampionChangedError,
     ReleaseParameters,
@@ -35,8 +38,12 @@ from ptq_pipeline.registry.tracking_parameters import TrackingParameters
 from ptq_pipeline.registry.waivers import Waiver, check_against
 
 MOST_REASONS = 5
-# What a decision rests on, by names in the catalog.
-BESIDE = ("verdict", "champion_comparison", "candidate_execution")
+# What a decision rests on beside the candidate's files, by names in the catalog.
+BESIDE: dict[str, type[Document]] = {
+    "verdict": Verdict,
+    "champion_comparison": Comparison,
+    "candidate_execution": Execution,
+}
 PARTS = ("decision", *BESIDE, "candidate_model")
 
 gto_option = click.option(
@@ -47,16 +54,18 @@ by_option = click.option("--by", default=None, help="Who does it; the login name
 
 def current_decision(project: Project) -> tuple[Decision, Evidence]:
     """Load the decision of the last audit and what it rests on, and decide once more by that."""
-    content, evidence = _last_decision(project)
-    return evidence.check(content), evidence
+    decision, evidence = _last_decision(project)
+    evidence.check(decision)
+    return decision, evidence
 
 
-def _last_decision(project: Project) -> tuple[dict[str, Any], Evidence]:
+def _last_decision(project: Project) -> tuple[Decision, Evidence]:
     """Load decision and evidence as they are; an error says how what is missing comes back."""
-    decision, parts = project.load("decision"), {}
+    decision, parts = project.document("decision", Decision), {}
     for name in PARTS[1:]:
         try:
-            parts[name] = project.load(name)
+            kind = BESIDE.get(name)
+            parts[name] = project.document(name, kind) if kind else project.load(name)
         except InputError as error:
             raise InputError(
                 f"the decision rests on '{place(project, name)}', which is needed to act on it: "
@@ -160,7 +169,7 @@ def promote(
         refused = {"refused": str(error)}
         return Answer(refused, notes=[f"refused: {error}"], code=ExitCode.REFUSED)
     _follow(project)
-    return _moved(record, tags.promoted(record["content"]["version"]) if tags else [])
+    return _moved(record, tags.promoted(str(record.champion)) if tags else [])
 
 
 @project_command(epilog="Example: kedro ptq rollback --to v0003 --reason 'complaints from Oslo'")
@@ -182,7 +191,7 @@ def rollback(
     tags = _gto_tags(project, configured) if gto else None
     record = roll_back(registry, version, by=by or getpass.getuser(), reason=reason)
     _follow(project)
-    return _moved(record.to_json(), tags.rolled_back(str(record.champion)) if tags else [])
+    return _moved(record, tags.rolled_back(str(record.champion)) if tags else [])
 
 
 @project_command(
@@ -205,7 +214,7 @@ def waive(
     verdicts and decisions do not change. `kedro ptq withdraw` ends it before its day.
     """
     waiver = Waiver.granted(rule, reason, expires, by or getpass.getuser(), **only)
-    check_against(waiver, Decision.from_json(project.load("decision")).reasons)
+    check_against(waiver, project.document("decision", Decision).reasons)
     record = grant(project.load("registry"), waiver, _now())
     return Answer(
         record.to_json(), [f"{rule} is waived until {expires} (record {record.sequence})"]
@@ -262,12 +271,11 @@ def _follow(project: Project) -> None:
     send(settings, "the registry", lambda to: to.follow(project.load("registry")))
 
 
-def _moved(record: dict[str, Any], tags: list[str]) -> Answer:
-    content = record["content"]
+def _moved(record: Record, tags: list[str]) -> Answer:
+    content = record.content
     lines = [f"champion: {content['version']} (before: {content['replaces'] or 'none'})"]
-    return Answer(
-        {**record, "tags": tags} if tags else record, [*lines, *(f"tag: {tag}" for tag in tags)]
-    )
+    said = record.to_json() | ({"tags": tags} if tags else {})
+    return Answer(said, [*lines, *(f"tag: {tag}" for tag in tags)])
 
 
 def _now() -> datetime:

@@ -83,10 +83,10 @@ def _check_last_audit(project: Project) -> list[str]:
         if not missing:
             current_decision(project)
             return []
-        decision = Decision.from_json(project.load("decision"))
-        for name, expected in zip(BESIDE, rests_on(decision).values(), strict=True):
+        decision = project.document("decision", Decision)
+        for (name, kind), expected in zip(BESIDE.items(), rests_on(decision).values(), strict=True):
             if name not in missing or name == "verdict":
-                check_part(paths[name].name, project.load(name), expected)
+                check_part(paths[name].name, project.document(name, kind), expected)
     except InputError as error:
         raise VerificationError(f"the last audit: {error}") from error
     where = ", ".join(f"'{place(project, name)}'" for name in missing)
@@ -95,7 +95,7 @@ def _check_last_audit(project: Project) -> list[str]:
 
 def _check_ledger(project: Project) -> None:
     """Check that the audit ledger holds the questions that the verdict names."""
-    ledger = Verdict.read(project.load("verdict")).ledger
+    ledger = project.document("verdict", Verdict).ledger
     known = {entry.hash for entry in project.load("audit_ledger").entries()}
     for opening in ledger.openings if ledger else ():
         if opening.entry not in known:

@@ -19,6 +19,7 @@ _MODULES = {
         "DirectoryDataset",
         "GrowingDirectory",
     ),
+    "documents": ("DocumentDataset",),
     "expectations": ("GreatExpectationsValidator",),
     "float_model": ("FloatModelDataset",),
     "image_sources": (
@@ -31,10 +32,7 @@ _MODULES = {
         "VocDataset",
         "YoloDataset",
     ),
-    "production": (
-        "HistoryDataset",
-        "ProductionArrivalsDataset",
-    ),
+    "production": ("ProductionArrivalsDataset",),
     "registry": (
         "BaselineDataset",
         "ChampionDataset",
@@ -49,7 +47,6 @@ _MODULES = {
     "whole": (
         "CSVDataset",
         "JSONDataset",
-        "OptionalJSONDataset",
         "ParquetDataset",
         "TextDataset",
     ),

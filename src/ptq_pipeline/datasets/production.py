@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from hashlib import file_digest, sha256
@@ -14,7 +14,6 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file
 from ptq_pipeline.core.inputs import local_path, open_regular
 from ptq_pipeline.datasets.image_sources import ImageWindowsDataset
-from ptq_pipeline.datasets.local import LocalDataset
 from ptq_pipeline.monitoring.windows import Arrival
 
 CHECKPOINT_SCHEMA_VERSION = 1
@@ -116,33 +115,3 @@ def _look_into(folder: Path) -> tuple[str, bool]:
         except OSError as error:
             digest.update(f"{error.strerror}\0".encode())
     return digest.hexdigest(), folder.is_dir() and not paths
-
-
-class HistoryDataset(LocalDataset):
-    """One JSON file that is an empty mapping before it is first written, and written atomically."""
-
-    def load(self) -> dict[str, Any]:
-        """Return the content; {} when there is none yet.
-
-        Raises:
-            InputError: the file is damaged.
-        """
-        try:
-            content = json.loads(self._filepath.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"'{self._filepath}' is damaged ({error}); restore it from a backup, or delete it "
-                "to start again: the champion keeps serving"
-            ) from error
-        if not isinstance(content, dict):
-            raise InputError(f"'{self._filepath}' holds no JSON object; restore it from a backup")
-        return content
-
-    def save(self, data: Mapping[str, Any]) -> None:
-        """Replace the file."""
-        write_file(self._filepath, file_bytes(data))
-
-    def _exists(self) -> bool:
-        return True

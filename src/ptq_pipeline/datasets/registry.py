@@ -93,7 +93,7 @@ class BaselineDataset(StateDataset):
             return Baseline()
         except (OSError, ValueError) as error:
             raise InputError(f"'{self._filepath}' cannot be read ({error}): {WAY_OUT}") from error
-        found = Baseline.from_json(content, str(self._filepath))
+        found = Baseline.read(content, str(self._filepath))
         if found.serves and not found.sealed:
             raise InputError(
                 f"'{self._filepath}' was written by an earlier release and carries no hash: run "

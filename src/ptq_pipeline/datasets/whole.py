@@ -52,17 +52,6 @@ class JSONDataset(Whole, json.JSONDataset):
     """A document in a JSON file."""
 
 
-class OptionalJSONDataset(JSONDataset):
-    """A JSON file that may be missing: then it loads as an empty mapping."""
-
-    def load(self) -> Any:
-        """Return the content, or an empty mapping where there is no file."""
-        return super().load() if super()._exists() else {}
-
-    def _exists(self) -> bool:
-        return True
-
-
 class ParquetDataset(Whole, pandas.ParquetDataset):
     """A table in a Parquet file."""
 

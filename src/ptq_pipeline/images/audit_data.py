@@ -1,8 +1,7 @@
 """What an audit looks at: the samples, their pixels, and what is known of them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -36,10 +35,10 @@ class AuditData(HandedOn):
         samples: pd.DataFrame,
         images: np.ndarray,
         profiles: pd.DataFrame,
-        group_definitions: Mapping[str, Any],
+        group_definitions: GroupDefinitions,
     ) -> Self:
         """Put together what `data_loading` has stored."""
-        return cls(samples, images, profiles, GroupDefinitions.read(group_definitions))
+        return cls(samples, images, profiles, group_definitions)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def _unpacked(part: Any) -> NDArray[np.int64]:
     return answers
 
 
-Answers = Annotated[
+PackedAnswers = Annotated[
     SkipValidation[NDArray[np.int64]], BeforeValidator(_unpacked), PlainSerializer(_packed)
 ]
 
@@ -109,7 +109,7 @@ class Baseline(SealedDocument):
     trial_id: str | None = None
     audit_hash: str | None = None
     shifts: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    answers: dict[str, Answers] = Field(default_factory=dict)
+    answers: dict[str, PackedAnswers] = Field(default_factory=dict)
     groups: tuple[GroupFigures, ...] = ()
     log: LogHead = LogHead()
     sealed: bool = Field(default=True, exclude=True)
@@ -135,7 +135,7 @@ class Baseline(SealedDocument):
         return self.model_copy(update={"log": LogHead(records=records, head=head), "sealed": True})
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], name: str = CHAMPION_FILE) -> Baseline:
+    def read(cls, content: Mapping[str, Any], name: str = CHAMPION_FILE) -> Self:
         """Read a baseline from the file ``name`` and check its hash.
 
         Raises:

@@ -30,7 +30,7 @@ from ptq_pipeline.judgement.judged_groups import (
 )
 from ptq_pipeline.judgement.openings import LedgerView, Opener, recipe_question, spec_of
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.question import Audited, fix_question
+from ptq_pipeline.judgement.question import QuestionBasis, fix_question
 from ptq_pipeline.judgement.recipe import Draws, collect_draws, judge_recipe
 from ptq_pipeline.judgement.sampling import require_same_question
 from ptq_pipeline.judgement.sentences import Result, Sentence, combine, place_value, say
@@ -102,7 +102,7 @@ class AuditSetting(HandedOn):
 
     def audited(
         self, evidence: pd.DataFrame, draws: Draws, trials: pd.DataFrame, outcomes: Outcomes | None
-    ) -> Audited:
+    ) -> QuestionBasis:
         """What the question is fixed from: scores of the finished trials, and these trials."""
         clusters: Clusters = {}
         if outcomes is not None:
@@ -121,7 +121,7 @@ class AuditSetting(HandedOn):
                 counted.append(count_draws(evidence, cells, draws.done, outcomes))
             return counted[0]
 
-        return Audited(
+        return QuestionBasis(
             counted=evidence,
             floats=floats,
             clusters=clusters,

@@ -357,7 +357,7 @@ class Decision(SealedDocument):
         }
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Decision:
+    def read(cls, content: Mapping[str, Any]) -> Self:
         """Read a decision and check its seal.
 
         Raises:

@@ -34,7 +34,7 @@ DECIDING = frozenset(
 
 
 @dataclass(frozen=True, eq=False)
-class Audited(HandedOn):
+class QuestionBasis(HandedOn):
     """What a question is fixed from.
 
     Attributes:
@@ -62,7 +62,7 @@ class Audited(HandedOn):
         groups: Groups,
         only: Collection[GroupKey] = (),
         **more: Any,
-    ) -> Audited:
+    ) -> QuestionBasis:
         """From the groups that are ``seen`` under each shift or condition; no outcome is needed."""
         counted = pd.concat(
             keep_groups(under.counts("audit"), list(only)).assign(split="audit", shift=name)
@@ -105,7 +105,7 @@ class Question(HandedOn):
 
 
 def fix_question(
-    audited: Audited,
+    audited: QuestionBasis,
     policy: Policy,
     draws: int,
     opener: Opener | None,
@@ -145,7 +145,7 @@ def _can_pass(question: Question, draws: int) -> bool:
     return possible and not question.quick and not any(each.blocks for each in question.unjudged)
 
 
-def _fixed(audited: Audited, opening: Opening, draws: int) -> Question:
+def _fixed(audited: QuestionBasis, opening: Opening, draws: int) -> Question:
     spending, policy = opening.policy, opening.asked
     split = split_budget(max(draws, 1), spending.p0, spending.alpha, spending.sampling)
     # Of one model without draws only the candidate's claim is made, at its own level.
@@ -166,7 +166,7 @@ def _fixed(audited: Audited, opening: Opening, draws: int) -> Question:
     )
 
 
-def _look(audited: Audited, policy: Policy) -> dict[str, Any]:
+def _look(audited: QuestionBasis, policy: Policy) -> dict[str, Any]:
     """What decides what can pass, beside the images: the policy's part, groups and their counts."""
     own = audited.counted[audited.counted["split"] == "audit"]
     cells = (

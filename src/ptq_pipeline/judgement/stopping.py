@@ -24,7 +24,7 @@ from ptq_pipeline.core.outcomes import Outcomes, tally
 from ptq_pipeline.judgement.cells import Cells, Counts, collect_counts
 from ptq_pipeline.judgement.openings import Opener, recipe_question
 from ptq_pipeline.judgement.policy import Policy
-from ptq_pipeline.judgement.question import Audited, Question, fix_question
+from ptq_pipeline.judgement.question import Question, QuestionBasis, fix_question
 from ptq_pipeline.judgement.recipe import Draws, collect_draws
 from ptq_pipeline.judgement.sentences import Result
 from ptq_pipeline.statistics.anytime import FailBudget, failing_draw
@@ -87,7 +87,7 @@ class Scope(HandedOn):
         draws = self.draws
         asked = recipe_question(spec, draws.strategy, str(draws.table["set_id"].iloc[0]))
         named = asked, {"shifts": spec.get("shifts")}
-        audited = Audited.of_groups(seen, self.groups, self.only, floats=floats, named=named)
+        audited = QuestionBasis.of_groups(seen, self.groups, self.only, floats=floats, named=named)
         complete = draws.accepted >= self.policy.draws
         return fix_question(
             audited, self.policy, draws.distinct, self.opener, complete=complete, enter=enter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.monitoring.windows import Status
@@ -78,11 +78,6 @@ class WindowHistory(Document):
     schema_version: Literal[1] = 1
     windows: tuple[WindowRecord, ...] = ()
 
-    @classmethod
-    def read(cls, content: Mapping[str, Any]) -> Self:
-        """Read the content of the file; there is nothing in it before the first window."""
-        return super().read(content) if content else cls()
-
     @property
     def accepted(self) -> dict[str, WindowRecord]:
         """The accepted windows by name, oldest first."""
@@ -101,11 +96,11 @@ class WindowHistory(Document):
 
     def extended(
         self, records: Sequence[WindowRecord], measured: Mapping[str, Measured | str]
-    ) -> dict[str, Any]:
-        """Return the content of the file with new arrivals at its end, and what was measured."""
+    ) -> WindowHistory:
+        """Return it with new arrivals at its end, and what was measured."""
         last = len(self.windows)
         added = [
             record.measured(measured.get(record.window)).model_copy(update={"sequence": last + i})
             for i, record in enumerate(records, 1)
         ]
-        return self.model_copy(update={"windows": (*self.windows, *added)}).to_json()
+        return self.model_copy(update={"windows": (*self.windows, *added)})

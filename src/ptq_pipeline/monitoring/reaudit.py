@@ -140,7 +140,7 @@ class EventReaudit(Reaudit):
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class ChampionAnswers:
     """What a champion and the float model say of the same images.
 
     Attributes:
@@ -181,7 +181,7 @@ def open_reaudit(opener: Opener, champion: str, policy: Policy, shifts: Collecti
 
 def reaudit(
     samples: pd.DataFrame,
-    answers: Answers,
+    answers: ChampionAnswers,
     definitions: GroupDefinitions,
     opening: Opening,
     scoring: SubgroupScoringParameters,

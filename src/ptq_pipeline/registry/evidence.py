@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ptq_pipeline.core.canonical import canonical_hash
+from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import DECISION_FILE, TRIAL_FILE, VERDICT_FILE
 from ptq_pipeline.judgement.baseline import Baseline
@@ -54,22 +55,6 @@ class Evidence:
     files: Mapping[str, bytes]
 
     @classmethod
-    def read(
-        cls,
-        verdict: Mapping[str, Any],
-        comparison: Mapping[str, Any],
-        execution: Mapping[str, Any],
-        files: Mapping[str, bytes],
-    ) -> Evidence:
-        """Read the documents from the content of their files.
-
-        Raises:
-            InputError: one of them has another schema version or lacks a field.
-        """
-        documents = Verdict.read(verdict), Comparison.read(comparison), Execution.read(execution)
-        return cls(*documents, files)
-
-    @classmethod
     def of_files(cls, files: Mapping[str, bytes]) -> Evidence:
         """Return what the candidate's own copies say.
 
@@ -81,7 +66,9 @@ class Evidence:
             if name not in files:
                 raise _not_of_the_decision(name, "missing")
         verdict, comparison, execution = (_parsed(name, files[name]) for name in names)
-        return cls.read(verdict, comparison, execution, files)
+        return cls(
+            Verdict.read(verdict), Comparison.read(comparison), Execution.read(execution), files
+        )
 
     def decide(self, environment: str) -> Decision:
         """Decide by verdict, comparison and execution alone."""
@@ -97,30 +84,28 @@ class Evidence:
             ),
         )
 
-    def check(self, content: Mapping[str, Any]) -> Decision:
-        """Return the decision of ``decision.json`` if it follows from this.
+    def check(self, decision: Decision) -> None:
+        """Check that a decision follows from this.
 
         Raises:
             InputError: naming the file that is not the one of the decision, or saying that the
                 decision does not follow from what it names.
         """
-        decision = Decision.from_json(content)
         parts = (self.verdict, self.comparison, self.execution)
         for part, (name, expected) in zip(parts, rests_on(decision).items(), strict=True):
-            check_part(name, part.to_json(), expected)
+            check_part(name, part, expected)
         expected_files = decision.candidate.files
         for name in sorted({*expected_files, *self.files}):
             found = sha256(self.files[name]).hexdigest() if name in self.files else "missing"
             if expected_files.get(name) != found:
                 raise _not_of_the_decision(name, found)
         self._check_copies(decision)
-        if self.decide(decision.environment).to_json() != dict(content):
+        if self.decide(decision.environment).to_json() != decision.to_json():
             raise InputError(
                 "decision.json does not follow from its verdict, comparison and execution: it was "
                 "edited, or made by another version of this package; run the pipeline 'promotion' "
                 "again"
             )
-        return decision
 
     def _check_copies(self, decision: Decision) -> None:
         """Check the copies among the candidate's files, and the answers that were compared."""
@@ -133,7 +118,7 @@ class Evidence:
         compared = self.comparison.candidate_baseline
         if ANSWERS_FILE in self.files and compared is not None:
             content = _parsed(ANSWERS_FILE, self.files[ANSWERS_FILE])
-            found = Baseline.from_json(content, ANSWERS_FILE)
+            found = Baseline.read(content, ANSWERS_FILE)
             if found.hash != compared:
                 raise InputError(
                     f"the candidate's '{ANSWERS_FILE}' does not hold the answers that were "
@@ -141,13 +126,13 @@ class Evidence:
                 )
 
 
-def check_part(name: str, content: Mapping[str, Any], expected: str | None) -> None:
+def check_part(name: str, part: Document, expected: str | None) -> None:
     """Check that a file beside a decision is the one that it names.
 
     Raises:
         InputError: it is another one.
     """
-    found = canonical_hash(dict(content))
+    found = part.hash
     if found != expected:
         raise InputError(
             f"'{name}' is not the one that the decision rests on ({found[:16]} instead of "
@@ -174,7 +159,7 @@ def check_version(folder: Path, promotion: Record) -> None:
                 f"({digest}); restore it from a backup, or roll back to another version"
             )
     try:
-        decision = Decision.from_json(_content(folder, DECISION_FILE))
+        decision = Decision.read(_content(folder, DECISION_FILE))
         same = {
             DECISION_FILE: decision.hash == content["decision_hash"],
             TRIAL_FILE: decision.origin(_content(folder, TRIAL_FILE)) == content["hashes"],

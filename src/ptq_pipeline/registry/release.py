@@ -87,7 +87,7 @@ class Circumstances:
 def release(
     registry: Registry,
     evidence: Evidence,
-    content: Mapping[str, Any],
+    decision: Decision,
     parameters: ReleaseParameters,
     circumstances: Circumstances,
 ) -> Record:
@@ -98,7 +98,7 @@ def release(
     Args:
         registry: the registry.
         evidence: what the decision rests on, the candidate's files among it.
-        content: content of ``decision.json``.
+        decision: what was decided.
         parameters: what is allowed, and who does it.
         circumstances: when and where.
 
@@ -112,7 +112,8 @@ def release(
         RegistryError: the registry is locked or cannot be written.
     """
     parameters.check_text()
-    decision, files = evidence.check(content), evidence.files
+    evidence.check(decision)
+    files = evidence.files
     _check_environment(decision, parameters)
     Evidence.of_files(files)
     with registry.locked() as records:

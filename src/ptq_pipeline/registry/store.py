@@ -234,7 +234,7 @@ class Store:
             content = json.loads(self.baseline.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"'{self.baseline}' cannot be read ({error}): {WAY_OUT}") from error
-        return Baseline.from_json(content, str(self.baseline))
+        return Baseline.read(content, str(self.baseline))
 
     def write_baseline(self, records: Records) -> None:
         """Write where git keeps it what the champion answers, and the head of the log."""
@@ -262,7 +262,7 @@ class Store:
             content = path.read_bytes()
             if sha256(content).hexdigest() != digest:
                 raise ValueError("it is not the one that was promoted")
-            return Baseline.from_json(json.loads(content), str(path))
+            return Baseline.read(json.loads(content), str(path))
         except (OSError, ValueError) as error:
             raise VerificationError(
                 f"version {version}: '{path}' is missing or damaged ({error}); restore the "

@@ -83,7 +83,7 @@ class TrackedAudit:
         figures = sorted((reports / FIGURES).glob("*.*")) if (reports / FIGURES).is_dir() else []
         files = [("", reports / name) for name in FILES if (reports / name).is_file()]
         return cls(
-            Decision.from_json(found[DECISION_FILE]),
+            Decision.read(found[DECISION_FILE]),
             Verdict.read(found[VERDICT_FILE]),
             {key: float(value) for key, value in metrics.items() if value is not None},
             dict(_flat(decided)),

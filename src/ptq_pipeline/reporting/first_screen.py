@@ -9,7 +9,7 @@ from ptq_pipeline.reporting.background import Background
 from ptq_pipeline.reporting.business import Worth
 from ptq_pipeline.reporting.formats import count, points
 from ptq_pipeline.reporting.meeting import Meeting
-from ptq_pipeline.reporting.next_step import Step, next_step
+from ptq_pipeline.reporting.next_step import NextStep, next_step
 from ptq_pipeline.reporting.states import STATES, State
 from ptq_pipeline.reporting.tables import Part
 from ptq_pipeline.reporting.texts import available_languages, texts_about
@@ -141,7 +141,7 @@ class FirstScreen(Part):
         return self.texts.frequency(cell.own_drop, cell.limit, cell)
 
     @cached_property
-    def step(self) -> Step:
+    def step(self) -> NextStep:
         """The one next step."""
         return next_step(self.audit, self.options, self.texts)
 

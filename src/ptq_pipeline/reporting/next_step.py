@@ -20,7 +20,7 @@ GPTQ_IMAGES = 120
 FULL_BITS = 8
 
 
-class Step(NamedTuple):
+class NextStep(NamedTuple):
     """What to do in a sentence, the command that does it, and about how long that takes."""
 
     text: str
@@ -28,7 +28,7 @@ class Step(NamedTuple):
     time: str
 
 
-def next_step(audit: AuditResults, options: ReportingParameters, texts: Texts) -> Step:
+def next_step(audit: AuditResults, options: ReportingParameters, texts: Texts) -> NextStep:
     """Give the one next step of an audit; it never contradicts the decision."""
     return _Steps(audit, options, texts).step()
 
@@ -39,37 +39,37 @@ class _Steps:
         self.verdict: Verdict = audit.verdict
         self.environment = audit.decision.environment
 
-    def step(self) -> Step:
+    def step(self) -> NextStep:
         outcome = str(self.audit.decision.outcome)
         if self.verdict.source is not None:
             # What another toolchain makes next is no command of this one.
-            return Step(self.texts(f"step.table_{outcome}"), "", "")
+            return NextStep(self.texts(f"step.table_{outcome}"), "", "")
         if outcome == "promote":
             return self._after_pass()
         if outcome == "refuse":
             return self._after_refusal()
         return self._to_settle()
 
-    def _after_pass(self) -> Step:
+    def _after_pass(self) -> NextStep:
         if self.environment != BASE:
             text = self.texts("step.promote_elsewhere", environment=self.environment)
             return self._audit(text, environment=BASE)
         command = self._ptq("promote")
-        return Step(self.texts("step.promote"), command, self.texts("step.at_once"))
+        return NextStep(self.texts("step.promote"), command, self.texts("step.at_once"))
 
-    def _after_refusal(self) -> Step:
+    def _after_refusal(self) -> NextStep:
         if self.verdict.result == "PASS":
             # It passes on its own: what serves, or the exported file, speaks against it.
             command = self._ptq("gate")
-            return Step(self.texts("step.see_gate"), command, self.texts("step.at_once"))
+            return NextStep(self.texts("step.see_gate"), command, self.texts("step.at_once"))
         if self._bits() >= FULL_BITS and self.verdict.recipe.result != "FAIL":
             return self._explain()
         if self.environment == BASE:
-            return Step(self.texts("step.repair"), self._ptq("repair"), self._time_of_repair())
+            return NextStep(self.texts("step.repair"), self._ptq("repair"), self._time_of_repair())
         command = self._ptq("ladder", environment=BASE)
-        return Step(self.texts("step.ladder"), command, self._time(LADDER))
+        return NextStep(self.texts("step.ladder"), command, self._time(LADDER))
 
-    def _to_settle(self) -> Step:
+    def _to_settle(self) -> NextStep:
         said = [each for each in self.verdict.settle_sentences if each.key in _SETTLED_BY]
         if self.audit.quick_look:
             return self._audit(self.texts("step.full_audit"), environment=BASE)
@@ -85,25 +85,25 @@ class _Steps:
             return self._audit(self.texts("step.bits", bits=FULL_BITS), bits)
         return self._explain()
 
-    def _explain(self) -> Step:
+    def _explain(self) -> NextStep:
         worst = self.verdict.worst
         if worst is None:
-            return Step(self.texts("step.plan"), self._ptq("plan"), self.texts("step.at_once"))
+            return NextStep(self.texts("step.plan"), self._ptq("plan"), self.texts("step.at_once"))
         group = "'" + worst.group.replace("'", "'\\''") + "'"
         command = self._ptq("explain", group)
-        return Step(self.texts("step.explain"), command, self.texts("step.minute"))
+        return NextStep(self.texts("step.explain"), command, self.texts("step.minute"))
 
     def _bits(self) -> int:
         method = self.audit.recipe.get("method", {})
         return min(method.get(f"{kind}_bits", FULL_BITS) for kind in ("weight", "activation"))
 
-    def _audit(self, text: str, changes: str = "", environment: str | None = None) -> Step:
+    def _audit(self, text: str, changes: str = "", environment: str | None = None) -> NextStep:
         parts = ["kedro run", *self._environment(environment)]
         parts += ["--pipelines", self.mount] if self.mount else []
         if changes:
             inside = [f"{self.mount}.{each}" for each in changes.split(",")] if self.mount else []
             parts += ["--params", ",".join(inside) or changes]
-        return Step(text, " ".join(parts), self._time(1))
+        return NextStep(text, " ".join(parts), self._time(1))
 
     def _ptq(self, *words: str, environment: str | None = None) -> str:
         where = ["--mount", self.mount] if self.mount else []

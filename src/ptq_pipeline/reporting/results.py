@@ -4,13 +4,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ptq_pipeline.artifact.speed import CandidateSpeed
-from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import (
     CLASS_COLUMN,
@@ -271,25 +270,6 @@ class AuditResults(AuditTables):
     def cell(self, key: CellKey) -> SpreadCell | None:
         """One cell of the table; None where it has none."""
         return next((cell for cell in self.cells if cell.key == key), None)
-
-    @classmethod
-    def read(cls, results: Mapping[str, Any], **shown: Any) -> Self:
-        """Read the documents among ``results``, which are named as the fields."""
-        documents: dict[str, Any] = {
-            "verdict": Verdict.read(results["verdict"]),
-            "decision": Decision.from_json(results["decision"]),
-            "group_definitions": GroupDefinitions.read(results["group_definitions"]),
-        }
-        optional: dict[str, type[Document]] = {
-            "champion_comparison": Comparison,
-            "candidate_execution": Execution,
-            "candidate_speed": CandidateSpeed,
-            "lost_images": LostImages,
-            "detector": DetectorFigures,
-        }
-        for name, kind in optional.items():
-            documents[name] = kind.read(results[name]) if results.get(name) else None
-        return cls(**{**results, **documents, **shown})
 
     def check(self) -> None:
         """Check that all parts come from one audit.

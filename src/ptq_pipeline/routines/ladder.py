@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import PurePath
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,12 +15,13 @@ from ptq_pipeline.core.errors import InputError, PtqPipelineError
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
-from ptq_pipeline.core.names import DECISION_FILE, VERDICT_FILE
 from ptq_pipeline.judgement.baseline import Baseline
+from ptq_pipeline.judgement.decision import Decision
 from ptq_pipeline.judgement.openings import Opener
 from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.monitoring.reaudit import (
-    Answers,
+    ChampionAnswers,
     Holding,
     Reaudit,
     open_reaudit,
@@ -131,7 +131,7 @@ class Rung(Document):
 
 
 def attempt(
-    project: Project, pipeline: str, step: Step, changes: Mapping[str, Any], folder: str = ""
+    project: Project, pipeline: str, step: Step, changes: Mapping[str, Any], within: str = ""
 ) -> Rung:
     """Run one recipe and read what was decided; a recipe that cannot be tried is a refusal.
 
@@ -140,7 +140,7 @@ def attempt(
         pipeline: what runs.
         step: the recipe.
         changes: other parameters to change, by group.
-        folder: where its reports are, below those of the audit.
+        within: namespace of its documents in the catalog.
     """
     log.info("%s, recipe '%s'", "audit" if pipeline == "__default__" else pipeline, step.name)
     own = step.changes()
@@ -154,14 +154,12 @@ def attempt(
     except PtqPipelineError as error:
         log.warning("recipe '%s' could not be tried: %s", step.name, error)
         return Rung(name=step.name, decision="error", headline=str(error))
-    decision, verdict = (
-        project.report(PurePath(folder, name).as_posix()) for name in (DECISION_FILE, VERDICT_FILE)
-    )
+    decision = project.document(f"{within}decision", Decision)
     return Rung(
         name=step.name,
-        decision=decision["decision"],
-        headline=verdict["headline"],
-        decision_hash=decision["decision_hash"],
+        decision=decision.outcome,
+        headline=project.document(f"{within}verdict", Verdict).headline,
+        decision_hash=decision.hash,
         changes=own if step.repair else {},
     )
 
@@ -313,7 +311,7 @@ def _judge_champion(project: Project, champion: Champion) -> Reaudit | None:
         for name in shared
     }
     own = {name: baseline.answers[name] for name in shared}
-    given = Answers(champion.version, own, reference)
+    given = ChampionAnswers(champion.version, own, reference)
     scoring = project.settings("subgroup_scoring", SubgroupScoringParameters)
     definitions = project.document("group_definitions", GroupDefinitions)
     return reaudit(audit, given, definitions, opening, scoring)

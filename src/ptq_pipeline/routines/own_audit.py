@@ -17,6 +17,8 @@ from ptq_pipeline.datasets.float_model import FloatModelDataset
 from ptq_pipeline.datasets.image_sources import ImageFolderDataset, ImageManifestDataset
 from ptq_pipeline.images.files import DEFAULT_SPLITS
 from ptq_pipeline.images.source import ImageSource
+from ptq_pipeline.judgement.decision import Decision
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.models.factories import import_factory
 from ptq_pipeline.models.onnx_file import SUFFIX, images_of_onnx
@@ -255,7 +257,7 @@ def write_project(root: Path, files: Mapping[Path, bytes]) -> bool:
     return new
 
 
-def run_audit(root: Path) -> Any:
+def run_audit(root: Path) -> tuple[Verdict, Decision, Path]:
     """Run the project's audit; what it prints at its end is left to whoever calls.
 
     Returns:
@@ -263,7 +265,8 @@ def run_audit(root: Path) -> Any:
     """
     with chdir(root), opened(mount=MOUNT) as project:
         project.run("__default__", ending=io.StringIO())
-        return project.load("verdict"), project.load("decision"), project.path("report")
+        verdict = project.document("verdict", Verdict)
+        return verdict, project.document("decision", Decision), project.path("report")
 
 
 def forget_data(root: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.provenance import describe_machine
+from ptq_pipeline.judgement.decision import Decision
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.monitoring.history import WindowHistory
 from ptq_pipeline.monitoring.page import watch_page
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Case:
+class DriftCase:
     """What a re-audit is about.
 
     Attributes:
@@ -61,8 +62,7 @@ class Watch:
         self.ladder = project.settings("ladder", LadderParameters)
         self.rules = project.settings("monitoring", MonitoringParameters).trigger
         self.registry: Registry = project.load("registry")
-        content = project.load("watch_state")
-        self.state = TriggerState.read(content) if content else TriggerState()
+        self.state: TriggerState = project.load("watch_state") or TriggerState()
         # Windows of an event that could not be read again.
         self.unusable: dict[str, str] = {}
 
@@ -72,7 +72,7 @@ class Watch:
         # A champion that cannot be read is an error before anything else happens.
         self.registry.champion()
         self.run("monitoring")
-        history = WindowHistory.read(self.project.load("window_history"))
+        history = self.project.document("window_history", WindowHistory)
         state, advice = self.state.advanced(history.telling, self.rules, datetime.now(UTC))
         self._keep(state)
         new = history.windows[known:]
@@ -109,7 +109,7 @@ class Watch:
     def _keep(self, state: TriggerState) -> None:
         self.state = state
         if not self.dry_run:
-            self.project.save("watch_state", state.to_json())
+            self.project.save("watch_state", state)
 
     def _act(self, advice: Advice) -> dict[str, Any]:
         event = advice.event
@@ -121,9 +121,9 @@ class Watch:
         if self.dry_run:
             reason = f"{advice.reason}; would re-audit the champion"
             return _answer(event, "reaudit", reason, ExitCode.REQUANTIZATION_ADVISED)
-        return self._reaudit(Case(event, advice.audit_windows))
+        return self._reaudit(DriftCase(event, advice.audit_windows))
 
-    def _reaudit(self, case: Case) -> dict[str, Any]:
+    def _reaudit(self, case: DriftCase) -> dict[str, Any]:
         """Audit the champion on the event's windows, without later ones that cannot be used."""
         event = case.event
         try:
@@ -138,11 +138,11 @@ class Watch:
             others = tuple(name for name in case.later if name != error.window)
             if not others and self.rules.later_window:
                 return self._wait(case, str(error), ExitCode.WINDOW_SET_ASIDE)
-            return self._reaudit(Case(event, others))
+            return self._reaudit(DriftCase(event, others))
         found = self.project.report(f"monitoring/reaudit_{event.event}.json")
         return self._follow(case, EventReaudit.read(found))
 
-    def _follow(self, case: Case, found: EventReaudit) -> dict[str, Any]:
+    def _follow(self, case: DriftCase, found: EventReaudit) -> dict[str, Any]:
         event, text, evidence = case.event, found.describe(), found.without_cells()
         if found.result is Holding.HOLDS:
             self._note(event, HOLDS, evidence)
@@ -155,14 +155,14 @@ class Watch:
             return self._end(event, "advised", reason, ExitCode.REQUANTIZATION_ADVISED)
         return self._requantize(case, found)
 
-    def _requantize(self, case: Case, found: EventReaudit) -> dict[str, Any]:
+    def _requantize(self, case: DriftCase, found: EventReaudit) -> dict[str, Any]:
         """Climb the ladder on old and new images, and release what passes."""
         event, text = case.event, found.describe()
         policy = self.project.settings("worst_case_check", Policy)
         changes = {**case.changes, **spend(self.ladder, policy)}
         rungs = climb(
             self.ladder,
-            lambda step: attempt(self.project, "requantization", step, changes, "requantization"),
+            lambda step: attempt(self.project, "requantization", step, changes, "requantization."),
             stop_at=("promote",),
         )
         tried = {"ladder": [rung.to_json() for rung in rungs]}
@@ -187,14 +187,14 @@ class Watch:
             update={"by": self.ladder.by, "trigger": _cause(event)}
         )
         files = candidate_files(self.project.load("requantization.candidate_model"))
-        decision = self.project.report("requantization/decision.json")
+        decision = self.project.document("requantization.decision", Decision)
         evidence = Evidence.of_files(files)
         # The project's revision, wherever the watch was called.
         there = Circumstances(machine=describe_machine(self.project.root), card=model_card)
         record = release(self.registry, evidence, decision, parameters, there).to_json()
         return str(record["content"]["version"])
 
-    def _wait(self, case: Case, reason: str, code: ExitCode) -> dict[str, Any]:
+    def _wait(self, case: DriftCase, reason: str, code: ExitCode) -> dict[str, Any]:
         """Leave the event open; when another window has come, it is judged again."""
         event = case.event
         self._keep(self.state.postponed([*event.windows, *case.later][-1], reason))

@@ -8,11 +8,11 @@ import pytest
 import torch
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
-from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
 
 from ptq_pipeline.calibration.parameters import CalibrationParameters
-from ptq_pipeline.datasets import CalibrationSetsDataset, ValidationCacheDataset
+from ptq_pipeline.core.group_ids import GroupDefinitions
+from ptq_pipeline.datasets import CalibrationSetsDataset, DocumentDataset, ValidationCacheDataset
 from ptq_pipeline.images.idx import read_idx
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.models import FloatModel, Preprocessing, resnet20, run_in_batches
@@ -52,8 +52,9 @@ class Stage:
                 "calibration_validation_cache": ValidationCacheDataset(
                     str(self.folder / folder / "cache.json"), str(self.folder / folder / "docs")
                 ),
-                "calibration_thresholds": JSONDataset(
-                    filepath=str(self.folder / folder / "calibration_thresholds.json")
+                "calibration_thresholds": DocumentDataset(
+                    filepath=str(self.folder / folder / "calibration_thresholds.json"),
+                    document="ptq_pipeline.calibration.thresholds.Thresholds",
                 ),
                 **{
                     name: ParquetDataset(filepath=str(self.folder / folder / f"{name}.parquet"))
@@ -93,7 +94,7 @@ def inputs(raw_data) -> dict:
         "samples": samples.assign(size=size),
         "images": images,
         "profiles": profiles.assign(size=size),
-        "group_definitions": {"classes": list(classes), "segments": {"size": cut.to_json()}},
+        "group_definitions": GroupDefinitions(classes=classes, segments={"size": cut}),
         "float_model": model,
         "feature_projection": projection.to_json(),
     }

@@ -280,7 +280,7 @@ def test_control_columns_are_marked_and_must_exist(source, model):
     images, table, metadata = nodes.decode_images(source, model, PARAMETERS)
     profiles = nodes.profile_samples(table, images, model, PARAMETERS)[0]
     controlled = PARAMETERS.model_copy(update={"controls": ("site",)})
-    found = nodes.define_segments(metadata, profiles, model, controlled)["segments"]
+    found = nodes.define_segments(metadata, profiles, model, controlled).to_json()["segments"]
     assert found["site"] == {"names": ["north", "south"], "control": True}
     assert not any("control" in entry for name, entry in found.items() if name != "site")
     unknown = PARAMETERS.model_copy(update={"controls": ("camera",)})

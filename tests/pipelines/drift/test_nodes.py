@@ -5,9 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.torch import save_file
+from tests.verdicts import make_verdict
 
 from ptq_pipeline.calibration.sets import CalibrationManifest, CalibrationSet, array_sha256
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.images.idx import IdxSource
 from ptq_pipeline.models import FloatModel, Preprocessing, load_float_model, resnet20
 from ptq_pipeline.monitoring.parameters import DriftParameters
@@ -84,7 +86,7 @@ def test_the_union_holds_valid_evidence_with_repetition_and_the_candidate_its_ow
         valid=[True, True, False, True],
         role=["evidence", "evidence", "evidence", "comparison"],
     )
-    verdict = {"candidate": {"set_id": sets[1].set_id}}
+    verdict = make_verdict(set_id=sets[1].set_id)
     table = gather_calibration_profiles(
         {one.set_id: one for one in sets}, index, verdict, profiles, None, {}
     )
@@ -100,7 +102,7 @@ def test_without_a_candidate_only_the_recipe_is_compared() -> None:
     table = gather_calibration_profiles(
         {sets[0].set_id: sets[0]},
         make_index(sets),
-        {"candidate": {"set_id": None}},
+        make_verdict(set_id=None),
         make_profiles(10, 0),
         None,
         {},
@@ -126,7 +128,7 @@ def test_perturbed_sets_are_profiled_by_their_own_pixels() -> None:
     table = gather_calibration_profiles(
         {perturbed.set_id: perturbed},
         make_index([perturbed]),
-        {"candidate": {"set_id": None}},
+        make_verdict(set_id=None),
         profiles,
         model,
         projection,
@@ -139,7 +141,7 @@ def test_perturbed_sets_are_profiled_by_their_own_pixels() -> None:
 def test_no_valid_set_and_an_unknown_candidate_are_errors() -> None:
     sets = [make_set([5], 0)]
     by_id = {sets[0].set_id: sets[0]}
-    verdict = {"candidate": {"set_id": "gone"}}
+    verdict = make_verdict(set_id="gone")
     with pytest.raises(InputError, match="no calibration set of the recipe is valid"):
         gather_calibration_profiles(
             by_id, make_index(sets, valid=[False]), verdict, make_profiles(9, 0), None, {}
@@ -181,12 +183,8 @@ def available(tmp_path):
     return {name: partial(IdxSource, [part]) for name, part in parts.items()}
 
 
-DEFINITIONS = {
-    "classes": ["a", "b", "c"],
-    "segments": {
-        "tone": {"feature": "brightness", "thresholds": [0.5], "names": ["dark", "light"]}
-    },
-}
+TONE = {"feature": "brightness", "thresholds": [0.5], "names": ["dark", "light"]}
+DEFINITIONS = GroupDefinitions(classes=("a", "b", "c"), segments={"tone": TONE})
 PROJECTION = {"mean": [0.0] * 64, "components": [[0.0] * 64] * 8}
 
 
@@ -234,7 +232,7 @@ def test_comparisons_end_in_table_summary_and_reports() -> None:
         ignore_index=True,
     )
     sets = [make_set(list(range(5, 505, 4)), 0)]
-    verdict = {"candidate": {"set_id": sets[0].set_id}}
+    verdict = make_verdict(set_id=sets[0].set_id)
     gathered = gather_calibration_profiles(
         {sets[0].set_id: sets[0]}, make_index(sets), verdict, profiles, None, {}
     )
@@ -258,7 +256,7 @@ def test_comparisons_end_in_table_summary_and_reports() -> None:
 def test_a_column_that_this_audit_lacks_is_an_error_before_any_trial() -> None:
     columns = {"tone": {"method": "jensenshannon", "threshold": 0.1}}
     parameters = PARAMETERS.model_validate({**PARAMETERS.model_dump(), "columns": columns})
-    definitions = {"classes": ["a", "b"], "segments": {"customer": {"names": ["new"]}}}
+    definitions = GroupDefinitions(classes=("a", "b"), segments={"customer": {"names": ["new"]}})
     with pytest.raises(InputError, match=r"no column 'tone'; take it out of 'drift.columns', or"):
         check_columns(make_profiles(40, 0), definitions, parameters)
 

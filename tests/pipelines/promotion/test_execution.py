@@ -98,7 +98,7 @@ def test_the_files_are_the_model_that_was_judged(
     runner, evaluation = audit.runner(), audit.evaluation
     outcome = runner.run(chosen.set_id, chosen.images, evaluation)
     trial_id = outcome.spec.trial_id
-    verdict = make_verdict(trial_id=trial_id, set_id=chosen.set_id).to_json()
+    verdict = make_verdict(trial_id=trial_id, set_id=chosen.set_id)
     facts = {"trial_id": trial_id}
     files = build_artifact(runner, chosen, facts)
     assert metadata_of(files["model.onnx"])["trial_id"] == trial_id
@@ -108,7 +108,8 @@ def test_the_files_are_the_model_that_was_judged(
     predictions = predictions.reset_index(drop=True)
 
     def execute(predictions: pd.DataFrame, files: dict[str, bytes] = files) -> dict:
-        return execute_candidate(audit, verdict, files, predictions, {chosen.set_id: chosen})
+        sets = {chosen.set_id: chosen}
+        return execute_candidate(audit, verdict, files, predictions, sets).to_json()
 
     found = execute(predictions)
     assert found["result"] == "PASS" and found["reasons"] == []
@@ -123,7 +124,7 @@ def test_the_files_are_the_model_that_was_judged(
     assert found["parity"][0]["agreement"] >= 0.9
     # A class without images is missing, never 0 or 1.
     assert found["parity"][2]["agreement"] is None
-    speed = measure_candidate(audit, verdict, files)
+    speed = measure_candidate(audit, verdict, files).to_json()
     assert speed["runtime"]["name"] == runtime and speed["runtime"]["cpu_flags"]
     batch_size = min(parameters.runtime.batch_size, N)
     assert (speed["trial_id"], speed["batch_size"]) == (trial_id, batch_size)
@@ -143,13 +144,13 @@ def test_the_files_are_the_model_that_was_judged(
 
 
 def test_without_a_candidate_there_is_nothing_to_execute(model, images, samples, tmp_path) -> None:
-    verdict = make_verdict("FAIL", None, None).to_json()
+    verdict = make_verdict("FAIL", None, None)
     parameters = Recipe.model_validate({"method": {}, "runtime": {"name": "openvino"}})
     data, store = AuditData(samples, images), TrialStore(tmp_path)
     audit = Audit(data, {}, model, store, SHIFTS, parameters)
     found = execute_candidate(audit, verdict, {}, pd.DataFrame(), {})
-    assert found["result"] == "NONE"
-    speed = measure_candidate(audit, verdict, {})
+    assert found.result == "NONE"
+    speed = measure_candidate(audit, verdict, {}).to_json()
     assert speed["float"] is speed["candidate"] is None
 
 
@@ -173,10 +174,11 @@ def audited(model, images, samples, chosen, tmp_path):
             "predicted": outcome.predictions["clean"],
         }
     )
-    verdict = make_verdict(trial_id=trial_id, set_id=chosen.set_id).to_json()
+    verdict = make_verdict(trial_id=trial_id, set_id=chosen.set_id)
 
     def execute(files: dict[str, bytes]) -> dict:
-        return execute_candidate(audit, verdict, files, predictions, {chosen.set_id: chosen})
+        sets = {chosen.set_id: chosen}
+        return execute_candidate(audit, verdict, files, predictions, sets).to_json()
 
     return files, execute
 
@@ -191,7 +193,7 @@ def test_pixels_that_change_while_they_are_executed_keep_no_result(
     outcome = audit.runner().run(chosen.set_id, chosen.images, audit.evaluation)
     trial_id = outcome.spec.trial_id
     files = build_artifact(audit.runner(), chosen, {"trial_id": trial_id})
-    verdict = make_verdict(trial_id=trial_id, set_id=chosen.set_id).to_json()
+    verdict = make_verdict(trial_id=trial_id, set_id=chosen.set_id)
     predict = Audit.predict
 
     def predict_and_write(*arguments):

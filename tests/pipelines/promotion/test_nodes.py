@@ -19,6 +19,7 @@ from ptq_pipeline.judgement.baseline import Baseline
 from ptq_pipeline.judgement.champion import Comparison
 from ptq_pipeline.judgement.decision import Decision, Execution
 from ptq_pipeline.judgement.policy import Policy
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel, Preprocessing, resnet20
 from ptq_pipeline.pipelines.promotion import create_pipeline, nodes
 from ptq_pipeline.pipelines.promotion.nodes import decide
@@ -99,14 +100,14 @@ def spec(model: FloatModel, calibration_set: CalibrationSet) -> TrialSpec:
 
 
 CELL = make_cell("a", n=400, flips=8, quantized_accuracy=0.9, accuracy_lower=0.87, drop=0.01)
-EXECUTED = Execution(result="PASS").to_json()
-NOTHING_SERVES = Comparison(result="NONE", champion=None).to_json()
+EXECUTED = Execution(result="PASS")
+NOTHING_SERVES = Comparison(result="NONE", champion=None)
 
 
-def make_baseline(spec: TrialSpec | None) -> dict:
+def make_baseline(spec: TrialSpec | None) -> Baseline:
     if spec is None:
-        return Baseline().to_json()
-    return Baseline(trial_id=spec.trial_id, audit_hash="ef").to_json()
+        return Baseline()
+    return Baseline(trial_id=spec.trial_id, audit_hash="ef")
 
 
 def make_trials(*specs: TrialSpec) -> pd.DataFrame:
@@ -114,11 +115,11 @@ def make_trials(*specs: TrialSpec) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def verdict_of(spec: TrialSpec | None, result: str = "PASS", **changes) -> dict:
+def verdict_of(spec: TrialSpec | None, result: str = "PASS", **changes) -> Verdict:
     trial = (None, None) if spec is None else (spec.trial_id, spec.calibration_set)
     reasons = (make_reason("candidate.limit", "größer"),)
     cells = () if spec is None else (CELL,)
-    return make_verdict(result, *trial, reasons, cells, **changes).to_json()
+    return make_verdict(result, *trial, reasons, cells, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -187,14 +188,14 @@ def test_lineage_stands_beside_the_model(
     trial = json.loads(files["trial.json"])
     assert trial_id_of(trial["spec"]) == trial["trial_id"] == spec.trial_id
     assert "cpu_flags" not in trial["spec"]["runtime"]
-    assert json.loads(files["verdict.json"]) == verdict_of(spec)
+    assert json.loads(files["verdict.json"]) == verdict_of(spec).to_json()
 
 
 COPIES = {"champion_comparison.json", "candidate_execution.json"}
 
 
 def test_a_baseline_of_other_answers_is_refused(files: dict[str, bytes], spec: TrialSpec) -> None:
-    comparison = {**NOTHING_SERVES, "candidate_baseline": "0" * 64}
+    comparison = NOTHING_SERVES.model_copy(update={"candidate_baseline": "0" * 64})
     with pytest.raises(InputError, match="does not hold the answers that were compared"):
         decide(verdict_of(spec), comparison, EXECUTED, files, PARAMETERS)
 
@@ -207,16 +208,16 @@ def test_every_outcome_is_written_with_its_files(
     files: dict[str, bytes], spec: TrialSpec, result: str, outcome: str, tmp_path: Path
 ) -> None:
     verdict = verdict_of(spec, result)
-    files = files | {"verdict.json": json.dumps(verdict).encode()}
-    content, folder = decide(verdict, NOTHING_SERVES, EXECUTED, files, PARAMETERS)
-    decision = Decision.from_json(content)
+    files = files | {"verdict.json": json.dumps(verdict.to_json()).encode()}
+    decision, folder = decide(verdict, NOTHING_SERVES, EXECUTED, files, PARAMETERS)
+    assert Decision.read(decision.to_json()) == decision
     assert decision.outcome == outcome
     assert decision.environment == "base"
     assert decision.candidate.files == {
         name: sha256(data).hexdigest() for name, data in folder.items() if name != "candidate.json"
     }
-    assert json.loads(folder["champion_comparison.json"]) == NOTHING_SERVES
-    assert json.loads(folder["candidate_execution.json"]) == EXECUTED
+    assert json.loads(folder["champion_comparison.json"]) == NOTHING_SERVES.to_json()
+    assert json.loads(folder["candidate_execution.json"]) == EXECUTED.to_json()
     assert files.items() <= folder.items()
     index = json.loads(folder["candidate.json"])
     assert index["decision"] == outcome
@@ -234,35 +235,35 @@ def test_the_decision_lists_whom_the_release_touches(
     obligations = [{**owed, "contract_floor": 89.0}, {**owed, "notice_required": True}]
     policy = Policy.model_validate(POLICY.to_json() | {"obligations": obligations})
     verdict = verdict_of(spec, policy=policy)
-    files = files | {"verdict.json": json.dumps(verdict).encode()}
-    content, _ = decide(verdict, NOTHING_SERVES, EXECUTED, files, PARAMETERS)
-    assert [each["name"] for each in content["obligations"]] == [
+    files = files | {"verdict.json": json.dumps(verdict.to_json()).encode()}
+    decision, _ = decide(verdict, NOTHING_SERVES, EXECUTED, files, PARAMETERS)
+    assert [each.name for each in decision.obligations] == [
         "ACME: contract_floor class a clean",
         "ACME: notice_required class a clean",
     ]
-    assert "8 of 400 answers for class a under clean differ from the float model" in str(content)
-    assert content["decision"] == "promote"
+    assert "8 of 400 answers for class a under clean differ from the float model" in str(decision)
+    assert decision.outcome == "promote"
 
 
 def test_a_file_that_does_not_answer_as_judged_is_not_in_the_folder(
     files: dict[str, bytes], spec: TrialSpec
 ) -> None:
-    executed = {**EXECUTED, "withheld": ["model.onnx"]}
-    content, folder = decide(verdict_of(spec), NOTHING_SERVES, executed, files, PARAMETERS)
-    assert content["decision"] == "promote"
+    executed = EXECUTED.model_copy(update={"withheld": ("model.onnx",)})
+    decision, folder = decide(verdict_of(spec), NOTHING_SERVES, executed, files, PARAMETERS)
+    assert decision.outcome == "promote"
     assert set(folder) >= {*files, "candidate.json"} - {"model.onnx"}
     assert "model.onnx" not in folder
-    assert "model.onnx" not in content["candidate"]["files"]
+    assert "model.onnx" not in decision.candidate.files
     assert "model.onnx" not in json.loads(folder["candidate.json"])["files"]
 
 
 def test_without_a_candidate_the_refusal_is_still_written(model: FloatModel) -> None:
     verdict = verdict_of(None, "FAIL")
     files = export_candidate(verdict, make_trials(), {}, model, make_baseline(None))
-    content, folder = decide(verdict, NOTHING_SERVES, EXECUTED, files, PARAMETERS)
+    decision, folder = decide(verdict, NOTHING_SERVES, EXECUTED, files, PARAMETERS)
     assert set(folder) == {"verdict.json", "candidate.json"} | COPIES
-    assert content["decision"] == "refuse"
-    assert content["candidate"]["trial_id"] is None
+    assert decision.outcome == "refuse"
+    assert decision.candidate.trial_id is None
 
 
 def test_what_does_not_belong_together_is_refused(

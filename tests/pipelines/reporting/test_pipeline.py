@@ -12,7 +12,6 @@ from kedro_datasets.text import TextDataset
 from pydantic import ValidationError
 
 from ptq_pipeline.calibration.parameters import CalibrationParameters
-from ptq_pipeline.core.documents import Document
 from ptq_pipeline.pipelines.reporting import create_pipeline
 from ptq_pipeline.pipelines.reporting.pipeline import REPORT_INPUTS
 from ptq_pipeline.reporting.results import ReportingParameters
@@ -41,16 +40,11 @@ def inputs():
     return module.complete(module.build_inputs(module.MadeUpAudit(draws=6, comparison_draws=2)))
 
 
-def as_loaded(part):
-    """Return what the catalog loads: a document is what its file holds."""
-    return part.to_json() if isinstance(part, Document) else part
-
-
 def run(inputs, folder):
     results = [name for name in REPORT_INPUTS if REPORT_INPUTS[name] == name]
     catalog = DataCatalog(
         {
-            **{name: MemoryDataset(as_loaded(getattr(inputs, name))) for name in results},
+            **{name: MemoryDataset(getattr(inputs, name)) for name in results},
             "params:reporting": MemoryDataset(ReportingParameters(**group("reporting"))),
             "params:quantization": MemoryDataset(Recipe(**group("quantization"))),
             "params:calibration": MemoryDataset(CalibrationParameters(**group("calibration"))),

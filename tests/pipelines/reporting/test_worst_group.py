@@ -42,7 +42,7 @@ FIGURES = {"drop_mean_over_draws": 0.1, "drop_worst_draw": 0.2, "limit": 0.05, "
 
 def verdict_of(level, group, shift, **changes):
     worst = {"level": level, "group": group, "shift": shift, **FIGURES}
-    return make_verdict("FAIL", "t", "s", worst=worst, **changes).to_json()
+    return make_verdict("FAIL", "t", "s", worst=worst, **changes)
 
 
 VERDICT = verdict_of("intersection", "boot & tone=dark", "noise")
@@ -67,7 +67,7 @@ def gathered(verdict=VERDICT, definitions=DEFINITIONS, **changes):
         "calibration_sets": {"s": chosen},
     }
     data = AuditData(SAMPLES, np.zeros((8, 1, 4, 4), np.uint8), definitions=definitions)
-    return gather_lost_images(verdict, data, **(given | changes))
+    return gather_lost_images(verdict, data, **(given | changes)).to_json()
 
 
 def pixels(png):
@@ -102,7 +102,7 @@ def test_beside_them_stand_the_groups_own_calibration_images():
 
 
 def test_without_a_candidate_there_is_nothing_to_show():
-    nothing = make_verdict("FAIL", None, None).to_json()
+    nothing = make_verdict("FAIL", None, None)
     assert gathered(nothing)["lost"] == []
     assert explain_worst_group(nothing, AuditData(SAMPLES, None), None, {}).empty
 

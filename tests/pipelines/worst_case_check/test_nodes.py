@@ -11,6 +11,7 @@ import yaml
 from tests.verdicts import make_cell, make_verdict
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters, build_groups
 from ptq_pipeline.core.outcomes import score
 from ptq_pipeline.judgement.baseline import Baseline
@@ -34,7 +35,9 @@ from ptq_pipeline.stress.shifts import StressParameters
 
 CONFIGURATION = Path(__file__).parents[3] / "conf" / "base"
 SCORING = SubgroupScoringParameters(intersection_min_size=1)
-DEFINITIONS = {"classes": ["boot", "bag"], "segments": {"tone": {"names": ["dark", "light"]}}}
+DEFINITIONS = GroupDefinitions(
+    classes=("boot", "bag"), segments={"tone": {"names": ["dark", "light"]}}
+)
 STRESS = StressParameters({"clean": {}})
 
 
@@ -86,13 +89,14 @@ def tables(samples):
     trials = index[["set_id", "strategy", "role", "draw"]].assign(
         trial_id=["t0", "t1", "t2"], status="done"
     )
-    groups = build_groups(samples, DEFINITIONS["classes"], {"tone": ("dark", "light")})
+    groups = build_groups(samples, DEFINITIONS.classes, {"tone": ("dark", "light")})
     return score(predictions, answers, groups, trials), trials, index
 
 
 def test_verdict_and_table_agree(samples, tables):
     policy = check(samples, parameters())
-    verdict, table = judge(*tables, policy, setting_of(samples))
+    found, table = judge(*tables, policy, setting_of(samples))
+    verdict = found.to_json()
     assert (verdict["result"], verdict["candidate"]["trial_id"]) == ("INCONCLUSIVE", "t0")
     assert verdict["recipe"]["pool_ratio"] == pytest.approx(80 / 800)
     assert verdict["recipe"]["shown_bad"] == 1
@@ -115,7 +119,7 @@ def test_the_verdict_separates_draws_from_images_and_keeps_its_schema(samples, t
             "prices": {"float_model": 2, "integer_model": 1},
         }
     )
-    verdict, _ = judge(*tables, policy, setting_of(samples, draws, answers), business)
+    verdict = judge(*tables, policy, setting_of(samples, draws, answers), business)[0].to_json()
     by_group = {each["group"]: each for each in verdict["components"]}
     assert set(by_group) == {"all", "boot", "bag", "tone=dark", "tone=light"}
     assert by_group["bag"]["draw_share"] == pytest.approx(1)
@@ -124,7 +128,9 @@ def test_the_verdict_separates_draws_from_images_and_keeps_its_schema(samples, t
     schema = json.loads(folder.joinpath("verdict.schema.json").read_text("utf-8"))
     assert set(verdict) == set(schema["properties"]) - Verdict.rare
     chosen = [{"level": "class", "group": "bag", "why": "critical", "value": None, "n": 0}]
-    quick, _ = judge(*tables, policy, setting_of(samples, draws, answers, representatives=chosen))
+    quick = judge(*tables, policy, setting_of(samples, draws, answers, representatives=chosen))[
+        0
+    ].to_json()
     for content in (verdict, quick):
         found = jsonschema.Draft202012Validator(schema).iter_errors(json.loads(json.dumps(content)))
         assert [error.message for error in found] == []
@@ -132,7 +138,7 @@ def test_the_verdict_separates_draws_from_images_and_keeps_its_schema(samples, t
 
 def test_clusters_in_samples_block_pass(samples, tables):
     clustered = samples.assign(cluster=samples["sample_id"] // 2)
-    verdict, _ = judge(*tables, parameters(), setting_of(clustered))
+    verdict = judge(*tables, parameters(), setting_of(clustered))[0].to_json()
     assert any(reason["rule"] == "clustered_data" for reason in verdict["reasons"])
 
 
@@ -172,10 +178,10 @@ def test_a_float_model_at_chance_is_refused_before_any_score(samples):
 
 
 def test_a_class_without_images_and_a_repeated_image_are_in_the_verdict(samples, tables):
-    more = {**DEFINITIONS, "classes": ["boot", "bag", "hat"]}
+    more = DEFINITIONS.model_copy(update={"classes": ("boot", "bag", "hat")})
     hashes = samples["sample_id"].astype(str).where(samples["sample_id"] != 1999, "1997")
     hashed = samples.assign(content_hash=hashes)
-    verdict, _ = judge(*tables, parameters(), setting_of(hashed, definitions=more))
+    verdict = judge(*tables, parameters(), setting_of(hashed, definitions=more))[0].to_json()
     assert verdict["repeated_images"] == 1
     (hat,) = [each for each in verdict["groups_not_judged"] if each["group"] == "hat"]
     assert (hat["n"], hat["blocks"]) == (0, True)
@@ -205,7 +211,7 @@ def test_shipped_limits_can_be_shown_with_zero_losses():
 
 def test_policy_survives_its_own_json(samples, tables):
     policy = parameters(critical=[{"level": "class", "group": "bag", "points": 4.0}])
-    verdict, _ = judge(*tables, policy, setting_of(samples))
+    verdict = judge(*tables, policy, setting_of(samples))[0].to_json()
     assert Policy.model_validate(verdict["policy"]) == policy
     assert verdict["policy_hash"] == policy.hash
 
@@ -217,33 +223,33 @@ def test_the_candidate_is_compared_with_what_serves(samples):
     worse = answers["predicted"].where(evaluated["sample_id"] % 10 != 1, 0)
     predictions = answers.assign(trial_id="t0", predicted=worse)
     cell = make_cell("bag", n=500, drop=0.2, quantized_accuracy=0.8)
-    verdict = make_verdict(trial_id="t0", cells=(cell,)).to_json()
+    verdict = make_verdict(trial_id="t0", cells=(cell,))
 
     def against(champion, predictions):
         setting = setting_of(samples, predictions, answers)
         return compare(verdict, samples, setting, champion, parameters(), STRESS)
 
     first, baseline = against(Baseline(), predictions)
-    assert first == {
+    assert first.to_json() == {
         "schema_version": 1,
         "result": "NONE",
         "champion": None,
         "reasons": [],
         "not_compared": [],
         "cells": [],
-        "candidate_baseline": Baseline.from_json(baseline).hash,
+        "candidate_baseline": baseline.hash,
     }
-    assert baseline["groups"][0]["accuracy"] == 0.8
-    champion = Baseline.from_json(baseline).served_as("v0001", "ab")
+    assert baseline.groups[0].accuracy == 0.8
+    champion = baseline.served_as("v0001", "ab")
     same, _ = against(champion, predictions)
-    assert (same["result"], same["champion"]["version"]) == ("PASS", "v0001")
+    assert (same.result, same.champion.version) == ("PASS", "v0001")
     perfect = answers.assign(trial_id="t0")
     _, right = against(champion, perfect)
-    champion = Baseline.from_json(right).served_as("v0002", "cd")
+    champion = right.served_as("v0002", "cd")
     lost, _ = against(champion, predictions)
-    assert lost["result"] == "FAIL"
-    assert {reason["group"] for reason in lost["reasons"]} > {"bag"}
-    assert lost["reasons"][0]["text"].startswith("Against version v0002, ")
+    assert lost.result == "FAIL"
+    assert {reason.group for reason in lost.reasons} > {"bag"}
+    assert lost.reasons[0].text.startswith("Against version v0002, ")
 
 
 def test_plots_show_the_worst_cells_draw_by_draw(samples, tables):
@@ -264,8 +270,8 @@ def test_plots_show_the_worst_cells_draw_by_draw(samples, tables):
 
 
 def test_metrics_are_ten_numbers_in_points(samples, tables):
-    verdict, _ = judge(*tables, parameters(), setting_of(samples))
-    metrics = sum_up(verdict)
+    verdict = judge(*tables, parameters(), setting_of(samples))[0].to_json()
+    metrics = sum_up(Verdict.read(verdict))
     assert len(metrics) == 10
     worst, cells = verdict["worst"], verdict["candidate"]["cells"]
     assert metrics["worst_drop"] == pytest.approx(100 * worst["candidate_drop"], abs=1e-4)

@@ -105,7 +105,7 @@ def test_two_workers_answer_as_serial_does(cluster, study, expected):
 
 
 def test_a_killed_worker_costs_only_its_trial_in_flight(cluster, study, expected, monkeypatch):
-    submit, victims = dask_study.Study._submit, []
+    submit, victims = dask_study.ClusterStudy._submit, []
 
     def submit_and_kill(running, spec):
         submit(running, spec)
@@ -114,7 +114,7 @@ def test_a_killed_worker_costs_only_its_trial_in_flight(cluster, study, expected
             victims.append(pids[sorted(running.admitted)[0]])
             os.kill(victims[0], signal.SIGKILL)
 
-    monkeypatch.setattr(dask_study.Study, "_submit", submit_and_kill)
+    monkeypatch.setattr(dask_study.ClusterStudy, "_submit", submit_and_kill)
     same(study.predictions("killed", DaskExecutor(cluster.scheduler_address)), expected)
     assert victims
 

@@ -21,7 +21,7 @@ WORST, AVERAGE = "worst_class", "average"
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class ModelLosses:
     """All trials of one model under one shift, as losses.
 
     Attributes:
@@ -57,7 +57,7 @@ class Answers:
 
 
 # By model and shift.
-Views = Mapping[str, Mapping[str, Answers]]
+Views = Mapping[str, Mapping[str, ModelLosses]]
 
 
 def losses_of(answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -126,7 +126,7 @@ def _cells(trials: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame,
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LevelComparison:
     """One level of a factor against another: rows ``(K,)`` of each side, once a pair of cells."""
 
     factor: str
@@ -163,7 +163,7 @@ def effect_table(trials: pd.DataFrame, views: Views) -> pd.DataFrame:
 
 def _comparisons(
     part: pd.DataFrame, parameters: BenchmarkParameters, study: str
-) -> Iterator[Comparison]:
+) -> Iterator[LevelComparison]:
     settings = parameters.studies[study]
     reference, methods = settings.reference, list(dict.fromkeys(part["method"]))
     places = {
@@ -177,11 +177,11 @@ def _comparisons(
         theirs = [places[each, reference] for each in both]
         what = ("calibration", level, reference)
         for method, our, their in zip(both, ours, theirs, strict=True):
-            yield Comparison(*what, method, [our], [their])
+            yield LevelComparison(*what, method, [our], [their])
         if both:
-            yield Comparison(*what, "all", ours, theirs)
+            yield LevelComparison(*what, "all", ours, theirs)
     first = next(iter(parameters.methods))
     if settings.methods is None and (first, reference) in places:
         for method in [name for name in methods if name != first and (name, reference) in places]:
             sides = [places[method, reference]], [places[first, reference]]
-            yield Comparison("method", method, first, method, *sides)
+            yield LevelComparison("method", method, first, method, *sides)

@@ -13,7 +13,7 @@ from ptq_pipeline.core.units import finds_objects
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.benchmark.analysis import (
-    Answers,
+    ModelLosses,
     cell_table,
     effect_table,
     losses_of,
@@ -32,7 +32,7 @@ def benchmark_of(name: str) -> Callable[..., tuple[pd.DataFrame, np.ndarray]]:
     def run(
         samples: pd.DataFrame,
         images: np.ndarray,
-        group_definitions: dict[str, Any],
+        definitions: GroupDefinitions,
         model: FloatModel,
         store: TrialStore,
         parameters: BenchmarkParameters,
@@ -44,7 +44,6 @@ def benchmark_of(name: str) -> Callable[..., tuple[pd.DataFrame, np.ndarray]]:
                 "benchmark compares recipes on classifiers and not yet on detectors; run it in an "
                 "environment of labelled images, or run the audit once a recipe"
             )
-        definitions = GroupDefinitions.read(group_definitions)
         data = AuditData(samples, images, definitions=definitions)
         pool = _pool(data, model)
         trials, answers = run_benchmark(data, pool, model, store=store, parameters=parameters)
@@ -69,7 +68,7 @@ def _pool(data: AuditData, model: FloatModel) -> Pool:
 
 def analyse_benchmark(
     samples: pd.DataFrame,
-    group_definitions: dict[str, Any],
+    definitions: GroupDefinitions,
     parameters: BenchmarkParameters,
     *found: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -79,13 +78,13 @@ def analyse_benchmark(
     """
     chosen = samples[samples["split"] == "selection"].sort_values("sample_id")
     labels = chosen["label"].to_numpy()
-    classes = GroupDefinitions.read(group_definitions).classes
+    classes = definitions.classes
     tables = [table for table in found[::2] if len(table)]
     if not tables:
         raise InputError("benchmark: 'only' leaves no trial; name at least one model and method")
     views = {
         table["model"].iloc[0]: {
-            shift: Answers(
+            shift: ModelLosses(
                 losses_of(np.asarray(answers[:, at]), labels), labels, classes, parameters
             )
             for at, shift in enumerate(parameters.allowed_shifts.root)

@@ -71,7 +71,7 @@ class Cell:
     seeds: int
 
 
-class Study(BaseModel):
+class BenchmarkStudy(BaseModel):
     """What is crossed with each other.
 
     Attributes:
@@ -168,7 +168,7 @@ class BenchmarkParameters(BaseModel):
     methods: Methods = Field(min_length=1)
     named_methods: Methods = {}
     shifts: StressParameters
-    studies: Annotated[dict[str, Study], WITHOUT_NULL] = Field(min_length=1)
+    studies: Annotated[dict[str, BenchmarkStudy], WITHOUT_NULL] = Field(min_length=1)
     only: Only = Only()
     replicates: int = Field(default=400, ge=50)
     level: float = Field(default=0.95, gt=0.5, lt=1)

@@ -12,7 +12,7 @@ from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.calibration.strategy import Pool
 from ptq_pipeline.calibration.thresholds import (
-    CLASS_COLUMN,
+    CLASS_SHARES,
     Clusters,
     Thresholds,
     batch_table,
@@ -31,9 +31,7 @@ log = logging.getLogger(__name__)
 # None of these modules imports torch or Great Expectations before it needs them.
 
 
-def freeze_calibration_thresholds(
-    data: AuditData, parameters: CalibrationParameters
-) -> dict[str, Any]:
+def freeze_calibration_thresholds(data: AuditData, parameters: CalibrationParameters) -> Thresholds:
     """Simulate random sets of the reference and freeze the thresholds of the validation.
 
     What the whole pool differs in is said once, before sets are drawn and trials run.
@@ -43,7 +41,7 @@ def freeze_calibration_thresholds(
     )
     clusters = Clusters.of(data.samples, reference)
     frozen = freeze_thresholds(reference, data.definitions, parameters, clusters)
-    if CLASS_COLUMN not in frozen.reference.categories:
+    if CLASS_SHARES not in frozen.reference.categories:
         log.warning(
             "the reference has %d images for %d classes, too few to compare shares of classes: "
             "calibration sets are validated by the other columns alone",
@@ -60,14 +58,14 @@ def freeze_calibration_thresholds(
                 f"{name} is {ratio:.2g} times what is allowed" for name, ratio in unlike.items()
             ),
         )
-    return frozen.to_json()
+    return frozen
 
 
 def draw_calibration_sets(
     data: AuditData,
     model: FloatModel,
     projection: dict[str, Any],
-    thresholds: dict[str, Any],
+    thresholds: Thresholds,
     cache: ValidationCache,
     parameters: CalibrationParameters,
 ) -> tuple[dict[str, CalibrationSet], pd.DataFrame, pd.DataFrame]:
@@ -82,7 +80,7 @@ def draw_calibration_sets(
         return with_segments(features, features, data.definitions)
 
     validator = SetValidator(
-        Thresholds.read(thresholds),
+        thresholds,
         parameters.set_size,
         data.definitions,
         judged_hashes(data.samples),

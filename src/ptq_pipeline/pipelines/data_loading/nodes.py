@@ -238,7 +238,7 @@ def define_segments(
     profiles: pd.DataFrame,
     model: FloatModel,
     parameters: DataLoadingParameters,
-) -> dict[str, Any]:
+) -> GroupDefinitions:
     """Freeze the thresholds of every segment on the pool and name all groups."""
     check_columns(parameters.segments, "'data_loading.segments'")
     segments = {name: SegmentColumn.read(column) for name, column in metadata["segments"].items()}
@@ -264,13 +264,12 @@ def define_segments(
         left_out=metadata["left_out"],
         objects={name: SegmentColumn.read(column) for name, column in of_objects.items()},
         alarms=model.task.facts.get("alarms"),
-    ).to_json()
+    )
 
 
 def build_samples(
-    table: pd.DataFrame, profiles: pd.DataFrame, group_definitions: Mapping[str, Any]
+    table: pd.DataFrame, profiles: pd.DataFrame, definitions: GroupDefinitions
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Add the segment columns to samples and profiles, and check that groups can be judged."""
-    definitions = GroupDefinitions.read(group_definitions)
     samples = with_segments(table.drop(columns="name"), profiles, definitions)
     return samples, profiles.assign(**{name: samples[name] for name in definitions.segments})

@@ -11,6 +11,7 @@ from ptq_pipeline.calibration.sets import CalibrationSet
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.images.source import ImageSource, decode_source
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.monitoring.audited import as_audited
 from ptq_pipeline.monitoring.drift import DriftResult, drift_report, require_columns
@@ -31,7 +32,7 @@ SUMMARY_SCHEMA_VERSION = 1
 def gather_calibration_profiles(
     calibration_sets: Mapping[str, CalibrationSet],
     index: pd.DataFrame,
-    verdict: Mapping[str, Any],
+    verdict: Verdict,
     profiles: pd.DataFrame,
     model: FloatModel,
     projection: dict[str, Any],
@@ -51,7 +52,7 @@ def gather_calibration_profiles(
             "expectations that failed"
         )
     compared = {RECIPE: list(evidence["set_id"])}
-    candidate = verdict["candidate"]["set_id"]
+    candidate = verdict.candidate.set_id
     if candidate is not None:
         if candidate not in calibration_sets:
             raise InputError(
@@ -88,7 +89,7 @@ def gather_window_profiles(
     available: Mapping[str, Callable[[], ImageSource]],
     model: FloatModel,
     projection: dict[str, Any],
-    group_definitions: Mapping[str, Any],
+    definitions: GroupDefinitions,
     loading: DataLoadingParameters,
     parameters: DriftParameters,
 ) -> pd.DataFrame:
@@ -97,7 +98,7 @@ def gather_window_profiles(
     Raises:
         InputError: a window is missing, empty or broken.
     """
-    definitions, tables = GroupDefinitions.read(group_definitions), []
+    tables = []
     for name in parameters.windows:
         try:
             source = _open_window(name, available, model)
@@ -135,14 +136,14 @@ def _open_window(
 
 
 def check_columns(
-    profiles: pd.DataFrame, group_definitions: Mapping[str, Any], parameters: DriftParameters
+    profiles: pd.DataFrame, definitions: GroupDefinitions, parameters: DriftParameters
 ) -> DriftParameters:
     """Return what is compared in this audit, which is known before any model is quantized.
 
     Raises:
         InputError: a column of ``drift.columns`` is none of the audit, or cannot be compared.
     """
-    parameters = parameters.following(GroupDefinitions.read(group_definitions).segments)
+    parameters = parameters.following(definitions.segments)
     require_columns(profiles[profiles["split"] == "reference"], parameters, "reference")
     return parameters
 

@@ -43,7 +43,7 @@ def gather_audited(
 
 def accept_arrivals(
     arrivals: list[Arrival],
-    history: Mapping[str, Any],
+    history: WindowHistory | None,
     audited: Audited,
     parameters: MonitoringParameters,
 ) -> tuple[dict[str, Window], list[WindowRecord]]:
@@ -52,7 +52,7 @@ def accept_arrivals(
     Returns:
         The accepted windows by name, and one record per arrival.
     """
-    earlier = WindowHistory.read(history)
+    earlier = history or WindowHistory()
     known = {(record.window, record.digest) for record in earlier.windows}
     accepted = earlier.accepted
     contents = {str(record.content): name for name, record in accepted.items()}
@@ -176,7 +176,9 @@ def _measured(result: DriftResult, current: pd.DataFrame, champion: str | None) 
 
 
 def record_decisions(
-    history: Mapping[str, Any], decided: list[WindowRecord], measured: Mapping[str, Measured | str]
-) -> dict[str, Any]:
+    history: WindowHistory | None,
+    decided: list[WindowRecord],
+    measured: Mapping[str, Measured | str],
+) -> WindowHistory:
     """Add the new decisions to the history, in the order of arrival."""
-    return WindowHistory.read(history).extended(decided, measured)
+    return (history or WindowHistory()).extended(decided, measured)

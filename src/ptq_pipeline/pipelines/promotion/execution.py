@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -41,24 +41,21 @@ LEAST_PARITY = (0.03, 0.1)
 
 def execute_candidate(
     audit: Audit,
-    verdict: Mapping[str, Any],
+    verdict: Verdict,
     files: Mapping[str, bytes],
     predictions: pd.DataFrame,
     calibration_sets: Mapping[str, CalibrationSet],
-) -> dict[str, Any]:
+) -> Execution:
     """Run the exported files in the serving runtime on every image that was judged.
 
     The verdict is about the answers of a trial in memory. It holds for the files only if they give
     the same answers, so a single other answer is a FAIL: whatever group it would hurt was never
     judged. The files for other consumers are executed on a few hundred selection images, and one
     that answers otherwise by more than rounding explains is withheld.
-
-    Returns:
-        The content of ``candidate_execution.json``, see :class:`.Execution`.
     """
-    chosen, serving = Verdict.read(verdict).candidate, audit.recipe.runtime
+    chosen, serving = verdict.candidate, audit.recipe.runtime
     if chosen.trial_id is None or chosen.set_id is None:
-        return Execution(runtime=serving.name).to_json()
+        return Execution(runtime=serving.name)
     names = served_names(files, serving.name)
     answers = _answers(audit, load_candidate(audit, files, serving))
     judged = _judged(audit, predictions[predictions["trial_id"] == chosen.trial_id])
@@ -85,7 +82,7 @@ def execute_candidate(
     )
     same = "as the model that was judged" if found.result == "PASS" else "not as was judged"
     log.info("the exported file answers %s", same)
-    return found.to_json()
+    return found
 
 
 def _answers(audit: Audit, predictor: "Predictor") -> dict[str, np.ndarray]:

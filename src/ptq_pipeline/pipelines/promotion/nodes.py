@@ -15,6 +15,8 @@ from ptq_pipeline.core.canonical import file_bytes
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import TRIAL_FILE, VERDICT_FILE
 from ptq_pipeline.judgement.baseline import Baseline
+from ptq_pipeline.judgement.champion import Comparison
+from ptq_pipeline.judgement.decision import Decision, Execution
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.promotion.parameters import PromotionParameters
@@ -34,10 +36,10 @@ CHECKED_IMAGES = 64
 
 def export_candidate(
     audit: Audit,
-    verdict: Mapping[str, Any],
+    verdict: Verdict,
     trials: pd.DataFrame,
     calibration_sets: Mapping[str, CalibrationSet],
-    baseline: Mapping[str, Any],
+    baseline: Baseline,
 ) -> dict[str, bytes]:
     """Quantize the candidate once more, from its trial's spec, and return its files by name.
 
@@ -47,8 +49,8 @@ def export_candidate(
     Raises:
         InputError: if trial, calibration set, float model or engine are not those of the verdict.
     """
-    files = {VERDICT_FILE: file_bytes(verdict)}
-    chosen = Verdict.read(verdict).candidate
+    files = {VERDICT_FILE: file_bytes(verdict.to_json())}
+    chosen = verdict.candidate
     trial_id, set_id = chosen.trial_id, chosen.set_id
     if trial_id is None or set_id is None:
         return files
@@ -60,13 +62,12 @@ def export_candidate(
         )
     calibration = calibration_sets[set_id]
     _check_spec(trial_id, spec, calibration, audit.model)
-    if baseline["trial_id"] != trial_id:
+    if baseline.trial_id != trial_id:
         raise InputError(
-            f"the candidate's baseline is of trial {baseline['trial_id']}, the verdict's candidate "
+            f"the candidate's baseline is of trial {baseline.trial_id}, the verdict's candidate "
             f"is {trial_id}; run worst_case_check again"
         )
-    Baseline.from_json(baseline, "candidate_baseline.json")
-    files[ANSWERS_FILE] = file_bytes(baseline)
+    files[ANSWERS_FILE] = file_bytes(baseline.to_json())
     files[TRIAL_FILE] = file_bytes({"trial_id": trial_id, "spec": _without_machine(spec)})
     files["calibration.json"] = file_bytes({"set_id": set_id, **calibration.manifest.to_json()})
     facts = {
@@ -144,12 +145,12 @@ def build_artifact(
 
 
 def decide(
-    verdict: Mapping[str, Any],
-    comparison: Mapping[str, Any],
-    execution: Mapping[str, Any],
+    verdict: Verdict,
+    comparison: Comparison,
+    execution: Execution,
     files: Mapping[str, bytes],
     parameters: PromotionParameters,
-) -> tuple[dict[str, Any], dict[str, bytes]]:
+) -> tuple[Decision, dict[str, bytes]]:
     """Decide by verdict, comparison and execution alone; a refusal is a result like any other.
 
     Returns:
@@ -160,24 +161,22 @@ def decide(
     Raises:
         InputError: the baseline is not of the answers that were compared.
     """
-    withheld = execution.get("withheld", ())
     files = {
-        **{name: content for name, content in files.items() if name not in withheld},
-        COMPARISON_FILE: file_bytes(comparison),
-        EXECUTION_FILE: file_bytes(execution),
+        **{name: content for name, content in files.items() if name not in execution.withheld},
+        COMPARISON_FILE: file_bytes(comparison.to_json()),
+        EXECUTION_FILE: file_bytes(execution.to_json()),
     }
-    evidence = Evidence.read(verdict, comparison, execution, files)
+    evidence = Evidence(verdict, comparison, execution, files)
     decision = evidence.decide(parameters.environment)
     log.info("decision: %s (verdict %s)", decision.outcome, decision.verdict)
-    content = decision.to_json()
-    evidence.check(content)
+    evidence.check(decision)
     index = {
         "schema_version": INDEX_SCHEMA_VERSION,
-        "decision": content["decision"],
-        "decision_hash": content["decision_hash"],
-        "verdict": content["verdict"],
+        "decision": decision.outcome,
+        "decision_hash": decision.hash,
+        "verdict": decision.verdict,
         "trial_id": decision.candidate.trial_id,
         "set_id": decision.candidate.set_id,
         "files": dict(decision.candidate.files),
     }
-    return content, {**files, INDEX_FILE: file_bytes(index)}
+    return decision, {**files, INDEX_FILE: file_bytes(index)}

@@ -26,23 +26,18 @@ if TYPE_CHECKING:
     from ptq_pipeline.runtimes import Predictor
 
 
-def measure_candidate(
-    audit: Audit, verdict: Mapping[str, Any], files: Mapping[str, bytes]
-) -> dict[str, Any]:
+def measure_candidate(audit: Audit, verdict: Verdict, files: Mapping[str, bytes]) -> CandidateSpeed:
     """Measure the files that would ship and the float model in turn, several times.
 
     The figures are of this machine and this moment, so they are in a file of their own, which is
     no out of DVC and decides nothing. Of a model that a command runs nothing is measured.
-
-    Returns:
-        The content of ``candidate_speed.json``, see :class:`.CandidateSpeed`.
     """
     from ptq_pipeline.models.loading import prepared_model
     from ptq_pipeline.runtimes import ExternalRuntime
 
     images, runtime = audit.data.images, audit.recipe.runtime.build()
     found = CandidateSpeed(
-        trial_id=Verdict.read(verdict).candidate.trial_id,
+        trial_id=verdict.candidate.trial_id,
         runtime=MeasuredRuntime.model_validate(runtime.description() | {"cpu_flags": cpu_flags()}),
         machine=platform.machine(),
         batch_size=min(audit.recipe.runtime.batch_size, len(images)),
@@ -50,7 +45,7 @@ def measure_candidate(
     )
     if found.trial_id is None or runtime.name == ExternalRuntime.name:
         # How long a command takes says nothing of the device behind it.
-        return found.to_json()
+        return found
     batch = audit.model.preprocessing(np.asarray(images[: found.batch_size]))
     prepared = prepared_model(audit.model, audit.data.image_shape)
     plain = runtime.compile(prepared, None)
@@ -61,7 +56,7 @@ def measure_candidate(
         sum(len(files[name]) for name in names),
     )
     measured = measure_in_turn({"float_": plain, "candidate": served}, batch, sizes)
-    return found.model_copy(update=measured).to_json()
+    return found.model_copy(update=measured)
 
 
 def measure_in_turn(

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from ptq_pipeline.monitoring.audited import Audited, ProductionAudit
 from ptq_pipeline.monitoring.history import WindowHistory
 from ptq_pipeline.monitoring.parameters import MonitoringParameters, ReauditParameters
 from ptq_pipeline.monitoring.reaudit import (
-    Answers,
+    ChampionAnswers,
     EventReaudit,
     judged_in_audit,
     open_reaudit,
@@ -34,7 +33,7 @@ log = logging.getLogger(__name__)
 
 def divide_production(
     available: Mapping[str, Callable[[], ImageSource]],
-    history: Mapping[str, Any],
+    history: WindowHistory | None,
     audited: Audited,
     monitoring: MonitoringParameters,
     parameters: ReauditParameters,
@@ -55,7 +54,7 @@ def divide_production(
             "reaudit: no window is named; `kedro ptq watch` names those of an event, or give "
             '--params "reaudit.windows=[NAME]"'
         )
-    accepted = WindowHistory.read(history).accepted
+    accepted = (history or WindowHistory()).accepted
 
     def read(name: str) -> Window:
         if name not in available:
@@ -129,7 +128,7 @@ def audit_champion(
     ledger: Ledger,
     policy: Policy,
     parameters: ReauditParameters,
-) -> dict[str, Any]:
+) -> EventReaudit:
     """Judge the champion on the production audit images, with its own files.
 
     That these images are asked is entered in the audit ledger. What the audit judged must be judged
@@ -154,17 +153,19 @@ def audit_champion(
         windows=parameters.windows,
         audit_windows=parameters.audit_windows,
         **dict(found),
-    ).to_json()
+    )
 
 
-def _answers(champion: Champion, audited: Audited, shifted: Mapping[str, np.ndarray]) -> Answers:
+def _answers(
+    champion: Champion, audited: Audited, shifted: Mapping[str, np.ndarray]
+) -> ChampionAnswers:
     # Loading what serves takes torch.
     from ptq_pipeline.monitoring.measuring import ServedModel
     from ptq_pipeline.runtimes import predict_top1
 
     served = ServedModel.of_champion(champion, audited)
     floating = served.float_predictor()
-    return Answers(
+    return ChampionAnswers(
         champion.version,
         {name: served.answers(images) for name, images in shifted.items()},
         {

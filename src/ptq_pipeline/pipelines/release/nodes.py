@@ -3,11 +3,14 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ptq_pipeline.core.provenance import describe_machine
+from ptq_pipeline.judgement.champion import Comparison
+from ptq_pipeline.judgement.decision import Decision, Execution
+from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.registry.agreement import Registry
 from ptq_pipeline.registry.evidence import Evidence, candidate_files
+from ptq_pipeline.registry.records import Record
 from ptq_pipeline.registry.release import Circumstances, ReleaseParameters, release
 from ptq_pipeline.reporting.card import model_card
 
@@ -15,21 +18,21 @@ log = logging.getLogger(__name__)
 
 
 def gather_evidence(
-    verdict: Mapping[str, Any],
-    comparison: Mapping[str, Any],
-    execution: Mapping[str, Any],
+    verdict: Verdict,
+    comparison: Comparison,
+    execution: Execution,
     candidate_model: Mapping[str, Path],
 ) -> Evidence:
     """Bring together what a decision rests on."""
-    return Evidence.read(verdict, comparison, execution, candidate_files(candidate_model))
+    return Evidence(verdict, comparison, execution, candidate_files(candidate_model))
 
 
 def release_candidate(
-    decision: Mapping[str, Any],
+    decision: Decision,
     evidence: Evidence,
     registry: Registry,
     parameters: ReleaseParameters,
-) -> dict[str, Any]:
+) -> Record:
     """Make the candidate of a decision the champion; the same decision again changes nothing.
 
     Returns:
@@ -43,4 +46,4 @@ def release_candidate(
     there = Circumstances(machine=describe_machine(Path.cwd()), card=model_card)
     record = release(registry, evidence, decision, parameters, there)
     log.info("champion: %s", record.champion)
-    return record.to_json()
+    return record

@@ -22,7 +22,7 @@ from ptq_pipeline.trials.recipe import Recipe
 def draw_figures(
     worst_case_table: pd.DataFrame,
     scores: pd.DataFrame,
-    group_definitions: dict[str, Any],
+    definitions: GroupDefinitions,
     parameters: ReportingParameters,
 ) -> dict[str, Any]:
     """Draw the figures of the report: ``<name>_figure`` for a PNG, ``<name>_drawing`` an SVG."""
@@ -31,7 +31,7 @@ def draw_figures(
     tables = AuditTables(
         worst_case_table=worst_case_table,
         scores=scores,
-        group_definitions=GroupDefinitions.read(group_definitions),
+        group_definitions=definitions,
     )
     drawn = {name: draw(tables, parameters)[0] for name, draw in FIGURES.items()}
     return {
@@ -54,8 +54,8 @@ def write_report(
     from ptq_pipeline.reporting.page import render_report
 
     shown = {"quantization": quantization, "calibration": calibration, "stress": stress}
-    audit = AuditResults.read(
-        results,
+    audit = AuditResults(
+        **results,
         parameters={name: group.model_dump(mode="json") for name, group in shown.items()},
         machine=describe_machine(Path.cwd()),
     )
@@ -63,24 +63,22 @@ def write_report(
 
 
 def write_summary(
-    verdict: dict[str, Any], decision: dict[str, Any], parameters: ReportingParameters
+    verdict: Verdict, decision: Decision, parameters: ReportingParameters
 ) -> dict[str, list[str]]:
     """Give the three ``lines`` that end a run: decision, worst group, where the report is."""
-    found, decided = Verdict.read(verdict), Decision.from_json(decision)
-    return {"lines": three_lines(found, decided, parameters.report_path, parameters.language)}
+    return {"lines": three_lines(verdict, decision, parameters.report_path, parameters.language)}
 
 
 def write_pull_request_summary(
-    verdict: dict[str, Any],
-    decision: dict[str, Any],
+    verdict: Verdict,
+    decision: Decision,
     worst_case_table: pd.DataFrame,
     parameters: ReportingParameters,
 ) -> str:
     """Write the Markdown summary for a pull request."""
-    found, decided = Verdict.read(verdict), Decision.from_json(decision)
-    return pull_request_summary(found, decided, worst_case_table, parameters.language)
+    return pull_request_summary(verdict, decision, worst_case_table, parameters.language)
 
 
-def write_junit(verdict: dict[str, Any], decision: dict[str, Any]) -> str:
+def write_junit(verdict: Verdict, decision: Decision) -> str:
     """Write the JUnit file for a CI server."""
-    return junit_report(Verdict.read(verdict), Decision.from_json(decision))
+    return junit_report(verdict, decision)

@@ -53,13 +53,13 @@ LAYER_COLUMNS = ("layer", "clip_group", "clip_all", "error_group", "error_all")
 
 
 def gather_lost_images(
-    verdict: Mapping[str, Any],
+    verdict: Verdict,
     data: AuditData,
     stressed: Mapping[str, np.ndarray],
     float_predictions: pd.DataFrame,
     predictions: pd.DataFrame,
     calibration_sets: Mapping[str, CalibrationSet],
-) -> dict[str, Any]:
+) -> LostImages:
     """Gather audit images of the worst group that the candidate loses, and what calibrated it.
 
     Lost means that the float model gets the image right and the candidate does not; of a detector,
@@ -67,13 +67,13 @@ def gather_lost_images(
     as the models saw them: under the worst group's shift, and with the calibration set's pixels.
 
     Returns:
-        The content of ``lost_images.json``, see :class:`.LostImages`; up to 12 images of each kind,
+        Up to 12 images of each kind,
         and the group's first image under every shift.
     """
-    found = Verdict.read(verdict)
-    trial_id, set_id, worst = found.candidate.trial_id, found.candidate.set_id, found.worst
+    chosen, worst = verdict.candidate, verdict.worst
+    trial_id, set_id = chosen.trial_id, chosen.set_id
     if trial_id is None or set_id is None or worst is None:
-        return LostImages(trial_id=trial_id).to_json()
+        return LostImages(trial_id=trial_id)
     own = predictions[predictions["trial_id"] == trial_id]
     if own.empty or set_id not in calibration_sets:
         raise InputError(
@@ -107,7 +107,7 @@ def gather_lost_images(
         ),
         example=_examples(evaluation, look, seen[judged].head(1)),
         **_calibrating(calibration_sets[set_id], data, worst),
-    ).to_json()
+    )
 
 
 def _units(samples: pd.DataFrame, definitions: GroupDefinitions) -> pd.DataFrame:
@@ -203,7 +203,7 @@ def small_png(pixels: np.ndarray, box: Sequence[float] | None = None) -> str:
 
 
 def explain_worst_group(
-    verdict: Mapping[str, Any], data: AuditData, model: FloatModel, candidate: Mapping[str, Path]
+    verdict: Verdict, data: AuditData, model: FloatModel, candidate: Mapping[str, Path]
 ) -> pd.DataFrame:
     """Compare the worst group with all images, layer by layer.
 
@@ -211,7 +211,7 @@ def explain_worst_group(
         As from :func:`explain_group`; no row without a candidate, and for files of another tool,
         which hold no scales that could be looked at.
     """
-    worst = Verdict.read(verdict).worst
+    worst = verdict.worst
     if worst is None or PARAMETERS not in candidate:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in LAYER_COLUMNS})
     mask = _in_cell(data.samples, data.definitions, worst)

@@ -26,14 +26,14 @@ SHARED = (
     "champion_baseline",
     "audit_ledger",
 )
-PRODUCTION = ("production_samples", "production_images", "production_sample_profiles")
+PRODUCTION_TABLES = ("production_samples", "production_images", "production_sample_profiles")
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
     """Build the pipeline."""
     gathered = Node(
         gather_samples,
-        ["old_samples", "old_images", "old_profiles", *PRODUCTION],
+        ["old_samples", "old_images", "old_profiles", *PRODUCTION_TABLES],
         ["samples", "images", "profiles", "audited_samples", "production_judged_samples"],
         name="gather_samples",
     )
@@ -73,7 +73,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         + promotion.create_pipeline()
     )
     inputs = chain.inputs()
-    shared = {name: name for name in (*SHARED, *PRODUCTION) if name in inputs}
+    shared = {name: name for name in (*SHARED, *PRODUCTION_TABLES) if name in inputs}
     shared |= {f"old_{name}": name for name in ("samples", "images", "profiles")}
     return Pipeline(chain, namespace=NAME, inputs=shared, parameters=_parameters(chain))
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -16,7 +15,7 @@ from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.stopping import Scope
 from ptq_pipeline.reporting.progress import track
 from ptq_pipeline.trials.audit import Audit
-from ptq_pipeline.trials.settling import SettlingParameters, settle
+from ptq_pipeline.trials.settling import SettledVerdict, SettlingParameters, settle
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ def settle_recipe(
     scope: Scope,
     sets: Mapping[str, CalibrationSet],
     parameters: SettlingParameters,
-) -> dict[str, Any]:
+) -> SettledVerdict:
     """Look at draws and images until the recipe's verdict is settled.
 
     Returns:
@@ -44,4 +43,4 @@ def settle_recipe(
     pixels = {set_id: sets[set_id].images for set_id in scope.draws.table["set_id"]}
     found = settle(audit, scope, pixels, parameters, lambda ids: track(ids, len(ids), "draws"))
     log.info("%s", found.statement)
-    return found.to_json()
+    return found

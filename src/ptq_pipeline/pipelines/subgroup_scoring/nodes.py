@@ -1,8 +1,5 @@
 """Nodes of ``subgroup_scoring``."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
 from ptq_pipeline.core.group_ids import GroupDefinitions
@@ -13,7 +10,7 @@ from ptq_pipeline.core.outcomes import score
 
 def define_groups(
     samples: pd.DataFrame,
-    group_definitions: Mapping[str, Any],
+    definitions: GroupDefinitions,
     parameters: SubgroupScoringParameters,
 ) -> Groups:
     """Find each evaluated sample's groups.
@@ -24,7 +21,7 @@ def define_groups(
     Raises:
         InputError: For an unknown segment, or groups that cannot be scored.
     """
-    return parameters.build(samples, GroupDefinitions.read(group_definitions))
+    return parameters.build(samples, definitions)
 
 
 def score_groups(

@@ -2,7 +2,6 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +15,7 @@ from ptq_pipeline.core.units import finds_objects, units_of
 from ptq_pipeline.judgement.baseline import Baseline
 from ptq_pipeline.judgement.building import AuditSetting, build_verdict
 from ptq_pipeline.judgement.business import Business
-from ptq_pipeline.judgement.champion import candidate_baseline, compare_with_champion
+from ptq_pipeline.judgement.champion import Comparison, candidate_baseline, compare_with_champion
 from ptq_pipeline.judgement.judged_groups import Representative, propose_representatives
 from ptq_pipeline.judgement.judging import check_float_model
 from ptq_pipeline.judgement.ledger import Ledger
@@ -94,11 +93,10 @@ def check_business(groups: Groups, business: Business) -> Business:
 def propose_groups(
     samples: pd.DataFrame,
     profiles: pd.DataFrame,
-    group_definitions: Mapping[str, Any],
+    definitions: GroupDefinitions,
     policy: Policy,
 ) -> list[dict[str, Any]]:
     """Propose the groups of a quick look from ``pool`` and ``selection``; none means all."""
-    definitions = GroupDefinitions.read(group_definitions)
     chosen = propose_representatives(samples, profiles, definitions, policy)
     return [each.to_json() for each in chosen]
 
@@ -130,32 +128,31 @@ def judge(
     policy: Policy,
     setting: AuditSetting,
     business: Business = NO_BUSINESS,
-) -> tuple[dict[str, Any], pd.DataFrame]:
+) -> tuple[Verdict, pd.DataFrame]:
     """Judge the recipe and the candidate, after both are entered in the audit ledger.
 
     Returns:
-        The content of ``verdict.json``, and the candidate's cells beside the drops over all draws.
+        The verdict, and the candidate's cells beside the drops over all draws.
     """
     setting = replace(setting, business=business)
-    verdict, table = build_verdict(scores, trials, calibration_set_index, policy, setting)
-    return verdict.to_json(), table
+    return build_verdict(scores, trials, calibration_set_index, policy, setting)
 
 
 def compare(
-    verdict: Mapping[str, Any],
+    verdict: Verdict,
     samples: pd.DataFrame,
     setting: AuditSetting,
     champion: Baseline,
     policy: Policy,
     stress: StressParameters,
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[Comparison, Baseline]:
     """Compare the candidate with the version that serves today, answer by answer.
 
     Returns:
-        The content of ``champion_comparison.json``, and what the next candidate would be compared
+        The comparison, and what the next candidate would be compared
         with if this one were released.
     """
-    chosen = Verdict.read(verdict).candidate
+    chosen = verdict.candidate
     assert setting.groups is not None
     assert setting.predictions is not None
     audited = units_of(samples, setting.groups.class_names, setting.groups.alarms)
@@ -168,8 +165,7 @@ def compare(
     )
     found = compare_with_champion(champion, candidate, setting.groups.only("audit"), policy)
     # So that nobody puts other answers into the next champion's baseline.
-    found = found.model_copy(update={"candidate_baseline": candidate.hash})
-    return found.to_json(), candidate.to_json()
+    return found.model_copy(update={"candidate_baseline": candidate.hash}), candidate
 
 
 def tabulate_plots(
@@ -199,11 +195,10 @@ def tabulate_plots(
     )
 
 
-def sum_up(verdict: dict[str, Any]) -> dict[str, float | int | None]:
+def sum_up(verdict: Verdict) -> dict[str, float | int | None]:
     """Give the ten numbers of a verdict that `dvc metrics` shows; drops and limits in points."""
-    found = Verdict.read(verdict)
-    worst, average, recipe = found.worst, found.average, found.recipe
-    states = Counter(cell.status for cell in found.candidate.cells)
+    worst, average, recipe = verdict.worst, verdict.average, verdict.recipe
+    states = Counter(cell.status for cell in verdict.candidate.cells)
 
     def points(fraction: float | None) -> float | None:
         return None if fraction is None else round(100 * fraction, DIGITS)

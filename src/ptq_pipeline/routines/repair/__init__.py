@@ -11,7 +11,6 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
 from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
-from ptq_pipeline.core.names import VERDICT_FILE
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.project import Project, opened
@@ -105,7 +104,7 @@ def needs_repair(project: Project) -> Verdict:
         InputError: there is none.
     """
     try:
-        return Verdict.read(project.load("verdict"))
+        return project.document("verdict", Verdict)
     except InputError as error:
         raise InputError(
             f"there is no verdict to repair ({error}); run `kedro run` first, or search before any "
@@ -175,22 +174,22 @@ def repair(project: Project, name: str, watch: Watch | None = None, audit: bool 
         return found
     with opened(name, project.name or None) as repaired:
         repaired.run("__default__")
-        verdict = repaired.report(VERDICT_FILE)
+        verdict = repaired.document("verdict", Verdict)
         measured = {
             "latency_ms": _latency(repaired),
             "configured_latency_ms": _latency(project),
         }
-    judged = {"verdict": verdict["result"], "headline": verdict["headline"]}
+    judged = {"verdict": verdict.result, "headline": verdict.headline}
     return found.model_copy(update=judged | measured)
 
 
 def _latency(project: Project) -> float | None:
     """Return what the last audit measured, if it came to that."""
     try:
-        speed = CandidateSpeed.read(project.report(SPEED_FILE))
+        speed: CandidateSpeed | None = project.load("candidate_speed")
     except InputError:
         return None
-    return speed.candidate.latency_ms if speed.candidate else None
+    return speed.candidate.latency_ms if speed and speed.candidate else None
 
 
 def _origin(project: Project) -> Path | None:

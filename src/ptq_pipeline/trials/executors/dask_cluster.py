@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.core.inputs import local_path
 from ptq_pipeline.trials.description import describe, publish
-from ptq_pipeline.trials.executors.dask_study import PATIENCE_SECONDS, SEVERAL, Study
+from ptq_pipeline.trials.executors.dask_study import PATIENCE_SECONDS, SEVERAL, ClusterStudy
 from ptq_pipeline.trials.executors.dask_worker import (
     Machine,
     about_worker,
@@ -69,7 +69,7 @@ class DaskExecutor:
             if self.address is not None and workload.objects is not None:
                 described = publish(described, workload.objects)
             with self._connected() as client:
-                yield from Study(client, described, self.patience).run(specs)
+                yield from ClusterStudy(client, described, self.patience).run(specs)
 
     def survey(self, patience: float = CONNECT_SECONDS) -> dict[str, tuple[Machine | None, str]]:
         """Ask each worker of the scheduler what it is; return that and why it would be refused.

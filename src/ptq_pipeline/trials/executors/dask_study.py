@@ -34,7 +34,7 @@ _POLL_SECONDS = 0.5
 _PER_WORKER = 2
 
 
-class Study:
+class ClusterStudy:
     """The trials of one call of ``map``."""
 
     def __init__(self, client: Client, described: DescribedWorkload, patience: float) -> None:
