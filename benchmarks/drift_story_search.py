@@ -94,7 +94,7 @@ def main() -> None:
         return runtime.compile(prepared, parameters)
 
     float_model = runtime.compile(prepared, None)
-    rows, anew = [], {}
+    rows, answered = [], {}
     for home, options in HOMES.items():
         here = camera(**options)
         at_home = (predict_top1(float_model, here(images), model.preprocessing) == labels).mean()
@@ -113,11 +113,11 @@ def main() -> None:
                 row |= {"champion": champion, "drop": average, "worst class": worst}
                 if worst >= WORTH_SHOWING:
                     # The same for every home.
-                    if (name, champion) not in anew:
+                    if (name, champion) not in answered:
                         fresh = quantized(method, photograph(pool[-CALIBRATION_IMAGES:]))
                         answers = predict_top1(fresh, seen, model.preprocessing)
-                        anew[name, champion] = drops(answers, expected, labels)
-                    average, worst = anew[name, champion]
+                        answered[name, champion] = drops(answers, expected, labels)
+                    average, worst = answered[name, champion]
                     row |= {"requantized drop": average, "its worst class": worst}
                 rows.append(row)
     table = pd.DataFrame(rows).sort_values("drop", ascending=False)

@@ -195,7 +195,7 @@ def load_sets(directory: Path) -> dict[str, CalibrationSet]:
     """Map every set of ``directory``, in the order of their identities.
 
     Raises:
-        InputError: if the folder is missing, or an array or a manifest stands alone or is damaged.
+        InputError: if the folder is missing, or an array or a manifest is alone or is damaged.
     """
     if not directory.is_dir():
         raise InputError(f"calibration sets '{directory}' are missing; {REBUILD}")

@@ -3,7 +3,7 @@
 What the audit images ``D`` show of one draw are its *full answers*. The first ``m`` of ``K`` draws
 are evaluated in full, the others in part: all of their *risky* images, which only earlier draws and
 the float model decide, and a random sample of the rest, in which image ``i`` is with a probability
-``q_i``, independently of all others and drawn anew for every draw. There are two levels of error:
+``q_i``, independently of all others and drawn again for every draw. There are two levels of error:
 
 - a bad draw is shown good by its full answers with probability at most ``alpha_image`` over the
   images. They are shared by all draws, so this error does not average out (see :mod:`.draws`);

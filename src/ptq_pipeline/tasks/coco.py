@@ -79,7 +79,7 @@ class Annotations:
         boxes: The objects' rectangles.
         area: Square pixels that an object covers, by its mask where the file has one, else by its
             box; float64, shape (objects,).
-        crowd: Whether a rectangle stands for many objects, bool, shape (objects,).
+        crowd: Whether a rectangle is for many objects, bool, shape (objects,).
         ignored: Whether an object counts neither as found nor as lost: crowds, difficult objects
             and boxes without an area; bool, shape (objects,).
         unusable: One sentence a box that has no area within its image.

@@ -78,7 +78,7 @@ def _changed(arrival: Arrival, earlier: WindowRecord) -> Acceptance:
     return Acceptance(
         Status.REJECTED,
         f"window '{arrival.name}' was accepted earlier (arrival {earlier.sequence}) and its "
-        "files have changed since; the first decision stands: deliver other images under a new "
+        "files have changed since; the first decision is kept: deliver other images under a new "
         "name",
     )
 

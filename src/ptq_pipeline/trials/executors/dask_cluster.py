@@ -158,7 +158,7 @@ class DaskExecutor:
         if self.security is None:
             log.warning(
                 "executor: the Dask scheduler at '%s' is reached without encryption: whoever can "
-                "reach it, or stands between, runs code there and here; give "
+                "reach it, or is in between, runs code there and here; give "
                 "'quantization.executor.security' (docs/scaling.md)",
                 self.address,
             )
