@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tests.commands.test_registry import decided, run, run_json
 from tests.project import configured
 from tests.registry.conftest import candidate, release, terms
+from tests.verdicts import make_verdict
 
 from ptq_pipeline.calibration.sets import (
     CalibrationManifest,
@@ -146,11 +147,11 @@ def test_trials_and_verdicts_of_a_requantization_lead_to_its_sets(small):
     folder.mkdir()
     trials = pd.DataFrame({"trial_id": ["feedfeedfeedfeed"], "set_id": [own.set_id]})
     trials.to_parquet(folder / "trials.parquet")
-    verdict = {"candidate": {"trial_id": "feedfeedfeedfeed", "set_id": own.set_id}}
+    verdict = make_verdict(trial_id="feedfeedfeedfeed", set_id=own.set_id)
     (root / "data/08_reporting/requantization").mkdir()
     path = root / "data/08_reporting/requantization/verdict.json"
-    path.write_text(json.dumps(verdict))
-    for reference in ("feedfeed", canonical_hash(verdict)[:12], own.set_id):
+    path.write_text(json.dumps(verdict.to_json()))
+    for reference in ("feedfeed", verdict.hash[:12], own.set_id):
         code, content = run_json("calibration", "show", reference)
         assert (code, content["set_id"]) == (0, own.set_id)
         assert content["pixels"].startswith("data/05_model_input/requantization/event1/")

@@ -188,7 +188,7 @@ def test_a_truncated_decision_names_its_file(small):
     for command in ("gate", "promote"):
         result = run(command)
         assert result.exit_code == 1
-        assert str(path) in result.stderr and "run the pipeline that makes it" in result.stderr
+        assert str(path) in result.stderr and "run the pipeline that wrote it" in result.stderr
 
 
 def test_status_says_that_retraining_is_needed_until_another_version_serves(small):

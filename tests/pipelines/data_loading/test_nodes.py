@@ -73,7 +73,7 @@ def run(source, model, parameters=PARAMETERS):
     raw, projection = nodes.profile_samples(table, images, model, parameters)
     definitions = nodes.define_segments(metadata, raw, model, parameters)
     samples, profiles = nodes.build_samples(table, raw, definitions)
-    return images, samples, profiles, definitions, projection
+    return images, samples, profiles, definitions.to_json(), projection
 
 
 def test_tables_hold_what_the_contract_says(source, model):
