@@ -15,7 +15,8 @@ class DetectorPart(Part):
     @property
     def figures(self) -> DetectorFigures | None:
         """What is known; None of a classifier and without a candidate."""
-        return self.audit.detector
+        found = self.audit.detector
+        return found if found and found.classes else None
 
     @property
     def _known(self) -> DetectorFigures:

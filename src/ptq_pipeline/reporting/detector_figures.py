@@ -55,7 +55,8 @@ class DetectorFigures(Document):
     """A detector described, ``detector.json``; nothing is judged by it.
 
     Attributes:
-        trial_id: of the candidate.
+        trial_id: of the candidate; None without one.
+        classes: figures by class; none of a classifier.
         score: the operating threshold.
         limit: what a class may lose on clean images, a fraction.
         images: clean audit images.
@@ -67,15 +68,15 @@ class DetectorFigures(Document):
     called: ClassVar[str] = "detector.json"
     way_out: ClassVar[str] = "run the pipeline 'reporting' again"
 
-    trial_id: str
-    score: float
-    limit: float
-    images: int
-    selection: int
-    classes: tuple[ClassFigures, ...]
+    trial_id: str | None
+    score: float = 0.0
+    limit: float = 0.0
+    images: int = 0
+    selection: int = 0
+    classes: tuple[ClassFigures, ...] = ()
     sizes: tuple[SizeFigures, ...] = ()
-    thresholds: tuple[ThresholdFigures, ...]
-    there: float
+    thresholds: tuple[ThresholdFigures, ...] = ()
+    there: float = 0.0
 
     def at(self, score: float) -> ThresholdFigures:
         """Return the candidate at one of the thresholds."""

@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from ptq_pipeline.calibration.parameters import CalibrationParameters
 from ptq_pipeline.pipelines.reporting import create_pipeline
 from ptq_pipeline.pipelines.reporting.pipeline import REPORT_INPUTS
+from ptq_pipeline.reporting.detector_figures import DetectorFigures
 from ptq_pipeline.reporting.results import ReportingParameters
 from ptq_pipeline.stress.shifts import StressParameters
 from ptq_pipeline.trials.recipe import Recipe
@@ -42,6 +44,8 @@ def inputs():
 
 def run(inputs, folder):
     results = [name for name in REPORT_INPUTS if REPORT_INPUTS[name] == name]
+    nothing = DetectorFigures(trial_id=inputs.verdict.candidate.trial_id)
+    inputs = dataclasses.replace(inputs, detector=nothing)
     catalog = DataCatalog(
         {
             **{name: MemoryDataset(getattr(inputs, name)) for name in results},
@@ -64,7 +68,7 @@ def run(inputs, folder):
         }
     )
     pipeline = create_pipeline()
-    near = ("gather_audit_data", "gather_lost_images", "explain_worst_group")
+    near = ("gather_audit_data", "gather_lost_images", "explain_worst_group", "describe_detector")
     written = pipeline.only_nodes(*(node.name for node in pipeline.nodes if node.name not in near))
     SequentialRunner().run(written, catalog)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

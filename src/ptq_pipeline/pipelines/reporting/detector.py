@@ -28,23 +28,20 @@ from ptq_pipeline.tasks.two_detectors import TwoDetectors
 
 
 def describe_detector(
-    verdict: Mapping[str, Any],
+    verdict: Verdict,
     data: AuditData,
     model: FloatModel,
     candidate: Mapping[str, Path],
-) -> dict[str, Any]:
+) -> DetectorFigures:
     """Describe the float detector and the candidate on clean images; nothing is judged by it.
 
-    Returns:
-        The content of ``detector.json``, see :class:`.DetectorFigures`; empty of a classifier and
-        without a candidate.
+    There are no figures of a classifier, and without a candidate.
     """
-    task, found = model.task, Verdict.read(verdict)
-    trial_id, worst_class = found.candidate.trial_id, ("class", "", CLEAN)
+    task, trial_id = model.task, verdict.candidate.trial_id
     if not isinstance(task, Detection) or trial_id is None or not candidate:
-        return {}
+        return DetectorFigures(trial_id=trial_id)
     audit, selection = (_both(data, model, candidate, split) for split in ("audit", "selection"))
-    limit = found.policy.limit(*worst_class)
+    limit = verdict.policy.limit("class", "", CLEAN)
     thresholds = selection.thresholds()
     there = _other_threshold(thresholds, limit)
     names = dict(enumerate(task.classes))
@@ -61,7 +58,7 @@ def describe_detector(
             for row in thresholds.to_dict("records")
         ),
         there=there,
-    ).to_json()
+    )
 
 
 def _both(
