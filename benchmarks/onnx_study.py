@@ -5,10 +5,12 @@
 Networks of torchvision and timm with random weights, by torch's TorchScript exporter in an old and
 a newer set of operators. Prints a line each: what came of it, and the largest difference of
 outputs beside the largest output. Batch norms take their statistics from noise first: without
-them the outputs of deep networks vanish, and equal zeros would say nothing. Without arguments it
-writes the table of docs/models.md. Minutes on a quiet machine.
+them the outputs of deep networks vanish, and equal zeros would say nothing. What was found is kept
+in benchmarks/tables/onnx_study.json, so a study that was stopped goes on, and in the table of
+docs/models.md; with names of networks these alone are looked at, and nothing is kept.
 """
 
+import json
 import platform
 import sys
 import tempfile
@@ -43,6 +45,7 @@ TIMM = {
 }
 OPSETS = (11, 17)
 PAGE = Path(__file__).resolve().parents[1] / "docs/models.md"
+KEPT = Path(__file__).resolve().parent / "tables/onnx_study.json"
 BEGIN, END = "<!-- onnx-study begins -->", "<!-- onnx-study ends -->"
 VERSIONS = ("torch", "onnxruntime", "onnx2pytorch", "onnxscript", "torchvision", "timm")
 
@@ -90,12 +93,15 @@ def outcome(module: torch.nn.Module, side: int, opset: int) -> str:
 def write_page(found: dict[str, list[str]]) -> None:
     """Put the table into docs/models.md."""
     served = sum(all(" layers" in each for each in row) for row in found.values())
+    wanted = len(TORCHVISION) + len(TIMM)
+    left = "" if len(found) == wanted else f" ({wanted - len(found)} more are named there)"
     versions = ", ".join(f"{name} {version(name)}" for name in VERSIONS)
     heads = " | ".join(f"operators {opset}" for opset in OPSETS)
     lines = [
         BEGIN,
-        f"`python benchmarks/onnx_study.py` exported {len(found)} networks with random weights in "
-        f"two sets of operators; {served} come through in both: converted, and every layer found. "
+        f"`python benchmarks/onnx_study.py` exported {len(found)} networks{left} with random "
+        f"weights in two sets of operators; {served} come through in both: converted, and every "
+        "layer found. "
         "Given is the largest difference from ONNX Runtime's outputs, beside the largest output "
         f"({platform.machine()}, Python {platform.python_version()}; {versions}).",
         "",
@@ -110,17 +116,17 @@ def write_page(found: dict[str, list[str]]) -> None:
 def main() -> None:
     """Print a line for each network and set of operators."""
     warnings.simplefilter("ignore")
-    wanted = sys.argv[1:]
-    found: dict[str, list[str]] = {}
-    for name, side in {**TORCHVISION, **TIMM}.items():
-        if wanted and name not in wanted:
-            continue
-        module = network(name, side)
-        for opset in OPSETS:
-            found.setdefault(name, []).append(outcome(module, side, opset))
-            print(f"{name:26s} opset {opset:2d}  {found[name][-1]}", flush=True)
-    if not wanted:
-        write_page(found)
+    wanted, sides = sys.argv[1:], {**TORCHVISION, **TIMM}
+    known = {} if wanted or not KEPT.is_file() else json.loads(KEPT.read_text())
+    for name in wanted or [each for each in sides if each not in known]:
+        module = network(name, sides[name])
+        known[name] = [outcome(module, sides[name], opset) for opset in OPSETS]
+        for opset, said in zip(OPSETS, known[name], strict=True):
+            print(f"{name:26s} opset {opset:2d}  {said}", flush=True)
+        if not wanted:
+            ordered = {each: known[each] for each in sides if each in known}
+            KEPT.write_text(json.dumps(ordered, indent=1) + "\n")
+            write_page(ordered)
 
 
 if __name__ == "__main__":

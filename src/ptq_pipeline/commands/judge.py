@@ -13,7 +13,7 @@ from ptq_pipeline.commands.options import FILE
 from ptq_pipeline.core.canonical import file_bytes
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.exits import ExitCode
-from ptq_pipeline.core.files import write_file
+from ptq_pipeline.core.files import remove, write_file
 from ptq_pipeline.core.inputs import read_regular
 from ptq_pipeline.core.names import VERDICT_FILE
 from ptq_pipeline.judgement.decision import Decision
@@ -127,24 +127,31 @@ def judged_answer(
     given = given_outcomes(table.drop(columns=[*options["ignore"]]), what, files, crossing)
     policy = table_policy(_policy(options), dict(options["limits"]), len(given.draws))
     judged = judge_table(given, policy, options["candidate"])
-    verdict, out = judged.verdict, options["out"]
-    decision = Decision.of(verdict, {}, ENVIRONMENT)
-    language = options["language"]
+    verdict, decision = judged.verdict, Decision.of(judged.verdict, {}, ENVIRONMENT)
+    shown = _write(judged, decision, options)
+    lines = three_lines(verdict, decision, shown, options["language"])
+    undecided = verdict.result == "INCONCLUSIVE"
+    notes = what_can_be_shown(given, policy, verdict) if undecided else []
+    return Answer(verdict.to_json(), [*lines, *_changes(verdict)], notes, EXITS[verdict.result])
+
+
+def _write(judged: JudgedTable, decision: Decision, options: Mapping[str, Any]) -> Path:
+    """Write the results, all of them made before; return the one to look at."""
+    verdict, language, out = judged.verdict, options["language"], options["out"]
     report = "" if options["no_report"] else _report(judged, decision, language)
-    files = {
+    texts = {
         REPORT: report,
         JUNIT: junit_report(verdict, decision),
         SUMMARY: pull_request_summary(verdict, decision, judged.cells, language),
         VERDICT_FILE: file_bytes(verdict.to_json()).decode(),
     }
-    for name, text in files.items():
+    # What an earlier table left here is no part of this verdict, which is written last.
+    for name in texts:
+        remove(out / name)
+    for name, text in texts.items():
         if text:
             write_file(out / name, text.encode())
-    shown = out / (REPORT if report else VERDICT_FILE)
-    lines = three_lines(verdict, decision, shown, language)
-    undecided = verdict.result == "INCONCLUSIVE"
-    notes = what_can_be_shown(given, policy, verdict) if undecided else []
-    return Answer(verdict.to_json(), [*lines, *_changes(verdict)], notes, EXITS[verdict.result])
+    return Path(out / (REPORT if report else VERDICT_FILE))
 
 
 def _policy(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -58,22 +58,10 @@ def check(
         >>> check(labels, answers, quantized, limits={"class": 3}).result
         'FAIL'
     """
-    if not isinstance(groups, Mapping | pd.DataFrame | None):
-        raise InputError(f"{WHAT}: give groups by name, like groups={{'tone': tones}}")
     if not isinstance(limits, Mapping | Policy | None):
         raise InputError(f"{WHAT}: give limits by level, like limits={{'class': 3}}")
-    try:
-        table = _table(
-            {"label": labels, "cluster": clusters},
-            {} if groups is None else dict(groups),
-            float_answers,
-            quantized_answers,
-        )
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{WHAT}: {error}") from None
-    given = given_outcomes(table, WHAT)
+    known = {"label": labels, "cluster": clusters}
+    given = given_outcomes(_table(known, groups, float_answers, quantized_answers), WHAT)
     if isinstance(limits, Policy):
         return judge_table(given, limits).verdict
     return judge_table(given, table_policy({}, limits or {}, len(given.draws))).verdict
@@ -81,11 +69,29 @@ def check(
 
 def _table(
     known: Mapping[str, ArrayLike | None],
+    groups: Mapping[str, ArrayLike] | pd.DataFrame | None,
+    float_answers: ArrayLike,
+    quantized_answers: ArrayLike,
+) -> pd.DataFrame:
+    """The table of some arrays; ``known`` is said of units beside their groups."""
+    if not isinstance(groups, Mapping | pd.DataFrame | None):
+        raise InputError(f"{WHAT}: give groups by name, like groups={{'tone': tones}}")
+    try:
+        named = {} if groups is None else dict(groups)
+        return _rows(known, named, float_answers, quantized_answers)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{WHAT}: {error}") from None
+
+
+def _rows(
+    known: Mapping[str, ArrayLike | None],
     groups: Mapping[str, ArrayLike],
     float_answers: ArrayLike,
     quantized_answers: ArrayLike,
 ) -> pd.DataFrame:
-    """Give a row for each unit in each draw; ``known`` is said of units beside their groups."""
+    """Give a row for each unit in each draw."""
     before = _one(float_answers, "float_answers")
     if np.ndim(quantized_answers) not in (1, 2) or not np.size(quantized_answers):
         raise InputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.groups import EVALUATED_SPLITS
 from ptq_pipeline.core.names import CLEAN
+from ptq_pipeline.core.plain_text import plain, visible
 
 ANSWERS = ("label", "float_answer", "quantized_answer")
 OK = ("float_ok", "quantized_ok")
@@ -128,6 +129,7 @@ class Rows:
             return np.zeros(len(self.table), dtype=np.int64), (default,)
         self._check_known(name)
         names = in_order(self.table[name].unique())
+        _check_plain(self.what, name, names)
         return pd.Categorical(self.table[name], names).codes.astype(np.int64), tuple(names)
 
     @cached_property
@@ -181,7 +183,7 @@ class Rows:
             )
 
     def _unit(self, row: int) -> str:
-        return f"unit '{self.table['unit_id'][row]}'"
+        return f"unit '{visible(self.table['unit_id'][row])}'"
 
     def of_units(self, name: str) -> pd.Series:
         """The value of a column per unit.
@@ -259,8 +261,20 @@ class Rows:
                     "groups; leave it out (--ignore), or, if units of one value belong together, "
                     "call it 'cluster'"
                 )
+            _check_plain(self.what, name, values)
             found[name] = tuple(in_order(values))
         return found
+
+
+def _check_plain(what: str, column: str, names: Iterable[str]) -> None:
+    """Check that names can be shown on a line, in a terminal and in a page.
+
+    Raises:
+        InputError: One holds a control character.
+    """
+    plain(f"{what}: the name of column '{visible(column)}'", column)
+    for name in names:
+        plain(f"{what}: '{visible(name)[:40]}' in column '{column}'", name)
 
 
 def in_order(names: Sequence[str] | NDArray[np.object_]) -> list[str]:
@@ -309,6 +323,7 @@ def class_codes(rows: Rows) -> tuple[tuple[str, ...], dict[str, NDArray[np.int32
             f"{rows.what}: 'label' has {len(classes):,} values, too many to be classes; for free "
             "answers give float_ok and quantized_ok in the place of label and answers"
         )
+    _check_plain(rows.what, "label", classes)
     others = set().union(*(set(texts[name].unique()) for name in columns[1:])) - set(classes)
     known = pd.Index([*classes, *sorted(others)])
     return tuple(classes), {

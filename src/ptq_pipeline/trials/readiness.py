@@ -59,18 +59,23 @@ def require_servable(
         require_float_answers(workload, inputs, recipe.runtime.name)
         parameters = workload.quantize(method, chosen, seed=0)
         answers = runtime.compile(workload.prepared, parameters)(inputs)
-        if not np.isfinite(answers).all():
-            raise InputError(
-                f"the quantized model returns NaN or infinite logits in runtime "
-                f"{recipe.runtime.name!r}; look for weights or activations of extreme size"
-            )
-        if answers.ndim == 1:
-            workload.require_classes(answers)
-        else:
-            model.task.check(answers, len(model.classes))
+        _require_answers(workload, answers, recipe.runtime.name)
         _require_files(workload, parameters, inputs, getattr(runtime, "opset", None))
     if done is not None:
         write_file(done, b"")
+
+
+def _require_answers(workload: Workload, answers: np.ndarray, name: str) -> None:
+    """Check outputs ``(n, ...)`` of a quantized model, or classes ``(n,)`` of a device."""
+    if not np.isfinite(answers).all():
+        raise InputError(
+            f"the quantized model returns NaN or infinite logits in runtime {name!r}; look for "
+            "weights or activations of extreme size"
+        )
+    if answers.ndim == 1:
+        workload.require_classes(answers)
+    else:
+        workload.model.task.check(answers, len(workload.model.classes))
 
 
 def require_float_answers(workload: Workload, inputs: np.ndarray, name: str) -> None:
