@@ -2,9 +2,10 @@
 
 Usage: ``python benchmarks/large_network.py [--images 64] [--network resnet50]``. A torchvision
 network with random weights at W8A8 on one thread of OpenVINO, random images of 224 x 224 pixels.
-Times are CPU seconds, which other work on the machine disturbs least. The plan is that of 50 draws,
-3 shifts and 50,000 audit images; what a sampled draw looks at follows from the room that the exact
-test leaves a class of so many images, one of them lost.
+Times are CPU seconds, which other work on the machine disturbs least; ``--measured`` takes those of
+another machine. The plan is that of 50 draws, 3 shifts and 50,000 audit images, or of ``--draws``
+and ``--audit``; what a sampled draw looks at follows from the room that the exact test leaves a
+class of so many images, one of them lost.
 """
 
 import argparse
@@ -12,7 +13,8 @@ import platform
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,8 @@ from ptq_pipeline.statistics.paired import rejection_region
 from ptq_pipeline.statistics.sampling import cheapest_share
 from ptq_pipeline.trials.workload import Workload
 
-DRAWS, SHIFTS, AUDIT, SET_SIZE = 50, 3, 50_000, 256
+SHIFTS, SET_SIZE = 3, 256
+MEASURED = ("integer_s_per_image", "float_s_per_image", "ranges_s_per_image", "compile_s")
 # Classes, and their limits in points.
 SETTINGS = ((1000, 20), (1000, 30), (100, 6), (100, 10), (10, 2))
 METHOD = MethodSpec(8, 8)
@@ -76,13 +79,54 @@ def measure(network: str, count: int) -> dict[str, float]:
     }
 
 
-def looked_at(classes: int, points: float) -> float:
-    """Share of a sampled draw's answers that are looked at."""
-    n, level = AUDIT // classes, split_budget(DRAWS, 0.1, 0.05, SAMPLED).alpha_image
-    room = int(rejection_region(n, points / 100, level).b_max[0]) - 1
-    rest = 1 - SMALL_MARGINS
-    share = float(cheapest_share([room], [int(rest * n)], SAMPLED.error)[0])
-    return SMALL_MARGINS + rest * share
+@dataclass(frozen=True)
+class Study:
+    """An audit of so many images and draws, where a draw's parts take so long.
+
+    Attributes:
+        seconds: What `measure` returns.
+        audit: Audit images.
+        draws: Calibration draws.
+    """
+
+    seconds: Mapping[str, float]
+    audit: int
+    draws: int
+
+    @property
+    def fixed(self) -> float:
+        """Seconds of a draw before its first answer."""
+        return self.seconds["compile_s"] + SET_SIZE * self.seconds["ranges_s_per_image"]
+
+    @property
+    def whole(self) -> float:
+        """Seconds of a draw in full, which one worker runs."""
+        return self.fixed + self.audit * SHIFTS * self.seconds["integer_s_per_image"]
+
+    @property
+    def floats(self) -> float:
+        """Seconds of the float model, which one process runs before the first draw."""
+        return self.audit * SHIFTS * self.seconds["float_s_per_image"]
+
+    @property
+    def total(self) -> float:
+        """Seconds of one core for all draws in full."""
+        return self.draws * self.whole + self.floats
+
+    def sampled(self, classes: int, points: float) -> tuple[float, float, float]:
+        """Share of a sampled draw's answers that are looked at, its seconds, and those of all."""
+        n, level = self.audit // classes, split_budget(self.draws, 0.1, 0.05, SAMPLED).alpha_image
+        room = int(rejection_region(n, points / 100, level).b_max[0]) - 1
+        rest = 1 - SMALL_MARGINS
+        share = float(cheapest_share([room], [int(rest * n)], SAMPLED.error)[0])
+        share = SMALL_MARGINS + rest * share
+        part = self.fixed + share * self.audit * SHIFTS * self.seconds["integer_s_per_image"]
+        draws = SAMPLED.full * self.whole + (self.draws - SAMPLED.full) * part
+        return share, part, draws + self.floats
+
+    def on_hosts(self, workers: int) -> float:
+        """Seconds until the last draw in full, each of which is one worker's."""
+        return self.floats + -(-self.draws // workers) * self.whole
 
 
 def main() -> None:
@@ -90,23 +134,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--network", default="resnet50")
+    parser.add_argument("--audit", type=int, default=50_000, help="audit images")
+    parser.add_argument("--draws", type=int, default=50)
+    parser.add_argument("--workers", type=int, default=640, help="cores of all hosts together")
+    parser.add_argument("--price", type=float, default=0.05, help="of an hour of one core")
+    parser.add_argument(
+        *("--measured",), type=float, nargs=4, metavar=("INTEGER", "FLOAT", "RANGES", "COMPILE")
+    )
     chosen = parser.parse_args()
-    found = measure(chosen.network, chosen.images)
+    if chosen.measured:
+        found = dict(zip(MEASURED, chosen.measured, strict=True))
+    else:
+        found = measure(chosen.network, chosen.images)
     print(f"{chosen.network}, {platform.machine()}, torch {torch.__version__}, CPU seconds:")
     print("  " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
-    answers = AUDIT * SHIFTS
-    fixed = found["compile_s"] + SET_SIZE * found["ranges_s_per_image"]
-    whole = fixed + answers * found["integer_s_per_image"]
-    floats = answers * found["float_s_per_image"]
-    print(f"  a draw in full {whole:,.0f} s; {DRAWS} draws {(DRAWS * whole + floats) / 3600:.1f} h")
+    study = Study(found, chosen.audit, chosen.draws)
+    hours, price = study.total / 3600, chosen.price
+    print(f"  a draw in full {study.whole:,.0f} s; {study.draws} draws {hours:,.1f} h of one core")
+    wall, floats = study.on_hosts(chosen.workers) / 3600, study.floats / 3600
+    print(f"  {chosen.workers} workers: {wall:.1f} h, of which the float model {floats:.1f} h")
+    print(f"  {hours * price:,.0f} at {price} an hour of one core")
     for classes, points in SETTINGS:
-        share = looked_at(classes, points)
-        part = fixed + share * answers * found["integer_s_per_image"]
-        total = SAMPLED.full * whole + (DRAWS - SAMPLED.full) * part + floats
+        share, part, total = study.sampled(classes, points)
         print(
-            f"  {classes} classes of {AUDIT // classes}, limit {points} points: a sampled draw "
-            f"looks at {100 * share:.1f} % in {part:,.0f} s; {DRAWS} draws {total / 3600:.1f} h, "
-            f"{(DRAWS * whole + floats) / total:.1f} times faster"
+            f"  {classes} classes of {study.audit // classes}, limit {points} points: a sampled "
+            f"draw looks at {100 * share:.1f} % in {part:,.0f} s; {study.draws} draws "
+            f"{total / 3600:,.1f} h, {study.total / total:.1f} times faster"
         )
 
 

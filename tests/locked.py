@@ -13,6 +13,9 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
+import pandas as pd
+
+from ptq_pipeline.core.answers import every_answer
 from ptq_pipeline.core.provenance import cpu_flags
 
 LOCKED = Path(__file__).with_suffix("")
@@ -23,7 +26,6 @@ LEDGER = "06_models/audit_ledger.jsonl"
 HASHED = (
     "07_model_output/scores.parquet",
     "07_model_output/trials.parquet",
-    "07_model_output/predictions.parquet",
     "07_model_output/float_predictions.parquet",
     "06_models/candidate",
 )
@@ -48,10 +50,17 @@ def hashes(data, names):
     return found
 
 
+def answers(data):
+    """The SHA-256 of a table with each answer in a row of its own, however answers are stored."""
+    names = [f"07_model_output/{name}.parquet" for name in ("predictions", "float_predictions")]
+    table = every_answer(*(pd.read_parquet(data / name) for name in names))
+    return {names[0]: hashlib.sha256(table.to_parquet()).hexdigest()}
+
+
 def assert_locked(data: Path, name: str) -> None:
     """Compare the results of an audit below `data` with the locked ones called `name`."""
     folder = LOCKED / name
-    found = {"anywhere": hashes(data, ANYWHERE), "here": hashes(data, HASHED)}
+    found = {"anywhere": hashes(data, ANYWHERE), "here": hashes(data, HASHED) | answers(data)}
     # An environment of this project enters what it opens in the ledger of `base`.
     ledger = next(path for path in (data / LEDGER, data.parent / LEDGER) if path.exists())
     texts = {path.name: path.read_text("utf-8") for path in (ledger, *map(data.joinpath, TEXTS))}

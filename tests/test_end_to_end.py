@@ -18,6 +18,7 @@ from tests.locked import assert_locked
 from tests.project import SmallProject
 
 from ptq_pipeline.commands import ptq
+from ptq_pipeline.core.answers import every_answer
 from ptq_pipeline.unchanged import SUFFIX
 
 
@@ -72,7 +73,8 @@ def test_scores_follow_from_predictions(finished):
     float_predictions = pd.read_parquet(data / "07_model_output/float_predictions.parquet")
     scores = pd.read_parquet(data / "07_model_output/scores.parquet")
     assert set(scores["split"]) == {"selection", "audit"}
-    joined = predictions.merge(float_predictions, on=["shift", "sample_id"], suffixes=("", "_f"))
+    answers = every_answer(predictions, float_predictions)
+    joined = answers.merge(float_predictions, on=["shift", "sample_id"], suffixes=("", "_f"))
     joined = joined.join(samples[["label", "split", "tone"]], on="sample_id")
     joined["lost"] = (joined["predicted"] != joined["label"]) & (
         joined["predicted_f"] == joined["label"]

@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ptq_pipeline.core.answers import FloatAnswers
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.grouping import build_groups
-from ptq_pipeline.core.outcomes import SCORE_COLUMNS, Outcomes, score
+from ptq_pipeline.core.outcomes import Outcomes
+from ptq_pipeline.core.tally import SCORE_COLUMNS, score
 
 CLASSES = ("a", "b", "c")
 SEGMENTS = {"tone": ("dark", "light")}
@@ -45,17 +47,18 @@ def make(samples=60, trials=4, seed=0, flip=0.2):
     return table, predictions, pd.concat(floats), trial_table
 
 
-def test_a_table_may_be_paired_in_parts_of_any_size(monkeypatch):
+def test_what_changed_is_paired_as_every_answer_is():
     samples, predictions, floats, _ = make()
     groups = build_groups(samples, CLASSES, SEGMENTS)
     whole = Outcomes.pair(predictions, floats, groups)
-    monkeypatch.setattr("ptq_pipeline.core.outcomes._ROWS_AT_A_TIME", 7)
+    # Rows are in the order of first appearance.
+    assert whole.trial_ids == tuple(predictions["trial_id"].unique())
     named = predictions.astype({"trial_id": "category", "shift": "category"})
-    for each in (Outcomes.pair(predictions, floats, groups), Outcomes.pair(named, floats, groups)):
+    of_float = FloatAnswers.of(floats)
+    for table in (named, of_float.table(of_float.read(predictions))):
+        each = Outcomes.pair(table, floats, groups)
         assert (each.trial_ids, each.shifts) == (whole.trial_ids, whole.shifts)
-        # Rows are in the order of first appearance.
-        assert whole.trial_ids == tuple(predictions["trial_id"].unique())
-        for name in ("trial", "shift", "predicted", "reference"):
+        for name in ("trial", "shift", "answered", "start", "sample", "changed", "reference"):
             np.testing.assert_array_equal(getattr(each, name), getattr(whole, name))
 
 

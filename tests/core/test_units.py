@@ -8,7 +8,8 @@ import pytest
 
 from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
-from ptq_pipeline.core.outcomes import Outcomes, tally
+from ptq_pipeline.core.outcomes import Outcomes
+from ptq_pipeline.core.tally import tally
 from ptq_pipeline.core.units import NO_CLASS, object_position, units_of
 
 CLASSES = ("hat", "shoe")

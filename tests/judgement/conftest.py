@@ -9,7 +9,7 @@ import pytest
 
 from ptq_pipeline.core.grouping import build_groups
 from ptq_pipeline.core.groups import Groups
-from ptq_pipeline.core.outcomes import score
+from ptq_pipeline.core.tally import score
 from ptq_pipeline.judgement.policy import Policy
 
 CLASSES = ("boot", "bag")

@@ -220,10 +220,11 @@ def test_the_candidates_answers_come_from_its_trial_alone(audit: pd.DataFrame) -
     predictions = pd.concat(
         [rows.assign(trial_id="t"), rows.assign(trial_id="u", predicted=1)], ignore_index=True
     )
-    shuffled = predictions.sample(frac=1, random_state=0)
-    found = candidate_baseline("t", shuffled, audit.sample(frac=1, random_state=1), SHIFTS, ())
+    shuffled, given = predictions.sample(frac=1, random_state=0), {"shifts": SHIFTS, "cells": ()}
+    mixed = audit.sample(frac=1, random_state=1)
+    found = candidate_baseline("t", shuffled, rows, audit=mixed, **given)
     np.testing.assert_array_equal(found.answers["noise"], audit["label"])
     assert found.audit_hash == audit_hash(audit["content_hash"])
-    assert candidate_baseline(None, predictions, audit, SHIFTS, ()) == Baseline()
+    assert candidate_baseline(None, predictions, rows, audit=audit, **given) == Baseline()
     with pytest.raises(InputError, match="no answer for 1 audit images under shift 'clean'"):
-        candidate_baseline("t", predictions.iloc[1:], audit, SHIFTS, ())
+        candidate_baseline("t", predictions.iloc[1:], rows, audit=audit, **given)

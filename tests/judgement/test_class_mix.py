@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.core.grouping import build_groups
-from ptq_pipeline.core.outcomes import Outcomes, tally
+from ptq_pipeline.core.outcomes import Outcomes
+from ptq_pipeline.core.tally import tally
 from ptq_pipeline.judgement.candidate import Choice, judge_candidate
 from ptq_pipeline.judgement.cells import build_cells, collect_counts
 from ptq_pipeline.judgement.class_mix import reweighted_drop, reweighted_drops, sample_units

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptq_pipeline.core.outcomes import Outcomes, tally
+from ptq_pipeline.core.outcomes import Outcomes
+from ptq_pipeline.core.tally import tally
 from ptq_pipeline.judgement.building import AuditSetting, build_verdict
 from ptq_pipeline.judgement.cells import build_cells, collect_counts
 

@@ -1,7 +1,5 @@
 """How likely a PASS is, from answers on selection."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from tests.judgement.test_question import SHIFTS, SPEC, policy, world
@@ -14,12 +12,11 @@ from ptq_pipeline.judgement.stopping import Scope
 def chance(lost, clusters=False, **changes):
     """Of a recipe all of whose draws lose so many of the 200 selection images when clean."""
     groups, predictions, reference, index, _ = world(clusters, 0)
-    outcomes = Outcomes.pair(predictions, reference, groups)
-    predicted, clean = outcomes.predicted.copy(), outcomes.shift == outcomes.shifts.index("clean")
-    chosen = np.flatnonzero(groups.split == "selection")[:lost]
-    predicted[np.ix_(clean, chosen)] = 1 - predicted[np.ix_(clean, chosen)]
+    chosen = groups.sample_ids[groups.split == "selection"][:lost]
+    hit = (predictions["shift"] == "clean") & predictions["sample_id"].isin(chosen)
+    worse = np.where(hit, 1 - predictions["predicted"], predictions["predicted"])
+    outcomes = Outcomes.pair(predictions.assign(predicted=worse), reference, groups)
     question = Scope.planned(index, groups, policy(**changes)).question(SHIFTS, SPEC)
-    outcomes = replace(outcomes, predicted=predicted)
     return Prospect.of(question, outcomes, list(outcomes.trial_ids)).chance()
 
 

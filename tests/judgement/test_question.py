@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from ptq_pipeline.core.grouping import build_groups
-from ptq_pipeline.core.outcomes import Outcomes, tally
+from ptq_pipeline.core.outcomes import Outcomes
+from ptq_pipeline.core.tally import tally
 from ptq_pipeline.judgement.building import AuditSetting, build_verdict
 from ptq_pipeline.judgement.ledger import Asking, AuditImages, Ledger
 from ptq_pipeline.judgement.openings import Opener

@@ -56,7 +56,9 @@ def judged_whole(study, lost, gained):
         own = np.unique(codes[inside], return_inverse=True)[1]
         net = lost[shift][inside].astype(float) - gained[shift][inside]
         size = np.bincount(own).astype(float)
-        clusters[i] = ClusterOutcomes(size, np.bincount(own, weights=net)[None], size)
+        clusters[i] = ClusterOutcomes(
+            size, sparse.csr_array(np.bincount(own, weights=net)[None]), size
+        )
     found = Counts(
         *(("t",), study.cells.n, *counts, counts[0], np.ones(len(study.cells))), clusters=clusters
     )

@@ -6,7 +6,7 @@ import pytest
 from tests.tasks.tables import answers, right_or_wrong, scores
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.outcomes import tally
+from ptq_pipeline.core.tally import tally
 from ptq_pipeline.tasks.given import Crossing, given_outcomes
 from ptq_pipeline.tasks.joining import read_outcomes
 from ptq_pipeline.tasks.reading import read_outcome_file, texts_of

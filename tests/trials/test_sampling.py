@@ -6,7 +6,7 @@ import pytest
 from tests.trials.small_audit import gather, policy
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.outcomes import score
+from ptq_pipeline.core.tally import score
 from ptq_pipeline.judgement.building import build_verdict
 from ptq_pipeline.judgement.sampling import planned_share
 from ptq_pipeline.judgement.stopping import Scope

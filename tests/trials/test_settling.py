@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from tests.trials.small_audit import gather, policy
 
-from ptq_pipeline.core.outcomes import score
+from ptq_pipeline.core.tally import score
 from ptq_pipeline.judgement.building import build_verdict
 from ptq_pipeline.judgement.stopping import Scope, Study
 from ptq_pipeline.trials import settling

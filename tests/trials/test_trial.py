@@ -1,4 +1,5 @@
 import dataclasses
+import io
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from hypothesis.strategies import integers
 
+from ptq_pipeline.core.answers import every_answer
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.objects import ObjectFolder
 from ptq_pipeline.ptq import MethodSpec
@@ -95,22 +97,25 @@ def test_only_what_differs_from_the_float_model_is_kept_and_comes_back_bit_for_b
     assert store.path(SPEC).stat().st_size < 0.06 * dense
 
 
-def test_the_table_of_predictions_has_the_bytes_of_a_plain_one():
-    samples = pd.DataFrame({"sample_id": [7, 1, 3]})
-    part = Evaluation(samples[:2], {}, {})
+def test_the_table_of_predictions_holds_what_differs_and_gives_every_answer_back():
+    samples = pd.DataFrame({"sample_id": [1, 3, 7]})
+    whole, part = Evaluation(samples, {}, {}), Evaluation(samples[1:], {}, {})
     later = dataclasses.replace(SPEC, calibration_set="b", shifts={"noise": {}})
+    of_float = TrialOutcome(OF_FLOAT, {name: ANSWERS[:3] for name in SPEC.shifts})
+    other = ANSWERS[:3].copy()
+    other[1] += 1
     done = [
-        (
-            TrialOutcome(SPEC, {name: ANSWERS[:3] for name in SPEC.shifts}),
-            Evaluation(samples, {}, {}),
-        ),
-        (TrialOutcome(later, {"noise": ANSWERS[3:]}), part),
+        (TrialOutcome(SPEC, {name: other for name in SPEC.shifts}), whole),
+        (TrialOutcome(later, {"noise": ANSWERS[1:3]}), part),
     ]
+    floats = of_float.table(whole).drop(columns="trial_id")
+    found = predictions_table(done, floats)
+    assert found["sample_id"].map(list).tolist() == [[3], [3], []]
+    assert found["answered"].map(list).tolist() == [[0, 3], [0, 3], [1, 3]]
     plain = pd.concat([outcome.table(evaluation) for outcome, evaluation in done])
     plain = plain.reset_index(drop=True).astype({"trial_id": "category", "shift": "category"})
-    found = predictions_table(done)
-    pd.testing.assert_frame_equal(found, plain)
-    assert found.to_parquet() == plain.to_parquet()
+    stored = pd.read_parquet(io.BytesIO(found.to_parquet()))
+    assert every_answer(stored, floats).to_parquet() == plain.to_parquet()
 
 
 def test_where_most_answers_differ_all_are_kept(tmp_path):

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import count
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import LEVELS, CellKey, GroupKey
@@ -94,13 +95,17 @@ class ClusterOutcomes:
 
     Attributes:
         size: Samples per cluster, shape (clusters,).
-        net: Losses minus gains, shape (trials, clusters).
+        net: Losses minus gains, sparse, shape (trials, clusters).
         right: Right answers of the float model, shape (clusters,).
     """
 
     size: NDArray[np.float64]
-    net: NDArray[np.float64]
+    net: sparse.csr_array
     right: NDArray[np.float64]
+
+    def of_trial(self, row: int) -> NDArray[np.float64]:
+        """Losses minus gains of one trial, shape (clusters,)."""
+        return np.asarray(self.net[[row]].toarray()[0], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ class Counts:
     def units(self, cell: int, row: int) -> Units:
         """The clusters of one clustered cell in one trial."""
         found = self.clusters[cell]
-        return Units.of(found.size, found.net[row])
+        return Units.of(found.size, found.of_trial(row))
 
     def only(self, trial_ids: Sequence[str]) -> Counts:
         """The counts of some trials."""
@@ -159,6 +164,7 @@ class Counts:
         groups = outcomes.groups
         here, all_codes = {*outcomes.shifts, *groups.conditions}, outcomes.cluster_codes
         found: dict[int, ClusterOutcomes] = {}
+        losses = cache(lambda shift: outcomes.losses(self.trial_ids, shift))
         for i, key in enumerate(cells.keys):
             if not self.trial_ids or key.of not in all_codes or key.shift not in here:
                 continue
@@ -167,12 +173,15 @@ class Counts:
             if shift in groups.conditions:
                 inside, shift = inside & groups.conditions[shift], CLEAN
             # Under a condition only some of the clusters are left.
-            own = np.unique(codes[inside], return_inverse=True)[1]
-            right = outcomes.reference_right[outcomes.shifts.index(shift), inside]
-            net = outcomes.losses(self.trial_ids, shift, inside)
+            samples = np.flatnonzero(inside)
+            own = np.unique(codes[samples], return_inverse=True)[1]
+            right = outcomes.reference_right[outcomes.shifts.index(shift), samples]
+            size = np.bincount(own).astype(np.float64)
+            places, shape = (np.arange(len(own)), own), (len(own), len(size))
+            members = sparse.csc_array((np.ones(len(own)), places), shape=shape)
             found[i] = ClusterOutcomes(
-                size=np.bincount(own).astype(np.float64),
-                net=np.array([np.bincount(own, weights=each) for each in net]),
+                size=size,
+                net=(losses(shift)[:, samples] @ members).tocsr(),
                 right=np.bincount(own, weights=right).astype(np.float64),
             )
         return replace(self, clusters=found)

@@ -15,10 +15,12 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.core.answers import UNANSWERED, answers_of
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.groups import Groups
-from ptq_pipeline.core.outcomes import Outcomes, tally
+from ptq_pipeline.core.outcomes import Outcomes
+from ptq_pipeline.core.tally import tally
 from ptq_pipeline.judgement.baseline import Baseline, ChampionName, GroupFigures, audit_hash
 from ptq_pipeline.judgement.candidate import Choice, ComparedCell, JudgedCell, judge_candidate
 from ptq_pipeline.judgement.cells import build_cells, collect_counts
@@ -54,6 +56,8 @@ class Comparison(Document):
 def candidate_baseline(
     trial_id: str | None,
     predictions: pd.DataFrame,
+    float_predictions: pd.DataFrame,
+    *,
     audit: pd.DataFrame,
     shifts: Mapping[str, Mapping[str, Any]],
     cells: Collection[JudgedCell],
@@ -62,7 +66,8 @@ def candidate_baseline(
 
     Args:
         trial_id: The trial, or None.
-        predictions: ``trial_id``, ``shift``, ``sample_id``, ``predicted``.
+        predictions: Answers of all trials, see :mod:`.answers`.
+        float_predictions: What they were written beside.
         audit: ``sample_id`` and ``content_hash`` of the audit images.
         shifts: Name and options of every shift.
         cells: The candidate's cells of the verdict.
@@ -73,17 +78,16 @@ def candidate_baseline(
     if trial_id is None:
         return Baseline()
     audit = audit.sort_values("sample_id")
-    own = predictions[predictions["trial_id"] == trial_id]
+    given = answers_of(predictions, float_predictions, trial_id, audit["sample_id"])
     answers = {}
     for shift in shifts:
-        answered = own[own["shift"] == shift].set_index("sample_id")["predicted"]
-        found = answered.reindex(audit["sample_id"])
-        if missing := int(found.isna().sum()):
+        found = given.get(shift, np.full(len(audit), UNANSWERED))
+        if missing := int((found == UNANSWERED).sum()):
             raise InputError(
                 f"predictions: trial '{trial_id}' has no answer for {missing} audit images under "
                 f"shift '{shift}'; run the pipeline 'quantization' again"
             )
-        answers[shift] = found.to_numpy(dtype=np.int64)
+        answers[shift] = found.astype(np.int64)
     return Baseline(
         trial_id=trial_id,
         audit_hash=audit_hash(audit["content_hash"]),

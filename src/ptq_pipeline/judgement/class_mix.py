@@ -142,6 +142,6 @@ def _cluster_units(
         return None
     images = CLEAN if shift in groups.conditions else shift
     sizes = of_sample[inside]
-    net = outcomes.losses([trial_id], images, inside)[0] * sizes
+    net = outcomes.losses([trial_id], images).toarray()[0, inside] * sizes
     size, lost = (np.bincount(own, weights=each).astype(np.float64) for each in (sizes, net))
     return Units.of(size, lost)

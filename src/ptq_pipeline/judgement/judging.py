@@ -236,7 +236,7 @@ def cell_lower_bound(
     """
     found = counts.clusters.get(cell)
     if found is not None:
-        right = found.right if row is None else found.right - found.net[row]
+        right = found.right if row is None else found.right - found.of_trial(row)
         return round(clustered_accuracy_lower_bound(found.size, right, alpha), 9)
     if cells.clustered[cell]:
         return None

@@ -60,7 +60,7 @@ class Prospect:
 
     Attributes:
         question: What will be asked.
-        lost: By shift, lost answers per draw and image, 0 or 1, shape (draws, images).
+        lost: By shift, lost answers per draw and image, 0 or 1, sparse, shape (draws, images).
         gained: Likewise.
         members: By shift, which images are in which cell, shape (cells, images).
         clusters: Cluster of each image, counted from 0, shape (images,).
@@ -68,8 +68,8 @@ class Prospect:
     """
 
     question: Question
-    lost: dict[str, FloatArray]
-    gained: dict[str, FloatArray]
+    lost: dict[str, sparse.csr_array]
+    gained: dict[str, sparse.csr_array]
     members: dict[str, sparse.csr_array]
     clusters: NDArray[np.int64]
     best: int = 0
@@ -82,7 +82,7 @@ class Prospect:
         number = {key: i for i, key in enumerate(question.cells.keys)}
         lost, gained, members = {}, {}, {}
         for shift in outcomes.shifts:
-            net = outcomes.losses(trial_ids, shift, chosen)
+            net = outcomes.losses(trial_ids, shift)[:, np.flatnonzero(chosen)].tocsr()
             lost[shift], gained[shift] = (net > 0).astype(float), (net < 0).astype(float)
             seen = {shift: groups}
             if shift == CLEAN:
@@ -131,7 +131,7 @@ class Prospect:
     @property
     def draws(self) -> int:
         """Draws that there are answers of."""
-        return len(next(iter(self.lost.values())))
+        return int(next(iter(self.lost.values())).shape[0])
 
     def _passed(self, cells: Cells, policy: Policy, draws: int) -> tuple[float, FloatArray]:
         """Share of resampled audits that PASS, and how often each cell was in the way."""
@@ -179,7 +179,8 @@ class Prospect:
             inside = self.members[shift][[i]].indices
             here, own = np.unique(self.clusters[inside], return_inverse=True)
             net = (self.lost[shift] - self.gained[shift])[:, inside]
-            by_cluster = np.stack([np.bincount(own, weights=each) for each in net])
+            members = sparse.csr_array((np.ones(len(own)), (np.arange(len(own)), own)))
+            by_cluster = (net @ members).toarray()
             wanted = len(sizes) * cells.n[i] / sizes.sum()
             count = times[:, here] * wanted / len(here)
             size, limit = np.bincount(own).astype(np.float64), float(cells.limit[i])
@@ -194,8 +195,8 @@ class Prospect:
         for shift, members in self.members.items():
             weighted = members * weight[None, :]
             seen += np.asarray(weighted.sum(axis=1)).ravel()
-            lost += (weighted @ self.lost[shift].T).T
-            gained += (weighted @ self.gained[shift].T).T
+            lost += (weighted @ self.lost[shift].T).toarray().T
+            gained += (weighted @ self.gained[shift].T).toarray().T
         scale = cells.n / np.maximum(seen, 1)
         # Up or down by chance, so that no share is rounded away; the same for all draws.
         fraction = rng.random((2, len(cells)))

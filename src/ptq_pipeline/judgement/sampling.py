@@ -200,7 +200,7 @@ class SampledCells:
         for i in np.flatnonzero(complete & self.cells.clustered).tolist():
             if i in self.clusters:
                 size, net, _ = self._by_cluster(draw, i)
-                clusters[i] = ClusterOutcomes(size, net[None], size)
+                clusters[i] = ClusterOutcomes(size, sparse.csr_array(net[None]), size)
         lost, gained = (self.total(each)[None] for each in (draw.lost, draw.gained))
         counts = Counts(
             *(("draw",), self.cells.n, lost, gained, lost + gained, np.ones(len(self.cells))),

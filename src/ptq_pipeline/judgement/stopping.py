@@ -20,7 +20,8 @@ from ptq_pipeline.core.group_ids import CellKey, GroupKey
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.handed_on import HandedOn
 from ptq_pipeline.core.names import CLEAN
-from ptq_pipeline.core.outcomes import Outcomes, tally
+from ptq_pipeline.core.outcomes import Outcomes
+from ptq_pipeline.core.tally import tally
 from ptq_pipeline.judgement.cells import Cells, Counts, collect_counts
 from ptq_pipeline.judgement.openings import Opener, recipe_question
 from ptq_pipeline.judgement.policy import Policy

@@ -9,6 +9,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
 
 from ptq_pipeline.core.documents import Count, Deviation, Drop, Interval, Share
 from ptq_pipeline.core.errors import InputError
@@ -24,7 +26,7 @@ from ptq_pipeline.core.outcomes import Outcomes
 from ptq_pipeline.judgement.candidate import EVIDENCE, Candidate, MeasuredCell
 from ptq_pipeline.judgement.cells import Cells, Counts
 from ptq_pipeline.statistics.betting import Units, units_interval
-from ptq_pipeline.statistics.crossed import components
+from ptq_pipeline.statistics.crossed import components_of_sums
 
 WORST_LEVELS = LEVELS[1:]
 
@@ -201,7 +203,8 @@ class DrawSummary:
             if key.level == each.level and key.group in each.groups:
                 inside |= each.codes == each.groups.index(key.group)
         inside &= groups.split == "audit"
-        net = self.outcomes.losses(self.audit.trial_ids, shift, inside).mean(axis=0)
+        trials = self.audit.trial_ids
+        net = self.outcomes.losses(trials, shift).sum(axis=0)[inside] / len(trials)
         own = np.unique(groups.clusters[inside], return_inverse=True)[1]
         lost, size = (np.bincount(own, each).astype(float) for each in (net, np.ones(len(own))))
         alpha = self.candidate.policy.alpha / len(self.cells)
@@ -225,6 +228,18 @@ class GroupComponents(CellDocument):
     draw_share: Share
 
 
+def _sums(losses: sparse.csc_array, code: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
+    """Sums of losses, shape (trials, samples), by group: see :func:`.components_of_sums`.
+
+    ``code`` is the group of each sample, -1 for none, shape (samples,). Each has a row a group.
+    """
+    inside = np.flatnonzero(code >= 0)
+    shape = int(code.max(initial=-1)) + 1, len(code)
+    members = sparse.csr_array((np.ones(len(inside)), (code[inside], inside)), shape=shape)
+    of_draws = (losses @ members.T).T.toarray()
+    return of_draws, members @ losses.sum(axis=0) ** 2, members @ (losses**2).sum(axis=0)
+
+
 def group_components(
     outcomes: Outcomes, trial_ids: Sequence[str], only: Collection[GroupKey] = ()
 ) -> tuple[GroupComponents, ...]:
@@ -244,13 +259,13 @@ def group_components(
     shown = [each for each in outcomes.groups.partitions if each.level != "intersection"]
     found = []
     for shift in outcomes.shifts:
-        losses = outcomes.losses(trial_ids, shift, audit)
+        losses = outcomes.losses(trial_ids, shift)[:, np.flatnonzero(audit)]
         for partition in shown:
+            sizes, sums = partition.count(audit), _sums(losses, partition.codes[audit])
             for code, group in enumerate(partition.groups):
-                members = np.flatnonzero(partition.codes[audit] == code)
-                if len(members) < 2 or (only and (partition.level, group) not in only):
+                if sizes[code] < 2 or (only and (partition.level, group) not in only):
                     continue
-                part = components(losses[:, members])
+                part = components_of_sums(*(each[code] for each in sums), images=int(sizes[code]))
                 found.append(
                     GroupComponents(
                         level=partition.level,

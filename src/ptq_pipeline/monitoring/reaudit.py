@@ -19,7 +19,8 @@ from ptq_pipeline.core.group_ids import NAMED_LEVELS, CellDocument, CellKey, Gro
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.names import CLEAN
-from ptq_pipeline.core.outcomes import Outcomes, tally
+from ptq_pipeline.core.outcomes import Outcomes
+from ptq_pipeline.core.tally import tally
 from ptq_pipeline.judgement.candidate import EVIDENCE
 from ptq_pipeline.judgement.cells import (
     Cells,

@@ -76,16 +76,41 @@ def components(losses: ArrayLike) -> Components:
     Raises:
         ValueError: There are fewer than two draws or two images.
     """
-    table = np.asarray(losses, np.float64)
+    table = np.asarray(losses)
     if table.ndim != 2 or min(table.shape) < 2:
         raise ValueError(f"losses must be (K, n) with K and n at least 2, got {table.shape}")
-    draws, images = table.shape
-    mean = table.mean()
-    of_draws, of_images = table.mean(1) - mean, table.mean(0) - mean
-    left = table - mean - of_draws[:, None] - of_images[None, :]
-    between_draws = images * float(of_draws @ of_draws) / (draws - 1)
-    between_images = draws * float(of_images @ of_images) / (images - 1)
-    rest = float((left**2).sum()) / ((draws - 1) * (images - 1))
+    squares = float((table.sum(0) ** 2).sum()), float((table**2).sum())
+    return components_of_sums(table.sum(1), *squares, images=table.shape[1])
+
+
+def components_of_sums(
+    of_draws: ArrayLike, squares_of_images: float, squares: float, *, images: int
+) -> Components:
+    """Estimate the components as :func:`components`, from sums over the losses.
+
+    Losses that are 0 add to none of them, so only the others need to be known. Sums of whole
+    numbers are exact, and so are their differences.
+
+    Args:
+        of_draws: ``(K,)``: sum over the images of each draw.
+        squares_of_images: Sum over images of the square of the sum over draws.
+        squares: Sum of the squares of all losses.
+        images: Number of images n.
+
+    Examples:
+        >>> losses = np.array([[1, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1]])
+        >>> found = components_of_sums([2, 1, 1], 1 + 3**2, 4, images=4)
+        >>> found == components(losses)
+        True
+    """
+    sums = [_exact(each) for each in np.asarray(of_draws).tolist()]
+    of_images, every = _exact(squares_of_images), _exact(squares)
+    draws, size, total = len(sums), len(sums) * images, sum(sums)
+    square_of_draws = sum(each * each for each in sums)
+    left = size * every - draws * square_of_draws - images * of_images + total * total
+    between_draws = (draws * square_of_draws - total * total) / (size * (draws - 1))
+    between_images = (images * of_images - total * total) / (size * (images - 1))
+    rest = max(0, left) / (size * (draws - 1) * (images - 1))
     return Components(
         draw=max(0.0, (between_draws - rest) / images),
         image=max(0.0, (between_images - rest) / draws),
@@ -93,6 +118,11 @@ def components(losses: ArrayLike) -> Components:
         draws=draws,
         images=images,
     )
+
+
+def _exact(value: float) -> float:
+    """A whole number as an integer, which loses no digit however large it becomes."""
+    return int(value) if float(value).is_integer() else float(value)
 
 
 def seeded_components(losses: ArrayLike) -> Components:

@@ -99,15 +99,12 @@ def given_outcomes(
         intersection_depth=2 if crossing.crossed else 1,
     )
     return Given(
-        outcomes=Outcomes(
+        outcomes=Outcomes.of_answers(
+            (trials, shifts),
+            cube,
+            reference,
             # What a unit is, and so what a cluster may hold, is the table's to say.
-            groups=replace(groups, whole_clusters=True),
-            trial_ids=trials,
-            shifts=shifts,
-            trial=np.repeat(np.arange(len(draws)), len(shifts)),
-            shift=np.tile(np.arange(len(shifts)), len(draws)),
-            predicted=cube.reshape(-1, reference.shape[1]),
-            reference=reference,
+            replace(groups, whole_clusters=True),
         ),
         draws=dict(zip(trials, draws, strict=True)) if "draw" in rows.table else {},
         source=Source(files=tuple(files), sha256=digest, kind=rows.kind, units=len(rows.samples)),

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ptq_pipeline.core.errors import InputError, first_fault
 from ptq_pipeline.core.group_ids import LEVELS
-from ptq_pipeline.core.outcomes import SCORE_COLUMNS, tally
+from ptq_pipeline.core.tally import SCORE_COLUMNS, tally
 from ptq_pipeline.judgement.building import AuditSetting, judge_draws
 from ptq_pipeline.judgement.cells import Requirement
 from ptq_pipeline.judgement.judging import check_float_model

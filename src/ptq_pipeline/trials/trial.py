@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.core.answers import FloatAnswers, TrialAnswers
 from ptq_pipeline.core.canonical import canonical_hash
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.files import write_file
@@ -132,35 +134,24 @@ class TrialOutcome:
         return table
 
 
-def predictions_table(done: Sequence[tuple[TrialOutcome, "Evaluation"]]) -> pd.DataFrame:
-    """Return ``trial_id``, ``shift``, ``sample_id``, ``predicted`` of trials that were done.
+def predictions_table(
+    done: Sequence[tuple[TrialOutcome, "Evaluation"]], float_predictions: pd.DataFrame
+) -> pd.DataFrame:
+    """Return what trials that were done answer otherwise than the float model: a row a shift.
 
-    Names are categories, so an answer takes about 15 bytes and is never there twice.
+    See `core.answers`; ``float_predictions`` are its answers, ``shift``, ``sample_id``,
+    ``predicted``.
     """
-    shifts = sorted({shift for outcome, _ in done for shift in outcome.predictions or {}})
-    trials = sorted({outcome.spec.trial_id for outcome, _ in done})
-    parts = [
-        (outcome, shift, evaluation.units["sample_id"].to_numpy())
-        for outcome, evaluation in done
-        for shift in outcome.predictions or {}
-    ]
-    rows = sum(len(ids) for *_, ids in parts)
-    sample_ids, predicted = np.empty(rows, np.int64), np.empty(rows, np.int32)
-    trial, shift_of = np.empty(rows, np.int32), np.empty(rows, np.int16)
-    start = 0
-    for outcome, shift, ids in parts:
-        place = slice(start, start := start + len(ids))
-        assert outcome.predictions is not None
-        sample_ids[place], predicted[place] = ids, outcome.predictions[shift]
-        trial[place] = trials.index(outcome.spec.trial_id)
-        shift_of[place] = shifts.index(shift)
-    columns = {
-        "trial_id": pd.Categorical.from_codes(trial, pd.Index(trials)),
-        "shift": pd.Categorical.from_codes(shift_of, pd.Index(shifts)),
-        "sample_id": sample_ids,
-        "predicted": predicted,
-    }
-    return pd.DataFrame(columns, copy=False)
+    floats = FloatAnswers.of(float_predictions)
+
+    def rows() -> Iterator[TrialAnswers]:
+        for evaluation, outcomes in groupby(done, lambda each: each[1]):
+            places = floats.places(evaluation.units["sample_id"].to_numpy())
+            for outcome, _ in outcomes:
+                for shift, answers in (outcome.predictions or {}).items():
+                    yield floats.beside(outcome.spec.trial_id, shift, places, answers)
+
+    return floats.table(rows())
 
 
 class TrialStore:

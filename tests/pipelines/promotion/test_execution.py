@@ -107,9 +107,11 @@ def test_the_files_are_the_model_that_was_judged(
     predictions["predicted"] = outcome.predictions["clean"]
     predictions = predictions.reset_index(drop=True)
 
+    floats = audit.float_reference(runner)
+
     def execute(predictions: pd.DataFrame, files: dict[str, bytes] = files) -> dict:
         sets = {chosen.set_id: chosen}
-        return execute_candidate(audit, verdict, files, predictions, sets).to_json()
+        return execute_candidate(audit, verdict, files, predictions, floats, sets).to_json()
 
     found = execute(predictions)
     assert found["result"] == "PASS" and found["reasons"] == []
@@ -148,7 +150,7 @@ def test_without_a_candidate_there_is_nothing_to_execute(model, images, samples,
     parameters = Recipe.model_validate({"method": {}, "runtime": {"name": "openvino"}})
     data, store = AuditData(samples, images), TrialStore(tmp_path)
     audit = Audit(data, {}, model, store, SHIFTS, parameters)
-    found = execute_candidate(audit, verdict, {}, pd.DataFrame(), {})
+    found = execute_candidate(audit, verdict, {}, pd.DataFrame(), pd.DataFrame(), {})
     assert found.result == "NONE"
     speed = measure_candidate(audit, verdict, {}).to_json()
     assert speed["float"] is speed["candidate"] is None
@@ -176,9 +178,10 @@ def audited(model, images, samples, chosen, tmp_path):
     )
     verdict = make_verdict(trial_id=trial_id, set_id=chosen.set_id)
 
+    floats, sets = audit.float_reference(runner), {chosen.set_id: chosen}
+
     def execute(files: dict[str, bytes]) -> dict:
-        sets = {chosen.set_id: chosen}
-        return execute_candidate(audit, verdict, files, predictions, sets).to_json()
+        return execute_candidate(audit, verdict, files, predictions, floats, sets).to_json()
 
     return files, execute
 
@@ -203,7 +206,8 @@ def test_pixels_that_change_while_they_are_executed_keep_no_result(
 
     monkeypatch.setattr(Audit, "predict", predict_and_write)
     with pytest.raises(InputError, match="images.npy' was written to while"):
-        execute_candidate(audit, verdict, files, pd.DataFrame(), {chosen.set_id: chosen})
+        nothing = pd.DataFrame()
+        execute_candidate(audit, verdict, files, nothing, nothing, {chosen.set_id: chosen})
 
 
 def other_bias(content: bytes) -> bytes:

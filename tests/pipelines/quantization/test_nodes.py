@@ -13,11 +13,13 @@ from ptq_pipeline.calibration.parameters import DrawPlan
 from ptq_pipeline.calibration.sets import CalibrationSet, array_sha256
 from ptq_pipeline.calibration.strategies import parse_strategy
 from ptq_pipeline.calibration.strategy import Pool
+from ptq_pipeline.core.answers import every_answer
 from ptq_pipeline.core.canonical import file_bytes
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import build_groups
-from ptq_pipeline.core.outcomes import Outcomes, tally
+from ptq_pipeline.core.outcomes import Outcomes
+from ptq_pipeline.core.tally import tally
 from ptq_pipeline.images.audit_data import AuditData
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.judgement.building import AuditSetting, build_verdict
@@ -114,7 +116,8 @@ def test_invalid_sets_of_the_recipe_are_not_quantized_and_comparisons_are(result
 def test_comparisons_never_see_the_audit_images(results, samples):
     trials, predictions, float_predictions = results
     split = samples.set_index("sample_id")["split"]
-    seen = predictions.assign(split=predictions["sample_id"].map(split))
+    answers = every_answer(predictions, float_predictions)
+    seen = answers.assign(split=answers["sample_id"].map(split))
     by_trial = seen.groupby("trial_id", observed=True)["split"].agg(set)
     roles = trials.set_index("trial_id")["role"]
     assert all(by_trial[roles.index[roles == "comparison"]] == {"selection"})
@@ -132,11 +135,10 @@ def test_float_predictions_are_those_of_the_float_model(results, random_model, i
 
 
 def test_parity_compares_the_first_draw_per_class(results, audit, sets):
-    trials, predictions, _ = results
-    table = nodes.measure_parity(audit, sets, trials, predictions)
+    table = nodes.measure_parity(audit, sets, *results)
     assert table["class"].tolist() == CLASSES
     assert table["n"].sum() == 20
-    assert set(table["trial_id"]) == {trials["trial_id"][0]}
+    assert set(table["trial_id"]) == {results[0]["trial_id"][0]}
     assert (table["agreement"] * table["n"]).sum() >= 18
 
 
@@ -161,7 +163,7 @@ def test_two_machines_of_equal_answers_give_one_verdict(fresh, sets, index, samp
 
 def test_no_parity_draw_gives_an_empty_table(results, audit, sets):
     none = replace(audit, recipe=PARAMETERS.model_copy(update={"parity_draws": 0}))
-    assert nodes.measure_parity(none, sets, *results[:2]).empty
+    assert nodes.measure_parity(none, sets, *results).empty
 
 
 def test_the_table_of_trials_names_fallbacks(fresh, sets, index, results, caplog):

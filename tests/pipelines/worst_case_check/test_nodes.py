@@ -13,7 +13,7 @@ from tests.verdicts import make_cell, make_verdict
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters, build_groups
-from ptq_pipeline.core.outcomes import score
+from ptq_pipeline.core.tally import score
 from ptq_pipeline.judgement.baseline import Baseline
 from ptq_pipeline.judgement.business import Business
 from ptq_pipeline.judgement.cells import needed_samples

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, WEIGHTS, served_names
 from ptq_pipeline.calibration.sets import CalibrationSet
+from ptq_pipeline.core.answers import answers_of
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.decision import ClassParity, ExecutedFile, Execution, ShiftAnswers
@@ -44,6 +45,7 @@ def execute_candidate(
     verdict: Verdict,
     files: Mapping[str, bytes],
     predictions: pd.DataFrame,
+    float_predictions: pd.DataFrame,
     calibration_sets: Mapping[str, CalibrationSet],
 ) -> Execution:
     """Run the exported files in the serving runtime on every image that was judged.
@@ -58,7 +60,8 @@ def execute_candidate(
         return Execution(runtime=serving.name)
     names = served_names(files, serving.name)
     answers = _answers(audit, load_candidate(audit, files, serving))
-    judged = _judged(audit, predictions[predictions["trial_id"] == chosen.trial_id])
+    ids = audit.evaluation.units["sample_id"].to_numpy()
+    judged = answers_of(predictions, float_predictions, chosen.trial_id, ids)
     compared = _compared(answers, judged)
     parity = _parity(audit, answers[CLEAN], calibration_sets[chosen.set_id])
     others = _others(audit, files, judged[CLEAN])
@@ -93,16 +96,6 @@ def _answers(audit: Audit, predictor: "Predictor") -> dict[str, np.ndarray]:
     answers = {shift: audit.predict(predictor, shift, batch_size) for shift in evaluation.arrays}
     evaluation.require_unchanged()
     return answers
-
-
-def _judged(audit: Audit, own: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the answers of the candidate's trial under each shift, in the order of the samples."""
-    ids = audit.evaluation.units["sample_id"]
-    by_shift = {shift: own[own["shift"] == shift] for shift in audit.evaluation.arrays}
-    return {
-        shift: rows.set_index("sample_id")["predicted"].loc[ids].to_numpy()
-        for shift, rows in by_shift.items()
-    }
 
 
 def _compared(

@@ -23,7 +23,10 @@ def create_pipeline(**kwargs: object) -> Pipeline:
             ),
             Node(
                 execute_candidate,
-                ["audit", "verdict", "candidate_files", "predictions", "calibration_sets"],
+                [
+                    *("audit", "verdict", "candidate_files", "predictions"),
+                    *("float_predictions", "calibration_sets"),
+                ],
                 "candidate_execution",
                 name="execute_candidate",
             ),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
+from ptq_pipeline.core.answers import answers_of
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.images.audit_data import AuditData
@@ -81,7 +82,7 @@ def run_trials(
         log.info("%d of %d trials took a fallback, see 'notes' of the trials", noted, len(rows))
     if not done:
         raise InputError(f"every trial failed, the first one because: {rows[0]['error']}")
-    return pd.DataFrame(rows), predictions_table(done), reference
+    return pd.DataFrame(rows), predictions_table(done, reference), reference
 
 
 def _enter(
@@ -170,11 +171,13 @@ def measure_parity(
     sets: Mapping[str, CalibrationSet],
     trials: pd.DataFrame,
     predictions: pd.DataFrame,
+    float_predictions: pd.DataFrame,
 ) -> pd.DataFrame:
     """Compare the serving runtime with the simulation, per class, on the clean selection images."""
     done = trials[(trials["role"] == "evidence") & (trials["status"] == "done")]
     chosen = list(done.head(audit.recipe.parity_draws).itertuples(index=False))
     clean = predictions[predictions["shift"] == CLEAN]
+    ids = audit.selection.units["sample_id"].to_numpy()
     selected = np.flatnonzero((audit.evaluation.units["split"] == "selection").to_numpy())
     tables = []
     for trial in track(chosen, description="parity"):
@@ -184,8 +187,7 @@ def measure_parity(
             break
         if expected.predictions is None:
             raise InputError(f"the simulation of trial {trial.trial_id} failed: {expected.error}")
-        own = clean[clean["trial_id"] == trial.trial_id].set_index("sample_id")["predicted"]
-        answers = own.loc[audit.selection.units["sample_id"]].to_numpy()
+        answers = answers_of(clean, float_predictions, trial.trial_id, ids)[CLEAN]
         table = audit.by_class(expected.predictions[CLEAN], answers, selected)
         tables.append(table.assign(trial_id=trial.trial_id, runtime=audit.recipe.runtime.name))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"trial_id": []})

@@ -42,7 +42,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
             ),
             Node(
                 measure_parity,
-                ["audit", "calibration_sets", "trials", "predictions"],
+                ["audit", "calibration_sets", "trials", "predictions", "float_predictions"],
                 "parity",
                 name="measure_parity",
             ),

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from ptq_pipeline.artifact import PARAMETERS
 from ptq_pipeline.calibration.sets import CalibrationSet
+from ptq_pipeline.core.answers import FloatAnswers, answers_of
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import (
     AVERAGE_GROUP,
@@ -74,8 +75,7 @@ def gather_lost_images(
     trial_id, set_id = chosen.trial_id, chosen.set_id
     if trial_id is None or set_id is None or worst is None:
         return LostImages(trial_id=trial_id)
-    own = predictions[predictions["trial_id"] == trial_id]
-    if own.empty or set_id not in calibration_sets:
+    if trial_id not in set(predictions["trial_id"]) or set_id not in calibration_sets:
         raise InputError(
             f"the verdict's candidate {trial_id} has no predictions or no calibration set here, so "
             "they come from two audits; run the pipelines from quantization on again"
@@ -85,7 +85,10 @@ def gather_lost_images(
     evaluation = build_evaluation(data, stressed, [CLEAN, *stressed])
     seen = _units(evaluation.samples, definitions)
     judged = _in_cell(seen, definitions, worst) & (seen["split"] == "audit").to_numpy()
-    before, answers = _answers(float_predictions, shift, seen), _answers(own, shift, seen)
+    ids = seen["sample_id"].to_numpy()
+    answers = answers_of(predictions, float_predictions, trial_id, ids)[shift]
+    floats = FloatAnswers.of(float_predictions)
+    before = floats.answers[shift][floats.places(ids)]
     labels = seen["label"].to_numpy()
     worse = np.where(labels == NO_CLASS, answers > before, (before == labels) & (answers != labels))
     lost = np.flatnonzero(judged & worse)
@@ -133,11 +136,6 @@ def _calibrating(chosen: CalibrationSet, data: AuditData, worst: CellDocument) -
             for i in range(min(len(inside), MOST_IMAGES))
         ),
     }
-
-
-def _answers(predictions: pd.DataFrame, shift: str, seen: pd.DataFrame) -> np.ndarray:
-    rows = predictions[predictions["shift"] == shift].set_index("sample_id")["predicted"]
-    return rows.loc[seen["sample_id"]].to_numpy()
 
 
 class _Look:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from ptq_pipeline.core.answers import answers_to
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.ledger import Asking, Ledger
@@ -75,18 +76,12 @@ def divide_predictions(
     parameters: ReauditParameters,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Part the answers on old images from those on production images."""
-
-    def of(table: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
-        return table[table["sample_id"].isin(samples["sample_id"])].reset_index(drop=True)
-
-    def seen(table: pd.DataFrame) -> pd.DataFrame:
-        return table[table["shift"].isin(parameters.shifts)]
-
+    seen = [
+        table[table["shift"].isin(parameters.shifts)] for table in (predictions, float_predictions)
+    ]
     return (
-        of(predictions, audited),
-        of(float_predictions, audited),
-        of(seen(predictions), production),
-        of(seen(float_predictions), production),
+        *answers_to(predictions, float_predictions, audited["sample_id"]),
+        *answers_to(*seen, production["sample_id"]),
     )
 
 

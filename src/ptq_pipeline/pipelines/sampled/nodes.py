@@ -13,6 +13,7 @@ from ptq_pipeline.pipelines.quantization.nodes import require_images, run_trials
 from ptq_pipeline.reporting.progress import track
 from ptq_pipeline.trials.audit import Audit
 from ptq_pipeline.trials.sampling import JudgedDraw, SampledRun
+from ptq_pipeline.trials.trial import predictions_table
 
 log = logging.getLogger(__name__)
 
@@ -34,21 +35,21 @@ def run_sampled_trials(
     require_images(list(by_id.values()), sets, audit.recipe)
     run = SampledRun(audit, scope)
     pixels = {set_id: sets[set_id].images for set_id in by_id}
-    rows, tables = [], []
+    rows, done = [], []
     for found in track(run.draws(pixels), len(scope.draws.table), "draws"):
         rows.append(_row(by_id[str(found.outcome.spec.calibration_set)], found, audit, run))
         if rows[-1]["status"] == "done":
-            tables.append(found.outcome.table(audit.evaluation))
-    if not tables:
+            done.append((found.outcome, audit.evaluation))
+    if not done:
         raise InputError(f"every draw in full failed, the first one because: {rows[0]['error']}")
     answers, whole = (sum(row[name] for row in rows) for name in ("answers", "full_answers"))
     log.info("%d draws took %s of %s answers", len(rows), f"{answers:,}", f"{whole:,}")
     compared = index[index["role"] != "evidence"]
-    trials = pd.DataFrame(rows)
+    trials, predictions = pd.DataFrame(rows), predictions_table(done, run.reference)
     if len(compared):
         others, predicted, _ = run_trials(audit, sets, compared)
-        trials, tables = pd.concat([trials, others], ignore_index=True), [*tables, predicted]
-    predictions = pd.concat(tables, ignore_index=True)
+        trials = pd.concat([trials, others], ignore_index=True)
+        predictions = pd.concat([predictions, predicted], ignore_index=True)
     columns = {name: predictions[name].astype("category") for name in ("trial_id", "shift")}
     return trials, predictions.assign(**columns), run.reference
 

@@ -5,7 +5,7 @@ import pandas as pd
 from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.groups import Groups
-from ptq_pipeline.core.outcomes import score
+from ptq_pipeline.core.tally import score
 
 
 def define_groups(

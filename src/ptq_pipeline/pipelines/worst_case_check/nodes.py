@@ -154,14 +154,15 @@ def compare(
     """
     chosen = verdict.candidate
     assert setting.groups is not None
-    assert setting.predictions is not None
+    assert setting.predictions is not None and setting.float_predictions is not None
     audited = units_of(samples, setting.groups.class_names, setting.groups.alarms)
     candidate = candidate_baseline(
         chosen.trial_id,
         setting.predictions,
-        audited[audited["split"] == "audit"],
-        {name: dict(options) for name, options in stress.root.items()},
-        chosen.cells,
+        setting.float_predictions,
+        audit=audited[audited["split"] == "audit"],
+        shifts={name: dict(options) for name, options in stress.root.items()},
+        cells=chosen.cells,
     )
     found = compare_with_champion(champion, candidate, setting.groups.only("audit"), policy)
     # So that nobody puts other answers into the next champion's baseline.

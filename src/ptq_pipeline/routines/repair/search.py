@@ -32,7 +32,8 @@ from ptq_pipeline.core.errors import InputError, PtqPipelineError
 from ptq_pipeline.core.group_ids import NAMED_LEVELS, CellKey
 from ptq_pipeline.core.groups import Groups
 from ptq_pipeline.core.names import CLEAN
-from ptq_pipeline.core.outcomes import Outcomes, tally
+from ptq_pipeline.core.outcomes import Outcomes
+from ptq_pipeline.core.tally import tally
 from ptq_pipeline.judgement.cells import Cells, build_cells, collect_counts
 from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.pipelines.benchmark.trials import SharedSets
