@@ -8,7 +8,10 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+
+from ptq_pipeline.core.answers import FloatAnswers
 
 
 def main(data: Path) -> None:
@@ -20,12 +23,13 @@ def main(data: Path) -> None:
     floats = pd.read_parquet(data / "07_model_output/float_predictions.parquet")
     first = trials.loc[trials["role"] == "evidence", "trial_id"].iloc[0]
     audit = samples.loc[samples["split"] == "audit", "sample_id"]
-    chosen = predictions[predictions["trial_id"] == first].drop(columns="trial_id")
-    chosen = chosen[chosen["sample_id"].isin(audit)].astype({"shift": str})
-    pairs = chosen.merge(floats.astype({"shift": str}), on=["shift", "sample_id"])
-    changed = pairs[pairs["predicted_x"] != pairs["predicted_y"]]
-    for shift, rows in changed.groupby("shift"):
-        counts = rows.value_counts(["predicted_y", "predicted_x"]).head(5)
+    of_float = FloatAnswers.of(floats)
+    inside = np.isin(of_float.ids, audit)
+    for own in of_float.read(predictions[predictions["trial_id"] == first]):
+        shift, chosen = own.shift, inside[own.at]
+        before, after = of_float.answers[shift][own.at[chosen]], own.predicted[chosen]
+        rows = pd.DataFrame({"before": before, "after": after})
+        counts = rows.value_counts().head(5)
         print(f"{shift}: {len(rows)} of {len(audit)} answers changed")
         for (before, after), count in counts.items():
             print(f"  {classes[before]} -> {classes[after]}: {count}")

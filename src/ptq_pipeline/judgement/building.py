@@ -52,10 +52,9 @@ class AuditSetting(HandedOn):
     Attributes:
         groups: Groups of the evaluated samples; without them groups that have no audit sample are
             not known of, and every sample counts as independent.
-        predictions: Answers of the trials, ``trial_id``, ``shift``, ``sample_id``, ``predicted``;
-            without them clustered groups stay open, because tests of single samples need
-            independent ones.
-        float_predictions: The same of the float model, without ``trial_id``.
+        predictions: Answers of the trials, see :mod:`.answers`; without them clustered groups stay
+            open, because tests of single samples need independent ones.
+        float_predictions: ``shift``, ``sample_id``, ``predicted`` of the float model.
         pool_size: Images in the pool, for the ratio of set size to pool size.
         opener: Enters recipe and candidate in the audit ledger, see :meth:`.Ledger.opener`.
         representatives: Groups that stand for all in a quick look; all groups when empty.
