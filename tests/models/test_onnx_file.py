@@ -77,15 +77,48 @@ def test_the_content_is_part_of_the_identity(reference, tmp_path):
 def test_torchvision_networks_answer_as_onnx_runtime_does(name, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     network = torchvision.models.get_model(name).eval()
-    path, shape = tmp_path / "m.onnx", (2, 3, 64, 64)
+    # For one image, as exporters do unless they are told otherwise.
+    path, shape = tmp_path / "m.onnx", (1, 3, 64, 64)
     torch.onnx.export(network, torch.zeros(shape), path, dynamo=False, opset_version=17)
     converted = network_of_onnx(path.read_bytes(), path)
-    given = images(2, shape[1:])
+    given = images(3, shape[1:])
     session = onnxruntime.InferenceSession(path)
-    expected = session.run(None, {session.get_inputs()[0].name: given})[0]
+    taken = session.get_inputs()[0].name
+    expected = np.concatenate([session.run(None, {taken: each[None]})[0] for each in given])
     with torch.inference_mode():
         found = converted(torch.from_numpy(given)).numpy()
     assert np.abs(found - expected).max() < 1e-4 * max(1, np.abs(expected).max())
+
+
+class Reshaped(torch.nn.Module):
+    """Its exporter writes the number of images into a reshape, or into what it is mixed with."""
+
+    def __init__(self, mixed):
+        super().__init__()
+        self.layer = torch.nn.Linear(192, 3)
+        self.mixed = mixed
+
+    def forward(self, images):
+        flat = images.reshape(images.shape[0], -1)
+        if self.mixed:
+            flat = images.reshape(-1, images.shape[0]).reshape(192, images.shape[0]).t()
+        return self.layer(flat)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_file_made_for_a_number_of_images_serves_any(tmp_path, batch):
+    path = tmp_path / "m.onnx"
+    for mixed in (False, True):
+        network = Reshaped(mixed).eval()
+        torch.onnx.export(network, torch.zeros(batch, 3, 8, 8), path, dynamo=False)
+        if mixed:
+            with pytest.raises(InputError, match=f"for {batch} images at a time; export it with"):
+                network_of_onnx(path.read_bytes(), path)
+            continue
+        given = torch.from_numpy(images(6, (3, 8, 8)))
+        with torch.inference_mode():
+            found, expected = network_of_onnx(path.read_bytes(), path)(given), network(given)
+        assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_files_that_cannot_be_converted_are_refused_in_one_sentence(reference, tmp_path):

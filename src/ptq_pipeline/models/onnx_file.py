@@ -7,12 +7,14 @@ both are compared before anything is audited.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import torch
 from google.protobuf.message import DecodeError
 from torch import nn
@@ -45,9 +47,17 @@ def network_of_onnx(content: bytes, path: Path) -> nn.Module:
     except InputError as error:
         raise InputError(f"float model '{path}': {error}") from None
     given, taken = _parsed(content, path)
-    module = _converted(given, path)
-    _compare(module, content, taken, path)
-    return module
+    refused: InputError | None = None
+    for graph in _of_any_batch(given, taken):
+        try:
+            module = _converted(graph, path)
+            _compare(module, content, taken, path)
+            return module
+        except InputError as error:
+            refused = refused or error
+    batch = taken.type.tensor_type.shape.dim[0].dim_value
+    way = f" (it is made for {batch} images at a time; export it with an open batch)"
+    raise InputError(f"{refused}{way if batch else ''}")
 
 
 def images_of_onnx(path: Path) -> tuple[int, int, int]:
@@ -90,6 +100,41 @@ def _sides(taken: onnx.ValueInfoProto, path: Path) -> list[int]:
     return sides
 
 
+def _of_any_batch(given: onnx.ModelProto, taken: onnx.ValueInfoProto) -> Iterator[onnx.ModelProto]:
+    """The graph for any number of images, in the ways that may do for a file made for one number.
+
+    Exporters write that number into the input and output, from where optimizers carry it on, and
+    into the shapes of reshapes.
+    """
+    batch = taken.type.tensor_type.shape.dim[0].dim_value
+    if not batch:
+        yield given
+        return
+    opened = onnx.ModelProto()
+    opened.CopyFrom(given)
+    graph = opened.graph
+    own = (each for each in graph.input if each.name == taken.name)
+    for value in (*own, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    del graph.value_info[:]
+    yield opened
+    constants = {each.name: each for each in graph.initializer}
+    constants |= {
+        each.output[0]: each.attribute[0].t
+        for each in graph.node
+        if each.op_type == "Constant" and each.attribute[0].name == "value"
+    }
+    for number, node in enumerate(each for each in graph.node if each.op_type == "Reshape"):
+        if node.input[1] not in constants or node.input[0] in constants:
+            continue
+        shape = onnx.numpy_helper.to_array(constants[node.input[1]]).copy()
+        if shape.size > 1 and shape[0] == batch:
+            # As many as there are.
+            shape[0], node.input[1] = 0, f"{node.input[1]} of any batch {number}"
+            graph.initializer.append(onnx.numpy_helper.from_array(shape, node.input[1]))
+    yield opened
+
+
 def _converted(given: onnx.ModelProto, path: Path) -> nn.Module:
     import onnxscript.optimizer
     from onnx2pytorch import ConvertModel
@@ -105,16 +150,14 @@ def _converted(given: onnx.ModelProto, path: Path) -> nn.Module:
 
 
 def _compare(module: nn.Module, content: bytes, given: Any, path: Path) -> None:
-    """Hold the outputs on two images of noise against those of ONNX Runtime, where it is here."""
-    sides = _sides(given, path)
-    if find_spec("onnxruntime") is None or 0 in sides[1:]:
-        return
-    import onnxruntime
+    """Hold the outputs on images of noise against those of ONNX Runtime, where it is here.
 
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    shape = (sides[0] or 2, *sides[1:])
-    images = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    expected = session.run(None, {given.name: images})[0]
+    There are twice as many as the file is made for, which ONNX Runtime gets in two parts.
+    """
+    batch, *sides = _sides(given, path)
+    if 0 in sides:
+        return
+    images = np.random.default_rng(0).normal(size=(2 * (batch or 1), *sides)).astype(np.float32)
     try:
         with torch.inference_mode():
             found = module(torch.from_numpy(images)).numpy()
@@ -122,6 +165,13 @@ def _compare(module: nn.Module, content: bytes, given: Any, path: Path) -> None:
         raise InputError(
             f"float model '{path}' was converted to a network that cannot run: {first_line(error)}"
         ) from error
+    if find_spec("onnxruntime") is None:
+        return
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    parts = np.split(images, 2 if batch else 1)
+    expected = np.concatenate([session.run(None, {given.name: each})[0] for each in parts])
     differs = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
     # Not a number is no small difference.
     if not differs <= TOLERANCE * max(SMALLEST, float(np.abs(expected).max())):
