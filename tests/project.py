@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from ptq_pipeline.mounting import DEFAULT
 from ptq_pipeline.unchanged import SUFFIX
 
 # Replaces what opens connections and resolves names; every attempt to reach another machine is
@@ -93,10 +94,15 @@ def built_viz(root, python_path=None):
         cwd=root, env=without_network(root, python_path) | {"DO_NOT_TRACK": "1"},
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
-    assert "Success" in result.stdout, result.stdout + result.stderr
+    said = " ".join((result.stdout + result.stderr).split())
+    assert "Success" in said, said
+    # Neither figures that no run has made yet, nor layers that go round in a circle.
+    assert "could not be previewed" not in said and "Layers visualisation is disabled" not in said
     assert not (root / "network.log").exists(), (root / "network.log").read_text()
     api = root / "build/api"
     main = json.loads((api / "main").read_text())
+    order = [layer for layer in main["layers"] if layer in DEFAULT]
+    assert order == list(DEFAULT)
     previews = {}
     for node in main["nodes"]:
         path = api / "nodes" / node["id"]

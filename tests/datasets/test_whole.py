@@ -55,3 +55,15 @@ def test_every_file_of_the_catalog_is_written_as_a_whole(project):
         types = [line.split()[-1] for line in path.read_text().splitlines() if "type:" in line]
         foreign = {each for each in types if not each.startswith("ptq_pipeline.datasets.")}
         assert foreign <= {"MemoryDataset"}, path
+
+
+def test_kedro_viz_is_told_of_no_preview_until_there_is_a_file(tmp_path):
+    given = {"kedro-viz": {"layer": "reporting"}}
+    entry = {"type": "ptq_pipeline.datasets.JSONDataset", "filepath": str(tmp_path / "it.json")}
+
+    def said():
+        return DataCatalog.from_config({"it": entry | {"metadata": given}}).get("it").metadata
+
+    assert said() == {"kedro-viz": {"layer": "reporting", "preview": False}}
+    (tmp_path / "it.json").write_text("{}")
+    assert said() == given

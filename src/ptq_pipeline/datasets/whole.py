@@ -17,12 +17,19 @@ class Whole:
     """
 
     _protocol: str
+    metadata: dict[str, Any] | None
     _scratch: Path | None = None
     leaves_unchanged = True
 
     def __init__(self, *, filepath: str, **more: Any) -> None:
         require_no_secret(filepath, "filepath")
         super().__init__(filepath=filepath, **more)
+        if self._protocol == "file" and not self._exists():
+            # Kedro-Viz would warn of a preview that it cannot read.
+            metadata = dict(self.metadata or {})
+            self.metadata = metadata | {
+                "kedro-viz": metadata.get("kedro-viz", {}) | {"preview": False}
+            }
 
     def _get_save_path(self) -> PurePosixPath:
         if self._scratch is not None:
