@@ -4,14 +4,17 @@ import pytest
 from pydantic import ValidationError
 
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.pipelines.subgroup_scoring import create_pipeline
 from ptq_pipeline.pipelines.subgroup_scoring.nodes import define_groups, score_groups
 
-DEFINITIONS = {
-    "classes": ["boot", "bag"],
-    "segments": {"tone": {"names": ["dark", "light"]}, "size": {"names": ["small", "large"]}},
-}
+DEFINITIONS = GroupDefinitions.read(
+    {
+        "classes": ["boot", "bag"],
+        "segments": {"tone": {"names": ["dark", "light"]}, "size": {"names": ["small", "large"]}},
+    }
+)
 
 
 @pytest.fixture
