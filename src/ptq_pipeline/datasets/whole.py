@@ -17,6 +17,7 @@ class Whole:
     """
 
     _protocol: str
+    _filepath: PurePosixPath
     metadata: dict[str, Any] | None
     _scratch: Path | None = None
     leaves_unchanged = True
@@ -24,7 +25,7 @@ class Whole:
     def __init__(self, *, filepath: str, **more: Any) -> None:
         require_no_secret(filepath, "filepath")
         super().__init__(filepath=filepath, **more)
-        if self._protocol == "file" and not self._exists():
+        if self._protocol == "file" and not Path(str(self._filepath)).exists():
             # Kedro-Viz would warn of a preview that it cannot read.
             metadata = dict(self.metadata or {})
             self.metadata = metadata | {
