@@ -40,3 +40,9 @@ def test_rows_that_do_not_fit_the_header_are_refused_by_number():
         cells("")
     with pytest.raises(ValueError, match="it is not in UTF-8"):
         read_delimited("unit,label\n1,\u5317\n".encode("cp932"))
+    with pytest.raises(ValueError, match="an Excel or zip file; save it as CSV"):
+        read_delimited(b"PK\x03\x04" + bytes(300))
+
+
+def test_a_header_alone_is_a_table_without_rows():
+    assert read_delimited(b"unit,label").columns.tolist() == ["unit", "label"]

@@ -65,7 +65,7 @@ def test_ids_of_clusters_and_labels_stay_as_they_are_written(tmp_path):
         ('path,label\n"a,b\n', "cannot be read: the quotes do not match"),
         ("file,label\na,b\n", "has no column 'path'"),
         ("", "it is empty"),
-        ("path,label\n\u5317,b\n".encode("cp932"), "is not in UTF-8"),
+        ("path,label\n\u5317,b\n".encode("cp932"), "list.csv' cannot be read: it is not in UTF-8"),
     ],
 )
 def test_columns_that_would_be_lost_are_refused(tmp_path, text, message):

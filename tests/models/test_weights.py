@@ -5,10 +5,12 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.models import Preprocessing, load_float_model, resnet20
+from ptq_pipeline.models.weights import read_weights
 
 FACTORY = "ptq_pipeline.models.resnet20"
 GREY = Preprocessing((0.5,), (0.5,))
@@ -80,6 +82,46 @@ def test_what_holds_no_weights_says_what_to_write(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as said:
         loaded(tmp_path / "weights.pt", content)
     assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty, which no safetensors or torch file does; write one with torch.save"),
+        (b"<!DOCTYPE html><html>", "begins with b'<!DOCTYPE html><', which no"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "pointer of Git LFS .*: git lfs pull"),
+    ],
+)
+def test_what_is_no_file_of_weights_is_named(tmp_path, content, message):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda value: value[:3],
+            r"'conv1.weight' is \(3, 1, 3, 3\) in the file and \(16, 1, 3, 3\) in",
+        ),
+        (
+            lambda value: value.to(torch.int8),
+            r"'conv1.weight' holds torch.int8 in the file and torch",
+        ),
+    ],
+)
+def test_a_tensor_of_another_shape_or_kind_is_named(tmp_path, state, change, message):
+    changed = state | {"conv1.weight": change(state["conv1.weight"])}
+    with pytest.raises(InputError, match=message):
+        loaded(tmp_path / "weights.pt", changed)
+
+
+def test_a_file_is_known_by_its_content(tmp_path, state):
+    path = tmp_path / "weights.pt"
+    save_file(state, path)
+    assert read_weights(path).keys() == state.keys()
 
 
 def test_a_torchscript_archive_is_named(tmp_path):

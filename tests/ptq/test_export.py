@@ -152,6 +152,22 @@ def test_a_model_whose_batch_size_is_fixed(images: Tensor) -> None:
         export_onnx(fixed, None)
 
 
+def test_products_where_autocast_is_switched_off(images: Tensor) -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(28, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast("cpu", enabled=False):
+                mixed = x[:, 0] @ x[:, 0].transpose(1, 2)
+            return self.head(mixed).mean(1)
+
+    attention = prepare(Attention(), images[:2])
+    assert attention.products == ("matmul_0",)
+    export_onnx(attention, None)
+
+
 def test_a_bias_that_would_not_fit_int32_widens_the_steps_of_its_weights(images: Tensor) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
     with torch.no_grad():

@@ -60,7 +60,7 @@ def run(
     data = list(arrays(batches))
     transformer = method.model_type == "transformer"
     quantized = nncf.quantize(
-        convert(prepared),
+        convert(prepared).clone(),
         nncf.Dataset(data),
         preset=nncf.QuantizationPreset(method.preset),
         subset_size=len(data),

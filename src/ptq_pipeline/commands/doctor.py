@@ -22,6 +22,7 @@ from ptq_pipeline.core.inputs import require_no_secret
 from ptq_pipeline.core.provenance import exact_products, git_state
 from ptq_pipeline.images.source import ImageSource, UnreadableImage
 from ptq_pipeline.pipelines.data_loading.nodes import check_source
+from ptq_pipeline.pipelines.data_loading.parameters import DataLoadingParameters
 from ptq_pipeline.project import Project
 from ptq_pipeline.trials.executors import DaskExecutor
 from ptq_pipeline.trials.readiness import LOOKED_AT, require_servable
@@ -172,7 +173,8 @@ def check_data(project: Project) -> Iterator[Finding]:
         yield Finding(topic, "ok", f"{len(model.classes)} classes")
         topic = "image_source"
         source = project.load(topic)
-        check_source(source, model)
+        loading = checked("data_loading", project.group("data_loading"), DataLoadingParameters)
+        check_source(source, model, loading.metadata.most_values)
         images = _first_images(source)
         yield Finding(topic, "ok", f"{len(source.table):,} images, of which some were decoded")
         topic = "served"

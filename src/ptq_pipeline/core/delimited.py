@@ -18,13 +18,15 @@ def read_delimited(content: bytes) -> pd.DataFrame:
     are. Rows without any cell are passed over.
 
     Raises:
-        ValueError: It is not in UTF-8, it is empty, a row has more or fewer cells than the header,
-            or a quote is not closed, which would hide the rows behind it.
+        ValueError: It is not in UTF-8, a spreadsheet or empty, a row has more or fewer cells than
+            the header, or a quote is not closed, which would hide the rows behind it.
 
     Examples:
         >>> read_delimited(b'unit;label\r\n1;"a;b"\r\n2;\r\n')["label"].tolist()
         ['a;b', '']
     """
+    if content.startswith(b"PK\x03\x04"):
+        raise ValueError("it is an Excel or zip file; save it as CSV in UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -34,6 +36,9 @@ def read_delimited(content: bytes) -> pd.DataFrame:
     columns = next(csv.reader([header], delimiter=delimiter), [])
     if not columns:
         raise ValueError("it is empty")
+    if "\n" not in text:
+        # Arrow takes a header for one only with the end of its line.
+        content += b"\n"
     if '"' in text:
         _check_quotes(text, delimiter)
     table = _parsed(content, delimiter, [str(number) for number in range(len(columns))])

@@ -14,6 +14,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(:|/)")
 # What may hold a secret: `name:password@`, and whatever follows a question mark. Azure's
 # `abfs://container@account` names no secret.
 _SECRET = re.compile(r"(?<=//)[^/@:]*:[^@]*@|\?.*", re.DOTALL)
+_LFS = b"version https://git-lfs.github.com/spec/"
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -73,6 +74,10 @@ def open_regular(path: Path) -> BufferedReader:
     try:
         # It may have been exchanged since.
         _check_regular(path, os.fstat(handle.fileno()))
+        if handle.peek(len(_LFS)).startswith(_LFS):
+            raise InputError(
+                f"'{path}' is a pointer of Git LFS and not the file itself; fetch it: git lfs pull"
+            )
     except InputError:
         handle.close()
         raise

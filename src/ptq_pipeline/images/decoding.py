@@ -114,7 +114,8 @@ class Decoding:
         try:
             handle = open_regular(path)
         except (OSError, ValueError) as error:
-            raise UnreadableImage(f"'{path}' cannot be opened ({error})") from error
+            why = getattr(error, "strerror", None) or error
+            raise UnreadableImage(f"'{path}' cannot be opened ({why})") from error
         with handle:
             check_sha256(handle, path, sha256)
             return self._decoded(handle, path, size)

@@ -56,6 +56,12 @@ class DecodedImages:
     unreadable: tuple[str, ...]
 
 
+def require_images(source: ImageSource) -> None:
+    """Raise InputError if a source is empty."""
+    if source.table.empty:
+        raise InputError("the image source holds no image; check its paths in the catalog")
+
+
 def decode_source(
     source: ImageSource,
     max_unreadable: int = 0,
@@ -67,9 +73,8 @@ def decode_source(
         InputError: if the source is empty, or more than ``max_unreadable`` images, the parameter
             ``setting``, cannot be decoded.
     """
+    require_images(source)
     count = len(source.table)
-    if not count:
-        raise InputError("the image source holds no image; check its paths in the catalog")
     with tempfile.TemporaryFile(prefix="ptq-images-") as scratch:
         images = np.memmap(scratch, np.uint8, "w+", shape=(count, *source.shape))
         kept: list[int] = []

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.core.inputs import read_regular
@@ -43,13 +44,7 @@ def read_weights(
         )
     # What is hashed is what is loaded, whatever happens to the file meanwhile.
     content = read_regular(path, sha256)
-    if path.suffix == ".safetensors":
-        try:
-            stored: Any = load(content)
-        except Exception as error:
-            raise InputError(f"weights file '{path}' cannot be read: {error}") from error
-    else:
-        stored = _loaded(content, path)
+    stored = _loaded(content, path)
     state = _chosen(stored, path, key)
     for name, value in state.items():
         if value.is_quantized:
@@ -72,7 +67,16 @@ def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _loaded(content: bytes, path: Path) -> Any:
+    # A safetensors file begins with the length of its JSON, a torch file is a zip or a pickle.
+    if content[8:9] != b"{" and not content.startswith((b"PK", b"\x80")):
+        begins = f"begins with {content[:16]!r}" if content else "is empty"
+        raise InputError(
+            f"weights file '{path}' {begins}, which no safetensors or torch file does; write one "
+            f"with {SAVED}"
+        )
     try:
+        if content[8:9] == b"{":
+            return load(content)
         with warnings.catch_warnings():
             # That it looks like a TorchScript archive is said below.
             warnings.simplefilter("ignore")
@@ -139,10 +143,14 @@ def fit_state(module: nn.Module, state: Mapping[str, Tensor], misfit: str) -> No
     beginning that all names share and without which they are the network's.
 
     Raises:
-        InputError: beginning with ``misfit``, if names or shapes are not those of the network.
+        InputError: beginning with ``misfit``, if names, shapes or kinds of numbers are not those of
+            the network.
     """
-    wanted = {name for name in module.state_dict() if not name.endswith(_STATISTICS)}
+    own = module.state_dict()
+    wanted = {name for name in own if not name.endswith(_STATISTICS)}
     state = _own_names(state, wanted)
+    for name in sorted(wanted & state.keys()):
+        _require_alike(name, own[name], state[name], misfit)
     try:
         result = module.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -154,6 +162,21 @@ def fit_state(module: nn.Module, state: Mapping[str, Tensor], misfit: str) -> No
         raise InputError(
             f"{misfit}: missing {missing[:3]} ({len(missing)}), unexpected {unexpected[:3]} "
             f"({len(unexpected)}); check factory, its arguments and the file"
+        )
+
+
+def _require_alike(name: str, wanted: Tensor, found: Tensor, misfit: str) -> None:
+    if is_lazy(wanted):
+        return
+    if wanted.shape != found.shape:
+        raise InputError(
+            f"{misfit}: '{name}' is {tuple(found.shape)} in the file and {tuple(wanted.shape)} in "
+            "the network; check the factory and its arguments, such as the number of classes"
+        )
+    if wanted.is_floating_point() and not found.is_floating_point():
+        raise InputError(
+            f"{misfit}: '{name}' holds {found.dtype} in the file and {wanted.dtype} in the "
+            "network; give the weights of the float model"
         )
 
 

@@ -167,18 +167,32 @@ def define_metadata(
         >>> metadata_groups(pd.Series([7, 99]), age.boundaries).tolist()
         ['q1 (<= 30)', 'q2 (> 30)']
     """
-    distinct = values.nunique()
-    ordered = pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values)
+    require_groups(values, most_values)
     boundaries = None
-    if ordered and not pd.api.types.is_bool_dtype(values) and distinct > most_values:
-        boundaries = _boundaries(values, pool, quantiles)
-    elif not ordered and distinct > max(2 * most_values, len(values) // 2):
-        raise InputError(
-            f"metadata column '{values.name}' has {distinct:,} different texts on {len(values):,} "
-            "images, so it names images and not groups; leave it out of the manifest"
-        )
+    if _ordered(values) and not pd.api.types.is_bool_dtype(values):
+        if values.nunique() > most_values:
+            boundaries = _boundaries(values, pool, quantiles)
     names = sorted(metadata_groups(values, boundaries).unique())
     return SegmentColumn(names=tuple(names), boundaries=boundaries)
+
+
+def require_groups(values: pd.Series, most_values: int) -> None:
+    """Check that a metadata column says groups of images, and not which image it is.
+
+    Raises:
+        InputError: It is of texts, with more than half as many values as rows.
+    """
+    distinct = values.nunique()
+    if not _ordered(values) and distinct > max(2 * most_values, len(values) // 2):
+        raise InputError(
+            f"metadata column '{values.name}' has {distinct:,} different texts on {len(values):,} "
+            "images, so it names images and not groups; leave it out of the manifest, or write "
+            "times as 2025-01-31, which are cut like numbers"
+        )
+
+
+def _ordered(values: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values)
 
 
 def metadata_groups(values: pd.Series, boundaries: Sequence[Boundary] | None) -> pd.Series:

@@ -266,6 +266,13 @@ def replace_module(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
                 setattr(parent, name, new)
 
 
+def write_nothing_in_place(root: nn.Module) -> None:
+    """Let every module of a copied network leave its input as it is."""
+    for module in root.modules():
+        if getattr(module, "inplace", False) is True:
+            module.__dict__["inplace"] = False
+
+
 def _joint_mask(attn_mask: Tensor | None, padding: Tensor | None, heads: int) -> Tensor | None:
     """Join both masks of `torch.nn.MultiheadAttention`, where True means *blocked*."""
     joint = None

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import wraps
+from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq.hooks import Change, change_input, change_output
 from ptq_pipeline.ptq.modules import Operand, replace_module
 from ptq_pipeline.ptq.parameters import ActivationParameters, QuantizationParameters
-from ptq_pipeline.ptq.preparation import PreparedModel
+from ptq_pipeline.ptq.preparation import PreparedModel, overridden
 from ptq_pipeline.ptq.quantizer import QParams, fake_quantize
 
 OUTPUT = "quantized_output"
@@ -56,6 +58,39 @@ class Mark(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x``."""
         return _unchanged(x)
+
+
+Conversion = TypeVar("Conversion", bound=Callable[..., Any])
+
+
+def once_a_model(convert: Conversion) -> Conversion:
+    """Let a conversion ``(prepared, *arguments)`` run once for each prepared model and arguments.
+
+    Converting takes most of the time of whatever is done with a graph: what is looked at before
+    long work, what is served and what ships share one. Do not change it.
+    """
+    known: WeakKeyDictionary[PreparedModel, dict[tuple[Any, ...], Any]] = WeakKeyDictionary()
+
+    @wraps(convert)
+    def remembered(prepared: PreparedModel, *arguments: Any) -> Any:
+        of_model = known.setdefault(prepared, {})
+        if arguments not in of_model:
+            of_model[arguments] = convert(prepared, *arguments)
+        return of_model[arguments]
+
+    return cast("Conversion", remembered)
+
+
+def graph_source(
+    prepared: PreparedModel, parameters: QuantizationParameters | None
+) -> tuple[PreparedModel, tuple[str, ...]]:
+    """Return whose float graph takes the quantizers of these parameters, and the outputs to mark.
+
+    A model whose method replaced float parameters has a graph of its own.
+    """
+    if parameters is None:
+        return prepared, ()
+    return overridden(prepared, parameters.overrides), tuple(parameters.outputs)
 
 
 def marked(prepared: PreparedModel, outputs: Iterable[str]) -> tuple[nn.Module, dict[str, str]]:

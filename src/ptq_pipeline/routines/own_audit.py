@@ -24,6 +24,7 @@ from ptq_pipeline.models.factories import import_factory
 from ptq_pipeline.models.onnx_file import SUFFIX, images_of_onnx
 from ptq_pipeline.models.presets import preset_of
 from ptq_pipeline.pipelines.data_loading.nodes import check_source
+from ptq_pipeline.pipelines.data_loading.parameters import MetadataParameters
 from ptq_pipeline.project import opened
 from ptq_pipeline.project_template.standalone import (
     MOUNT,
@@ -112,7 +113,7 @@ def wanted_audit(brought: Brought) -> Wanted:
     classes = list(brought.classes or in_order(texts_of(labels).unique()))
     model_entry = _model_entry(brought, classes, entry["shape"][0])
     model = FloatModelDataset(**_keys(model_entry)).load()
-    check_source(source, model)
+    check_source(source, model, MetadataParameters().most_values)
     said.append(f"{len(labels):,} images of {len(classes)} classes: {', '.join(classes[:8])}")
     return Wanted({"image_source": entry, "float_model": model_entry}, source, model, tuple(said))
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ import torch
 from ptq_pipeline.core.blocks import MOST_VALUES, at_a_time
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.provenance import cpu_flags
-from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters, overridden
+from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters
 from ptq_pipeline.ptq.hooks import side_by_side
 from ptq_pipeline.tasks.task import Classification
 
@@ -132,29 +131,6 @@ class Runtime(ABC):
     def _compiled(
         self, prepared: PreparedModel, parameters: QuantizationParameters | None
     ) -> Predictor: ...
-
-
-class Graphs:
-    """Float graphs of prepared models, converted once for each choice of quantized outputs.
-
-    Every later trial copies such a graph and inserts its own quantizers; one whose method replaced
-    float parameters converts its own.
-    """
-
-    def __init__(self, convert: Callable[[PreparedModel, tuple[str, ...]], Any]) -> None:
-        self.convert = convert
-        self._known: WeakKeyDictionary[PreparedModel, dict[tuple[str, ...], Any]]
-        self._known = WeakKeyDictionary()
-
-    def of(self, prepared: PreparedModel, parameters: QuantizationParameters | None) -> Any:
-        """Return the float graph for these parameters; do not change it."""
-        outputs = () if parameters is None else tuple(parameters.outputs)
-        if parameters is not None and parameters.overrides:
-            return self.convert(overridden(prepared, parameters.overrides), outputs)
-        known = self._known.setdefault(prepared, {})
-        if outputs not in known:
-            known[outputs] = self.convert(prepared, outputs)
-        return known[outputs]
 
 
 def _require_same_layers(prepared: PreparedModel, parameters: QuantizationParameters) -> None:

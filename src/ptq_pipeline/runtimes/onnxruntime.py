@@ -19,7 +19,8 @@ from ptq_pipeline.ptq.export import (
     quantized_graph,
     require_one_file,
 )
-from ptq_pipeline.runtimes.base import Graphs, Runtime
+from ptq_pipeline.ptq.places import graph_source
+from ptq_pipeline.runtimes.base import Runtime
 
 SERIOUS = 3
 
@@ -84,7 +85,6 @@ class OnnxruntimeRuntime(Runtime):
         super().__init__(device, threads)
         self.optimization = optimization
         self.opset = opset
-        self._graphs = Graphs(lambda prepared, outputs: float_graph(prepared, outputs, opset))
 
     @property
     def version(self) -> str:
@@ -142,7 +142,7 @@ class OnnxruntimeRuntime(Runtime):
     def _compiled(
         self, prepared: PreparedModel, parameters: QuantizationParameters | None
     ) -> OnnxruntimePredictor:
-        graph = self._graphs.of(prepared, parameters)
+        graph = float_graph(*graph_source(prepared, parameters), self.opset)
         model = graph.model
         if parameters is not None:
             model = quantized_graph(graph, prepared, parameters)

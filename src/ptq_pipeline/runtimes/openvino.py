@@ -14,7 +14,8 @@ import torch
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.ptq import ModelFile, PreparedModel, QuantizationParameters
 from ptq_pipeline.ptq.export import require_one_file
-from ptq_pipeline.runtimes.base import Graphs, Runtime
+from ptq_pipeline.ptq.places import graph_source
+from ptq_pipeline.runtimes.base import Runtime
 from ptq_pipeline.runtimes.openvino_graph import (
     BIAS_SUFFIX,
     MODULE_PREFIX,
@@ -69,10 +70,6 @@ class OpenvinoRuntime(Runtime):
 
     name = "openvino"
 
-    def __init__(self, device: str = "cpu", threads: int | None = None) -> None:
-        super().__init__(device, threads)
-        self._graphs = Graphs(convert)
-
     @property
     def version(self) -> str:
         """Version of OpenVINO."""
@@ -119,7 +116,7 @@ class OpenvinoRuntime(Runtime):
     def _compiled(
         self, prepared: PreparedModel, parameters: QuantizationParameters | None
     ) -> OpenvinoPredictor:
-        model = self._graphs.of(prepared, parameters)
+        model = convert(*graph_source(prepared, parameters))
         # A float product may be fused into attention and leaves no trace of its own.
         products: tuple[str, ...] = ()
         if parameters is not None:

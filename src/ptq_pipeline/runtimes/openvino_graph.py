@@ -32,7 +32,7 @@ from ptq_pipeline.ptq import (
     QuantizationParameters,
 )
 from ptq_pipeline.ptq.biases import IntegerBias, integer_form
-from ptq_pipeline.ptq.places import Matcher, fence, marked
+from ptq_pipeline.ptq.places import Matcher, fence, marked, once_a_model
 
 # OpenVINO reports imports and conversions through a package of its own, and uses a stub where that
 # cannot be imported: so nothing phones home.
@@ -48,6 +48,7 @@ BIAS_SUFFIX = "/bias"
 MARK, MARK_PREFIX = "PRelu", "mark:"
 
 
+@once_a_model
 def convert(prepared: PreparedModel, outputs: tuple[str, ...] = ()) -> Any:
     """Convert the float model with marks for ``outputs``; the batch size is left open.
 

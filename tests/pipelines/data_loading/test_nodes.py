@@ -117,6 +117,16 @@ def test_two_classes_of_one_name_and_columns_of_ours_are_refused_before_decoding
         nodes.decode_images(source, model, PARAMETERS)
 
 
+def test_what_doctor_and_run_check_alike(source, model):
+    plain = source.table
+    source.table = plain.assign(file=[f"{number}.png" for number in range(len(plain))])
+    with pytest.raises(InputError, match="'file' has 120 different texts .* times as 2025-01-31"):
+        nodes.check_source(source, model, most_values=8)
+    source.table = plain.iloc[:0]
+    with pytest.raises(InputError, match="holds no image; check its paths"):
+        nodes.check_source(source, model, most_values=8)
+
+
 def test_images_that_repeat_in_a_split_are_said(source, model, caplog):
     source.table["split"] = ["audit"] * 4 + [None] * 116
     source.read = lambda position: np.full((1, 12, 12), max(position, 3), np.uint8)

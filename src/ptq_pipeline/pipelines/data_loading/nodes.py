@@ -25,7 +25,13 @@ from ptq_pipeline.images.samples import (
     encode_labels,
     require_splits,
 )
-from ptq_pipeline.images.source import ImageSource, content_hashes, content_keys, decode_source
+from ptq_pipeline.images.source import (
+    ImageSource,
+    content_hashes,
+    content_keys,
+    decode_source,
+    require_images,
+)
 from ptq_pipeline.models import FloatModel
 from ptq_pipeline.pipelines.data_loading.parameters import (
     DataLoadingParameters,
@@ -38,6 +44,7 @@ from ptq_pipeline.profiling.segments import (
     define_metadata,
     define_segment,
     metadata_groups,
+    require_groups,
     with_segments,
 )
 from ptq_pipeline.reporting.progress import track
@@ -58,7 +65,7 @@ def decode_images(
         ``content_hash``, ``split``, ``label``, optional ``cluster``, the source's metadata as
         groups; ``segments`` (how these were made) and ``left_out`` (what is no sample, by reason).
     """
-    labels = check_source(source, model)
+    labels = check_source(source, model, parameters.metadata.most_values)
     segments = [column for column in source.table if column not in _PLAIN_COLUMNS]
     decoded = decode_source(source, parameters.max_unreadable)
     if decoded.unreadable:
@@ -115,21 +122,25 @@ def _with_objects(
     return table.assign(objects=encode_objects(table, model.classes, groups)), entries
 
 
-def check_source(source: ImageSource, model: FloatModel) -> pd.Series:
+def check_source(source: ImageSource, model: FloatModel, most_values: int) -> pd.Series:
     """Check all that is known of a source before its images are decoded, and return its labels.
+
+    ``most_values`` are those of `define_metadata`.
 
     Raises:
         InputError: Columns, labels, splits or the images' shape cannot be used with this model.
     """
+    require_images(source)
     segments = [column for column in source.table if column not in _PLAIN_COLUMNS]
     check_columns(segments, "the image source")
+    for column in segments:
+        require_groups(source.table[column], most_values)
     check_labels(class_ids(model.classes))
     check_split_names(source.table, source.splits)
-    if not source.table.empty:
-        given = source.table.get("split", pd.Series(pd.NA, source.table.index, dtype=object))
-        weights = (part for part in source.splits if given.isna().any())
-        divided = {name for part in weights for name, weight in part.items() if weight}
-        require_splits(divided | set(given.dropna()))
+    given = source.table.get("split", pd.Series(pd.NA, source.table.index, dtype=object))
+    weights = (part for part in source.splits if given.isna().any())
+    divided = {name for part in weights for name, weight in part.items() if weight}
+    require_splits(divided | set(given.dropna()))
     _check_task(model, source)
     _check_model(model, source.shape)
     if model.task.finds_objects:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,8 @@ import torch
 
 from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.ptq.hooks import quiet
-from ptq_pipeline.ptq.places import Matcher, marked
+from ptq_pipeline.ptq.modules import write_nothing_in_place
+from ptq_pipeline.ptq.places import Matcher, marked, once_a_model
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.routing import where
 
@@ -41,8 +43,9 @@ class FloatGraph:
     marks: Mapping[str, str]
 
 
+@once_a_model
 def float_graph(
-    prepared: PreparedModel, outputs: Sequence[str] = (), opset: int = DEFAULT_OPSET
+    prepared: PreparedModel, outputs: tuple[str, ...] = (), opset: int = DEFAULT_OPSET
 ) -> FloatGraph:
     """Export the folded float model, with marks for the modules whose output gets a quantizer.
 
@@ -58,6 +61,8 @@ def float_graph(
             f"onnx: opset {opset} cannot be written; allowed are {OLDEST_OPSET} to {newest}"
         )
     module, marks = marked(prepared, outputs)
+    # It takes torch's exporter twice as long.
+    write_nothing_in_place(module)
     model = _exported(module.cpu(), prepared, opset)
     written = {entry.domain: entry.version for entry in model.opset_import}
     if written.get("") != opset:
@@ -82,7 +87,11 @@ def _exported(module: torch.nn.Module, prepared: PreparedModel, opset: int) -> A
     batch = torch.export.Dim(BATCH)
     try:
         # The exporter's advice; what matters is checked afterwards.
-        with quiet("torch.onnx", "onnxscript", "onnx_ir"), warnings.catch_warnings():
+        with (
+            quiet("torch.onnx", "onnxscript", "onnx_ir"),
+            warnings.catch_warnings(),
+            _no_regions_without_autocast(),
+        ):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,
@@ -103,6 +112,28 @@ def _exported(module: torch.nn.Module, prepared: PreparedModel, opset: int) -> A
         ) from error
     assert program is not None
     return program.model_proto
+
+
+@contextmanager
+def _no_regions_without_autocast() -> Iterator[None]:
+    """Let a region that only switches autocast off be what is in it.
+
+    The exporter makes a graph of its own of it, and no longer says where its nodes are from.
+    """
+    kind = torch.autocast
+    enter, leave = kind.__enter__, kind.__exit__
+
+    def entered(region: torch.autocast) -> Any:
+        return enter(region) if region._enabled else region
+
+    def left(region: torch.autocast, *found: Any) -> Any:
+        return leave(region, *found) if region._enabled else None
+
+    kind.__enter__, kind.__exit__ = entered, left  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        kind.__enter__, kind.__exit__ = enter, leave  # type: ignore[method-assign]
 
 
 def _matched(model: Any, places: Matcher) -> FloatGraph:

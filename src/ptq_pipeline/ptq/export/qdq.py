@@ -32,7 +32,8 @@ from ptq_pipeline.ptq.parameters import (
     LayerParameters,
     QuantizationParameters,
 )
-from ptq_pipeline.ptq.preparation import PreparedModel, overridden
+from ptq_pipeline.ptq.places import graph_source
+from ptq_pipeline.ptq.preparation import PreparedModel
 
 INT4_OPSET = 21
 
@@ -61,11 +62,11 @@ def export_onnx(
             f"onnx: 4-bit types need opset {INT4_OPSET} or newer, got {opset}; raise the opset or "
             "leave int4 out"
         )
+    graph = float_graph(*graph_source(prepared, parameters), opset)
     if parameters is None:
-        model = float_graph(prepared, (), opset).model
+        model = onnx.ModelProto()
+        model.CopyFrom(graph.model)
     else:
-        changed = overridden(prepared, parameters.overrides)
-        graph = float_graph(changed, tuple(parameters.outputs), opset)
         model = quantized_graph(graph, prepared, parameters, int4)
     add_metadata(model, parameters, metadata)
     onnx.checker.check_model(model, full_check=True)

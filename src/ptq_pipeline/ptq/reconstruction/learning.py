@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ptq_pipeline.ptq.hooks import change_input, change_output, during
+from ptq_pipeline.ptq.modules import write_nothing_in_place
 from ptq_pipeline.ptq.parameters import QuantizationParameters, WeightParameters
 from ptq_pipeline.ptq.preparation import PreparedModel
 from ptq_pipeline.ptq.reconstruction.config import Reconstruction
@@ -43,9 +44,7 @@ class WorkingModel:
         self.weights: dict[str, WeightParameters] = {}
         self._inputs: dict[str, LearnedQuantizer] = {}
         self._outputs: dict[str, LearnedQuantizer] = {}
-        for module in self.root.modules():
-            if getattr(module, "inplace", False) is True:
-                module.__dict__["inplace"] = False
+        write_nothing_in_place(self.root)
         first = prepared.first_readers
         for name, layer in parameters.layers.items():
             if layer.activation is not None:
