@@ -17,7 +17,6 @@ class Whole:
     """
 
     _protocol: str
-    _filepath: PurePosixPath
     metadata: dict[str, Any] | None
     _scratch: Path | None = None
     leaves_unchanged = True
@@ -25,7 +24,7 @@ class Whole:
     def __init__(self, *, filepath: str, **more: Any) -> None:
         require_no_secret(filepath, "filepath")
         super().__init__(filepath=filepath, **more)
-        if self._protocol == "file" and not Path(str(self._filepath)).exists():
+        if self._protocol == "file" and not Path(filepath).exists():
             # Kedro-Viz would warn of a preview that it cannot read.
             metadata = dict(self.metadata or {})
             self.metadata = metadata | {
