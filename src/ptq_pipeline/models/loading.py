@@ -22,7 +22,7 @@ from ptq_pipeline.models.weights import check_finite, fit_state, read_weights
 from ptq_pipeline.ptq import PreparedModel, prepare
 from ptq_pipeline.ptq.freezing import freeze_weights
 from ptq_pipeline.tasks.detector import Detection
-from ptq_pipeline.tasks.task import Classification
+from ptq_pipeline.tasks.task import Classification, Task
 
 
 def _read_onnx(path: Path, factory: str, sha256: str | None) -> tuple[nn.Module, str]:
@@ -40,6 +40,16 @@ def _read_onnx(path: Path, factory: str, sha256: str | None) -> tuple[nn.Module,
     module = network_of_onnx(content, path)
     check_finite(module.state_dict(), path)
     return module, hashlib.sha256(content).hexdigest()
+
+
+def _require_raw_output(task: Task, path: Path) -> None:
+    """Refuse lists of boxes: tracing such a converted network ends the process, with no error."""
+    if task.finds_objects and task.facts["decoder"]["kind"] == "end_to_end":
+        raise InputError(
+            f"float model '{path}' is an ONNX detector that picks its boxes itself (decoder "
+            "end_to_end), which cannot be quantized yet; export it without top-k and suppression "
+            "and use decoder yolo, or give a factory and its weights"
+        )
 
 
 def _check_float32(module: nn.Module, factory: str) -> None:
@@ -90,6 +100,7 @@ def load_float_model(
         facts["detector"] = dict(task.facts)
     known = dict(facts)
     if weights.suffix.lower() == SUFFIX:
+        _require_raw_output(task, weights)
         module, known["content"] = _read_onnx(weights, factory, declared.get("weights"))
         state = module.state_dict()
     else:

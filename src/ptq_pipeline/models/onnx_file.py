@@ -17,10 +17,11 @@ import onnx
 import onnx.numpy_helper
 import torch
 from google.protobuf.message import DecodeError
-from torch import nn
+from torch import Tensor, nn
 
 from ptq_pipeline.core.errors import InputError, first_line
 from ptq_pipeline.core.inputs import read_regular
+from ptq_pipeline.models.onnx_operators import replace_operators
 from ptq_pipeline.ptq.export import require_one_file
 
 # Instead of a factory's dotted path.
@@ -47,6 +48,7 @@ def network_of_onnx(content: bytes, path: Path) -> nn.Module:
     except InputError as error:
         raise InputError(f"float model '{path}': {error}") from None
     given, taken = _parsed(content, path)
+<<<<<<< HEAD
     refused: InputError | None = None
     for graph in _of_any_batch(given, taken):
         try:
@@ -58,6 +60,13 @@ def network_of_onnx(content: bytes, path: Path) -> nn.Module:
     batch = taken.type.tensor_type.shape.dim[0].dim_value
     way = f" (it is made for {batch} images at a time; export it with an open batch)"
     raise InputError(f"{refused}{way if batch else ''}")
+=======
+    module = _converted(given, path)
+    replace_operators(module, _sides(taken, path))
+    _compare(module, content, taken, path)
+    _require_any_batch(module, _sides(taken, path), path)
+    return module
+>>>>>>> 1e4dc81 (ONNX detectors in YOLO's form run in every runtime: numbers that the converter leaves as data are written down; files that cannot be served are refused)
 
 
 def images_of_onnx(path: Path) -> tuple[int, int, int]:
@@ -139,14 +148,37 @@ def _converted(given: onnx.ModelProto, path: Path) -> nn.Module:
     import onnxscript.optimizer
     from onnx2pytorch import ConvertModel
 
+    class Network(ConvertModel):
+        """With one input by name: torch's exporter opens no batch of any number of inputs."""
+
+        def forward(self, images: Tensor) -> Tensor:
+            found: Tensor = super().forward(images)
+            return found
+
     try:
-        module = ConvertModel(onnxscript.optimizer.optimize(given), experimental=True)
+        module = Network(onnxscript.optimizer.optimize(given), experimental=True)
     except Exception as error:  # the converter raises what it meets
         raise InputError(
             f"float model '{path}' cannot be converted to torch: {first_line(error)}; give a "
             "factory and its weights, or compare files (kedro ptq compare)"
         ) from error
     return module.eval().requires_grad_(False)
+
+
+def _require_any_batch(module: nn.Module, sides: list[int], path: Path) -> None:
+    """Run two images through a network whose file takes one at a time."""
+    if sides[0] != 1 or 0 in sides:
+        return
+    try:
+        with torch.inference_mode():
+            found = len(module(torch.zeros(2, *sides[1:]))) == 2
+    except (RuntimeError, IndexError, ValueError):
+        found = False
+    if not found:
+        raise InputError(
+            f"float model '{path}' takes one image at a time; export it with an open batch, and a "
+            "detector without the suppression of boxes, which the decoder does"
+        )
 
 
 def _compare(module: nn.Module, content: bytes, given: Any, path: Path) -> None:
