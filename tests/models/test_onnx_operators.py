@@ -17,13 +17,12 @@ SIDE = 8
 class BoxesAndScores(nn.Module):
     """As YOLO's last layers: maps of two sizes, boxes from distances, probabilities."""
 
-    def __init__(self, open_batch: bool = True) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.conv, self.up = nn.Conv2d(1, 6, 3, 2, 1), nn.Upsample(scale_factor=2.0)
-        self.images = -1 if open_batch else 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        maps = self.up(self.conv(x)).reshape(self.images, 6, SIDE * SIDE)
+        maps = self.up(self.conv(x)).reshape(-1, 6, SIDE * SIDE)
         near, far = maps[:, 0:2], maps[:, 2:4]
         return torch.cat([(far - near) / 2, near + far, maps[:, 4:].sigmoid()], 1)
 
@@ -32,7 +31,7 @@ def written(network, path):
     torch.manual_seed(0)
     torch.onnx.export(
         network.eval(), torch.zeros(1, 1, SIDE, SIDE), path, dynamo=False, opset_version=17,
-        input_names=["x"], dynamic_axes={"x": {0: "n"}} if network.images < 0 else None,
+        input_names=["x"], dynamic_axes={"x": {0: "n"}},
     )  # fmt: skip
     return path.read_bytes()
 
@@ -50,13 +49,6 @@ def test_a_converted_detector_has_an_open_batch_for_every_exporter(tmp_path):
         expected = network(images)
         torch.testing.assert_close(converted(images), expected)
         torch.testing.assert_close(exported(images), expected)
-
-
-def test_a_file_of_one_image_at_a_time_is_refused_with_advice(tmp_path):
-    path = tmp_path / "m.onnx"
-    content = written(BoxesAndScores(open_batch=False), path)
-    with pytest.raises(InputError, match="one image at a time; export it with an open batch"):
-        network_of_onnx(content, path)
 
 
 def test_a_file_that_picks_its_boxes_itself_is_refused(tmp_path):

@@ -48,11 +48,11 @@ def network_of_onnx(content: bytes, path: Path) -> nn.Module:
     except InputError as error:
         raise InputError(f"float model '{path}': {error}") from None
     given, taken = _parsed(content, path)
-<<<<<<< HEAD
     refused: InputError | None = None
     for graph in _of_any_batch(given, taken):
         try:
             module = _converted(graph, path)
+            replace_operators(module, _sides(taken, path))
             _compare(module, content, taken, path)
             return module
         except InputError as error:
@@ -60,13 +60,6 @@ def network_of_onnx(content: bytes, path: Path) -> nn.Module:
     batch = taken.type.tensor_type.shape.dim[0].dim_value
     way = f" (it is made for {batch} images at a time; export it with an open batch)"
     raise InputError(f"{refused}{way if batch else ''}")
-=======
-    module = _converted(given, path)
-    replace_operators(module, _sides(taken, path))
-    _compare(module, content, taken, path)
-    _require_any_batch(module, _sides(taken, path), path)
-    return module
->>>>>>> 1e4dc81 (ONNX detectors in YOLO's form run in every runtime: numbers that the converter leaves as data are written down; files that cannot be served are refused)
 
 
 def images_of_onnx(path: Path) -> tuple[int, int, int]:
@@ -163,22 +156,6 @@ def _converted(given: onnx.ModelProto, path: Path) -> nn.Module:
             "factory and its weights, or compare files (kedro ptq compare)"
         ) from error
     return module.eval().requires_grad_(False)
-
-
-def _require_any_batch(module: nn.Module, sides: list[int], path: Path) -> None:
-    """Run two images through a network whose file takes one at a time."""
-    if sides[0] != 1 or 0 in sides:
-        return
-    try:
-        with torch.inference_mode():
-            found = len(module(torch.zeros(2, *sides[1:]))) == 2
-    except (RuntimeError, IndexError, ValueError):
-        found = False
-    if not found:
-        raise InputError(
-            f"float model '{path}' takes one image at a time; export it with an open batch, and a "
-            "detector without the suppression of boxes, which the decoder does"
-        )
 
 
 def _compare(module: nn.Module, content: bytes, given: Any, path: Path) -> None:
