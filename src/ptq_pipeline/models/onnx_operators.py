@@ -86,9 +86,9 @@ def replace_operators(module: nn.Module, sides: list[int]) -> None:
     """
     from onnx2pytorch.operations import Div, Reshape, Resize, Slice
 
-    for name, each in list(module.named_modules()):
+    for name, each in list(module.named_children()):
         if isinstance(each, Div):
-            module.set_submodule(name, Divide())
+            setattr(module, name, Divide())
     if 0 in sides[1:]:
         return
     kinds = {Resize: _resize, Slice: _slice, Reshape: _reshape}
@@ -99,7 +99,7 @@ def replace_operators(module: nn.Module, sides: list[int]) -> None:
     for name, (each, dimensions, few) in seen[0].items():
         fixed = kinds[type(each)](each, dimensions, few, seen[1][name][2])
         if fixed is not None:
-            module.set_submodule(name, fixed)
+            setattr(module, name, fixed)
 
 
 Given = dict[str, tuple[Any, int, list[list[Any]]]]
@@ -109,7 +109,7 @@ def _given(module: nn.Module, kinds: tuple[type, ...], shape: tuple[int, ...]) -
     """Run a network, and return operators by name with their input's dimensions and numbers."""
     found: Given = {}
     with ExitStack() as hooks, torch.inference_mode():
-        for name, each in module.named_modules():
+        for name, each in module.named_children():
             if type(each) in kinds:
 
                 def write(operator: Any, given: tuple[Any, ...], name: str = name) -> None:
