@@ -18,6 +18,7 @@ from ptq_pipeline.pipelines.reporting.pipeline import REPORT_INPUTS
 from ptq_pipeline.project import Project
 from ptq_pipeline.reporting.card import model_card
 from ptq_pipeline.reporting.results import ReportingParameters
+from ptq_pipeline.reporting.texts import load_texts
 
 
 @project_command(epilog="Example: kedro ptq report --language ja -o report_ja.html")
@@ -25,6 +26,8 @@ from ptq_pipeline.reporting.results import ReportingParameters
 @output_option()
 def report(project: Project, language: str | None, output: Path | None) -> Answer:
     """Write the report of the last audit again, from its tables; nothing is computed again."""
+    if language is not None:
+        load_texts(language)  # refuses one that there is none of
     models = typing.get_type_hints(nodes.write_report)
     values = {
         key: project.settings(name.removeprefix("params:"), models[key])
