@@ -124,6 +124,19 @@ def test_what_looks_at_the_place_in_the_batch_is_refused():
         require_single_answers(of(Shuffled()), PIXELS)
 
 
+def test_a_network_that_cannot_be_asked_is_one_sentence():
+    class Pair(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x, x
+
+    with pytest.raises(InputError, match="returns a tuple and no tensor of logits; give"):
+        require_single_answers(of(Pair()), PIXELS)
+    with pytest.raises(
+        InputError, match=r"cannot answer images of shape \(1, 28, 28\) \(.*'shape'"
+    ):
+        require_single_answers(of(nn.Conv2d(3, 2, 1)), PIXELS)
+
+
 def test_answers_of_single_images_pass():
     require_single_answers(of(resnet20()), PIXELS)
     require_single_answers(of(resnet20()), PIXELS[:1])

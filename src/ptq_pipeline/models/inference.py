@@ -70,6 +70,22 @@ def _rounded(outputs: Tensor, digits: int) -> list[int]:
     return [int(code) for code in np.rint(values / quantum)]
 
 
+def _first_answer(model: FloatModel, inputs: Tensor) -> np.ndarray:
+    try:
+        found = model.module(inputs)
+    except Exception as error:
+        raise InputError(
+            f"the float model cannot answer images of shape {tuple(inputs.shape[1:])} "
+            f"({first_line(error)}); check 'shape' of the image source and the model's forward"
+        ) from error
+    if not isinstance(found, Tensor):
+        raise InputError(
+            f"the float model returns a {type(found).__name__} and no tensor of logits; give a "
+            "factory whose network returns the logits alone"
+        )
+    return found.numpy()
+
+
 def require_single_answers(model: FloatModel, images: np.ndarray) -> None:
     """Check that an image's answer does not depend on the images beside it.
 
@@ -83,7 +99,7 @@ def require_single_answers(model: FloatModel, images: np.ndarray) -> None:
     inputs = torch.from_numpy(model.preprocessing(np.stack([images[row] for row in rows])))
     order = np.random.default_rng(0).permutation(len(rows))
     with torch.inference_mode():
-        together = model.module(inputs).numpy()
+        together = _first_answer(model, inputs)
         if not np.allclose(together, model.module(inputs).numpy(), rtol=SAME, atol=SAME):
             raise InputError(
                 "the float model answers otherwise when it is asked again, so something in it is "

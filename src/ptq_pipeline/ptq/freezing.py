@@ -81,7 +81,8 @@ def freeze_computed(root: nn.Module, example: Tensor) -> tuple[str, ...]:
     times, fixed = Counter(run.name for run in seen.layers), []
     for run in seen.layers:
         if times[run.name] == 1 and {id(run.input), id(run.output)} <= constant:
-            replace_module(root, root.get_submodule(run.name), Constant(run.output))
+            layer = root.get_submodule(run.name)
+            replace_module(root, layer, Constant(layer, run.output))
             fixed.append(run.name)
     return tuple(fixed)
 

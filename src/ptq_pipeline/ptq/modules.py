@@ -87,12 +87,17 @@ class ProductWithWeight(nn.Module):
 
 
 class Constant(nn.Module):
-    """Takes the place of a layer that no image changes: what it returns is known."""
+    """Takes the place of a layer that no image changes: what it returns is known.
+
+    A model may ask the layer's parameters for their device or type, so they stay.
+    """
 
     value: Tensor
 
-    def __init__(self, value: Tensor) -> None:
+    def __init__(self, layer: nn.Module, value: Tensor) -> None:
         super().__init__()
+        for name, parameter in layer.named_parameters(recurse=False):
+            self.register_buffer(name, parameter.detach())
         self.register_buffer("value", value.detach().clone())
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
