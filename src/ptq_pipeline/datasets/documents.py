@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kedro.io import DatasetError
+from kedro_datasets._typing import JSONPreview
 from pydantic import ImportString, TypeAdapter, ValidationError
 
 from ptq_pipeline.core.documents import Document
@@ -61,6 +62,10 @@ class DocumentDataset(JSONDataset):
         if not isinstance(data, self._kind()):
             raise DatasetError(f"'{self._place}' holds {self._document}, not {type(data).__name__}")
         super().save(data.to_json())
+
+    def preview(self) -> JSONPreview:
+        """Give what Kedro-Viz shows: the file as it is."""
+        return JSONPreview(self._place.read_text(encoding="utf-8"))
 
     def _exists(self) -> bool:
         return self._optional or super()._exists()
