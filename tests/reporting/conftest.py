@@ -10,6 +10,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from ptq_pipeline.artifact.speed import CandidateSpeed
 from ptq_pipeline.core.group_ids import GroupDefinitions, SegmentColumn
@@ -22,6 +23,9 @@ from ptq_pipeline.judgement.policy import Policy
 from ptq_pipeline.judgement.sentences import Reason, place_value, say
 from ptq_pipeline.judgement.verdict import Verdict
 from ptq_pipeline.pipelines.reporting.worst_group import small_png
+from ptq_pipeline.reporting import page
+from ptq_pipeline.reporting.figures import FIGURES
+from ptq_pipeline.reporting.figures.style import inline_svg
 from ptq_pipeline.reporting.lost_images import LostImages
 from ptq_pipeline.reporting.results import AuditResults, ReportingParameters
 
@@ -31,6 +35,7 @@ CLASSES = (
 )  # fmt: skip
 SEGMENTS = {"tone": ("dark", "mid", "light"), "size": ("small", "medium", "large")}
 SHIFTS = ("clean", "gaussian_noise", "image_size")
+COUNTS = ["n", "right", "lost", "gained", "flips"]
 COMPARISONS = ("class_balanced", "class_biased", "segment_biased", "noisy")
 POLICY = Policy.model_validate(
     {
@@ -136,7 +141,8 @@ def _scores(audit: MadeUpAudit, sets: pd.DataFrame, rng) -> pd.DataFrame:
     hurt = {"Sandal": 4.0, "Shirt": 1.8, "Coat": 1.3}
     harm = np.array([hurt.get(c, 0.7) * (1.6 if t == "dark" else 0.8) for c, t, _ in groups])
     factor = {"clean": 1.0, "gaussian_noise": 1.9, "image_size": 1.4}
-    rows = []
+    named, member = _levels(groups, audit.intersections)
+    parts = []
     for record in sets.to_dict("records"):
         draw_effect = np.exp(rng.normal(0, 0.35))
         splits = ["selection", "audit"] if record["role"] == "evidence" else ["selection"]
@@ -150,33 +156,34 @@ def _scores(audit: MadeUpAudit, sets: pd.DataFrame, rng) -> pd.DataFrame:
             lost = rng.binomial(right, rate)
             gained = rng.binomial(n - right, np.clip(rate, 0, 0.2))
             other = rng.binomial(n - right - gained, 0.1)
-            cells = pd.DataFrame(groups, columns=["class", "tone", "size"]).assign(
-                n=n, right=right, lost=lost, gained=gained, flips=lost + gained + other
-            )
+            counts = member @ np.stack([n, right, lost, gained, lost + gained + other], axis=1)
             base = {key: record[key] for key in ("set_id", "strategy", "role", "draw")}
             base |= {"trial_id": f"trial{record['set_id']}", "split": split, "shift": shift}
-            rows += [{**base, **row} for row in _levels(cells, audit.intersections)]
-    frame = pd.DataFrame(rows)
+            part = named.assign(**base)[[*base, *named]]
+            parts.append(pd.concat([part, pd.DataFrame(counts, columns=COUNTS)], axis=1))
+    frame = pd.concat(parts, ignore_index=True)
     frame["float_accuracy"] = frame["right"] / frame["n"]
     frame["drop"] = (frame["lost"] - frame["gained"]) / frame["n"]
     frame["quantized_accuracy"] = frame["float_accuracy"] - frame["drop"]
     return frame.drop(columns="right")
 
 
-def _levels(cells: pd.DataFrame, intersections: bool):
-    counts = ["n", "right", "lost", "gained", "flips"]
-    yield {"level": "average", "group": "all", **cells[counts].sum().to_dict()}
-    for name, row in cells.groupby("class", sort=False)[counts].sum().iterrows():
-        yield {"level": "class", "group": name, **row.to_dict()}
+def _levels(cells, intersections: bool):
+    """The groups by level and name, and which cells belong to each, ``(groups, cells)``."""
+    columns = pd.DataFrame(cells, columns=["class", *SEGMENTS])
+    names = [("class", columns["class"])]
     for segment in SEGMENTS:
-        for name, row in cells.groupby(segment, sort=False)[counts].sum().iterrows():
-            yield {"level": "segment", "group": f"{segment}={name}", **row.to_dict()}
-        if not intersections:
-            continue
-        for (label, name), row in (
-            cells.groupby(["class", segment], sort=False)[counts].sum().iterrows()
-        ):
-            yield {"level": "intersection", "group": f"{label} & {segment}={name}", **row.to_dict()}
+        of_segment = f"{segment}=" + columns[segment]
+        names.append(("segment", of_segment))
+        if intersections:
+            names.append(("intersection", columns["class"] + " & " + of_segment))
+    named, members = [("average", "all")], [np.ones((1, len(columns)), int)]
+    for level, of_level in names:
+        codes, found = pd.factorize(of_level)
+        named += [(level, name) for name in found]
+        ones = np.ones(len(codes), int), (codes, np.arange(len(codes)))
+        members.append(sparse.csr_array(ones, shape=(len(found), len(codes))))
+    return pd.DataFrame(named, columns=["level", "group"]), sparse.vstack(members).tocsr()
 
 
 def _validation(sets: pd.DataFrame, rng) -> pd.DataFrame:
@@ -381,6 +388,35 @@ def _log() -> list[dict]:
 
 def _noise(rng) -> str:
     return small_png(rng.integers(0, 255, (1, 28, 28)).astype(np.uint8))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawn_once():
+    """Pages of the same tables have the same figures, which take most of a page's time."""
+    drawn, written = {}, {}
+
+    def once(name, draw):
+        def drawing(audit, options):
+            tables = (audit.worst_case_table, audit.scores)
+            key = (name, audit.of, audit.group_definitions.hash, options.model_dump_json())
+            key += tuple(map(id, tables))
+            # Kept with its tables, whose identity is then no other's.
+            if key not in drawn:
+                drawn[key] = draw(audit, options), tables
+            return drawn[key][0]
+
+        return drawing
+
+    def svg(figure, name):
+        key = (id(figure), name)
+        if key not in written:
+            written[key] = inline_svg(figure, name), figure
+        return written[key][0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "FIGURES", {each: once(each, draw) for each, draw in FIGURES.items()})
+        patch.setattr(page, "inline_svg", svg)
+        yield
 
 
 @pytest.fixture(scope="session")
