@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.artifact.loading import Artifact
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.core.units import NO_CLASS
 from ptq_pipeline.images.annotated import SIZE
@@ -65,6 +64,7 @@ def _both(
     data: AuditData, model: FloatModel, candidate: Mapping[str, Path], split: str
 ) -> TwoDetectors:
     """Run both on the clean images of a split: the float model in torch, the candidate's file."""
+    from ptq_pipeline.artifact.loading import Artifact
     from ptq_pipeline.models.inference import in_torch
     from ptq_pipeline.runtimes import read_outputs
 
