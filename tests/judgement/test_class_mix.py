@@ -50,7 +50,7 @@ def mixes(label, wrong, cluster, mix, classes=CLASSES):
     return reweighted_drops(candidate, outcomes), reweighted_drops(candidate)
 
 
-@pytest.mark.parametrize("size", [4, 8, 20])
+@pytest.mark.parametrize("size", [4, pytest.param(8, marks=pytest.mark.slow), 20])
 def test_clusters_that_are_lost_as_a_whole_are_in_their_interval(size):
     """Samples that counted alone would leave the truth out of one interval in eight or more."""
     rng, clusters, runs, inside, alone = np.random.default_rng(size), 800 // size, 150, 0, 0
@@ -60,11 +60,11 @@ def test_clusters_that_are_lost_as_a_whole_are_in_their_interval(size):
         wrong = np.repeat(rng.random(clusters) < 0.05, size)
         (found,), _ = mixes(label, wrong, cluster, {"boot": 3.0, "bag": 1.0})
         inside += found.interval[0] <= 0.05 <= found.interval[1]
-        (single,), _ = mixes(label, wrong, None, {"boot": 3.0, "bag": 1.0})
-        alone += single.interval[0] <= 0.05 <= single.interval[1]
+        if size == 20:
+            (single,), _ = mixes(label, wrong, None, {"boot": 3.0, "bag": 1.0})
+            alone += single.interval[0] <= 0.05 <= single.interval[1]
     assert inside / runs >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / runs)
-    if size == 20:
-        assert alone / runs < 0.85, "the simulation can tell the two apart"
+    assert size < 20 or alone / runs < 0.85, "the simulation can tell the two apart"
 
 
 def test_without_its_answers_nothing_is_shown_of_clusters():
