@@ -9,7 +9,7 @@ from ptq_pipeline.models.training import TrainingRecipe, augment, train
 def stripes():
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 2, (240,), generator=generator)
-    images = 0.3 * torch.randn(240, 1, 28, 28, generator=generator)
+    images = 0.3 * torch.randn(240, 1, 12, 12, generator=generator)
     images[labels == 1, :, ::4] += 1.0
     images[labels == 0, :, :, ::4] += 1.0
     return images, labels
