@@ -71,5 +71,5 @@ def test_tools_have_8_bits_and_their_installed_version() -> None:
 
 def test_a_runtime_that_cannot_execute_the_file_is_refused_before_anything_runs() -> None:
     runtime = {"name": "onnxruntime", "threads": 1}
-    with pytest.raises(ValueError, match="writes OpenVINO files"):
+    with pytest.raises(ValueError, match="writes openvino files"):
         Recipe.model_validate({"method": {"name": "nncf"}, "runtime": runtime})
