@@ -187,11 +187,17 @@ RUN_BY = {
     f"{DVC}::test_what_changed_runs_again_with_what_follows_and_nothing_else": [
         r"dvc (metrics|params) diff( REV)?",
     ],
-    f"{DVC}::test_sets_and_candidates_move_between_clones": ["dvc pull"],
+    f"{DVC}::test_sets_and_candidates_move_between_clones": [r"dvc (pull|push)"],
     f"{DVC}::test_plots_of_the_check_can_be_drawn": ["dvc plots"],
     "tests/test_docs.py::test_the_site_builds_strictly_and_fetches_nothing": ["make docs"],
     "tests/test_table_case.py::test_the_page_says_what_the_commands_find": [
         r"python benchmarks/table_case.py .*"
+    ],
+    "tests/test_clusters.py::test_the_dag_is_written_from_the_pipelines": [
+        "python scripts/airflow_dag.py",
+    ],
+    "tests/test_clusters.py::test_each_task_runs_a_pipeline_after_those_whose_results_it_reads": [
+        "kedro run --pipelines NAME",
     ],
     "tests/test_docs.py::test_a_study_of_seconds_runs": [r"python benchmarks/shift_contact_.*"],
 }
@@ -206,5 +212,6 @@ NOT_RUN = {
     r"python benchmarks/.*": "minutes to hours; their figures are in docs/",
     r"kedro run .*--pipelines (data_loading,)?benchmark.*": "hours; a test runs its nodes",
     r"python -m (venv .venv|pip install .*)": "installs from a package index",
+    r"kedro airflow create .*": "another package's command, which writes what its page says",
     r"dvc plots diff REV": "DVC's own page around what `dvc plots` is tested to draw",
 }

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from ptq_pipeline.commands.doctor import doctor
 from ptq_pipeline.commands.plan import plan
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.core.grouping import SubgroupScoringParameters
 from ptq_pipeline.core.seals import Seal, digest, write_seal
 from ptq_pipeline.judgement.policy import Policy
@@ -229,7 +230,9 @@ def test_a_run_refuses_a_shift_that_changes_labels(loaded, tmp_path):
 
 def test_a_stage_refuses_a_policy_that_names_an_unknown_group(loaded):
     samples = pd.read_parquet(loaded / "data/03_primary/samples.parquet")
-    definitions = json.loads((loaded / "data/03_primary/group_definitions.json").read_text())
+    definitions = GroupDefinitions(
+        classes=tuple(CLASSES), segments={"tone": {"names": ["dark", "light"]}}
+    )
     groups = define_groups(samples, definitions, SubgroupScoringParameters())
     policy = Policy.model_validate(limits() | {"critical": [CRITICAL]})
     with pytest.raises(InputError, match="critical: there is no class 'shoe'"):

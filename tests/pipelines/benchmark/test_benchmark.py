@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ptq_pipeline.calibration.strategies import STRATEGIES
 from ptq_pipeline.core.errors import InputError
+from ptq_pipeline.core.group_ids import GroupDefinitions
 from ptq_pipeline.images.source import content_hashes
 from ptq_pipeline.models import FloatModel, Preprocessing
 from ptq_pipeline.pipelines.benchmark import nodes
@@ -20,7 +21,7 @@ from ptq_pipeline.trials.trial import TrialStore
 from ptq_pipeline.trials.workload import Workload
 
 CLASSES = ["a", "b", "c"]
-DEFINITIONS = {"classes": CLASSES, "segments": {}}
+DEFINITIONS = GroupDefinitions(classes=tuple(CLASSES), segments={})
 SHIPPED = yaml.safe_load(
     (Path(__file__).parents[3] / "conf/base/parameters_benchmark.yml").read_text()
 )["benchmark"]

@@ -298,6 +298,7 @@ def test_inputs_and_outputs() -> None:
         "trials",
         "calibration_sets",
         "float_model",
+        "float_predictions",
         "candidate_baseline",
         "champion_comparison",
         "group_definitions",
