@@ -1,6 +1,6 @@
 """Write the audit as an Airflow DAG: a task a pipeline, each one a process of its own.
 
-    python scripts/airflow_dag.py > docs/clusters/airflow_ptq_audit.py
+    python scripts/airflow_dag.py > dags/ptq_audit.py
 
 What nodes hand on in memory stays within a task: every pipeline gathers its own. A task comes after
 those whose stored results it reads, and tasks do not run side by side, because one run at a time

@@ -62,6 +62,14 @@ def project() -> Path:
 
 
 @pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser that reports are looked at in, and printed by."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert found, "tests of the report need a browser: apt-get install chromium"
+    return found
+
+
+@pytest.fixture(scope="session")
 def raw_data() -> Path:
     """The embedded default data."""
     return PROJECT / "data/01_raw"

@@ -193,10 +193,8 @@ RUN_BY = {
     "tests/test_table_case.py::test_the_page_says_what_the_commands_find": [
         r"python benchmarks/table_case.py .*"
     ],
-    "tests/test_clusters.py::test_the_dag_is_written_from_the_pipelines": [
-        "python scripts/airflow_dag.py",
-    ],
     "tests/test_clusters.py::test_each_task_runs_a_pipeline_after_those_whose_results_it_reads": [
+        "python scripts/airflow_dag.py",
         "kedro run --pipelines NAME",
     ],
     "tests/test_docs.py::test_a_study_of_seconds_runs": [r"python benchmarks/shift_contact_.*"],

@@ -9,10 +9,29 @@ import pytest
 import yaml
 from tests.project import SmallProject
 
+from ptq_pipeline.core.answers import every_answer
+
 TOOLS = {
     "onnxruntime_static": ("onnxruntime", "onnxruntime", {"model.onnx"}),
     "nncf": ("nncf", "openvino", {"model.xml", "model.bin"}),
 }
+
+
+def three_draws(project: Path, folder: Path, recipe: dict) -> SmallProject:
+    """A small project that audits three draws of a recipe."""
+    small = SmallProject(project, folder)
+    small.change("calibration", draws=3)
+    path = small.root / "conf/base/parameters_quantization.yml"
+    path.write_text(yaml.safe_dump({"quantization": recipe}))
+    return small
+
+
+def done_trials(small: SmallProject) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All trials and those of the evidence; each was done."""
+    trials = pd.read_parquet(small.root / "data/07_model_output/trials.parquet")
+    evidence = trials[trials["role"] == "evidence"]
+    assert (evidence["status"] == "done").all() and len(evidence) == 3
+    return trials, evidence
 
 
 @pytest.mark.slow
@@ -22,17 +41,11 @@ def test_the_tool_appears_in_trials_scores_and_verdict_like_any_method(
 ) -> None:
     package, runtime, files = TOOLS[name]
     pytest.importorskip(package)
-    small = SmallProject(project, tmp_path / "small")
-    small.change("calibration", draws=3)
     recipe = {"method": {"name": name}, "runtime": {"name": runtime, "threads": 1}}
-    path = small.root / "conf/base/parameters_quantization.yml"
-    path.write_text(yaml.safe_dump({"quantization": recipe}))
+    small = three_draws(project, tmp_path / "small", recipe)
     code, output = small.run()
     assert code == 0, output
-    data = small.root / "data"
-    trials = pd.read_parquet(data / "07_model_output/trials.parquet")
-    evidence = trials[trials["role"] == "evidence"]
-    assert (evidence["status"] == "done").all() and len(evidence) == 3
+    data, (_, evidence) = small.root / "data", done_trials(small)
     spec = json.loads(evidence["spec"].iloc[0])
     assert spec["method"]["name"] == name and spec["method"]["tool_version"]
     scores = pd.read_parquet(data / "07_model_output/scores.parquet")
@@ -67,15 +80,6 @@ def test_a_device_that_is_unplugged_halfway_costs_no_draw_and_no_second_look(
 ) -> None:
     """A vendor's quantizer and a device, each a command: store, resume and ledger as ever."""
     pytest.importorskip("onnxruntime")
-    small = SmallProject(project, tmp_path / "small")
-    small.change("calibration", draws=3)
-    shims = {}
-    # Once in the readiness check, then under each shift of a trial.
-    for name, script, unplugged in (("quantize", "onnxruntime", -1), ("device", "device", 6)):
-        shims[name] = small.root / f"{name}.py"
-        path = project / f"scripts/external_{script}.py"
-        code = SHIM.replace("SCRIPT", repr(str(path))).replace("UNPLUGGED_AT", str(unplugged))
-        shims[name].write_text(code)
     method = {
         "name": "external", "tool": "vendor 1.2", "writes": "blob",
         "command": f"{sys.executable} quantize.py {{model}} {{calibration}} {{output}}",
@@ -84,8 +88,12 @@ def test_a_device_that_is_unplugged_halfway_costs_no_draw_and_no_second_look(
         "name": "external", "tool": "phone 1",
         "command": f"{sys.executable} device.py {{model}} {{images}} {{output}}",
     }  # fmt: skip
-    path = small.root / "conf/base/parameters_quantization.yml"
-    path.write_text(yaml.safe_dump({"quantization": {"method": method, "runtime": runtime}}))
+    small = three_draws(project, tmp_path / "small", {"method": method, "runtime": runtime})
+    # Once in the readiness check, then under each shift of a trial.
+    for name, script, unplugged in (("quantize", "onnxruntime", -1), ("device", "device", 6)):
+        path = project / f"scripts/external_{script}.py"
+        code = SHIM.replace("SCRIPT", repr(str(path))).replace("UNPLUGGED_AT", str(unplugged))
+        (small.root / f"{name}.py").write_text(code)
 
     code, output = small.run()
     assert code == 1, output
@@ -96,9 +104,8 @@ def test_a_device_that_is_unplugged_halfway_costs_no_draw_and_no_second_look(
     assert code == 0, output
 
     data = small.root / "data"
-    trials = pd.read_parquet(data / "07_model_output/trials.parquet")
-    evidence = trials[trials["role"] == "evidence"]
-    assert (trials["status"] == "done").all() and len(evidence) == 3
+    trials, evidence = done_trials(small)
+    assert (trials["status"] == "done").all()
     # The trial in the middle of which it was unplugged is quantized again, and no other.
     starts = (small.root / "starts").read_text().count("quantize.py")
     assert before == 3 and starts == 1 + len(trials) + 1 + 1, (before, starts)
@@ -114,6 +121,7 @@ def test_a_device_that_is_unplugged_halfway_costs_no_draw_and_no_second_look(
     predictions = pd.read_parquet(data / "07_model_output/predictions.parquet")
     reference = pd.read_parquet(data / "07_model_output/float_predictions.parquet")
     samples = pd.read_parquet(data / "03_primary/samples.parquet").set_index("sample_id")
+    predictions = every_answer(predictions, reference)
     chosen = predictions["trial_id"] == verdict["candidate"]["trial_id"]
     joined = reference.merge(predictions[chosen], on=["shift", "sample_id"], suffixes=("", "_q"))
     joined = joined[joined["sample_id"].map(samples["split"]) == "audit"]

@@ -153,10 +153,7 @@ def test_a_signature_holds_and_a_wrong_key_is_one_sentence(small, monkeypatch):
     subprocess.run(["gpgconf", "--kill", "all"], check=False)
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+@pytest.mark.usefixtures("chromium")
 def test_the_report_is_printed_and_twice_the_same(small):
     decided(small, *candidate("a"))
     (small / "data/08_reporting/report.html").write_text("<!DOCTYPE html><p>FAIL</p>")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptq_pipeline.core.answers import FloatAnswers, answers_of, answers_to, every_answer
+from ptq_pipeline.core.answers import FloatAnswers, answers_to, every_answer
 from ptq_pipeline.core.errors import InputError
 
 IDS = np.array([2, 3, 5, 8, 9, 40])
@@ -48,8 +48,8 @@ def test_whatever_was_answered_comes_back(data):
 def test_one_trial_or_some_units_can_be_taken_out():
     rows = [("a", "noise", each, 1) for each in IDS] + [("b", "clean", 5, 0), ("b", "clean", 8, 0)]
     table = written(plain(rows))
-    assert answers_of(table, FLOATS, "b", [8, 2])["clean"].tolist() == [0, -1]
-    assert answers_of(table, FLOATS, "nobody", IDS) == {}
+    assert FloatAnswers.of(FLOATS).of_trial(table, "b", [8, 2])["clean"].tolist() == [0, -1]
+    assert FloatAnswers.of(FLOATS).of_trial(table, "nobody", IDS) == {}
     kept, floats = answers_to(table, FLOATS, [5, 9, 40])
     assert set(floats["sample_id"]) == {5, 9, 40}
     expected = plain([row for row in rows if row[2] in (5, 9, 40)])

@@ -1,5 +1,7 @@
 import hashlib
 import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from ptq_pipeline.images.files import image_folder, list_images, manifest
 from ptq_pipeline.images.source import UnreadableImage, decode_source
 
 GREY = Decoding((1, 8, 8))
+NOBODY = 65534
 
 
 def save(path, value=7, **options):
@@ -96,11 +99,20 @@ def test_a_class_of_files_that_are_no_images_is_refused(root):
         labels(root)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_may_not_be_read_is_refused(root):
-    (root / "cat").chmod(0)
-    with pytest.raises(InputError, match="cat' cannot be read"):
-        labels(root)
+def test_a_folder_that_may_not_be_read_is_refused():
+    # Not below pytest's own folder, which nobody else may enter.
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        save(Path(folder) / "cat/1.png").parent.chmod(0)
+        me = os.geteuid()
+        # Root may read everything, nobody may not.
+        os.seteuid(me or NOBODY)
+        try:
+            with pytest.raises(InputError, match="cat' cannot be read"):
+                labels(Path(folder))
+        finally:
+            os.seteuid(me)
+            Path(folder, "cat").chmod(0o700)
 
 
 def test_pipes_are_unreadable_and_never_waited_for(root):

@@ -1,12 +1,9 @@
 """The report in a real browser: nothing fetched, no error, no text that overflows.
 
-Needs Chromium (Debian: ``apt-get install chromium``). Continuous integration sets
-``REQUIRE_BROWSER=1``, which turns a missing browser from a skipped test into a failure.
+Needs Chromium (Debian: ``apt-get install chromium``) and fails without one.
 """
 
 import itertools
-import os
-import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -17,7 +14,6 @@ from tests.reporting.conftest import CLASSES, SHIFTS, MadeUpAudit, build_inputs,
 
 from ptq_pipeline.reporting.page import render_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SWITCHES = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
@@ -41,15 +37,11 @@ OVERFLOWING = """() => {
 
 
 @pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        if os.environ.get("REQUIRE_BROWSER") == "1":
-            pytest.fail("REQUIRE_BROWSER=1 but there is no chromium: apt-get install chromium")
-        pytest.skip("no chromium on this machine")
+def browser(chromium):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        started = playwright.chromium.launch(executable_path=chromium, args=SWITCHES)
         yield started
         started.close()
 

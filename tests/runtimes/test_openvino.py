@@ -11,7 +11,6 @@ from tests.processor import EXACT_BITS
 from torch import Tensor, nn
 
 from ptq_pipeline.core.errors import InputError
-from ptq_pipeline.core.provenance import cpu_flags
 from ptq_pipeline.models import Preprocessing
 from ptq_pipeline.ptq import (
     MethodSpec,
@@ -32,11 +31,6 @@ from ptq_pipeline.runtimes.openvino import INTEGER_PRECISIONS, executed_precisio
 
 Calibrated = Callable[[MethodSpec], QuantizationParameters]
 
-integer_cpu = pytest.mark.skipif(
-    not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(cpu_flags()),
-    reason="which kernels run without VNNI depends on the CPU",
-)
-
 
 @pytest.fixture(scope="module")
 def runtime() -> OpenvinoRuntime:
@@ -56,7 +50,6 @@ def test_the_float_model_equals_torch(
     assert set(executed_precisions(predictor).values()) == {"f32"}
 
 
-@integer_cpu
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_every_layer_runs_on_integer_kernels(
     runtime: OpenvinoRuntime, prepared: PreparedModel, calibrated: Calibrated, bits: int

@@ -22,7 +22,7 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ptq_pipeline.core.errors import InputError
 
@@ -193,6 +193,24 @@ class FloatAnswers:
                 trial, shift = str(first["trial_id"]), str(first["shift"])
                 yield self.beside(trial, shift, places[rows], answers[rows])
 
+    def whole(self, row: TrialAnswers) -> NDArray[np.int32]:
+        """Return what a trial answers to every unit, -1 where it answers none, shape (units,)."""
+        found = np.full(len(self.ids), UNANSWERED, dtype=np.int32)
+        found[row.units] = self.answers[row.shift][row.units]
+        found[row.at] = row.predicted
+        return found
+
+    def of_trial(
+        self, predictions: pd.DataFrame, trial_id: str, ids: ArrayLike
+    ) -> dict[str, NDArray[np.int32]]:
+        """Return one trial's answers to some units by shift, in the order of ``ids``.
+
+        A unit that it has not answered is -1. Without the trial there is no shift.
+        """
+        places = self.places(np.asarray(ids, dtype=np.int64))
+        own = predictions[predictions["trial_id"] == trial_id]
+        return {row.shift: self.whole(row)[places] for row in self.read(own)}
+
     def _sha256_of(self, shift: str) -> bytes:
         return hashlib.sha256(self.ids.tobytes() + self.answers[shift].tobytes()).digest()
 
@@ -213,11 +231,8 @@ def every_answer(predictions: pd.DataFrame, float_predictions: pd.DataFrame) -> 
         sorted({getattr(row, name) for row in rows}) for name in ("trial_id", "shift")
     )
     units = [row.units for row in rows]
-    sizes, predicted = [len(each) for each in units], []
-    for row, own in zip(rows, units, strict=True):
-        answers = floats.answers[row.shift].copy()
-        answers[row.at] = row.predicted
-        predicted.append(answers[own])
+    sizes = [len(each) for each in units]
+    predicted = [floats.whole(row)[own] for row, own in zip(rows, units, strict=True)]
     codes = {
         name: np.repeat([names.index(getattr(row, name)) for row in rows], sizes)
         for name, names in (("trial_id", trials), ("shift", shifts))
@@ -230,23 +245,6 @@ def every_answer(predictions: pd.DataFrame, float_predictions: pd.DataFrame) -> 
         "predicted": np.concatenate(predicted or nothing).astype(np.int32),
     }
     return pd.DataFrame(columns, copy=False)
-
-
-def answers_of(
-    predictions: pd.DataFrame, float_predictions: pd.DataFrame, trial_id: str, ids: Collection[int]
-) -> dict[str, NDArray[np.int32]]:
-    """Return one trial's answers to some units by shift, in the order of ``ids``, shape (units,).
-
-    A unit that it has not answered is -1. Without the trial there is no shift.
-    """
-    floats = FloatAnswers.of(float_predictions)
-    places, found = floats.places(np.asarray(ids, dtype=np.int64)), {}
-    for row in floats.read(predictions[predictions["trial_id"] == trial_id]):
-        answers = np.full(len(floats.ids), UNANSWERED, dtype=np.int32)
-        answers[row.units] = floats.answers[row.shift][row.units]
-        answers[row.at] = row.predicted
-        found[row.shift] = answers[places]
-    return found
 
 
 def answers_to(
@@ -262,9 +260,8 @@ def answers_to(
     def parts() -> Iterator[TrialAnswers]:
         for row in whole.read(predictions):
             units = row.units[inside[row.units]]
-            answers = whole.answers[row.shift].copy()
-            answers[row.at] = row.predicted
-            yield floats.beside(row.trial_id, row.shift, place[units], answers[units])
+            answers = whole.whole(row)[units]
+            yield floats.beside(row.trial_id, row.shift, place[units], answers)
 
     return floats.table(parts()), kept
 

@@ -1,7 +1,6 @@
 """What an audit looks at: the samples, their pixels, and what is known of them."""
 
 from dataclasses import dataclass, field
-from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -28,17 +27,6 @@ class AuditData(HandedOn):
     images: np.ndarray
     profiles: pd.DataFrame = field(default_factory=pd.DataFrame)
     definitions: GroupDefinitions = GroupDefinitions(classes=(), segments={})
-
-    @classmethod
-    def gathered(
-        cls,
-        samples: pd.DataFrame,
-        images: np.ndarray,
-        profiles: pd.DataFrame,
-        group_definitions: GroupDefinitions,
-    ) -> Self:
-        """Put together what `data_loading` has stored."""
-        return cls(samples, images, profiles, group_definitions)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 import pandas as pd
 
-from ptq_pipeline.core.answers import UNANSWERED, answers_of
+from ptq_pipeline.core.answers import UNANSWERED, FloatAnswers
 from ptq_pipeline.core.documents import Document
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.groups import Groups
@@ -78,7 +78,8 @@ def candidate_baseline(
     if trial_id is None:
         return Baseline()
     audit = audit.sort_values("sample_id")
-    given = answers_of(predictions, float_predictions, trial_id, audit["sample_id"])
+    floats = FloatAnswers.of(float_predictions)
+    given = floats.of_trial(predictions, trial_id, audit["sample_id"])
     answers = {}
     for shift in shifts:
         found = given.get(shift, np.full(len(audit), UNANSWERED))

@@ -5,7 +5,7 @@ from kedro.pipeline import Node
 from ptq_pipeline.images.audit_data import AuditData
 
 AUDIT_DATA = Node(
-    AuditData.gathered,
+    AuditData,
     ["samples", "images", "profiles", "group_definitions"],
     "audit_data",
     name="gather_audit_data",

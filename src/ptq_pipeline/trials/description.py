@@ -265,9 +265,7 @@ def open_workload(described: DescribedWorkload, files: Files, kept: ExitStack) -
         described.image_shape,
         evaluations={
             key: Evaluation(
-                pd.DataFrame()
-                if each.samples is None
-                else pd.read_parquet(files.path(each.samples)),
+                _samples(each.samples, files),
                 arrays(each.arrays),
                 arrays(each.rows),
                 model.task,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ptq_pipeline.artifact import GRAPH, ONNX, PARAMETERS, WEIGHTS, served_names
 from ptq_pipeline.calibration.sets import CalibrationSet
-from ptq_pipeline.core.answers import answers_of
+from ptq_pipeline.core.answers import FloatAnswers
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.judgement.decision import ClassParity, ExecutedFile, Execution, ShiftAnswers
@@ -61,7 +61,7 @@ def execute_candidate(
     names = served_names(files, serving.name)
     answers = _answers(audit, load_candidate(audit, files, serving))
     ids = audit.evaluation.units["sample_id"].to_numpy()
-    judged = answers_of(predictions, float_predictions, chosen.trial_id, ids)
+    judged = FloatAnswers.of(float_predictions).of_trial(predictions, chosen.trial_id, ids)
     compared = _compared(answers, judged)
     parity = _parity(audit, answers[CLEAN], calibration_sets[chosen.set_id])
     others = _others(audit, files, judged[CLEAN])

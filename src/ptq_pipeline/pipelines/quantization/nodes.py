@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ptq_pipeline.calibration.sets import CalibrationSet
-from ptq_pipeline.core.answers import answers_of
+from ptq_pipeline.core.answers import FloatAnswers
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.names import CLEAN
 from ptq_pipeline.images.audit_data import AuditData
@@ -176,6 +176,7 @@ def measure_parity(
     """Compare the serving runtime with the simulation, per class, on the clean selection images."""
     done = trials[(trials["role"] == "evidence") & (trials["status"] == "done")]
     chosen = list(done.head(audit.recipe.parity_draws).itertuples(index=False))
+    floats = FloatAnswers.of(float_predictions)
     clean = predictions[predictions["shift"] == CLEAN]
     ids = audit.selection.units["sample_id"].to_numpy()
     selected = np.flatnonzero((audit.evaluation.units["split"] == "selection").to_numpy())
@@ -187,7 +188,7 @@ def measure_parity(
             break
         if expected.predictions is None:
             raise InputError(f"the simulation of trial {trial.trial_id} failed: {expected.error}")
-        answers = answers_of(clean, float_predictions, trial.trial_id, ids)[CLEAN]
+        answers = floats.of_trial(clean, trial.trial_id, ids)[CLEAN]
         table = audit.by_class(expected.predictions[CLEAN], answers, selected)
         tables.append(table.assign(trial_id=trial.trial_id, runtime=audit.recipe.runtime.name))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"trial_id": []})

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from ptq_pipeline.artifact import PARAMETERS
 from ptq_pipeline.calibration.sets import CalibrationSet
-from ptq_pipeline.core.answers import FloatAnswers, answers_of
+from ptq_pipeline.core.answers import FloatAnswers
 from ptq_pipeline.core.errors import InputError
 from ptq_pipeline.core.group_ids import (
     AVERAGE_GROUP,
@@ -86,8 +86,8 @@ def gather_lost_images(
     seen = _units(evaluation.samples, definitions)
     judged = _in_cell(seen, definitions, worst) & (seen["split"] == "audit").to_numpy()
     ids = seen["sample_id"].to_numpy()
-    answers = answers_of(predictions, float_predictions, trial_id, ids)[shift]
     floats = FloatAnswers.of(float_predictions)
+    answers = floats.of_trial(predictions, trial_id, ids)[shift]
     before = floats.answers[shift][floats.places(ids)]
     labels = seen["label"].to_numpy()
     worse = np.where(labels == NO_CLASS, answers > before, (before == labels) & (answers != labels))
